@@ -1,0 +1,62 @@
+"""NumPy dtype names of a schema file, without importing NumPy: ``lint`` must start in a fraction of a second."""
+
+from __future__ import annotations
+
+SIGNED = ("int8", "int16", "int32", "int64")
+UNSIGNED = ("uint8", "uint16", "uint32", "uint64")
+FLOATING = ("float16", "float32", "float64")
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "integer": SIGNED + UNSIGNED,
+    "signed": SIGNED,
+    "unsigned": UNSIGNED,
+    "floating": FLOATING,
+}
+NAMES = ("bool", *SIGNED, *UNSIGNED, *FLOATING)
+
+_MANTISSA_BITS = {"float16": 11, "float32": 24, "float64": 53}
+
+
+def expand(dtypes: tuple[str, ...]) -> tuple[str, ...]:
+    """The dtype names that ``dtypes`` (names and families) admit, in the order of ``NAMES``."""
+    admitted = {name for entry in dtypes for name in FAMILIES.get(entry, (entry,))}
+    return tuple(name for name in NAMES if name in admitted)
+
+
+def is_integer(name: str) -> bool:
+    """Whether ``name`` is a signed or unsigned integer dtype; bool is not."""
+    return name in FAMILIES["integer"]
+
+
+def bits(name: str) -> int:
+    """Width of ``name`` in bits, such as 32 for ``float32``."""
+    return 8 if name == "bool" else int(name.lstrip("uintfloa"))
+
+
+def integer_range(name: str) -> tuple[int, int]:
+    """Smallest and largest integer that ``name`` holds exactly, both inclusive."""
+    if name == "bool":
+        return 0, 1
+    if name in _MANTISSA_BITS:
+        return -(2 ** _MANTISSA_BITS[name]), 2 ** _MANTISSA_BITS[name]
+    width = bits(name)
+    return (0, 2**width - 1) if name in UNSIGNED else (-(2 ** (width - 1)), 2 ** (width - 1) - 1)
+
+
+def can_index(name: str, num_classes: int) -> bool:
+    """Whether JAX indexes ``num_classes`` classes rightly with labels of dtype ``name``.
+
+    ``jax.nn.one_hot`` builds its iota in the label's dtype, so uint8 labels with 300 classes are hot twice even
+    when legal. For signed labels the number of classes itself must fit: gathers add it to negative indices, and
+    int8 labels with 128 classes raise OverflowError (jax 0.10).
+    """
+    low, high = integer_range(name)
+    return high >= num_classes if low < 0 else high >= num_classes - 1
+
+
+def holds(target: str, source: str) -> bool:
+    """Whether every value of dtype ``source`` is exact in dtype ``target``."""
+    if source in FLOATING:
+        return target in FLOATING and bits(target) >= bits(source)
+    low, high = integer_range(source)
+    target_low, target_high = integer_range(target)
+    return target_low <= low and high <= target_high

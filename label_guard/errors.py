@@ -1,0 +1,88 @@
+"""The exception tree. Every error holds plain data only, so it crosses process boundaries whole.
+
+* LabelGuardError
+  x SchemaError           a schema file or model contradicts itself or cannot be read
+  x SchemaChangedError    a checkpoint was made under other label rules
+  x UsageError            the guard was asked for something it cannot do, found when a pipeline is built
+  x InvalidLabelError     policy ``raise`` met a bad record
+  x TooManyInvalidError   more bad records than ``stop_above`` allows
+  x NoValidRecordsError   a refill rejected records without end
+  x QuarantineError       the side file cannot be written or read
+  x SourceError           a dataset cannot be opened or read
+  x MissingDependencyError  an optional framework is not installed
+
+Grain pickles a worker's exception into the main process and hangs on one that does not pickle, so each class
+takes ``message`` first, defaults for the rest, and keeps no arrays, models or handles.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class LabelGuardError(Exception):
+    """Base of all errors of this package; catch it to catch them all."""
+
+
+class SchemaError(LabelGuardError):
+    """A schema is unreadable or contradicts itself.
+
+    Attributes:
+        diagnostics: one ``label_guard.result.Diagnostic`` per problem, with file, line and column.
+    """
+
+    def __init__(self, message: str, diagnostics: tuple[Any, ...] = ()) -> None:
+        super().__init__(message)
+        self.diagnostics = tuple(diagnostics)
+
+
+class SchemaChangedError(LabelGuardError):
+    """A checkpoint was made under other label rules than those of this pipeline."""
+
+
+class UsageError(LabelGuardError, ValueError):
+    """The guard was asked for something it cannot do."""
+
+
+class InvalidLabelError(LabelGuardError, ValueError):
+    """Policy ``raise`` met bad records. Terminal: do not go on iterating.
+
+    Attributes:
+        violations: the first violations, at most 5 for each rule.
+        counts: exact number of bad records by rule code.
+    """
+
+    def __init__(
+        self, message: str, violations: tuple[Any, ...] = (), counts: dict[str, int] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.violations = tuple(violations)
+        self.counts = dict(counts or {})
+
+
+class TooManyInvalidError(LabelGuardError):
+    """The share of bad records is above ``stop_above``: the data or the schema is wrong as a whole."""
+
+
+class NoValidRecordsError(LabelGuardError):
+    """A refill rejected so many records in a row that it would never return."""
+
+
+class QuarantineError(LabelGuardError):
+    """The quarantine cannot be written or read; no record was dropped without it."""
+
+
+class SourceError(LabelGuardError):
+    """A dataset cannot be opened or read."""
+
+
+class MissingDependencyError(LabelGuardError, ImportError):
+    """An optional framework is not installed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
+    @classmethod
+    def for_extra(cls, module: str, extra: str) -> MissingDependencyError:
+        """The error for a missing ``module`` that ``extra`` of this package installs."""
+        return cls(f'{module} is not installed; run: pip install "label-guard[{extra}]"')

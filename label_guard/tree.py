@@ -1,0 +1,137 @@
+"""Elements as trees: dicts, tuples, lists, named tuples and dataclasses of leaves. No JAX needed.
+
+A path is a flat dict key as it stands (``image/class/label``), else keys joined by ``/`` (``objects/label``),
+or a tuple index (``1``). Functions never change their input.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+
+class _Missing:
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING: Final = _Missing()
+
+
+def children(node: Any) -> list[tuple[str, Any]] | None:
+    """Name and value of each child in order, or None where ``node`` is a leaf."""
+    if isinstance(node, Mapping):
+        return [(str(key), value) for key, value in node.items()]
+    if isinstance(node, tuple) and hasattr(node, "_fields"):
+        return [(name, getattr(node, name)) for name in node._fields]
+    if isinstance(node, tuple | list):
+        return [(str(position), value) for position, value in enumerate(node)]
+    if dataclasses.is_dataclass(node) and not isinstance(node, type):
+        return [(field.name, getattr(node, field.name)) for field in dataclasses.fields(node)]
+    return None
+
+
+def rebuild(node: Any, values: Sequence[Any]) -> Any:
+    """A container like ``node`` with ``values`` in place of its children."""
+    if isinstance(node, Mapping):
+        return dict(zip(node, values, strict=True))
+    if isinstance(node, tuple) and hasattr(node, "_fields"):
+        return type(node)(*values)
+    if isinstance(node, tuple | list):
+        return type(node)(values)
+    names = [field.name for field in dataclasses.fields(node)]
+    return dataclasses.replace(node, **dict(zip(names, values, strict=True)))
+
+
+def split_path(node: Any, path: str) -> tuple[str, str | None]:
+    """The child of ``node`` that ``path`` goes through and the rest of the path."""
+    names = [name for name, _ in children(node) or ()]
+    if path in names or "/" not in path:
+        return path, None
+    parts = path.split("/")
+    for length in range(len(parts) - 1, 0, -1):
+        head = "/".join(parts[:length])
+        if head in names:
+            return head, "/".join(parts[length:])
+    return parts[0], "/".join(parts[1:])
+
+
+def get(node: Any, path: str) -> Any:
+    """The value at ``path``, or ``MISSING``.
+
+    >>> get({"objects": {"label": 3}}, "objects/label"), get(("x", 7), "1"), get({}, "label")
+    (3, 7, MISSING)
+    """
+    name, rest = split_path(node, path)
+    for child, value in children(node) or ():
+        if child == name:
+            return value if rest is None else get(value, rest)
+    return MISSING
+
+
+def put(node: Any, path: str, value: Any) -> Any:
+    """``node`` with ``value`` at ``path``; a new key may be added to a dict, an index past the end to a tuple.
+
+    >>> put({"a": {"b": 1}}, "a/c", 2)
+    {'a': {'b': 1, 'c': 2}}
+    """
+    name, rest = split_path(node, path)
+    pairs = children(node)
+    if pairs is None:
+        raise TypeError(f"cannot put {path!r} into a leaf of type {type(node).__name__}")
+    names = [child for child, _ in pairs]
+    values = [child for _, child in pairs]
+    if name in names:
+        position = names.index(name)
+        values[position] = value if rest is None else put(values[position], rest, value)
+        return rebuild(node, values)
+    added = value if rest is None else put({}, rest, value)
+    if isinstance(node, Mapping):
+        return {**node, name: added}
+    if type(node) in (tuple, list):
+        return rebuild(node, [*values, added])
+    raise TypeError(f"cannot add {name!r} to a {type(node).__name__}")
+
+
+def without(node: Any, path: str) -> Any:
+    """``node`` without the dict key or last tuple place at ``path``."""
+    name, rest = split_path(node, path)
+    pairs = children(node) or []
+    if rest is not None:
+        return rebuild(node, [without(value, rest) if child == name else value for child, value in pairs])
+    if isinstance(node, Mapping):
+        return {key: value for key, value in node.items() if str(key) != name}
+    return rebuild(node, [value for child, value in pairs if child != name])
+
+
+def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Path and value of every leaf, in order."""
+    pairs = children(node)
+    if pairs is None:
+        yield prefix, node
+        return
+    for name, value in pairs:
+        yield from leaves(value, f"{prefix}/{name}" if prefix else name)
+
+
+def map_leaves(function: Callable[..., Any], node: Any, *others: Any) -> Any:
+    """``node`` with ``function(leaf, *leaves of others)`` at every leaf.
+
+    Raises:
+        ValueError: a tree differs in structure from the first.
+    """
+    pairs = children(node)
+    if pairs is None:
+        return function(node, *others)
+    columns = [children(other) for other in others]
+    names = [name for name, _ in pairs]
+    for column in columns:
+        if column is None or [name for name, _ in column] != names:
+            found = "a leaf" if column is None else f"keys {[name for name, _ in column]}"
+            raise ValueError(f"elements differ in structure: keys {names} against {found}")
+    results = [
+        map_leaves(function, value, *(column[position][1] for column in columns if column is not None))
+        for position, (_, value) in enumerate(pairs)
+    ]
+    return rebuild(node, results)
