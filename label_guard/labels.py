@@ -83,9 +83,14 @@ class _Label(Model):
         return dtypes.expand(self.dtype or self.DEFAULT_DTYPES)
 
     @property
+    def record_shape(self) -> tuple[int | None, ...]:
+        """Shape of one record's label array, class axis included; None stands for any length."""
+        return self.shape
+
+    @property
     def rank(self) -> int:
         """Number of dimensions of one record's label array."""
-        return len(self.shape)
+        return len(self.record_shape)
 
     @property
     def sentinels(self) -> tuple[int, ...]:
@@ -306,8 +311,8 @@ class MultiLabel(_Label):
     DEFAULT_DTYPES: ClassVar[tuple[str, ...]] = ("bool", "integer", "floating")
 
     @property
-    def rank(self) -> int:
-        return len(self.shape) + 1
+    def record_shape(self) -> tuple[int | None, ...]:
+        return (*self.shape, self.num_classes)
 
     @property
     def sentinels(self) -> tuple[int, ...]:
@@ -361,8 +366,8 @@ class SoftLabel(_Label):
     DEFAULT_DTYPES: ClassVar[tuple[str, ...]] = ("floating",)
 
     @property
-    def rank(self) -> int:
-        return len(self.shape) + 1
+    def record_shape(self) -> tuple[int | None, ...]:
+        return (*self.shape, self.num_classes)
 
     @property
     def legal(self) -> str:

@@ -35,7 +35,7 @@ class Violation:
     def __str__(self) -> str:
         where = f"record {self.record}" if self.record is not None else f"row {self.row}"
         more = f" (and {self.count - 1} more positions of this record)" if self.count > 1 else ""
-        return f"{self.rule} {self.label}: {where}: {self.value} is not in {self.legal}{more}"
+        return f"{self.rule} {self.label}: {where}: {self.value}, expected {self.legal}{more}"
 
 
 @dataclass(frozen=True, slots=True)
