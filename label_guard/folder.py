@@ -1,0 +1,137 @@
+"""A folder of append-only files, on a local disk or behind any fsspec URL. Nothing is truncated or overwritten."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import posixpath
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+
+def is_local(url: str) -> bool:
+    """Whether ``url`` is a path, or a ``file://`` URL of one."""
+    return "://" not in url or url.startswith(("file://", "local://"))
+
+
+def open_folder(url: str, *, sync: bool = False) -> LocalFolder | RemoteFolder:
+    """The folder at ``url``; touches nothing yet. With ``sync`` each write is on the disk when it returns."""
+    return LocalFolder(url, sync=sync) if is_local(url) else RemoteFolder(url)
+
+
+class LocalFolder:
+    """Files are opened for each write: a part file deleted by hand is noticed, and no descriptor outlives a fork."""
+
+    def __init__(self, url: str, *, sync: bool = False) -> None:
+        self._root = Path(url.split("://", 1)[-1])
+        self._sync = sync
+
+    def sizes(self) -> dict[str, int]:
+        """Size in bytes of each file by name.
+
+        Raises:
+            OSError: the folder is not there, or cannot be read.
+        """
+        with os.scandir(self._root) as entries:
+            return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+
+    def size(self, name: str) -> int:
+        """Size in bytes of one file, 0 where it is not there."""
+        try:
+            return (self._root / name).stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def open(self, name: str) -> BinaryIO:
+        """The file ``name`` for reading."""
+        return (self._root / name).open("rb")
+
+    def create(self, name: str, data: bytes) -> None:
+        """Make the file ``name``, which must not be there, with ``data``; the folder is made where needed.
+
+        Raises:
+            OSError: disk full, no permission, a file in the way. A part of ``data`` may have been written.
+        """
+        made = not self._root.is_dir()
+        if made:
+            self._root.mkdir(parents=True, exist_ok=True)
+        path = self._root / name
+        try:
+            self._write(path, "xb", data, sync=self._sync)
+        except OSError:
+            if self.size(name) == 0:  # so that retries on a full disk leave no heap of empty files
+                path.unlink(missing_ok=True)
+            raise
+        if self._sync:
+            _sync_folder(self._root)
+            if made:
+                _sync_folder(self._root.parent)
+
+    def append(self, name: str, data: bytes) -> None:
+        """Add ``data`` to the file ``name`` in one write.
+
+        Raises:
+            OSError: as for ``create``.
+        """
+        self._write(self._root / name, "ab", data, sync=self._sync)
+
+    def note(self, name: str, data: bytes) -> None:
+        """Add ``data``, never synced, to the file ``name``, which is made where needed."""
+        self._write(self._root / name, "ab", data)
+
+    def _write(self, path: Path, mode: Literal["xb", "ab"], data: bytes, *, sync: bool = False) -> None:
+        # Unbuffered, so that a failed write is not tried again on close; and closed before return, because NFS
+        # reports a full disk only then.
+        with path.open(mode, buffering=0) as file:
+            rest = memoryview(data)
+            while rest:  # one call, but for a disk that fills up or a write beyond 2 GiB
+                rest = rest[file.write(rest) :]
+            if sync:
+                os.fsync(file.fileno())
+
+
+class RemoteFolder:
+    """A prefix of an object store, through fsspec. Objects cannot grow: there is no ``append``."""
+
+    def __init__(self, url: str) -> None:
+        # Imported here: it costs start-up time, and most quarantines are local.
+        self._filesystem, root = importlib.import_module("fsspec.core").url_to_fs(url)
+        self._root: str = root.rstrip("/")
+
+    def sizes(self) -> dict[str, int]:
+        """Size in bytes of each object by name.
+
+        Raises:
+            OSError: the prefix is not there, or cannot be read.
+        """
+        self._filesystem.invalidate_cache()
+        listed: list[dict[str, Any]] = self._filesystem.ls(self._root, detail=True)
+        files = [entry for entry in listed if entry["type"] == "file"]
+        return {posixpath.basename(entry["name"]): int(entry["size"] or 0) for entry in files}
+
+    def open(self, name: str) -> BinaryIO:
+        """The object ``name`` for reading."""
+        return io.BytesIO(self._filesystem.cat_file(f"{self._root}/{name}"))
+
+    def create(self, name: str, data: bytes) -> None:
+        """Make the object ``name`` with ``data``; a put is durable when it returns."""
+        try:
+            self._filesystem.pipe_file(f"{self._root}/{name}", data)
+        except FileNotFoundError:  # a real file system behind the URL wants its folder first
+            self._filesystem.makedirs(self._root, exist_ok=True)
+            self._filesystem.pipe_file(f"{self._root}/{name}", data)
+
+    def note(self, name: str, data: bytes) -> None:
+        """Make the object ``name`` with ``data``."""
+        self.create(name, data)
+
+
+def _sync_folder(path: Path) -> None:
+    """Make the names in ``path`` durable; only POSIX lets a folder be opened for it."""
+    if os.name == "posix":
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
