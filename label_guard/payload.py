@@ -99,6 +99,11 @@ def _encode_number(value: complex) -> Any:
 
 
 def _encode_array(value: Any) -> Any:
+    if isinstance(value, np.str_):  # an array of it would gain or lose trailing NULs
+        data = value.encode("utf-32-le", "surrogatepass")
+        return {"dtype": f"<U{len(value)}", "shape": [], "scalar": True, "data": _base64(data)}
+    if isinstance(value, np.bytes_):
+        return {"dtype": f"|S{len(value)}", "shape": [], "scalar": True, "data": _base64(value)}
     array: Array = np.asarray(value)
     shape: dict[str, Any] = {"shape": list(array.shape)}
     if isinstance(value, np.generic):
@@ -213,10 +218,8 @@ def _decode_items(items: list[Any], shape: tuple[int, ...], dtype: str) -> Array
 
 
 def _text_scalar(data: bytes, dtype: np.dtype[Any]) -> np.generic:
-    """A text scalar from its own constructor: taken out of an array it would lose trailing NULs."""
-    if dtype.kind == "S":
-        return np.bytes_(data)
-    return np.str_(data.decode("utf-32-be" if dtype.str[0] == ">" else "utf-32-le", "surrogatepass"))
+    """A text scalar from its own constructor, for the same reason."""
+    return np.bytes_(data) if dtype.kind == "S" else np.str_(data.decode("utf-32-le", "surrogatepass"))
 
 
 def _resolve(dtype: Any, itemsize: Any) -> np.dtype[Any]:

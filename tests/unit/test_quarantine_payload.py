@@ -1,0 +1,269 @@
+"""Promises of payload.py: what is written of a record is read back with its exact type."""
+
+import contextlib
+import json
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from label_guard import payload, tree
+
+DTYPES = st.one_of(
+    hnp.boolean_dtypes(),
+    hnp.integer_dtypes(endianness="?"),
+    hnp.unsigned_integer_dtypes(endianness="?"),
+    hnp.floating_dtypes(endianness="?", sizes=(16, 32, 64)),
+    hnp.complex_number_dtypes(endianness="?"),
+    hnp.byte_string_dtypes(endianness="?", max_len=4),
+    hnp.unicode_string_dtypes(endianness="?", max_len=4),
+    hnp.datetime64_dtypes(endianness="?"),
+    hnp.timedelta64_dtypes(endianness="?"),
+    hnp.array_dtypes(max_size=3),
+)
+ARRAYS = hnp.arrays(DTYPES, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3))
+LEAVES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.integers(min_value=2**52),
+    st.floats(),
+    st.complex_numbers(),
+    st.text(st.characters(codec=None, exclude_categories=())),
+    st.binary(),
+)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.tuples(inner, inner),
+        st.dictionaries(st.one_of(st.text(max_size=3), st.integers()), inner, max_size=3),
+    ),
+    max_leaves=8,
+)
+
+
+class Pair(NamedTuple):
+    """A record as a named tuple."""
+
+    image: Any
+    label: Any
+
+
+@dataclass(frozen=True)
+class Example:
+    """A record as a dataclass."""
+
+    image: Any
+    label: Any
+
+
+def strict(text: str) -> Any:
+    """Parse as a reader that refuses NaN and infinity and keeps numbers as doubles would."""
+
+    def number(digits: str) -> int:
+        assert abs(int(digits)) <= 2**53
+        return int(digits)
+
+    return json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in strict JSON"), parse_int=number)
+
+
+def round_trip(value: Any) -> Any:
+    """Write and read ``value`` by way of JSON text."""
+    return payload.decode(strict(json.dumps(payload.encode(value), allow_nan=False)))
+
+
+def same(left: Any, right: Any) -> bool:
+    """Equal in type and value all the way down, NaN and -0.0 included."""
+    if type(left) is not type(right):
+        return False
+    if isinstance(left, list | tuple):
+        return len(left) == len(right) and all(map(same, left, right))
+    if isinstance(left, dict):
+        return list(left) == list(right) and all(map(same, left.values(), right.values()))
+    if isinstance(left, complex):
+        return same(left.real, right.real) and same(left.imag, right.imag)
+    return repr(left) == repr(right)
+
+
+@given(ARRAYS)
+@settings(max_examples=300, deadline=None)
+def test_arrays_come_back_with_dtype_byte_order_shape_and_bytes(array: np.ndarray) -> None:
+    """Every dtype and shape, zero-size, 0-d, big-endian and structured included, is read back bit for bit."""
+    back = round_trip(array)
+    assert type(back) is np.ndarray
+    assert (back.dtype, back.dtype.str, back.shape) == (array.dtype, array.dtype.str, array.shape)
+    assert back.tobytes() == array.tobytes()
+    assert back.flags.writeable
+
+
+@given(hnp.arrays(DTYPES, ()).map(lambda array: array[()]))
+@settings(max_examples=200, deadline=None)
+def test_numpy_scalars_come_back_as_scalars(scalar: np.generic) -> None:
+    """A NumPy scalar, such as a row of a batch of labels, stays a scalar of its type."""
+    back = round_trip(scalar)
+    assert type(back) is type(scalar)
+    assert back.dtype == scalar.dtype
+    assert back.tobytes() == scalar.tobytes()
+
+
+@pytest.mark.parametrize("scalar", [np.str_("a\0"), np.bytes_(b"a\0"), np.str_(""), np.float64("nan"), np.bool_(True)])
+def test_scalars_that_numpy_itself_would_trim_come_back_whole(scalar: np.generic) -> None:
+    """Text scalars keep trailing NULs, which indexing an array would drop."""
+    back = round_trip(scalar)
+    assert type(back) is type(scalar)
+    assert str(back) == str(scalar)
+
+
+@given(VALUES)
+@settings(max_examples=300, deadline=None)
+def test_python_values_come_back_exactly(value: Any) -> None:
+    """None, bool, int of any size, float, complex, any text, bytes and nestings of them keep type and value."""
+    assert same(round_trip(value), value)
+
+
+def test_numbers_at_the_edges_come_back_exactly() -> None:
+    """Numbers beyond a double's integers, and beyond Python's own limit of decimal digits, keep type and value."""
+    for value in (2**53, 2**53 + 1, -(2**64), 10**5000, -(10**5000), 1e300, -0.0, 3.0):
+        back = round_trip(value)
+        assert type(back) is type(value)
+        assert back == value
+
+
+def test_object_arrays_keep_their_items() -> None:
+    """An object array, such as ragged lists, comes back with the same items and no pickle."""
+    array = np.empty((2, 1), object)
+    array[0, 0], array[1, 0] = [1, 2], np.arange(3, dtype=">i2")
+    back = round_trip(array)
+    assert (back.dtype, back.shape, back[0, 0]) == (np.dtype(object), (2, 1), [1, 2])
+    assert back[1, 0].dtype == np.dtype(">i2")
+
+
+def test_numpy_text_of_free_length_comes_back() -> None:
+    """Arrays of NumPy 2's StringDType, whose buffer holds pointers, are kept by value."""
+    string = getattr(np.dtypes, "StringDType", None)
+    if string is None:
+        return
+    back = round_trip(np.array(["a", "a longer text than fits inline"], string()))
+    assert back.dtype == string()
+    assert back.tolist() == ["a", "a longer text than fits inline"]
+
+
+def test_bfloat16_comes_back_and_is_raw_bytes_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dtype that only ml_dtypes knows is named; a machine without that package still reads its bytes."""
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    array = np.arange(3).astype(ml_dtypes.bfloat16)
+    assert round_trip(array).dtype == array.dtype
+    monkeypatch.setitem(__import__("sys").modules, "ml_dtypes", None)
+    assert round_trip(array).dtype == np.dtype("V2")
+    assert round_trip(array).tobytes() == array.tobytes()
+
+
+def test_what_json_cannot_hold_is_shown_not_lost() -> None:
+    """An object of no known type becomes its type and text, without a memory address; a failing repr is survived."""
+
+    class Mute:
+        def __repr__(self) -> str:
+            raise RuntimeError("no")
+
+    assert round_trip(range(3)) == payload.Opaque("builtins.range", "range(0, 3)")
+    assert "0x" not in round_trip(object()).text
+    assert round_trip(Mute()).text == "<no repr: RuntimeError>"
+
+
+def test_flatten_names_leaves_as_labels_are_named() -> None:
+    """Dicts, tuples, named tuples and dataclasses give paths; lists below the top and empty containers stay values."""
+    element = {"a/b": 1, "objects": {"label": [1, [2]]}, "pair": Pair(3, 4), "one": Example(5, 6), "none": {}}
+    assert payload.flatten(element) == {
+        "a/b": 1,
+        "objects/label": [1, [2]],
+        "pair/image": 3,
+        "pair/label": 4,
+        "one/image": 5,
+        "one/label": 6,
+        "none": {},
+    }
+    assert payload.flatten((1, [2])) == {"0": 1, "1": [2]}
+    assert payload.flatten([1, {"label": 2}]) == {"0": 1, "1/label": 2}
+    assert payload.flatten(7) == {"": 7}
+    assert payload.flatten({"a/b": 1, "a": {"b": 2}}) == {"a/b": 1, "a/b#2": 2}
+
+
+def test_labels_are_found_in_a_flattened_record() -> None:
+    """A label path of the record finds the same value in its payload, below a list too."""
+    element = {"objects": [{"label": 1}, {"label": 2}], "x": {"y": np.int64(3)}}
+    flat = payload.flatten(element)
+    for path in ("objects/1/label", "x/y"):
+        assert tree.get(flat, path) == tree.get(element, path)
+
+
+@given(VALUES | ARRAYS, VALUES | ARRAYS)
+@settings(max_examples=200, deadline=None)
+def test_digests_agree_where_encodings_agree(left: Any, right: Any) -> None:
+    """Two leaves that are written alike have one digest."""
+    if json.dumps(payload.encode(left)) == json.dumps(payload.encode(right)):
+        assert payload.digest(left) == payload.digest(right)
+
+
+def test_digests_tell_types_shapes_and_places_apart() -> None:
+    """Values that differ in dtype, byte order, shape, type or nesting have different digests."""
+    values = [
+        np.int32(1), np.int64(1), np.array([1]), np.array([[1]]), np.array([1], ">i8"), 1, 1.0, True, "1", b"1",
+        [1], [[1]], [1, 1], [], {}, {"a": 1}, {"b": 1}, None, np.array([1], object), np.float64("nan"),
+        {"a": [1, 2]}, {"a": [1], "b": 2},
+    ]  # fmt: skip
+    digests = [payload.digest(value) for value in values]
+    equal = {(i, j) for i, a in enumerate(digests) for j, b in enumerate(digests) if i < j and a == b}
+    assert equal == {(13, 14)}, "only the two empty containers may be one"
+
+
+@given(VALUES | ARRAYS)
+@settings(max_examples=200, deadline=None)
+def test_weight_is_a_lower_bound_of_the_encoded_size(value: Any) -> None:
+    """The cheap estimate never calls a payload too large that is not."""
+    assert payload.weight(value) <= len(json.dumps(payload.encode(value)))
+
+
+TAGS = st.sampled_from(["dtype", "shape", "data", "items", "scalar", "itemsize", "int", "tuple", "dict", "opaque"])
+DTYPE_TEXTS = st.sampled_from(["<i8", "|O", "O", "<U3", "<f4", "object", "bfloat16", "load", "AAAA", "<M8[ns]"])
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TAGS, inner | DTYPE_TEXTS, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(JSON)
+@settings(max_examples=500, deadline=None)
+def test_decoding_anything_gives_a_value_or_value_error(foreign: Any) -> None:
+    """Foreign JSON is decoded to plain values or refused; nothing else is raised."""
+    with contextlib.suppress(ValueError):
+        payload.decode(foreign)
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        {"dtype": "|O", "shape": [1], "data": "AAAAAAAAAAA="},
+        {"dtype": [["a", "|O"]], "shape": [1], "data": "AAAAAAAAAAA="},
+        {"dtype": "<i8", "shape": [-1], "data": "AAAAAAAAAAA="},
+        {"dtype": "<i8", "shape": [2**62], "data": ""},
+        {"dtype": "<i8", "shape": [True], "data": "AAAAAAAAAAA="},
+        {"dtype": "iinfo", "shape": [1], "data": "AAAAAAAAAAA=", "itemsize": 8},
+        {"int": "0x" + "z"},
+        {"int": "1" * 5000},
+        {"bytes": "not base64!"},
+        {"dict": [[[1], 2]]},
+        {"tuple": 3},
+        {"unknown": "x"},
+        {},
+    ],
+)
+def test_hostile_values_are_refused(foreign: Any) -> None:
+    """Object buffers, false shapes, huge texts and unknown forms end in a ValueError, never in code or memory."""
+    with pytest.raises(ValueError, match="not a payload value"):
+        payload.decode(foreign)
