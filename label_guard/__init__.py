@@ -1,1 +1,65 @@
-"""Checks labels in the input pipeline, before they reach a JAX loss that cannot raise."""
+"""Checks labels in the input pipeline, before they reach a JAX loss that cannot raise.
+
+Names are loaded on use: ``import label_guard`` costs next to nothing, and the command line starts without NumPy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from label_guard.check import Guard as Guard
+    from label_guard.counts import Summary as Summary
+    from label_guard.errors import InvalidLabelError as InvalidLabelError
+    from label_guard.errors import LabelGuardError as LabelGuardError
+    from label_guard.errors import MissingDependencyError as MissingDependencyError
+    from label_guard.errors import NoValidRecordsError as NoValidRecordsError
+    from label_guard.errors import QuarantineError as QuarantineError
+    from label_guard.errors import SchemaChangedError as SchemaChangedError
+    from label_guard.errors import SchemaError as SchemaError
+    from label_guard.errors import SourceError as SourceError
+    from label_guard.errors import TooManyInvalidError as TooManyInvalidError
+    from label_guard.errors import UsageError as UsageError
+    from label_guard.findings import CheckResult as CheckResult
+    from label_guard.loader import guard_batches as guard_batches
+    from label_guard.quarantine import QuarantineOptions as QuarantineOptions
+    from label_guard.quarantine_reader import read_quarantine as read_quarantine
+    from label_guard.result import Diagnostic as Diagnostic
+    from label_guard.result import Violation as Violation
+    from label_guard.schema import DatasetSchema as DatasetSchema
+    from label_guard.schema_io import load_schema as load_schema
+
+_HOMES = {
+    "CheckResult": "findings",
+    "DatasetSchema": "schema",
+    "Diagnostic": "result",
+    "Guard": "check",
+    "InvalidLabelError": "errors",
+    "LabelGuardError": "errors",
+    "MissingDependencyError": "errors",
+    "NoValidRecordsError": "errors",
+    "QuarantineError": "errors",
+    "QuarantineOptions": "quarantine",
+    "SchemaChangedError": "errors",
+    "SchemaError": "errors",
+    "SourceError": "errors",
+    "Summary": "counts",
+    "TooManyInvalidError": "errors",
+    "UsageError": "errors",
+    "Violation": "result",
+    "guard_batches": "loader",
+    "load_schema": "schema_io",
+    "read_quarantine": "quarantine_reader",
+}
+__all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'label_guard' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"label_guard.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -195,7 +196,7 @@ class Guard:
     ([True, False, False], {'LG101': 1, 'LG102': 1})
     """
 
-    def __init__(self, schema: DatasetSchema | str, split: str | None = None, view: str | None = None) -> None:
+    def __init__(self, schema: DatasetSchema | str | os.PathLike[str], split: str | None = None, view: str | None = None) -> None:
         self.schema = load_schema(schema)
         self.split = self.schema.split_name(split)
         self.view = view
@@ -252,6 +253,14 @@ class Guard:
             faults += self._judge(judge, found, missing, len(records))
             columns += [(judge, column) for column in found]
         return self._result(len(records), faults, columns)
+
+    def record_columns(self, records: Sequence[Any]) -> dict[str, list[Column]]:
+        """By label path: what the records hold, gathered by dtype and shape."""
+        return {judge.path: gather([tree.get(record, judge.path) for record in records])[0] for judge in self.judges}
+
+    def batch_columns(self, element: Any, size: int) -> dict[str, list[Column]]:
+        """By label path: what a batch of ``size`` holds; empty where a label has no such leading axis."""
+        return {judge.path: _batch_columns(tree.get(element, judge.path), size)[0] or [] for judge in self.judges}
 
     def _explain_batch(self, element: Any) -> CheckResult:
         values = [(judge, tree.get(element, judge.path)) for judge in self.judges]

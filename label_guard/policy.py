@@ -70,7 +70,7 @@ def converts(label: Label) -> bool:
 
 
 def sentinel_positions(label: Label, array: Array) -> NDArray[np.bool_]:
-    """bool like ``array``: where a declared ignore or unlabeled value stands."""
+    """Bool like ``array``: where a declared ignore or unlabeled value stands."""
     return member(array, label.sentinels)
 
 
@@ -106,7 +106,9 @@ def _to_dense(label: ClassLabel, array: Array) -> Array:
     target = np.dtype(label.emit or array.dtype)
     out = array.astype(target)
     raw = array[inside].astype(np.int64) - low
-    if isinstance(label.class_ids, ClassIdRange) or high - low == label.num_classes - 1 and tuple(ids) == tuple(range(low, high + 1)):
+    if isinstance(label.class_ids, ClassIdRange) or (
+        high - low == label.num_classes - 1 and tuple(ids) == tuple(range(low, high + 1))
+    ):
         out[inside] = raw
     else:
         order = np.argsort(np.array(ids, np.int64), kind="stable")
@@ -117,9 +119,7 @@ def _to_dense(label: ClassLabel, array: Array) -> Array:
     return out
 
 
-def masked(
-    label: Label, columns: list[Column], size: int, faults: list[Fault]
-) -> tuple[Array, NDArray[np.bool_]]:
+def masked(label: Label, columns: list[Column], size: int, faults: list[Fault]) -> tuple[Array, NDArray[np.bool_]]:
     """A label array of ``size`` records with every bad position replaced, still as stored, and where it is good.
 
     Args:

@@ -27,7 +27,8 @@ def children(node: Any) -> list[tuple[str, Any]] | None:
         return [(name, getattr(node, name)) for name in node._fields]
     if isinstance(node, tuple | list):
         return [(str(position), value) for position, value in enumerate(node)]
-    if dataclasses.is_dataclass(node) and not isinstance(node, type):
+    # What has a shape is an array or the spec of one, even as a dataclass (Grain's ShapeDtypeStruct).
+    if dataclasses.is_dataclass(node) and not isinstance(node, type) and not hasattr(node, "shape"):
         return [(field.name, getattr(node, field.name)) for field in dataclasses.fields(node)]
     return None
 
@@ -126,14 +127,12 @@ def map_leaves(function: Callable[..., Any], node: Any, *others: Any) -> Any:
     pairs = children(node)
     if pairs is None:
         return function(node, *others)
-    columns = [children(other) for other in others]
     names = [name for name, _ in pairs]
-    for column in columns:
-        if column is None or [name for name, _ in column] != names:
-            found = "a leaf" if column is None else f"keys {[name for name, _ in column]}"
-            raise ValueError(f"elements differ in structure: keys {names} against {found}")
-    results = [
-        map_leaves(function, value, *(column[position][1] for column in columns if column is not None))
-        for position, (_, value) in enumerate(pairs)
-    ]
+    columns: list[dict[str, Any]] = []
+    for other in others:
+        column = dict(children(other) or ())  # by name: the order of dict keys is no part of the structure
+        if set(column) != set(names):
+            raise ValueError(f"elements differ in structure: keys {names} against {list(column) or 'a leaf'}")
+        columns.append(column)
+    results = [map_leaves(function, value, *(column[name] for column in columns)) for name, value in pairs]
     return rebuild(node, results)

@@ -1,0 +1,107 @@
+"""What a guard has done so far: counts of constant shape that travel in an iterator's state, and their summary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from label_guard.rules import RULES
+
+RULE_CODES = tuple(code for code in RULES if code.startswith("LG1"))
+_FIELDS = ("seen", "delivered", "quarantined", "skipped", "remainder", "refused", "masked")
+_INTERNAL = ("window_seen", "window_invalid", "rejected_in_a_row", "invalid")
+STATE_LENGTH = len(_FIELDS) + len(_INTERNAL) + len(RULE_CODES)
+
+
+@dataclass(slots=True)
+class Counts:
+    """Running counts of records.
+
+    Attributes:
+        seen: records read from upstream.
+        delivered: records handed on, bad ones under ``mask`` and ``report`` included.
+        quarantined: bad records taken out of the stream.
+        skipped: unlabeled records left out by ``on_unlabeled: skip``.
+        remainder: good records of an incomplete last batch that ``remainder="drop"`` left out.
+        refused: records that an error kept from being delivered.
+        masked: bad records among the delivered.
+        by_rule: bad records by the rule they broke.
+    """
+
+    seen: int = 0
+    delivered: int = 0
+    quarantined: int = 0
+    skipped: int = 0
+    remainder: int = 0
+    refused: int = 0
+    masked: int = 0
+    window_seen: int = 0
+    window_invalid: int = 0
+    rejected_in_a_row: int = 0
+    invalid: int = 0
+    by_rule: dict[str, int] = field(default_factory=lambda: dict.fromkeys(RULE_CODES, 0))
+
+    def to_list(self) -> list[int]:
+        """A list of ``STATE_LENGTH`` ints: frameworks want states of constant shape."""
+        return [*(getattr(self, name) for name in (*_FIELDS, *_INTERNAL)), *self.by_rule.values()]
+
+    @classmethod
+    def from_list(cls, values: Iterable[int]) -> Counts:
+        """The counts that ``to_list`` wrote."""
+        numbers = [int(value) for value in values]
+        names = (*_FIELDS, *_INTERNAL)
+        rules = dict(zip(RULE_CODES, numbers[len(names) :], strict=True))
+        return cls(**dict(zip(names, numbers, strict=False)), by_rule=rules)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What became of every record; ``str()`` is the conservation line.
+
+    Attributes are those of ``Counts``; ``pending`` are records read ahead to fill the next batch.
+    """
+
+    seen: int = 0
+    delivered: int = 0
+    quarantined: int = 0
+    skipped: int = 0
+    remainder: int = 0
+    refused: int = 0
+    pending: int = 0
+    masked: int = 0
+    by_rule: Mapping[str, int] = field(default_factory=dict[str, int])
+
+    @property
+    def invalid(self) -> int:
+        """Records that broke a rule, whatever became of them."""
+        return self.quarantined + self.masked
+
+    @property
+    def is_conserved(self) -> bool:
+        """Whether every record seen is accounted for."""
+        parts = (self.delivered, self.quarantined, self.skipped, self.remainder, self.refused, self.pending)
+        return self.seen == sum(parts)
+
+    def __add__(self, other: Summary) -> Summary:
+        rules = {code: self.by_rule.get(code, 0) + other.by_rule.get(code, 0) for code in RULE_CODES}
+        totals = {name: getattr(self, name) + getattr(other, name) for name in (*_FIELDS, "pending")}
+        return Summary(**totals, by_rule={code: count for code, count in rules.items() if count})
+
+    def __str__(self) -> str:
+        line = (
+            f"seen {self.seen:,} = delivered {self.delivered:,} + quarantined {self.quarantined:,} + "
+            f"skipped {self.skipped:,} + remainder {self.remainder:,} + pending {self.pending:,}"
+        )
+        if self.refused:
+            line += f" + refused {self.refused:,}"
+        if self.masked:
+            line += f"; {self.masked:,} of the delivered are bad"
+        rules = ", ".join(f"{code} {RULES[code].name} {count:,}" for code, count in self.by_rule.items() if count)
+        return f"{line}; {rules}" if rules else line
+
+
+def summary_of(counts: Counts, pending: int = 0) -> Summary:
+    """The public summary of running counts."""
+    totals: dict[str, Any] = {name: getattr(counts, name) for name in _FIELDS}
+    return Summary(**totals, pending=pending, by_rule={code: n for code, n in counts.by_rule.items() if n})

@@ -1,0 +1,46 @@
+# pyright: basic
+"""Element specs of guarded datasets, for ``grain.experimental.get_element_spec``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from label_guard import batches, tree
+from label_guard.keys import KEY
+from label_guard.plan import GuardPlan
+from label_guard.policy import has_sentinels, is_elementwise
+
+
+class Spec:
+    """Shape and dtype of one feature: Grain's ShapeDtypeStruct by protocol."""
+
+    def __init__(self, shape: tuple[int | None, ...], dtype: Any) -> None:
+        self.shape = shape
+        self.dtype = np.dtype(dtype)
+
+    def __repr__(self) -> str:
+        return f"ShapeDtypeStruct(shape={self.shape}, dtype={self.dtype})"
+
+    def __eq__(self, other: object) -> bool:
+        shape, dtype = getattr(other, "shape", None), getattr(other, "dtype", None)
+        return dtype is not None and self.shape == shape and self.dtype == np.dtype(dtype)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def output_spec(plan: GuardPlan, spec: Any) -> Any:
+    """The spec of guarded batches from that of unguarded ones: key gone, dtypes emitted, masks added."""
+    if not plan.keep_key:
+        spec = batches.without_key(spec, KEY)
+    for path, label in plan.guard.labels.items():
+        leaf = tree.get(spec, path)
+        if leaf is tree.MISSING:
+            continue
+        if plan.mask.key is not None and (plan.mask_all or has_sentinels(label)):
+            shape = leaf.shape if is_elementwise(label) else leaf.shape[:1]
+            spec = tree.put(spec, plan.mask.path(path), Spec(shape, plan.mask.dtype))
+        if label.emit is not None:
+            spec = tree.put(spec, path, Spec(leaf.shape, label.emit))
+    return spec

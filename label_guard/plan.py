@@ -1,0 +1,182 @@
+"""A guard stage as planned: everything a user chose, checked before the first element is read. Picklable."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from label_guard.check import Guard
+from label_guard.errors import UsageError
+from label_guard.keys import RecordNames
+from label_guard.labels import ClassLabel
+from label_guard.policy import DEFAULT_VALID_KEY, MaskOptions, OnInvalid, Remainder, converts, has_sentinels
+from label_guard.quarantine import QuarantineOptions
+from label_guard.schema import DatasetSchema
+
+DEFAULT_STOP_ABOVE = 0.05
+_MASK_DTYPES = ("bool", "float32", "float16", "int32", "uint8")
+# Told apart from None, which means: no mask, never stop.
+Default = Literal["default"]
+
+
+@dataclass(frozen=True, slots=True)
+class GuardPlan:
+    """What a guard stage does. Build it with ``plan_guard``."""
+
+    guard: Guard
+    on_invalid: OnInvalid
+    quarantine: QuarantineOptions | None
+    batch_size: int | None
+    remainder: Remainder
+    mask: MaskOptions
+    stop_above: float | None
+    batched: bool | None
+    source_id: str
+    process_index: int | None
+    keep_key: bool
+    allow_schema_change: bool
+    names: RecordNames = field(default_factory=lambda: RecordNames({}))
+    key_required: bool = False
+
+    @property
+    def mask_all(self) -> bool:
+        """Whether every label gets a validity mask."""
+        # Under report nothing leaves the stream, so a record to skip must be masked.
+        return self.on_invalid == "mask" or self.remainder == "pad" or (self.on_invalid == "report" and self.skips)
+
+    @property
+    def skips(self) -> bool:
+        """Whether unlabeled records are left out of the stream."""
+        labels = self.guard.labels.values()
+        return any(isinstance(x, ClassLabel) and x.unlabeled is not None and x.on_unlabeled == "skip" for x in labels)
+
+    @property
+    def refills(self) -> bool:
+        """Whether records may leave the stream, so that batches are topped up."""
+        return self.on_invalid == "drop" or (self.on_invalid == "raise" and self.skips)
+
+    @property
+    def passes_untouched(self) -> bool:
+        """Whether a clean batch needs neither conversion nor mask."""
+        labels = self.guard.labels.values()
+        masks = self.mask.key is not None and (self.mask_all or any(map(has_sentinels, labels)))
+        return not masks and not any(map(converts, labels))
+
+    def replace(self, **changes: Any) -> GuardPlan:
+        """A plan with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+
+def plan_guard(
+    schema: DatasetSchema | str | os.PathLike[str],
+    *,
+    split: str | None = None,
+    view: str | None = None,
+    batch_size: int | None = None,
+    on_invalid: OnInvalid = "drop",
+    quarantine: QuarantineOptions | str | os.PathLike[str] | None = None,
+    remainder: Remainder = "short",
+    valid_key: str | None = "default",
+    valid_dtype: str = "bool",
+    stop_above: float | Default | None = "default",
+    batched: bool | None = None,
+    name: str | None = None,
+    process_index: int | None = None,
+    keep_key: bool = False,
+    allow_schema_change: bool = False,
+) -> GuardPlan:
+    """The plan of a guard stage; see ``label_guard.grain.guard_labels`` for the arguments.
+
+    Raises:
+        UsageError: a choice that cannot work, or that would lose records.
+        SchemaError: the schema file is unsound.
+    """
+    _one_of("on_invalid", on_invalid, get_args(OnInvalid))
+    _one_of("remainder", remainder, get_args(Remainder))
+    _one_of("valid_dtype", valid_dtype, _MASK_DTYPES)
+    if batch_size is not None and batch_size < 1:
+        raise UsageError(f"batch_size is {batch_size}; it must be at least 1")
+    plan = GuardPlan(
+        guard=Guard(schema, split, view),
+        on_invalid=on_invalid,
+        quarantine=_quarantine_options(quarantine),
+        batch_size=batch_size,
+        remainder=remainder,
+        mask=_mask_options(valid_key, valid_dtype),
+        stop_above=_stop_above(stop_above, on_invalid),
+        batched=batched,
+        source_id=name or "",
+        process_index=process_index,
+        keep_key=keep_key,
+        allow_schema_change=allow_schema_change,
+    )
+    _check_plan(plan)
+    return plan
+
+
+def _one_of(name: str, value: object, legal: tuple[str, ...]) -> None:
+    if value not in legal:
+        raise UsageError(f"{name} is {value!r}; choose one of {', '.join(legal)}")
+
+
+def _quarantine_options(value: QuarantineOptions | str | os.PathLike[str] | None) -> QuarantineOptions | None:
+    return value if value is None or isinstance(value, QuarantineOptions) else QuarantineOptions(os.fspath(value))
+
+
+def _mask_options(valid_key: str | None, dtype: str) -> MaskOptions:
+    if valid_key == "default":
+        return MaskOptions(DEFAULT_VALID_KEY, dtype)
+    return MaskOptions(valid_key, dtype, explicit=True)
+
+
+def _stop_above(value: float | Default | None, on_invalid: str) -> float | None:
+    if value == "default":
+        return DEFAULT_STOP_ABOVE if on_invalid in ("drop", "mask") else None
+    if value is not None and not 0 <= value <= 1:
+        raise UsageError(f"stop_above is {value}; it is a share of records, 0 to 1, or None for never")
+    return value
+
+
+def _check_plan(plan: GuardPlan) -> None:
+    if plan.on_invalid == "drop" and plan.quarantine is None:
+        raise UsageError(
+            'on_invalid="drop" takes records out of the stream and needs somewhere to keep them; pass '
+            'quarantine="DIR", or use on_invalid="mask" or "raise"'
+        )
+    if plan.mask.key is None and (plan.mask_all or plan.on_invalid == "report"):
+        raise UsageError('valid_key=None leaves the mask out, which only on_invalid="raise" and "drop" allow')
+    labels = plan.guard.labels
+    if plan.mask.key is not None and len(labels) > 1 and plan.mask.key.count("{label}") == 0:
+        needed = [path for path, label in labels.items() if plan.mask_all or has_sentinels(label)]
+        if len({plan.mask.path(path) for path in needed}) < len(needed):
+            raise UsageError(f"valid_key {plan.mask.key!r} is one name for several labels; put {{label}} into it")
+    free = [path for path, label in labels.items() if None in label.record_shape]
+    if plan.on_invalid == "mask" and free:
+        raise UsageError(
+            f'on_invalid="mask" must be able to fill label {free[0]!r}, whose shape is free; declare a fixed shape '
+            '(or guard a view after padding), or use on_invalid="drop"'
+        )
+
+
+def process_index_of(plan: GuardPlan) -> int:
+    """Index of this process: as given, else JAX's once it is distributed, else 0."""
+    if plan.process_index is not None:
+        return plan.process_index
+    jax = _distributed_jax()
+    return 0 if jax is None else int(jax.process_index())
+
+
+def process_count() -> int:
+    """Number of JAX processes, 1 where JAX is not distributed."""
+    jax = _distributed_jax()
+    return 1 if jax is None else int(jax.process_count())
+
+
+def _distributed_jax() -> Any:
+    """The jax module, only if it is imported and distributed: asking earlier breaks multi-host start-up."""
+    jax = sys.modules.get("jax")
+    distributed = getattr(jax, "distributed", None)
+    return jax if distributed is not None and distributed.is_initialized() else None
