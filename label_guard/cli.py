@@ -10,6 +10,7 @@ import sys
 from typing import NoReturn
 
 import click
+from typing_extensions import override
 
 from label_guard.errors import LabelGuardError
 
@@ -26,18 +27,18 @@ COMMANDS = {
 class _LazyGroup(click.Group):
     """A group whose commands live in ``label_guard.commands.<name>`` as ``command``."""
 
+    @override
     def list_commands(self, ctx: click.Context) -> list[str]:
-        del ctx
         return list(COMMANDS)
 
+    @override
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        del ctx
         if cmd_name not in COMMANDS:
             return None
         return importlib.import_module(f"label_guard.commands.{cmd_name}").command
 
+    @override
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        del ctx
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
