@@ -6,6 +6,8 @@ import importlib
 import io
 import os
 import posixpath
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -18,6 +20,29 @@ def is_local(url: str) -> bool:
 def open_folder(url: str, *, sync: bool = False) -> LocalFolder | RemoteFolder:
     """The folder at ``url``; touches nothing yet. With ``sync`` each write is on the disk when it returns."""
     return LocalFolder(url, sync=sync) if is_local(url) else RemoteFolder(url)
+
+
+@contextmanager
+def whole_file(path: str) -> Generator[BinaryIO]:
+    """A file that appears at ``path`` complete or not at all; what is there already is replaced at the end.
+
+    Raises:
+        OSError: it cannot be written; nothing is left behind.
+    """
+    target = Path(path).resolve()
+    if target.exists() and not target.is_file():  # a pipe or /dev/stdout is written into, never replaced
+        with target.open("wb") as file:
+            yield file
+        return
+    temporary = target.with_name(f".{target.name[:80]}.{os.getpid()}-{os.urandom(4).hex()}")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 class LocalFolder:

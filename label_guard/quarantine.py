@@ -233,6 +233,7 @@ class QuarantineWriter:
             "record": record.record,
             "content": content,
             "digest": digest,
+            "labels": list(record.labels),
             "violations": [_violation(found) for found in record.violations],
             "payload_kind": kind,
             "payload_limit": limit,

@@ -46,6 +46,7 @@ class QuarantineEntry:
         record: its key, or None where the pipeline carried none.
         content: digest of the whole record where there is no key, else None.
         digest: digest of the judged labels.
+        labels: paths of the labels that were judged, absent ones included.
         violations: what was wrong with it.
         payload_kind: ``full``, ``labels`` or ``none``: what ``payload`` holds.
         payload_limit: the limit that reduced the payload (``max_payload_bytes`` or ``max_bytes``), or None.
@@ -61,6 +62,7 @@ class QuarantineEntry:
     record: str | None
     content: str | None
     digest: str
+    labels: tuple[str, ...]
     violations: tuple[Violation, ...]
     payload_kind: Literal["full", "labels", "none"]
     payload_limit: str | None
@@ -240,6 +242,7 @@ def _parse(raw: bytes, place: Place) -> QuarantineEntry:
         record=record,
         content=content,
         digest=str(_text(line, "digest")),
+        labels=_texts(line["labels"]),
         violations=tuple(_violation(found, record) for found in _list(line["violations"])),
         payload_kind=kind,
         payload_limit=_text(line, "payload_limit", optional=True),
@@ -271,6 +274,13 @@ def _list(value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise ValueError(f"{type(value).__name__} where a list is expected")
     return cast("list[Any]", value)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    items = _list(value)
+    if not all(isinstance(item, str) for item in items):
+        raise ValueError("labels are not text")
+    return tuple(items)
 
 
 def _text(line: dict[str, Any], name: str, *, optional: bool = False) -> str | None:
