@@ -3,58 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, NoReturn
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, StrictInt, ValidationInfo, model_validator
 
 from label_guard import dtypes
 from label_guard.errors import UsageError
+from label_guard.fields import (
+    Count,
+    Dtypes,
+    EmitName,
+    Integers,
+    Model,
+    Names,
+    Number,
+    NumClasses,
+    Problem,
+    Shape,
+    lenient,
+    refuse,
+)
 
-PROBLEMS = "contradictions"  # type of the pydantic error whose ctx carries Problem values
 _INT32 = dtypes.integer_range("int32")
-
-
-class Problem(NamedTuple):
-    """A contradiction inside a schema: the rule it breaks, where (relative to the model), what, and the mend."""
-
-    rule: str
-    path: tuple[str | int, ...]
-    message: str
-    fix: str
-
-
-def refuse(problems: list[Problem]) -> NoReturn:
-    """Raise the problems as one pydantic error, for a validator; ``schema.problems_of`` unfolds them."""
-    text = "; ".join(f"{p.rule} {'.'.join(map(str, p.path))}: {p.message}" for p in problems)
-    raise PydanticCustomError(PROBLEMS, "{text}", {"text": text, "problems": problems})
-
-
-def _one_or_many(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
-
-
-# YAML gives lists; only the outer sequence is lax, what it holds stays strict.
-_Lax = Field(strict=False)
-Integers = Annotated[tuple[StrictInt, ...], _Lax]
-Names = Annotated[tuple[StrictStr, ...], _Lax]
-Dimension = Annotated[StrictInt, Field(ge=0)] | None
-Shape = Annotated[tuple[Dimension, ...], _Lax]
-DtypeName = Literal[
-    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
-    "float16", "float32", "float64", "integer", "signed", "unsigned", "floating",
-]  # fmt: skip
-Dtypes = Annotated[tuple[DtypeName, ...], BeforeValidator(_one_or_many), Field(strict=False, min_length=1)]
-EmitName = Literal["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "float16", "float32", "float64"]
-Number = StrictInt | StrictFloat
-Count = Annotated[StrictInt, Field(ge=0)]
-NumClasses = Annotated[StrictInt, Field(ge=1)]
-
-
-class Model(BaseModel):
-    """Strict, frozen, no unknown fields: the base of every model of a schema file."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, protected_namespaces=())
 
 
 class ClassIdRange(Model):
@@ -67,12 +37,12 @@ class _Label(Model):
     """What the label kinds share."""
 
     dtype: Dtypes | None = Field(
-        None, description="Stored dtype: a NumPy name, a list of names, or integer, signed, unsigned, floating."
+        default=None, description="Stored dtype: a NumPy name, a list of names, or integer, signed, unsigned, floating."
     )
     shape: Shape = Field(
-        (), description="Shape per record, without the class axis; null stands for any length."
+        default=(), description="Shape per record, without the class axis; null stands for any length."
     )
-    emit: EmitName | None = Field(None, description="Dtype handed on to training; absent: as stored.")
+    emit: EmitName | None = Field(default=None, description="Dtype handed on to training; absent: as stored.")
 
     # Stored dtypes where the schema names none.
     DEFAULT_DTYPES: ClassVar[tuple[str, ...]] = ("integer",)
@@ -114,11 +84,13 @@ class _Label(Model):
         return self.stored_dtypes
 
     def _values_fit(self, target: str) -> bool:
+        """Whether the legal values fit ``target`` although the stored dtype does not."""
+        del target  # judged by the kinds that know their values
         return False
 
     @model_validator(mode="after")
-    def _consistent(self) -> _Label:
-        problems = list(self.problems())
+    def _consistent(self, info: ValidationInfo) -> _Label:
+        problems = [] if lenient(info) else list(self.problems())
         if problems:
             refuse(problems)
         return self
@@ -129,21 +101,23 @@ class ClassLabel(_Label):
 
     kind: Literal["class_label"] = Field(description="One class id per place of `shape`.")
     num_classes: NumClasses = Field(description="Number of classes; legal ids are 0..num_classes-1.")
-    class_names: Names | None = Field(None, description="One name per class, in order of the ids.")
+    class_names: Names | None = Field(default=None, description="One name per class, in order of the ids.")
     class_ids: Integers | ClassIdRange | None = Field(
-        None, description="Raw ids in class order (gaps allowed) or {start: 1}; the guard emits dense ids."
+        default=None, description="Raw ids in class order (gaps allowed) or {start: 1}; the guard emits dense ids."
     )
-    ignore: Integers = Field((), description="Sentinels that the loss must skip, such as 255 or -100.")
+    ignore: Integers = Field(default=(), description="Sentinels that the loss must skip, such as 255 or -100.")
     on_ignore: Literal["keep", "replace"] = Field(
-        "keep", description="keep: the sentinel stays; replace: class 0 stands there. The mask is False in both."
+        default="keep",
+        description="keep: the sentinel stays; replace: class 0 stands there. The mask is False in both.",
     )
-    unlabeled: StrictInt | None = Field(None, description="Value that means: no label in this split.")
+    unlabeled: StrictInt | None = Field(default=None, description="Value that means: no label in this split.")
     on_unlabeled: Literal["keep", "replace", "skip"] | None = Field(
-        None, description="What becomes of unlabeled records; a training split that declares unlabeled must choose."
+        default=None,
+        description="What becomes of unlabeled records; a training split that declares unlabeled must choose.",
     )
-    unique: bool = Field(False, description="Ids of one record must not repeat.")
-    min_length: Count | None = Field(None, description="Least number of ids of a ragged label.")
-    max_length: Count | None = Field(None, description="Greatest number of ids of a ragged label.")
+    unique: bool = Field(default=False, description="Ids of one record must not repeat.")
+    min_length: Count | None = Field(default=None, description="Least number of ids of a ragged label.")
+    max_length: Count | None = Field(default=None, description="Greatest number of ids of a ragged label.")
 
     @property
     def raw_ids(self) -> tuple[int, ...] | range:
@@ -236,9 +210,7 @@ class ClassLabel(_Label):
             return
         if self.unlabeled in ids or self.unlabeled in self.ignore:
             also = "an ignore value" if self.unlabeled in self.ignore else f"a legal class id ({self._id_range()})"
-            yield Problem(
-                "LG217", ("unlabeled",), f"unlabeled value {self.unlabeled} is {also}", "use another value"
-            )
+            yield Problem("LG217", ("unlabeled",), f"unlabeled value {self.unlabeled} is {also}", "use another value")
         elif self.keeps_unlabeled and not _INT32[0] <= self.unlabeled <= _INT32[1]:
             yield _truncated(("unlabeled",), self.unlabeled)
 
@@ -302,11 +274,11 @@ class MultiLabel(_Label):
 
     kind: Literal["multi_label"] = Field(description="k-hot over a last axis of num_classes.")
     num_classes: NumClasses = Field(description="Length of the class axis.")
-    class_names: Names | None = Field(None, description="One name per class, in order of the class axis.")
-    ignore: Integers = Field((), description="Values that the loss must skip, such as -1 (CheXpert).")
-    on_ignore: Literal["keep", "replace"] = Field("keep", description="replace: 0 stands there.")
-    min_positive: Count | None = Field(None, description="Least number of ones per row.")
-    max_positive: Count | None = Field(None, description="Greatest number of ones per row.")
+    class_names: Names | None = Field(default=None, description="One name per class, in order of the class axis.")
+    ignore: Integers = Field(default=(), description="Values that the loss must skip, such as -1 (CheXpert).")
+    on_ignore: Literal["keep", "replace"] = Field(default="keep", description="replace: 0 stands there.")
+    min_positive: Count | None = Field(default=None, description="Least number of ones per row.")
+    max_positive: Count | None = Field(default=None, description="Greatest number of ones per row.")
 
     DEFAULT_DTYPES: ClassVar[tuple[str, ...]] = ("bool", "integer", "floating")
 
@@ -359,9 +331,11 @@ class SoftLabel(_Label):
 
     kind: Literal["soft_label"] = Field(description="Probabilities over a last axis of num_classes.")
     num_classes: NumClasses = Field(description="Length of the class axis.")
-    class_names: Names | None = Field(None, description="One name per class, in order of the class axis.")
-    tolerance: Annotated[Number, Field(ge=0)] = Field(1e-3, description="Greatest distance of a row's sum from 1.")
-    one_hot: bool = Field(False, description="Every row must be exactly one 1 and zeros.")
+    class_names: Names | None = Field(default=None, description="One name per class, in order of the class axis.")
+    tolerance: Annotated[Number, Field(ge=0)] = Field(
+        default=1e-3, description="Greatest distance of a row's sum from 1."
+    )
+    one_hot: bool = Field(default=False, description="Every row must be exactly one 1 and zeros.")
 
     DEFAULT_DTYPES: ClassVar[tuple[str, ...]] = ("floating",)
 
@@ -386,6 +360,7 @@ class SoftLabel(_Label):
         return () if self.emit in dtypes.FLOATING else self.stored_dtypes
 
     def _values_fit(self, target: str) -> bool:
+        del target  # every dtype holds 0 and 1
         return self.one_hot
 
 
@@ -393,8 +368,8 @@ class RealLabel(_Label):
     """Regression targets: finite, within optional ``minimum`` and ``maximum``, both inclusive."""
 
     kind: Literal["real_label"] = Field(description="Finite numbers, such as regression targets.")
-    minimum: Number | None = Field(None, description="Least legal value, inclusive.")
-    maximum: Number | None = Field(None, description="Greatest legal value, inclusive.")
+    minimum: Number | None = Field(default=None, description="Least legal value, inclusive.")
+    maximum: Number | None = Field(default=None, description="Greatest legal value, inclusive.")
 
     DEFAULT_DTYPES: ClassVar[tuple[str, ...]] = ("floating",)
 
@@ -414,9 +389,7 @@ class RealLabel(_Label):
                 yield Problem("LG216", (field,), f"{field} {value} is not finite", "leave the field out")
                 return
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
-            yield Problem(
-                "LG216", ("minimum",), f"minimum {self.minimum} is above maximum {self.maximum}", "swap them"
-            )
+            yield Problem("LG216", ("minimum",), f"minimum {self.minimum} is above maximum {self.maximum}", "swap them")
         yield from super().problems()
 
     def _stored_for_emit(self) -> tuple[str, ...]:

@@ -55,6 +55,7 @@ _RULES = (
     Rule("LG219", "padded-class-name", "warning", "A class name begins or ends with white space, or is empty."),
     Rule("LG220", "blanket-noqa", "warning", "A noqa comment names no rule."),
     Rule("LG221", "unused-noqa", "warning", "A noqa comment suppresses nothing."),
+    Rule("LG222", "duplicate-key", "error", "A key stands twice in one mapping."),
     Rule("LG230", "source-label-missing", "error", "The dataset has no feature of the label's name."),
     Rule("LG231", "source-class-count", "error", "The dataset's metadata declares another number of classes."),
     Rule("LG232", "source-class-names", "error", "The dataset's metadata has other class names or another order."),

@@ -11,33 +11,44 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StrictInt, StrictStr, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    StrictInt,
+    StrictStr,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from label_guard import dtypes
 from label_guard.errors import UsageError
-from label_guard.labels import (
-    KINDS,
+from label_guard.fields import (
     PROBLEMS,
-    AnyLabel,
-    ClassIdRange,
-    ClassLabel,
     Count,
     Dtypes,
     EmitName,
     Integers,
-    Label,
     Model,
-    MultiLabel,
     Names,
-    NumClasses,
     Number,
+    NumClasses,
     Problem,
     Shape,
+    lenient,
     refuse,
 )
+from label_guard.labels import KINDS, AnyLabel, ClassIdRange, ClassLabel, Label, MultiLabel
+from label_guard.wording import Path, in_words
 
 _SEMVER = r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$"
 _LABEL: TypeAdapter[Label] = TypeAdapter(AnyLabel)
+SplitName = Annotated[StrictStr, Field(pattern=r"^[^\[(+]+$")]  # [, ( and + make a sub-split or a sum of splits
+
+
+def _only_integer(value: object) -> object:
+    return value if type(value) is int else str(value)  # Literal[1] alone takes true and 1.0 for 1
 
 
 class LabelOverride(Model):
@@ -79,8 +90,8 @@ class LabelOverride(Model):
 class Split(Model):
     """One split: how many records, where they are, and how its labels differ."""
 
-    num_examples: Count | None = Field(None, description="Number of records this split promises.")
-    source: StrictStr | None = Field(None, description="URI of the records; paths are relative to this file.")
+    num_examples: Count | None = Field(default=None, description="Number of records this split promises.")
+    source: StrictStr | None = Field(default=None, description="URI of the records; paths are relative to this file.")
     labels: dict[StrictStr, LabelOverride] = Field(default_factory=dict, description="Overrides by label.")
 
 
@@ -94,9 +105,9 @@ class Limits(Model):
     """What an audit accepts."""
 
     max_invalid_ratio: Annotated[Number, Field(ge=0, le=1)] = Field(
-        0.0, description="Greatest accepted share of bad records."
+        default=0.0, description="Greatest accepted share of bad records."
     )
-    min_class_count: Count = Field(0, description="Least accepted number of records of each class.")
+    min_class_count: Count = Field(default=0, description="Least accepted number of records of each class.")
 
 
 class DatasetSchema(Model):
@@ -110,19 +121,19 @@ class DatasetSchema(Model):
     '[0, 10)'
     """
 
-    format: Literal[1] = Field(description="Version of this file format.")
+    format: Annotated[Literal[1], BeforeValidator(_only_integer)] = Field(description="Version of this file format.")
     name: Annotated[StrictStr, Field(min_length=1)] = Field(description="Name of the dataset.")
     version: Annotated[StrictStr, Field(pattern=_SEMVER)] = Field(description="Semver of the promise.")
-    description: StrictStr = Field("", description="What the dataset is and where its labels are documented.")
-    record_key: StrictStr | None = Field(None, description="Path of a feature that identifies a record.")
+    description: StrictStr = Field(default="", description="What the dataset is and where its labels are documented.")
+    record_key: StrictStr | None = Field(default=None, description="Path of a feature that identifies a record.")
     labels: Annotated[dict[StrictStr, AnyLabel], Field(min_length=1)] = Field(description="Labels by path.")
-    splits: dict[StrictStr, Split] = Field(default_factory=dict, description="Splits by name.")
+    splits: dict[SplitName, Split] = Field(default_factory=dict, description="Splits by name.")
     views: dict[StrictStr, View] = Field(default_factory=dict, description="Named views of emitted labels.")
     limits: Limits = Field(default_factory=Limits, description="What an audit accepts.")
 
     @model_validator(mode="after")
-    def _consistent(self) -> DatasetSchema:
-        problems = list(_override_problems(self))
+    def _consistent(self, info: ValidationInfo) -> DatasetSchema:
+        problems = [] if lenient(info) else list(_dataset_problems(self))
         if problems:
             refuse(problems)
         return self
@@ -219,44 +230,83 @@ def _emitted(label: Label) -> Label:
 
 def _indexing_dtypes(label: ClassLabel) -> tuple[str, ...]:
     """Stored dtypes that JAX indexes with rightly; the guard passes no other on."""
-    fit = [name for name in label.stored_dtypes if not dtypes.is_integer(name) or dtypes.can_index(name, label.num_classes)]
+    fit = [
+        name for name in label.stored_dtypes if not dtypes.is_integer(name) or dtypes.can_index(name, label.num_classes)
+    ]
     return tuple(fit) or label.stored_dtypes
 
 
+def contradictions(schema: DatasetSchema) -> list[Problem]:
+    """Every contradiction of a schema that was validated leniently: those of its labels, then those between them."""
+    problems = [
+        problem._replace(path=("labels", path, *problem.path))
+        for path, label in schema.labels.items()
+        for problem in label.problems()
+    ]
+    # An override inherits what is wrong with its label: told once, at the label.
+    told = {(problem.rule, problem.path[1:]) for problem in problems}
+    found = _dataset_problems(schema)
+    return problems + [problem for problem in found if (problem.rule, problem.path[3:]) not in told]
+
+
+def _dataset_problems(schema: DatasetSchema) -> Iterator[Problem]:
+    told: set[tuple[str, Path]] = set()
+    for problem in (*_override_problems(schema), *_limit_problems(schema)):
+        if (problem.rule, problem.path) not in told:
+            told.add((problem.rule, problem.path))
+            yield problem
+
+
 def _override_problems(schema: DatasetSchema) -> Iterator[Problem]:
+    bases = [schema.labels]
     for name, split in schema.splits.items():
-        where = ("splits", name, "labels")
-        yield from _applied_problems(where, schema.labels, split.labels)
-        yield from _unlabeled_problems(schema, name)
-    stored = {path: _emitted(label) for path, label in schema.labels.items()}
-    for name, view in schema.views.items():
-        yield from _applied_problems(("views", name, "labels"), stored, view.labels)
+        problems = list(_applied_problems(("splits", name, "labels"), schema.labels, split.labels))
+        yield from problems
+        if not problems:
+            bases.append(_override(schema.labels, split.labels))
+            yield from _unlabeled_problems(schema, name)
+    for labels in bases:  # a view must fit the labels of every split
+        emitted = {path: _emitted(label) for path, label in labels.items()}
+        for name, view in schema.views.items():
+            yield from _applied_problems(("views", name, "labels"), emitted, view.labels)
 
 
 def _applied_problems(
-    where: tuple[str | int, ...], labels: Mapping[str, Label], overrides: Mapping[str, LabelOverride]
+    where: Path, labels: Mapping[str, Label], overrides: Mapping[str, LabelOverride]
 ) -> Iterator[Problem]:
     for path, override in overrides.items():
         if path not in labels:
-            yield Problem(
-                "LG206", (*where, path), f"no label {path!r} is declared", f"known labels: {', '.join(labels)}"
-            )
+            known = ", ".join(labels)
+            yield Problem("LG206", (*where, path), f"no label {path!r} is declared", f"declared labels: {known}")
             continue
         try:
             override.apply_to(labels[path])
         except ValidationError as error:
             for found in problems_of(error):
-                yield found._replace(path=(*where, path, *found.path[1:]))
+                yield found._replace(path=(*where, path, *found.path))
+
+
+def _limit_problems(schema: DatasetSchema) -> Iterator[Problem]:
+    """More records of each class than all splits together can hold."""
+    least, sizes = schema.limits.min_class_count, [split.num_examples for split in schema.splits.values()]
+    if not sizes or None in sizes:
+        return
+    records = sum(size for size in sizes if size is not None)
+    for path, label in schema.labels.items():
+        if isinstance(label, ClassLabel) and label.rank == 0 and records < least * label.num_classes:
+            yield Problem(
+                "LG216",
+                ("limits", "min_class_count"),
+                f"{records} records cannot hold {least} of each of the {label.num_classes} classes of {path!r}",
+                f"lower min_class_count to at most {records // label.num_classes}",
+            )
 
 
 def _unlabeled_problems(schema: DatasetSchema, split: str) -> Iterator[Problem]:
     """A training split that declares ``unlabeled`` must say what becomes of such records."""
     if not split.startswith("train"):
         return
-    try:
-        labels = schema.stored(split)
-    except ValidationError:
-        return
+    labels = schema.stored(split)
     for path, label in labels.items():
         if isinstance(label, ClassLabel) and label.unlabeled is not None and label.on_unlabeled is None:
             own = path in schema.splits[split].labels
@@ -271,11 +321,41 @@ def _unlabeled_problems(schema: DatasetSchema, split: str) -> Iterator[Problem]:
 
 def problems_of(error: ValidationError) -> Iterator[Problem]:
     """Every problem of a failed validation, contradictions unfolded; paths start at the validated model."""
-    for found in error.errors():
-        path = tuple(found["loc"])
+    is_schema = error.title == DatasetSchema.__name__
+    others: list[Any] = []
+    for found in error.errors(include_url=False):
+        path = _without_kind(tuple(found["loc"]), is_schema)
         if found["type"] == PROBLEMS:
-            for problem in found["ctx"]["problems"]:
+            for problem in found.get("ctx", {})["problems"]:
                 yield problem._replace(path=(*path, *problem.path))
         else:
-            rule = "LG206" if found["type"] == "extra_forbidden" else "LG207"
-            yield Problem(rule, path, found["msg"], "")
+            others.append({**found, "loc": path, "fields": _fields_at(tuple(found["loc"])[:-1])})
+    yield from in_words(others)
+
+
+def _without_kind(loc: Path, is_schema: bool) -> Path:
+    """``loc`` without the tag that pydantic puts before the fields of a label."""
+    place = 2 if is_schema else 0
+    tagged = len(loc) > place and loc[place] in KINDS and (not is_schema or loc[0] == "labels")
+    return (*loc[:place], *loc[place + 1 :]) if tagged else loc
+
+
+def _fields_at(loc: Path) -> list[str]:
+    """Names of the fields that the section at ``loc`` knows."""
+    model: type[Model] = DatasetSchema
+    match loc:
+        case (*_, str(kind)) if kind in KINDS and (len(loc) == 1 or loc[0] == "labels"):
+            model = KINDS[kind]
+        case (*_, "ClassIdRange"):
+            model = ClassIdRange
+        case ("splits" | "views", _, "labels", _):
+            model = LabelOverride
+        case ("splits", _):
+            model = Split
+        case ("views", _):
+            model = View
+        case ("limits",):
+            model = Limits
+        case _:
+            pass
+    return list(model.model_fields)

@@ -1,0 +1,355 @@
+"""Text of a YAML 1.2 or JSON file as values that know their line and column.
+
+YAML is scanned by ruamel.yaml and put together here, from its events: a schema file needs no more than the core
+schema, the place of each key, which scalars are quoted, and an answer to every text, however broken.
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+Scalar = str | int | float | bool | None
+Place = tuple[int, int]
+
+MAX_BYTES = 2 * 1024 * 1024  # 21,841 names of ImageNet-21k are 0.6 MB; ruamel reads about 0.3 MB a second
+MAX_DEPTH = 50  # a schema is 6 deep
+MAX_VALUES = 500_000  # what aliases may expand to
+
+_NULL = {"", "~", "null", "Null", "NULL"}
+_BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
+_CORE_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "map", "seq")}
+_SPACE = re.compile(r"[ \t\n\r]*")
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
+_scanstring: Any = vars(json.decoder)["scanstring"]  # reads one JSON string; typeshed leaves it out
+_WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
+
+
+class UnreadableError(Exception):
+    """The text is no YAML or JSON that a schema file can be; ``args`` are message, line, column."""
+
+    def __init__(self, message: str, line: int = 0, column: int = 0) -> None:
+        super().__init__(message, line, column)
+        self.message, self.line, self.column = message, line, column
+
+
+@dataclass(slots=True)
+class Node:
+    """A value and where it stands.
+
+    Attributes:
+        value: a scalar, a list of nodes, or nodes by key.
+        line: first line, 1-based.
+        column: first column, 1-based, in characters.
+        plain: the text of a scalar without quotes, such as ``010``; None for everything else.
+        keys: place of each key of a mapping.
+        repeated: key, its place and its first place, for each key that stands twice.
+    """
+
+    value: Scalar | list[Node] | dict[str, Node]
+    line: int = 0
+    column: int = 0
+    plain: str | None = None
+    keys: dict[str, Place] = field(default_factory=dict[str, Place])
+    repeated: list[tuple[str, Place, Place]] = field(default_factory=list[tuple[str, Place, Place]])
+
+    def child(self, step: str | int) -> Node | None:
+        """The node under a key or list position, or None."""
+        if isinstance(self.value, dict):
+            return self.value.get(str(step))
+        if isinstance(self.value, list) and isinstance(step, int) and 0 <= step < len(self.value):
+            return self.value[step]
+        return None
+
+    def walk(self) -> Iterator[Node]:
+        """This node and all below it, each once, in order."""
+        seen: set[int] = set()
+        todo: list[Node] = [self]
+        while todo:
+            node = todo.pop()
+            if id(node) in seen:
+                continue
+            seen.add(id(node))
+            yield node
+            if isinstance(node.value, dict | list):
+                children = node.value.values() if isinstance(node.value, dict) else node.value
+                todo.extend(reversed(list(children)))
+
+
+def read_text(data: bytes) -> str:
+    """The text of a file.
+
+    Raises:
+        UnreadableError: too large, not UTF-8, or with control characters.
+    """
+    if len(data) > MAX_BYTES:
+        raise UnreadableError(f"the file has {len(data):,} bytes; a schema file may have {MAX_BYTES:,}")
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise UnreadableError("the file is UTF-16 text; save it as UTF-8")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UnreadableError(f"byte 0x{data[error.start]:02x} is not UTF-8 text", line, 1) from None
+    if found := _UNPRINTABLE.search(text):
+        line, column = _Places(text).of(found.start())
+        raise UnreadableError(f"control character U+{ord(found[0]):04X} in the text", line, column)
+    return text
+
+
+def parse(text: str, *, is_json: bool = False) -> Node:
+    """The nodes of a text.
+
+    Raises:
+        UnreadableError: bad syntax, or nested too deeply.
+
+    >>> node = parse("labels: {label: {num_classes: 10}}").child("labels")
+    >>> node.line, node.column, to_plain(node)
+    (1, 9, {'label': {'num_classes': 10}})
+    """
+    return _Json(text).document() if is_json else _parse_yaml(text)
+
+
+def to_plain(node: Node) -> Any:
+    """Dicts, lists and scalars without places.
+
+    Raises:
+        UnreadableError: aliases expand to more values than a schema can have.
+    """
+    left = MAX_VALUES
+
+    def expand(node: Node) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise UnreadableError(f"aliases expand to more than {MAX_VALUES:,} values", node.line, node.column)
+        if isinstance(node.value, dict):
+            return {key: expand(value) for key, value in node.value.items()}
+        return [expand(value) for value in node.value] if isinstance(node.value, list) else node.value
+
+    return expand(node)
+
+
+def resolve(plain: str) -> Scalar:
+    """What YAML 1.2 (core schema) takes an unquoted scalar for.
+
+    >>> [resolve(text) for text in ("no", "010", "12:30", "true", "1e3", "~")]
+    ['no', 10, '12:30', True, 1000.0, None]
+    """
+    if plain in _NULL:
+        return None
+    if plain in _BOOL:
+        return _BOOL[plain]
+    if _INT.fullmatch(plain):
+        return int(plain) if plain.lstrip("+-").isdigit() else int(plain, 0)
+    return float(plain.replace(".inf", "inf").replace(".nan", "nan").lower()) if _FLOAT.fullmatch(plain) else plain
+
+
+class _Places:
+    """Line and column of an offset into a text."""
+
+    def __init__(self, text: str) -> None:
+        self._starts = [0, *(found.end() for found in re.finditer("\n", text))]
+
+    def of(self, offset: int) -> Place:
+        line = bisect.bisect_right(self._starts, offset)
+        return line, offset - self._starts[line - 1] + 1
+
+
+def _parse_yaml(text: str) -> Node:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLStreamError
+
+    try:
+        return _Composer(YAML(typ="safe", pure=True).parse(text)).document()  # pyright: ignore[reportUnknownMemberType]
+    except UnreadableError:
+        raise
+    except MarkedYAMLError as found:
+        error: Any = found  # ruamel's errors carry no types
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+        raise UnreadableError(_yaml_words(str(error.problem), str(error.context)), line, column) from None
+    except YAMLStreamError as error:
+        raise UnreadableError(f"not YAML: {error}") from None
+    except Exception as error:  # ruamel's scanner answers some broken texts with IndexError, ValueError and others
+        raise UnreadableError(f"not YAML ({type(error).__name__}: {error})") from None
+
+
+def _yaml_words(problem: str, context: str) -> str:
+    if "'\\t'" in problem:
+        return "a tab indents this line; YAML wants spaces"
+    return f"not YAML: {problem}" + (f" {context}" if context != "None" else "")
+
+
+class _Composer:
+    """Nodes from the events of ruamel's parser."""
+
+    def __init__(self, events: Iterator[Any]) -> None:
+        self._events = events
+        self._anchors: dict[str, Node] = {}
+
+    def document(self) -> Node:
+        node: Node | None = None
+        for event in self._events:
+            kind = type(event).__name__
+            if kind == "DocumentStartEvent" and node is not None:
+                raise UnreadableError("a second document starts here; one file holds one schema", *_start(event))
+            if kind not in ("StreamStartEvent", "StreamEndEvent", "DocumentStartEvent", "DocumentEndEvent"):
+                node = self._node(event, 0)
+        return Node(None, 1, 1) if node is None else node
+
+    def _node(self, event: Any, depth: int) -> Node:
+        kind = type(event).__name__
+        if kind == "AliasEvent":
+            if event.anchor not in self._anchors:
+                raise UnreadableError(f"alias *{event.anchor} has no anchor before it", *_start(event))
+            return self._anchors[event.anchor]
+        if depth > MAX_DEPTH:
+            raise UnreadableError(f"nested more than {MAX_DEPTH} deep", *_start(event))
+        if event.tag is not None and str(event.tag) not in _CORE_TAGS:
+            raise UnreadableError(f"tag {event.tag} is not used in schema files", *_start(event))
+        if kind == "ScalarEvent":
+            node = _scalar(event)
+        elif kind == "SequenceStartEvent":
+            node = Node([*self._items(depth)], *_start(event))
+        else:
+            node = self._mapping(Node({}, *_start(event)), depth)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = node
+        return node
+
+    def _items(self, depth: int) -> Iterator[Node]:
+        while type(event := next(self._events)).__name__ != "SequenceEndEvent":
+            yield self._node(event, depth + 1)
+
+    def _mapping(self, node: Node, depth: int) -> Node:
+        values: dict[str, Node] = {}
+        while type(event := next(self._events)).__name__ != "MappingEndEvent":
+            if type(event).__name__ != "ScalarEvent":
+                raise UnreadableError("a key must be a name, not a list, mapping or alias", *_start(event))
+            key, place = str(event.value), _start(event)
+            _add(node, key, place)
+            values[key] = self._node(next(self._events), depth + 1)
+        node.value = values
+        return node
+
+
+def _scalar(event: Any) -> Node:
+    if event.style is not None or event.tag is not None or not event.implicit[0]:
+        return Node(str(event.value), *_start(event))
+    text = str(event.value)
+    try:
+        return Node(resolve(text), *_start(event), plain=text)
+    except ValueError:  # Python refuses integers of more than 4,300 digits
+        raise UnreadableError(f"the number {text[:20]}... is too long", *_start(event)) from None
+
+
+def _add(node: Node, key: str, place: Place) -> None:
+    if key in node.keys:
+        node.repeated.append((key, place, node.keys[key]))
+    else:
+        node.keys[key] = place
+
+
+def _start(event: Any) -> Place:
+    return event.start_mark.line + 1, event.start_mark.column + 1
+
+
+class _Json:
+    """Nodes from JSON: YAML is nearly a superset, but not in its tabs and surrogate pairs."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._places = _Places(text)
+
+    def document(self) -> Node:
+        node, end = self._node(self._skip(0), 0)
+        if self._skip(end) != len(self._text):
+            raise self._error("more text after the end of the JSON value", self._skip(end))
+        return node
+
+    def _error(self, message: str, offset: int) -> UnreadableError:
+        return UnreadableError(f"not JSON: {message}", *self._places.of(offset))
+
+    def _skip(self, offset: int) -> int:
+        found = _SPACE.match(self._text, offset)
+        return found.end() if found else offset
+
+    def _node(self, offset: int, depth: int) -> tuple[Node, int]:
+        if depth > MAX_DEPTH:
+            raise self._error(f"nested more than {MAX_DEPTH} deep", offset)
+        node = Node(None, *self._places.of(offset))
+        first = self._text[offset : offset + 1]
+        if first == '"':
+            node.value, end = self._string(offset)
+        elif first == "[":
+            node.value, end = self._list(offset, depth)
+        elif first == "{":
+            end = self._object(node, offset, depth)
+        else:
+            node.value, end = self._word(offset)
+        return node, end
+
+    def _string(self, offset: int) -> tuple[str, int]:
+        if self._text[offset : offset + 1] != '"':
+            raise self._error("a string in double quotes is expected", offset)
+        try:
+            value, end = _scanstring(self._text, offset + 1, True)
+        except json.JSONDecodeError as error:
+            raise self._error(error.msg, error.pos) from None
+        if _UNPRINTABLE.search(value):
+            raise self._error("a string holds a control character or half a surrogate pair", offset)
+        return value, end
+
+    def _list(self, offset: int, depth: int) -> tuple[list[Node], int]:
+        items: list[Node] = []
+        offset = self._skip(offset + 1)
+        if self._text[offset : offset + 1] == "]":
+            return items, offset + 1
+        while True:
+            node, offset = self._node(offset, depth + 1)
+            items.append(node)
+            offset = self._skip(offset)
+            if self._text[offset : offset + 1] == "]":
+                return items, offset + 1
+            offset = self._after(offset, ",")
+
+    def _object(self, node: Node, offset: int, depth: int) -> int:
+        values: dict[str, Node] = {}
+        node.value = values
+        offset = self._skip(offset + 1)
+        if self._text[offset : offset + 1] == "}":
+            return offset + 1
+        while True:
+            place = self._places.of(offset)
+            key, offset = self._string(offset)
+            _add(node, key, place)
+            values[key], offset = self._node(self._after(self._skip(offset), ":"), depth + 1)
+            offset = self._skip(offset)
+            if self._text[offset : offset + 1] == "}":
+                return offset + 1
+            offset = self._after(offset, ",")
+
+    def _after(self, offset: int, mark: str) -> int:
+        if self._text[offset : offset + 1] != mark:
+            raise self._error(f"{mark!r} is expected", offset)
+        return self._skip(offset + 1)
+
+    def _word(self, offset: int) -> tuple[Scalar, int]:
+        for word, value in _WORDS.items():
+            if self._text.startswith(word, offset):
+                return value, offset + len(word)
+        found = _NUMBER.match(self._text, offset)
+        if found is None:
+            raise self._error("a value is expected", offset)
+        try:
+            return float(found[0]) if found[1] or found[2] else int(found[0]), found.end()
+        except ValueError:  # Python refuses integers of more than 4,300 digits
+            raise self._error(f"the number {found[0][:20]}... is too long", offset) from None
