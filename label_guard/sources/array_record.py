@@ -1,0 +1,75 @@
+"""ArrayRecord files by range reads, around corrupt records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from label_guard.errors import SourceError
+from label_guard.sources.base import CHUNK_BYTES, framework
+from label_guard.sources.examples import Frames
+from label_guard.sources.files import is_remote
+
+# Threads and read-ahead of the reader halve the rate of small records (366 k/s against 177 k).
+_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
+_MAX_RECORDS = 4096
+
+
+def frames(path: str) -> Iterator[Frames]:
+    """The records of one file; one that the reader cannot decode is told as unreadable and the rest goes on.
+
+    Raises:
+        SourceError: the file is missing, truncated, or no ArrayRecord.
+    """
+    reader = _open(path)
+    try:
+        total = reader.num_records()
+        start, step = 0, _first_step(path, total)
+        while start < total:
+            stop = min(total, start + step)
+            found = _read(reader, start, stop)
+            size = sum(map(len, found.records))
+            yield found
+            del found  # so that the next read finds their memory free and warm
+            step = max(1, min(_MAX_RECORDS, 4 * step, CHUNK_BYTES * (stop - start) // max(1, size)))
+            start = stop
+    finally:
+        reader.close()
+
+
+def _open(path: str) -> Any:
+    module = framework("array_record.python.array_record_module", "tfds")
+    if is_remote(path):
+        raise SourceError(f"{path}: ArrayRecord is read from local files only; copy or mount it")
+    if not Path(path).is_file():
+        raise SourceError(f"cannot read {path}: there is no such file")
+    reader = module.ArrayRecordReader(path, _OPTIONS)
+    if not reader.ok():  # the reader itself would go on, with 0 records
+        raise SourceError(f"{path} is no ArrayRecord file, or is truncated: its footer cannot be read")
+    return reader
+
+
+def _first_step(path: str, total: int) -> int:
+    """Records of a first read: an eighth of a chunk by the compressed size, which says little about the true one."""
+    mean = Path(path).stat().st_size // max(1, total) + 1
+    return max(1, min(_MAX_RECORDS, CHUNK_BYTES // 8 // mean))
+
+
+def _read(reader: Any, start: int, stop: int) -> Frames:
+    records: list[bytes] = []
+    rows: list[int] = []
+    unreadable: list[tuple[int, str]] = []
+    pending = [(start, stop)]
+    while pending:
+        first, last = pending.pop()
+        try:
+            records += reader.read(first, last)
+            rows += range(first, last)
+        except (RuntimeError, IndexError) as error:
+            if last - first == 1:
+                unreadable.append((first, str(error).split(";", maxsplit=1)[0]))
+            else:
+                middle = (first + last) // 2
+                pending += [(middle, last), (first, middle)]
+    return Frames(rows if unreadable else range(start, stop), records, unreadable)

@@ -1,0 +1,152 @@
+"""Files by path, glob or URL: which there are, and opening them, local or through fsspec."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import importlib
+import posixpath
+import zlib
+from collections.abc import Generator
+from pathlib import Path
+from typing import IO, Any, cast
+
+from label_guard.errors import LabelGuardError, SourceError
+from label_guard.sources.base import Shard
+
+_WILDCARDS = "*?["
+# What a reader may meet in a file that is not what it says: told as one error, without a traceback.
+_READ_ERRORS = (OSError, EOFError, zlib.error)
+
+
+def is_remote(path: str) -> bool:
+    """Whether ``path`` is a URL for fsspec."""
+    return "://" in path
+
+
+def resolve(path: str, base_dir: str | None) -> str:
+    """``path``, taken from ``base_dir`` where it is relative."""
+    if base_dir is None or is_remote(path) or Path(path).is_absolute():
+        return path
+    return posixpath.join(base_dir, path) if is_remote(base_dir) else str(Path(base_dir) / path)
+
+
+def find_shards(pattern: str) -> tuple[Shard, ...]:
+    """The files that a path or glob names, in order of their names.
+
+    Keys name a file by its path below the last folder without a wildcard, so files of one name stay apart.
+
+    Raises:
+        SourceError: no file is there, or a folder is.
+    """
+    paths = _remote_files(pattern) if is_remote(pattern) else _local_files(pattern)
+    root = _root(pattern if is_remote(pattern) else Path(pattern).as_posix())
+    return tuple(Shard(path, _below(root, path), index) for index, path in enumerate(paths))
+
+
+def _has_wildcard(text: str) -> bool:
+    return any(sign in text for sign in _WILDCARDS)
+
+
+def _root(pattern: str) -> str:
+    parts = pattern.split("/")
+    plain = next((k for k, part in enumerate(parts[:-1]) if _has_wildcard(part)), len(parts) - 1)
+    return "/".join(parts[:plain]) + "/"
+
+
+def _below(root: str, path: str) -> str:
+    return path[len(root) :].lstrip("/") if path.startswith(root) else posixpath.basename(path)
+
+
+def _local_files(pattern: str) -> list[str]:
+    path = Path(pattern)
+    if path.is_dir():
+        raise SourceError(f"{pattern} is a folder, expected a file or a glob such as {path / '*'}")
+    if path.exists():  # a name may hold signs that look like wildcards
+        return [path.as_posix()]
+    plain = next((k for k, part in enumerate(path.parts) if _has_wildcard(part)), None)
+    found: list[Path] = []
+    if plain is not None:
+        with contextlib.suppress(ValueError):  # "**.csv"
+            found = list(Path(*path.parts[:plain]).glob("/".join(path.parts[plain:])))
+    paths = sorted(name.as_posix() for name in found if name.is_file() and not name.name.startswith("."))
+    if not paths:
+        raise SourceError(f"no file matches {pattern}")
+    return paths
+
+
+def _remote_files(pattern: str) -> list[str]:
+    try:
+        filesystem, path = _filesystem(pattern)
+        if not _has_wildcard(path):
+            if filesystem.isdir(path):
+                raise SourceError(f"{pattern} is a folder, expected a file or a glob such as {pattern.rstrip('/')}/*")
+            found = [path] if filesystem.exists(path) else []
+        else:
+            found = sorted(name for name, info in filesystem.glob(path, detail=True).items() if info["type"] == "file")
+    except SourceError:
+        raise
+    except Exception as error:  # an fsspec backend may raise anything
+        raise SourceError(f"cannot list {pattern}: {_told(error)}") from None
+    if not found:
+        raise SourceError(f"no file matches {pattern}")
+    scheme = pattern.split("://", 1)[0]
+    return [
+        name if is_remote(name) else f"{scheme}://{name.lstrip('/') if scheme != 'file' else name}" for name in found
+    ]
+
+
+@contextlib.contextmanager
+def opened(path: str, *, unzip: bool = False) -> Generator[IO[bytes]]:
+    """The file for reading, unzipped on the way where ``unzip`` and its name ends in ``.gz``.
+
+    Raises:
+        SourceError: it cannot be opened, or reading in the body fails.
+    """
+    try:
+        with _open(path) as file:
+            if unzip and path.endswith((".gz", ".gzip")):
+                with gzip.GzipFile(fileobj=file) as unzipped:
+                    yield cast("IO[bytes]", unzipped)
+            else:
+                yield file
+    except LabelGuardError:
+        raise
+    except Exception as error:
+        if isinstance(error, _READ_ERRORS) or is_remote(path):  # an fsspec backend may raise anything
+            raise SourceError(f"cannot read {path}: {_told(error)}") from None
+        raise
+
+
+def _open(path: str) -> Any:
+    if not is_remote(path):
+        return Path(path).open("rb")
+    filesystem, name = _filesystem(path)
+    return filesystem.open(name, "rb")
+
+
+def _filesystem(url: str) -> tuple[Any, str]:
+    core: Any = importlib.import_module("fsspec.core")  # costs start-up time, and most files are local
+    return core.url_to_fs(url)
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    if isinstance(error, EOFError):
+        return "the compressed data end too early: the file is truncated"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+
+
+def size_of(path: str) -> int | None:
+    """Size in bytes; None where it is not known."""
+    if not is_remote(path):
+        try:
+            return Path(path).stat().st_size
+        except OSError:
+            return None
+    try:
+        filesystem, name = _filesystem(path)
+        return filesystem.size(name)
+    except Exception:  # an fsspec backend may raise anything
+        return None

@@ -1,0 +1,143 @@
+"""NumPy files, never unpickled: ``.npy`` memory-mapped, members of ``.npz`` streamed side by side."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import zipfile
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy_format
+from numpy.typing import NDArray
+
+from label_guard.errors import SourceError
+from label_guard.sources.base import CHUNK_BYTES, Piece, Wanted, require_fields
+from label_guard.sources.files import is_remote, opened
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class NpyFormat:
+    """One array ``[n, ...]``: it is the label, whatever the label is called; or a structured one, a field a label."""
+
+    name: str = "npy"
+
+    def fields(self, path: str) -> Sequence[str]:
+        return _mapped(path).dtype.names or ()
+
+    def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+        array = _mapped(path)
+        require_fields(wanted, array.dtype.names or (), path)
+        if array.dtype.names is None and len(wanted) != 1:
+            raise SourceError(f"{path} holds one array, but {len(wanted)} are wanted: {', '.join(wanted)}; use npz:")
+        step = max(1, CHUNK_BYTES // max(1, array.itemsize * math.prod(array.shape[1:])))
+        for start in range(0, len(array), step):
+            part = array[start : start + step]
+            yield Piece(
+                range(start, start + len(part)),
+                {label: np.asarray(part[label] if array.dtype.names else part) for label in wanted},
+            )
+
+
+def _mapped(path: str) -> Array:
+    if is_remote(path):
+        raise SourceError(f"{path}: npy is mapped into memory, from local files only; use npz: or copy it")
+    try:
+        array: Any = np.load(Path(path), mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise SourceError(f"cannot read {path}: there is no such file") from None
+    except (OSError, ValueError, EOFError, SyntaxError) as error:
+        if "Python objects" in str(error):
+            raise SourceError(_pickled(path)) from None
+        raise SourceError(f"cannot read {path} as .npy: {error}") from None
+    if isinstance(array, np.lib.npyio.NpzFile):
+        array.close()
+        raise SourceError(f"{path} is an .npz archive; use npz:{path}")
+    if array.ndim == 0:
+        raise SourceError(f"{path} holds a single value, expected an array [n, ...]")
+    return array
+
+
+@dataclass(frozen=True, slots=True)
+class NpzFormat:
+    """An archive of arrays ``[n, ...]``, a member a label."""
+
+    name: str = "npz"
+
+    def fields(self, path: str) -> Sequence[str]:
+        with _archive(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+
+    def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+        require_fields(wanted, self.fields(path), path)
+        with _archive(path) as archive, contextlib.ExitStack() as stack:
+            members = {
+                label: _Member(stack.enter_context(archive.open(f"{label}.npy")), f"{path}[{label}]")
+                for label in wanted
+            }
+            counts = {label: member.count for label, member in members.items()}
+            if len(set(counts.values())) > 1:
+                raise SourceError(f"{path}: its arrays differ in length: {counts}")
+            total = next(iter(counts.values()), 0)
+            step = min((member.step for member in members.values()), default=1)
+            for start in range(0, total, step):
+                stop = min(total, start + step)
+                yield Piece(range(start, stop), {label: m.take(stop - start) for label, m in members.items()})
+
+
+@contextlib.contextmanager
+def _archive(path: str) -> Generator[zipfile.ZipFile]:
+    with opened(path) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                yield archive
+        except (zipfile.BadZipFile, NotImplementedError) as error:
+            raise SourceError(f"cannot read {path} as .npz: {error}") from None
+
+
+class _Member:
+    """One array of an archive, read row by row: an archive cannot be mapped."""
+
+    def __init__(self, file: IO[bytes], where: str) -> None:
+        self._file = file
+        self._where = where
+        shape, fortran, self._dtype = _header(file, where)
+        if not shape:
+            raise SourceError(f"{where} holds a single value, expected an array [n, ...]")
+        self.count, self._tail = shape[0], shape[1:]
+        self._row_bytes = self._dtype.itemsize * math.prod(self._tail)
+        self.step = max(1, CHUNK_BYTES // max(1, self._row_bytes))
+        if fortran and len(shape) > 1:  # its first axis varies fastest: no row is whole before the last byte
+            raise SourceError(f"{where} is in Fortran order; save it with numpy.ascontiguousarray")
+
+    def take(self, count: int) -> Array:
+        """The next ``count`` rows.
+
+        Raises:
+            SourceError: the data end before.
+        """
+        data = self._file.read(count * self._row_bytes)
+        if len(data) < count * self._row_bytes:
+            raise SourceError(f"{self._where} ends too early: the file is truncated")
+        return np.frombuffer(data, self._dtype).reshape(count, *self._tail)
+
+
+def _header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    try:
+        version = npy_format.read_magic(file)
+        read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
+        shape, fortran, dtype = read(file)
+    except (ValueError, SyntaxError) as error:
+        raise SourceError(f"cannot read {where} as .npy: {error}") from None
+    if dtype.hasobject:
+        raise SourceError(_pickled(where))
+    return shape, fortran, dtype
+
+
+def _pickled(where: str) -> str:
+    return f"{where} holds pickled Python objects, which are never loaded; save it with a number dtype"

@@ -1,0 +1,193 @@
+"""Parquet: only the label columns are read, nested ones included, and the footers alone where these suffice."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+
+from label_guard.errors import SourceError
+from label_guard.sources.base import CHUNK_BYTES, Column, Piece, Wanted, framework, require_fields
+from label_guard.sources.files import opened
+
+_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8}
+
+
+class GroupStatistics(NamedTuple):
+    """What a footer says of one column in one row group: least and greatest value, nulls, rows."""
+
+    minimum: int
+    maximum: int
+    null_count: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetFormat:
+    """Columns of Parquet files; ``objects/label`` names a field of a struct, or of a list of structs."""
+
+    name: str = "parquet"
+
+    def fields(self, path: str) -> Sequence[str]:
+        with _file(path) as file:
+            return list(_leaves(file.schema_arrow))
+
+    def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+        with _file(path) as file:
+            leaves = _leaves(file.schema_arrow)
+            require_fields(wanted, list(leaves), path)
+            numbers = [leaves[label][0] for label in wanted]
+            names = [file.schema.column(number).path for number in numbers]
+            size = _batch_rows(file.metadata, numbers)
+            row = 0
+            for batch in _batches(file, names, size):
+                columns = {
+                    label: _leaf_column(batch.column(leaves[label][1][0]), leaves[label][1][1:]) for label in wanted
+                }
+                yield Piece(range(row, row + batch.num_rows), columns)
+                row += batch.num_rows
+
+
+def column_statistics(path: str, label: str) -> list[GroupStatistics | None]:
+    """Statistics of one label column from the footer, one entry a row group, without reading data.
+
+    None where the footer cannot vouch for the values: no statistics, no integers (those of floats leave NaN out), or a
+    list (its nulls are not told from empty lists).
+
+    Raises:
+        SourceError: the file is missing, not Parquet, or has no such column.
+    """
+    with _file(path) as file:
+        leaves = _leaves(file.schema_arrow)
+        require_fields([label], list(leaves), path)
+        number, names = leaves[label]
+        arrow, metadata = _arrow()[0], file.metadata
+        if len(names) > 1 or not arrow.types.is_integer(file.schema_arrow.field(names[0]).type):
+            return [None] * metadata.num_row_groups
+        return [_group_statistics(metadata.row_group(k), number) for k in range(metadata.num_row_groups)]
+
+
+def _group_statistics(group: Any, number: int) -> GroupStatistics | None:
+    found = group.column(number).statistics
+    if found is None or not found.has_null_count:
+        return None
+    if found.null_count == group.num_rows:
+        return None
+    if not found.has_min_max or type(found.min) is not int or type(found.max) is not int:
+        return None
+    return GroupStatistics(found.min, found.max, found.null_count, group.num_rows)
+
+
+def _arrow() -> tuple[Any, ...]:
+    return tuple(framework(name, "parquet") for name in ("pyarrow", "pyarrow.compute", "pyarrow.parquet"))
+
+
+@contextmanager
+def _file(path: str) -> Generator[Any]:
+    arrow, _, parquet = _arrow()
+    with opened(path) as stream:
+        try:
+            with parquet.ParquetFile(stream) as file:
+                yield file
+        except arrow.ArrowException as error:
+            raise SourceError(f"cannot read {path} as Parquet: {error}") from None
+
+
+def _batches(file: Any, names: Sequence[str], size: int) -> Iterator[Any]:
+    """Record batches in order. A batch spans small row groups; after a fault these are read one by one up to it."""
+    arrow, row = _arrow()[0], 0
+    options = {"batch_size": size, "columns": names, "use_threads": False}
+    try:
+        for batch in file.iter_batches(**options):
+            yield batch
+            row += batch.num_rows
+    except (arrow.ArrowException, OSError):
+        start = 0
+        for group in range(file.num_row_groups):
+            for batch in file.iter_batches(row_groups=[group], **options):
+                if start + batch.num_rows > row:
+                    yield batch.slice(max(0, row - start))
+                start += batch.num_rows
+
+
+def _leaves(schema: Any) -> dict[str, tuple[int, list[str]]]:
+    """By label path: number of the leaf column, and the names on the way to it (lists have none)."""
+    found: dict[str, tuple[int, list[str]]] = {}
+    number = 0
+
+    def walk(kind: Any, names: list[str]) -> None:
+        nonlocal number
+        types = _arrow()[0].types
+        if types.is_struct(kind):
+            for field in kind:
+                walk(field.type, [*names, field.name])
+        elif types.is_map(kind):
+            walk(kind.key_type, [*names, "key"])
+            walk(kind.item_type, [*names, "value"])
+        elif types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+            walk(kind.value_type, names)
+        else:
+            found.setdefault("/".join(names), (number, names))
+            number += 1
+
+    for field in schema:
+        walk(field.type, [field.name])
+    return found
+
+
+def _batch_rows(metadata: Any, numbers: Sequence[int]) -> int:
+    """Rows that hold about a chunk of label values, lists and strings reckoned with."""
+    total = 0
+    for k in range(metadata.num_row_groups):
+        group = metadata.row_group(k)
+        for number in numbers:
+            column = group.column(number)
+            width = _WIDTHS.get(column.physical_type)
+            total += column.num_values * width if width else column.total_uncompressed_size + 8 * column.num_values
+    return max(1, min(CHUNK_BYTES // 8, CHUNK_BYTES * metadata.num_rows // max(1, total)))
+
+
+def _leaf_column(array: Any, names: list[str]) -> Column:
+    """An Arrow array as a label column; ``names`` lead through its structs."""
+    arrow, compute, _ = _arrow()
+    types, kind = arrow.types, array.type
+    if types.is_dictionary(kind):
+        return _leaf_column(array.dictionary_decode(), names)
+    if types.is_struct(kind):
+        return _leaf_column(array.flatten()[kind.get_field_index(names[0])], names[1:])
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind) or types.is_map(kind):
+        lengths = compute.fill_null(compute.list_value_length(array), 0).to_numpy(zero_copy_only=False)
+        inner = _leaf_column(array.flatten(), names)
+        return _cut(inner, lengths, array.is_valid().to_numpy(zero_copy_only=False))
+    if not (types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)):
+        return array.to_pylist()  # type: ignore[no-any-return]
+    if not array.null_count:
+        return array.to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
+    zero = arrow.scalar(False if types.is_boolean(kind) else 0).cast(kind)
+    values = list(compute.fill_null(array, zero).to_numpy(zero_copy_only=False))
+    for position in np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False)).tolist():
+        values[position] = None
+    return values
+
+
+def _cut(inner: Column, lengths: Any, valid: Any) -> Column:
+    """The values of all lists, one list a record; None for a null list."""
+    count = int(lengths[0]) if len(lengths) else 0
+    if isinstance(inner, np.ndarray) and valid.all() and (lengths == count).all():
+        return inner.reshape(len(lengths), count, *inner.shape[1:])
+    stops = np.cumsum(lengths).tolist()
+    dtype: Any = next((cast("Any", item).dtype for item in inner if isinstance(item, np.generic)), None)
+    pieces = [inner[stop - n : stop] for stop, n in zip(stops, lengths.tolist(), strict=True)]
+    return [_one_list(piece, dtype) if ok else None for piece, ok in zip(pieces, valid.tolist(), strict=True)]
+
+
+def _one_list(piece: Column, dtype: Any) -> Column:
+    """The list of one record: of its stored dtype, but with a null inside as Python values, judged one by one."""
+    if not isinstance(piece, list) or dtype is None:
+        return piece
+    if any(item is None for item in piece):
+        return [item.item() if isinstance(item, np.generic) else item for item in piece]
+    return np.array(piece, dtype)

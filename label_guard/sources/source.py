@@ -1,0 +1,97 @@
+"""A dataset opened for reading: its shards, and their labels in chunks with a key for every record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, overload
+
+from label_guard.sources.base import Chunk, Column, Format, Keys, Shard, Unreadable, Wanted
+from label_guard.sources.files import size_of
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What ``open_source`` opened. Holds no open file, and pickles: each worker reads shards of its own.
+
+    Attributes:
+        uri: as it was given.
+        split: the split whose records these are, or None.
+        format: how a shard is read.
+        files: the shards, in order of their names (of TFDS: of the metadata).
+        labels: shape of one record's label by label path; None where it is not known.
+        record_key: path of the feature that names a record, or None.
+        numbered: keys are bare row numbers instead of ``file__index``.
+        metadata: what the dataset says of itself, for the report.
+        expected_records: how many records its metadata promise for the split, or None.
+    """
+
+    uri: str
+    split: str | None
+    format: Format
+    files: tuple[Shard, ...]
+    labels: Wanted
+    record_key: str | None = None
+    numbered: bool = False
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    expected_records: int | None = None
+
+    def shards(self) -> list[Shard]:
+        """The units of work. Any of them may turn out to be unreadable, which only ``read`` tells."""
+        return list(self.files)
+
+    def read(self, shard: Shard) -> Iterator[Chunk]:
+        """The labels of one shard in order, in chunks of about 2 MiB.
+
+        Raises:
+            SourceError: the shard is missing, truncated or of another format. What could be read has been yielded.
+        """
+        wanted = dict(self.labels)
+        if self.record_key is not None:
+            wanted.setdefault(self.record_key, ())
+        prefix = "" if self.numbered else f"{shard.name}__"
+        for piece in self.format.read(shard.path, wanted):
+            keys: Sequence[str] = Keys(prefix, piece.rows)
+            if self.record_key is not None:
+                keys = _FeatureKeys(piece.columns[self.record_key], keys)
+            columns = {path: piece.columns[path] for path in self.labels}
+            unreadable = tuple(Unreadable(row, f"{prefix}{row}", reason) for row, reason in piece.unreadable)
+            yield Chunk(piece.rows, keys, columns, unreadable)
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values for a report: where the records come from and how many files and bytes these are."""
+        sizes = [] if self.format.name == "python" else [size_of(shard.path) for shard in self.files]
+        return {
+            "uri": self.uri,
+            "format": self.format.name,
+            "split": self.split,
+            "shards": len(self.files),
+            "bytes": sum(size for size in sizes if size is not None),
+            "expected_records": self.expected_records,
+            **self.metadata,
+        }
+
+
+class _FeatureKeys(Sequence[str]):
+    """Keys out of a feature; a record without it keeps its place in the file for a key."""
+
+    __slots__ = ("_places", "_values")
+
+    def __init__(self, values: Column, places: Sequence[str]) -> None:
+        self._values = values
+        self._places = places
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> _FeatureKeys: ...
+    def __getitem__(self, index: int | slice) -> str | _FeatureKeys:
+        if isinstance(index, slice):
+            return _FeatureKeys(self._values[index], self._places[index])
+        value = self._values[index]
+        if value is None:
+            return self._places[index]
+        return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,360 @@
+"""CSV, JSON Lines, NumPy files and Python functions as sources, and URIs."""
+
+import gzip
+import io
+import pickle
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from label_guard.errors import SourceError
+from label_guard.sources import Chunk, base, list_fields, numpy_files, open_source, text
+
+
+def chunks_of(uri: str, labels: object = ("label",), **options: object) -> list[Chunk]:
+    """All chunks of a source, read through a pickled copy of it."""
+    source = pickle.loads(pickle.dumps(open_source(uri, labels=labels, **options)))
+    return [chunk for shard in source.shards() for chunk in source.read(shard)]
+
+
+def values(chunks: list[Chunk], label: str = "label") -> list[object]:
+    """One label of all records."""
+    return [value for chunk in chunks for value in chunk.columns[label]]
+
+
+def keys(chunks: list[Chunk]) -> list[str]:
+    """All keys."""
+    return [key for chunk in chunks for key in chunk.keys]
+
+
+def test_csv_values_are_what_is_written(tmp_path: Path) -> None:
+    """Whole numbers are ints of any size, others floats; nothing is taken for a number that is none."""
+    fields = ["3", "-1", " 7", "1_0", "٣", "", "2.7", "nan", "1e3", "cat", str(2**70), "True"]
+    (tmp_path / "a.csv").write_text("\ufeffid,label\n" + "".join(f"r{k},{v}\n" for k, v in enumerate(fields)), "utf-8")
+    found = values(chunks_of(f"csv:{tmp_path}/a.csv"))
+    assert found[:7] == [3, -1, 7, "1_0", "٣", None, 2.7]
+    assert found[7] != found[7]
+    assert found[8:] == [1000.0, "cat", 2**70, "True"]
+    assert [type(v) for v in found[:3]] == [int] * 3
+    assert keys(chunks_of(f"csv:{tmp_path}/a.csv", record_key="id"))[:2] == ["r0", "r1"]
+
+
+@given(rows=st.lists(st.tuples(st.text(max_size=8), st.integers()), max_size=20), block=st.integers(1, 5))
+@settings(deadline=None, max_examples=50)
+def test_csv_with_quotes_and_line_breaks(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, int]], block: int
+) -> None:
+    """Rows are records, not lines, whatever stands in their text."""
+    import csv
+
+    path = tmp_path_factory.mktemp("csv") / "a.csv"
+    rows = [(name.encode("utf-8", "ignore").decode().replace("\0", ""), label) for name, label in rows]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, quoting=csv.QUOTE_ALL).writerows([("name", "label"), *rows])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text, "_CSV_ROWS", block)
+        chunks = chunks_of(f"csv:{path}")
+    assert values(chunks) == [label for _, label in rows]
+    assert keys(chunks) == [f"a.csv__{k}" for k in range(len(rows))]
+
+
+def test_csv_row_of_another_width_is_unreadable(tmp_path: Path) -> None:
+    """A row with too few or too many fields is told, not shifted."""
+    (tmp_path / "a.csv").write_text("id,label\na,1\nb\n\nc,2,3\nd,4\n")
+    (chunk,) = chunks_of(f"csv:{tmp_path}/a.csv")
+    assert chunk.columns["label"] == [1, 4]
+    assert list(chunk.keys) == ["a.csv__0", "a.csv__3"]
+    assert [(u.row, u.reason) for u in chunk.unreadable] == [
+        (1, "the row has 1 fields, the header 2"),
+        (2, "the row has 3 fields, the header 2"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "data", "told"),
+    [
+        ("csv", b"", "is empty"),
+        ("csv", b"\x93NUMPY\xff\xfe\x00", "cannot read .* as CSV"),
+        ("csv", b'id,label\na,"1\nb,2\n', "line 4: unexpected end of data"),
+        ("csv", b"id,lable\na,1\n", "has no field 'label'; did you mean 'lable'"),
+        ("jsonl", b"\x93NUMPY", "is no JSON Lines file"),
+        ("jsonl", b"[1]\n", "is no JSON Lines file: no JSON object"),
+        ("jsonl", b'{"objects": {"label": 1}}\n', "did you mean 'objects/label'"),
+        ("npy", b"no array", "cannot read .* as .npy"),
+        ("npy", b"", "cannot read .* as .npy"),
+        ("npz", b"no archive", "cannot read .* as .npz"),
+        ("parquet", b"no parquet", "cannot read .* as Parquet"),
+        ("parquet", b"", "cannot read .* as Parquet"),
+    ],
+)
+def test_what_is_not_that_format_is_one_clear_error(tmp_path: Path, scheme: str, data: bytes, told: str) -> None:
+    """Each fault of a whole file is one SourceError that names it."""
+    (tmp_path / "file").write_bytes(data)
+    with pytest.raises(SourceError, match=told):
+        chunks_of(f"{scheme}:{tmp_path}/file")
+
+
+def test_jsonl_lines_that_are_no_records(tmp_path: Path) -> None:
+    """A line that is no object is unreadable, blank lines are none, nested paths and nulls are found."""
+    lines = [
+        '{"o": {"label": 3}}',
+        "",
+        "{oops",
+        "[]",
+        '{"o": {"label": null}}',
+        '{"o": {}}',
+        '{"o": {"label": [1, 2]}}',
+    ]
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+    (chunk,) = chunks_of(f"jsonl:{tmp_path}/a.jsonl.gz", ["o/label"])
+    assert chunk.columns["o/label"] == [3, None, None, [1, 2]]
+    assert list(chunk.rows) == [0, 3, 4, 5]
+    assert [u.row for u in chunk.unreadable] == [1, 2]
+    deep = b"[" * 100_000 + b"\n"
+    (tmp_path / "b.jsonl").write_bytes(b'{"label": 1}\n' + deep + b'{"label": ' + b"9" * 5000 + b"}\n")
+    (chunk,) = chunks_of(f"jsonl:{tmp_path}/b.jsonl")
+    assert (chunk.columns["label"], len(chunk.unreadable)) == ([1], 2)
+
+
+def test_jsonl_is_read_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks are cut by bytes and positions run on."""
+    monkeypatch.setattr(text, "CHUNK_BYTES", 64)
+    (tmp_path / "a.jsonl").write_text("".join(f'{{"label": {k}}}\n' for k in range(50)))
+    chunks = chunks_of(f"jsonl:{tmp_path}/a.jsonl")
+    assert len(chunks) > 5
+    assert values(chunks) == list(range(50))
+    assert [row for chunk in chunks for row in chunk.rows] == list(range(50))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_truncated_gzip_yields_what_came_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+    """What was unzipped before the fault is yielded, then one error."""
+    monkeypatch.setattr(text, "_CSV_ROWS", 100)
+    monkeypatch.setattr(text, "CHUNK_BYTES", 1000)
+    rng = np.random.default_rng(0).integers(0, 10**9, 20_000)
+    lines = [f'{{"label": {v}}}' if suffix == "jsonl" else str(v) for v in rng]
+    data = gzip.compress("\n".join(["label", *lines] if suffix == "csv" else lines).encode())
+    (tmp_path / f"a.{suffix}.gz").write_bytes(data[: len(data) // 2])
+    source = open_source(f"{suffix}:{tmp_path}/a.{suffix}.gz", labels=["label"])
+    found = []
+    with pytest.raises(SourceError, match="truncated"):
+        found.extend(source.read(source.shards()[0]))
+    assert len(values(found)) > 5000
+    assert values(found) == rng[: len(values(found))].tolist()
+
+
+def test_npy_is_handed_on_as_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows come in pieces of the stored dtype and byte order, keyed by row number."""
+    monkeypatch.setattr(numpy_files, "CHUNK_BYTES", 100)
+    array = np.arange(60, dtype=">i4").reshape(20, 3)
+    np.save(tmp_path / "a.npy", array)
+    chunks = chunks_of(f"npy:{tmp_path}/a.npy")
+    assert len(chunks) == 3
+    np.testing.assert_array_equal(np.concatenate([c.columns["label"] for c in chunks]), array)
+    assert chunks[0].columns["label"].dtype == np.dtype(">i4")
+    assert keys(chunks) == [str(k) for k in range(20)]
+
+
+def test_npy_structured_and_npz_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A structured array has a field a label, an archive a member a label; pieces stay side by side."""
+    monkeypatch.setattr(numpy_files, "CHUNK_BYTES", 64)
+    rows = np.zeros(30, [("label", "u1"), ("score", "f4")])
+    rows["label"], rows["score"] = np.arange(30), np.linspace(0, 1, 30)
+    np.save(tmp_path / "a.npy", rows)
+    np.savez_compressed(tmp_path / "a.npz", label=rows["label"], score=rows["score"], **{"o/label": np.eye(30)})
+    for uri in (f"npy:{tmp_path}/a.npy", f"npz:{tmp_path}/a.npz"):
+        chunks = chunks_of(uri, ["label", "score"])
+        for name in ("label", "score"):
+            found = np.concatenate([chunk.columns[name] for chunk in chunks])
+            assert found.dtype == rows.dtype[name]
+            np.testing.assert_array_equal(found, rows[name])
+    assert list_fields(f"npz:{tmp_path}/a.npz") == ["label", "score", "o/label"]
+    assert chunks_of(f"npz:{tmp_path}/a.npz", ["o/label"])[0].columns["o/label"].shape == (1, 30)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "make", "told"),
+    [
+        ("npy", lambda f: np.save(f, np.array([1, None], object)), "pickled Python objects"),
+        ("npz", lambda f: np.savez(f, label=np.array([1, None], object)), "pickled Python objects"),
+        ("npy", lambda f: np.save(f, np.int64(3)), "single value"),
+        ("npz", lambda f: np.savez(f, label=np.int64(3)), "single value"),
+        ("npy", lambda f: np.savez(f, label=np.arange(3)), "use npz:"),
+        ("npz", lambda f: np.savez(f, label=np.asfortranarray(np.eye(3))), "Fortran"),
+        ("npz", lambda f: np.savez(f, lable=np.arange(3)), "did you mean 'lable'"),
+        ("npz", lambda f: np.savez(f, label=np.arange(3), other=np.arange(4)), ""),
+    ],
+)
+def test_numpy_files_that_cannot_be_labels(tmp_path: Path, scheme: str, make: object, told: str) -> None:
+    """Pickles, single values and members in the wrong form are refused; unwanted members do not matter."""
+    with (tmp_path / "file").open("wb") as file:
+        make(file)
+    if not told:
+        assert values(chunks_of(f"{scheme}:{tmp_path}/file")) == [0, 1, 2]
+        with pytest.raises(SourceError, match="differ in length"):
+            chunks_of(f"{scheme}:{tmp_path}/file", ["label", "other"])
+        return
+    with pytest.raises(SourceError, match=told):
+        chunks_of(f"{scheme}:{tmp_path}/file")
+
+
+def test_damaged_npz_member(tmp_path: Path) -> None:
+    """A member whose bytes were changed fails its checksum as one error."""
+    buffer = io.BytesIO()
+    np.savez(buffer, label=np.arange(1000))
+    data = bytearray(buffer.getvalue())
+    data[5000] ^= 1
+    (tmp_path / "a.npz").write_bytes(data)
+    with pytest.raises(SourceError, match=r"as \.npz"):
+        chunks_of(f"npz:{tmp_path}/a.npz")
+    with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
+        whole = io.BytesIO()
+        np.save(whole, np.arange(1000))
+        archive.writestr("label.npy", whole.getvalue()[:4000])
+    with pytest.raises(SourceError, match="truncated"):
+        chunks_of(f"npz:{tmp_path}/b.npz")
+
+
+USER_CODE = """
+import numpy as np
+def records(split):
+    for k in range(2500):
+        yield {"label": np.int64(k % 10), "image": np.zeros(3), "id": f"{split}{k}", "boxes": [1] * (k % 3)}
+_buffer = np.zeros((4,), np.int32)
+def batches():
+    for k in range(3):
+        _buffer[:] = k
+        yield {"label": _buffer, "id": [f"b{k}{j}" for j in range(4)]}
+def reused():
+    one = np.zeros((2,), np.int32)
+    for k in range(3):
+        one[:] = k
+        yield {"label": one}
+def fails():
+    yield {"label": 1}
+    raise RuntimeError("disk on fire")
+def single():
+    yield {"label": np.zeros(1, np.int32)}
+def uneven():
+    yield {"label": np.zeros(3, np.int32), "id": ["a"]}
+uneven.batched = True
+def tuples():
+    yield (np.zeros((2, 2)), np.array([3, 4]))
+"""
+
+
+@pytest.fixture
+def user_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Folder with the user's module."""
+    (tmp_path / "my_pipeline.py").write_text(USER_CODE)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "my_pipeline", raising=False)
+    return str(tmp_path)
+
+
+def test_function_of_records(user_module: str) -> None:
+    """Records are gathered in order with row numbers or the record key; the split is handed over."""
+    options = {"labels": {"label": ()}, "split": "dev", "base_dir": user_module}
+    chunks = chunks_of("python:my_pipeline:records", **options)
+    assert values(chunks) == [k % 10 for k in range(2500)]
+    assert len(chunks) == 3
+    assert keys(chunks)[-1] == "2499"
+    assert keys(chunks_of("python:my_pipeline:records", record_key="id", **options))[:2] == ["dev0", "dev1"]
+
+
+def test_function_of_batches(user_module: str) -> None:
+    """Batches are told by the rank of their labels and handed on as they are, tuples included."""
+    source = open_source("python:my_pipeline:batches", labels={"label": ()}, record_key="id", base_dir=user_module)
+    found = [(list(c.keys), c.columns["label"].tolist()) for c in source.read(source.shards()[0])]
+    assert found == [([f"b{k}{j}" for j in range(4)], [k] * 4) for k in range(3)]
+    (chunk,) = chunks_of("python:my_pipeline:tuples", {"1": ()}, base_dir=user_module)
+    assert chunk.columns["1"].tolist() == [3, 4]
+
+
+def test_function_that_reuses_its_buffer(user_module: str) -> None:
+    """Records are kept as they were when they were yielded."""
+    (chunk,) = chunks_of("python:my_pipeline:reused", {"label": (2,)}, base_dir=user_module)
+    assert chunk.columns["label"].tolist() == [[0, 0], [1, 1], [2, 2]]
+
+
+@pytest.mark.parametrize(
+    ("where", "labels", "told"),
+    [
+        ("my_pipeline:recods", {"label": ()}, "no function 'recods'; did you mean 'records'"),
+        ("my_pipelin:records", {"label": ()}, "cannot import 'my_pipelin'"),
+        ("my_pipeline", {"label": ()}, "expected python:module:function"),
+        ("my_pipeline:single", {"label": ()}, "records or batches"),
+        ("my_pipeline:records", {"label": None}, "records or batches"),
+        ("my_pipeline:records", {"lable": ()}, "did you mean 'label'"),
+        ("my_pipeline:uneven", {"label": (), "id": ()}, "have lengths"),
+        ("my_pipeline:fails", {"label": ()}, "raised RuntimeError at element 1: disk on fire"),
+    ],
+)
+def test_functions_that_cannot_be_read(user_module: str, where: str, labels: dict[str, object], told: str) -> None:
+    """Each fault of the user's function is one SourceError that names it."""
+    with pytest.raises(SourceError, match=told):
+        chunks_of(f"python:{where}", labels, base_dir=user_module)
+
+
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("parqet:a.parquet", "did you mean 'parquet:parqet:a.parquet'|did you mean 'parquet'"),
+        ("data/train-00000.parquet", "did you mean 'parquet:data/train-00000.parquet'"),
+        ("s3://bucket/a.csv.gz", "did you mean 'csv:s3://bucket/a.csv.gz'"),
+        ("", "is no source"),
+        ("hdf5:a.h5", "unknown source scheme 'hdf5'"),
+        ("csv:", "is no source"),
+        ("csv:/no/such/file.csv", "no file matches /no/such/file.csv"),
+        ("csv:/", "is a folder, expected a file or a glob such as"),
+        ("csv:nosuchscheme://x/y.csv", "cannot list nosuchscheme://x/y.csv"),
+    ],
+)
+def test_uris_that_name_nothing(uri: str, told: str) -> None:
+    """A wrong URI is told with what to write instead."""
+    with pytest.raises(SourceError, match=told):
+        open_source(uri, labels=["label"])
+
+
+def test_a_file_name_with_wildcard_signs(tmp_path: Path) -> None:
+    """A file that is there by that very name is taken before a glob is."""
+    (tmp_path / "a[1].csv").write_text("label\n1\n")
+    assert keys(chunks_of("csv:a[1].csv", base_dir=str(tmp_path))) == ["a[1].csv__0"]
+
+
+def test_remote_text_and_archives(tmp_path: Path) -> None:
+    """CSV, JSON Lines and npz are read through fsspec; npy says that it is not."""
+    import fsspec
+
+    files = fsspec.filesystem("memory")
+    buffer = io.BytesIO()
+    np.savez(buffer, label=np.arange(3))
+    files.pipe("/far/a.csv", b"label\n0\n1\n2\n")
+    files.pipe("/far/a.jsonl.gz", gzip.compress(b'{"label":0}\n{"label":1}\n{"label":2}'))
+    files.pipe("/far/a.npz", buffer.getvalue())
+    for uri in ("csv:memory://far/a.csv", "jsonl:memory://far/*.jsonl.gz", "npz:memory://far/a.npz"):
+        assert values(chunks_of(uri)) == [0, 1, 2]
+    with pytest.raises(SourceError, match="from local files only"):
+        chunks_of("npy:memory://far/a.npz")
+    with pytest.raises(SourceError, match="is a folder"):
+        chunks_of("csv:memory://far")
+
+
+def test_describe_is_plain(tmp_path: Path) -> None:
+    """The description holds JSON values only."""
+    (tmp_path / "a.csv").write_text("label\n1\n")
+    found = open_source("csv:a.csv", labels=["label"], split="train", base_dir=str(tmp_path)).describe()
+    assert found == {
+        "uri": "csv:a.csv", "format": "csv", "split": "train", "shards": 1, "bytes": 8, "expected_records": None,
+    }  # fmt: skip
+
+
+def test_keys_are_made_lazily() -> None:
+    """Keys of a huge range cost nothing until one is asked for."""
+    many = base.Keys("f__", range(10**12))
+    assert (len(many), many[-1], list(many[3:5])) == (10**12, "f__999999999999", ["f__3", "f__4"])

@@ -1,0 +1,268 @@
+"""TFRecord and ArrayRecord files: framing, damage, bounded memory."""
+
+import gzip
+import pickle
+import struct
+import tracemalloc
+from pathlib import Path
+
+import google_crc32c
+import numpy as np
+import pytest
+from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from label_guard.errors import SourceError
+from label_guard.sources import Chunk, Source, base, examples, open_source, tf_record
+
+
+def example(label: int | None, payload: bytes = b"", name: str = "") -> bytes:
+    """A tf.Example as a writer makes it."""
+    made = examples._example_class()()
+    made.features.feature["image"].bytes_list.value.append(payload)
+    if label is not None:
+        made.features.feature["label"].int64_list.value.append(label)
+    if name:
+        made.features.feature["id"].bytes_list.value.append(name.encode())
+    return made.SerializeToString()
+
+
+def masked(data: bytes) -> bytes:
+    """The masked checksum as TFRecord stores it."""
+    crc = google_crc32c.value(data)
+    return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def framed(record: bytes) -> bytes:
+    """One record in TFRecord framing."""
+    length = struct.pack("<Q", len(record))
+    return length + masked(length) + record + masked(record)
+
+
+def array_record(path: Path, records: list[bytes], options: str = "group_size:1,zstd:3") -> None:
+    """Write ``records`` as TFDS does."""
+    writer = ArrayRecordWriter(str(path), options)
+    for record in records:
+        writer.write(record)
+    writer.close()
+
+
+def read(source: Source) -> tuple[list[Chunk], str]:
+    """All chunks of the first shard, and the error that ended it."""
+    chunks = []
+    try:
+        chunks.extend(source.read(source.shards()[0]))
+    except SourceError as error:
+        return chunks, str(error)
+    return chunks, ""
+
+
+def labels(chunks: list[Chunk]) -> list[object]:
+    """The values of ``label`` in order."""
+    return [value for chunk in chunks for value in chunk.columns["label"]]
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks of 300 bytes, so that a few records cross many borders."""
+    for module in (base, tf_record):
+        monkeypatch.setattr(module, "CHUNK_BYTES", 300)
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_tfrecord_labels_and_keys_in_order(tmp_path: Path, suffix: str) -> None:
+    """Every record of any size comes once, in order, with its key and the int64 that is stored."""
+    values = [3, -1, 2**31 + 5, -(2**63), 255] * 20
+    data = b"".join(framed(example(v, bytes(37 * k % 900))) for k, v in enumerate(values))
+    (tmp_path / f"a.tfrecord{suffix}").write_bytes(gzip.compress(data) if suffix else data)
+    source = pickle.loads(pickle.dumps(open_source(f"tfrecord:{tmp_path}/*", labels=["label"])))
+    chunks, error = read(source)
+    assert (labels(chunks), error) == (values, "")
+    assert [key for c in chunks for key in c.keys] == [f"a.tfrecord{suffix}__{k}" for k in range(100)]
+    assert [row for c in chunks for row in c.rows] == list(range(100))
+    assert all(c.columns["label"].dtype == np.int64 for c in chunks)
+    assert len(chunks) > 10
+
+
+@given(cut=st.integers(0, 2000), chunk=st.integers(1, 400))
+@settings(deadline=None, max_examples=60)
+def test_truncated_tfrecord_yields_what_is_whole(
+    tmp_path_factory: pytest.TempPathFactory, cut: int, chunk: int
+) -> None:
+    """Whole records before the cut are read; a cut inside a record is an error, one between records is none."""
+    frames = [framed(example(k, bytes(k * 7))) for k in range(20)]
+    ends = np.cumsum([len(frame) for frame in frames]).tolist()
+    path = tmp_path_factory.mktemp("cut") / "a.tfrecord"
+    path.write_bytes(b"".join(frames)[:cut])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tf_record, "CHUNK_BYTES", chunk)
+        found, error = [], ""
+        try:
+            for frame in tf_record.frames(str(path)):
+                found += frame.rows
+        except SourceError as fault:
+            error = str(fault)
+    whole = sum(end <= cut for end in ends)
+    assert found == list(range(whole))
+    clean = cut >= ends[-1] or cut in (0, *ends)
+    assert clean if not error else error.endswith(f"inside record {whole}: the file is truncated")
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_tfrecord_bad_data_is_one_record_and_bad_length_the_rest(tmp_path: Path) -> None:
+    """Data that fail their checksum cost one record; a length that fails its own ends the shard, both told."""
+    frames = [bytearray(framed(example(k, bytes(50), f"r{k}"))) for k in range(12)]
+    frames[4][40] ^= 1
+    frames[9][0] ^= 1
+    (tmp_path / "a.tfrecord").write_bytes(b"".join(frames))
+    source = open_source(f"tfrecord:{tmp_path}/a.tfrecord", labels=["label"], record_key="id")
+    chunks, error = read(source)
+    assert labels(chunks) == [0, 1, 2, 3, 5, 6, 7, 8]
+    assert [key for c in chunks for key in c.keys] == ["r0", "r1", "r2", "r3", "r5", "r6", "r7", "r8"]
+    assert [tuple(u) for c in chunks for u in c.unreadable] == [(4, "a.tfrecord__4", "its data fail their checksum")]
+    assert error.endswith("cannot be read from record 9 on: its length fails its checksum")
+
+
+def test_a_record_that_is_no_example_is_unreadable(tmp_path: Path) -> None:
+    """A sound frame around garbage is LG120 for that record alone."""
+    records = [example(0), b"\xff\xff\xff", example(2), b"\x0a\x05abc", example(None)]
+    (tmp_path / "a.tfrecord").write_bytes(b"".join(map(framed, records)))
+    chunks, error = read(open_source(f"tfrecord:{tmp_path}/a.tfrecord", labels=["label"]))
+    assert not error
+    assert [u.row for c in chunks for u in c.unreadable] == [1, 3]
+    assert [row for c in chunks for row in c.rows] == [0, 2, 4]
+    assert labels(chunks) == [0, 2, None]
+
+
+@pytest.mark.parametrize("length", [2**60, 2**31 - 1, 2**64 - 1])
+def test_a_length_that_lies_allocates_nothing(tmp_path: Path, length: int) -> None:
+    """A huge length with a right checksum is refused without memory for it."""
+    head = struct.pack("<Q", length)
+    (tmp_path / "a.tfrecord").write_bytes(framed(example(1)) + head + masked(head) + b"x" * 100)
+    tracemalloc.start()
+    chunks, error = read(open_source(f"tfrecord:{tmp_path}/a.tfrecord", labels=["label"]))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert labels(chunks) == [1]
+    assert "truncated" in error or "beyond 2 GiB" in error
+    assert peak < 100 << 20
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "told"),
+    [
+        ("a.tfrecord", b"", ""),
+        ("a.tfrecord", b"no tfrecord at all, but longer than a header", "is no TFRecord file"),
+        ("a.tfrecord", gzip.compress(framed(example(1))), "it is gzip, name it .gz"),
+        ("a.tfrecord.gz", framed(example(1)), "cannot read"),
+        ("a.tfrecord.gz", gzip.compress(framed(example(1)) * 9)[:40], "the compressed data end too early"),
+        ("a.tfrecord", framed(b"\xff\xff"), "no tf.Example"),
+    ],
+)
+def test_what_is_no_tfrecord_is_one_clear_error(tmp_path: Path, name: str, data: bytes, told: str) -> None:
+    """Wrong magic, a wrong name and truncated gzip are told when the source is opened."""
+    (tmp_path / name).write_bytes(data)
+    if not told:
+        assert read(open_source(f"tfrecord:{tmp_path}/{name}", labels=["label"])) == ([], "")
+        return
+    with pytest.raises(SourceError, match=told):
+        open_source(f"tfrecord:{tmp_path}/{name}", labels=["label"])
+
+
+@pytest.mark.parametrize("options", ["group_size:1,zstd:3", "group_size:64", "group_size:1,uncompressed"])
+def test_array_record_labels_and_keys_in_order(tmp_path: Path, options: str) -> None:
+    """Every record comes once and in order, for any group size."""
+    array_record(tmp_path / "a.array_record", [example(k % 300, bytes(k % 50)) for k in range(5000)], options)
+    source = pickle.loads(pickle.dumps(open_source(f"array_record:{tmp_path}/a.array_record", labels={"label": ()})))
+    chunks, error = read(source)
+    assert (labels(chunks), error) == ([k % 300 for k in range(5000)], "")
+    assert [key for c in chunks for key in c.keys] == [f"a.array_record__{k}" for k in range(5000)]
+
+
+def test_array_record_reads_around_corrupt_records(tmp_path: Path) -> None:
+    """A run of damaged bytes costs the records that lie there, each told, and no other."""
+    path = tmp_path / "a.array_record"
+    rng = np.random.default_rng(0)
+    array_record(path, [example(k, rng.bytes(200)) for k in range(500)])
+    data = bytearray(path.read_bytes())
+    data[60_000:61_000] = bytes(1000)
+    path.write_bytes(data)
+    reader = ArrayRecordReader(str(path), "")
+    broken = []
+    for k in range(500):
+        try:
+            reader.read(k, k + 1)
+        except RuntimeError:
+            broken.append(k)
+    chunks, error = read(open_source(f"array_record:{path}", labels=["label"]))
+    assert not error
+    assert len(broken) > 2
+    assert [u.row for c in chunks for u in c.unreadable] == broken
+    assert labels(chunks) == [k for k in range(500) if k not in broken]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "garbage", "empty", "missing", "folder"])
+def test_what_is_no_array_record_is_never_an_empty_one(tmp_path: Path, damage: str) -> None:
+    """The reader opens such files with 0 records and no error; the source refuses them."""
+    path = tmp_path / "a.array_record"
+    array_record(path, [example(k) for k in range(10)])
+    data = path.read_bytes()
+    path.unlink()
+    if damage == "folder":
+        path.mkdir()
+    elif damage != "missing":
+        path.write_bytes({"truncated": data[:-1], "garbage": b"garbage" * 100, "empty": b""}[damage])
+    with pytest.raises(SourceError, match=r"no ArrayRecord file|no file matches|is a folder"):
+        open_source(f"array_record:{path}", labels=["label"])
+
+
+def test_one_unreadable_shard_leaves_the_others(tmp_path: Path) -> None:
+    """Opening looks past a damaged shard; reading it is an error, the others are read."""
+    for k in range(3):
+        array_record(tmp_path / f"{k}.array_record", [example(k)] * 4)
+    (tmp_path / "0.array_record").write_bytes(b"gone")
+    source = open_source(f"array_record:{tmp_path}/*.array_record", labels=["label"])
+    found = {}
+    for shard in source.shards():
+        try:
+            found[shard.name] = labels(list(source.read(shard)))
+        except SourceError as error:
+            found[shard.name] = str(error)
+    assert "no ArrayRecord" in found.pop("0.array_record")
+    assert found == {"1.array_record": [1] * 4, "2.array_record": [2] * 4}
+
+
+def test_files_of_one_name_have_keys_of_their_own(tmp_path: Path) -> None:
+    """A glob over folders puts the folder into the key."""
+    for name in ("x", "y"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "part.tfrecord").write_bytes(framed(example(1)))
+    source = open_source(f"tfrecord:{tmp_path}/*/part.tfrecord", labels=["label"])
+    keys = [key for shard in source.shards() for chunk in source.read(shard) for key in chunk.keys]
+    assert keys == ["x/part.tfrecord__0", "y/part.tfrecord__0"]
+
+
+def test_a_wrong_label_names_the_near_one(tmp_path: Path) -> None:
+    """A label path that no record has is refused with what there is."""
+    (tmp_path / "a.tfrecord").write_bytes(framed(example(1)))
+    with pytest.raises(SourceError, match="has no field 'lable'; did you mean 'label'"):
+        open_source(f"tfrecord:{tmp_path}/a.tfrecord", labels=["lable"])
+    with pytest.raises(SourceError, match="has no field 'key'; there are 'image', 'label'"):
+        open_source(f"tfrecord:{tmp_path}/a.tfrecord", labels=["label"], record_key="key")
+
+
+def test_remote_tfrecord_through_fsspec(tmp_path: Path) -> None:
+    """A URL is listed and read through fsspec, with the same keys."""
+    import fsspec
+
+    filesystem = fsspec.filesystem("memory")
+    for k in range(2):
+        filesystem.pipe(f"/records/{k}.tfrecord", framed(example(k)) * 2)
+    source = open_source("tfrecord:memory://records/*.tfrecord", labels=["label"])
+    chunks = [chunk for shard in source.shards() for chunk in source.read(shard)]
+    assert labels(chunks) == [0, 0, 1, 1]
+    assert [key for c in chunks for key in c.keys] == [f"{k}.tfrecord__{row}" for k in (0, 1) for row in (0, 1)]
+    with pytest.raises(SourceError, match="no file matches"):
+        open_source("tfrecord:memory://records/*.nothing", labels=["label"])
