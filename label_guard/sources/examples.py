@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ import numpy as np
 from label_guard.errors import SourceError
 from label_guard.sources import wire
 from label_guard.sources.base import Column, Piece, Wanted, framework
+from label_guard.sources.encoded import Encoding, decode_pieces
 from label_guard.sources.values import Values, column, decode
 
 # A field that the first records lack may still be there; one that so many lack is a wrong name.
@@ -34,10 +35,12 @@ class ExampleFormat:
     Attributes:
         name: of the framing: ``tfrecord`` or ``array_record``.
         frames: reads the raw records of one file, in pieces of about ``CHUNK_BYTES``.
+        encodings: labels that are known to be stored as encoded bytes.
     """
 
     name: str
     frames: Callable[[str], Iterator[Frames]]
+    encodings: Mapping[str, Encoding] = field(default_factory=dict[str, Encoding])
 
     def fields(self, path: str) -> Sequence[str]:
         names: dict[str, None] = {}
@@ -57,14 +60,15 @@ class ExampleFormat:
         return list(names)
 
     def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+        stored = {label: () if label in self.encodings else shape for label, shape in wanted.items()}
         for frames in self.frames(path):
-            columns, odd = read_labels(frames.records, wanted)
+            columns, odd = read_labels(frames.records, stored)
             rows = frames.rows
             if odd:
                 rows = [row for position, row in enumerate(rows) if position not in odd]
             unreadable = [*frames.unreadable, *((frames.rows[position], why) for position, why in odd.items())]
             del frames  # so that the next read finds their memory free and warm
-            yield Piece(rows, columns, sorted(unreadable))
+            yield from decode_pieces(Piece(rows, columns, sorted(unreadable)), wanted, self.encodings)
 
 
 def read_labels(records: Sequence[wire.Record], wanted: Wanted) -> tuple[dict[str, Column], dict[int, str]]:
@@ -98,7 +102,7 @@ def _example_class() -> Any:
         framework(f"google.protobuf.{name}", "tfds")
         for name in ("descriptor_pb2", "descriptor_pool", "message_factory")
     )
-    field = descriptor_pb2.FieldDescriptorProto
+    proto = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="label_guard/example.proto", package="tensorflow", syntax="proto3")
 
     def message(name: str, *fields: tuple[str, int, int, str], parent: Any = None) -> Any:
@@ -108,20 +112,20 @@ def _example_class() -> Any:
             made.field.add(name=label_name, number=number, type=kind, label=label, type_name=type_name or None)
         return made
 
-    one, many = field.LABEL_OPTIONAL, field.LABEL_REPEATED
-    message("BytesList", ("value", field.TYPE_BYTES, many, ""))
-    message("FloatList", ("value", field.TYPE_FLOAT, many, ""))
-    message("Int64List", ("value", field.TYPE_INT64, many, ""))
+    one, many = proto.LABEL_OPTIONAL, proto.LABEL_REPEATED
+    message("BytesList", ("value", proto.TYPE_BYTES, many, ""))
+    message("FloatList", ("value", proto.TYPE_FLOAT, many, ""))
+    message("Int64List", ("value", proto.TYPE_INT64, many, ""))
     lists = (("bytes_list", "BytesList"), ("float_list", "FloatList"), ("int64_list", "Int64List"))
-    feature = message("Feature", *((n, field.TYPE_MESSAGE, one, f".tensorflow.{t}") for n, t in lists))
+    feature = message("Feature", *((n, proto.TYPE_MESSAGE, one, f".tensorflow.{t}") for n, t in lists))
     feature.oneof_decl.add(name="kind")
     for member in feature.field:
         member.oneof_index = 0
     entry = ".tensorflow.Features.FeatureEntry"
-    features = message("Features", ("feature", field.TYPE_MESSAGE, many, entry))
-    pair = (("key", field.TYPE_STRING, one, ""), ("value", field.TYPE_MESSAGE, one, ".tensorflow.Feature"))
+    features = message("Features", ("feature", proto.TYPE_MESSAGE, many, entry))
+    pair = (("key", proto.TYPE_STRING, one, ""), ("value", proto.TYPE_MESSAGE, one, ".tensorflow.Feature"))
     message("FeatureEntry", *pair, parent=features).options.map_entry = True
-    message("Example", ("features", field.TYPE_MESSAGE, one, ".tensorflow.Features"))
+    message("Example", ("features", proto.TYPE_MESSAGE, one, ".tensorflow.Features"))
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.Example"))

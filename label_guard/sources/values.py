@@ -148,14 +148,15 @@ def _shaped(values: Values, shape: Shape | None) -> Column:
     if isinstance(flat, np.ndarray) and (counts == width).all():
         return flat.reshape(len(counts), *record_shape(width, shape))
     stops = np.cumsum(counts)
-    return [_one(flat[b - n : b], n, shape) for b, n in zip(stops.tolist(), counts.tolist(), strict=True)]
+    strings = isinstance(flat, list)
+    return [_one(flat[b - n : b], n, shape, strings) for b, n in zip(stops.tolist(), counts.tolist(), strict=True)]
 
 
-def _one(items: Any, count: int, shape: Shape | None) -> Any:
+def _one(items: Any, count: int, shape: Shape | None, strings: bool) -> Any:
     inner = record_shape(count, shape)
-    if inner == ():
-        return items[0]
-    return items.reshape(inner) if hasattr(items, "reshape") else items
+    if inner == () or (strings and count == 1 and len(shape or ()) > 1):
+        return items[0]  # one item for a whole mask: encoded bytes
+    return items if strings else items.reshape(inner)
 
 
 def record_shape(count: int, shape: Shape | None) -> tuple[int, ...]:

@@ -1,9 +1,12 @@
 """TFRecord and ArrayRecord files: framing, damage, bounded memory."""
 
+import dataclasses
 import gzip
+import io
 import pickle
 import struct
 import tracemalloc
+import zlib
 from pathlib import Path
 
 import google_crc32c
@@ -12,9 +15,11 @@ import pytest
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from label_guard.errors import SourceError
 from label_guard.sources import Chunk, Source, base, examples, open_source, tf_record
+from label_guard.sources.encoded import Encoding
 
 
 def example(label: int | None, payload: bytes = b"", name: str = "") -> bytes:
@@ -266,3 +271,60 @@ def test_remote_tfrecord_through_fsspec(tmp_path: Path) -> None:
     assert [key for c in chunks for key in c.keys] == [f"{k}.tfrecord__{row}" for k in (0, 1) for row in (0, 1)]
     with pytest.raises(SourceError, match="no file matches"):
         open_source("tfrecord:memory://records/*.nothing", labels=["label"])
+
+
+def masks_file(path: Path, values: list[bytes]) -> None:
+    """A TFRecord whose label ``mask`` is encoded bytes, beside an int64 ``label``."""
+    records = []
+    for k, value in enumerate(values):
+        made = examples._example_class()()
+        made.features.feature["mask"].bytes_list.value.append(value)
+        made.features.feature["label"].int64_list.value.append(k)
+        records.append(framed(made.SerializeToString()))
+    path.write_bytes(b"".join(records))
+
+
+def png(array: np.ndarray, palette: bool = False) -> bytes:
+    """``array`` as PNG, with a palette where asked."""
+    image = Image.fromarray(array)
+    if palette:
+        image.putpalette([7 * k % 256 for k in range(768)])
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_png_masks_are_decoded_as_stored(tmp_path: Path) -> None:
+    """Masks keep ids and width: palette indices are not turned into colours, 16 bits stay 16; damage costs a record."""
+    plain = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    wide = np.full((3, 4), 60_000, np.uint16)
+    values = [png(plain), png(plain, palette=True), b"\x89PNG\r\n\x1a\nbroken", png(wide), *[png(plain)] * 20]
+    masks_file(tmp_path / "a.tfrecord", values)
+    source = open_source(f"tfrecord:{tmp_path}/a.tfrecord", labels={"mask": (None, None), "label": ()})
+    chunks, error = read(source)
+    assert not error
+    assert len(chunks) > 1
+    found = [mask for chunk in chunks for mask in chunk.columns["mask"]]
+    np.testing.assert_array_equal(found[0], plain)
+    np.testing.assert_array_equal(found[1], plain)
+    assert (found[2].dtype, found[2].max()) == (np.uint16, 60_000)
+    assert labels(chunks) == [0, 1, *range(3, 24)]
+    assert [row for chunk in chunks for row in chunk.rows] == [0, 1, *range(3, 24)]
+    (bad,) = (u for chunk in chunks for u in chunk.unreadable)
+    assert (bad.row, bad.reason.split(": ")[0]) == (2, "label 'mask'")
+    scalar = open_source(f"tfrecord:{tmp_path}/a.tfrecord", labels={"mask": ()})
+    assert read(scalar)[0][0].columns["mask"] == values
+
+
+@pytest.mark.parametrize("kind", ["bytes", "zlib"])
+def test_tensors_stored_as_bytes(tmp_path: Path, kind: str) -> None:
+    """TFDS tensors in encoded form have their dtype and shape again; damaged ones are unreadable."""
+    tensors = np.arange(24, dtype=np.int16).reshape(4, 2, 3)
+    pack = zlib.compress if kind == "zlib" else bytes
+    masks_file(tmp_path / "a.tfrecord", [*(pack(t.tobytes()) for t in tensors), b"\1\2\3"])
+    form = dataclasses.replace(open_source(f"tfrecord:{tmp_path}/a.tfrecord", labels={"mask": (2, 3)}).format)
+    form = dataclasses.replace(form, encodings={"mask": Encoding(kind, "int16")})
+    (piece,) = form.read(str(tmp_path / "a.tfrecord"), {"mask": (2, 3)})
+    np.testing.assert_array_equal(piece.columns["mask"], tensors)
+    assert piece.columns["mask"].dtype == np.int16
+    assert [row for row, _ in piece.unreadable] == [4]
