@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Scalar = str | int | float | bool | None
-Place = tuple[int, int]
 
 MAX_BYTES = 2 * 1024 * 1024  # 21,841 names of ImageNet-21k are 0.6 MB; ruamel reads about 0.3 MB a second
 MAX_DEPTH = 50  # a schema is 6 deep
@@ -48,17 +47,21 @@ class Node:
         value: a scalar, a list of nodes, or nodes by key.
         line: first line, 1-based.
         column: first column, 1-based, in characters.
+        start: offset of its first character in the text.
+        end: offset after the last character of a scalar; of a list or mapping it says nothing.
         plain: the text of a scalar without quotes, such as ``010``; None for everything else.
-        keys: place of each key of a mapping.
-        repeated: key, its place and its first place, for each key that stands twice.
+        keys: the keys of a mapping, as nodes of their own.
+        repeated: the later ones of keys that stand twice.
     """
 
     value: Scalar | list[Node] | dict[str, Node]
     line: int = 0
     column: int = 0
+    start: int = 0
+    end: int = 0
     plain: str | None = None
-    keys: dict[str, Place] = field(default_factory=dict[str, Place])
-    repeated: list[tuple[str, Place, Place]] = field(default_factory=list[tuple[str, Place, Place]])
+    keys: dict[str, Node] = field(default_factory=dict[str, "Node"])
+    repeated: list[Node] = field(default_factory=list["Node"])
 
     def child(self, step: str | int) -> Node | None:
         """The node under a key or list position, or None."""
@@ -158,7 +161,7 @@ class _Places:
     def __init__(self, text: str) -> None:
         self._starts = [0, *(found.end() for found in re.finditer("\n", text))]
 
-    def of(self, offset: int) -> Place:
+    def of(self, offset: int) -> tuple[int, int]:
         line = bisect.bisect_right(self._starts, offset)
         return line, offset - self._starts[line - 1] + 1
 
@@ -200,7 +203,7 @@ class _Composer:
         for event in self._events:
             kind = type(event).__name__
             if kind == "DocumentStartEvent" and node is not None:
-                raise UnreadableError("a second document starts here; one file holds one schema", *_start(event))
+                raise UnreadableError("a second document starts here; one file holds one schema", *_place(event))
             if kind not in ("StreamStartEvent", "StreamEndEvent", "DocumentStartEvent", "DocumentEndEvent"):
                 node = self._node(event, 0)
         return Node(None, 1, 1) if node is None else node
@@ -209,18 +212,18 @@ class _Composer:
         kind = type(event).__name__
         if kind == "AliasEvent":
             if event.anchor not in self._anchors:
-                raise UnreadableError(f"alias *{event.anchor} has no anchor before it", *_start(event))
+                raise UnreadableError(f"alias *{event.anchor} has no anchor before it", *_place(event))
             return self._anchors[event.anchor]
         if depth > MAX_DEPTH:
-            raise UnreadableError(f"nested more than {MAX_DEPTH} deep", *_start(event))
+            raise UnreadableError(f"nested more than {MAX_DEPTH} deep", *_place(event))
         if event.tag is not None and str(event.tag) not in _CORE_TAGS:
-            raise UnreadableError(f"tag {event.tag} is not used in schema files", *_start(event))
+            raise UnreadableError(f"tag {event.tag} is not used in schema files", *_place(event))
         if kind == "ScalarEvent":
             node = _scalar(event)
         elif kind == "SequenceStartEvent":
-            node = Node([*self._items(depth)], *_start(event))
+            node = Node([*self._items(depth)], *_span(event))
         else:
-            node = self._mapping(Node({}, *_start(event)), depth)
+            node = self._mapping(Node({}, *_span(event)), depth)
         if event.anchor is not None:
             self._anchors[event.anchor] = node
         return node
@@ -233,9 +236,9 @@ class _Composer:
         values: dict[str, Node] = {}
         while type(event := next(self._events)).__name__ != "MappingEndEvent":
             if type(event).__name__ != "ScalarEvent":
-                raise UnreadableError("a key must be a name, not a list, mapping or alias", *_start(event))
-            key, place = str(event.value), _start(event)
-            _add(node, key, place)
+                raise UnreadableError("a key must be a name, not a list, mapping or alias", *_place(event))
+            key = str(event.value)
+            _add(node, key, Node(key, *_span(event)))
             values[key] = self._node(next(self._events), depth + 1)
         node.value = values
         return node
@@ -243,23 +246,27 @@ class _Composer:
 
 def _scalar(event: Any) -> Node:
     if event.style is not None or event.tag is not None or not event.implicit[0]:
-        return Node(str(event.value), *_start(event))
+        return Node(str(event.value), *_span(event))
     text = str(event.value)
     try:
-        return Node(resolve(text), *_start(event), plain=text)
+        return Node(resolve(text), *_span(event), plain=text)
     except ValueError:  # Python refuses integers of more than 4,300 digits
-        raise UnreadableError(f"the number {text[:20]}... is too long", *_start(event)) from None
+        raise UnreadableError(f"the number {text[:20]}... is too long", *_place(event)) from None
 
 
-def _add(node: Node, key: str, place: Place) -> None:
-    if key in node.keys:
-        node.repeated.append((key, place, node.keys[key]))
+def _add(node: Node, name: str, key: Node) -> None:
+    if name in node.keys:
+        node.repeated.append(key)
     else:
-        node.keys[key] = place
+        node.keys[name] = key
 
 
-def _start(event: Any) -> Place:
+def _place(event: Any) -> tuple[int, int]:
     return event.start_mark.line + 1, event.start_mark.column + 1
+
+
+def _span(event: Any) -> tuple[int, int, int, int]:
+    return *_place(event), event.start_mark.index, event.end_mark.index
 
 
 class _Json:
@@ -285,7 +292,7 @@ class _Json:
     def _node(self, offset: int, depth: int) -> tuple[Node, int]:
         if depth > MAX_DEPTH:
             raise self._error(f"nested more than {MAX_DEPTH} deep", offset)
-        node = Node(None, *self._places.of(offset))
+        node = Node(None, *self._places.of(offset), offset)
         first = self._text[offset : offset + 1]
         if first == '"':
             node.value, end = self._string(offset)
@@ -295,6 +302,7 @@ class _Json:
             end = self._object(node, offset, depth)
         else:
             node.value, end = self._word(offset)
+        node.end = end
         return node, end
 
     def _string(self, offset: int) -> tuple[str, int]:
@@ -328,9 +336,9 @@ class _Json:
         if self._text[offset : offset + 1] == "}":
             return offset + 1
         while True:
-            place = self._places.of(offset)
-            key, offset = self._string(offset)
-            _add(node, key, place)
+            start = offset
+            key, offset = self._string(start)
+            _add(node, key, Node(key, *self._places.of(start), start, offset))
             values[key], offset = self._node(self._after(self._skip(offset), ":"), depth + 1)
             offset = self._skip(offset)
             if self._text[offset : offset + 1] == "}":

@@ -68,8 +68,8 @@ class SchemaFile:
     def locate_key(self, path: SchemaPath) -> tuple[int, int]:
         """Line and column of the key at ``path`` itself, not of its value."""
         parent = self.node(path[:-1]) if path else None
-        place = parent.keys.get(str(path[-1])) if parent is not None else None
-        return place if place is not None else self.locate(path)
+        key = parent.keys.get(str(path[-1])) if parent is not None else None
+        return (key.line, key.column) if key is not None else self.locate(path)
 
     def diagnostic(self, problem: Problem, *, key: bool = False) -> Diagnostic:
         """A problem as a diagnostic at its place in this file; at the key instead of the value where ``key``."""
@@ -141,9 +141,9 @@ def _unreadable(file: SchemaFile, error: UnreadableError) -> SchemaFile:
 
 def _repeated_keys(file: SchemaFile) -> Iterator[Diagnostic]:
     for node in file.root.walk() if file.root else ():
-        for key, (line, column), first in node.repeated:
-            message = f"key {key!r} stands twice, first in line {first[0]}"
-            yield Diagnostic("LG222", "error", message, "remove one", file.path, line, column)
+        for key in node.repeated:
+            message = f"key {key.value!r} stands twice, first in line {node.keys[str(key.value)].line}"
+            yield Diagnostic("LG222", "error", message, "remove one", file.path, key.line, key.column)
 
 
 def _placed(file: SchemaFile, problem: Problem) -> Diagnostic:

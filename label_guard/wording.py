@@ -126,12 +126,14 @@ def near_name(name: str, fields: Sequence[str]) -> str | None:
     >>> near_name("numclasses", ["num_classes", "class_names"]), near_name("ignore_index", ["ignore", "emit"])
     ('num_classes', 'ignore')
     """
-    from difflib import get_close_matches  # only a broken file pays for it
+    from difflib import SequenceMatcher  # only a broken file pays for it
 
     if _SYNONYMS.get(name.lower()) in fields:
         return _SYNONYMS[name.lower()]
-    close = get_close_matches(name.lower().replace("-", "_"), fields, n=2, cutoff=0.75)
-    return close[0] if close else None
+    slip = name.lower().replace("-", "_")
+    ranked = sorted(((SequenceMatcher(None, slip, field).ratio(), field) for field in fields), reverse=True)
+    best, second = (*ranked, (0.0, ""), (0.0, ""))[:2]
+    return best[1] if best[0] >= 0.75 and best[0] - second[0] >= 0.05 else None
 
 
 def _one_of(value: str, choices: list[str]) -> str:
