@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple, NoReturn
+from typing import Annotated, Literal, NamedTuple, NoReturn, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, ValidationInfo
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationInfo,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 PROBLEMS = "contradictions"  # type of the pydantic error whose ctx carries Problem values
@@ -44,7 +54,14 @@ DtypeName = Literal[
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
     "float16", "float32", "float64", "integer", "signed", "unsigned", "floating",
 ]  # fmt: skip
-Dtypes = Annotated[tuple[DtypeName, ...], BeforeValidator(_one_or_many), Field(strict=False, min_length=1)]
+_DTYPE = {"enum": list(get_args(DtypeName))}
+_DTYPES = {"anyOf": [_DTYPE, {"type": "array", "items": _DTYPE, "minItems": 1}]}
+Dtypes = Annotated[
+    tuple[DtypeName, ...],
+    BeforeValidator(_one_or_many),
+    Field(strict=False, min_length=1),
+    WithJsonSchema(_DTYPES),
+]
 EmitName = Literal[
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "float16", "float32", "float64"
 ]

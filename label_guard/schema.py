@@ -42,7 +42,7 @@ from label_guard.fields import (
 from label_guard.labels import KINDS, AnyLabel, ClassIdRange, ClassLabel, Label, MultiLabel
 from label_guard.wording import Path, in_words
 
-_SEMVER = r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$"
+_SEMVER = r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$"
 _LABEL: TypeAdapter[Label] = TypeAdapter(AnyLabel)
 SplitName = Annotated[StrictStr, Field(pattern=r"^[^\[(+]+$")]  # [, ( and + make a sub-split or a sum of splits
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from label_guard import nodes
 from label_guard.errors import SchemaError
+from label_guard.escape import terminal
 from label_guard.fields import Problem
 from label_guard.nodes import Node, UnreadableError
 from label_guard.result import Diagnostic
@@ -131,7 +132,8 @@ def one_line(diagnostic: Diagnostic) -> str:
     d = diagnostic
     place = f"{d.file}:{d.line}:{d.column}" if d.line else d.file
     where = f"{place}: " if place else ""
-    return f"{where}{d.rule} {RULES[d.rule].name}: {d.message}" + (f"; {d.fix}" if d.fix else "")
+    fix = f"; {d.fix}" if d.fix else ""
+    return terminal(f"{where}{d.rule} {RULES[d.rule].name}: {d.message}{fix}")  # a name may hold a terminal's escapes
 
 
 def _unreadable(file: SchemaFile, error: UnreadableError) -> SchemaFile:
