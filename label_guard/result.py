@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Severity = Literal["error", "warning"]
+# note: worth telling, but nothing is wrong, such as a change that the version declares.
+Severity = Literal["error", "warning", "note"]
 # A JSON-able picture of a label value; the exact bytes lie in the quarantine's payload.
 Value = int | float | str | bool | None
 
@@ -44,13 +45,14 @@ class Diagnostic:
 
     Attributes:
         rule: rule code, such as ``LG201``.
-        severity: ``error`` or ``warning``.
+        severity: ``error``, ``warning`` or ``note``.
         message: what is wrong, with the offending value.
         fix: what to do about it; empty where the message says all.
         file: the file as the user named it; empty for a schema built in Python.
         line: first line, 1-based; 0 when unknown.
         column: first column, 1-based; 0 when unknown.
         path: where in the schema, such as ``("labels", "label", "num_classes")``.
+        properties: facts for programs, by name, such as ``("model", "breaking")``.
     """
 
     rule: str
@@ -61,3 +63,4 @@ class Diagnostic:
     line: int = 0
     column: int = 0
     path: tuple[str | int, ...] = ()
+    properties: tuple[tuple[str, Value], ...] = ()

@@ -1,0 +1,36 @@
+"""GitHub workflow commands: each diagnostic becomes an annotation on its line of a pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from label_guard.escape import terminal
+from label_guard.report.summary import forward_slashes, summary, title
+from label_guard.result import Diagnostic
+
+_COMMANDS = {"error": "error", "warning": "warning", "note": "notice"}
+
+
+def render(diagnostics: Sequence[Diagnostic], tool: str, files_checked: int, complete: bool) -> str:
+    """The whole report; the summary is an ordinary line of the log."""
+    return "\n".join([*map(_command, diagnostics), summary(diagnostics, tool, files_checked, complete)])
+
+
+def _command(diagnostic: Diagnostic) -> str:
+    properties = {"title": title(diagnostic), "file": forward_slashes(diagnostic.file)}
+    if diagnostic.line:
+        properties["line"] = str(diagnostic.line)
+    if diagnostic.line and diagnostic.column:
+        properties["col"] = str(diagnostic.column)
+    named = ",".join(f"{name}={_property(value)}" for name, value in properties.items() if value)
+    text = "\n".join(terminal(part) for part in (diagnostic.message, diagnostic.fix) if part)
+    return f"::{_COMMANDS[diagnostic.severity]} {named}::{_data(text)}"
+
+
+def _data(text: str) -> str:
+    # As @actions/core escapes: % first, or the escapes would be escaped again.
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(terminal(text)).replace(":", "%3A").replace(",", "%2C")

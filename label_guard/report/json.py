@@ -1,0 +1,41 @@
+"""JSON for programs. ``version`` is that of this format: it moves when a field goes or changes its meaning."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from label_guard.report.summary import counts
+from label_guard.result import Diagnostic
+from label_guard.rules import RULES
+
+VERSION = 1
+
+
+def render(diagnostics: Sequence[Diagnostic], tool: str, files_checked: int, complete: bool) -> str:
+    """The whole report, ASCII only, so that no terminal and no log can be harmed by what a file holds."""
+    report = {
+        "version": VERSION,
+        "tool": tool,
+        "complete": complete,
+        "files_checked": files_checked,
+        "counts": counts(diagnostics),
+        "diagnostics": [_plain(diagnostic) for diagnostic in diagnostics],
+    }
+    return json.dumps(report, indent=2, ensure_ascii=True, allow_nan=False)
+
+
+def _plain(diagnostic: Diagnostic) -> dict[str, Any]:
+    return {
+        "rule": diagnostic.rule,
+        "name": RULES[diagnostic.rule].name,
+        "severity": diagnostic.severity,
+        "message": diagnostic.message,
+        "fix": diagnostic.fix or None,
+        "file": diagnostic.file or None,
+        "line": diagnostic.line or None,
+        "column": diagnostic.column or None,
+        "path": list(diagnostic.path),
+        "properties": dict(diagnostic.properties),
+    }

@@ -1,0 +1,54 @@
+"""JUnit XML, for forges and build servers that show tests: a test case for each diagnostic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from xml.etree import ElementTree as ET
+
+from label_guard.escape import terminal
+from label_guard.report.summary import counts, forward_slashes, summary, title
+from label_guard.result import Diagnostic
+
+
+def render(diagnostics: Sequence[Diagnostic], tool: str, files_checked: int, complete: bool) -> str:
+    """The whole report. Errors are failures; warnings and notes are passed cases with their text as output."""
+    name = f"label-guard {tool}"
+    numbers = {
+        "tests": str(len(diagnostics) + 1),
+        "failures": str(counts(diagnostics)["error"]),
+        "errors": str(int(not complete)),
+    }
+    suites = ET.Element("testsuites", {"name": name, **numbers})
+    suite = ET.SubElement(suites, "testsuite", {"name": name, **numbers, "skipped": "0", "time": "0"})
+    # One case always: build servers take a suite without any for one that did not run.
+    _summary_case(suite, name, summary(diagnostics, tool, files_checked, complete), complete)
+    for diagnostic in diagnostics:
+        _case(suite, diagnostic, name)
+    ET.indent(suites)
+    # Everything outside ASCII becomes a character reference, so the text may be stored in any encoding.
+    return ET.tostring(suites, encoding="us-ascii", xml_declaration=True).decode("ascii")
+
+
+def _summary_case(suite: ET.Element, name: str, text: str, complete: bool) -> None:
+    case = ET.SubElement(suite, "testcase", {"classname": name, "name": "all files could be checked", "time": "0"})
+    if complete:
+        ET.SubElement(case, "system-out").text = text
+    else:
+        ET.SubElement(case, "error", {"type": "incomplete", "message": text}).text = text
+
+
+def _case(suite: ET.Element, diagnostic: Diagnostic, name: str) -> None:
+    # Control characters are no XML, not even as references; terminal() spells them out.
+    file, message, fix = map(terminal, (forward_slashes(diagnostic.file), diagnostic.message, diagnostic.fix))
+    place = f"{file}:{diagnostic.line}:{diagnostic.column}" if diagnostic.line else file
+    attributes = {"classname": file or name, "name": f"{title(diagnostic)} {place}".rstrip(), "time": "0"}
+    if diagnostic.file:
+        attributes["file"] = file
+    if diagnostic.line:
+        attributes["line"] = str(diagnostic.line)
+    case = ET.SubElement(suite, "testcase", attributes)
+    text = "\n".join(part for part in (place, message, fix) if part)
+    if diagnostic.severity == "error":
+        ET.SubElement(case, "failure", {"type": diagnostic.rule, "message": message}).text = text
+    else:
+        ET.SubElement(case, "system-out").text = f"{diagnostic.severity}: {text}"

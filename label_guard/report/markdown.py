@@ -1,0 +1,43 @@
+"""Markdown for a comment on a pull request or merge request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from label_guard.escape import terminal
+from label_guard.report.summary import counted, forward_slashes, summary, title
+from label_guard.result import Diagnostic
+
+# GitHub refuses a comment of more than 65,536 characters; GitLab allows a million.
+_MAX_CHARACTERS = 60_000
+_MARKS = {"error": ":x: error", "warning": ":warning: warning", "note": ":memo: note"}
+_SPECIAL = frozenset("&<>\"'`*_[]()|~#@\\!$:")
+
+
+def render(diagnostics: Sequence[Diagnostic], tool: str, files_checked: int, complete: bool) -> str:
+    """The whole report as a heading and a table, cut off where a comment could not hold it."""
+    head, _, rest = summary(diagnostics, tool, files_checked, complete).partition(":")
+    lines = [f"### {head}", "", rest.strip()]
+    if diagnostics:
+        lines += ["", "| | Where | Rule | What |", "|---|---|---|---|"]
+    room = _MAX_CHARACTERS
+    for position, diagnostic in enumerate(diagnostics):
+        row = _row(diagnostic)
+        room -= len(row) + 1
+        if room < 0:
+            lines += ["", f"and {counted(len(diagnostics) - position, 'finding')} more"]
+            break
+        lines.append(row)
+    return "\n".join(lines)
+
+
+def _row(diagnostic: Diagnostic) -> str:
+    file = forward_slashes(diagnostic.file)
+    place = f"{file}:{diagnostic.line}" if diagnostic.line else file
+    what = "<br>".join(_code(part) for part in (diagnostic.message, diagnostic.fix) if part)
+    return f"| {_MARKS[diagnostic.severity]} | {_code(place) if place else ''} | {title(diagnostic)} | {what} |"
+
+
+def _code(text: str) -> str:
+    """``text`` as inline code: in code no forge looks for mentions, issue numbers or links."""
+    return f"<code>{''.join(f'&#{ord(c)};' if c in _SPECIAL else c for c in terminal(text))}</code>"

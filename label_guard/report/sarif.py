@@ -1,0 +1,90 @@
+"""SARIF 2.1.0, the format that code scanning of GitHub and GitLab loads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from label_guard.escape import terminal
+from label_guard.report.summary import forward_slashes
+from label_guard.result import Diagnostic
+from label_guard.rules import RULES
+
+_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+_ROOT = "SRCROOT"
+
+
+def render(diagnostics: Sequence[Diagnostic], tool: str, files_checked: int, complete: bool) -> str:
+    """The whole report as one run of its own category, so that ``lint`` and ``diff`` do not replace each other."""
+    del files_checked  # SARIF lists the files of a run one by one or not at all
+    codes = sorted({diagnostic.rule for diagnostic in diagnostics})
+    run = {
+        "tool": {"driver": _driver(codes)},
+        "automationDetails": {"id": f"label-guard/{tool}/"},
+        "invocations": [{"executionSuccessful": complete}],
+        "columnKind": "unicodeCodePoints",
+        "originalUriBaseIds": {_ROOT: {"description": {"text": "The folder that label-guard ran in."}}},
+        "results": list(_results(diagnostics, codes)),
+    }
+    return json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2, ensure_ascii=True)
+
+
+def _driver(codes: Sequence[str]) -> dict[str, Any]:
+    return {"name": "label-guard", "semanticVersion": version("label-guard"), "rules": [_rule(code) for code in codes]}
+
+
+def _rule(code: str) -> dict[str, Any]:
+    rule = RULES[code]
+    return {
+        "id": rule.code,
+        "name": rule.name,
+        "shortDescription": {"text": rule.summary},
+        "help": {"text": f"{rule.summary} More: label-guard rule {code}"},
+        "defaultConfiguration": {"level": rule.severity},
+    }
+
+
+def _results(diagnostics: Sequence[Diagnostic], codes: Sequence[str]) -> Iterator[dict[str, Any]]:
+    seen: Counter[str] = Counter()
+    for diagnostic in diagnostics:
+        fingerprint = _fingerprint(diagnostic)
+        seen[fingerprint] += 1
+        text = terminal("; ".join(part for part in (diagnostic.message, diagnostic.fix) if part))
+        text = text.replace("](", "] (")  # [words](target) is a link, in plain text too
+        result: dict[str, Any] = {
+            "ruleId": diagnostic.rule,
+            "ruleIndex": codes.index(diagnostic.rule),
+            "level": diagnostic.severity,
+            "message": {"text": text},
+            "partialFingerprints": {"labelGuard/v1": f"{fingerprint}:{seen[fingerprint]}"},
+        }
+        if diagnostic.file:
+            result["locations"] = [{"physicalLocation": _location(diagnostic)}]
+        if diagnostic.properties:
+            result["properties"] = dict(diagnostic.properties)
+        yield result
+
+
+def _fingerprint(diagnostic: Diagnostic) -> str:
+    """Without the line: a finding stays the same one while text moves above it."""
+    identity = json.dumps([diagnostic.rule, forward_slashes(diagnostic.file), diagnostic.path, diagnostic.message])
+    return hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+
+def _location(diagnostic: Diagnostic) -> dict[str, Any]:
+    location: dict[str, Any] = {"artifactLocation": _artifact(diagnostic.file)}
+    if diagnostic.line:
+        location["region"] = {"startLine": diagnostic.line, "startColumn": max(diagnostic.column, 1)}
+    return location
+
+
+def _artifact(file: str) -> dict[str, str]:
+    if Path(file).is_absolute():
+        return {"uri": Path(file).as_uri()}
+    return {"uri": quote(forward_slashes(file)), "uriBaseId": _ROOT}

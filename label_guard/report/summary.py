@@ -1,0 +1,44 @@
+"""The last line of a report, and the words that several formats share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import PurePath
+
+from label_guard.result import Diagnostic, Severity
+from label_guard.rules import RULES
+
+_SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+
+
+def counts(diagnostics: Sequence[Diagnostic]) -> dict[str, int]:
+    """Number of diagnostics by severity, zeros included."""
+    found = Counter(diagnostic.severity for diagnostic in diagnostics)
+    return {severity: found[severity] for severity in _SEVERITIES}
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and its noun, such as ``1 error`` or ``2 errors``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def summary(diagnostics: Sequence[Diagnostic], tool: str, files_checked: int, complete: bool) -> str:
+    """One line: what was looked at, what was found, and whether that is all of it.
+
+    >>> summary([], "lint", 11, True)
+    'label-guard lint: 11 files checked, nothing found'
+    """
+    found = [counted(number, severity) for severity, number in counts(diagnostics).items() if number]
+    text = f"label-guard {tool}: {counted(files_checked, 'file')} checked, {', '.join(found) or 'nothing found'}"
+    return text if complete else f"{text}; not everything could be checked"
+
+
+def title(diagnostic: Diagnostic) -> str:
+    """Code and name of the rule, such as ``LG201 class-count-mismatch``."""
+    return f"{diagnostic.rule} {RULES[diagnostic.rule].name}"
+
+
+def forward_slashes(file: str) -> str:
+    """A file name as forges want it: ``configs/voc.yaml``, without ``./`` and back-slashes."""
+    return PurePath(file).as_posix() if file else ""
