@@ -1,0 +1,73 @@
+"""What the page of a rule holds: prose, and examples as data, so that a test can run them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_HEAD = "format: 1\nname: example\nversion: 1.0.0\n"
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaExample:
+    """A schema file that lint judges; without ``format:`` only what comes after the head is shown."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordExample:
+    """A record that a guard judges: a schema, and a Python expression of one record with NumPy as ``np``."""
+
+    schema: str
+    record: str
+    split: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeExample:
+    """Two versions of a schema file that diff compares."""
+
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceExample:
+    """A schema file held against the metadata of a TFDS folder: the features, and the records of each split."""
+
+    schema: str
+    features: str
+    splits: str = '{"train": 100}'
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetExample:
+    """A dataset that an audit reads: a schema, and the lines of a JSON Lines file (split ``train``)."""
+
+    schema: str
+    lines: str
+
+
+Example = SchemaExample | RecordExample | ChangeExample | SourceExample | DatasetExample
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The page of a rule.
+
+    Attributes:
+        why: what happens to a training run, measured (optax 0.2.8 on jax 0.10.2) where a number is given.
+        breaks: an example that breaks the rule.
+        holds: the same, mended.
+        fix: what to do.
+    """
+
+    why: str
+    breaks: Example
+    holds: Example
+    fix: str
+
+
+def whole(schema: str) -> str:
+    """The text of a schema file, its head added where an example leaves it out."""
+    return schema if schema.startswith("format:") else _HEAD + schema
