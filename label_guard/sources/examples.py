@@ -92,7 +92,7 @@ def read_labels(records: Sequence[wire.Record], wanted: Wanted) -> tuple[dict[st
 
 def _decode(records: Sequence[wire.Record], wanted: Wanted) -> tuple[list[list[Values]], wire.Bools]:
     regions, odd = wire.find(records, [path.encode() for path in wanted])
-    return ([] if odd.any() else [decode(region, odd) for region in regions]), odd
+    return [decode(region, odd) for region in regions], odd
 
 
 @functools.cache

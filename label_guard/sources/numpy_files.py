@@ -134,6 +134,8 @@ def _header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtyp
         shape, fortran, dtype = read(file)
     except (ValueError, SyntaxError) as error:
         raise SourceError(f"cannot read {where} as .npy: {error}") from None
+    if any(length < 0 for length in shape):
+        raise SourceError(f"cannot read {where} as .npy: its shape is {shape}")
     if dtype.hasobject:
         raise SourceError(_pickled(where))
     return shape, fortran, dtype

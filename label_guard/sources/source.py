@@ -40,6 +40,14 @@ class Source:
         """The units of work. Any of them may turn out to be unreadable, which only ``read`` tells."""
         return list(self.files)
 
+    def fields(self) -> list[str]:
+        """What the records hold besides the labels: names to open the source with anew, for whole records.
+
+        Raises:
+            SourceError: the first shard cannot be read.
+        """
+        return list(self.format.fields(self.files[0].path)) if self.files else []
+
     def read(self, shard: Shard) -> Iterator[Chunk]:
         """The labels of one shard in order, in chunks of about 2 MiB.
 

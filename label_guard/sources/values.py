@@ -32,10 +32,10 @@ class Values(NamedTuple):
 
 
 def decode(regions: Regions, odd: Bools) -> list[Values]:
-    """The values of one label by kind, missing ones left out; marks records in ``odd`` that are no plain varints."""
+    """The values of one label by kind, missing and odd ones left out; marks as odd what are no plain varints."""
     found: list[Values] = []
     for kind, read in ((INTS, _integers), (FLOATS, _floats), (BYTES, _strings)):
-        rows = np.flatnonzero(regions.kind == kind)
+        rows = np.flatnonzero((regions.kind == kind) & ~odd)
         if rows.size:
             flat, counts, broken = read(regions.data, regions.start[rows], regions.stop[rows])
             odd[rows[broken]] = True
@@ -63,10 +63,12 @@ def _integers(data: Bytes, start: Ints, stop: Ints) -> tuple[NDArray[Any], Ints,
     full = lengths > 0
     cut = np.flatnonzero(full)[~is_last[stops[full] - 1]]
     ends = np.flatnonzero(is_last)
-    if cut.size:  # a varint reaches into the next record: nothing that follows can be trusted
-        return packed[:0].astype(np.int64), np.zeros(len(start), np.int64), cut
+    if cut.size:  # a varint reaches into the next record: judge the others without it
+        others = np.setdiff1d(np.arange(len(start)), cut)
+        flat, _, broken = _integers(data, start[others], stop[others])
+        return flat, lengths, np.concatenate([cut, others[broken]])
     first = np.concatenate([np.zeros(1, np.int64), ends[:-1] + 1]) if ends.size else ends
-    wide = (ends - first > 9) | ((ends - first == 9) & (packed[ends] > 1))
+    wide = ends - first > 9
     owner = np.searchsorted(stops, ends[wide], "right")
     counts = np.searchsorted(ends, stops) - np.searchsorted(ends, stops - lengths)
     return _varints(packed, first, ends), counts, np.unique(owner)

@@ -218,3 +218,50 @@ def test_nan_keeps_its_bits(walk: str) -> None:
     batch = [message(1, message(1, message(1, b"score") + message(2, message(2, message(1, packed)))))]
     columns, _ = examples.read_labels(batch, {"score": (3,)})
     assert columns["score"].tobytes() == packed
+
+
+def whole_example(label: bytes) -> tuple[bytes, set[int]]:
+    """A record of every kind of label, and the places of its key names and their lengths."""
+    parts = [
+        (b"label", message(3, message(1, label))),
+        (b"score", message(2, message(1, struct.pack("<2f", 1.5, -2.0)))),
+        (b"id", message(1, message(1, b"x" * 3) + message(1, b""))),
+    ]
+    record = message(1, b"".join(message(1, message(1, key) + message(2, value)) for key, value in parts))
+    places = {record.index(key) - 1 + k for key, _ in parts for k in range(len(key) + 1)}
+    return record, places
+
+
+@pytest.mark.parametrize("label", [b"\x05", varint(-1), varint(300) + varint(7) + varint(2**63), b""])
+def test_every_changed_byte_is_refused_or_read_as_protobuf_does(label: bytes, walk: str) -> None:
+    """Any byte of a record set to any value: unreadable just where protobuf refuses, else its values."""
+    record, names = whole_example(label)
+    for place in range(len(record)):
+        if place not in names:  # under another name a feature is no label, and its content not looked at
+            check([record[:place] + bytes([byte]) + record[place + 1 :] for byte in range(256)])
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        varint(1)[:-1] + b"\x81",  # the last varint does not end
+        b"\xff" * 10 + b"\x01",  # eleven bytes
+        b"\x80" * 10 + b"\x00",
+        b"\xff" * 9 + b"\x01",
+        b"\xff" * 9 + b"\x02",  # beyond 64 bits
+        b"\x05\x80\x80\x80\x80\x80\x80\x80\x80\x80\x02\x05",
+        b"\x80\x00" * 3,
+    ],
+)
+def test_unusual_varints_beside_sound_neighbours(label: bytes, walk: str) -> None:
+    """Varints at the limits of the format are protobuf's to judge, and leave the neighbours as they are."""
+    sound = [whole_example(varint(k))[0] for k in (1, -2, 300)]
+    check([sound[0], whole_example(label)[0], *sound[1:], whole_example(label)[0]])
+
+
+@pytest.mark.parametrize("padding", [1, 3, 4, 5, 8])
+def test_lengths_longer_than_need_be(padding: int, walk: str) -> None:
+    """Padded lengths are read as protobuf reads them, or refused where it refuses."""
+    label = message(3, message(1, b"\x05", padding), padding)
+    entry = message(1, message(1, b"label", padding) + message(2, label, padding), padding)
+    check([message(1, entry, padding), whole_example(b"\x05")[0], message(1, entry)])

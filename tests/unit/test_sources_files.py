@@ -216,8 +216,17 @@ def test_damaged_npz_member(tmp_path: Path) -> None:
         whole = io.BytesIO()
         np.save(whole, np.arange(1000))
         archive.writestr("label.npy", whole.getvalue()[:4000])
-    with pytest.raises(SourceError, match="truncated"):
-        chunks_of(f"npz:{tmp_path}/b.npz")
+        archive.writestr("less.npy", whole.getvalue().replace(b"(1000,)", b"(-100,)"))
+        archive.writestr("vast.npy", whole.getvalue().replace(b"(1000,), }", b"(9**9,1,)}"))
+        archive.writestr("huge.npy", whole.getvalue().replace(b"(1000,), }      ", b"(1,987654321987)}"[:16]))
+    for label, told in (
+        ("label", "truncated"),
+        ("less", "its shape is"),
+        ("vast", "as .npy"),
+        ("huge", ".npy|truncated"),
+    ):
+        with pytest.raises(SourceError, match=told):
+            chunks_of(f"npz:{tmp_path}/b.npz", [label])
 
 
 USER_CODE = """

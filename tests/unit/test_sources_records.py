@@ -5,6 +5,8 @@ import gzip
 import io
 import pickle
 import struct
+import subprocess
+import sys
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -17,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from label_guard.errors import SourceError
+from label_guard.errors import MissingDependencyError, SourceError
 from label_guard.sources import Chunk, Source, base, examples, open_source, tf_record
 from label_guard.sources.encoded import Encoding
 
@@ -328,3 +330,58 @@ def test_tensors_stored_as_bytes(tmp_path: Path, kind: str) -> None:
     np.testing.assert_array_equal(piece.columns["mask"], tensors)
     assert piece.columns["mask"].dtype == np.int16
     assert [row for row, _ in piece.unreadable] == [4]
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    """Reading 40 MB in records of 100 KB and of 500 bytes holds a few chunks at a time."""
+    rng = np.random.default_rng(0)
+    for size in (100_000, 500):
+        record = example(7, rng.bytes(size))
+        (tmp_path / "a.tfrecord").write_bytes(framed(record) * (40_000_000 // size))
+        array_record(tmp_path / "a.array_record", [record] * (40_000_000 // size), "group_size:1,uncompressed")
+        for scheme in ("tfrecord", "array_record"):
+            source = open_source(f"{scheme}:{tmp_path}/a.{scheme}", labels=["label"])
+            tracemalloc.start()
+            count = sum(len(chunk) for chunk in source.read(source.shards()[0]))
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            assert count == 40_000_000 // size
+            assert peak < 16 << 20
+
+
+def test_fields_open_whole_records(tmp_path: Path) -> None:
+    """A source names all that its records hold, so that it can be opened anew for a payload."""
+    (tmp_path / "a.tfrecord").write_bytes(framed(example(1, b"pixels", "r0")))
+    uri = f"tfrecord:{tmp_path}/a.tfrecord"
+    names = open_source(uri, labels=["label"]).fields()
+    assert sorted(names) == ["id", "image", "label"]
+    (chunk,) = read(open_source(uri, labels=names))[0]
+    assert {name: chunk.columns[name][0] for name in names} == {"id": b"r0", "image": b"pixels", "label": 1}
+
+
+@pytest.mark.parametrize(
+    ("scheme", "module", "extra"),
+    [
+        ("array_record", "array_record.python.array_record_module", "tfds"),
+        ("tfrecord", "google_crc32c", "tfds"),
+        ("tfrecord", "google.protobuf.descriptor_pb2", "tfds"),
+        ("parquet", "pyarrow", "parquet"),
+    ],
+)
+def test_a_missing_framework_names_its_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, module: str, extra: str
+) -> None:
+    """Without its package a format says what to install."""
+    examples._example_class.cache_clear()
+    monkeypatch.setitem(sys.modules, module, None)
+    (tmp_path / "a").write_bytes(framed(b""))
+    with pytest.raises(MissingDependencyError, match=rf"pip install \"label-guard\[{extra}\]"):
+        open_source(f"{scheme}:{tmp_path}/a", labels=["label"])
+
+
+def test_importing_sources_imports_no_framework() -> None:
+    """The frameworks of the formats are imported when a file of theirs is opened."""
+    code = "import sys, label_guard.sources; print(sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    for name in ("pyarrow", "array_record", "google.protobuf", "google_crc32c", "fsspec", "PIL", "tensorflow_datasets"):
+        assert f"'{name}'" not in loaded
