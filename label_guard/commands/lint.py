@@ -6,30 +6,31 @@ from collections.abc import Sequence
 
 import click
 
-from label_guard.lint import chosen_rules, lint_paths
+from label_guard.lint import chosen_rules, lint_file
 from label_guard.lint_fix import fix_file
+from label_guard.report import FORMATS, render_diagnostics
 from label_guard.result import Diagnostic
 from label_guard.schema_files import default_names, find_files
-from label_guard.schema_io import one_line
 
 _CODES = "Codes, or beginnings of codes, separated by commas"
 
 
 @click.command()
 @click.argument("files", nargs=-1, metavar="[FILES]...")
+@click.option("--format", "style", type=click.Choice(FORMATS), default="text", show_default=True)
 @click.option("--select", metavar="CODES", default="", help=f"{_CODES}, to report; without it all.")
 @click.option("--ignore", metavar="CODES", default="", help=f"{_CODES}, to leave out.")
 @click.option("--fix", is_flag=True, help="Fix what has one right answer; report the rest.")
-def command(files: tuple[str, ...], select: str, ignore: str, fix: bool) -> int:
+def command(files: tuple[str, ...], style: str, select: str, ignore: str, fix: bool) -> int:
     """Check schema files: files, folders or globs; without FILES what pyproject.toml names, else configs/."""
-    names = list(files) or default_names()
     rules = chosen_rules(_codes(select), _codes(ignore))
+    names, missing = find_files(files or default_names())
     if fix:
         _fix(names, rules)
-    found = lint_paths(names, _codes(select), _codes(ignore))
-    for diagnostic in found:
-        click.echo(one_line(diagnostic))
-    return exit_code(found)
+    found = missing + [diagnostic for name in names for diagnostic in lint_file(name) if diagnostic.rule in rules]
+    code = exit_code(found)
+    click.echo(render_diagnostics(found, style, tool="lint", files_checked=len(names), complete=code < 2))
+    return code
 
 
 def exit_code(found: Sequence[Diagnostic]) -> int:
@@ -44,7 +45,7 @@ def _codes(text: str) -> list[str]:
 
 
 def _fix(names: Sequence[str], rules: frozenset[str]) -> None:
-    for name in find_files(names)[0]:
+    for name in names:
         fixed = fix_file(name, rules)
         if fixed:
             click.echo(f"{name}: fixed {fixed} problem{'s' if fixed > 1 else ''}", err=True)
