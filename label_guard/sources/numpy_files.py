@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import tokenize
 import zipfile
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from label_guard.sources.base import CHUNK_BYTES, Piece, Wanted, require_fields
 from label_guard.sources.files import is_remote, opened
 
 Array = NDArray[Any]
+# NumPy parses a header as Python: damage there may be any of these.
+_HEADER_ERRORS = (ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ def _mapped(path: str) -> Array:
         array: Any = np.load(Path(path), mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise SourceError(f"cannot read {path}: there is no such file") from None
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
+    except (OSError, EOFError, *_HEADER_ERRORS) as error:
         if "Python objects" in str(error):
             raise SourceError(_pickled(path)) from None
         raise SourceError(f"cannot read {path} as .npy: {error}") from None
@@ -132,7 +135,7 @@ def _header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtyp
         version = npy_format.read_magic(file)
         read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
         shape, fortran, dtype = read(file)
-    except (ValueError, SyntaxError) as error:
+    except _HEADER_ERRORS as error:
         raise SourceError(f"cannot read {where} as .npy: {error}") from None
     if any(length < 0 for length in shape):
         raise SourceError(f"cannot read {where} as .npy: its shape is {shape}")

@@ -1,5 +1,6 @@
 """CSV, JSON Lines, NumPy files and Python functions as sources, and URIs."""
 
+import contextlib
 import gzip
 import io
 import pickle
@@ -227,6 +228,23 @@ def test_damaged_npz_member(tmp_path: Path) -> None:
     ):
         with pytest.raises(SourceError, match=told):
             chunks_of(f"npz:{tmp_path}/b.npz", [label])
+
+
+@given(place=st.integers(0, 127), byte=st.integers(0, 255))
+@settings(deadline=None, max_examples=200)
+def test_damaged_npy_header(tmp_path_factory: pytest.TempPathFactory, place: int, byte: int) -> None:
+    """Any byte of a header set to any value is an error or an array, never another kind of exception."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.arange(10))
+    data = bytearray(buffer.getvalue())
+    data[place] = byte
+    path = tmp_path_factory.mktemp("npy") / "a"
+    path.write_bytes(data)
+    with zipfile.ZipFile(path.with_suffix(".npz"), "w") as archive:
+        archive.writestr("label.npy", bytes(data))
+    for uri in (f"npy:{path}", f"npz:{path}.npz"):
+        with contextlib.suppress(SourceError):
+            assert len(values(chunks_of(uri))) <= 80
 
 
 USER_CODE = """
