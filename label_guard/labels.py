@@ -258,7 +258,7 @@ class ClassLabel(_Label):
         if (low is not None or high is not None or self.unique) and self.rank != 1:
             yield Problem(
                 "LG216",
-                ("shape",),
+                ("min_length" if low is not None else "max_length" if high is not None else "unique",),
                 "min_length, max_length and unique need a list of ids",
                 "set shape: [null]",
             )

@@ -21,6 +21,7 @@ from pydantic import (
     ValidationInfo,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from label_guard import dtypes
 from label_guard.errors import UsageError
@@ -40,7 +41,7 @@ from label_guard.fields import (
     refuse,
 )
 from label_guard.labels import KINDS, AnyLabel, ClassIdRange, ClassLabel, Label, MultiLabel
-from label_guard.wording import Path, in_words
+from label_guard.wording import Path, in_words, suggestion
 
 _SEMVER = r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$"
 _LABEL: TypeAdapter[Label] = TypeAdapter(AnyLabel)
@@ -48,7 +49,9 @@ SplitName = Annotated[StrictStr, Field(pattern=r"^[^\[(+]+$")]  # [, ( and + mak
 
 
 def _only_integer(value: object) -> object:
-    return value if type(value) is int else str(value)  # Literal[1] alone takes true and 1.0 for 1
+    if type(value) is not int:  # Literal[1] alone takes true and 1.0 for 1
+        raise PydanticCustomError("format", "format must be an integer")
+    return value
 
 
 class LabelOverride(Model):
@@ -243,10 +246,14 @@ def contradictions(schema: DatasetSchema) -> list[Problem]:
         for path, label in schema.labels.items()
         for problem in label.problems()
     ]
-    # An override inherits what is wrong with its label: told once, at the label.
+    # An override inherits what is wrong with its label, a view what comes of it: told once, at the label.
     told = {(problem.rule, problem.path[1:]) for problem in problems}
-    found = _dataset_problems(schema)
-    return problems + [problem for problem in found if (problem.rule, problem.path[3:]) not in told]
+    wrong = {("views", problem.path[1]) for problem in problems}
+    return problems + [
+        problem
+        for problem in _dataset_problems(schema)
+        if (problem.rule, problem.path[3:]) not in told and (problem.path[0], *problem.path[3:4]) not in wrong
+    ]
 
 
 def _dataset_problems(schema: DatasetSchema) -> Iterator[Problem]:
@@ -276,8 +283,7 @@ def _applied_problems(
 ) -> Iterator[Problem]:
     for path, override in overrides.items():
         if path not in labels:
-            known = ", ".join(labels)
-            yield Problem("LG206", (*where, path), f"no label {path!r} is declared", f"declared labels: {known}")
+            yield Problem("LG206", (*where, path), f"no label {path!r} is declared", suggestion(path, list(labels)))
             continue
         try:
             override.apply_to(labels[path])

@@ -42,13 +42,17 @@ def in_words(errors: Sequence[Any]) -> Iterator[Problem]:
     Args:
         errors: details with ``fields`` beside, the names that the section of the mistake knows.
     """
-    told: set[Path] = set()
+    problems: dict[Path, Problem] = {}
     for found in errors:
         path = _without_branch(tuple(found["loc"]), errors)
-        if path is None or path in told:
-            continue
-        told.add(path)
-        yield _problem(found, path)
+        if path is not None and path not in problems:
+            problems[path] = _problem(found, path)
+    # A field under a wrong name is not missing as well.
+    meant = {(*path[:-1], problem.fix) for path, problem in problems.items() if problem.rule == "LG206"}
+    for path, problem in problems.items():
+        missing = problem.message.endswith(" is missing")
+        if not missing or (*path[:-1], _did_you_mean(str(path[-1]))) not in meant:
+            yield problem
 
 
 def _without_branch(loc: Path, errors: Sequence[Any]) -> Path | None:
@@ -66,7 +70,7 @@ def _without_branch(loc: Path, errors: Sequence[Any]) -> Path | None:
 def _problem(found: Any, path: Path) -> Problem:
     kind, value = found["type"], found["input"]
     if path[-1:] == ("[key]",):
-        return Problem("LG207", path[:-1], f"{shown(path[-2])} is no name for a split or label", "choose another")
+        return Problem("LG207", path[:-1], f"{shown(path[-2])} is no name of a split", "name the whole split")
     if path == ("format",):
         return _format_problem(kind, value)
     if path == ("version",):
@@ -77,14 +81,22 @@ def _problem(found: Any, path: Path) -> Problem:
         return Problem("LG207", path, f"{path[-1]} is missing", f"add {path[-1]}")
     if kind in ("union_tag_not_found", "union_tag_invalid"):
         return _kind_problem(path, found)
-    if len(path) > 1 and path[-2] == "class_names" and kind == "string_type":
+    if kind == "string_type" and path[-2:-1] == ("class_names",) and not isinstance(value, dict | list):
         return Problem("LG212", path, f"class name {shown(value)} is not a string", "put it in quotes")
+    return _wrong_value(found, path)
+
+
+def _wrong_value(found: Any, path: Path) -> Problem:
+    kind, value, name = found["type"], found["input"], _name(path)
     if kind == "literal_error":
         choices = [choice.strip("'") for choice in found["ctx"]["expected"].replace(" or ", ", ").split(", ")]
-        return Problem("LG207", path, f"{_name(path)} {shown(value)} is not known", _one_of(str(value), choices))
-    return Problem(
-        "LG207", path, f"{_name(path)} must be {_wanted(found, path)}, got {shown(value)}", _mend(kind, path, value)
-    )
+        return Problem("LG207", path, f"{name} {shown(value)} is not known", suggestion(str(value), choices))
+    if kind == "too_short":
+        return Problem("LG207", path, f"{name} must not be empty", "declare at least one")
+    if kind == "string_too_short":
+        return Problem("LG207", path, f"{name} must not be empty", "")
+    message = f"{name} must be {_wanted(found, path)}, got {shown(value)}"
+    return Problem("LG207", path, message, _mend(kind, path, value))
 
 
 def _format_problem(kind: str, value: object) -> Problem:
@@ -105,17 +117,17 @@ def _kind_problem(path: Path, found: Any) -> Problem:
     if found["type"] == "union_tag_not_found":
         return Problem("LG207", (*path, "kind"), "kind is missing", f"add kind: one of {', '.join(KINDS)}")
     tag = found["ctx"]["tag"]
-    return Problem("LG207", (*path, "kind"), f"kind {tag!r} is not known", _one_of(tag, list(KINDS)))
+    return Problem("LG207", (*path, "kind"), f"kind {tag!r} is not known", suggestion(tag, list(KINDS)))
 
 
 def _unknown(path: Path, fields: Sequence[str]) -> Problem:
     name = str(path[-1])
     near = near_name(name, fields)
     if near is not None:
-        return Problem("LG206", path, f"unknown field {name!r}", f"did you mean {near}?")
+        return Problem("LG206", path, f"unknown field {name!r}", _did_you_mean(near))
     homes = [kind for kind, model in KINDS.items() if name in model.model_fields]
     if homes and "kind" in fields:
-        message = f"{name} is a field of {' and '.join(homes)}, not of this kind"
+        message = f"{name} is a field of {', '.join(homes)}, not of this kind"
         return Problem("LG206", path, message, "remove it, or change kind")
     return Problem("LG206", path, f"unknown field {name!r}", f"known fields: {', '.join(fields)}")
 
@@ -136,12 +148,17 @@ def near_name(name: str, fields: Sequence[str]) -> str | None:
     return best[1] if best[0] >= 0.75 and best[0] - second[0] >= 0.05 else None
 
 
-def _one_of(value: str, choices: list[str]) -> str:
+def suggestion(value: str, choices: list[str]) -> str:
+    """Which of ``choices`` to write in place of ``value``."""
     from difflib import get_close_matches
 
     longer = [choice for choice in choices if value and choice.startswith(value)]  # int: int8, int16, ...
     close = get_close_matches(value, choices, n=1)
-    return f"did you mean {close[0]}?" if close and not longer else f"use one of: {', '.join(longer or choices)}"
+    return _did_you_mean(close[0]) if close and not longer else f"use one of: {', '.join(longer or choices)}"
+
+
+def _did_you_mean(name: str) -> str:
+    return f"did you mean {name}?"
 
 
 def _name(path: Path) -> str:
@@ -161,7 +178,7 @@ def _wanted(found: Any, path: Path) -> str:
     if kind in bounds:
         key, words = bounds[kind]
         return f"{words} {ctx[key]}"
-    return "not empty" if kind in ("too_short", "string_too_short") else str(found["msg"])
+    return str(found["msg"])
 
 
 def _mend(kind: str, path: Path, value: object) -> str:
@@ -171,14 +188,14 @@ def _mend(kind: str, path: Path, value: object) -> str:
         return "put it in quotes"
     if kind == "tuple_type" and isinstance(value, int | str):
         return f"write {_name(path)}: [{value}]"
-    return "declare at least one" if kind == "too_short" else ""
+    return ""
 
 
 def shown(value: object) -> str:
     """A value as it would stand in the file, shortened."""
     if isinstance(value, dict | list | tuple):
         return "a mapping" if isinstance(value, dict) else "a list"
-    words = {None: "nothing", True: "true", False: "false"}
+    words = {None: "nothing (null)", True: "true", False: "false"}
     if value is None or isinstance(value, bool):
         return words[value]
     text = repr(value)
