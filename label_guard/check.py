@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from label_guard import dtypes, tree
 from label_guard.checks import value_check
+from label_guard.checks.primitives import member
 from label_guard.columns import Column, as_array, gather
 from label_guard.errors import UsageError
 from label_guard.findings import CheckResult, Fault, Rows
@@ -77,11 +78,11 @@ class LabelJudge:
 
     def _judge_values(self, array: Array, rows: Rows, whole: bool) -> Iterator[Fault]:
         per = max(1, array.size // max(1, array.shape[0]))
-        for rule, positions, values in self._check.find(array):
-            if len(positions):
-                broken, first, counts = np.unique(positions // per, return_index=True, return_counts=True)
-                told = positions if whole else None
-                yield Fault(self.path, rule, self.label.legal, rows[broken], counts, values[first], told)
+        for found in self._check.find(array):
+            if len(found.positions):
+                broken, first, counts = np.unique(found.rows(per), return_index=True, return_counts=True)
+                told = found.positions if whole and not found.whole else None
+                yield Fault(self.path, found.rule, self.label.legal, rows[broken], counts, found.values[first], told)
 
     def bad_rows(self, rule: str, rows: Rows, value: str, legal: str) -> Fault:
         """A fault of whole labels: missing, wrong dtype or shape."""
@@ -141,16 +142,17 @@ class LabelJudge:
     def _shape_legal(self) -> str:
         return f"shape {list(self._tail)}".replace("None", "null")
 
-    def unlabeled_rows(self, array: Array) -> Rows:
-        """Rows of a legal ``array`` that hold the unlabeled value where such records are skipped."""
+    @property
+    def skips(self) -> bool:
+        """Whether records that hold the unlabeled value are left out of the stream."""
         label = self.label
-        if not isinstance(label, ClassLabel) or label.unlabeled is None or label.on_unlabeled != "skip":
+        return isinstance(label, ClassLabel) and label.unlabeled is not None and label.on_unlabeled == "skip"
+
+    def unlabeled_rows(self, array: Array) -> Rows:
+        """Rows of ``array`` that hold the unlabeled value, where such records are skipped."""
+        if not self.skips or array.dtype.kind not in "iuf":
             return _NO_ROWS
-        if array.dtype != object and array.dtype.kind in "iu":
-            info = np.iinfo(array.dtype)
-            if not info.min <= label.unlabeled <= info.max:
-                return _NO_ROWS
-        hit = array == label.unlabeled
+        hit = member(array, self.label.sentinels[-1:])
         return np.flatnonzero(hit.reshape(array.shape[0], -1).any(axis=1))
 
 
@@ -196,13 +198,16 @@ class Guard:
     ([True, False, False], {'LG101': 1, 'LG102': 1})
     """
 
-    def __init__(self, schema: DatasetSchema | str | os.PathLike[str], split: str | None = None, view: str | None = None) -> None:
+    def __init__(
+        self, schema: DatasetSchema | str | os.PathLike[str], split: str | None = None, view: str | None = None
+    ) -> None:
         self.schema = load_schema(schema)
         self.split = self.schema.split_name(split)
         self.view = view
         elsewhere = self.schema.unlabeled_elsewhere(split)
         judged = self.schema.judged(split, view)
         self.judges = tuple(LabelJudge(path, label, elsewhere[path]) for path, label in judged.items())
+        self._skips = any(judge.skips for judge in self.judges)
         self.digest = self.schema.digest(split, view)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -242,7 +247,7 @@ class Guard:
             if not value.ndim or not judge.clean(value) or size not in (-1, value.shape[0]):
                 return self._explain_batch(element)
             size = value.shape[0]
-        return CheckResult(size, (), self._skipped((j, tree.get(element, j.path)) for j in self.judges))
+        return CheckResult(size, (), self._skipped(element) if self._skips else None)
 
     def check_records(self, records: Sequence[Any]) -> CheckResult:
         """Judge unbatched records, vectorised over them; a verdict never hangs on the neighbours."""
@@ -280,7 +285,7 @@ class Guard:
     @staticmethod
     def _judge(judge: LabelJudge, columns: list[Column], missing: Rows, size: int) -> list[Fault]:
         faults = [judge.missing(missing)] if len(missing) else []
-        for column in columns:
+        for column in columns if size else ():  # a wrong dtype without a record broke no rule
             faults += judge.faults(column, len(column.rows) == size)
         return _merged(faults)
 
@@ -292,10 +297,9 @@ class Guard:
             result.skipped = rows[result.valid[rows]]
         return result
 
-    @staticmethod
-    def _skipped(values: Iterable[tuple[LabelJudge, Any]]) -> Rows | None:
-        skips = [rows for judge, value in values if len(rows := judge.unlabeled_rows(value))]
-        return np.unique(np.concatenate(skips)) if skips else None
+    def _skipped(self, element: Any) -> Rows | None:
+        found = [judge.unlabeled_rows(tree.get(element, judge.path)) for judge in self.judges]
+        return np.unique(np.concatenate(found)) if any(map(len, found)) else None
 
     def is_batched(self, element: Any) -> bool:
         """Whether ``element`` is a batch, told from the ranks of its labels.

@@ -67,7 +67,9 @@ def _uniform(values: Sequence[Any]) -> Column | None:
     kind = type(values[0])
     if kind is np.ndarray:
         dtype, shape = values[0].dtype, values[0].shape
-        if dtype == object or not all(type(v) is kind and v.dtype == dtype and v.shape == shape for v in values):
+        if dtype.hasobject or not dtype.isnative:  # np.stack would turn a foreign byte order native
+            return None
+        if not all(type(v) is kind and v.dtype == dtype and v.shape == shape for v in values):
             return None
         return Column(np.arange(len(values)), np.stack(values), True)
     if set(map(type, values)) != {kind}:

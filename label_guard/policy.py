@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from label_guard import tree
 from label_guard.checks import value_check
-from label_guard.checks.primitives import member
+from label_guard.checks.primitives import equals, member
 from label_guard.columns import Column
 from label_guard.errors import UsageError
 from label_guard.fillers import clip, stand_in_dtype, stand_in_record, stand_in_value
@@ -69,9 +69,15 @@ def converts(label: Label) -> bool:
     return replaced or label.emit is not None
 
 
-def sentinel_positions(label: Label, array: Array) -> NDArray[np.bool_]:
-    """Bool like ``array``: where a declared ignore or unlabeled value stands."""
-    return member(array, label.sentinels)
+def is_no_sentinel(label: Label, array: Array) -> NDArray[np.bool_]:
+    """Bool like ``array``: False where a declared ignore or unlabeled value stands."""
+    found = [same for value in label.sentinels if (same := equals(array, value)) is not None]
+    if not found:
+        return np.ones(array.shape, np.bool_)
+    valid = np.logical_not(found[0], out=found[0])
+    for same in found[1:]:
+        valid &= ~same
+    return valid
 
 
 def convert(label: Label, array: Array) -> Array:
@@ -155,7 +161,7 @@ def _mask_positions(label: Label, array: Array, good: NDArray[np.bool_], fault: 
     if isinstance(label, RealLabel):
         array[fault.rows] = clip(label, array[fault.rows])
         good[fault.rows] = False
-    elif is_elementwise(label) and fault.rule != "LG111":
+    elif is_elementwise(label):
         array.reshape(-1)[fault.positions] = stand_in_value(label)
         good.reshape(-1)[fault.positions] = False
     else:
@@ -166,7 +172,7 @@ def _mask_rest(label: Label, array: Array, good: NDArray[np.bool_], record: Arra
     """Records that a stand-in left illegal (too few ones, a repeated id) are replaced as a whole."""
     per = max(1, record.size)
     for found in value_check(label).find(array):
-        rows = np.unique(found.positions // per)
+        rows = np.unique(found.rows(per))
         array[rows], good[rows] = record, False
 
 
@@ -202,7 +208,7 @@ def emit(
 def _validity(label: Label, array: Array, good: NDArray[np.bool_] | None, padding: int) -> NDArray[np.bool_]:
     array = np.asarray(array)
     if is_elementwise(label):
-        valid = ~sentinel_positions(label, array)
+        valid = is_no_sentinel(label, array)
         valid = valid if good is None else valid & good
     else:
         valid = np.ones(array.shape[0], np.bool_) if good is None else good.reshape(array.shape[0], -1).all(axis=1)

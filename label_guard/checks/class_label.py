@@ -53,7 +53,9 @@ class ClassLabelCheck:
         legal = member(flat, self.label.sentinels)
         ids = self.label.raw_ids
         if isinstance(ids, range):
-            legal |= (flat >= ids.start) & (flat < ids.stop)
+            legal |= (flat >= np.float64(ids.start)) & (
+                flat < np.float64(ids.stop)
+            )  # 300 is fine in float16, 70000 not
         else:
             legal |= np.isin(flat, np.array(ids, np.float64))
         positions = np.flatnonzero(integral & ~legal)
@@ -84,4 +86,4 @@ class ClassLabelCheck:
                 bad[row] |= len(np.unique(kept)) != len(kept)
         rows = np.flatnonzero(bad)
         told = np.array([f"{lengths[row]} ids: {array[row][:8].tolist()}" for row in rows], object)
-        yield Found("LG111", rows * array.shape[1], told)
+        yield Found("LG111", rows, told, whole=True)

@@ -18,11 +18,23 @@ Array = NDArray[Any]
 
 
 class Found(NamedTuple):
-    """Offending places of one rule: flat positions, ascending, and the value at each."""
+    """Offending places of one rule, ascending, and the value at each.
+
+    Attributes:
+        rule: rule code.
+        positions: flat positions; or rows, where ``whole``.
+        values: the value at each.
+        whole: the record is at fault, not one of its positions: it may even be empty.
+    """
 
     rule: str
     positions: NDArray[np.intp]
     values: Array
+    whole: bool = False
+
+    def rows(self, per_record: int) -> NDArray[np.intp]:
+        """The row of each place, for records of ``per_record`` positions."""
+        return self.positions if self.whole else self.positions // per_record
 
 
 class _Scratch(threading.local):
@@ -137,7 +149,11 @@ class IntegerSet:
         """int[m]: flat positions of illegal values; memory in proportion to these alone."""
         if self.everything:
             return np.empty(0, np.intp)
-        found = [np.flatnonzero(self._illegal(piece.view(self.unsigned))) + start for start, piece in pieces(array)]
+        found: list[NDArray[np.intp]] = []
+        for start, piece in pieces(array):
+            seen = piece.view(self.unsigned)
+            if self._piece_has_illegal(seen):  # a maximum costs a third of a comparison: most pieces are clean
+                found.append(np.flatnonzero(self._illegal(seen)) + start)
         return np.concatenate(found) if found else np.empty(0, np.intp)
 
 
@@ -146,10 +162,22 @@ def integer_values(array: Array, positions: NDArray[np.intp]) -> Array:
     return array.reshape(-1)[positions] if array.flags.c_contiguous else array.flat[positions]
 
 
+def equals(values: Array, number: int) -> NDArray[np.bool_] | None:
+    """Bool like ``values``: where one equals ``number``, exact at any width; None where the dtype cannot hold it.
+
+    Floats are compared as float64: 70000 would become infinity in float16, and so equal to it.
+    """
+    if values.dtype.kind == "f":
+        return np.asarray(values == np.float64(number))
+    info = np.iinfo(values.dtype)
+    return np.asarray(values == values.dtype.type(number)) if info.min <= number <= info.max else None
+
+
 def member(values: Array, numbers: frozenset[int] | tuple[int, ...]) -> NDArray[np.bool_]:
-    """bool[...]: where ``values`` equals one of ``numbers``, exact at any width (np.isin casts int64 with uint64)."""
+    """Bool like ``values``: where one equals one of ``numbers`` (np.isin would cast int64 with uint64 to float)."""
     hit = np.zeros(values.shape, np.bool_)
     for number in numbers:
-        if values.dtype.kind == "f" or np.iinfo(values.dtype).min <= number <= np.iinfo(values.dtype).max:
-            hit |= values == values.dtype.type(number)
+        same = equals(values, number)
+        if same is not None:
+            hit |= same
     return hit
