@@ -84,17 +84,10 @@ def _strip(file: SchemaFile, diagnostic: Diagnostic) -> Edit | None:
 
 
 def _rename(file: SchemaFile, diagnostic: Diagnostic) -> Edit | None:
-    parent = file.node(diagnostic.path[:-1])
-    near = re.fullmatch(r"did you mean (\w+)\?", diagnostic.fix)
-    name = str(diagnostic.path[-1])
+    parent, name = file.node(diagnostic.path[:-1]), str(diagnostic.path[-1])
+    near = re.fullmatch(r"unknown field .*; did you mean (\w+)\?", f"{diagnostic.message}; {diagnostic.fix}")
     key = parent.keys.get(name) if parent is not None else None
-    if (
-        near is None
-        or not diagnostic.message.startswith("unknown field")
-        or parent is None
-        or key is None
-        or near[1] in parent.keys
-    ):
+    if near is None or parent is None or key is None or near[1] in parent.keys:
         return None
     if [near_name(other, [near[1]]) for other in parent.keys].count(near[1]) > 1:  # two slips of one name
         return None

@@ -152,7 +152,10 @@ def resolve(plain: str) -> Scalar:
         return _BOOL[plain]
     if _INT.fullmatch(plain):
         return int(plain) if plain.lstrip("+-").isdigit() else int(plain, 0)
-    return float(plain.replace(".inf", "inf").replace(".nan", "nan").lower()) if _FLOAT.fullmatch(plain) else plain
+    if not _FLOAT.fullmatch(plain):
+        return plain
+    word = plain.lower()
+    return float(word.replace(".", "")) if word.endswith((".inf", ".nan")) else float(word)
 
 
 class _Places:
