@@ -1,0 +1,214 @@
+"""What a prepared TFDS folder says of itself, from its JSON files and file names alone: no tensorflow_datasets."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from label_guard.errors import SourceError
+
+Shape = tuple[int | None, ...]
+INFO, FEATURES = "dataset_info.json", "features.json"
+_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+_LEAVES = ("classLabel", "tensor", "image", "boundingBox", "text", "audio", "video", "translation")
+_DAMAGED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
+
+@dataclass(frozen=True, slots=True)
+class SplitInfo:
+    """One split.
+
+    Attributes:
+        num_examples: how many records the metadata promise; None where they do not say.
+        shard_lengths: number of records of each file.
+        filenames: the files, without their folder, in the order of ``shard_lengths``.
+    """
+
+    num_examples: int | None
+    shard_lengths: tuple[int, ...]
+    filenames: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One feature as features.json declares it.
+
+    Attributes:
+        kind: class of the feature: ``ClassLabel``, ``Scalar``, ``Tensor``, ``Image``, ``Text``, ...
+        num_classes: of a ClassLabel or LabeledImage; None where it is not declared.
+        class_names: in order of the ids; None where the folder names none.
+        dtype: the declared dtype, which need not be the stored one (see ``stored_dtype``); None where none is.
+        shape: of one record's value, sequences around it included; None in a place: any length.
+        encoding: of a tensor stored as bytes: ``bytes`` or ``zlib``.
+        ragged: whether it is stored flat, with the lengths of its rows or its shape under other keys.
+    """
+
+    kind: str
+    num_classes: int | None = None
+    class_names: tuple[str, ...] | None = None
+    dtype: str | None = None
+    shape: Shape = ()
+    encoding: str = "none"
+    ragged: bool = False
+
+    @property
+    def stored_dtype(self) -> str | None:
+        """What tf.Example keeps of it: int64 or float32; None where it keeps bytes."""
+        if self.kind not in ("ClassLabel", "Scalar", "Tensor", "BBoxFeature") or self.encoding != "none":
+            return None
+        if self.dtype is None or self.dtype in ("string", "object", "bytes"):
+            return None
+        return "float32" if "float" in self.dtype else "int64"
+
+
+@dataclass(frozen=True, slots=True)
+class TfdsMetadata:
+    """What a prepared dataset declares.
+
+    Attributes:
+        name: of the dataset, without its configuration.
+        version: such as ``1.0.0``.
+        file_format: ``array_record``, ``tfrecord``, ``parquet``, ...
+        splits: by name.
+        features: by path; nested ones joined with ``/``, as they are keyed in a record.
+    """
+
+    name: str
+    version: str
+    file_format: str
+    splits: dict[str, SplitInfo] = field(default_factory=dict[str, SplitInfo])
+    features: dict[str, Feature] = field(default_factory=dict[str, Feature])
+
+
+def record_name(filename: str | os.PathLike[str], index: int) -> str:
+    """The key of a record in the form of TFDS's own ``tfds_id``.
+
+    >>> record_name("data/digits-train.array_record-00001-of-00003", 272)
+    'digits-train.array_record-00001-of-00003__272'
+    """
+    return f"{Path(filename).name}__{index}"
+
+
+def read_metadata(folder: str | os.PathLike[str]) -> TfdsMetadata:
+    """The metadata of the prepared dataset in ``folder``, the one that holds dataset_info.json.
+
+    Raises:
+        SourceError: no such folder, no prepared dataset, or a damaged JSON file.
+    """
+    root = Path(folder)
+    info = _read_json(root, INFO)
+    features = _read_json(root, FEATURES) if (root / FEATURES).exists() else {}  # TFDS before 4.1 wrote none
+    try:
+        file_format = str(info.get("fileFormat") or "tfrecord")
+        return TfdsMetadata(
+            name=str(info["name"]),
+            version=str(info.get("version") or ""),
+            file_format=file_format,
+            splits={str(one["name"]): _split(one, info["name"], file_format) for one in info.get("splits", ())},
+            features=dict(_features(root, features, "", "", ())),
+        )
+    except _DAMAGED as error:
+        raise SourceError(f"{root}: {INFO} or {FEATURES} is not as TFDS writes it: {_told(error)}") from None
+
+
+def _read_json(root: Path, name: str) -> dict[str, Any]:
+    try:
+        found = json.loads((root / name).read_bytes())
+    except FileNotFoundError:
+        raise SourceError(f"{root} is no prepared TFDS folder: it has no {name}{_near(root)}") from None
+    except OSError as error:
+        raise SourceError(f"cannot read {root / name}: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{root / name} is no JSON: {error}; prepare the dataset again") from None
+    if not isinstance(found, dict):
+        raise SourceError(f"{root / name} holds a {type(found).__name__}, expected an object")
+    return cast("dict[str, Any]", found)
+
+
+def _near(root: Path) -> str:
+    """The end of an error message: the prepared folders at most three levels below."""
+    found = sorted(str(path.parent) for depth in range(1, 4) for path in root.glob("*/" * depth + INFO))
+    return f"; did you mean {found[0]}?" if found else "; expected the folder of one version, such as digits/1.0.0"
+
+
+def _told(error: Exception) -> str:
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
+
+
+def _split(entry: Mapping[str, Any], dataset: str, file_format: str) -> SplitInfo:
+    lengths = tuple(int(length) for length in entry.get("shardLengths", ()))
+    template = str(entry.get("filepathTemplate") or _TEMPLATE).split("%", maxsplit=1)[0]
+    digits = max(5, len(str(len(lengths))))
+    total = f"{len(lengths):0{digits}}"
+    names: list[str] = []
+    for index in range(len(lengths)):
+        number = f"{index:0{digits}}"
+        parts = {"DATASET": dataset, "SPLIT": entry["name"], "FILEFORMAT": file_format, "SHARD_INDEX": number}
+        parts |= {"NUM_SHARDS": total, "SHARD_X_OF_Y": f"{number}-of-{total}"}
+        name = template
+        for key, value in parts.items():
+            name = name.replace(f"{{{key}}}", value)
+        names.append(name)
+    return SplitInfo(_num_examples(entry, lengths), lengths, tuple(names))
+
+
+def _num_examples(entry: Mapping[str, Any], lengths: tuple[int, ...]) -> int | None:
+    if lengths:
+        return sum(lengths)
+    told = entry.get("statistics", {}).get("numExamples")  # folders of TFDS before 3.0
+    return None if told is None else int(told)
+
+
+def _features(
+    root: Path, config: Mapping[str, Any], path: str, file: str, lengths: Shape
+) -> Iterator[tuple[str, Feature]]:
+    """The leaves of a feature; ``file``: its name in file names; ``lengths``: of the sequences around it."""
+    kind = str(config.get("pythonClassName", "")).rpartition(".")[2]
+    if "featuresDict" in config:
+        for name, inner in config["featuresDict"].get("features", {}).items():
+            # As TFDS names the file: a slash inside a name becomes a dot, one between names a dash.
+            below = name.replace("/", ".")
+            yield from _features(
+                root, inner, f"{path}/{name}" if path else name, f"{file}-{below}" if file else below, lengths
+            )
+    elif "sequence" in config and kind != "Dataset":
+        length = int(config["sequence"].get("length", -1))
+        yield from _features(
+            root, config["sequence"]["feature"], path, file, (*lengths, None if length < 0 else length)
+        )
+    elif config:
+        yield path, _leaf(root, config, kind, file, lengths)
+
+
+def _leaf(root: Path, config: Mapping[str, Any], kind: str, file: str, lengths: Shape) -> Feature:
+    section = next((name for name in _LEAVES if name in config), "")
+    told: Mapping[str, Any] = config.get(section, {})
+    counted = told if section == "classLabel" else told.get("label", {})
+    count = int(counted.get("numClasses", 0)) or None
+    is_label = section == "classLabel"
+    dimensions = told.get("shape", {}).get("dimensions", ())
+    shape = tuple(None if int(length) < 0 else int(length) for length in dimensions)
+    shape = (*lengths, *(shape or ((4,) if section == "boundingBox" else ())))
+    return Feature(
+        kind=kind or ("ClassLabel" if is_label else section.capitalize()),
+        num_classes=count,
+        class_names=_class_names(root, file) if is_label or count else None,
+        dtype="int64" if is_label else told.get("dtype"),
+        shape=shape,
+        encoding=str(told.get("encoding") or "none"),
+        ragged=len(lengths) > 1 or shape.count(None) > 1,
+    )
+
+
+def _class_names(root: Path, file: str) -> tuple[str, ...] | None:
+    try:
+        text = (root / f"{file}.labels.txt").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"cannot read {root / file}.labels.txt: {error}") from None
+    return tuple(name.strip() for name in text.split("\n") if name.strip())
