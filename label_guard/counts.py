@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from label_guard.rules import RULES
 
 RULE_CODES = tuple(code for code in RULES if code.startswith("LG1"))
-_FIELDS = ("seen", "delivered", "quarantined", "skipped", "remainder", "refused", "masked")
-_INTERNAL = ("window_seen", "window_invalid", "rejected_in_a_row", "invalid")
-STATE_LENGTH = len(_FIELDS) + len(_INTERNAL) + len(RULE_CODES)
+_FIELDS = ("seen", "delivered", "quarantined", "skipped", "remainder", "masked", "invalid")
+_INTERNAL = ("window_seen", "window_invalid", "rejected_in_a_row")
 
 
 @dataclass(slots=True)
@@ -23,9 +21,12 @@ class Counts:
         delivered: records handed on, bad ones under ``mask`` and ``report`` included.
         quarantined: bad records taken out of the stream.
         skipped: unlabeled records left out by ``on_unlabeled: skip``.
-        remainder: good records of an incomplete last batch that ``remainder="drop"`` left out.
-        refused: records that an error kept from being delivered.
+        remainder: records of an incomplete last batch that ``remainder="drop"`` left out.
         masked: bad records among the delivered.
+        invalid: records that broke a rule, whatever became of them.
+        window_seen: records of the current window of ``stop_above``.
+        window_invalid: bad ones among them.
+        rejected_in_a_row: bad records since the last batch with a good one.
         by_rule: bad records by the rule they broke.
     """
 
@@ -34,32 +35,30 @@ class Counts:
     quarantined: int = 0
     skipped: int = 0
     remainder: int = 0
-    refused: int = 0
     masked: int = 0
+    invalid: int = 0
     window_seen: int = 0
     window_invalid: int = 0
     rejected_in_a_row: int = 0
-    invalid: int = 0
     by_rule: dict[str, int] = field(default_factory=lambda: dict.fromkeys(RULE_CODES, 0))
 
-    def to_list(self) -> list[int]:
-        """A list of ``STATE_LENGTH`` ints: frameworks want states of constant shape."""
-        return [*(getattr(self, name) for name in (*_FIELDS, *_INTERNAL)), *self.by_rule.values()]
+    def to_state(self) -> dict[str, int]:
+        """The counts by name, zeros included: frameworks want states of constant shape."""
+        return {**{name: getattr(self, name) for name in (*_FIELDS, *_INTERNAL)}, **self.by_rule}
 
     @classmethod
-    def from_list(cls, values: Iterable[int]) -> Counts:
-        """The counts that ``to_list`` wrote."""
-        numbers = [int(value) for value in values]
-        names = (*_FIELDS, *_INTERNAL)
-        rules = dict(zip(RULE_CODES, numbers[len(names) :], strict=True))
-        return cls(**dict(zip(names, numbers, strict=False)), by_rule=rules)
+    def from_state(cls, state: Mapping[str, int]) -> Counts:
+        """The counts that ``to_state`` wrote, here or in a release that knew other rules."""
+        totals = {name: int(state.get(name, 0)) for name in (*_FIELDS, *_INTERNAL)}
+        return cls(**totals, by_rule={code: int(state.get(code, 0)) for code in RULE_CODES})
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
     """What became of every record; ``str()`` is the conservation line.
 
-    Attributes are those of ``Counts``; ``pending`` are records read ahead to fill the next batch.
+    Attributes are those of ``Counts``; ``pending`` are records read ahead to fill the next batch, ``refused`` those
+    that an error kept from being delivered.
     """
 
     seen: int = 0
@@ -70,12 +69,8 @@ class Summary:
     refused: int = 0
     pending: int = 0
     masked: int = 0
+    invalid: int = 0
     by_rule: Mapping[str, int] = field(default_factory=dict[str, int])
-
-    @property
-    def invalid(self) -> int:
-        """Records that broke a rule, whatever became of them."""
-        return self.quarantined + self.masked
 
     @property
     def is_conserved(self) -> bool:
@@ -85,7 +80,7 @@ class Summary:
 
     def __add__(self, other: Summary) -> Summary:
         rules = {code: self.by_rule.get(code, 0) + other.by_rule.get(code, 0) for code in RULE_CODES}
-        totals = {name: getattr(self, name) + getattr(other, name) for name in (*_FIELDS, "pending")}
+        totals = {name: getattr(self, name) + getattr(other, name) for name in (*_FIELDS, "refused", "pending")}
         return Summary(**totals, by_rule={code: count for code, count in rules.items() if count})
 
     def __str__(self) -> str:
@@ -101,7 +96,15 @@ class Summary:
         return f"{line}; {rules}" if rules else line
 
 
-def summary_of(counts: Counts, pending: int = 0) -> Summary:
-    """The public summary of running counts."""
-    totals: dict[str, Any] = {name: getattr(counts, name) for name in _FIELDS}
-    return Summary(**totals, pending=pending, by_rule={code: n for code, n in counts.by_rule.items() if n})
+def summary_of(counts: Counts, pending: int = 0, refused: int = 0) -> Summary:
+    """The public summary of running counts.
+
+    Args:
+        counts: as of the last batch delivered.
+        pending: records read ahead.
+        refused: records read since, by a batch that an error ended.
+    """
+    totals: dict[str, int] = {name: getattr(counts, name) for name in _FIELDS}
+    totals["seen"] += refused
+    by_rule = {code: count for code, count in counts.by_rule.items() if count}
+    return Summary(**totals, pending=pending, refused=refused, by_rule=by_rule)

@@ -8,13 +8,16 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from label_guard import batches, tree
 from label_guard.counts import Counts, Summary, summary_of
 from label_guard.errors import InvalidLabelError, NoValidRecordsError, TooManyInvalidError, UsageError
-from label_guard.findings import CheckResult
-from label_guard.keys import KEY, key_in
-from label_guard.plan import GuardPlan, process_index_of
+from label_guard.findings import CheckResult, Fault
+from label_guard.keys import KEY, UNREADABLE, key_in, reason_in
+from label_guard.plan import GuardPlan, process_count, process_index_of
 from label_guard.quarantine import BadRecord, Origin, QuarantineWriter
+from label_guard.result import Violation
 
 logger = logging.getLogger("label_guard")
 
@@ -23,6 +26,26 @@ _RUN = 1_000  # records after which the share over the run is judged
 _WINDOW = 10_000  # records of each window judged by itself, so that late damage is not averaged away
 _LOG_EVERY_SECONDS = 60.0
 _MAX_REJECTED = 100_000
+_told: set[str] = set()
+
+
+def announce(plan: GuardPlan, *, endless: bool = False) -> None:
+    """Say what a user should know before the first element.
+
+    Args:
+        plan: what the guard does.
+        endless: whether the stream repeats without end.
+    """
+    if plan.on_invalid == "report":
+        logger.warning('%s: on_invalid="report": bad labels are DELIVERED as they are', plan.guard.schema.name)
+    if plan.refills and not endless and process_count() > 1 and "hosts" not in _told:
+        _told.add("hosts")
+        logger.warning(
+            'on_invalid="%s" on a stream that ends, with %d JAX processes: hosts with more bad records end earlier '
+            'and the others wait in a collective forever. Use on_invalid="mask", or repeat the dataset and stop at '
+            "a step count",
+            plan.on_invalid, process_count(),
+        )  # fmt: skip
 
 
 class Inspector:
@@ -30,10 +53,10 @@ class Inspector:
 
     Args:
         plan: the stage's plan.
-        worker: index of this Grain worker, 0 in the main process.
+        worker: tells the index of this Grain worker, 0 in the main process; asked when the first bad record is written.
     """
 
-    def __init__(self, plan: GuardPlan, worker: int = 0) -> None:
+    def __init__(self, plan: GuardPlan, worker: Callable[[], int] = lambda: 0) -> None:
         self.plan = plan
         self.counts = Counts()
         self._worker = worker
@@ -42,13 +65,7 @@ class Inspector:
         self._ended = False
         self._key_warned = False
 
-    def check_records(self, records: Sequence[Any]) -> CheckResult:
-        """Judge records without counting them."""
-        return self.plan.guard.check_records(records)
-
-    def check_batch(self, batch: Any) -> CheckResult:
-        """Judge a batch without counting it."""
-        return self.plan.guard.check_batch(batch)
+    # Judging ------------------------------------------------------------------------------------------------------
 
     def inspect_records(self, records: Sequence[Any]) -> CheckResult:
         """Judge and count records; bad ones are in the quarantine when this returns.
@@ -56,16 +73,27 @@ class Inspector:
         Raises:
             InvalidLabelError: a record is bad and the policy is ``raise``.
             TooManyInvalidError: the share of bad records is above ``stop_above``.
+            NoValidRecordsError: too many records in a row are bad.
             QuarantineError: a bad record cannot be written.
         """
         self._require_key(records[0])
-        return self._inspect(self.check_records(records), records.__getitem__, lambda row: key_in(records[row]))
+        result = _unreadable_apart(self.plan.guard.check_records(records), records)
+        return self._inspect(result, records.__getitem__, lambda row: key_in(records[row]))
 
     def inspect_batch(self, batch: Any) -> CheckResult:
         """Judge and count a batch; as ``inspect_records``."""
         self._require_key(batch)
-        result = self.check_batch(batch)
-        return self._inspect(result, lambda row: batches.row(batch, row), lambda row: key_in(batch, row))
+        result = self.plan.guard.check_batch(batch)
+        size = result.num_records
+        return self._inspect(result, lambda row: batches.row(batch, row, size), lambda row: key_in(batch, row))
+
+    def judge_again(self, batch: Any, *, write: bool) -> CheckResult:
+        """Judge a batch that was counted before; ``write``: under other rules, so what is bad now must be written."""
+        result = self.plan.guard.check_batch(batch)
+        if write and not result.ok and self.plan.quarantine is not None:
+            size = result.num_records
+            self._write(result, lambda row: batches.row(batch, row, size), lambda row: key_in(batch, row))
+        return result
 
     def _inspect(
         self, result: CheckResult, element_of: Callable[[int], Any], key_of: Callable[[int], Any]
@@ -77,9 +105,13 @@ class Inspector:
             counts.rejected_in_a_row = 0
         else:
             self._count(result)
-            self._handle(result, element_of, key_of)
+            if self.plan.quarantine is not None:
+                self._write(result, element_of, key_of)
+            self._log(result, key_of)
+            if self.plan.on_invalid == "raise":
+                self._raise(result, key_of)
         if not result.ok or counts.window_seen >= _WINDOW or counts.seen - result.num_records < _RUN <= counts.seen:
-            self._judge_share(result)
+            self._judge_share(result, key_of)
         return result
 
     def _count(self, result: CheckResult) -> None:
@@ -91,32 +123,23 @@ class Inspector:
         for rule, number in result.counts.items():
             counts.by_rule[rule] += number
 
-    def _handle(self, result: CheckResult, element_of: Callable[[int], Any], key_of: Callable[[int], Any]) -> None:
-        first = int(result.invalid_rows[0])
-        name = self.plan.names.name(key_of(first))
-        if self.plan.quarantine is not None:
-            try:
-                self._write(result, element_of, key_of)
-            except BaseException:
-                self.counts.refused += result.num_records
-                raise
-        self._log(result, first, name)
-        if self.plan.on_invalid == "raise":
-            self.counts.refused += result.num_records
-            self._raise(result, key_of)
+    def _named(self, violation: Violation, key_of: Callable[[int], Any]) -> Violation:
+        return dataclasses.replace(violation, record=self.plan.names.name(key_of(violation.row)))
+
+    # Writing and telling ------------------------------------------------------------------------------------------
 
     def _write(self, result: CheckResult, element_of: Callable[[int], Any], key_of: Callable[[int], Any]) -> None:
         bad: list[BadRecord] = []
         for row in result.invalid_rows.tolist():
             element = batches.without_key(element_of(row), KEY)
             labels = {path: tree.get(element, path) for path in self.plan.guard.labels}
-            bad.append(BadRecord(self.plan.names.name(key_of(row)), element, labels, result.of_row(row)))
+            kept = None if reason_in(element) is not None else element
+            bad.append(BadRecord(self.plan.names.name(key_of(row)), kept, labels, result.of_row(row)))
         self._open_writer().append(bad)
 
     def _open_writer(self) -> QuarantineWriter:
-        if self._writer is None:
-            plan, guard = self.plan, self.plan.guard
-            assert plan.quarantine is not None
+        plan, guard = self.plan, self.plan.guard
+        if self._writer is None and plan.quarantine is not None:
             origin = Origin(
                 dataset=guard.schema.name,
                 schema_version=guard.schema.version,
@@ -126,27 +149,26 @@ class Inspector:
                 source=plan.source_id,
             )
             self._writer = QuarantineWriter(
-                plan.quarantine, origin, process_index=process_index_of(plan), worker=self._worker
+                plan.quarantine, origin, process_index=process_index_of(plan), worker=self._worker()
             )
+        if self._writer is None:
+            raise UsageError("no quarantine= to write to")
         return self._writer
 
-    def _log(self, result: CheckResult, first: int, name: str | None) -> None:
+    def _log(self, result: CheckResult, key_of: Callable[[int], Any]) -> None:
         now = time.monotonic()
         if now - self._last_log < _LOG_EVERY_SECONDS:
             return
         self._last_log = now
-        where = f"record {name}" if name is not None else f"row {first} of a batch"
+        first = result.of_row(int(result.invalid_rows[0]))[0]
         logger.warning(
-            "%s: bad label in %s: %s (policy %s; %d bad of %d records so far)",
-            self.plan.guard.schema.name, where, result.of_row(first)[0], self.plan.on_invalid,
+            "%s: bad label: %s (on_invalid=%s; %d of %d records bad so far)",
+            self.plan.guard.schema.name, self._named(first, key_of), self.plan.on_invalid,
             self.counts.invalid, self.counts.seen,
         )  # fmt: skip
 
     def _raise(self, result: CheckResult, key_of: Callable[[int], Any]) -> None:
-        named = tuple(
-            dataclasses.replace(violation, record=self.plan.names.name(key_of(violation.row)))
-            for violation in result.violations
-        )
+        named = tuple(self._named(violation, key_of) for violation in result.violations)
         told = "\n  ".join(str(violation) for violation in named[:10])
         raise InvalidLabelError(
             f"{self.plan.guard.schema.name}: {result.num_invalid} of {result.num_records} records are bad "
@@ -155,45 +177,46 @@ class Inspector:
             result.counts,
         )
 
-    def _judge_share(self, result: CheckResult) -> None:
-        counts, limit = self.counts, self.plan.stop_above
-        if limit is not None:
-            first = counts.seen == result.num_records
-            if first and result.num_records >= _FIRST_BATCH and result.num_invalid == result.num_records:
-                self._stop(result, counts.invalid, counts.seen, "the whole first batch is bad")
-            if counts.seen >= _RUN and counts.invalid > limit * counts.seen:
-                self._stop(result, counts.invalid, counts.seen, "over the run")
-            if counts.window_seen >= _WINDOW and counts.window_invalid > limit * counts.window_seen:
-                self._stop(result, counts.window_invalid, counts.window_seen, f"over the last {_WINDOW:,} records")
+    # Stopping -----------------------------------------------------------------------------------------------------
+
+    def _judge_share(self, result: CheckResult, key_of: Callable[[int], Any]) -> None:
+        counts = self.counts
+        example = f"; for example {self._named(result.violations[0], key_of)}" if not result.ok else ""
+        whole = result.num_invalid == result.num_records == counts.seen
+        if whole and counts.seen >= max(_FIRST_BATCH, self.plan.batch_size or 0):
+            self._stop_if(counts.invalid, counts.seen, "the whole first batch", example)
+        if counts.seen >= _RUN:
+            self._stop_if(counts.invalid, counts.seen, "over the run", example)
         if counts.window_seen >= _WINDOW:
+            self._stop_if(counts.window_invalid, counts.window_seen, f"of a window of {_WINDOW:,}", example)
             counts.window_seen = counts.window_invalid = 0
         most = max(_MAX_REJECTED, 100 * (self.plan.batch_size or result.num_records))
         if self.plan.refills and counts.rejected_in_a_row >= most:
             raise NoValidRecordsError(
-                f"{self.plan.guard.schema.name}: {counts.rejected_in_a_row:,} records in a row are bad; "
-                f"the last: {result.violations[0]}. Check the schema against the data with label-guard audit"
+                f"{self.plan.guard.schema.name}: {counts.rejected_in_a_row:,} records in a row are bad{example}. "
+                "Check the schema against the data with label-guard audit"
             )
 
-    def _stop(self, result: CheckResult | None, invalid: int, seen: int, over: str) -> None:
-        if result is not None and self.plan.on_invalid != "raise":
-            self.counts.refused += result.num_records
+    def _stop_if(self, invalid: int, seen: int, over: str, example: str = "") -> None:
         limit = self.plan.stop_above
-        example = f"; for example {result.violations[0]}" if result is not None and not result.ok else ""
+        if limit is None or invalid <= limit * seen:
+            return
         raise TooManyInvalidError(
-            f"{self.plan.guard.schema.name}: {invalid:,} of {seen:,} records are bad ({invalid / max(1, seen):.1%}) "
-            f"{over}, more than stop_above={limit}{example}. Mend the data or the schema, or raise stop_above"
+            f"{self.plan.guard.schema.name}: {invalid:,} of {seen:,} records ({over}) are bad: {invalid / seen:.1%}, "
+            f"more than stop_above={limit}{example}. Mend the data or the schema, or raise stop_above"
         )
 
     def end(self, pending: int = 0) -> None:
         """The stream ended: judge the share at any count, and say what became of every record."""
         if self._ended:
             return
-        self._ended = True
         counts = self.counts
+        self._stop_if(counts.invalid, counts.seen, "over the whole stream")
+        self._ended = True
         level = logging.WARNING if counts.invalid else logging.INFO
-        logger.log(level, "%s: end of stream: %s", self.plan.guard.schema.name, summary_of(counts, pending))
-        if self.plan.stop_above is not None and counts.invalid > self.plan.stop_above * max(1, counts.seen):
-            self._stop(None, counts.invalid, counts.seen, "over the whole stream")
+        logger.log(level, "%s: end of stream: %s", self.plan.guard.schema.name, self.summary(pending))
+
+    # Bookkeeping --------------------------------------------------------------------------------------------------
 
     def _require_key(self, element: Any) -> None:
         if self._key_warned or not self.plan.names.sources or key_in(element) is not None:
@@ -204,16 +227,37 @@ class Inspector:
         self._key_warned = True
         logger.warning("%s. Quarantined records will be known by their content only", message)
 
-    def close(self) -> None:
-        """Close the part file, if one was opened."""
-        if self._writer is not None:
-            self._writer.close()
-
     def restart(self, counts: Counts) -> None:
         """Go on from restored counts."""
         self.counts = counts
         self._ended = False
 
+    def close(self) -> None:
+        """Close the part file, if one was opened."""
+        if self._writer is not None:
+            self._writer.close()
+
     def summary(self, pending: int = 0) -> Summary:
         """What became of the records so far."""
         return summary_of(self.counts, pending)
+
+
+def _unreadable_apart(result: CheckResult, records: Sequence[Any]) -> CheckResult:
+    """``result`` with LG120 for records that could not be read, in place of their missing labels."""
+    if result.ok:
+        return result
+    reasons = {int(row): reason for row in result.invalid_rows if (reason := reason_in(records[row])) is not None}
+    if not reasons:
+        return result
+    rows = np.array(list(reasons), np.intp)
+    faults = [Fault(UNREADABLE, "LG120", "a readable record", rows, np.ones_like(rows), list(reasons.values()))]
+    for fault in result.faults:
+        keep = ~np.isin(fault.rows, rows)
+        if keep.any():
+            values = (
+                fault.values
+                if isinstance(fault.values, str)
+                else [v for v, k in zip(fault.values, keep, strict=True) if k]
+            )
+            faults.append(dataclasses.replace(fault, rows=fault.rows[keep], counts=fault.counts[keep], values=values))
+    return CheckResult(result.num_records, tuple(faults), result.skipped)

@@ -8,13 +8,17 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, cast, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from label_guard.errors import UsageError
 
 KEY = "label_guard_key"
+UNREADABLE = "label_guard_unreadable"
+OnUnreadable = Literal["raise", "quarantine"]
+_MAX_REASON = 500
 _POSITION_BITS = 40  # 10**12 records; the bits above hold the tag of a named source
 
 
@@ -57,46 +61,64 @@ class RecordNames:
 
 def key_in(element: Any, row: int | None = None) -> Any:
     """The travelling key in ``element`` (or in its ``row``), or None."""
-    key = element.get(KEY) if isinstance(element, Mapping) else None
-    if key is None or row is None:
-        return key
-    keys: Sequence[Any] | np.ndarray[Any, Any] = key
-    return keys[row]
+    key = _feature(element, KEY)
+    return key if key is None or row is None else key[row]
+
+
+def reason_in(element: Any) -> str | None:
+    """Why ``element`` could not be read; None for one that could."""
+    return _feature(element, UNREADABLE)
+
+
+def _feature(element: Any, name: str) -> Any:
+    return cast("Mapping[str, Any]", element).get(name) if isinstance(element, Mapping) else None
 
 
 class KeyedSource:
     """A random-access source whose records carry their position. Made by ``keyed``."""
 
-    def __init__(self, source: Any, name: str | None, parse: Callable[[Any], Any] | None) -> None:
+    def __init__(
+        self,
+        source: Any,
+        name: str | None = None,
+        parse: Callable[[Any], Any] | None = None,
+        on_unreadable: OnUnreadable = "raise",
+    ) -> None:
         self.source = source
         self.name = name
         self.tag = tag_of(name)
+        self.on_unreadable = on_unreadable
         self._parse = parse
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, position: Any) -> dict[str, Any]:
-        record = self.source[position]
-        if self._parse is not None:
-            record = self._parse(record)
+        key = key_of(int(position), self.tag)
+        try:
+            record = self.source[position]
+            record = record if self._parse is None else self._parse(record)
+        except Exception as error:
+            if self.on_unreadable == "raise":
+                raise
+            return {KEY: key, UNREADABLE: f"{type(error).__name__}: {error}"[:_MAX_REASON]}
         if not isinstance(record, Mapping):
             raise UsageError(
                 f"keyed() adds a feature to dict records; the source yields {type(record).__name__}: pass parse= to "
                 "turn it into a dict"
             )
-        return {**record, KEY: key_of(int(position), self.tag)}
+        return {**cast("Mapping[str, Any]", record), KEY: key}
 
     def __repr__(self) -> str:
         return repr(self.source)  # Grain compares it to the one in a checkpoint made before the source was keyed
 
     @property
     def source_id(self) -> str:
-        """What tells this source from another: its name, else its files, else its repr."""
+        """What tells this source from another, in every process: its name, else its files, else what it is."""
         if self.name is not None:
             return self.name
         own = getattr(self.source, "source_id", None)
-        return str(own) if own is not None else source_digest(_file_names(self.source) or [repr(self.source)])
+        return str(own) if own is not None else source_digest(_file_names(self.source) or [_told(self.source)])
 
     def record_key(self, position: int) -> str:
         """``file__index`` where the source tells, else the position; after the name of a named source."""
@@ -105,10 +127,22 @@ class KeyedSource:
         return key if self.name is None else f"{self.name}/{key}"
 
 
+def _told(source: Any) -> str:
+    """``repr(source)``, unless that tells its whole content or a place in memory."""
+    kind: Any = source.__class__
+    opaque = kind in (list, tuple, np.ndarray) or kind.__repr__ is object.__repr__
+    return f"{kind.__module__}.{kind.__qualname__}[{len(source)}]" if opaque else repr(source)
+
+
+def _base_name(path: Any) -> str:
+    name: str = os.fspath(path)
+    return name.rpartition("/")[2]
+
+
 def _file_names(source: Any) -> list[str]:
-    paths = getattr(source, "paths", None)
-    listed = [paths] if isinstance(paths, str | os.PathLike) else list(paths or ())
-    return [os.path.basename(os.fspath(p)) for p in listed if isinstance(p, str | os.PathLike)]
+    paths: Any = getattr(source, "paths", None)
+    listed: list[Any] = [paths] if isinstance(paths, str | os.PathLike) else list(paths or ())
+    return [_base_name(path) for path in listed if isinstance(path, str | os.PathLike)]
 
 
 def _array_record_key(source: Any, position: int) -> str | None:
@@ -119,10 +153,16 @@ def _array_record_key(source: Any, position: int) -> str | None:
     which = int(np.searchsorted(np.asarray(ends), position, "right"))
     start = int(ends[which - 1]) if which else 0
     instruction = instructions[which]
-    return f"{os.path.basename(instruction.filename)}__{instruction.start + position - start}"
+    return f"{_base_name(instruction.filename)}__{instruction.start + position - start}"
 
 
-def keyed(source: Any, *, name: str | None = None, parse: Callable[[Any], Any] | None = None) -> KeyedSource:
+def keyed(
+    source: Any,
+    *,
+    name: str | None = None,
+    parse: Callable[[Any], Any] | None = None,
+    on_unreadable: OnUnreadable = "raise",
+) -> KeyedSource:
     """``source`` with records that carry their position, so that a bad record can be named.
 
     One int64 a record; it becomes ``file__index`` only when a record is written, and the guard takes it off. The
@@ -132,19 +172,32 @@ def keyed(source: Any, *, name: str | None = None, parse: Callable[[Any], Any] |
         source: a random-access source of dict records (``tfds.data_source``, ``label_guard.tfds.source``, a list...).
         name: what to call it; needed where several keyed sources are mixed.
         parse: turns a raw record (bytes) into a dict.
+        on_unreadable: ``raise``: an error of the source or of ``parse`` goes on as it is. ``quarantine``: the record
+            becomes an element that holds only its key and, as ``label_guard_unreadable``, the reason; the guard counts
+            it under LG120 and never delivers it. Maps on the way there must pass such an element on.
+
+    Raises:
+        UsageError: the source has no random access, or ``on_unreadable`` is unknown.
+
+    >>> source = keyed([b"3", b"x"], parse=lambda raw: {"label": int(raw)}, on_unreadable="quarantine")
+    >>> source[0]["label"], source[1]["label_guard_unreadable"]
+    (3, "ValueError: invalid literal for int() with base 10: b'x'")
     """
     if not hasattr(source, "__len__") or not hasattr(source, "__getitem__"):
         raise UsageError(
             f"keyed() takes a random-access source with __len__ and __getitem__, not {type(source).__name__}"
         )
-    return KeyedSource(source, name, parse)
+    if on_unreadable not in get_args(OnUnreadable):
+        raise UsageError(f"on_unreadable is {on_unreadable!r}; choose one of {', '.join(get_args(OnUnreadable))}")
+    return KeyedSource(source, name, parse, on_unreadable)
 
 
 class SelectedRecords:
     """A source of some records of another. Made by ``select_records``."""
 
-    def __init__(self, source: Any, positions: np.ndarray[Any, Any]) -> None:
+    def __init__(self, source: Any, positions: NDArray[np.int64]) -> None:
         self.source = source
+        self._names = source if isinstance(source, KeyedSource) else KeyedSource(source)
         self._positions = positions
 
     def __len__(self) -> int:
@@ -153,18 +206,22 @@ class SelectedRecords:
     def __getitem__(self, position: Any) -> Any:
         return self.source[int(self._positions[position])]
 
+    @property
+    def source_id(self) -> str:
+        """That of the whole source: its records keep their identity."""
+        return self._names.source_id
+
     def record_key(self, position: int) -> str:
         """The name of the record in the source it was selected from."""
-        original = int(self._positions[position])
-        own = getattr(self.source, "record_key", None)
-        return own(original) if own is not None else _array_record_key(self.source, original) or str(original)
+        return self._names.record_key(int(self._positions[position]))
 
     def __repr__(self) -> str:
-        return f"SelectedRecords({self.source!r}, {len(self)} of {len(self.source)}, {source_digest([str(self._positions.tobytes().hex())])})"
+        chosen = hashlib.sha256(self._positions.tobytes()).hexdigest()[:16]
+        return f"SelectedRecords({self.source!r}, {len(self)} of {len(self.source)}, {chosen})"
 
 
 def select_records(
-    source: Any, records: Sequence[str] | Sequence[int] | np.ndarray[Any, Any] | str | os.PathLike[str]
+    source: Any, records: Sequence[str] | Sequence[int] | NDArray[Any] | str | os.PathLike[str]
 ) -> SelectedRecords:
     """``source`` reduced to the given records: random access and even shards kept, no guard needed.
 
@@ -174,31 +231,38 @@ def select_records(
             positions, else a text file with one key a line).
 
     Raises:
-        UsageError: a position outside the source, or a key it does not have.
+        UsageError: a position outside the source, a key it does not have, or a file that cannot be read.
+
+    >>> selected = select_records(["a", "b", "c"], [2, 0])
+    >>> list(selected), selected.record_key(0)
+    (['c', 'a'], '2')
     """
-    if isinstance(records, str | os.PathLike):
-        records = _read_index(os.fspath(records))
-    chosen = list(records)
+    chosen: list[Any] = list(_read_index(os.fspath(records)) if isinstance(records, str | os.PathLike) else records)
     if chosen and isinstance(chosen[0], str):
-        names = KeyedSource(source, None, None)
-        places = {names.record_key(position): position for position in range(len(source))}
-        unknown = [key for key in chosen if key not in places]
-        if unknown:
-            raise UsageError(
-                f"the source has no record {unknown[0]!r} ({len(unknown)} of {len(chosen)} keys are unknown)"
-            )
-        chosen = [places[str(key)] for key in chosen]
+        chosen = _positions_of(source, chosen)
     positions = np.asarray(chosen, np.int64)
     if len(positions) and not (positions.min() >= 0 and positions.max() < len(source)):
         raise UsageError(f"positions {positions.min()}..{positions.max()} are not in a source of {len(source)} records")
     return SelectedRecords(source, positions)
 
 
-def _read_index(path: str) -> Any:
-    if path.endswith((".npy", ".npz")):
-        loaded: Any = np.load(path, allow_pickle=False)
-        return loaded if isinstance(loaded, np.ndarray) else loaded["positions"]
-    return Path(path).read_text(encoding="utf-8").split("\n")[:-1]
+def _positions_of(source: Any, keys: Sequence[str]) -> list[int]:
+    names = source if isinstance(source, KeyedSource) else KeyedSource(source)
+    places = {names.record_key(position): position for position in range(len(source))}
+    unknown = [key for key in keys if key not in places]
+    if unknown:
+        raise UsageError(f"the source has no record {unknown[0]!r} ({len(unknown)} of {len(keys)} keys are unknown)")
+    return [places[key] for key in keys]
+
+
+def _read_index(path: str) -> Sequence[Any] | NDArray[Any]:
+    try:
+        if path.endswith((".npy", ".npz")):
+            loaded: Any = np.load(path, allow_pickle=False)
+            return cast("NDArray[Any]", loaded if isinstance(loaded, np.ndarray) else loaded["positions"])
+        return [key for key in Path(path).read_text(encoding="utf-8").split("\n") if key]
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(f"cannot read record keys from {path}: {error}") from error
 
 
 def source_digest(names: Sequence[str]) -> str:

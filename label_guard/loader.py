@@ -8,6 +8,7 @@ from typing import Any
 
 from label_guard.counts import Summary
 from label_guard.errors import UsageError
+from label_guard.inspector import announce
 from label_guard.plan import plan_guard
 from label_guard.schema import DatasetSchema
 from label_guard.stream import STATE_KEY, GuardStream
@@ -111,4 +112,6 @@ def guard_batches(
     upstream: Any = iterable
     if not (hasattr(iterable, "get_state") and hasattr(iterable, "set_state") and hasattr(iterable, "__next__")):
         upstream = _Counted(iterable)
-    return GuardedBatches(GuardStream(plan_guard(schema, **options), upstream))
+    plan = plan_guard(schema, **options)
+    announce(plan)
+    return GuardedBatches(GuardStream(plan, upstream))

@@ -42,6 +42,11 @@ class GuardPlan:
     key_required: bool = False
 
     @property
+    def view(self) -> str | None:
+        """The view that is guarded, or None: labels as stored."""
+        return self.guard.view
+
+    @property
     def mask_all(self) -> bool:
         """Whether every label gets a validity mask."""
         # Under report nothing leaves the stream, so a record to skip must be masked.
@@ -146,18 +151,29 @@ def _check_plan(plan: GuardPlan) -> None:
             'on_invalid="drop" takes records out of the stream and needs somewhere to keep them; pass '
             'quarantine="DIR", or use on_invalid="mask" or "raise"'
         )
-    if plan.mask.key is None and (plan.mask_all or plan.on_invalid == "report"):
-        raise UsageError('valid_key=None leaves the mask out, which only on_invalid="raise" and "drop" allow')
-    labels = plan.guard.labels
-    if plan.mask.key is not None and len(labels) > 1 and plan.mask.key.count("{label}") == 0:
-        needed = [path for path, label in labels.items() if plan.mask_all or has_sentinels(label)]
-        if len({plan.mask.path(path) for path in needed}) < len(needed):
-            raise UsageError(f"valid_key {plan.mask.key!r} is one name for several labels; put {{label}} into it")
-    free = [path for path, label in labels.items() if None in label.record_shape]
+    free = [path for path, label in plan.guard.labels.items() if None in label.record_shape]
     if plan.on_invalid == "mask" and free:
         raise UsageError(
             f'on_invalid="mask" must be able to fill label {free[0]!r}, whose shape is free; declare a fixed shape '
             '(or guard a view after padding), or use on_invalid="drop"'
+        )
+    _check_mask(plan)
+
+
+def _check_mask(plan: GuardPlan) -> None:
+    if plan.mask.key is None and (plan.mask_all or plan.on_invalid == "report"):
+        raise UsageError(
+            'valid_key=None leaves the mask out, which only on_invalid="raise" and "drop" allow, and not with '
+            'remainder="pad"'
+        )
+    labels = [path for path, label in plan.guard.labels.items() if plan.mask_all or has_sentinels(label)]
+    if plan.mask.key is not None and len({plan.mask.path(path) for path in labels}) < len(labels):
+        raise UsageError(f"valid_key {plan.mask.key!r} is one name for several labels; put {{label}} into it")
+    in_tuples = [path for path in labels if path.rpartition("/")[2].isdigit()]
+    if in_tuples and not plan.mask.explicit:
+        raise UsageError(
+            f"label {in_tuples[0]!r} stands in a tuple, where its validity mask has no name; pass valid_key= to append "
+            "the mask to the tuple (or valid_key=None to leave it out under raise and drop)"
         )
 
 

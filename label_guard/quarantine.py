@@ -124,7 +124,8 @@ class BadRecord:
 
     Attributes:
         record: its key, or None.
-        element: its tree: NumPy leaves, Python scalars, text, bytes, None, lists.
+        element: its tree: NumPy leaves, Python scalars, text, bytes, None, lists. None: it could not be read, and
+            nothing of it is kept.
         labels: label value as judged by label path; ``tree.MISSING`` where it is absent.
         violations: what is wrong with it.
     """
@@ -245,6 +246,8 @@ class QuarantineWriter:
     def _payload(self, record: BadRecord) -> tuple[PayloadKind, str | None, bytes]:
         """What is kept of the record, the limit that reduced it, and it as JSON."""
         options = self._options
+        if record.element is None:
+            return "none", None, b"null"
         labels = _present(record.labels)
         limit = None
         if options.payload == "full":

@@ -2,24 +2,27 @@
 
 Two forms. Unbatched records are judged in windows and then stacked, which replaces ``batch``. Batches are judged as
 they come; under ``drop`` the holes are filled from a spare batch, at a cost in proportion to the bad records.
+
+An error leaves the stream where it stood before the batch that it ended: so a checkpoint written on the way out loses
+no record, and another ``next`` tries that batch again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard import batches, tree
-from label_guard.counts import STATE_LENGTH, Counts, Summary, summary_of
+from label_guard import batches
+from label_guard.counts import Counts, Summary, summary_of
+from label_guard.delivery import Good, finished, mended, stacked
 from label_guard.errors import SchemaChangedError, UsageError
 from label_guard.findings import CheckResult, Rows
 from label_guard.inspector import Inspector, logger
-from label_guard.keys import KEY
 from label_guard.plan import GuardPlan
-from label_guard.policy import emit, masked
 
 STATE_KEY = "label_guard"
 _UNKNOWN, _RECORDS, _BATCHES = 0, 1, 2  # the pinned form
@@ -34,6 +37,23 @@ class Upstream(Protocol):
     def set_state(self, state: Any) -> None: ...
 
 
+@dataclass(slots=True)
+class _Spare:
+    """A batch whose good rows fill the holes of the batches before it.
+
+    Attributes:
+        batch: the batch, as it came.
+        state: upstream's state before it, from which it can be read again.
+        rows: the good rows that are left.
+        size: its number of records.
+    """
+
+    batch: Any = None
+    state: Any = None
+    rows: Rows = field(default_factory=lambda: np.empty(0, np.intp))
+    size: int = 0
+
+
 class GuardStream:
     """Guarded batches from ``upstream``.
 
@@ -41,22 +61,33 @@ class GuardStream:
         plan: the stage's plan.
         upstream: where elements come from.
         batched: whether upstream yields batches, if something upstream tells.
-        worker: index of this worker process, 0 in the main process.
+        worker: tells the index of this worker process.
+        start: tells upstream's state before its first element, where asking upstream itself would cost something.
     """
 
-    def __init__(self, plan: GuardPlan, upstream: Upstream, *, batched: bool | None = None, worker: int = 0) -> None:
+    def __init__(
+        self,
+        plan: GuardPlan,
+        upstream: Upstream,
+        *,
+        batched: bool | None = None,
+        worker: Callable[[], int] = lambda: 0,
+        start: Callable[[], Any] | None = None,
+    ) -> None:
         self.plan = plan
         self.inspector = Inspector(plan, worker)
         self._upstream = upstream
         told = plan.batched if plan.batched is not None else batched
-        self._form = _UNKNOWN if told is None else _BATCHES if told else _RECORDS
+        self._told_form = _UNKNOWN if told is None else _BATCHES if told else _RECORDS
+        self._form = self._told_form
         self._size = plan.batch_size or 0
         self._ahead: list[Any] = []
-        self._spare: Any = None
-        self._spare_state: Any = None
-        self._spare_used = _NO_SPARE
-        self._spare_rows: Rows = np.empty(0, np.intp)
-        self._pending = 0
+        self._spare = _Spare()
+        self._start = start
+        self._before: dict[str, Any] | None = None  # the state before the batch in the making
+        self._refused: int | None = None  # records of a batch that an error ended
+        self._moved = False
+        self._repeat_told = False
         if self._form == _RECORDS:
             self._require_size()
 
@@ -64,6 +95,22 @@ class GuardStream:
         return self
 
     def __next__(self) -> Any:
+        if self._refused is not None:
+            self.set_state(self.get_state())
+        at_start = self._start is not None and not self._moved
+        before = self._before = self._state(None if at_start else self._upstream.get_state())
+        try:
+            batch = self._next()
+        except StopIteration:
+            self._moved = True
+            raise
+        except BaseException:
+            self._refused = self.inspector.counts.seen - before[STATE_KEY]["counts"]["seen"]
+            raise
+        self._moved = True
+        return batch
+
+    def _next(self) -> Any:
         if self._form == _UNKNOWN:
             self._pin()
         if self._form == _RECORDS:
@@ -72,242 +119,174 @@ class GuardStream:
 
     def summary(self) -> Summary:
         """What became of the records so far."""
-        return self.inspector.summary(self._pending)
+        if self._refused is None:
+            return self.inspector.summary(len(self._spare.rows))
+        return summary_of_state(self.get_state()[STATE_KEY])
 
     # Form ---------------------------------------------------------------------------------------------------------
 
     def _pin(self) -> None:
         """Decide record or batch from the first elements; one bad label must not decide it."""
         doubt: UsageError | None = None
-        start = self._upstream.get_state()
-        for _ in range(self._size or 1):
+        while self._form == _UNKNOWN and len(self._ahead) < (self._size or 1):
             try:
                 self._ahead.append(next(self._upstream))
-            except StopIteration:
-                break
-            try:
                 self._form = _BATCHES if self.plan.guard.is_batched(self._ahead[-1]) else _RECORDS
+            except StopIteration:
                 break
             except UsageError as error:
                 doubt = error
-        if self._form == _UNKNOWN:
-            if doubt is not None:
-                raise doubt
+        if self._form == _UNKNOWN and doubt is not None:
+            raise doubt
+        if self._form == _UNKNOWN:  # an empty stream
             self._form = _RECORDS if self._size else _BATCHES
         if self._form == _RECORDS:
             self._require_size()
         elif len(self._ahead) > 1:  # batches read ahead would be missing from the next state
-            self._ahead = []
-            self._upstream.set_state(start)
+            self._ahead.clear()
+            self._upstream.set_state(self._state_before()["parent"])
 
     def _require_size(self) -> None:
         if not self._size:
             raise UsageError("the elements are unbatched records; pass batch_size=N (in place of .batch(N))")
 
-    def _pull(self) -> Any:
-        return self._ahead.pop(0) if self._ahead else next(self._upstream)
+    def _pull(self, most: int = 1) -> list[Any]:
+        """The next ``most`` elements; fewer at the end of upstream."""
+        pulled, self._ahead = self._ahead, []
+        while len(pulled) < most:
+            try:
+                pulled.append(next(self._upstream))
+            except StopIteration:
+                break
+        return pulled
 
     # Unbatched records --------------------------------------------------------------------------------------------
 
     def _next_of_records(self) -> Any:
+        if not self.plan.refills:
+            return self._next_judged(self._pull(self._size))
         kept: list[Any] = []
-        result: CheckResult | None = None
         while len(kept) < self._size:
-            window = self._window(self._size - len(kept))
-            if not window:
+            wanted = self._size - len(kept)
+            window = self._pull(wanted)
+            kept += self._survivors(window) if window else []
+            if len(window) < wanted:
                 break
-            self._pending = len(kept)
-            result = self.inspector.inspect_records(window)
-            if not self.plan.refills:
-                kept = window
-                break
-            kept += self._survivors(window, result)
-        self._pending = 0
-        if self.plan.refills:
-            result = None
-        if not kept:
+        if self._is_remainder(len(kept)) or not kept:
             self._finish()
-        if len(kept) < self._size and self.plan.remainder == "drop":
-            self.inspector.counts.remainder += len(kept)
+        return self._deliver(batches.stack(kept), len(kept))
+
+    def _next_judged(self, window: list[Any]) -> Any:
+        """Every record of ``window`` in its place, bad ones masked or as they are."""
+        if not window:
             self._finish()
-        return self._deliver_records(kept, result)
+        result = self.inspector.inspect_records(window)
+        if self._is_remainder(len(window)):
+            self._finish()
+        batch, good = stacked(self.plan, window, result)
+        return self._deliver(batch, len(window), result, good)
 
-    def _window(self, size: int) -> list[Any]:
-        window: list[Any] = []
-        while len(window) < size:
-            try:
-                window.append(self._pull())
-            except StopIteration:
-                break
-        return window
-
-    def _survivors(self, window: list[Any], result: CheckResult) -> list[Any]:
+    def _survivors(self, window: list[Any]) -> list[Any]:
+        result = self.inspector.inspect_records(window)
         if result.ok and result.skipped is None:
             return window
-        keep = self._leave_out(result)
-        return [record for record, kept in zip(window, keep.tolist(), strict=True) if kept]
+        return [window[row] for row in self._leave_out(result).tolist()]
 
-    def _leave_out(self, result: CheckResult) -> NDArray[np.bool_]:
-        """Count what leaves the stream; bool[n]: what stays."""
-        keep = result.valid.copy()
+    def _leave_out(self, result: CheckResult) -> Rows:
+        """Count what leaves the stream; int[k]: the rows that stay."""
+        keep = _staying(result)
         self.inspector.counts.quarantined += result.num_invalid
-        if result.skipped is not None:
-            keep[result.skipped] = False
-            self.inspector.counts.skipped += len(result.skipped)
-        return keep
+        self.inspector.counts.skipped += 0 if result.skipped is None else len(result.skipped)
+        return np.flatnonzero(keep)
 
-    def _deliver_records(self, records: list[Any], result: CheckResult | None) -> Any:
-        good: dict[str, NDArray[np.bool_]] = {}
-        arrays: dict[str, Any] = {}
-        if result is not None and not result.ok and self.plan.on_invalid == "mask":
-            columns = self.plan.guard.record_columns(records)
-            arrays, good = self._masked(result, columns)
-            records = self._stand_in(records, result, arrays)
-        batch = batches.stack(records)
-        for path, array in arrays.items():
-            batch = tree.put(batch, path, array)
-        return self._emit(batch, len(records), good, result)
-
-    @staticmethod
-    def _stand_in(records: list[Any], result: CheckResult, arrays: dict[str, Any]) -> list[Any]:
-        """Records that stack: a bad label, which may be absent or of any shape, gives way to its replacement."""
-        records = list(records)
-        for path, array in arrays.items():
-            for row in result.invalid_rows.tolist():
-                records[row] = tree.put(records[row], path, array[row])
-        return records
+    def _is_remainder(self, have: int) -> bool:
+        """Whether an incomplete batch is left out, and counted so."""
+        if have == self._size or self.plan.remainder != "drop":
+            return False
+        self.inspector.counts.remainder += have
+        return True
 
     # Batches ------------------------------------------------------------------------------------------------------
 
     def _next_of_batches(self) -> Any:
-        try:
-            batch = self._pull()
-        except StopIteration:
-            self._finish()
-        size = batches.size_of(batch)
-        self._size = self._size or size
-        result = self.inspector.inspect_batch(batch)
-        if result.num_records < self._size and self.plan.remainder == "drop":
-            self.inspector.counts.remainder += result.num_records
-            return self._next_of_batches()
-        good: dict[str, NDArray[np.bool_]] = {}
-        if not result.ok and self.plan.on_invalid == "mask":
-            arrays, good = self._masked(result, self.plan.guard.batch_columns(batch, result.num_records))
-            for path, array in arrays.items():
-                batch = tree.put(batch, path, array)
-        return self._emit(batch, result.num_records, good, result)
+        while pulled := self._pull():
+            result = self.inspector.inspect_batch(pulled[0])
+            self._size = self._size or result.num_records
+            if not self._is_remainder(result.num_records):
+                batch, good = mended(self.plan, pulled[0], result)
+                return self._deliver(batch, result.num_records, result, good)
+        return self._finish()
 
     def _next_refilled(self) -> Any:
-        pieces: list[tuple[Any, Rows]] = []
+        pieces: list[batches.Piece] = []
         have = 0
-        while True:
-            batch, rows, whole = self._next_piece(have)
-            if batch is None:
-                break
-            if whole and not have:
-                return self._emit(batch, len(rows), {}, None)
-            pieces.append((batch, rows))
-            have += len(rows)
-            self._pending = have + len(self._spare_rows)
-            if have == self._size:
-                break
-        self._pending = len(self._spare_rows)
-        if not pieces:
+        while not pieces and (pulled := self._pull()):
+            result = self._inspect_sized(pulled[0])
+            if result.ok and result.skipped is None and result.num_records == self._size:
+                return self._deliver(pulled[0], self._size)
+            rows = self._leave_out(result)
+            if len(rows):
+                pieces.append((pulled[0], rows, result.num_records))
+                have = len(rows)
+        while have < self._size and (len(self._spare.rows) or self._read_spare()):
+            pieces.append(self._from_spare(self._size - have))
+            have += len(pieces[-1][1])
+        if not have or self._is_remainder(have):
             self._finish()
-        if have < self._size and self.plan.remainder == "drop":
-            self.inspector.counts.remainder += have
-            self._pending = 0
-            self._finish()
-        return self._emit(batches.join(pieces), have, {}, None)
+        return self._deliver(batches.join(pieces), have)
 
-    def _next_piece(self, have: int) -> tuple[Any, Rows, bool]:
-        """Good rows for a batch that has ``have``, and whether they are a whole untouched batch."""
-        if have and not len(self._spare_rows):
-            self._read_spare()
-        if have or self._at_end():
-            return self._from_spare(self._size - have)
-        batch = self._ahead.pop(0)
-        self._size = self._size or batches.size_of(batch)
+    def _inspect_sized(self, batch: Any) -> CheckResult:
         result = self.inspector.inspect_batch(batch)
-        keep = self._leave_out(result)
+        self._size = self._size or result.num_records
         if result.num_records > self._size:
-            raise UsageError(f"a batch of {result.num_records} records came after batches of {self._size}")
-        if result.num_records == self._size and keep.all():
-            return batch, np.arange(self._size), True
-        rows = np.flatnonzero(keep)
-        return (batch, rows, False) if len(rows) else self._next_piece(0)
+            raise UsageError(
+                f"a batch of {result.num_records} records came after batches of {self._size}; all but the last must "
+                "have one size: pass batch_size= to tell it"
+            )
+        return result
 
-    def _at_end(self) -> bool:
-        """Whether upstream has no further batch; else it stands at the head of ``_ahead``."""
-        if not self._ahead:
-            try:
-                self._ahead.append(next(self._upstream))
-            except StopIteration:
-                return True
-        return False
+    def _from_spare(self, most: int) -> batches.Piece:
+        rows, self._spare.rows = self._spare.rows[:most], self._spare.rows[most:]
+        return self._spare.batch, rows, self._spare.size
 
-    def _from_spare(self, most: int) -> tuple[Any, Rows, bool]:
-        rows = self._spare_rows[:most]
-        if not len(rows):
-            return None, rows, False
-        self._spare_rows = self._spare_rows[most:]
-        self._spare_used += len(rows)
-        return self._spare, rows, False
-
-    def _read_spare(self) -> None:
-        """Read batches until one has a good row; it fills the holes of those before it."""
-        while not len(self._spare_rows):
+    def _read_spare(self) -> bool:
+        """Read on to a batch that has a good row, which becomes the spare; False at the end."""
+        while True:
             state = self._upstream.get_state()
-            if self._at_end():
-                return
-            self._spare = self._ahead.pop(0)
-            result = self.inspector.inspect_batch(self._spare)
-            self._spare_rows = np.flatnonzero(self._leave_out(result))
-            self._spare_state, self._spare_used = state, 0
+            pulled = self._pull()
+            if not pulled:
+                return False
+            result = self._inspect_sized(pulled[0])
+            rows = self._leave_out(result)
+            if len(rows):
+                self._spare = _Spare(pulled[0], state, rows, result.num_records)
+                return True
 
     # Delivery -----------------------------------------------------------------------------------------------------
 
-    def _masked(self, result: CheckResult, columns: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        arrays: dict[str, Any] = {}
-        good: dict[str, Any] = {}
-        for path, label in self.plan.guard.labels.items():
-            faults = [fault for fault in result.faults if fault.label == path]
-            if faults:
-                arrays[path], good[path] = masked(label, columns[path], result.num_records, faults)
-        return arrays, good
+    def _deliver(self, batch: Any, size: int, result: CheckResult | None = None, good: Good | None = None) -> Any:
+        full = self._size if self.plan.remainder == "pad" else 0
+        batch = finished(self.plan, batch, size, full=full, result=result, good=good)
+        self.inspector.counts.delivered += size
+        self.inspector.counts.masked += 0 if result is None else result.num_invalid
+        return batch
 
-    def _emit(self, batch: Any, delivered: int, good: dict[str, NDArray[np.bool_]], result: CheckResult | None) -> Any:
-        self.inspector.counts.delivered += delivered
-        if result is not None and not result.ok:
-            self.inspector.counts.masked += result.num_invalid
-        if not self.plan.keep_key:
-            batch = batches.without_key(batch, KEY)
-        if self.plan.passes_untouched:
-            return batch
-        padding = 0
-        if self.plan.remainder == "pad" and delivered < self._size:
-            padding = self._size - delivered
-            good = {path: batches.pad(valid, self._size) for path, valid in good.items()}
-            batch = batches.pad(batch, self._size)
-        labels = self.plan.guard.labels
-        if result is not None and not result.ok and self.plan.on_invalid == "report":
-            broken = {fault.label for fault in result.faults if fault.positions is None}
-            labels = {path: label for path, label in labels.items() if path not in broken}
-        return emit(labels, batch, self.plan.mask, mask_all=self.plan.mask_all, good=good, padding=padding)
+    def _finish(self) -> NoReturn:
+        self.inspector.end(len(self._spare.rows))
+        raise StopIteration
 
     def close(self) -> None:
         """Close the quarantine's part file, if one was opened."""
         self.inspector.close()
 
-    def _finish(self) -> NoReturn:
-        self.inspector.end(self._pending)
-        raise StopIteration
-
     # State --------------------------------------------------------------------------------------------------------
 
     def get_state(self) -> dict[str, Any]:
         """A JSON-able state of constant shape, from which a new stream goes on with the next batch."""
-        parent = self._upstream.get_state()
+        return self._state(self._upstream.get_state()) if self._refused is None else self._state_before()
+
+    def _state(self, parent: Any) -> dict[str, Any]:
+        spare = self._spare
         return {
             "parent": parent,
             STATE_KEY: {
@@ -315,62 +294,92 @@ class GuardStream:
                 "digest": self.plan.guard.digest,
                 "form": self._form,
                 "size": self._size,
-                "spare": parent if self._spare_used == _NO_SPARE else self._spare_state,
-                "used": self._spare_used,
-                "pending": self._pending,
-                "counts": self.inspector.counts.to_list(),
+                "spare": spare.state if len(spare.rows) else parent,
+                "spare_from": int(spare.rows[0]) if len(spare.rows) else _NO_SPARE,
+                "pending": len(spare.rows),
+                "refused": 0,
+                "counts": self.inspector.counts.to_state(),
             },
         }
+
+    def _state_before(self) -> dict[str, Any]:
+        """The state before the batch in the making."""
+        state = self._before or self._state(None)
+        own = state[STATE_KEY]
+        own["refused"] = self._refused or 0
+        if state["parent"] is None and self._start is not None:
+            state["parent"] = own["spare"] = self._start()
+        return state
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on from ``state``; one made before the guard was put in is taken as upstream's.
 
         Raises:
             SchemaChangedError: the state was made under other label rules.
+            UsageError: the state was made by a guard on batches, and this one is on records.
         """
-        self._ahead, self._spare, self._spare_rows = [], None, np.empty(0, np.intp)
-        self._spare_used, self._pending = _NO_SPARE, 0
-        own = state.get(STATE_KEY) if isinstance(state, dict) else None
+        self._ahead.clear()
+        retried = self._refused is not None
+        self._spare, self._refused, self._moved = _Spare(), None, True
+        own = state.get(STATE_KEY)
         if own is None:
+            self.inspector.restart(Counts())
             self._upstream.set_state(state)
             return
-        self._check_digest(own["digest"])
-        self._restore_counts(own["counts"])
-        self._form, self._size = own["form"] or self._form, own["size"] or self._size
-        if own["used"] != _NO_SPARE:
-            self._restore_spare(own)
+        changed = self._is_changed(own)
+        counts = Counts.from_state(own["counts"])
+        if not retried:
+            self._tell_of_repeat(counts)
+        self.inspector.restart(counts)
+        self._form = self._told_form or own["form"]
+        self._size = self.plan.batch_size or own["size"]
+        if own["pending"]:
+            self._restore_spare(own, changed)
         self._upstream.set_state(state["parent"])
-        self._pending = own["pending"]
 
-    def _check_digest(self, digest: str) -> None:
-        if digest != self.plan.guard.digest and not self.plan.allow_schema_change:
+    def _is_changed(self, own: dict[str, Any]) -> bool:
+        changed = own["digest"] != self.plan.guard.digest
+        if changed and not self.plan.allow_schema_change:
             raise SchemaChangedError(
-                f"the checkpoint was made under other label rules ({digest}) than those of schema "
+                f"the checkpoint was made under other label rules ({own['digest']}) than those of schema "
                 f"{self.plan.guard.schema.name} ({self.plan.guard.digest}); batches would not go on as they were. "
                 "Restore with the old schema, or pass allow_schema_change=True"
             )
+        return changed
 
-    def _restore_counts(self, values: list[int]) -> None:
-        if len(values) != STATE_LENGTH:
-            raise SchemaChangedError("the checkpoint holds counts of another version of label_guard")
-        counts = Counts.from_list(values)
-        if counts.seen == 0 and self.inspector.counts.seen:
-            logger.warning(
-                "%s: the iterator was set back to its start and its counts begin anew: %s. If RepeatIterDataset "
-                "does this at each epoch, use MapDataset.repeat instead, whose counts go on",
-                self.plan.guard.schema.name, summary_of(self.inspector.counts),
-            )  # fmt: skip
-        self.inspector.restart(counts)
-
-    def _restore_spare(self, own: dict[str, Any]) -> None:
-        """Read the spare again, uncounted: its bad rows are in the quarantine already."""
-        self._spare_state, self._spare_used = own["spare"], own["used"]
-        self._upstream.set_state(own["spare"])
-        if own["pending"] == 0:
+    def _tell_of_repeat(self, counts: Counts) -> None:
+        if counts.seen or not self.inspector.counts.seen or self._repeat_told:
             return
-        self._spare = next(self._upstream)
-        result = self.inspector.check_batch(self._spare)
-        keep = result.valid.copy()
-        if result.skipped is not None:
-            keep[result.skipped] = False
-        self._spare_rows = np.flatnonzero(keep)[self._spare_used :]
+        self._repeat_told = True
+        logger.warning(
+            "%s: the iterator was set back to its start and its counts begin anew: %s. If RepeatIterDataset does this "
+            "at each epoch, use MapDataset.repeat instead, whose counts go on",
+            self.plan.guard.schema.name, summary_of(self.inspector.counts),
+        )  # fmt: skip
+
+    def _restore_spare(self, own: dict[str, Any], changed: bool) -> None:
+        """Read the spare again, uncounted: its bad rows are in the quarantine already."""
+        if self._form != _BATCHES:
+            raise UsageError(
+                "the checkpoint was made by a guard on batches and this one is on records; restore with the pipeline "
+                "as it was, or restore label_guard.grain.strip_state(state)"
+            )
+        self._upstream.set_state(own["spare"])
+        batch = next(self._upstream)
+        result = self.inspector.judge_again(batch, write=changed)
+        rows = np.flatnonzero(_staying(result))
+        self._spare = _Spare(batch, own["spare"], rows[rows >= own["spare_from"]], result.num_records)
+        self.inspector.counts.quarantined += own["pending"] - len(self._spare.rows)
+
+
+def _staying(result: CheckResult) -> NDArray[np.bool_]:
+    """bool[n]: what neither breaks a rule nor is to be skipped."""
+    keep = result.valid.copy()
+    if result.skipped is not None:
+        keep[result.skipped] = False
+    return keep
+
+
+def summary_of_state(own: Mapping[str, Any]) -> Summary:
+    """The summary that a stream's own part of its state tells."""
+    return summary_of(Counts.from_state(own["counts"]), int(own["pending"]), int(own["refused"]))

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from label_guard.counts import Counts, Summary, summary_of
+from label_guard.counts import Summary
 from label_guard.errors import UsageError
-from label_guard.stream import STATE_KEY
+from label_guard.stream import STATE_KEY, summary_of_state
 
 
 def _guard_states(state: Any) -> Iterator[Mapping[str, Any]]:
@@ -38,7 +38,7 @@ def summary(iterator: Any) -> Summary:
         raise UsageError("no guard with counts stands behind this iterator (a MapDataset or DataLoader keeps none)")
     total = Summary()
     for own in found:
-        total += summary_of(Counts.from_list(own["counts"]), int(own["pending"]))
+        total += summary_of_state(own)
     return total
 
 

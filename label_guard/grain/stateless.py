@@ -9,23 +9,25 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import grain
-import numpy as np
 
-from label_guard import batches, tree
+from label_guard.delivery import finished, finished_record, mended
 from label_guard.errors import UsageError
+from label_guard.findings import CheckResult
 from label_guard.grain.specs import output_spec
 from label_guard.inspector import Inspector
-from label_guard.keys import KEY
 from label_guard.plan import GuardPlan, plan_guard
-from label_guard.policy import emit, masked
 from label_guard.schema import DatasetSchema
 
 
 def guard_map(ds: Any, plan: GuardPlan, options: Mapping[str, Any], batched: bool | None) -> Any:
+    """The guard on a MapDataset; ``options`` are those the user gave.
+
+    Raises:
+        UsageError: an option that needs a state, or ``drop`` on batches.
+    """
     _refuse_stateful(options, "a MapDataset")
     if plan.batch_size is not None:
         raise UsageError("batch_size tops batches up, which a MapDataset cannot; call .to_iter_dataset() before")
-    batched = plan.batched if plan.batched is not None else batched
     if not plan.refills:
         return ds.map(GuardMap(plan, batched))
     if batched:
@@ -79,70 +81,20 @@ class GuardMap(_Stateless, grain.transforms.Map):
 
     def _map_batch(self, batch: Any) -> Any:
         result = self.plan.guard.check_batch(batch)
-        good: dict[str, Any] = {}
         if not result.ok:
             self._report(lambda inspector: inspector.inspect_batch(batch))
-        if not result.ok and self.plan.on_invalid == "mask":
-            columns = self.plan.guard.batch_columns(batch, result.num_records)
-            batch, good = _mask_faults(self.plan, batch, result, columns)
-        return self._emit(batch, good, result)
+        batch, good = mended(self.plan, batch, result)
+        return finished(self.plan, batch, result.num_records, result=result, good=good)
 
     def _map_record(self, record: Any) -> Any:
-        if self._judged:
-            return self._emit_record(record, {}, None)
-        result = self.plan.guard.check_records([record])
+        result = CheckResult(1) if self._judged else self.plan.guard.check_records([record])
         if not result.ok:
             self._report(lambda inspector: inspector.inspect_records([record]))
-        good: dict[str, Any] = {}
-        if not result.ok and self.plan.on_invalid == "mask":
-            columns = self.plan.guard.record_columns([record])
-            for path, label in self.plan.guard.labels.items():
-                faults = [fault for fault in result.faults if fault.label == path]
-                if faults:
-                    array, good[path] = masked(label, columns[path], 1, faults)
-                    record = tree.put(record, path, array[0])
-        return self._emit_record(record, good, result)
-
-    def _emit(self, batch: Any, good: Mapping[str, Any], result: Any) -> Any:
-        batch = batch if self.plan.keep_key else batches.without_key(batch, KEY)
-        if self.plan.passes_untouched:
-            return batch
-        labels = self.plan.guard.labels
-        if result is not None and not result.ok and self.plan.on_invalid == "report":
-            broken = {fault.label for fault in result.faults if fault.positions is None}
-            labels = {path: label for path, label in labels.items() if path not in broken}
-        return emit(labels, batch, self.plan.mask, mask_all=self.plan.mask_all, good=good)
-
-    def _emit_record(self, record: Any, good: Mapping[str, Any], result: Any) -> Any:
-        """As ``_emit`` with labels given a batch axis for the time of it."""
-        before = record
-        for path in self.plan.guard.labels:
-            value = tree.get(record, path)
-            if value is not tree.MISSING and value is not None:
-                record = tree.put(record, path, np.asarray(value)[None])
-        emitted = self._emit(record, good, result)
-        if self.plan.passes_untouched:
-            return before if self.plan.keep_key else batches.without_key(before, KEY)
-        for path in self.plan.guard.labels:
-            for place in (path, self.plan.mask.path(path)):
-                value = tree.get(emitted, place)
-                if isinstance(value, np.ndarray) and value.ndim:
-                    emitted = tree.put(emitted, place, value[0])
-        return emitted
+        return finished_record(self.plan, record, result)
 
     def output_spec(self, input_spec: Any) -> Any:
         """Grain's hook for element specs."""
         return output_spec(self.plan, input_spec)
-
-
-def _mask_faults(plan: GuardPlan, batch: Any, result: Any, columns: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    good: dict[str, Any] = {}
-    for path, label in plan.guard.labels.items():
-        faults = [fault for fault in result.faults if fault.label == path]
-        if faults:
-            array, good[path] = masked(label, columns[path], result.num_records, faults)
-            batch = tree.put(batch, path, array)
-    return batch, good
 
 
 class GuardFilter(_Stateless, grain.transforms.Filter):

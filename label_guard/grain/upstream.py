@@ -1,0 +1,112 @@
+# pyright: basic
+"""What stands before the guard in a Grain pipeline: batches, keyed sources, another guard, an endless repeat."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import grain
+
+from label_guard.errors import UsageError
+from label_guard.grain.record_keys import AddKey
+from label_guard.keys import KeyedSource, NamesRecords, RecordNames
+from label_guard.plan import GuardPlan
+
+_BATCHING = ("BatchMapDataset", "BatchIterDataset", "RebatchIterDataset")
+
+
+def nodes_before(ds: Any) -> Iterator[Any]:
+    """``ds`` and everything upstream of it, each once, nearest first."""
+    waiting, met = [ds], set[int]()
+    while waiting:
+        node = waiting.pop(0)
+        if id(node) in met:
+            continue
+        met.add(id(node))
+        yield node
+        waiting.extend(getattr(node, "_parents", ()))
+        interleaved = getattr(node, "_datasets", ())  # mp_prefetch and interleave keep theirs out of the parents
+        waiting.extend(interleaved if isinstance(interleaved, list | tuple) else [interleaved])
+        if isinstance(getattr(node, "_source", None), grain.MapDataset):  # what slicing leaves of a source
+            waiting.append(node._source)
+
+
+def _transform_of(node: Any) -> Any:
+    """The transform of a map or filter node."""
+    return getattr(node, "_transform", None) or getattr(getattr(node, "_filter_fn", None), "__self__", None)
+
+
+def _guard_at(node: Any) -> GuardPlan | None:
+    plan = getattr(node, "plan", None) or getattr(_transform_of(node), "plan", None)
+    return plan if isinstance(plan, GuardPlan) else None
+
+
+def is_batched(ds: Any, plan: GuardPlan) -> bool | None:
+    """Whether ``ds`` yields batches: as the user told, else True after a Batch or a guard that batches, else None."""
+    if plan.batched is not None:
+        return plan.batched
+    stacks = any(
+        type(node).__name__ in _BATCHING or (isinstance(node, grain.IterDataset) and _guard_at(node) is not None)
+        for node in nodes_before(ds)
+    )
+    return True if stacks else None
+
+
+def is_endless(ds: Any) -> bool:
+    """Whether ``ds`` repeats without end."""
+    return any(
+        (isinstance(node, grain.MapDataset) and len(node) >= sys.maxsize)
+        or (isinstance(node, grain.experimental.RepeatIterDataset) and getattr(node, "_num_epochs", 1) is None)
+        for node in nodes_before(ds)
+    )
+
+
+def refuse_second_remap(ds: Any, plan: GuardPlan) -> None:
+    """Refuse a guard on stored labels where another already mapped them to dense ids.
+
+    Raises:
+        UsageError: it would map legal dense ids once more, and nothing would show.
+    """
+    for node in nodes_before(ds):
+        before = _guard_at(node)
+        if before is None or plan.view is not None:
+            continue
+        for path, label in before.guard.labels.items():
+            if getattr(label, "remaps", False) and path in plan.guard.labels:
+                raise UsageError(
+                    f"label {path!r} was already guarded and mapped to dense ids upstream; guarding it again as "
+                    "stored would map it twice. Give the second guard a view= of the schema"
+                )
+
+
+def with_names(ds: Any, plan: GuardPlan, batched: bool | None) -> GuardPlan:
+    """``plan`` with the keyed sources that stand upstream.
+
+    Raises:
+        UsageError: two of them have one name, or one hands on unreadable records to a guard that cannot take them.
+    """
+    sources: dict[int, NamesRecords] = {}
+    required = False
+    for node in nodes_before(ds):
+        for found in (getattr(node, "_source", None), _transform_of(node)):
+            if not isinstance(found, KeyedSource | AddKey):
+                continue
+            required |= isinstance(found, AddKey)
+            if sources.setdefault(found.tag, found) is not found:
+                raise UsageError("two keyed sources share their positions; tell them apart: keyed(source, name=...)")
+            _check_unreadable(ds, found, plan, batched)
+    ids = sorted(source.source_id for source in sources.values())  # type: ignore[attr-defined]
+    return plan.replace(names=RecordNames(sources), source_id=plan.source_id or "+".join(ids), key_required=required)
+
+
+def _check_unreadable(ds: Any, source: Any, plan: GuardPlan, batched: bool | None) -> None:
+    if getattr(source, "on_unreadable", "raise") == "raise":
+        return
+    of_records = not batched and (plan.batch_size is not None or isinstance(ds, grain.MapDataset))
+    if not of_records or plan.on_invalid not in ("drop", "raise"):
+        raise UsageError(
+            'keyed(on_unreadable="quarantine") needs a guard that takes records out before they are batched: '
+            'on_invalid="drop" or "raise", on unbatched records'
+        )
