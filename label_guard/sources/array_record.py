@@ -24,7 +24,7 @@ def frames(path: str) -> Iterator[Frames]:
     Raises:
         SourceError: the file is missing, truncated, or no ArrayRecord.
     """
-    reader = _open(path)
+    reader = open_reader(path)
     try:
         total = reader.num_records()
         start, step = 0, _FIRST_RECORDS
@@ -40,7 +40,12 @@ def frames(path: str) -> Iterator[Frames]:
         reader.close()
 
 
-def _open(path: str) -> Any:
+def open_reader(path: str) -> Any:
+    """A reader of one file, which the caller closes.
+
+    Raises:
+        SourceError: the file is missing, truncated, or no ArrayRecord.
+    """
     module = framework("array_record.python.array_record_module", "tfds")
     if is_remote(path):
         raise SourceError(f"{path}: ArrayRecord is read from local files only; copy or mount it")
