@@ -1,0 +1,110 @@
+"""statistics: a commutative monoid, exact against plain counting, the same for any cut."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from label_guard import DatasetSchema, Guard
+from label_guard.statistics import MAX_EXAMPLES, MAX_VALUES, LabelStatistics, key_order
+
+
+def guard_of(**label: Any) -> Guard:
+    """A guard for one label ``y``."""
+    fields = {"kind": "class_label", "num_classes": 5, "ignore": [-1], **label}
+    return Guard(DatasetSchema.model_validate({"format": 1, "name": "t", "version": "1.0.0", "labels": {"y": fields}}))
+
+
+def statistics_of(guard: Guard, values: list[Any], first: int = 0) -> LabelStatistics:
+    """Statistics of records whose keys start at ``first``."""
+    found = LabelStatistics()
+    if values:
+        records = [{"y": value} for value in values]
+        result = guard.check_records(records)
+        keys = [f"f__{first + i}" for i in range(len(values))]
+        found.add(guard.labels["y"], guard.record_columns(records)["y"], result.faults, len(values), keys)
+    return found
+
+
+VALUES = st.lists(
+    st.integers(-3, 200).map(np.int64)
+    | st.sampled_from([None, 2.7, np.float32(1), np.array([1]), np.uint8(255), True, 2**40, np.array([], np.int64)]),
+    max_size=30,
+)
+
+
+@given(VALUES, VALUES, VALUES)
+def test_merging_is_commutative_and_associative(a: list[Any], b: list[Any], c: list[Any]) -> None:
+    """The order and grouping of merges never shows, and empty statistics are the unit."""
+    guard = guard_of()
+    x, y, z = statistics_of(guard, a), statistics_of(guard, b, 100), statistics_of(guard, c, 200)
+    assert json.dumps(x.merge(y).to_json()) == json.dumps(y.merge(x).to_json())
+    assert x.merge(y).merge(z) == x.merge(y.merge(z))
+    assert x.merge(LabelStatistics()) == x
+
+
+@given(st.lists(st.integers(-3, 200).map(np.int64) | st.none(), max_size=40), st.integers(0, 40))
+def test_any_cut_gives_the_same_bytes(values: list[Any], cut: int) -> None:
+    """Statistics of two halves merged are those of the whole, byte for byte, also through their JSON."""
+    guard = guard_of()
+    head, tail = statistics_of(guard, values[:cut]), statistics_of(guard, values[cut:], cut)
+    whole = statistics_of(guard, values)
+    assert json.dumps(head.merge(tail).to_json()) == json.dumps(whole.to_json())
+    again = LabelStatistics.from_json(json.loads(json.dumps(whole.to_json())), "y")
+    assert json.dumps(again.to_json()) == json.dumps(whole.to_json())
+
+
+@given(st.lists(st.integers(-3, 9), min_size=1, max_size=60))
+def test_counts_are_those_of_plain_counting(values: list[int]) -> None:
+    """Class counts, sentinels, illegal values, extremes and violations equal a Python loop's."""
+    found = statistics_of(guard_of(), [np.int64(v) for v in values])
+    assert found.class_counts == Counter(v for v in values if 0 <= v < 5)
+    assert found.sentinels == Counter(v for v in values if v == -1)
+    assert found.illegal == dict(Counter(v for v in values if v < -1 or v >= 5))
+    assert (found.low, found.high) == (min(values), max(values))
+    assert found.violations.get("LG101", [0, 0])[0] == sum(v >= 5 for v in values)
+    assert found.records == len(values)
+
+
+def test_gaps_count_as_illegal_and_raw_ids_as_they_are_stored() -> None:
+    """With class_ids counts are by raw id, and an id in a gap is illegal."""
+    found = statistics_of(
+        guard_of(num_classes=3, class_ids=[1, 5, 9], ignore=[]), [np.int64(v) for v in (1, 5, 5, 3, 10)]
+    )
+    assert found.class_counts == {1: 1, 5: 2}
+    assert found.illegal == {3: 1, 10: 1}
+
+
+def test_dense_labels_count_places_and_records() -> None:
+    """A mask counts each place, and each record once for a class it holds."""
+    masks = [np.array([0, 0, 1]), np.array([1, 1, 7])]
+    found = statistics_of(guard_of(shape=[3]), masks)
+    assert found.class_counts == {0: 2, 1: 3}
+    assert found.class_records == {0: 1, 1: 2}
+    assert found.illegal == {7: 1}
+
+
+def test_multi_labels_count_their_ones() -> None:
+    """k-hot rows count the ones of each class."""
+    guard = guard_of(kind="multi_label", num_classes=3, ignore=[])
+    found = statistics_of(guard, [np.array([1, 0, 1]), np.array([0, 0, 1])])
+    assert found.class_counts == {0: 1, 2: 2}
+
+
+def test_memory_is_bounded_and_the_rest_is_counted() -> None:
+    """A hundred distinct illegal values keep the smallest and count the others; examples keep the first keys."""
+    values = [np.int64(v) for v in range(1000, 900, -1)]
+    found = statistics_of(guard_of(), values)
+    assert sorted(found.illegal) == list(range(901, 901 + MAX_VALUES))
+    assert found.illegal_overflow == 100 - MAX_VALUES
+    assert [key for key, _ in found.examples["LG101"]] == [f"f__{i}" for i in range(MAX_EXAMPLES)]
+
+
+def test_keys_sort_by_file_and_number() -> None:
+    """Record 9 of a file comes before record 10."""
+    assert sorted(["b__1", "a__10", "a__9", "id"], key=key_order) == ["id", "a__9", "a__10", "b__1"]
