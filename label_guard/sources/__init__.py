@@ -32,7 +32,7 @@ from label_guard.sources.files import find_shards, resolve
 from label_guard.sources.function import FunctionFormat
 from label_guard.sources.numpy_files import NpyFormat, NpzFormat
 from label_guard.sources.parquet import GroupStatistics, ParquetFormat, column_statistics
-from label_guard.sources.source import Source
+from label_guard.sources.source import Source, peek_fields
 from label_guard.sources.text import CsvFormat, JsonLinesFormat
 from label_guard.sources.tfds import open_tfds
 
@@ -52,8 +52,6 @@ _FORMATS: dict[str, Format] = {
 }
 _SCHEMES = ("tfds", *_FORMATS, "python")
 _NUMBERED = ("npy", "npz")
-# A first shard may be damaged while the others are sound; when so many are, reading will tell.
-_PEEKED_SHARDS = 8
 
 
 def open_source(
@@ -90,7 +88,7 @@ def open_source(
     if scheme in _NUMBERED and len(files) > 1:
         raise SourceError(f"{uri} names {len(files)} files; {scheme}: takes one")
     paths = [*wanted, *([record_key] if record_key else [])]
-    require_fields(paths, _fields(_FORMATS[scheme], files), uri)
+    require_fields(paths, peek_fields(_FORMATS[scheme], files), uri)
     return Source(uri, split, _FORMATS[scheme], files, wanted, record_key, numbered=scheme in _NUMBERED)
 
 
@@ -103,7 +101,7 @@ def list_fields(uri: str, *, base_dir: str | None = None) -> list[str]:
     scheme, where = _parse(uri)
     if scheme not in _FORMATS:
         raise SourceError(f"the fields of a {scheme}: source cannot be listed")
-    return _fields(_FORMATS[scheme], find_shards(resolve(where, base_dir)))
+    return peek_fields(_FORMATS[scheme], find_shards(resolve(where, base_dir)))
 
 
 def _wanted(labels: Iterable[str] | Mapping[str, Shape | None]) -> Wanted:
@@ -123,15 +121,3 @@ def _parse(uri: str) -> tuple[str, str]:
     if colon and where:
         raise SourceError(f"unknown source scheme {scheme!r} in {uri!r}{did_you_mean(scheme, _SCHEMES)}")
     raise SourceError(f"{uri!r} is no source; expected SCHEME:WHERE with a scheme of {', '.join(_SCHEMES)}")
-
-
-def _fields(kind: Format, files: tuple[Shard, ...]) -> list[str]:
-    faults: list[SourceError] = []
-    for shard in files[:_PEEKED_SHARDS]:
-        try:
-            return list(kind.fields(shard.path))
-        except SourceError as error:
-            faults.append(error)
-    if len(faults) == len(files):
-        raise faults[0]
-    return []

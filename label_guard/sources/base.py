@@ -142,7 +142,8 @@ def framework(module: str, extra: str) -> Any:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of an error message: the near name, else some of those there are."""
     names = sorted(set(known))
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6) or [n for n in names if n.split("/")[-1] == name]
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    near = near or [n for n in names if name and (n.split("/")[-1] == name or n.startswith(f"{name}/"))]
     if near:
         return f"; did you mean {near[0]!r}?"
     if not names:

@@ -6,8 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
 
+from label_guard.errors import SourceError
 from label_guard.sources.base import Chunk, Column, Format, Keys, Shard, Unreadable, Wanted
 from label_guard.sources.files import size_of
+
+# A first shard may be damaged while the others are sound; when so many are, reading will tell.
+_PEEKED_SHARDS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +48,9 @@ class Source:
         """What the records hold besides the labels: names to open the source with anew, for whole records.
 
         Raises:
-            SourceError: the first shard cannot be read.
+            SourceError: no shard can be read.
         """
-        return list(self.format.fields(self.files[0].path)) if self.files else []
+        return peek_fields(self.format, self.files)
 
     def read(self, shard: Shard) -> Iterator[Chunk]:
         """The labels of one shard in order, in chunks of about 2 MiB.
@@ -78,6 +82,23 @@ class Source:
             "expected_records": self.expected_records,
             **self.metadata,
         }
+
+
+def peek_fields(form: Format, files: Sequence[Shard]) -> list[str]:
+    """What the records of the first readable file hold; empty where nothing can be said.
+
+    Raises:
+        SourceError: none of the files can be read.
+    """
+    faults: list[SourceError] = []
+    for shard in files[:_PEEKED_SHARDS]:
+        try:
+            return list(form.fields(shard.path))
+        except SourceError as error:
+            faults.append(error)
+    if faults and len(faults) == len(files):
+        raise faults[0]
+    return []
 
 
 class _FeatureKeys(Sequence[str]):
