@@ -3,6 +3,7 @@
 import dataclasses
 import gzip
 import io
+import json
 import pickle
 import struct
 import subprocess
@@ -13,13 +14,17 @@ from pathlib import Path
 
 import google_crc32c
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from label_guard.check import Guard
 from label_guard.errors import MissingDependencyError, SourceError
+from label_guard.schema import DatasetSchema
 from label_guard.sources import Chunk, Source, base, examples, open_source, tf_record
 from label_guard.sources.encoded import Encoding
 
@@ -385,3 +390,23 @@ def test_importing_sources_imports_no_framework() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     for name in ("pyarrow", "array_record", "google.protobuf", "google_crc32c", "fsspec", "PIL", "tensorflow_datasets"):
         assert f"'{name}'" not in loaded
+
+
+def test_one_verdict_whatever_the_format(tmp_path: Path) -> None:
+    """The same faulty labels, checked straight from the chunks, give the same records and rules in each format."""
+    values = [3, -1, 10, None, 2**31 + 5, 9, 0]
+    (tmp_path / "a.csv").write_text("label,id\n" + "".join(f"{'' if v is None else v},x\n" for v in values))
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"label": v}) + "\n" for v in values))
+    pq.write_table(pa.table({"label": values}), tmp_path / "a.parquet")
+    (tmp_path / "a.tfrecord").write_bytes(b"".join(framed(example(v)) for v in values))
+    array_record(tmp_path / "a.array_record", [example(v) for v in values])
+    label = {"kind": "class_label", "num_classes": 10, "dtype": "int64"}
+    schema = {"format": 1, "name": "digits", "version": "1.0.0", "labels": {"label": label}}
+    guard = Guard(DatasetSchema.model_validate(schema))
+    for scheme in ("csv", "jsonl", "parquet", "tfrecord", "array_record"):
+        source = open_source(f"{scheme}:{tmp_path}/a.{scheme}", labels={"label": ()})
+        (chunk,) = read(source)[0]
+        result = guard.check_batch(chunk.columns)
+        bad = [chunk.keys[row] for row in np.flatnonzero(~result.valid)]
+        assert bad == [f"a.{scheme}__{k}" for k in (1, 2, 3, 4)]
+        assert result.counts == {"LG102": 1, "LG101": 2, "LG104": 1}
