@@ -26,11 +26,13 @@ class SplitInfo:
         num_examples: how many records the metadata promise; None where they do not say.
         shard_lengths: number of records of each file.
         filenames: the files, without their folder, in the order of ``shard_lengths``.
+        template: how TFDS makes the file names.
     """
 
     num_examples: int | None
     shard_lengths: tuple[int, ...]
     filenames: tuple[str, ...]
+    template: str = _TEMPLATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def read_metadata(folder: str | os.PathLike[str]) -> TfdsMetadata:
     """
     root = Path(folder)
     info = _read_json(root, INFO)
-    features = _read_json(root, FEATURES) if (root / FEATURES).exists() else {}  # TFDS before 4.1 wrote none
+    features = read_features(root) if (root / FEATURES).exists() else {}  # TFDS before 4.1 wrote none
     try:
         file_format = str(info.get("fileFormat") or "tfrecord")
         return TfdsMetadata(
@@ -109,10 +111,23 @@ def read_metadata(folder: str | os.PathLike[str]) -> TfdsMetadata:
             version=str(info.get("version") or ""),
             file_format=file_format,
             splits={str(one["name"]): _split(one, info["name"], file_format) for one in info.get("splits", ())},
-            features=dict(_features(root, features, "", "", ())),
+            features=features,
         )
     except _DAMAGED as error:
-        raise SourceError(f"{root}: {INFO} or {FEATURES} is not as TFDS writes it: {_told(error)}") from None
+        raise SourceError(f"{root / INFO} is not as TFDS writes it: {_told(error)}") from None
+
+
+def read_features(folder: str | os.PathLike[str]) -> dict[str, Feature]:
+    """The features that features.json in ``folder`` declares, by path, with their class names.
+
+    Raises:
+        SourceError: there is none, or it is damaged.
+    """
+    root = Path(folder)
+    try:
+        return dict(_features(root, _read_json(root, FEATURES), "", "", ()))
+    except _DAMAGED as error:
+        raise SourceError(f"{root / FEATURES} is not as TFDS writes it: {_told(error)}") from None
 
 
 def _read_json(root: Path, name: str) -> dict[str, Any]:
@@ -153,7 +168,7 @@ def _split(entry: Mapping[str, Any], dataset: str, file_format: str) -> SplitInf
         for key, value in parts.items():
             name = name.replace(f"{{{key}}}", value)
         names.append(name)
-    return SplitInfo(_num_examples(entry, lengths), lengths, tuple(names))
+    return SplitInfo(_num_examples(entry, lengths), lengths, tuple(names), template)
 
 
 def _num_examples(entry: Mapping[str, Any], lengths: tuple[int, ...]) -> int | None:
