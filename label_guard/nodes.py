@@ -24,6 +24,7 @@ _BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": Fals
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _CORE_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "map", "seq")}
 _SPACE = re.compile(r"[ \t\n\r]*")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
@@ -315,8 +316,8 @@ class _Json:
             value, end = _scanstring(self._text, offset + 1, True)
         except json.JSONDecodeError as error:
             raise self._error(error.msg, error.pos) from None
-        if _UNPRINTABLE.search(value):
-            raise self._error("a string holds a control character or half a surrogate pair", offset)
+        if _SURROGATE.search(value):  # no text file could hold it
+            raise self._error("a string holds half a surrogate pair", offset)
         return value, end
 
     def _list(self, offset: int, depth: int) -> tuple[list[Node], int]:

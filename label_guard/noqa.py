@@ -11,7 +11,8 @@ from label_guard.result import Diagnostic
 from label_guard.rules import RULES
 from label_guard.schema_io import SchemaFile
 
-_COMMENT = re.compile(r"(?:^|(?<=[ \t]))#[ \t]*noqa\b([ \t]*:[ \t]*[A-Za-z0-9]+(?:[ \t,]+[A-Za-z]+[0-9]+)*)?", re.M)
+_CODES = r"[ \t]*:[ \t]*[a-z0-9]+(?:[ \t,]+[a-z]+[0-9]+)*"
+_COMMENT = re.compile(rf"(?:^|(?<=[ \t]))#[ \t]*noqa(?![\w-])({_CODES})?", re.MULTILINE | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ def heed_noqa(file: SchemaFile, found: Sequence[Diagnostic], *, with_source: boo
 
 
 def _comments(file: SchemaFile) -> Iterator[_Comment]:
-    if file.root is None or "noqa" not in file.text or file.path.endswith(".json"):
+    if file.root is None or "noqa" not in file.text.lower() or file.path.endswith(".json"):
         return
     texts = [(node.start, node.end) for node in _scalars(file.root)]
     for found in _COMMENT.finditer(file.text):

@@ -232,11 +232,14 @@ def _emitted(label: Label) -> Label:
 
 
 def _indexing_dtypes(label: ClassLabel) -> tuple[str, ...]:
-    """Stored dtypes that JAX indexes with rightly; the guard passes no other on."""
-    fit = [
-        name for name in label.stored_dtypes if not dtypes.is_integer(name) or dtypes.can_index(name, label.num_classes)
-    ]
-    return tuple(fit) or label.stored_dtypes
+    """Stored dtypes that JAX indexes with rightly and that hold what is kept; the guard passes no other on."""
+
+    def fits(name: str) -> bool:
+        low, high = dtypes.integer_range(name)
+        holds = all(low <= value <= high for value in label.kept_sentinels)
+        return not dtypes.is_integer(name) or (holds and dtypes.can_index(name, label.num_classes))
+
+    return tuple(filter(fits, label.stored_dtypes)) or label.stored_dtypes
 
 
 def contradictions(schema: DatasetSchema) -> list[Problem]:

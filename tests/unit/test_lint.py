@@ -1,0 +1,176 @@
+"""The lint of schema files: what loads and will still hurt, comments that quiet it, and which rules are reported."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from label_guard.errors import UsageError
+from label_guard.lint import chosen_rules, lint_file, lint_paths
+from label_guard.nodes import UnreadableError, parse
+from label_guard.rules import RULES
+from label_guard.schema_io import read_schema_bytes
+
+_HEAD = "format: 1\nname: pets\nversion: 1.0.0\n"
+_LABEL = "labels:\n  label: {kind: class_label, num_classes: %d, class_names: [%s]}\n"
+
+
+def _lint(text):
+    return [d.rule for d in lint_file(read_schema_bytes((_HEAD + text).encode(), "pets.yaml"))]
+
+
+@given(st.from_regex(r"\A[-+.:_=<0-9a-zA-Z]{1,12}\Z") | st.text("0123456789.:-+_eExXbBoOTZ ", min_size=1, max_size=20))
+def test_names_that_yaml_1_1_mangles_are_found(name):
+    """Whatever a YAML 1.1 reader takes for no string is LG212 or LG213; and quoting ends it."""
+    old = YAML(typ="safe", pure=True)
+    old.version = (1, 1)
+    text = f"labels: {{label: {{class_names: [{name}]}}}}"
+    try:
+        [there] = parse(text).child("labels").child("label").child("class_names").value
+        [value] = old.load(text)["labels"]["label"]["class_names"]
+    except (UnreadableError, Exception):
+        return  # no scalar to one of the readers
+    if not isinstance(value, str) and there.plain is not None:
+        assert {"LG212", "LG213"} & set(_lint(_LABEL % (1, name)))
+    quoted = _lint(_LABEL % (1, f'"{there.plain}"'))
+    assert not {"LG212", "LG213"} & set(quoted)
+
+
+@pytest.mark.parametrize("name", ["no", "Yes", "ON", "y", "12:30", "2020-01-01", "1_000", "0b1", "<<", "="])
+def test_ambiguous_names_are_warned_of(name):
+    """Names that only YAML 1.1 readers take for something else are strings here, with a warning."""
+    file = read_schema_bytes((_HEAD + _LABEL % (1, name)).encode(), "x.yaml")
+    assert file.schema.labels["label"].class_names == (name,)
+    assert _lint(_LABEL % (1, name)) == ["LG213"]
+
+
+def test_json_names_are_never_ambiguous():
+    """JSON has quotes around every string."""
+    text = '{"format": 1, "name": "x", "version": "1.0.0", "labels": {"a": {"kind": "class_label", "num_classes": 1, '
+    text += '"class_names": ["no"]}}}'
+    assert lint_file(read_schema_bytes(text.encode(), "x.json")) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ("fire truck, Fire Truck", ["LG210"]),
+        ("fire truck, fire  truck", ["LG210"]),
+        ('fire truck, "fire  truck"', ["LG210"]),
+        ("STRASSE, straße", ["LG210"]),
+        ('a, " a"', ["LG210", "LG219"]),
+        ("a, b", []),
+    ],
+)
+def test_names_that_differ_only_by_case_or_space(names, expected):
+    """Two names that people would take for one are told at the second."""
+    count = names.count(",") + 1
+    assert _lint(_LABEL % (count, names)) == expected
+
+
+def test_names_in_overrides_are_looked_at_too():
+    """class_names of a split or a view are held to the same rules as those of a label."""
+    text = _LABEL % (2, "a, b")
+    text += "splits:\n  test: {num_examples: 1, labels: {label: {class_names: [no, a]}}}\n"
+    text += 'views:\n  v: {labels: {label: {class_names: ["a ", b]}}}\n'
+    assert _lint(text) == ["LG213", "LG219"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ("ignore: [-1]", "trains class 9"),
+        ("ignore: [255, -10]", "trains class 0"),
+        ("ignore: [-100]", "is NaN, with finite gradients"),
+        ("ignore: [-1], on_ignore: replace", None),
+        ("ignore: [255]", None),
+        ("unlabeled: -1", "trains class 9"),
+        ("unlabeled: -1, on_unlabeled: keep", "trains class 9"),
+        ("unlabeled: -1, on_unlabeled: skip", None),
+        ("unlabeled: -1, on_unlabeled: replace", None),
+    ],
+)
+def test_a_kept_negative_sentinel_is_warned_of(fields, expected):
+    """A negative value that stays in the array is told with what a loss makes of it."""
+    text = _HEAD + f"labels:\n  label: {{kind: class_label, num_classes: 10, {fields}}}\n"
+    found = lint_file(read_schema_bytes(text.encode(), "x.yaml"))
+    assert [d.rule for d in found] == ([] if expected is None else ["LG215"])
+    assert all(expected in d.message and d.severity == "warning" for d in found)
+
+
+def test_a_kept_sentinel_of_a_split_is_told_at_the_split():
+    """What a split adds is told there; what it inherits is told once, at the label."""
+    text = _HEAD + (
+        "labels:\n"
+        "  a: {kind: class_label, num_classes: 3, ignore: [-1]}\n"
+        "  b: {kind: multi_label, num_classes: 3, ignore: [-1]}\n"
+        "splits:\n"
+        "  train: {num_examples: 1}\n"
+        "  test: {num_examples: 1, labels: {a: {unlabeled: -2}, b: {on_ignore: replace}}}\n"
+    )
+    found = lint_file(read_schema_bytes(text.encode(), "x.yaml"))
+    assert [(d.path, d.line) for d in found] == [
+        (("labels", "a", "ignore"), 5),
+        (("labels", "b", "ignore"), 6),
+        (("splits", "test", "labels", "a", "unlabeled"), 9),
+    ]
+    assert "no lower bound" in found[1].message
+
+
+@pytest.mark.parametrize(
+    ("comment", "expected"),
+    [
+        ("# noqa: LG215", []),
+        ("#noqa:LG215", []),
+        ("# NOQA: lg215", []),
+        ("# noqa: LG213, LG215", ["LG221"]),
+        ("# kept for the old loss # noqa: LG215", []),
+        ("# noqa", ["LG215", "LG220"]),
+        ("# noqa:", ["LG215", "LG220"]),
+        ("# noqa: LG999", ["LG215", "LG221"]),
+        ("# noqa: LG215 LG301", []),
+        ("# noqa: LG215, LG231", []),
+        ("# noqa-ish", ["LG215"]),
+    ],
+)
+def test_noqa_needs_a_code_and_a_use(comment, expected):
+    """A comment quiets the codes it names in its line, and is itself told where it names none or is of no use."""
+    text = f"labels:\n  label: {{kind: class_label, num_classes: 10, ignore: [-1]}} {comment}\n"
+    assert _lint(text) == expected
+
+
+def test_noqa_in_a_string_is_no_comment():
+    """A # inside quotes or a block of text says nothing to lint."""
+    text = 'description: "# noqa: LG215"\nrecord_key: |\n  # noqa\n'
+    text += "labels:\n  label: {kind: class_label, num_classes: 10} # noqa: LG215\n"
+    assert _lint(text) == ["LG221"]
+
+
+def test_noqa_does_not_quiet_what_keeps_a_file_from_loading():
+    """A pipeline would refuse the file all the same, so lint says so and names the comment."""
+    text = "labels:\n  label: {kind: class_label, num_classes: 10, class_names: [a]} # noqa: LG201\n"
+    found = lint_file(read_schema_bytes((_HEAD + text).encode(), "x.yaml"))
+    assert [d.rule for d in found] == ["LG201", "LG221"]
+    assert "cannot be quieted" in found[1].message
+
+
+def test_rules_are_selected_by_code_or_beginning():
+    """Select and ignore take codes and beginnings of codes; LG200 cannot be left out."""
+    assert chosen_rules() == set(RULES)
+    assert chosen_rules(["LG2"], ["LG21", "LG200"]) == {
+        code for code in RULES if code.startswith("LG2") and not code.startswith("LG21")
+    }
+    assert chosen_rules(["LG213"]) == {"LG200", "LG213"}
+    for wrong in ("LG999", "E501", "", "lg2"):
+        with pytest.raises(UsageError, match="no rule has the code"):
+            chosen_rules([wrong])
+
+
+def test_lint_paths_reports_every_file(tmp_path):
+    """Folders, globs and files are linted in order, a name without a file is LG200, rules are left out on demand."""
+    (tmp_path / "a.yaml").write_text(_HEAD + _LABEL % (1, "no"))
+    (tmp_path / "b.yaml").write_text(_HEAD + _LABEL % (2, "a"))
+    (tmp_path / "c.json").write_text("{}")
+    found = lint_paths([tmp_path, tmp_path / "absent.yaml", str(tmp_path / "*.none")], ignore=["LG207"])
+    assert [d.rule for d in found] == ["LG200", "LG213", "LG201", "LG208", "LG209", "LG200"]
+    assert [d.rule for d in lint_paths([tmp_path / "a.yaml"], select=["LG201"])] == []
