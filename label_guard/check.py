@@ -251,13 +251,18 @@ class Guard:
 
     def check_records(self, records: Sequence[Any]) -> CheckResult:
         """Judge unbatched records, vectorised over them; a verdict never hangs on the neighbours."""
+        gathered = {judge.path: gather([tree.get(record, judge.path) for record in records]) for judge in self.judges}
+        return self.check_columns(gathered, len(records))
+
+    def check_columns(self, gathered: Mapping[str, tuple[list[Column], Rows]], size: int) -> CheckResult:
+        """Judge ``size`` records whose labels are gathered already: by path, columns and the rows that lack a value."""
         faults: list[Fault] = []
         columns: list[tuple[LabelJudge, Column]] = []
         for judge in self.judges:
-            found, missing = gather([tree.get(record, judge.path) for record in records])
-            faults += self._judge(judge, found, missing, len(records))
+            found, missing = gathered[judge.path]
+            faults += self._judge(judge, found, missing, size)
             columns += [(judge, column) for column in found]
-        return self._result(len(records), faults, columns)
+        return self._result(size, faults, columns)
 
     def record_columns(self, records: Sequence[Any]) -> dict[str, list[Column]]:
         """By label path: what the records hold, gathered by dtype and shape."""

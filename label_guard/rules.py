@@ -99,6 +99,11 @@ _RULES = (
     Rule("LG343", "old-schema-unreadable", "error", "The earlier schema cannot be read, so nothing can be compared."),
     Rule("LG350", "version-not-moved", "error", "The version does not declare what changed."),
     Rule("LG351", "version-went-back", "error", "The version is lower than before."),
+    Rule("LG401", "record-count-mismatch", "error", "There are more or fewer records than the metadata promise."),
+    Rule("LG402", "unreadable-shard", "error", "A file of the dataset cannot be read to its end."),
+    Rule("LG403", "class-never-used", "warning", "A declared class has no record."),
+    Rule("LG404", "class-below-minimum", "error", "A class has fewer records than min_class_count."),
+    Rule("LG405", "split-departs", "warning", "The classes of a split are spread otherwise than those of train."),
 )
 
 RULES: dict[str, Rule] = {rule.code: rule for rule in _RULES}

@@ -1,0 +1,269 @@
+"""The audit: every label of a dataset folded into one report, whatever the order, the workers or the machines."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from label_guard.audit_report import AuditReport, SplitAudit, conclude
+from label_guard.check import Guard
+from label_guard.columns import Column, Rows, as_array, gather
+from label_guard.errors import SourceError, UsageError
+from label_guard.findings import Fault
+from label_guard.quarantine import BadRecord, Origin, QuarantineOptions, QuarantineWriter
+from label_guard.result import Violation
+from label_guard.schema import DatasetSchema
+from label_guard.schema_io import load_schema
+from label_guard.sources import Chunk, Shard, Source, open_source
+from label_guard.statistics import LabelStatistics
+
+MAX_UNREADABLE = 5  # examples of unreadable records kept for each split
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One shard to audit: plain and picklable, for worker processes and other machines."""
+
+    schema: DatasetSchema
+    split: str | None
+    source: Source
+    shard: Shard
+    limit: int | None = None
+    quarantine: QuarantineOptions | None = None
+    keep_bad: bool = False
+
+
+@dataclass(slots=True)
+class ShardAudit:
+    """What one shard holds.
+
+    Attributes:
+        name: the shard's name.
+        records: records read, unreadable ones included.
+        invalid: records that broke a rule in any label.
+        expected: what the metadata promise, or None.
+        unreadable: records that cannot be decoded, counted.
+        unreadable_examples: the first of them: key and reason.
+        error: why the shard could not be read to its end; empty where it could.
+        labels: statistics by label.
+        bad: keys of bad and unreadable records, where asked for.
+        bad_rows: their positions in the shard.
+    """
+
+    name: str
+    records: int = 0
+    invalid: int = 0
+    expected: int | None = None
+    unreadable: int = 0
+    unreadable_examples: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    error: str = ""
+    labels: dict[str, LabelStatistics] = field(default_factory=dict[str, LabelStatistics])
+    bad: list[str] = field(default_factory=list[str])
+    bad_rows: list[int] = field(default_factory=list[int])
+
+
+def audit(
+    schema: DatasetSchema | str | Path,
+    *,
+    source: str | None = None,
+    splits: Sequence[str] = (),
+    workers: int = 0,
+    shards: tuple[int, int] | None = None,
+    limit: int | None = None,
+    quarantine: QuarantineOptions | None = None,
+    keep_bad: bool = False,
+    on_shard: Callable[[ShardAudit, int], None] | None = None,
+) -> AuditReport:
+    """Audit the splits of a dataset.
+
+    Args:
+        schema: a ``DatasetSchema`` or the path of a schema file; its sources are relative to that file.
+        source: URI in place of the schema's own sources.
+        splits: splits to audit; all that the schema declares, where empty.
+        workers: processes beside this one; 0: none.
+        shards: ``(i, n)``: only every n-th shard from the i-th, 0-based, for ``merge`` on another machine.
+        limit: at most so many records of each shard; the report is then incomplete.
+        quarantine: where bad records are written, in the pipeline's format, payload labels.
+        keep_bad: keep the keys of bad records, for a baseline or an index of good ones.
+        on_shard: called after each shard with what it holds and the number of shards in all.
+
+    Raises:
+        SchemaError: the schema file is unsound.
+        UsageError: no source, or an unknown split.
+        SourceError: a source cannot be opened at all.
+    """
+    loaded = load_schema(schema)
+    base = None if isinstance(schema, DatasetSchema) else str(Path(schema).resolve().parent)
+    tasks, plans = _tasks(loaded, source, splits, base, shards)
+    tasks = [replace(t, limit=limit, quarantine=quarantine, keep_bad=keep_bad) for t in tasks]
+    parts: dict[str, list[ShardAudit]] = {split or "": [] for split, _ in plans}
+    for task, found in _run(tasks, workers):
+        parts[task.split or ""].append(found)
+        if on_shard is not None:
+            on_shard(found, len(tasks))
+    audited = [
+        _fold(loaded, split, opened, parts[split or ""], partial=shards is not None, limit=limit)
+        for split, opened in plans
+    ]
+    return conclude(loaded, audited, shards=shards, limited=limit is not None)
+
+
+def _tasks(
+    schema: DatasetSchema, source: str | None, splits: Sequence[str], base: str | None, shards: tuple[int, int] | None
+) -> tuple[list[Task], list[tuple[str | None, Source]]]:
+    names: Sequence[str | None] = splits or list(schema.splits) or [None]
+    plans: list[tuple[str | None, Source]] = []
+    tasks: list[Task] = []
+    for split in names:
+        labels = schema.stored(split)
+        declared = schema.splits[split].source if split in schema.splits else None
+        uri = source or declared
+        if uri is None:
+            raise UsageError(f"split {split!r} of schema {schema.name} has no source; pass --source URI")
+        wanted = {path: label.record_shape for path, label in labels.items()}
+        opened = open_source(
+            uri, split=split, labels=wanted, record_key=schema.record_key, base_dir=None if source else base
+        )
+        plans.append((split, opened))
+        tasks += [Task(schema, split, opened, shard) for shard in opened.shards()]
+    if shards is not None:
+        tasks = tasks[shards[0] :: shards[1]]
+    return tasks, plans
+
+
+def _run(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, ShardAudit]]:
+    if workers < 1 or len(tasks) < 2:
+        for task in tasks:
+            yield task, audit_shard(task)
+        return
+    # Spawned, not forked: frameworks with threads (gRPC, XLA) do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    pool: Executor
+    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context) as pool:
+        yield from zip(tasks, pool.map(audit_shard, tasks), strict=True)
+
+
+def audit_shard(task: Task) -> ShardAudit:
+    """Audit one shard; a fault of the shard is told in the result, what came before it is counted."""
+    guard = Guard(task.schema, task.split)
+    found = ShardAudit(task.shard.name, expected=task.shard.expected_records)
+    found.labels = {path: LabelStatistics() for path in guard.labels}
+    writer = None if task.quarantine is None else QuarantineWriter(task.quarantine, _origin(task, guard))
+    try:
+        for chunk in task.source.read(task.shard):
+            chunk = _limited(chunk, task.limit, found.records)
+            _add_chunk(guard, chunk, found, writer, keep_bad=task.keep_bad)
+            if task.limit is not None and found.records >= task.limit:
+                break
+    except SourceError as error:
+        found.error = str(error)
+    finally:
+        if writer is not None:
+            writer.close()
+    return found
+
+
+def _origin(task: Task, guard: Guard) -> Origin:
+    return Origin(
+        dataset=task.schema.name,
+        schema_version=task.schema.version,
+        schema_digest=guard.digest,
+        split=guard.split,
+        view=None,
+        source=task.source.uri,
+    )
+
+
+def _limited(chunk: Chunk, limit: int | None, read: int) -> Chunk:
+    if limit is None or read + len(chunk) <= limit:
+        return chunk
+    left = limit - read
+    columns = {path: column[:left] for path, column in chunk.columns.items()}
+    last = chunk.rows[left - 1] if left else -1
+    unreadable = tuple(u for u in chunk.unreadable if u.row <= last)
+    return Chunk(chunk.rows[:left], list(chunk.keys[:left]), columns, unreadable)
+
+
+def _add_chunk(
+    guard: Guard, chunk: Chunk, found: ShardAudit, writer: QuarantineWriter | None, *, keep_bad: bool
+) -> None:
+    size = len(chunk)
+    found.records += size + len(chunk.unreadable)
+    found.unreadable += len(chunk.unreadable)
+    examples = [(u.key, u.reason) for u in chunk.unreadable]
+    found.unreadable_examples = (found.unreadable_examples + examples)[:MAX_UNREADABLE]
+    if keep_bad:
+        found.bad += [u.key for u in chunk.unreadable]
+        found.bad_rows += [u.row for u in chunk.unreadable]
+    if not size:
+        return
+    gathered = {path: _columns(column, size) for path, column in chunk.columns.items()}
+    result = guard.check_columns(gathered, size)
+    found.invalid += result.num_invalid
+    for path, label in guard.labels.items():
+        faults: list[Fault] = [fault for fault in result.faults if fault.label == path]
+        found.labels[path].add(label, gathered[path][0], faults, size, chunk.keys)
+    if result.ok:
+        return
+    rows = result.invalid_rows.tolist()
+    if keep_bad:
+        found.bad += [chunk.keys[row] for row in rows]
+        found.bad_rows += [chunk.rows[row] for row in rows]
+    if writer is not None:
+        writer.append([_bad_record(chunk, row, result.of_row(row)) for row in rows])
+
+
+def _columns(column: Any, size: int) -> tuple[list[Column], Rows]:
+    """Columns of one dtype and shape, and the rows that lack a value."""
+    if not isinstance(column, np.ndarray):
+        return gather(column)
+    array, typed = as_array(column)
+    return [Column(np.arange(size), array, typed)], np.empty(0, np.intp)
+
+
+def _bad_record(chunk: Chunk, row: int, violations: Iterable[Violation]) -> BadRecord:
+    labels: Mapping[str, Any] = {path: column[row] for path, column in chunk.columns.items()}
+    return BadRecord(chunk.keys[row], dict(labels), labels, tuple(violations))
+
+
+def _fold(
+    schema: DatasetSchema,
+    split: str | None,
+    source: Source,
+    shards: Sequence[ShardAudit],
+    *,
+    partial: bool,
+    limit: int | None,
+) -> SplitAudit:
+    labels = {path: LabelStatistics() for path in schema.stored(split)}
+    for shard in shards:
+        labels = {path: found.merge(shard.labels[path]) for path, found in labels.items()}
+    declared = schema.splits[split].num_examples if split in schema.splits else None
+    return SplitAudit(
+        split=split,
+        source=source.describe(),
+        records=sum(shard.records for shard in shards),
+        invalid=sum(shard.invalid for shard in shards),
+        unreadable=sum(shard.unreadable for shard in shards),
+        declared=declared,
+        promised=source.expected_records,
+        labels=labels,
+        shards=sorted(
+            (
+                {
+                    "name": s.name, "records": s.records, "invalid": s.invalid, "unreadable": s.unreadable,
+                    "expected": s.expected, "error": s.error, "unreadable_examples": s.unreadable_examples,
+                }
+                for s in shards
+            ),
+            key=lambda shard: shard["name"],
+        ),
+        bad=sorted(key for shard in shards for key in shard.bad),
+        counted=not partial and limit is None,
+    )  # fmt: skip

@@ -1,0 +1,305 @@
+"""What an audit found: values, the rules over a whole dataset (LG4xx), the verdict, and its plain form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from label_guard.diagnose import Diagnosis, diagnose
+from label_guard.errors import UsageError
+from label_guard.labels import ClassLabel, Label, MultiLabel
+from label_guard.result import Diagnostic, Severity
+from label_guard.rules import RULES
+from label_guard.schema import DatasetSchema
+from label_guard.statistics import LabelStatistics
+
+VERSION = 1  # of the JSON form
+# Total variation distance between two class distributions, 0 to 1: half the sum of absolute differences
+# (Levin, Peres and Wilmer, Markov Chains and Mixing Times, 4.1). A fifth of the mass elsewhere is worth a look.
+MAX_DEPARTURE = 0.2
+# Below this many records a distribution of many classes departs by chance alone.
+RECORDS_PER_CLASS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class SplitAudit:
+    """One split, folded.
+
+    Attributes:
+        split: its name, or None where the schema declares none.
+        source: where it was read from.
+        records: records read.
+        invalid: records that broke a rule.
+        unreadable: records that cannot be decoded.
+        declared: records the schema promises, or None.
+        promised: records the dataset's metadata promise, or None.
+        labels: statistics by label.
+        shards: one plain entry for each shard, by name.
+        bad: keys of bad records, where they were kept.
+        counted: whether all shards were read without a limit, so that counts can be held against promises.
+    """
+
+    split: str | None
+    source: Mapping[str, Any]
+    records: int
+    invalid: int
+    unreadable: int
+    declared: int | None
+    promised: int | None
+    labels: Mapping[str, LabelStatistics]
+    shards: Sequence[Mapping[str, Any]]
+    bad: Sequence[str] = ()
+    counted: bool = True
+
+    def merge(self, other: SplitAudit) -> SplitAudit:
+        """Both together: parts of one split, from two machines."""
+        return SplitAudit(
+            self.split, self.source, self.records + other.records, self.invalid + other.invalid,
+            self.unreadable + other.unreadable, self.declared, self.promised,
+            {path: found.merge(other.labels[path]) for path, found in self.labels.items()},
+            sorted([*self.shards, *other.shards], key=lambda shard: shard["name"]),
+            sorted([*self.bad, *other.bad]), counted=True,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """The whole audit.
+
+    Attributes:
+        dataset: name of the dataset.
+        version: version of the schema.
+        splits: one entry for each split.
+        findings: rules broken, over records and over the dataset, errors first within a split.
+        diagnoses: likely causes.
+        complete: whether all of the work was done; never true for work not done.
+        part: ``(i, n)`` where this is a part of an audit over several machines, else None.
+        schema: the schema in plain form, for ``merge`` and for rendering again.
+    """
+
+    dataset: str
+    version: str
+    splits: Sequence[SplitAudit]
+    findings: Sequence[Diagnostic]
+    diagnoses: Sequence[tuple[str | None, Diagnosis]]
+    complete: bool
+    part: tuple[int, int] | None = None
+    schema: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def exit_code(self) -> int:
+        """0 clean, 1 findings, 2 where not all of the work was done."""
+        if not self.complete:
+            return 2
+        return int(any(finding.severity == "error" for finding in self.findings))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, the same for any workers, shards or order."""
+        return {
+            "version": VERSION,
+            "dataset": self.dataset,
+            "schema_version": self.version,
+            "complete": self.complete,
+            "part": None if self.part is None else list(self.part),
+            "splits": [_split_json(split) for split in self.splits],
+            "findings": [_finding_json(finding) for finding in self.findings],
+            "diagnoses": [
+                {"split": split, "label": d.label, "cause": d.cause, "text": d.text, "patch": dict(d.patch)}
+                for split, d in self.diagnoses
+            ],
+            "schema": dict(self.schema),
+        }
+
+
+def _split_json(split: SplitAudit) -> dict[str, Any]:
+    return {
+        "split": split.split, "source": dict(split.source), "records": split.records, "invalid": split.invalid,
+        "unreadable": split.unreadable, "declared": split.declared, "promised": split.promised,
+        "labels": {path: found.to_json() for path, found in sorted(split.labels.items())},
+        "shards": [dict(shard) for shard in split.shards], "bad": list(split.bad), "counted": split.counted,
+    }  # fmt: skip
+
+
+def _finding_json(finding: Diagnostic) -> dict[str, Any]:
+    return {
+        "rule": finding.rule, "name": RULES[finding.rule].name, "severity": finding.severity,
+        "message": finding.message, "fix": finding.fix, "split": finding.path[0] if finding.path else None,
+        "label": finding.path[1] if len(finding.path) > 1 else None,
+    }  # fmt: skip
+
+
+def from_json(data: Mapping[str, Any]) -> AuditReport:
+    """The report that ``to_json`` wrote; findings are judged anew.
+
+    Raises:
+        UsageError: another version of the format, or no audit.
+    """
+    if data.get("version") != VERSION or "splits" not in data:
+        raise UsageError(f"this is no audit of version {VERSION}; write one with --report json=FILE")
+    schema = DatasetSchema.model_validate(data["schema"])
+    splits = [
+        SplitAudit(
+            s["split"], s["source"], s["records"], s["invalid"], s["unreadable"], s["declared"], s["promised"],
+            {path: LabelStatistics.from_json(found, path) for path, found in s["labels"].items()},
+            s["shards"], s["bad"], s["counted"],
+        )
+        for s in data["splits"]
+    ]  # fmt: skip
+    part = None if data["part"] is None else (int(data["part"][0]), int(data["part"][1]))
+    limited = part is None and any(not split.counted for split in splits)
+    return conclude(schema, splits, shards=part, limited=limited)
+
+
+def merge_reports(parts: Sequence[AuditReport]) -> AuditReport:
+    """The report of all parts that ``--shards I/N`` made.
+
+    Raises:
+        UsageError: parts of different audits, one twice, or one missing.
+    """
+    numbers = [part.part for part in parts]
+    totals = {number[1] for number in numbers if number is not None}
+    if None in numbers or len(totals) != 1 or len({dict_key(part.schema) for part in parts}) > 1:
+        raise UsageError("these are not parts of one audit; merge what --shards I/N wrote with one schema")
+    total = totals.pop()
+    missing = sorted(set(range(total)) - {number[0] for number in numbers if number is not None})
+    if missing or len(parts) != total:
+        told = f"part {missing[0]}/{total} is missing" if missing else "a part stands twice"
+        raise UsageError(f"{told}; merge takes each of the {total} parts once")
+    splits = list(parts[0].splits)
+    for part in parts[1:]:
+        splits = [mine.merge(theirs) for mine, theirs in zip(splits, part.splits, strict=True)]
+    return conclude(DatasetSchema.model_validate(dict(parts[0].schema)), splits, shards=None, limited=False)
+
+
+def dict_key(value: Any) -> str:
+    """A hashable picture of plain values."""
+    return repr(sorted(value.items())) if isinstance(value, Mapping) else repr(value)
+
+
+def conclude(
+    schema: DatasetSchema, splits: Sequence[SplitAudit], *, shards: tuple[int, int] | None, limited: bool
+) -> AuditReport:
+    """Judge folded splits: findings, likely causes, the verdict."""
+    findings: list[Diagnostic] = []
+    diagnoses: list[tuple[str | None, Diagnosis]] = []
+    for split in splits:
+        labels = schema.stored(split.split)
+        findings += _record_findings(schema, split)
+        findings += _dataset_findings(schema, split, labels) if split.counted else ()
+        diagnoses += [
+            (split.split, d) for path in labels for d in diagnose(path, labels[path], split.labels[path], split.split)
+        ]
+    findings += _departures(schema, splits)
+    complete = not limited and not any(shard["error"] for split in splits for shard in split.shards)
+    return AuditReport(
+        schema.name,
+        schema.version,
+        splits,
+        findings,
+        diagnoses,
+        complete,
+        shards,
+        schema.model_dump(mode="json", exclude_unset=True),
+    )
+
+
+def _finding(
+    rule: str, split: str | None, message: str, *, label: str = "", fix: str = "", severity: Severity | None = None
+) -> Diagnostic:
+    path = (split or "", label) if label else (split or "",)
+    return Diagnostic(rule, severity or RULES[rule].severity, message, fix, path=path)
+
+
+def _record_findings(schema: DatasetSchema, split: SplitAudit) -> Iterator[Diagnostic]:
+    """One finding for each label and rule; warnings where the split stays within its limit."""
+    bad = split.invalid + split.unreadable
+    within = bad <= schema.limits.max_invalid_ratio * split.records
+    severity: Severity = "warning" if within else "error"
+    for path, found in split.labels.items():
+        for rule, (records, positions) in sorted(found.violations.items()):
+            key, first = found.examples[rule][0]
+            places = "" if positions == records else f" in {positions:,} places"
+            message = (
+                f"{path}: {records:,} of {split.records:,} records{places}; first {key}: {first.value}, "
+                f"expected {first.legal}"
+            )
+            yield _finding(rule, split.split, message, label=path, severity=severity)
+    if split.unreadable:
+        key, reason = next(e for shard in split.shards for e in shard["unreadable_examples"])
+        message = f"{split.unreadable:,} of {split.records:,} records cannot be decoded; first {key}: {reason}"
+        yield _finding("LG120", split.split, message, severity=severity)
+    for shard in split.shards:
+        if shard["error"]:
+            yield _finding("LG402", split.split, shard["error"], fix="mend or replace the file and audit again")
+
+
+def _dataset_findings(schema: DatasetSchema, split: SplitAudit, labels: Mapping[str, Label]) -> Iterator[Diagnostic]:
+    yield from _count_findings(split)
+    for path, label in labels.items():
+        if isinstance(label, ClassLabel | MultiLabel) and split.records:
+            yield from _class_findings(schema, split, path, label)
+
+
+def _count_findings(split: SplitAudit) -> Iterator[Diagnostic]:
+    for promise, who in ((split.declared, "the schema's num_examples"), (split.promised, "the dataset's metadata")):
+        if promise is not None and promise != split.records:
+            message = f"{split.records:,} records are there but {who} promises {promise:,}"
+            yield _finding("LG401", split.split, message, fix="find the lost records, or mend the promise")
+    for shard in split.shards:
+        if shard["expected"] is not None and shard["expected"] != shard["records"] and not shard["error"]:
+            message = f"{shard['name']} has {shard['records']:,} records but the metadata promise {shard['expected']:,}"
+            yield _finding(
+                "LG401", split.split, message, fix="readers that trust the metadata never see the difference"
+            )
+
+
+def _class_findings(
+    schema: DatasetSchema, split: SplitAudit, path: str, label: ClassLabel | MultiLabel
+) -> Iterator[Diagnostic]:
+    found = split.labels[path]
+    ids = label.raw_ids if isinstance(label, ClassLabel) else range(label.num_classes)
+    if not found.class_counts:
+        return
+    unused = [i for i in ids if not found.class_records[i]]
+    if unused:
+        message = f"{path}: {len(unused)} of {label.num_classes} classes are never used: {_some(unused, label)}"
+        yield _finding("LG403", split.split, message, label=path)
+    least = schema.limits.min_class_count
+    rare = [i for i in ids if found.class_records[i] < least]
+    if rare:
+        message = f"{path}: {len(rare)} classes have fewer than min_class_count {least} records: {_some(rare, label)}"
+        yield _finding("LG404", split.split, message, label=path)
+
+
+def _some(ids: Sequence[int], label: ClassLabel | MultiLabel) -> str:
+    names = label.class_names
+    raw = list(label.raw_ids) if isinstance(label, ClassLabel) else list(range(label.num_classes))
+    told = [f"{i} ({names[raw.index(i)]})" if names else str(i) for i in ids[:8]]
+    return ", ".join(told) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
+
+
+def _departures(schema: DatasetSchema, splits: Iterable[SplitAudit]) -> Iterator[Diagnostic]:
+    """Splits whose class distribution departs from train's."""
+    counted = {split.split: split for split in splits if split.counted}
+    train = counted.get("train")
+    for name, split in counted.items():
+        if train is None or name == "train":
+            continue
+        for path, label in schema.stored(name).items():
+            if not isinstance(label, ClassLabel | MultiLabel):
+                continue
+            distance = departure(train.labels[path], split.labels[path], label.num_classes)
+            if distance is not None and distance > MAX_DEPARTURE:
+                message = f"{path}: the classes are spread otherwise than in train: total variation {distance:.2f}"
+                yield _finding("LG405", name, message, label=path)
+
+
+def departure(train: LabelStatistics, other: LabelStatistics, num_classes: int) -> float | None:
+    """Total variation distance of two class distributions; None where there are too few records to tell."""
+    mine, theirs = sum(train.class_counts.values()), sum(other.class_counts.values())
+    if min(mine, theirs) < RECORDS_PER_CLASS * num_classes:
+        return None
+    ids = sorted({*train.class_counts, *other.class_counts})
+    return math.fsum(abs(train.class_counts[i] / mine - other.class_counts[i] / theirs) for i in ids) / 2
