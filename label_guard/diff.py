@@ -250,13 +250,6 @@ def _placed(change: Change, label: str, holder: tuple[str, str | None] | None) -
     return dataclasses.replace(change, path=(*where, "labels", label, *change.path), what=f"{name}: {change.what}")
 
 
-def _own_fields(schema: DatasetSchema, split: str | None, view: str | None, label: str) -> set[str]:
-    """Fields of a label that the split, or the view where there is one, sets itself."""
-    holder = schema.views[view] if view is not None else schema.splits[split] if split is not None else None
-    override = holder.labels.get(label) if holder is not None else None
-    return set(override.model_fields_set) if override is not None else set()
-
-
 def _merged(changes: Iterable[Change]) -> list[Change]:
     """One change for each place, however many splits and views see it; the worst verdict counts."""
     found: dict[tuple[Any, ...], Change] = {}
