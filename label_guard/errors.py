@@ -52,9 +52,7 @@ class InvalidLabelError(LabelGuardError, ValueError):
         counts: exact number of bad records by rule code.
     """
 
-    def __init__(
-        self, message: str, violations: tuple[Any, ...] = (), counts: dict[str, int] | None = None
-    ) -> None:
+    def __init__(self, message: str, violations: tuple[Any, ...] = (), counts: dict[str, int] | None = None) -> None:
         super().__init__(message)
         self.violations = tuple(violations)
         self.counts = dict(counts or {})

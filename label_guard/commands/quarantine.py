@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 import numpy as np
@@ -15,8 +15,10 @@ from label_guard.folder import whole_file
 from label_guard.payload import Opaque
 from label_guard.quarantine_export import write_csv, write_jsonl, write_npz
 from label_guard.quarantine_reader import QuarantineContents, QuarantineEntry, read_quarantine
-from label_guard.quarantine_recheck import Recheck
 from label_guard.rules import RULES
+
+if TYPE_CHECKING:
+    from label_guard.quarantine_recheck import Recheck
 
 
 @click.group()
@@ -34,7 +36,8 @@ def summary(place: str, schema: str | None) -> int:
     parts = _count(contents.parts, "part")
     _say(f"{place}: {_records(newest)}, {_count(contents.lines, 'line')} in {parts}")
     _table("by rule", Counter(_rule(rule) for entry in newest for rule in {found.rule for found in entry.violations}))
-    _table("by label", Counter(label for entry in newest for label in {found.label for found in entry.violations}))
+    labels = [{found.label or "(the whole record)" for found in entry.violations} for entry in newest]
+    _table("by label", Counter(label for found in labels for label in found))
     _table("by split", Counter(f"{entry.dataset} {entry.split or '(no split)'}" for entry in newest))
     _table("by source", Counter(entry.source for entry in newest))
     _table("payload", Counter(_kept(entry) for entry in newest))
@@ -44,9 +47,9 @@ def summary(place: str, schema: str | None) -> int:
     code = _problems(contents)
     if schema is None:
         return code
-    recheck = Recheck(schema, newest)
-    _say(f"with {schema}: {recheck.told('resolved', 'open')}")
-    return max(code, _unjudged(recheck))
+    result = _judge_again(schema, newest)
+    _say(f"with {schema}: {result.told('resolved', 'open')}")
+    return max(code, _unjudged(result))
 
 
 @command.command()
@@ -114,7 +117,7 @@ def recheck(place: str, schema: str, split: str | None, keys: str | None, output
     """
     contents = read_quarantine(place)
     newest = [group[0] for group in contents.records if split is None or _is_split(group[0].split, split)]
-    result = Recheck(schema, newest)
+    result = _judge_again(schema, newest)
     _say(f"{place} with {schema}: {result.told('accepted', 'still bad')}")
     _table("still bad by rule", Counter(_rule(rule) for rules in result.rejected.values() for rule in rules))
     code = max(_problems(contents), _unjudged(result), 1 if result.rejected else 0)
@@ -123,6 +126,12 @@ def recheck(place: str, schema: str, split: str | None, keys: str | None, output
     if output is not None:
         code = max(code, _write_whole(output, result.accepted))
     return code
+
+
+def _judge_again(schema: str, entries: Sequence[QuarantineEntry]) -> Recheck:
+    from label_guard.quarantine_recheck import Recheck  # only here: the check and pydantic cost start-up time
+
+    return Recheck(schema, entries)
 
 
 def _write_keys(path: str, accepted: Sequence[QuarantineEntry]) -> int:
@@ -178,7 +187,7 @@ def _picture(value: Any) -> str:
     if isinstance(value, Opaque):
         return f"{value.type} (not kept): {value.text[:60]}"
     if isinstance(value, np.ndarray | np.generic):
-        array: Any = value
+        array = cast("np.ndarray[Any, np.dtype[Any]]", value)
         kind = f"{array.dtype}{list(array.shape)}" if array.shape else str(array.dtype)
         return f"{kind} {' '.join(str(array).split())[:60]}" if array.size <= 8 else kind
     if isinstance(value, bytes):

@@ -1,0 +1,229 @@
+"""Promises of ``label-guard quarantine``: what is told, what is written, exit codes, nothing raw from the data."""
+
+import csv
+import json
+import resource
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from label_guard import cli, tree
+from label_guard.quarantine import BadRecord, Origin, QuarantineOptions, QuarantineWriter, read_quarantine
+from label_guard.result import Violation
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+SCHEMA = """
+format: 1
+name: digits
+version: 2.0.0
+labels:
+  label: {kind: class_label, num_classes: 11, dtype: int64}
+splits:
+  train: {}
+  test: {}
+"""
+
+
+def origin(split: str | None = "train", dataset: str = "digits", view: str | None = None) -> Origin:
+    """Where a record came from."""
+    return Origin(dataset, "1.0.0", "d1", split, view, "s1")
+
+
+def bad(record: str | None, label: Any, rule: str = "LG101", **features: Any) -> BadRecord:
+    """A record whose ``label`` broke ``rule``."""
+    value = label if isinstance(label, str) else int(label)
+    found = Violation("label", rule, value, "[0, 10)", record=record)
+    return BadRecord(record, {"label": label, **features}, {"label": label}, (found,))
+
+
+def write(folder: Path, where: Origin, *records: BadRecord, **options: Any) -> None:
+    """Quarantine ``records`` from one origin."""
+    QuarantineWriter(QuarantineOptions(str(folder), **options), where).append(records)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A quarantine with records of two splits, one of them changed, one without a key, one hostile, one unreadable."""
+    place = tmp_path / "q"
+    image = np.zeros((8, 8, 3), np.uint8)
+    write(place, origin(), bad("f__2", np.int64(10), image=image), bad("f__10", np.int64(-1), "LG102", image=image))
+    write(place, origin(), bad("f__2", np.int64(12), image=image), bad(None, np.int64(10), note="no key"))
+    hostile = bad("=cmd|' /C calc'!A1\x1b[2J\u202e", "\x1b]0;owned\x07", "LG103", name="a\nb", raw=b"\x00\x01")
+    write(place, origin("test"), hostile)
+    unreadable = Violation("", "LG120", "checksum", "a whole record")
+    write(place, origin("test"), BadRecord("f__9", None, {"label": tree.MISSING}, (unreadable,)))
+    write(place, origin(), bad("f__3", np.int64(2**40), image=image), max_payload_bytes=100)
+    return place
+
+
+@pytest.fixture
+def schema(tmp_path: Path) -> str:
+    """A corrected schema that takes 10 as a class."""
+    path = tmp_path / "new.yaml"
+    path.write_text(SCHEMA)
+    return str(path)
+
+
+def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
+    """Exit code, output and messages of ``label-guard quarantine``."""
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["quarantine", *args])
+    output = capsys.readouterr()
+    assert all(character.isprintable() or character == "\n" for character in output.out + output.err)
+    return int(str(stopped.value.code)), output.out, output.err
+
+
+def golden(name: str, text: str, folder: Path) -> None:
+    """Hold ``text`` against the golden file; delete the file to write it anew."""
+    path = GOLDEN / name
+    text = text.replace(str(folder.parent), "")
+    if not path.exists():
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8")
+
+
+def test_summary_counts_records_by_rule_label_split_and_source(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    """The summary counts distinct records by their newest entry and exits 0."""
+    code, output, messages = run(capsys, "summary", str(folder))
+    assert (code, messages) == (0, "")
+    golden("quarantine_summary.txt", output, folder)
+
+
+def test_show_tells_what_is_wrong_and_what_is_kept(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    """Every record stands with its reasons and its payload, escaped for the terminal."""
+    code, output, messages = run(capsys, "show", str(folder))
+    assert (code, messages) == (0, "")
+    golden("quarantine_show.txt", output, folder)
+
+
+def test_show_narrows_by_rule_record_and_limit(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    """``--rule``, ``--record`` and ``--limit`` choose records, and what is left out is said."""
+    assert run(capsys, "show", str(folder), "--rule", "LG102")[1].count("record ") == 1
+    code, output, _ = run(capsys, "show", str(folder), "--record", "f__2")
+    assert (code, output.splitlines()[0]) == (0, "record f__2 (digits 1.0.0, split train, source s1)")
+    assert "and 5 more" in run(capsys, "show", str(folder), "--limit", "1")[1]
+    assert run(capsys, "show", str(folder), "--rule", "LG112")[:2] == (0, "no such record\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["show", "--rule", "LG999"], "no rule 'LG999'"),
+        (["show", "--record", "nothing\x1b"], "no record nothing\\x1b"),
+        (["export", "--format", "xml", "--output", "x"], "xml"),
+        (["export", "--format", "csv"], "--output"),
+        (["recheck"], "--schema"),
+    ],
+)
+def test_wrong_arguments_exit_2_with_one_message(
+    capsys: pytest.CaptureFixture[str], folder: Path, arguments: list[str], message: str
+) -> None:
+    """A rule, record or format that is not there is an error, never an empty answer."""
+    code, output, messages = run(capsys, arguments[0], str(folder), *arguments[1:])
+    assert (code, output) == (2, "")
+    assert message in messages
+
+
+@pytest.mark.parametrize("name", ["summary", "show", "export", "recheck"])
+def test_a_missing_folder_exits_2(capsys: pytest.CaptureFixture[str], tmp_path: Path, schema: str, name: str) -> None:
+    """Every command says that there is no such quarantine, and writes no file."""
+    extra = {"export": ["--format", "csv", "--output", str(tmp_path / "out")], "recheck": ["--schema", schema]}
+    code, output, messages = run(capsys, name, str(tmp_path / "none"), *extra.get(name, []))
+    assert (code, output) == (2, "")
+    assert "no such folder" in messages
+    assert not (tmp_path / "out").exists()
+
+
+def test_damaged_lines_are_told(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    """A torn last line is reported and exits 0; a corrupt line means that not all could be read, and exits 2."""
+    part = min(folder.glob("*.jsonl"))
+    part.write_bytes(part.read_bytes() + b'{"v": 1, "da\x1b')
+    code, _, messages = run(capsys, "summary", str(folder))
+    assert code == 0
+    assert f"skipped {part.name}:3: torn" in messages
+    part.write_bytes(part.read_bytes() + b"\n")
+    code, _, messages = run(capsys, "show", str(folder))
+    assert code == 2
+    assert f"skipped {part.name}:3: corrupt" in messages
+
+
+def test_export_jsonl_is_a_quarantine_again(capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path) -> None:
+    """Exported lines are strict JSON, each entry once, and read back as the same entries."""
+    target = tmp_path / "merged" / "part-0-0-exported.jsonl"
+    target.parent.mkdir()
+    copy = min(folder.glob("*.jsonl"))
+    copy.with_name("part-0-0-000001-copy.jsonl").write_bytes(copy.read_bytes())
+    assert run(capsys, "export", str(folder), "--format", "jsonl", "--output", str(target))[0] == 0
+    for line in target.read_text().splitlines():
+        json.loads(line, parse_constant=pytest.fail)
+    before, after = read_quarantine(str(folder)), read_quarantine(str(target.parent))
+    assert (before.lines, after.lines) == (9, 7)
+    pictures = [
+        sorted((entry.record_id, entry.digest, entry.violations, repr(entry.payload)) for entry in contents.entries)
+        for contents in (before, after)
+    ]
+    assert pictures[0] == pictures[1]
+
+
+def test_export_csv_is_safe_in_a_spreadsheet(capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path) -> None:
+    """One row for each violation; no cell starts a formula or holds a control character; negative numbers stay."""
+    target = tmp_path / "out.csv"
+    assert run(capsys, "export", str(folder), "--format", "csv", "--output", str(target))[0] == 0
+    golden("quarantine_export.csv", target.read_text(encoding="utf-8"), folder)
+    with target.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 7
+    cells = [cell for row in rows for cell in row.values()]
+    assert all(cell.isprintable() for cell in cells)
+    assert [cell for cell in cells if cell.startswith(tuple("=+-@"))] == ["-1"]
+
+
+def test_export_npz_holds_uniform_labels(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Labels of one form become one array with their dtype, loadable without pickle, the same bytes each time."""
+    folder = tmp_path / "q"
+    write(folder, origin(), bad("b", np.int64(11)), bad("a", np.int64(12)), bad("a", np.int64(13)))
+    write(folder, origin(), BadRecord(None, {"file": 1}, {"file": np.uint8([7, 8]), "label": np.int64(14)}, ()))
+    target = tmp_path / "out.npz"
+    code, _, messages = run(capsys, "export", str(folder), "--format", "npz", "--output", str(target))
+    assert code == 2
+    assert "label file is left out" in messages
+    first = target.read_bytes()
+    run(capsys, "export", str(folder), "--format", "npz", "--output", str(target))
+    assert target.read_bytes() == first
+    with np.load(target, allow_pickle=False) as arrays:
+        assert set(arrays) == {"record", "dataset", "source", "split", "rule", "labels/label"}
+        assert arrays["record"].tolist()[:2] == ["a", "b"]
+        assert (arrays["labels/label"].dtype, arrays["labels/label"].tolist()) == (np.dtype("int64"), [13, 11, 14])
+
+
+def test_export_npz_refuses_names_that_leave_the_archive(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A label path that would unpack elsewhere is left out and named."""
+    violation = Violation("../x", "LG101", 1, "[0, 1)")
+    write(tmp_path / "q", origin(), BadRecord("a", {}, {"../x": np.int64(1)}, (violation,)))
+    target = tmp_path / "out.npz"
+    code, _, messages = run(capsys, "export", str(tmp_path / "q"), "--format", "npz", "--output", str(target))
+    assert code == 2
+    assert "no safe name" in messages
+
+
+def test_a_failed_export_leaves_no_file(capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path) -> None:
+    """When the disk is full, what stood at the target stays, and no temporary file is left."""
+    target = tmp_path / "out"
+    target.write_text("before")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))  # Python ignores SIGXFSZ: writing fails with EFBIG
+    try:
+        code, _, messages = run(capsys, "export", str(folder), "--format", "jsonl", "--output", str(target))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert code == 2
+    assert "File too large" in messages
+    assert target.read_text() == "before"
+    assert {path.name for path in tmp_path.iterdir()} == {"q", "out"}
+    missing = str(tmp_path / "none" / "out")
+    assert run(capsys, "export", str(folder), "--format", "csv", "--output", missing)[0] == 2
+    assert run(capsys, "export", str(folder), "--format", "csv", "--output", str(folder))[0] == 2
