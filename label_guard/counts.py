@@ -26,7 +26,7 @@ class Counts:
         invalid: records that broke a rule, whatever became of them.
         window_seen: records of the current window of ``stop_above``.
         window_invalid: bad ones among them.
-        rejected_in_a_row: bad records since the last batch with a good one.
+        rejected_in_a_row: records since the last batch from which one stayed.
         by_rule: bad records by the rule they broke.
     """
 

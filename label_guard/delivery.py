@@ -84,7 +84,7 @@ def finished(
     if padding:
         batch = batches.pad(batch, size, full)
         good = {path: batches.pad(valid, size, full) for path, valid in good.items()}
-    labels = plan.guard.labels
+    labels = plan.labels
     if result is not None and plan.on_invalid == "report":
         broken = {fault.label for fault in result.faults if fault.positions is None}
         labels = {path: label for path, label in labels.items() if path not in broken}

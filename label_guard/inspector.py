@@ -101,16 +101,16 @@ class Inspector:
         counts = self.counts
         counts.seen += result.num_records
         counts.window_seen += result.num_records
-        if result.ok:
-            counts.rejected_in_a_row = 0
-        else:
+        gone = result.num_invalid + (0 if result.skipped is None else len(result.skipped))
+        counts.rejected_in_a_row = counts.rejected_in_a_row + gone if gone == result.num_records else 0
+        if not result.ok:
             self._count(result)
             if self.plan.quarantine is not None:
                 self._write(result, element_of, key_of)
             self._log(result, key_of)
             if self.plan.on_invalid == "raise":
                 self._raise(result, key_of)
-        if not result.ok or counts.window_seen >= _WINDOW or counts.seen - result.num_records < _RUN <= counts.seen:
+        if gone or counts.window_seen >= _WINDOW or counts.seen - result.num_records < _RUN <= counts.seen:
             self._judge_share(result, key_of)
         return result
 
@@ -119,7 +119,6 @@ class Inspector:
         invalid = result.num_invalid
         counts.invalid += invalid
         counts.window_invalid += invalid
-        counts.rejected_in_a_row = counts.rejected_in_a_row + invalid if invalid == result.num_records else 0
         for rule, number in result.counts.items():
             counts.by_rule[rule] += number
 
@@ -193,8 +192,8 @@ class Inspector:
         most = max(_MAX_REJECTED, 100 * (self.plan.batch_size or result.num_records))
         if self.plan.refills and counts.rejected_in_a_row >= most:
             raise NoValidRecordsError(
-                f"{self.plan.guard.schema.name}: {counts.rejected_in_a_row:,} records in a row are bad{example}. "
-                "Check the schema against the data with label-guard audit"
+                f"{self.plan.guard.schema.name}: {counts.rejected_in_a_row:,} records in a row are bad or unlabeled"
+                f"{example}. Check the schema against the data with label-guard audit"
             )
 
     def _stop_if(self, invalid: int, seen: int, over: str, example: str = "") -> None:

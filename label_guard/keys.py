@@ -135,7 +135,7 @@ def _told(source: Any) -> str:
 
 
 def _base_name(path: Any) -> str:
-    name: str = os.fspath(path)
+    name = cast("str", os.fspath(path))
     return name.rpartition("/")[2]
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from label_guard.check import Guard
 from label_guard.errors import UsageError
 from label_guard.keys import RecordNames
-from label_guard.labels import ClassLabel
+from label_guard.labels import ClassLabel, Label
 from label_guard.policy import DEFAULT_VALID_KEY, MaskOptions, OnInvalid, Remainder, converts, has_sentinels
 from label_guard.quarantine import QuarantineOptions
 from label_guard.schema import DatasetSchema
@@ -24,9 +25,16 @@ Default = Literal["default"]
 
 @dataclass(frozen=True, slots=True)
 class GuardPlan:
-    """What a guard stage does. Build it with ``plan_guard``."""
+    """What a guard stage does. Build it with ``plan_guard``.
+
+    Attributes are the arguments of ``plan_guard``, and:
+        labels: by path, the labels as they meet the conversion: unlabeled records to skip are gone by then.
+        names: names records by their travelling key.
+        key_required: whether an element without a key is an error.
+    """
 
     guard: Guard
+    labels: Mapping[str, Label]
     on_invalid: OnInvalid
     quarantine: QuarantineOptions | None
     batch_size: int | None
@@ -66,7 +74,7 @@ class GuardPlan:
     @property
     def passes_untouched(self) -> bool:
         """Whether a clean batch needs neither conversion nor mask."""
-        labels = self.guard.labels.values()
+        labels = self.labels.values()
         masks = self.mask.key is not None and (self.mask_all or any(map(has_sentinels, labels)))
         return not masks and not any(map(converts, labels))
 
@@ -104,8 +112,10 @@ def plan_guard(
     _one_of("valid_dtype", valid_dtype, _MASK_DTYPES)
     if batch_size is not None and batch_size < 1:
         raise UsageError(f"batch_size is {batch_size}; it must be at least 1")
+    guard = Guard(schema, split, view)
     plan = GuardPlan(
-        guard=Guard(schema, split, view),
+        guard=guard,
+        labels=guard.labels,
         on_invalid=on_invalid,
         quarantine=_quarantine_options(quarantine),
         batch_size=batch_size,
@@ -119,7 +129,15 @@ def plan_guard(
         allow_schema_change=allow_schema_change,
     )
     _check_plan(plan)
-    return plan
+    return plan.replace(labels=_without_skipped(guard.labels)) if plan.refills else plan
+
+
+def _without_skipped(labels: Mapping[str, Label]) -> dict[str, Label]:
+    skips = {"unlabeled": None, "on_unlabeled": None}
+    return {
+        path: label.model_copy(update=skips) if getattr(label, "on_unlabeled", None) == "skip" else label
+        for path, label in labels.items()
+    }
 
 
 def _one_of(name: str, value: object, legal: tuple[str, ...]) -> None:

@@ -1,0 +1,304 @@
+"""The stream against an oracle list: random records, sizes, policies, restores and upstream errors."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from label_guard.errors import InvalidLabelError, NoValidRecordsError, QuarantineError, UsageError
+from label_guard.keys import KEY, key_of
+from label_guard.plan import GuardPlan, plan_guard
+from label_guard.quarantine import QuarantineOptions
+from label_guard.quarantine_reader import read_quarantine
+from label_guard.schema import DatasetSchema
+from label_guard.stream import GuardStream
+
+GOOD, BAD, SKIPPED = "good", "bad", "skipped"
+SCHEMA = DatasetSchema.model_validate(
+    {
+        "format": 1,
+        "name": "digits",
+        "version": "1.0.0",
+        "labels": {"label": {"kind": "class_label", "num_classes": 10, "unlabeled": -9, "on_unlabeled": "skip"}},
+    }
+)
+PLAIN = SCHEMA.model_copy(
+    update={"labels": {"label": SCHEMA.labels["label"].model_copy(update={"unlabeled": None, "on_unlabeled": None})}}
+)
+
+
+class Listed:
+    """An upstream over a list that fails once at each of ``failures``."""
+
+    def __init__(self, elements: list[Any], failures: frozenset[int] = frozenset()) -> None:
+        self.elements = elements
+        self.failures = set(failures)
+        self.position = 0
+
+    def __next__(self) -> Any:
+        if self.position in self.failures:
+            self.failures.remove(self.position)
+            raise OSError(f"lost the connection at {self.position}")
+        if self.position == len(self.elements):
+            raise StopIteration
+        self.position += 1
+        return self.elements[self.position - 1]
+
+    def get_state(self) -> dict[str, int]:
+        return {"position": self.position}
+
+    def set_state(self, state: dict[str, int]) -> None:
+        self.position = state["position"]
+
+
+def _label(kind: str, position: int, of_batches: bool) -> Any:
+    if kind == GOOD:
+        return np.int64(position % 10)
+    if kind == SKIPPED:
+        return np.int64(-9)
+    stackable = [np.int64(10), np.int64(-1), np.int64(2**32 + 1)]
+    choices = stackable if of_batches else [*stackable, None, np.float32(2.5), np.int64([1, 2]), "cat", 10**30]
+    return choices[position % len(choices)]
+
+
+def _records(kinds: list[str], of_batches: bool) -> list[dict[str, Any]]:
+    return [{"id": np.int64(k), "label": _label(kind, k, of_batches), KEY: key_of(k)} for k, kind in enumerate(kinds)]
+
+
+def _batch(records: list[dict[str, Any]]) -> dict[str, Any]:
+    return {name: np.array([record[name] for record in records], np.int64) for name in ("id", "label", KEY)}
+
+
+def _plan(folder: str, **options: Any) -> GuardPlan:
+    return plan_guard(SCHEMA, **{"quarantine": f"{folder}/q", "stop_above": None, **options})
+
+
+def _drain(plan: GuardPlan, upstream: Listed, saves: set[int]) -> tuple[list[dict[str, Any]], Any]:
+    """Every batch; the stream is saved and restored into a new one after the steps in ``saves``."""
+    stream = GuardStream(plan, upstream)
+    found: list[dict[str, Any]] = []
+    while True:
+        try:
+            found.append(next(stream))
+        except StopIteration:
+            break
+        except OSError:
+            saves = {*saves, len(found)}  # an error: the state is the one before the batch that it ended
+            assert stream.summary().is_conserved
+        assert stream.summary().is_conserved
+        if len(found) in saves:
+            saves = saves - {len(found)}
+            state = json.loads(json.dumps(stream.get_state()))
+            stream = GuardStream(plan, Listed(upstream.elements, frozenset(upstream.failures)))
+            upstream = stream._upstream  # type: ignore[assignment]
+            stream.set_state(state)
+            assert stream.summary().is_conserved
+    assert stream.summary().is_conserved
+    assert stream.summary().pending == 0
+    return found, stream.summary()
+
+
+def _ids(found: list[dict[str, Any]]) -> list[int]:
+    return [int(k) for batch in found for k in batch["id"]]
+
+
+def _quarantined(folder: str) -> list[int]:
+    if not Path(folder, "q").exists():
+        return []
+    return sorted(int(entry.record or -1) for entry in read_quarantine(f"{folder}/q").entries)
+
+
+KINDS = st.lists(st.sampled_from([GOOD, GOOD, GOOD, BAD, SKIPPED]), max_size=40)
+POINTS = st.frozensets(st.integers(0, 40), max_size=4)
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    KINDS,
+    st.integers(1, 9),
+    st.sampled_from(["drop", "mask", "report"]),
+    st.sampled_from(["short", "drop", "pad"]),
+    POINTS,
+    POINTS,
+)
+def test_records(
+    kinds: list[str], size: int, policy: str, remainder: str, saves: frozenset[int], failures: frozenset[int]
+) -> None:
+    """Records are delivered in order, each once, in full batches but the last; the quarantine holds the bad ones."""
+    if policy == "report":
+        kinds = [GOOD if kind == BAD else kind for kind in kinds]  # what does not stack cannot be delivered as it is
+    with tempfile.TemporaryDirectory() as folder:
+        plan = _plan(folder, on_invalid=policy, remainder=remainder, batch_size=size)
+        found, total = _drain(plan, Listed(_records(kinds, False), failures), set(saves))
+        kept = [k for k, kind in enumerate(kinds) if policy != "drop" or kind == GOOD]
+        full = len(kept) - len(kept) % size
+        expected = [kept[at : at + size] for at in range(0, len(kept), size)]
+        if remainder == "drop":
+            expected = [batch for batch in expected if len(batch) == size]
+        if remainder == "pad" and expected:
+            expected[-1] = expected[-1] + [expected[-1][0]] * (size - len(expected[-1]))
+        assert [batch["id"].tolist() for batch in found] == expected
+        assert total.seen == len(kinds)
+        assert total.remainder == (len(kept) - full if remainder == "drop" else 0)
+        assert _quarantined(folder) == [k for k, kind in enumerate(kinds) if kind == BAD]
+        if policy == "mask" or remainder == "pad":
+            legal = [kinds[k] == GOOD for batch in expected for k in batch]
+            if remainder == "pad" and len(kept) > full:
+                legal[len(kept) :] = [False] * (len(legal) - len(kept))
+            assert [bool(ok) for batch in found for ok in batch["label_valid"]] == legal
+        assert all(batch["label"].dtype.kind == "i" and (batch["label"] < 10).all() for batch in found)
+        assert policy == "report" or all((batch["label"] >= 0).all() for batch in found)
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    KINDS,
+    st.integers(1, 7),
+    st.sampled_from(["drop", "mask", "report"]),
+    st.sampled_from(["short", "pad"]),
+    POINTS,
+    POINTS,
+    st.booleans(),
+)
+def test_batches(
+    kinds: list[str],
+    size: int,
+    policy: str,
+    remainder: str,
+    saves: frozenset[int],
+    failures: frozenset[int],
+    ragged: bool,
+) -> None:
+    """Under drop, batches (short ones too) are topped up to one size; every good record comes exactly once."""
+    records = _records(kinds, True)
+    cuts = [max(1, size - k % 3) for k in range(len(kinds))] if ragged else [size] * len(kinds)
+    elements, at = [], 0
+    for cut in cuts:
+        if at < len(records):
+            elements.append(_batch(records[at : at + cut]))
+        at += cut
+    with tempfile.TemporaryDirectory() as folder:
+        plan = _plan(folder, on_invalid=policy, remainder=remainder, batch_size=size, batched=True)
+        found, total = _drain(plan, Listed(elements, failures), set(saves))
+        assert total.seen == len(kinds)
+        if policy == "drop":
+            sizes = [len(batch["id"]) for batch in found]
+            assert sizes[:-1] == [size] * (len(sizes) - 1)
+            kept = [k for k, kind in enumerate(kinds) if kind == GOOD]
+            valid = [batch["label_valid"] if remainder == "pad" else np.ones(len(batch["id"]), bool) for batch in found]
+            assert sorted(int(k) for b, ok in zip(found, valid, strict=True) for k in b["id"][ok]) == kept
+            assert total.delivered == len(kept)
+        elif remainder == "short":
+            assert _ids(found) == list(range(len(kinds)))
+        assert _quarantined(folder) == [k for k, kind in enumerate(kinds) if kind == BAD]
+
+
+def _stream(folder: Path, labels: list[Any], size: int = 4, **options: Any) -> GuardStream:
+    records = [{"id": np.int64(k), "label": label, KEY: key_of(k)} for k, label in enumerate(labels)]
+    return GuardStream(_plan(str(folder), batch_size=size, **options), Listed(records))
+
+
+def test_an_error_keeps_the_place(tmp_path: Path) -> None:
+    """After raise, the state is the one before the refused batch; summary counts it; another next refuses it again."""
+    stream = _stream(tmp_path, [np.int64(k) for k in (1, 2, 3, 4, 5, 99, 7, 8)], on_invalid="raise")
+    next(stream)
+    for _ in range(2):
+        with pytest.raises(InvalidLabelError):
+            next(stream)
+        assert stream.summary().is_conserved
+        assert (stream.summary().delivered, stream.summary().refused) == (4, 4)
+        assert stream.get_state()["parent"] == {"position": 4}
+
+
+def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
+    """Where the quarantine cannot be written, the run stops; once it can, the same iterator goes on without loss."""
+    (tmp_path / "q").write_text("in the way")
+    stream = _stream(tmp_path, [np.int64(k) for k in (1, 99, 3, 4, 5, 6)])
+    with pytest.raises(QuarantineError):
+        next(stream)
+    assert stream.get_state()["parent"] == {"position": 0}
+    (tmp_path / "q").unlink()
+    assert next(stream)["id"].tolist() == [0, 2, 3, 4]
+    assert _quarantined(str(tmp_path)) == [1]
+    assert stream.summary().is_conserved
+
+
+def test_batches_of_nothing_but_bad_records(tmp_path: Path) -> None:
+    """Thousands of bad batches in a row are read through; where they never end, NoValidRecordsError tells so."""
+    plan = _plan(str(tmp_path), quarantine=QuarantineOptions(str(tmp_path / "q"), payload="none"))
+    bad, good = {"label": np.full(4, 99)}, {"label": np.arange(4)}
+    stream = GuardStream(plan, Listed([bad] * 1_500 + [good]))
+    assert next(stream) is good
+    endless = GuardStream(plan, Listed([{"label": np.full(1_000, -9)}] * 200))
+    with pytest.raises(NoValidRecordsError, match="100,000 records in a row"):
+        next(endless)
+    assert endless.summary().is_conserved
+    assert endless.summary().refused == 100_000
+
+
+def test_the_form_is_pinned(tmp_path: Path) -> None:
+    """The first element that leaves no doubt decides record or batch; an element of the other form is LG105."""
+    image = np.zeros((4, 2))
+    records = [{"image": image, "label": label} for label in (None, np.int64(1), np.int64([1]), np.int64(2))]
+    stream = GuardStream(_plan(str(tmp_path), batch_size=2), Listed(records))
+    assert [batch["label"].tolist() for batch in stream] == [[1, 2]]
+    assert dict(stream.summary().by_rule) == {"LG104": 1, "LG105": 1}
+    batches = [{"image": np.zeros((2, 3)), "label": label} for label in (np.int64([1, 2]), np.int64(1))]
+    stream = GuardStream(_plan(str(tmp_path)), Listed(batches))
+    assert [batch["label"].tolist() for batch in stream] == [[1, 2]]
+    assert dict(stream.summary().by_rule) == {"LG105": 2}
+
+
+def test_doubt_about_the_form_is_told(tmp_path: Path) -> None:
+    """Elements that leave a doubt need batched=; records need batch_size=."""
+    with pytest.raises(UsageError, match="batched="):
+        next(GuardStream(_plan(str(tmp_path)), Listed([{"label": np.int64([1])}])))
+    with pytest.raises(UsageError, match="batch_size=N"):
+        next(GuardStream(_plan(str(tmp_path)), Listed([{"label": np.int64(1)}])))
+    with pytest.raises(UsageError, match="batch_size=N"):
+        GuardStream(_plan(str(tmp_path), batched=False), Listed([]))
+
+
+def test_an_empty_stream(tmp_path: Path) -> None:
+    """A stream without elements ends at once, in every form."""
+    for options in ({}, {"batch_size": 4}, {"batched": True}):
+        stream = GuardStream(_plan(str(tmp_path), **options), Listed([]))
+        assert list(stream) == []
+        assert stream.summary().seen == 0
+
+
+def test_clean_batches_pass_untouched(tmp_path: Path) -> None:
+    """A clean batch is the very object that came, and read-only arrays are no obstacle to a dirty one."""
+    clean, dirty = {"label": np.arange(4)}, {"label": np.array([1, 99, 2, 3])}
+    for batch in (clean, dirty):
+        batch["label"].flags.writeable = False
+    plan = plan_guard(PLAIN, quarantine=str(tmp_path / "q"), stop_above=None)
+    stream = GuardStream(plan, Listed([clean, dirty, clean]))
+    assert next(stream) is clean
+    assert next(stream)["label"].tolist() == [1, 2, 3, 0]
+    assert dirty["label"].tolist() == [1, 99, 2, 3]
+
+
+def test_a_larger_batch_is_refused(tmp_path: Path) -> None:
+    """Topping up needs one size: a batch larger than the first is told, with the remedy."""
+    stream = GuardStream(_plan(str(tmp_path)), Listed([{"label": np.arange(2)}, {"label": np.arange(4)}]))
+    next(stream)
+    with pytest.raises(UsageError, match="pass batch_size="):
+        next(stream)
+
+
+def test_features_that_belong_to_the_batch(tmp_path: Path) -> None:
+    """A scalar beside batched features is carried along, and a list of one value for each record is refilled too."""
+    batch = {"label": np.array([1, 99]), "step": np.int64(7), "name": ["a", "b"]}
+    stream = GuardStream(_plan(str(tmp_path)), Listed([batch, batch]))
+    (found,) = list(stream)
+    assert found["label"].tolist() == [1, 1]
+    assert found["step"] == 7
+    assert found["name"] == ["a", "a"]
