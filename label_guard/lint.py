@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from label_guard.errors import UsageError
 from label_guard.fields import Problem
 from label_guard.labels import ClassLabel, Label, MultiLabel
+from label_guard.lint_source import source_problems
 from label_guard.nodes import Node
 from label_guard.noqa import heed_noqa
 from label_guard.result import Diagnostic
@@ -16,6 +17,7 @@ from label_guard.rules import RULES
 from label_guard.schema import DatasetSchema, LabelOverride
 from label_guard.schema_files import find_files
 from label_guard.schema_io import SchemaFile, SchemaPath, read_schema
+from label_guard.tfds_files import TfdsMetadata
 
 # What YAML 1.1 (PyYAML and many others) takes for a boolean, a number or a date, but YAML 1.2 for a string.
 _YAML_1_1 = re.compile(
@@ -27,11 +29,18 @@ _YAML_1_1 = re.compile(
 )
 
 
-def lint_file(path: str | os.PathLike[str] | SchemaFile) -> list[Diagnostic]:
-    """Everything to say about one schema file, in order of place; ``# noqa`` comments heeded."""
+def lint_file(path: str | os.PathLike[str] | SchemaFile, *, metadata: TfdsMetadata | None = None) -> list[Diagnostic]:
+    """Everything to say about one schema file, in order of place; ``# noqa`` comments heeded.
+
+    With ``metadata`` (``lint_source.source_metadata``) also where they say otherwise.
+    """
     file = path if isinstance(path, SchemaFile) else read_schema(path)
     advice = [file.diagnostic(problem) for problem in _advice(file)]
-    found = [*file.diagnostics, *heed_noqa(file, advice)]
+    if metadata is not None and file.schema is not None:
+        problems = source_problems(file.schema, metadata)
+        # A label or split as a whole is told at its key.
+        advice += [file.diagnostic(problem, key=len(problem.path) == 2) for problem in problems]
+    found = [*file.diagnostics, *heed_noqa(file, advice, with_source=metadata is not None)]
     return sorted(found, key=lambda diagnostic: (diagnostic.line, diagnostic.column, diagnostic.rule))
 
 

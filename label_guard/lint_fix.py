@@ -124,7 +124,7 @@ def _complete_version(file: SchemaFile, diagnostic: Diagnostic) -> Edit | None:
         return None
     source = file.text[node.start : node.end]
     found = _PARTIAL_VERSION.fullmatch(source.strip("\"'"))
-    if found is None or source.strip("\"'") not in (node.plain, node.value):
+    if found is None:
         return None
     version = f"{found[1]}{found[2] or '.0'}{found[3] or '.0'}"
     quote = source[0] if source[0] in "\"'" else '"' if file.path.endswith(".json") else ""

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import click
 
+from label_guard.errors import SourceError, UsageError
 from label_guard.lint import chosen_rules, lint_file
 from label_guard.lint_fix import fix_file
+from label_guard.lint_source import source_metadata
 from label_guard.report import FORMATS, render_diagnostics
 from label_guard.result import Diagnostic
 from label_guard.schema_files import default_names, find_files
@@ -20,14 +22,23 @@ _CODES = "Codes, or beginnings of codes, separated by commas"
 @click.option("--format", "style", type=click.Choice(FORMATS), default="text", show_default=True)
 @click.option("--select", metavar="CODES", default="", help=f"{_CODES}, to report; without it all.")
 @click.option("--ignore", metavar="CODES", default="", help=f"{_CODES}, to leave out.")
+@click.option("--source", metavar="URI", help="Also hold the one file against tfds:FOLDER, a prepared TFDS dataset.")
 @click.option("--fix", is_flag=True, help="Fix what has one right answer; report the rest.")
-def command(files: tuple[str, ...], style: str, select: str, ignore: str, fix: bool) -> int:
+def command(files: tuple[str, ...], style: str, select: str, ignore: str, source: str | None, fix: bool) -> int:
     """Check schema files: files, folders or globs; without FILES what pyproject.toml names, else configs/."""
     rules = chosen_rules(_codes(select), _codes(ignore))
     names, missing = find_files(files or default_names())
+    if source is not None and len(names) != 1:
+        raise UsageError(f"--source is about one schema file, not {len(names)}; name it")
+    metadata = None
+    try:
+        metadata = None if source is None else source_metadata(source)
+    except SourceError as error:
+        missing.append(Diagnostic("LG200", "error", str(error), file=str(source)))
     if fix:
         _fix(names, rules)
-    found = missing + [diagnostic for name in names for diagnostic in lint_file(name) if diagnostic.rule in rules]
+    found = [diagnostic for name in names for diagnostic in lint_file(name, metadata=metadata)]
+    found = missing + [diagnostic for diagnostic in found if diagnostic.rule in rules]
     code = exit_code(found)
     click.echo(render_diagnostics(found, style, tool="lint", files_checked=len(names), complete=code < 2))
     return code

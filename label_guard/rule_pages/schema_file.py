@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from label_guard.rule_pages.page import Page, SchemaExample, SourceExample
 
-_FEATURE = '{"label": {"kind": "class_label", "num_classes": 3, "dtype": "int64"}}'
+_FEATURE = '{"label": {"kind": "ClassLabel", "num_classes": 3, "dtype": "int64"}}'
 
 
 def _label(fields: str) -> SchemaExample:
@@ -210,11 +210,11 @@ PAGES = {
         why="Names in another order are the classic silent mistake: every number is right, and every report is wrong.",
         breaks=SourceExample(
             "labels:\n  label: {kind: class_label, num_classes: 2, class_names: [dog, cat]}\n",
-            '{"label": {"kind": "class_label", "num_classes": 2, "class_names": ["cat", "dog"], "dtype": "int64"}}',
+            '{"label": {"kind": "ClassLabel", "num_classes": 2, "class_names": ["cat", "dog"], "dtype": "int64"}}',
         ),
         holds=SourceExample(
             "labels:\n  label: {kind: class_label, num_classes: 2, class_names: [cat, dog]}\n",
-            '{"label": {"kind": "class_label", "num_classes": 2, "class_names": ["cat", "dog"], "dtype": "int64"}}',
+            '{"label": {"kind": "ClassLabel", "num_classes": 2, "class_names": ["cat", "dog"], "dtype": "int64"}}',
         ),
         fix="Take the order of the dataset: the ids in the records follow it.",
     ),
