@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -238,11 +238,11 @@ class Guard:
 
     def check_batch(self, element: Any) -> CheckResult:
         """Judge a batch: every label ``[batch, ...]``, at its stored width."""
-        flat: Mapping[str, Any] | None = element if type(element) is dict else None
+        flat = cast("dict[str, Any]", element) if type(element) is dict else None
         size = -1
         for judge in self.judges:
-            value = flat.get(judge.path) if flat is not None else tree.get(element, judge.path)
-            if not isinstance(value, np.ndarray):
+            value: Any = flat.get(judge.path) if flat is not None else tree.get(element, judge.path)
+            if type(value) is not np.ndarray and not _is_plain_subclass(value):
                 return self._explain_batch(element)
             if not value.ndim or not judge.clean(value) or size not in (-1, value.shape[0]):
                 return self._explain_batch(element)
@@ -330,12 +330,17 @@ class Guard:
         return told.pop()
 
 
+def _is_plain_subclass(value: Any) -> bool:
+    """Whether ``value`` is an ndarray subclass that holds what it shows (Grain's SharedMemoryArray), unlike a mask."""
+    return isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray)
+
+
 def _batch_size(labels: list[Any], element: Any) -> int:
     """Length of the leading axis: the labels' if any has one, else that of any leaf, else 1."""
     candidates = [*labels, *(leaf for _, leaf in tree.leaves(element))]
     for value in candidates:
         if isinstance(value, list | tuple):
-            return len(value)
+            return len(cast("list[Any]", value))
         shape = getattr(value, "shape", ())
         if shape:
             return int(shape[0])
@@ -347,10 +352,10 @@ def _batch_columns(value: Any, size: int) -> tuple[list[Column] | None, Rows]:
     everything = np.arange(size)
     if value is tree.MISSING or value is None:
         return [], everything
-    if isinstance(value, np.ndarray) and value.dtype == object and value.ndim:
-        value = list(value)  # ragged batches: judged record by record
+    if isinstance(value, np.ndarray) and cast(Array, value).dtype.hasobject and value.ndim:
+        value = list(cast(Array, value))  # ragged batches: judged record by record
     if isinstance(value, list | tuple):
-        values: Sequence[Any] = value
+        values = cast("Sequence[Any]", value)
         return gather(values) if len(values) == size else (None, _NO_ROWS)
     array, typed = as_array(value)
     if not array.ndim or array.shape[0] != size:

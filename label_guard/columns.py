@@ -1,3 +1,5 @@
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# Elements are users' own trees: isinstance narrows Any to Unknown here, which says nothing about this code.
 """Values of one label, record by record, gathered into arrays of one dtype and shape that can be judged at once."""
 
 from __future__ import annotations
@@ -87,7 +89,7 @@ def _uniform(values: Sequence[Any]) -> Column | None:
 def as_array(value: Any) -> tuple[Array, bool]:
     """``value`` as an array and whether its width is its own; what is no array of one kind has dtype object."""
     if isinstance(value, np.ma.MaskedArray):
-        return np.array(f"masked {value.dtype}"), True  # a masked label is no label: never judge what the mask hides
+        return np.full(value.shape, f"masked {value.dtype}"), True  # a masked label is no label: never judge what the mask hides
     if isinstance(value, np.ndarray | np.generic):
         array = np.asarray(value)
         return _unbox(array) if array.dtype == object else (array, True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,11 +46,8 @@ class Fault:
 
 def plain(value: Any) -> Value:
     """``value`` as a Python scalar or a short text."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return repr(value)[:80]
+    item: Any = cast("np.generic[Any]", value).item() if isinstance(value, np.generic) else value
+    return item if item is None or isinstance(item, bool | int | float | str) else repr(item)[:80]
 
 
 class CheckResult:

@@ -211,7 +211,8 @@ def _validity(label: Label, array: Array, good: NDArray[np.bool_] | None, paddin
         valid = is_no_sentinel(label, array)
         valid = valid if good is None else valid & good
     else:
-        valid = np.ones(array.shape[0], np.bool_) if good is None else good.reshape(array.shape[0], -1).all(axis=1)
+        size = array.shape[0]
+        valid = np.ones(size, np.bool_) if good is None else np.logical_and.reduce(good.reshape(size, -1), axis=1)
     if padding:
         valid[-padding:] = False
     return valid

@@ -1,3 +1,5 @@
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# Elements are users' own trees: isinstance narrows Any to Unknown here, which says nothing about this code.
 """Elements as trees: dicts, tuples, lists, named tuples and dataclasses of leaves. No JAX needed.
 
 A path is a flat dict key as it stands (``image/class/label``), else keys joined by ``/`` (``objects/label``),
@@ -23,8 +25,9 @@ def children(node: Any) -> list[tuple[str, Any]] | None:
     """Name and value of each child in order, or None where ``node`` is a leaf."""
     if isinstance(node, Mapping):
         return [(str(key), value) for key, value in node.items()]
-    if isinstance(node, tuple) and hasattr(node, "_fields"):
-        return [(name, getattr(node, name)) for name in node._fields]
+    fields: tuple[str, ...] | None = getattr(node, "_fields", None) if isinstance(node, tuple) else None
+    if fields is not None:
+        return [(name, getattr(node, name)) for name in fields]
     if isinstance(node, tuple | list):
         return [(str(position), value) for position, value in enumerate(node)]
     # What has a shape is an array or the spec of one, even as a dataclass (Grain's ShapeDtypeStruct).

@@ -33,8 +33,8 @@ class SoftLabelCheck:
         rows = array.reshape(-1, self.label.num_classes)
         finite = np.isfinite(rows)
         yield self._found("LG107", ~finite, rows)
-        good = finite.all(axis=1)
-        wrong = self._wrong_values(rows) & good[:, None]
+        good: Array = np.logical_and.reduce(finite, axis=1)
+        wrong: Array = self._wrong_values(rows) & good[:, None]
         with np.errstate(invalid="ignore"):  # inf - inf in a row that LG107 already names
             sums = np.add.reduce(rows, axis=1, dtype=np.float64)
         off = np.flatnonzero(good & ~wrong.any(axis=1) & ~self._right_sums(sums))

@@ -1,0 +1,195 @@
+"""Guard: forms of elements, purity, threads, processes, memory. What it finds is held by the oracle."""
+
+from __future__ import annotations
+
+import pickle
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from label_guard import DatasetSchema, Guard, UsageError
+
+
+def guard_of(labels: dict[str, Any] | None = None, **label: Any) -> Guard:
+    """A guard for one label ``y``, or for several."""
+    fields = {"kind": "class_label", "num_classes": 10, **label}
+    schema = {"format": 1, "name": "t", "version": "1.0.0", "labels": labels or {"y": fields}}
+    return Guard(DatasetSchema.model_validate(schema))
+
+
+class Pair(NamedTuple):
+    """A named tuple element."""
+
+    image: Any
+    y: Any
+
+
+@dataclass(frozen=True)
+class Example:
+    """A dataclass element."""
+
+    image: Any
+    y: Any
+
+
+IDS = np.array([1, 10, -1, 3])
+
+
+@pytest.mark.parametrize(
+    ("path", "element"),
+    [
+        ("y", {"y": IDS}),
+        ("image/class/label", {"image/class/label": IDS}),
+        ("objects/label", {"objects": {"label": IDS, "box": np.zeros((4, 4))}}),
+        ("a/b/c", {"a": {"b/c": IDS}}),
+        ("1", (np.zeros((4, 2)), IDS)),
+        ("0/y", ({"y": IDS}, np.zeros(4))),
+        ("y", Pair(np.zeros(4), IDS)),
+        ("y", Example(np.zeros(4), IDS)),
+    ],
+)
+def test_a_label_is_found_wherever_it_lies(path: str, element: Any) -> None:
+    """Flat keys, nested keys, tuple indices, named tuples and dataclasses."""
+    guard = guard_of({path: {"kind": "class_label", "num_classes": 10}})
+    assert guard.check(element).valid.tolist() == [True, False, False, True]
+
+
+def test_jax_arrays_and_subclasses_are_judged_as_arrays() -> None:
+    """A JAX array and an ndarray subclass give what their NumPy array gives; a masked array is no label."""
+
+    class Shared(np.ndarray):  # what Grain's workers hand over
+        pass
+
+    guard = guard_of()
+    for batch in (jnp.asarray(IDS), IDS.view(Shared)):
+        assert guard.check({"y": batch}).valid.tolist() == [True, False, False, True]
+    assert guard.check({"y": np.array([1, 2]).view(Shared)}).ok
+    assert guard.check({"y": np.ma.masked_array([1, 2, 3], [0, 1, 0])}, batched=True).counts == {"LG103": 3}
+
+
+def test_a_clean_batch_is_judged_without_being_copied_or_written() -> None:
+    """Read-only memory is enough."""
+    batch = np.array([1, 2, 3])
+    batch.flags.writeable = False
+    assert guard_of().check({"y": batch}).ok
+    assert guard_of().check({"y": IDS[::-1]}).valid.tolist() == [True, False, False, True]
+
+
+def test_labels_of_one_batch_must_agree_in_length() -> None:
+    """A label with another number of records is wrong as a whole."""
+    label = {"kind": "class_label", "num_classes": 10}
+    guard = guard_of({"a": label, "b": label})
+    result = guard.check({"a": np.zeros(4, int), "b": np.zeros(3, int)}, batched=True)
+    assert result.counts == {"LG105": 4}
+
+
+def test_a_missing_label_is_missing_in_every_record() -> None:
+    """The number of records is then that of the other features."""
+    result = guard_of().check({"image": np.zeros((5, 2, 2))}, batched=True)
+    assert (result.num_records, result.counts) == (5, {"LG104": 5})
+
+
+@pytest.mark.parametrize(
+    ("element", "told"),
+    [
+        ({"y": [1, 2]}, "pass batched="),
+        ({"y": np.array([1])}, "a record or a batch"),
+        ({"y": np.zeros((2, 2), int)}, "a record or a batch"),
+        ({}, "pass batched="),
+        ({"y": None}, "pass batched="),
+    ],
+)
+def test_doubt_about_the_form_is_an_error(element: Any, told: str) -> None:
+    """Lists, batches of one and absent labels do not tell a record from a batch, so the caller must."""
+    with pytest.raises(UsageError, match=told):
+        guard_of().check(element)
+
+
+def test_a_free_shape_needs_the_form() -> None:
+    """With a dimension of any length a record of ids looks like a batch of ids."""
+    with pytest.raises(UsageError, match="pass batched="):
+        guard_of(shape=[None]).check({"y": np.array([1, 2])})
+
+
+def test_the_form_is_told_from_the_rank() -> None:
+    """A scalar is a record, a longer vector a batch."""
+    guard = guard_of()
+    assert not guard.is_batched({"y": np.int64(3)})
+    assert guard.is_batched({"y": np.array([3, 4])})
+
+
+def test_an_element_of_the_other_form_is_the_wrong_shape() -> None:
+    """A (1,) label taken for a record is LG105: as a batch of one it would pass and then become (B, 1)."""
+    assert guard_of().check({"y": np.array([3])}, batched=False).counts == {"LG105": 1}
+    assert guard_of().check({"y": np.int64(3)}, batched=True).counts == {"LG105": 1}
+
+
+def test_a_guard_pickles_with_its_verdicts() -> None:
+    """A worker process gets the same guard: same digest, same findings."""
+    guard = guard_of(ignore=[255], dtype="integer")
+    again = pickle.loads(pickle.dumps(guard))
+    assert (again.digest, again.labels) == (guard.digest, guard.labels)
+    assert again.check({"y": IDS}).violations == guard.check({"y": IDS}).violations
+
+
+def test_one_guard_serves_many_threads() -> None:
+    """Scratch buffers are each thread's own: 16 threads over dirty and clean masks agree with one."""
+    guard = guard_of(dtype="uint8", ignore=[255], shape=[200, 300])
+    rng = np.random.default_rng(0)
+    batches = [rng.integers(0, 9 + i % 3, (8, 200, 300), dtype=np.uint8) for i in range(32)]
+    alone = [guard.check({"y": batch}).counts for batch in batches]
+    with ThreadPoolExecutor(16) as pool:
+        together = list(pool.map(lambda batch: guard.check({"y": batch}).counts, batches))
+    assert together == alone
+    assert {"LG101": 8} in alone
+    assert {} in alone
+
+
+def peak_of(run: Any) -> int:
+    """Peak of memory allocated by ``run``, in bytes."""
+    run()
+    tracemalloc.start()
+    run()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak
+
+
+def test_clean_masks_cost_no_memory_in_proportion() -> None:
+    """4 MiB of masks are judged in cache-sized pieces."""
+    batch = {"y": np.zeros((16, 512, 512), np.uint8)}
+    guard = guard_of(num_classes=19, dtype="uint8", ignore=[255], shape=[512, 512])
+    assert peak_of(lambda: guard.check_batch(batch)) < 64 * 1024
+
+
+def test_locating_a_few_costs_memory_in_proportion_to_them() -> None:
+    """100 bad of 2 million: kilobytes, not megabytes."""
+    labels = np.zeros(2_000_000, np.int64)
+    labels[:: len(labels) // 100] = 10
+    guard = guard_of(shape=[1_000_000])
+    batch = {"y": labels.reshape(2, -1)}
+    assert guard.check_batch(batch).faults[0].counts.sum() == 100
+    assert peak_of(lambda: guard.check_batch(batch)) < 512 * 1024
+
+
+def test_an_all_bad_batch_keeps_few_examples_and_exact_counts() -> None:
+    """Five violations are kept for a rule, whatever the batch; the counts are exact."""
+    result = guard_of().check({"y": np.full(100_000, 10)})
+    assert (len(result.violations), result.counts, result.num_invalid) == (5, {"LG101": 100_000}, 100_000)
+
+
+def test_records_that_are_skipped_are_legal_rows() -> None:
+    """A declared unlabeled value with on_unlabeled: skip is told apart from what is bad."""
+    schema = {
+        "format": 1, "name": "t", "version": "1.0.0", "labels": {"y": {"kind": "class_label", "num_classes": 3}},
+        "splits": {"train": {"labels": {"y": {"unlabeled": -1, "on_unlabeled": "skip"}}}},
+    }  # fmt: skip
+    result = Guard(DatasetSchema.model_validate(schema), "train").check({"y": np.array([0, -1, 5, 2, -1])})
+    assert result.valid.tolist() == [True, True, False, True, True]
+    assert result.skipped is not None
+    assert result.skipped.tolist() == [1, 4]
