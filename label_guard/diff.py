@@ -213,7 +213,7 @@ def _resolved_changes(old: DatasetSchema, new: DatasetSchema) -> Iterator[Change
                     change for change in label_changes(sides) if view is None or _is_news(change, own, told[label])
                 ]
                 yield from (_placed(change, label, holder if change.path[0] in own else None) for change in found)
-                told.setdefault(label, {change.path[0] for change in found})
+                told.setdefault(label, {_topic(change.path[0]) for change in found})
 
 
 def _sides(
@@ -231,7 +231,12 @@ def _is_news(change: Change, own: set[str], told: set[str | int]) -> bool:
     The dtype that a view inherits is the emitted one, whose changes the split tells at dtype, emit or num_classes.
     """
     field = change.path[0]
-    return field in own or (field not in told and field != "dtype")
+    return field in own or (_topic(field) not in told and field != "dtype")
+
+
+def _topic(field: str | int) -> str | int:
+    """What a field is about: a sentinel and what becomes of it are told together."""
+    return {"on_ignore": "ignore", "on_unlabeled": "unlabeled"}.get(str(field), field)
 
 
 def _own_fields(schema: DatasetSchema, split: str | None, view: str | None, label: str) -> set[str]:
