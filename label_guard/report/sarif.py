@@ -87,4 +87,5 @@ def _location(diagnostic: Diagnostic) -> dict[str, Any]:
 def _artifact(file: str) -> dict[str, str]:
     if Path(file).is_absolute():
         return {"uri": Path(file).as_uri()}
-    return {"uri": quote(forward_slashes(file)), "uriBaseId": _ROOT}
+    # A name that is no UTF-8 on disk comes with its bytes as surrogates.
+    return {"uri": quote(forward_slashes(file), errors="surrogateescape"), "uriBaseId": _ROOT}
