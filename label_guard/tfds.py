@@ -240,7 +240,8 @@ def _divide(config: Mapping[str, Any], path: str, stored: Mapping[str, Any]) -> 
         return ({**config, "featuresDict": {"features": kept}} if kept else None), layout
     if path in stored:
         return None, path
-    if "sequence" in config and "featuresDict" in config["sequence"]["feature"]:
+    is_dataset = str(config.get("pythonClassName")).endswith(".Dataset")  # decoded to an object of its own
+    if "sequence" in config and not is_dataset and "featuresDict" in config["sequence"]["feature"]:
         rest, layout = _divide(config["sequence"]["feature"], path, stored)
         left = {**config, "sequence": {**config["sequence"], "feature": rest}}
         return (None if rest is None else left), layout
