@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from label_guard.rule_pages import record, schema_file
+from label_guard.rule_pages import change, dataset, record, schema_file
 from label_guard.rule_pages.page import (
     ChangeExample,
     DatasetExample,
@@ -25,7 +25,7 @@ __all__ = [
     "markdown", "page_text", "whole",
 ]  # fmt: skip
 
-PAGES: dict[str, Page] = {**record.PAGES, **schema_file.PAGES}
+PAGES: dict[str, Page] = {**record.PAGES, **schema_file.PAGES, **change.PAGES, **dataset.PAGES}
 _GROUPS = {
     "LG1": "A record",
     "LG2": "A schema file",
@@ -85,12 +85,18 @@ def _blocks(example: Example) -> Iterator[tuple[str, str, str]]:
         case RecordExample(schema, record_, split):
             yield "", "yaml", schema
             yield "" if split is None else f"In split `{split}`:\n\n", "python", record_
-        case ChangeExample(old, new):
-            yield "Before:\n\n", "yaml", old
-            yield "After:\n\n", "yaml", new
+        case ChangeExample(old, new, moved, fail_on):
+            options = "" if fail_on == "undeclared" else f", with `--fail-on {fail_on}`"
+            yield "Before:\n\n", "yaml", old or "# no such file"
+            yield (
+                f"After{', in a file of another name' if moved else ''}{options}:\n\n",
+                "yaml",
+                new or "# no such file",
+            )
         case SourceExample(schema, features, splits):
             yield "", "yaml", schema
             yield "The dataset's features and sizes of splits:\n\n", "json", f"{features}\n{splits}"
-        case DatasetExample(schema, lines):
+        case DatasetExample(schema, train, test):
             yield "", "yaml", schema
-            yield "The records, as JSON Lines:\n\n", "json", lines
+            files = {"train_csv": train} if test is None else {"train_csv": train, "test_csv": test}
+            yield "The files:\n\n", "python", "\n".join(f"{name} = {text}" for name, text in files.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 _HEAD = "format: 1\nname: example\nversion: 1.0.0\n"
 
@@ -25,10 +26,15 @@ class RecordExample:
 
 @dataclass(frozen=True, slots=True)
 class ChangeExample:
-    """Two versions of a schema file that diff compares."""
+    """Two versions of a schema file that diff compares; an empty one is a file that is not there.
+
+    ``moved``: the later file has another name; ``fail_on``: as the option of ``label-guard diff``.
+    """
 
     old: str
     new: str
+    moved: bool = False
+    fail_on: Literal["undeclared", "any"] = "undeclared"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +48,11 @@ class SourceExample:
 
 @dataclass(frozen=True, slots=True)
 class DatasetExample:
-    """A dataset that an audit reads: a schema, and the lines of a JSON Lines file (split ``train``)."""
+    """A dataset that an audit reads: a schema, and Python expressions of the text of train.csv and test.csv."""
 
     schema: str
-    lines: str
+    train: str
+    test: str | None = None
 
 
 Example = SchemaExample | RecordExample | ChangeExample | SourceExample | DatasetExample

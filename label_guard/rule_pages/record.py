@@ -5,6 +5,7 @@ from __future__ import annotations
 from label_guard.rule_pages.page import DatasetExample, Page, RecordExample
 
 _TEN = "labels:\n  label: {kind: class_label, num_classes: 10}\n"
+_CSV = _TEN + "splits:\n  train: {source: 'csv:train.csv'}\n"
 _INT32 = "labels:\n  label: {kind: class_label, num_classes: 10, dtype: int32}\n"
 _FLOATS = "labels:\n  label: {kind: class_label, num_classes: 10, dtype: [int64, float32]}\n"
 _TAGS = "labels:\n  tags: {kind: multi_label, num_classes: 3}\n"
@@ -126,8 +127,8 @@ PAGES = {
     "LG120": Page(
         why="A record that cannot be decoded has no label to check. A loader that raises for it ends the epoch or loses"
         " the rest of its file; one that skips it makes the dataset smaller than its metadata says.",
-        breaks=DatasetExample(_TEN, '{"label": 3}\n{"label": \n'),
-        holds=DatasetExample(_TEN, '{"label": 3}\n{"label": 4}\n'),
+        breaks=DatasetExample(_CSV, r'"label,id\n3,a\n4\n"'),
+        holds=DatasetExample(_CSV, r'"label,id\n3,a\n4,b\n"'),
         fix="Compare the file's checksum with its origin and copy it again. To train meanwhile, let the source pass the"
         " record by: keyed(source, on_unreadable=...).",
     ),
