@@ -45,6 +45,7 @@ def _rule(code: str) -> dict[str, Any]:
         "id": rule.code,
         "name": rule.name,
         "shortDescription": {"text": rule.summary},
+        "fullDescription": {"text": rule.summary},
         "help": {"text": f"{rule.summary} More: label-guard rule {code}"},
         "defaultConfiguration": {"level": rule.severity},
     }
@@ -62,10 +63,10 @@ def _results(diagnostics: Sequence[Diagnostic], codes: Sequence[str]) -> Iterato
             "ruleIndex": codes.index(diagnostic.rule),
             "level": diagnostic.severity,
             "message": {"text": text},
+            # GitHub refuses a whole upload for one result without a location.
+            "locations": [{"physicalLocation": _location(diagnostic)}],
             "partialFingerprints": {"labelGuard/v1": f"{fingerprint}:{seen[fingerprint]}"},
         }
-        if diagnostic.file:
-            result["locations"] = [{"physicalLocation": _location(diagnostic)}]
         if diagnostic.properties:
             result["properties"] = dict(diagnostic.properties)
         yield result
@@ -88,4 +89,4 @@ def _artifact(file: str) -> dict[str, str]:
     if Path(file).is_absolute():
         return {"uri": Path(file).as_uri()}
     # A name that is no UTF-8 on disk comes with its bytes as surrogates.
-    return {"uri": quote(forward_slashes(file), errors="surrogateescape"), "uriBaseId": _ROOT}
+    return {"uri": quote(forward_slashes(file) or ".", errors="surrogateescape"), "uriBaseId": _ROOT}
