@@ -37,7 +37,7 @@ FAULTS: dict[str, tuple[int, tuple[float | None, ...]]] = {
     "float": (6, (2.7,)),
     "missing": (6, (None,)),
 }
-BLOCK = 40  # records in a row with labels that count from 1
+BLOCK = range(30, 70)  # positions in train of the records whose labels count from 1
 
 
 def _store(example: Any, value: float | None) -> None:
@@ -59,11 +59,12 @@ def plant(clean: Path, faulty: Path, seed: int = 0) -> dict[str, list[str]]:
     places = [(file, row) for file in files for row in range(_count(file))]
     examples = {place: _parse(raw) for file in files for place, raw in _records(file)}
     planted: dict[str, list[str]] = {name: [] for name in (*FAULTS, "one_based", "one_based_in_range")}
-    for file, row in places[:BLOCK]:
+    for file, row in places[BLOCK.start : BLOCK.stop]:
         shifted = examples[file, row].features.feature["label"].int64_list.value[0] + 1
         _store(examples[file, row], shifted)
         planted["one_based" if shifted > 9 else "one_based_in_range"].append(record_name(file, row))
-    chosen = iter(np.random.default_rng(seed).permutation(np.arange(BLOCK, len(places))).tolist())
+    others = sorted(set(range(len(places))) - set(BLOCK))
+    chosen = iter(np.random.default_rng(seed).permutation(others).tolist())
     for name, (count, values) in FAULTS.items():
         for value in islice(cycle(values), count):
             place = places[next(chosen)]
