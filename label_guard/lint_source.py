@@ -78,7 +78,8 @@ def _storage_problems(where: SchemaPath, label: Label, feature: Feature) -> Iter
         declared = ", ".join(label.dtype or label.DEFAULT_DTYPES)
         message = f"dtype is {declared} but the dataset declares {feature.dtype} ({feature.kind})"
         yield Problem("LG233", (*where, "dtype"), message, f"set dtype: {feature.stored_dtype or feature.dtype}")
-    shape = label.record_shape
+    has_class_axis = not isinstance(label, ClassLabel | RealLabel)  # its length is num_classes
+    shape = (*label.shape, None) if has_class_axis else label.shape
     pairs = zip(shape, feature.shape, strict=False)
     if len(shape) != len(feature.shape) or any(None not in pair and pair[0] != pair[1] for pair in pairs):
         message = f"shape of a record is {_shown(shape)} but the dataset declares {_shown(feature.shape)}"

@@ -296,19 +296,20 @@ def _applied_problems(
 
 
 def _limit_problems(schema: DatasetSchema) -> Iterator[Problem]:
-    """More records of each class than all splits together can hold."""
-    least, sizes = schema.limits.min_class_count, [split.num_examples for split in schema.splits.values()]
-    if not sizes or None in sizes:
-        return
-    records = sum(size for size in sizes if size is not None)
-    for path, label in schema.labels.items():
-        if isinstance(label, ClassLabel) and label.rank == 0 and records < least * label.num_classes:
-            yield Problem(
-                "LG216",
-                ("limits", "min_class_count"),
-                f"{records} records cannot hold {least} of each of the {label.num_classes} classes of {path!r}",
-                f"lower min_class_count to at most {records // label.num_classes}",
-            )
+    """More records of each class than a split can hold."""
+    least = schema.limits.min_class_count
+    for name, split in schema.splits.items():
+        records = split.num_examples
+        for path, label in schema.labels.items():
+            if not records or not isinstance(label, ClassLabel) or label.rank or path in split.labels:
+                continue  # a split that overrides the label may be without labels
+            if records < least * label.num_classes:
+                yield Problem(
+                    "LG216",
+                    ("limits", "min_class_count"),
+                    f"{records} records of {name!r} cannot hold {least} of each class of {path!r}",
+                    f"lower min_class_count to at most {records // label.num_classes}",
+                )
 
 
 def _unlabeled_problems(schema: DatasetSchema, split: str) -> Iterator[Problem]:
