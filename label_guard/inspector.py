@@ -5,13 +5,17 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from label_guard import batches, tree
+from label_guard.columns import Column
 from label_guard.counts import Counts, Summary, summary_of
+from label_guard.diagnose import FaultSummary
 from label_guard.errors import InvalidLabelError, NoValidRecordsError, TooManyInvalidError, UsageError
 from label_guard.findings import CheckResult, Fault
 from label_guard.keys import KEY, UNREADABLE, key_in, reason_in
@@ -26,6 +30,7 @@ _RUN = 1_000  # records after which the share over the run is judged
 _WINDOW = 10_000  # records of each window judged by itself, so that late damage is not averaged away
 _LOG_EVERY_SECONDS = 60.0
 _MAX_REJECTED = 100_000
+_DIRTY_KEPT = 4  # elements whose labels are remembered for the diagnosis; large masks weigh megabytes
 _told: set[str] = set()
 
 
@@ -48,6 +53,23 @@ def announce(plan: GuardPlan, *, endless: bool = False) -> None:
         )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """One element that was checked, batch or window of records.
+
+    Attributes:
+        result: what the check found.
+        element_of: the record of a row.
+        key_of: the travelling key of a row, or None.
+        columns_of: its labels, for the diagnosis.
+    """
+
+    result: CheckResult
+    element_of: Callable[[int], Any]
+    key_of: Callable[[int], Any]
+    columns_of: Callable[[], dict[str, list[Column]]]
+
+
 class Inspector:
     """Judges what streams by and keeps the books.
 
@@ -64,6 +86,7 @@ class Inspector:
         self._last_log = -_LOG_EVERY_SECONDS
         self._ended = False
         self._key_warned = False
+        self._dirty: deque[tuple[dict[str, list[Column]], CheckResult]] = deque(maxlen=_DIRTY_KEPT)
 
     # Judging ------------------------------------------------------------------------------------------------------
 
@@ -78,27 +101,38 @@ class Inspector:
         """
         self._require_key(records[0])
         result = _unreadable_apart(self.plan.guard.check_records(records), records)
-        return self._inspect(result, records.__getitem__, lambda row: key_in(records[row]))
+        judged = _Judged(
+            result,
+            element_of=records.__getitem__,
+            key_of=lambda row: key_in(records[row]),
+            columns_of=lambda: self.plan.guard.record_columns(records),
+        )
+        return self._inspect(judged)
 
     def inspect_batch(self, batch: Any) -> CheckResult:
         """Judge and count a batch; as ``inspect_records``."""
         self._require_key(batch)
-        result = self.plan.guard.check_batch(batch)
-        size = result.num_records
-        return self._inspect(result, lambda row: batches.row(batch, row, size), lambda row: key_in(batch, row))
+        return self._inspect(self._judged(batch))
 
     def judge_again(self, batch: Any, *, write: bool) -> CheckResult:
         """Judge a batch that was counted before; ``write``: under other rules, so what is bad now must be written."""
-        result = self.plan.guard.check_batch(batch)
-        if write and not result.ok and self.plan.quarantine is not None:
-            size = result.num_records
-            self._write(result, lambda row: batches.row(batch, row, size), lambda row: key_in(batch, row))
-        return result
+        judged = self._judged(batch)
+        if write and not judged.result.ok and self.plan.quarantine is not None:
+            self._write(judged)
+        return judged.result
 
-    def _inspect(
-        self, result: CheckResult, element_of: Callable[[int], Any], key_of: Callable[[int], Any]
-    ) -> CheckResult:
-        counts = self.counts
+    def _judged(self, batch: Any) -> _Judged:
+        result = self.plan.guard.check_batch(batch)
+        size = result.num_records
+        return _Judged(
+            result,
+            element_of=lambda row: batches.row(batch, row, size),
+            key_of=lambda row: key_in(batch, row),
+            columns_of=lambda: self.plan.guard.batch_columns(batch, size),
+        )
+
+    def _inspect(self, judged: _Judged) -> CheckResult:
+        result, counts = judged.result, self.counts
         counts.seen += result.num_records
         counts.window_seen += result.num_records
         gone = result.num_invalid + (0 if result.skipped is None else len(result.skipped))
@@ -106,12 +140,13 @@ class Inspector:
         if not result.ok:
             self._count(result)
             if self.plan.quarantine is not None:
-                self._write(result, element_of, key_of)
-            self._log(result, key_of)
+                self._write(judged)
+            self._log(judged)
             if self.plan.on_invalid == "raise":
-                self._raise(result, key_of)
+                self._raise(judged)
+            self._dirty.append((judged.columns_of(), result))
         if gone or counts.window_seen >= _WINDOW or counts.seen - result.num_records < _RUN <= counts.seen:
-            self._judge_share(result, key_of)
+            self._judge_share(judged)
         return result
 
     def _count(self, result: CheckResult) -> None:
@@ -122,18 +157,18 @@ class Inspector:
         for rule, number in result.counts.items():
             counts.by_rule[rule] += number
 
-    def _named(self, violation: Violation, key_of: Callable[[int], Any]) -> Violation:
-        return dataclasses.replace(violation, record=self.plan.names.name(key_of(violation.row)))
+    def _named(self, violation: Violation, judged: _Judged) -> Violation:
+        return dataclasses.replace(violation, record=self.plan.names.name(judged.key_of(violation.row)))
 
     # Writing and telling ------------------------------------------------------------------------------------------
 
-    def _write(self, result: CheckResult, element_of: Callable[[int], Any], key_of: Callable[[int], Any]) -> None:
+    def _write(self, judged: _Judged) -> None:
         bad: list[BadRecord] = []
-        for row in result.invalid_rows.tolist():
-            element = batches.without_key(element_of(row), KEY)
+        for row in judged.result.invalid_rows.tolist():
+            element = batches.without_key(judged.element_of(row), KEY)
             labels = {path: tree.get(element, path) for path in self.plan.guard.labels}
             kept = None if reason_in(element) is not None else element
-            bad.append(BadRecord(self.plan.names.name(key_of(row)), kept, labels, result.of_row(row)))
+            bad.append(BadRecord(self.plan.names.name(judged.key_of(row)), kept, labels, judged.result.of_row(row)))
         self._open_writer().append(bad)
 
     def _open_writer(self) -> QuarantineWriter:
@@ -154,20 +189,21 @@ class Inspector:
             raise UsageError("no quarantine= to write to")
         return self._writer
 
-    def _log(self, result: CheckResult, key_of: Callable[[int], Any]) -> None:
+    def _log(self, judged: _Judged) -> None:
         now = time.monotonic()
         if now - self._last_log < _LOG_EVERY_SECONDS:
             return
         self._last_log = now
-        first = result.of_row(int(result.invalid_rows[0]))[0]
+        first = judged.result.of_row(int(judged.result.invalid_rows[0]))[0]
         logger.warning(
             "%s: bad label: %s (on_invalid=%s; %d of %d records bad so far)",
-            self.plan.guard.schema.name, self._named(first, key_of), self.plan.on_invalid,
+            self.plan.guard.schema.name, self._named(first, judged), self.plan.on_invalid,
             self.counts.invalid, self.counts.seen,
         )  # fmt: skip
 
-    def _raise(self, result: CheckResult, key_of: Callable[[int], Any]) -> None:
-        named = tuple(self._named(violation, key_of) for violation in result.violations)
+    def _raise(self, judged: _Judged) -> None:
+        result = judged.result
+        named = tuple(self._named(violation, judged) for violation in result.violations)
         told = "\n  ".join(str(violation) for violation in named[:10])
         raise InvalidLabelError(
             f"{self.plan.guard.schema.name}: {result.num_invalid} of {result.num_records} records are bad "
@@ -178,9 +214,9 @@ class Inspector:
 
     # Stopping -----------------------------------------------------------------------------------------------------
 
-    def _judge_share(self, result: CheckResult, key_of: Callable[[int], Any]) -> None:
-        counts = self.counts
-        example = f"; for example {self._named(result.violations[0], key_of)}" if not result.ok else ""
+    def _judge_share(self, judged: _Judged) -> None:
+        result, counts = judged.result, self.counts
+        example = f"; for example {self._named(result.violations[0], judged)}" if not result.ok else ""
         whole = result.num_invalid == result.num_records == counts.seen
         if whole and counts.seen >= max(_FIRST_BATCH, self.plan.batch_size or 0):
             self._stop_if(counts.invalid, counts.seen, "the whole first batch", example)
@@ -193,7 +229,7 @@ class Inspector:
         if self.plan.refills and counts.rejected_in_a_row >= most:
             raise NoValidRecordsError(
                 f"{self.plan.guard.schema.name}: {counts.rejected_in_a_row:,} records in a row are bad or unlabeled"
-                f"{example}. Check the schema against the data with label-guard audit"
+                f"{example}{self._diagnosis()}. Check the schema against the data with label-guard audit"
             )
 
     def _stop_if(self, invalid: int, seen: int, over: str, example: str = "") -> None:
@@ -202,8 +238,18 @@ class Inspector:
             return
         raise TooManyInvalidError(
             f"{self.plan.guard.schema.name}: {invalid:,} of {seen:,} records ({over}) are bad: {invalid / seen:.1%}, "
-            f"more than stop_above={limit}{example}. Mend the data or the schema, or raise stop_above"
+            f"more than stop_above={limit}{example}{self._diagnosis()}. Mend the data or the schema, or raise "
+            "stop_above"
         )
+
+    def _diagnosis(self) -> str:
+        """The likely cause in words, told from the last dirty elements."""
+        labels = self.plan.guard.labels
+        faults = FaultSummary()
+        for columns, result in self._dirty:
+            faults.add(labels, columns, result)
+        likely = faults.diagnosis(labels)
+        return f". Likely cause: {likely}" if likely else ""
 
     def end(self, pending: int = 0) -> None:
         """The stream ended: judge the share at any count, and say what became of every record."""

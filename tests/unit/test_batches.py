@@ -1,0 +1,99 @@
+"""Batches as trees against plain loops: stack, row, join, pad; inputs are never written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from label_guard import batches
+from label_guard.errors import UsageError
+
+
+def _record(k: int) -> dict[str, Any]:
+    return {"x": np.full((2, 3), k, np.uint8), "deep": {"y": np.int32(k)}, "pair": (np.float32(k), f"name{k}")}
+
+
+@given(st.integers(1, 8))
+def test_stack_and_row_are_inverse(size: int) -> None:
+    """Row k of a stack is record k, leaf by leaf with its dtype."""
+    records = [_record(k) for k in range(size)]
+    batch = batches.stack(records)
+    for k, record in enumerate(records):
+        found = batches.row(batch, k, size)
+        np.testing.assert_array_equal(found["x"], record["x"])
+        assert found["deep"]["y"] == record["deep"]["y"]
+        assert found["deep"]["y"].dtype == np.int32
+        assert found["pair"] == record["pair"]
+
+
+@given(st.lists(st.tuples(st.integers(1, 6), st.integers(0, 63)), min_size=1, max_size=4))
+def test_join_takes_the_rows(parts: list[tuple[int, int]]) -> None:
+    """A join holds the chosen rows of each piece in order, and writes to no piece."""
+    pieces, expected = [], []
+    for at, (size, chosen) in enumerate(parts):
+        batch = batches.stack([_record(10 * at + k) for k in range(size)])
+        batch["x"].flags.writeable = False
+        rows = np.array([k for k in range(size) if chosen >> k & 1], np.intp)
+        pieces.append((batch, rows, size))
+        expected += [10 * at + int(k) for k in rows]
+    joined = batches.join(pieces)
+    assert joined["deep"]["y"].tolist() == expected
+    assert joined["x"][:, 0, 0].tolist() == expected
+    assert joined["pair"][1].tolist() == [f"name{k}" for k in expected]
+    assert joined["deep"]["y"].dtype == np.int32
+
+
+def test_integers_stay_integers() -> None:
+    """int64 beside uint64 stays an integer array; floats beside integers become floats as NumPy has it."""
+    assert batches.stack([{"x": np.int64(1)}, {"x": np.uint64(2)}])["x"].dtype == np.int64
+    assert batches.stack([{"x": np.int64([1])}, {"x": np.uint64([2])}])["x"].dtype == np.int64
+    assert batches.stack([{"x": np.int64(1)}, {"x": np.float64(2.5)}])["x"].dtype == np.float64
+    pieces = [({"x": np.ones(2, dtype)}, np.arange(2), 2) for dtype in (np.int64, np.uint64)]
+    assert batches.join(pieces)["x"].dtype == np.int64
+
+
+def test_columns_of_lists() -> None:
+    """A list of one value for each record is a column; a list of batched arrays is a container."""
+    ragged = {"x": np.arange(2), "ids": [np.arange(3), np.arange(1)]}
+    other = {"x": np.arange(2), "ids": [np.arange(5), np.arange(4)]}
+    joined = batches.join([(ragged, np.array([1]), 2), (other, np.array([0, 1]), 2)])
+    assert [len(ids) for ids in joined["ids"]] == [1, 5, 4]
+    container = {"views": [np.arange(2), np.arange(2) + 5]}
+    assert [x.tolist() for x in batches.take(container, np.array([1]), 2)["views"]] == [[1], [6]]
+
+
+def test_pad_repeats_the_first() -> None:
+    """Padding fills up with copies of the first record; what belongs to the batch stays as it is."""
+    padded = batches.pad({"x": np.array([3, 4]), "step": np.int64(9)}, 2, 4)
+    assert padded["x"].tolist() == [3, 4, 3, 3]
+    assert padded["step"] == 9
+
+
+@pytest.mark.parametrize(
+    ("records", "told"),
+    [
+        (
+            [{"x": np.zeros(2)}, {"x": np.zeros(3)}],
+            r"feature 'x' cannot be batched: records hold float64\[2\], float64\[3\]",
+        ),
+        ([{"x": 1}, {"y": 1}], "cannot be batched"),
+        ([{"x": 1}, {"x": None}], "feature 'x' cannot be batched"),
+    ],
+)
+def test_records_that_do_not_stack(records: list[Any], told: str) -> None:
+    """What cannot be stacked is told by its feature."""
+    with pytest.raises(UsageError, match=told):
+        batches.stack(records)
+
+
+def test_batches_that_do_not_join() -> None:
+    """Pieces of another structure or shape are told."""
+    rows = np.arange(2)
+    with pytest.raises(UsageError, match="features differ"):
+        batches.join([({"x": rows}, rows, 2), ({"y": rows}, rows, 2)])
+    with pytest.raises(UsageError, match="shapes"):
+        batches.join([({"x": np.zeros((2, 3))}, rows, 2), ({"x": np.zeros((2, 4))}, rows, 2)])

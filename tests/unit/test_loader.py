@@ -1,0 +1,136 @@
+"""The guard around any loader: batches, records, generators, Grain iterators; state and restore."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grain
+import numpy as np
+import pytest
+
+from label_guard import guard_batches
+from label_guard.errors import InvalidLabelError, SchemaChangedError, UsageError
+from label_guard.quarantine_reader import read_quarantine
+from label_guard.schema import DatasetSchema
+
+
+def _schema(num_classes: int = 10) -> DatasetSchema:
+    fields = {"kind": "class_label", "num_classes": num_classes}
+    return DatasetSchema.model_validate(
+        {"format": 1, "name": "digits", "version": "1.0.0", "labels": {"label": fields}}
+    )
+
+
+def _batches(number: int = 10) -> list[dict[str, Any]]:
+    """Batches of 4; the second record of each third batch is bad."""
+    found = [{"id": np.arange(4 * k, 4 * k + 4), "label": np.arange(4)} for k in range(number)]
+    for batch in found[::3]:
+        batch["label"] = np.array([0, 55, 2, 3])
+    return found
+
+
+def _options(folder: Path, **more: Any) -> dict[str, Any]:
+    return {"quarantine": str(folder / "q"), "stop_above": None, **more}
+
+
+def test_batches_of_a_loader(tmp_path: Path) -> None:
+    """Batches are topped up; the summary tells what became of each record; the bad ones are in the quarantine."""
+    guarded = guard_batches(_batches(), _schema(), **_options(tmp_path))
+    sizes = [len(batch["id"]) for batch in guarded]
+    assert sizes == [4] * 9
+    assert (guarded.summary.seen, guarded.summary.delivered, guarded.summary.quarantined) == (40, 36, 4)
+    assert guarded.summary.is_conserved
+    assert len(read_quarantine(str(tmp_path / "q")).entries) == 4
+    guarded.close()
+
+
+def test_records_of_a_generator(tmp_path: Path) -> None:
+    """Records of a generator are stacked into batches."""
+    records = ({"id": k, "label": 55 if k == 2 else k % 10} for k in range(7))
+    guarded = guard_batches(records, _schema(), batch_size=3, **_options(tmp_path))
+    assert [batch["id"].tolist() for batch in guarded] == [[0, 1, 3], [4, 5, 6]]
+
+
+@pytest.mark.parametrize("steps", range(9))
+def test_restore(tmp_path: Path, steps: int) -> None:
+    """A new guard over the same loader goes on after the last batch; over a fresh generator too."""
+    straight = [batch["id"].tolist() for batch in guard_batches(_batches(), _schema(), **_options(tmp_path))]
+    guarded = guard_batches(_batches(), _schema(), **_options(tmp_path))
+    for _ in range(steps):
+        next(guarded)
+    state = json.loads(json.dumps(guarded.state()))
+    for loader in (_batches(), (batch for batch in _batches())):
+        resumed = guard_batches(loader, _schema(), **_options(tmp_path))
+        resumed.restore(state)
+        assert [batch["id"].tolist() for batch in resumed] == straight[steps:]
+        assert resumed.summary.is_conserved
+        assert resumed.summary.seen == 40
+
+
+def test_a_generator_cannot_go_back(tmp_path: Path) -> None:
+    """Restoring an earlier place into a generator under way is told, with the remedy; too short a loader as well."""
+    guarded = guard_batches((batch for batch in _batches()), _schema(), **_options(tmp_path))
+    next(guarded)
+    state = guarded.state()
+    next(guarded)
+    with pytest.raises(UsageError, match="fresh iterable"):
+        guarded.restore(state)
+    late = guard_batches(_batches(), _schema(), **_options(tmp_path))
+    list(late)
+    with pytest.raises(UsageError, match="ends at 2"):
+        guard_batches(_batches(2), _schema(), **_options(tmp_path)).restore(late.state())
+
+
+def test_states_that_do_not_fit(tmp_path: Path) -> None:
+    """A state of something else, or made under other rules, is refused."""
+    guarded = guard_batches(_batches(), _schema(), **_options(tmp_path))
+    with pytest.raises(UsageError, match="no state of guard_batches"):
+        guarded.restore({"next_index": 3})
+    with pytest.raises(SchemaChangedError):
+        guard_batches(_batches(), _schema(12), **_options(tmp_path)).restore(guarded.state())
+
+
+def test_raise_tries_again(tmp_path: Path) -> None:
+    """After an error the next call refuses the same batch again, and nothing is skipped."""
+    guarded = guard_batches(_batches(), _schema(), on_invalid="raise")
+    for _ in range(2):
+        with pytest.raises(InvalidLabelError):
+            next(guarded)
+    assert guarded.summary.refused == 4
+    assert guarded.state()["parent"] == {"read": 0}
+
+
+def test_a_loader_that_restarts(tmp_path: Path) -> None:
+    """A loader that is iterated anew each epoch is guarded epoch by epoch."""
+
+    class Loader:
+        def __iter__(self) -> Iterator[Any]:
+            return iter(_batches(4))
+
+    for _ in range(2):
+        assert len(list(guard_batches(Loader(), _schema(), **_options(tmp_path)))) == 4
+    assert len(read_quarantine(str(tmp_path / "q")).entries) == 2
+
+
+def test_a_grain_iterator(tmp_path: Path) -> None:
+    """An iterator with a state of its own is set, not read up to its place."""
+    records = [{"id": np.int64(k), "label": np.int64(k % 10)} for k in range(20)]
+    ds = grain.MapDataset.source(records).to_iter_dataset(grain.ReadOptions(0, 0))
+    guarded = guard_batches(iter(ds), _schema(), batch_size=5, **_options(tmp_path))
+    next(guarded)
+    resumed = guard_batches(iter(ds), _schema(), batch_size=5, **_options(tmp_path))
+    resumed.restore(guarded.state())
+    assert next(resumed)["id"].tolist() == [5, 6, 7, 8, 9]
+
+
+def test_report_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A dry run tells at its start and its end that bad labels are delivered."""
+    with caplog.at_level(logging.WARNING, logger="label_guard"):
+        guarded = guard_batches(_batches(), _schema(), on_invalid="report", **_options(tmp_path))
+        assert sum(int((batch["label"] > 9).sum()) for batch in guarded) == 4
+    assert "DELIVERED" in caplog.messages[0]
+    assert "4 of the delivered are bad" in caplog.messages[-1]
