@@ -2,7 +2,8 @@
 
 import csv
 import json
-import resource
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -210,20 +211,114 @@ def test_export_npz_refuses_names_that_leave_the_archive(capsys: pytest.CaptureF
     assert "no safe name" in messages
 
 
-def test_a_failed_export_leaves_no_file(capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path) -> None:
-    """When the disk is full, what stood at the target stays, and no temporary file is left."""
+FULL_DISK = """
+import resource, sys
+from label_guard.cli import main
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+main(sys.argv[1:])
+"""
+
+
+def test_a_failed_export_leaves_no_file(folder: Path, tmp_path: Path) -> None:
+    """On a full disk the command is one error; what stood at the target stays, and no temporary file is left."""
     target = tmp_path / "out"
     target.write_text("before")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))  # Python ignores SIGXFSZ: writing fails with EFBIG
-    try:
-        code, _, messages = run(capsys, "export", str(folder), "--format", "jsonl", "--output", str(target))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    for form in ("jsonl", "csv", "npz"):
+        arguments = ["quarantine", "export", str(folder), "--format", form, "--output", str(target)]
+        ended = subprocess.run(
+            [sys.executable, "-c", FULL_DISK, *arguments], capture_output=True, text=True, timeout=60
+        )
+        assert ended.returncode == 2
+        assert "File too large" in ended.stderr
+        assert "Traceback" not in ended.stderr
+        assert target.read_text() == "before"
+        assert {path.name for path in tmp_path.iterdir()} == {"q", "out"}
+
+
+def test_an_export_to_a_place_that_cannot_be_is_one_error(
+    capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
+) -> None:
+    """A missing folder or a folder as target exits 2."""
+    for target in (tmp_path / "none" / "out", folder):
+        code, _, messages = run(capsys, "export", str(folder), "--format", "csv", "--output", str(target))
+        assert code == 2
+        assert messages.count("\n") == 1
+
+
+def test_recheck_says_which_records_a_corrected_schema_accepts(
+    capsys: pytest.CaptureFixture[str], folder: Path, schema: str
+) -> None:
+    """Each newest entry is judged by the rules of its own split; records still bad exit 1."""
+    code, output, messages = run(capsys, "recheck", str(folder), "--schema", schema)
+    assert (code, messages) == (1, "")
+    golden("quarantine_recheck.txt", output, folder)
+    code, output, _ = run(capsys, "summary", str(folder), "--schema", schema)
+    assert code == 0
+    assert output.endswith("1 resolved, 5 open, 0 not judged\n")
+
+
+def test_recheck_exits_0_when_all_are_accepted(capsys: pytest.CaptureFixture[str], tmp_path: Path, schema: str) -> None:
+    """Accepted records are written as keys for a source, and whole where they are kept as stored."""
+    folder = tmp_path / "q"
+    write(folder, origin(), bad("f__10", np.int64(10), image=np.zeros(3)), bad("f__9", np.int64(10)))
+    keys, whole = tmp_path / "keys.txt", tmp_path / "whole.jsonl"
+    arguments = ["--schema", schema, "--keys", str(keys), "--output", str(whole)]
+    assert run(capsys, "recheck", str(folder), *arguments)[0] == 0
+    assert keys.read_text() == "f__9\nf__10\n"
+    assert [json.loads(line)["record"] for line in whole.read_text().splitlines()] == ["f__9", "f__10"]
+
+
+def test_recheck_by_split(capsys: pytest.CaptureFixture[str], tmp_path: Path, schema: str) -> None:
+    """``--split`` takes the records of one split, parts of it included; keys of several splits are refused."""
+    folder, keys = tmp_path / "q", tmp_path / "keys.txt"
+    for split in ("train", "train[:90%]", "test"):
+        write(folder, origin(split), bad(f"f__{len(split)}", np.int64(10)))
+    arguments = ["recheck", str(folder), "--schema", schema]
+    code, _, messages = run(capsys, *arguments, "--keys", str(keys))
     assert code == 2
-    assert "File too large" in messages
-    assert target.read_text() == "before"
-    assert {path.name for path in tmp_path.iterdir()} == {"q", "out"}
-    missing = str(tmp_path / "none" / "out")
-    assert run(capsys, "export", str(folder), "--format", "csv", "--output", missing)[0] == 2
-    assert run(capsys, "export", str(folder), "--format", "csv", "--output", str(folder))[0] == 2
+    assert "pass --split" in messages
+    assert not keys.exists()
+    assert run(capsys, *arguments, "--split", "test", "--keys", str(keys))[0] == 0
+    assert keys.read_text() == "f__4\n"
+    assert "2 accepted" in run(capsys, *arguments, "--split", "train")[1]
+
+
+def test_recheck_never_calls_unjudged_records_accepted(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, schema: str
+) -> None:
+    """Records without labels, of another dataset, split or view, or lacking a label are not judged: exit 2."""
+    folder = tmp_path / "q"
+    write(folder, origin(), bad("none", np.int64(10)), payload="none")
+    write(folder, origin("validation"), bad("split", np.int64(10)))
+    write(folder, origin(dataset="other"), bad("other", np.int64(10)))
+    write(folder, origin(view="crop"), bad("view", np.int64(10)))
+    other = BadRecord("label", {"x": 1}, {"x": np.int64(10)}, (Violation("x", "LG101", 10, "[0, 10)"),))
+    write(folder, origin(), other, payload="labels")
+    code, output, messages = run(capsys, "recheck", str(folder), "--schema", schema)
+    assert (code, output.splitlines()) == (2, [f"{folder} with {schema}: 0 accepted, 0 still bad, 5 not judged"])
+    assert messages.count("not judged") == 5
+
+
+def test_recheck_says_what_it_cannot_write(capsys: pytest.CaptureFixture[str], tmp_path: Path, schema: str) -> None:
+    """Accepted records without a key, or not kept whole, are counted and exit 2."""
+    folder = tmp_path / "q"
+    write(folder, origin(), bad(None, np.int64(10)), payload="labels")
+    code, _, messages = run(capsys, "recheck", str(folder), "--schema", schema, "--keys", str(tmp_path / "k"))
+    assert code == 2
+    assert "1 accepted have no key" in messages
+    code, _, messages = run(capsys, "recheck", str(folder), "--schema", schema, "--output", str(tmp_path / "o"))
+    assert code == 2
+    assert "not kept as they were stored" in messages
+
+
+def test_an_empty_quarantine_is_clean(capsys: pytest.CaptureFixture[str], tmp_path: Path, schema: str) -> None:
+    """A folder without parts holds no records: every command exits 0."""
+    (tmp_path / "q").mkdir()
+    assert run(capsys, "summary", str(tmp_path / "q"))[:2] == (0, f"{tmp_path}/q: 0 records, 0 lines in 0 parts\n")
+    assert run(capsys, "show", str(tmp_path / "q"))[:2] == (0, "no such record\n")
+    assert run(capsys, "recheck", str(tmp_path / "q"), "--schema", schema)[0] == 0
+    for form in ("jsonl", "csv", "npz"):
+        target = tmp_path / f"out.{form}"
+        assert run(capsys, "export", str(tmp_path / "q"), "--format", form, "--output", str(target))[0] == 0
+        assert target.exists()
