@@ -132,7 +132,7 @@ class DatasetSchema(Model):
     labels: Annotated[dict[StrictStr, AnyLabel], Field(min_length=1)] = Field(description="Labels by path.")
     splits: dict[SplitName, Split] = Field(default_factory=dict, description="Splits by name.")
     views: dict[StrictStr, View] = Field(default_factory=dict, description="Named views of emitted labels.")
-    limits: Limits = Field(default_factory=Limits, description="What an audit accepts.")
+    limits: Limits = Field(default_factory=Limits, description="What an audit accepts; absent: no bad record.")
 
     @model_validator(mode="after")
     def _consistent(self, info: ValidationInfo) -> DatasetSchema:
