@@ -1,0 +1,42 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ENVIRONMENT := $(VENV)/.installed
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test test-long check format clean
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(ENVIRONMENT) ## Make the environment, with the tested versions of everything
+
+$(ENVIRONMENT): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade --constraint constraints.txt pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[all]" --group dev
+	@touch $@
+
+run: $(ENVIRONMENT) ## Train on faulty digits without and with the guard, and show the difference
+	$(BIN)/python scripts/demo.py
+
+test: $(ENVIRONMENT) ## Run the tests but for the full matrices
+	$(BIN)/python -m pytest -m "not long" $(PYTEST_ARGS)
+
+test-long: $(ENVIRONMENT) ## Run every test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(ENVIRONMENT) ## Check format, style, types, imports and the shipped schemas
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+	$(BIN)/label-guard lint configs
+
+format: $(ENVIRONMENT) ## Format the code and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove the environment, the data and what runs have left
+	rm -rf $(VENV) data runs build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
