@@ -76,9 +76,9 @@ def compare_with_revision(
         UsageError: git or the revision is not there, or a name stands for no file, now or then.
     """
     revision = open_revision(ref, exact=exact)
+    gone = revision.gone(names)  # first: it refuses names outside the repository, before they are walked
     files, missing = find_files(names)
     now = {revision.path_of(file): file for file in files if Path(file).exists()}
-    gone = revision.gone(names)
     _refuse_unknown(revision, missing, [file for file in files if not Path(file).exists()], gone)
     differing = [moved for moved in revision.differences(names) if moved.old in gone or moved.new in now]
     found = [_told(pair, fail_on, revision) for pair in _in_order(_revision_pairs(revision, differing, now))]
