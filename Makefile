@@ -1,6 +1,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+CODE := label_guard scripts tests
 ENVIRONMENT := $(VENV)/.installed
 PYTEST_ARGS ?=
 
@@ -28,15 +29,15 @@ test-long: $(ENVIRONMENT) ## Run every test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: $(ENVIRONMENT) ## Check format, style, types, imports and the shipped schemas
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 	$(BIN)/label-guard lint configs
 
 format: $(ENVIRONMENT) ## Format the code and mend what can be mended
-	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
 
 clean: ## Remove the environment, the data and what runs have left
 	rm -rf $(VENV) data runs build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
