@@ -8,6 +8,7 @@ writing a record again; the reader (``read_quarantine``) merges repeats and is t
 from __future__ import annotations
 
 import errno
+import hashlib
 import importlib
 import json
 import logging
@@ -218,7 +219,7 @@ class QuarantineWriter:
     def _key(self, record: BadRecord, content: str | None, digest: str) -> bytes:
         origin = self._origin
         identity = [origin.dataset, origin.source, origin.split, origin.view, record.record, content, digest]
-        return bytes.fromhex(payload.digest(identity))
+        return hashlib.blake2b(_json(identity), digest_size=16).digest()
 
     def _line(self, record: BadRecord, content: str | None, digest: str) -> bytes:
         kind, limit, encoded = self._payload(record)
