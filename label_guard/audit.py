@@ -100,7 +100,7 @@ def audit(
     """
     loaded = load_schema(schema)
     base = None if isinstance(schema, DatasetSchema) else str(Path(schema).resolve().parent)
-    tasks, plans = _tasks(loaded, source, splits, base, shards)
+    tasks, plans = plan_tasks(loaded, source, splits, base, shards)
     tasks = [replace(t, limit=limit, quarantine=quarantine, keep_bad=keep_bad) for t in tasks]
     parts: dict[str, list[ShardAudit]] = {split or "": [] for split, _ in plans}
     for task, found in _run(tasks, workers):
@@ -108,16 +108,31 @@ def audit(
         if on_shard is not None:
             on_shard(found, len(tasks))
     audited = [
-        _fold(loaded, split, opened, parts[split or ""], partial=shards is not None, limit=limit)
+        fold_split(loaded, split, opened, parts[split or ""], partial=shards is not None, limit=limit)
         for split, opened in plans
     ]
     return conclude(loaded, audited, shards=shards, limited=limit is not None)
 
 
-def _tasks(
+def plan_tasks(
     schema: DatasetSchema, source: str | None, splits: Sequence[str], base: str | None, shards: tuple[int, int] | None
 ) -> tuple[list[Task], list[tuple[str | None, Source]]]:
+    """The shards to audit, and the opened source of each split.
+
+    Args:
+        schema: the promise.
+        source: URI in place of the schema's own.
+        splits: splits to audit; all declared ones, where empty.
+        base: folder that the schema's own relative paths start from.
+        shards: ``(i, n)`` for every n-th task from the i-th.
+
+    Raises:
+        UsageError: a split without a source, or one source of several splits that cannot tell them apart.
+        SourceError: a source cannot be opened at all.
+    """
     names: Sequence[str | None] = splits or list(schema.splits) or [None]
+    if source is not None and len(names) > 1 and not source.startswith(("tfds:", "python:")):
+        raise UsageError(f"{source} does not tell the splits {', '.join(map(str, names))} apart; pass --split NAME")
     plans: list[tuple[str | None, Source]] = []
     tasks: list[Task] = []
     for split in names:
@@ -199,7 +214,7 @@ def _add_chunk(
     examples = [(u.key, u.reason) for u in chunk.unreadable]
     found.unreadable_examples = (found.unreadable_examples + examples)[:MAX_UNREADABLE]
     if keep_bad:
-        found.bad += [u.key for u in chunk.unreadable]
+        found.bad += [str(u.key) for u in chunk.unreadable]
         found.bad_rows += [u.row for u in chunk.unreadable]
     if not size:
         return
@@ -213,7 +228,7 @@ def _add_chunk(
         return
     rows = result.invalid_rows.tolist()
     if keep_bad:
-        found.bad += [chunk.keys[row] for row in rows]
+        found.bad += [str(chunk.keys[row]) for row in rows]
         found.bad_rows += [chunk.rows[row] for row in rows]
     if writer is not None:
         writer.append([_bad_record(chunk, row, result.of_row(row)) for row in rows])
@@ -232,7 +247,7 @@ def _bad_record(chunk: Chunk, row: int, violations: Iterable[Violation]) -> BadR
     return BadRecord(chunk.keys[row], dict(labels), labels, tuple(violations))
 
 
-def _fold(
+def fold_split(
     schema: DatasetSchema,
     split: str | None,
     source: Source,
@@ -241,6 +256,7 @@ def _fold(
     partial: bool,
     limit: int | None,
 ) -> SplitAudit:
+    """One split of the shards it was audited by, in any order."""
     labels = {path: LabelStatistics() for path in schema.stored(split)}
     for shard in shards:
         labels = {path: found.merge(shard.labels[path]) for path, found in labels.items()}

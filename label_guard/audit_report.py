@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -160,7 +161,7 @@ def merge_reports(parts: Sequence[AuditReport]) -> AuditReport:
     """
     numbers = [part.part for part in parts]
     totals = {number[1] for number in numbers if number is not None}
-    if None in numbers or len(totals) != 1 or len({dict_key(part.schema) for part in parts}) > 1:
+    if None in numbers or len(totals) != 1 or len({json.dumps(part.schema, sort_keys=True) for part in parts}) > 1:
         raise UsageError("these are not parts of one audit; merge what --shards I/N wrote with one schema")
     total = totals.pop()
     missing = sorted(set(range(total)) - {number[0] for number in numbers if number is not None})
@@ -171,11 +172,6 @@ def merge_reports(parts: Sequence[AuditReport]) -> AuditReport:
     for part in parts[1:]:
         splits = [mine.merge(theirs) for mine, theirs in zip(splits, part.splits, strict=True)]
     return conclude(DatasetSchema.model_validate(dict(parts[0].schema)), splits, shards=None, limited=False)
-
-
-def dict_key(value: Any) -> str:
-    """A hashable picture of plain values."""
-    return repr(sorted(value.items())) if isinstance(value, Mapping) else repr(value)
 
 
 def conclude(
