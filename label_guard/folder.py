@@ -143,7 +143,11 @@ class RemoteFolder:
         """Make the object ``name`` with ``data``; a put is durable when it returns."""
         try:
             self._filesystem.pipe_file(f"{self._root}/{name}", data)
-        except FileNotFoundError:  # a real file system behind the URL wants its folder first
+        except FileNotFoundError:
+            # A real file system behind the URL wants its folder first; but a misspelt bucket is not to be made.
+            top = posixpath.join("/" if self._root.startswith("/") else "", self._root.strip("/").split("/")[0])
+            if not self._filesystem.exists(top):
+                raise
             self._filesystem.makedirs(self._root, exist_ok=True)
             self._filesystem.pipe_file(f"{self._root}/{name}", data)
 

@@ -380,6 +380,16 @@ def test_an_object_store_that_fails_is_a_quarantine_error(monkeypatch: pytest.Mo
     filesystem.store.clear()
 
 
+def test_a_file_system_with_real_folders_gets_them_made(tmp_path: Path) -> None:
+    """Behind fsspec a missing folder is made where its place exists; a missing place (a bucket) is an error."""
+    url = f"simplecache::file://{tmp_path}/new/q"
+    writer = writer_of(url)
+    assert (writer.append([bad("a")]), writer.append([bad("a"), bad("b")])) == (1, 1)
+    assert names(url) == names(f"{tmp_path}/new/q") == ["a", "b"]
+    with pytest.raises(QuarantineError, match="no record was dropped without it"):
+        writer_of("simplecache::file:///no-such-place-for-label-guard/q").append([bad("a")])
+
+
 def test_fsync_writes_what_flush_writes(tmp_path: Path) -> None:
     """Durability changes when bytes reach the disk, not what is read back."""
     writer = writer_of(str(tmp_path / "deep" / "q"), durability="fsync")
