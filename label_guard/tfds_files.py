@@ -215,7 +215,7 @@ def _leaf(root: Path, config: Mapping[str, Any], kind: str, file: str, lengths: 
         dtype="int64" if is_label else told.get("dtype"),
         shape=shape,
         encoding=str(told.get("encoding") or "none"),
-        ragged=len(lengths) > 1 or shape.count(None) > 1,
+        ragged=len(lengths) > 1 or (section == "tensor" and shape.count(None) > 1),
     )
 
 
