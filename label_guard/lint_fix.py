@@ -146,3 +146,4 @@ _FIXERS: dict[str, Callable[[SchemaFile, Diagnostic], Edit | None]] = {
     "LG213": _quote,
     "LG219": _strip,
 }
+FIXED = tuple(_FIXERS)  # codes of the rules that have fixes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Sequence
 from glob import has_magic
 from pathlib import Path
@@ -68,6 +67,8 @@ def default_names(folder: str | os.PathLike[str] = ".") -> list[str]:
 
 
 def _configured(project: Path) -> list[str] | None:
+    import tomllib  # a hook that names its files does not pay for it
+
     try:
         values: dict[str, Any] = tomllib.loads(project.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:  # a TOMLDecodeError is a ValueError
