@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from label_guard.diff import FailOn, diff_files, diff_schemas
+from label_guard.rules import RULES
 from label_guard.schema import DatasetSchema
 from label_guard.schema_io import SchemaFile, read_schema, read_schema_bytes
 
@@ -56,6 +57,14 @@ def test_the_table_is_large_and_each_row_has_a_name_of_its_own() -> None:
     """At least 60 mutations are judged."""
     assert len({row.name for row in ROWS}) == len(ROWS)
     assert len(ROWS) >= 60
+
+
+def test_every_rule_of_a_change_is_in_the_table_and_in_the_documentation() -> None:
+    """No LG3xx rule is without a mutation that shows it, nor missing on the page about them."""
+    changes = {code for code in RULES if "LG300" < code < "LG340"}
+    assert {row.code for row in ROWS} == changes
+    page = (Path(__file__).parents[2] / "docs" / "diff.md").read_text(encoding="utf-8")
+    assert [code for code in RULES if code.startswith("LG3") and code not in page] == []
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
