@@ -202,9 +202,16 @@ class TfdsSource:
         return place % len(self)
 
     def _decode(self, record: bytes) -> dict[str, Any]:
+        example = parse(record)
+        kept = example.features.feature
+        values = {path: _value(kept, path, declared) for path, declared in self._stored.items()}
+        ragged = [key for key in kept if "/ragged_" in key and key.rpartition("/")[0] in self._stored]
+        if ragged:  # TFDS passes over any other key that it is not asked for, but fails on these
+            for key in ragged:
+                del kept[key]
+            record = example.SerializeToString()
         rest = {} if self._rest is None else self._rest.deserialize_example_np(record, decoders=self._decoders)
-        kept = parse(record).features.feature
-        return _merge(self._layout, rest, {path: _value(kept, path, known) for path, known in self._stored.items()})
+        return _merge(self._layout, rest, values)
 
     def record_key(self, position: int) -> str:
         """``file__index``, TFDS's own ``tfds_id``, of the record at ``position`` of this split."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from label_guard.errors import SourceError
@@ -102,8 +102,9 @@ def test_stored_dtypes_are_those_of_tf_example(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+@settings(max_examples=25)
 @given(
-    shards=st.integers(1, 40) | st.sampled_from([99_999, 100_001]),
+    shards=st.integers(1, 40) | st.just(100_001),
     template=st.sampled_from(
         [
             None,
@@ -119,7 +120,8 @@ def test_file_names_are_those_of_tfds(
     """For any number of shards and any template, the names that TFDS would look for."""
     folder = tmp_path_factory.mktemp("names")
     entry = {"name": "train", "shardLengths": ["1"] * shards, **({"filepathTemplate": template} if template else {})}
-    split = read_metadata(prepared(folder, {**INFO, "splits": [entry]})).splits["train"]
+    (folder / "dataset_info.json").write_text(json.dumps({**INFO, "splits": [entry]}))
+    split = read_metadata(folder).splits["train"]
     made = tfds.core.ShardedFileTemplate(folder, template or "", "many", "train", "array_record")
     first, last = (made.relative_filepath(shard_index=k, num_shards=shards) for k in (0, shards - 1))
     assert (split.filenames[0], split.filenames[-1], len(split.filenames)) == (first, last, shards)
@@ -157,9 +159,12 @@ def test_damaged_files_are_one_error(tmp_path: Path, name: str, content: bytes) 
 def test_no_damage_makes_another_error(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """A value of another type anywhere in the metadata is read or refused, never a traceback."""
     folder = tmp_path_factory.getbasetemp() / "damaged"
+    if not folder.exists():
+        prepared(folder)
     name = data.draw(st.sampled_from(["dataset_info.json", "features.json"]))
-    path = prepared(folder) / name
-    root: Any = json.loads(path.read_text())
+    path = folder / name
+    sound = path.read_text()
+    root: Any = json.loads(sound)
     node = root
     while True:
         keys = list(node) if isinstance(node, dict) else list(range(len(node)))
@@ -170,6 +175,7 @@ def test_no_damage_makes_another_error(tmp_path_factory: pytest.TempPathFactory,
     node[key] = data.draw(st.sampled_from([None, -7, 1e400, "x", "../..", [], [None], {}, {"": {}}, True]))
     path.write_text(json.dumps(root))
     error = refused(folder)
+    path.write_text(sound)
     assert not error or str(folder) in error
 
 
