@@ -66,6 +66,9 @@ EmitName = Literal[
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "float16", "float32", "float64"
 ]
 Number = StrictInt | StrictFloat
+# The limits stand twice: pydantic leaves those of a union out of the JSON Schema.
+NonNegative = Annotated[Number, Field(ge=0, json_schema_extra={"minimum": 0})]
+Ratio = Annotated[Number, Field(ge=0, le=1, json_schema_extra={"minimum": 0, "maximum": 1})]
 Count = Annotated[StrictInt, Field(ge=0)]
 NumClasses = Annotated[StrictInt, Field(ge=1)]
 

@@ -16,6 +16,7 @@ from label_guard.fields import (
     Integers,
     Model,
     Names,
+    NonNegative,
     Number,
     NumClasses,
     Problem,
@@ -332,9 +333,7 @@ class SoftLabel(_Label):
     kind: Literal["soft_label"] = Field(description="Probabilities over a last axis of num_classes.")
     num_classes: NumClasses = Field(description="Length of the class axis.")
     class_names: Names | None = Field(default=None, description="One name per class, in order of the class axis.")
-    tolerance: Annotated[Number, Field(ge=0)] = Field(
-        default=1e-3, description="Greatest distance of a row's sum from 1."
-    )
+    tolerance: NonNegative = Field(default=1e-3, description="Greatest distance of a row's sum from 1.")
     one_hot: bool = Field(default=False, description="Every row must be exactly one 1 and zeros.")
 
     DEFAULT_DTYPES: ClassVar[tuple[str, ...]] = ("floating",)

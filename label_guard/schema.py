@@ -33,9 +33,11 @@ from label_guard.fields import (
     Integers,
     Model,
     Names,
+    NonNegative,
     Number,
     NumClasses,
     Problem,
+    Ratio,
     Shape,
     lenient,
     refuse,
@@ -73,7 +75,7 @@ class LabelOverride(Model):
     max_length: Count | None = None
     min_positive: Count | None = None
     max_positive: Count | None = None
-    tolerance: Annotated[Number, Field(ge=0)] | None = None
+    tolerance: NonNegative | None = None
     one_hot: bool | None = None
     minimum: Number | None = None
     maximum: Number | None = None
@@ -107,9 +109,7 @@ class View(Model):
 class Limits(Model):
     """What an audit accepts."""
 
-    max_invalid_ratio: Annotated[Number, Field(ge=0, le=1)] = Field(
-        default=0.0, description="Greatest accepted share of bad records."
-    )
+    max_invalid_ratio: Ratio = Field(default=0.0, description="Greatest accepted share of bad records.")
     min_class_count: Count = Field(default=0, description="Least accepted number of records of each class.")
 
 

@@ -40,8 +40,9 @@ def _tidy(node: Any) -> Any:
     kept: dict[str, Any] = {}
     for key, value in cast("dict[str, Any]", node).items():
         added = (key == "title" and isinstance(value, str)) or (key == "default" and value is None)
-        if not added and key != "discriminator":
-            kept[key] = _tidy(value)
+        if not added and key not in ("discriminator", "ge", "le"):
+            # What follows the first paragraph is for readers of the code.
+            kept[key] = value.partition("\n\n")[0] if key == "description" and isinstance(value, str) else _tidy(value)
     return kept
 
 

@@ -39,9 +39,8 @@ def test_every_field_is_explained():
     """No field of the file format is left out of the tables."""
     models = [DatasetSchema, Split, Limits, *KINDS.values()]
     fields = {name for model in models for name in model.model_fields}
-    explained = {
-        name for row in re.findall(r"^\| (`.*?) \|", _TEXT, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
-    }
+    rows = re.findall(r"^\| (`.*?) \|", _TEXT, re.MULTILINE)
+    explained = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     assert fields - {"kind"} == explained
 
 
