@@ -89,7 +89,8 @@ def _uniform(values: Sequence[Any]) -> Column | None:
 def as_array(value: Any) -> tuple[Array, bool]:
     """``value`` as an array and whether its width is its own; what is no array of one kind has dtype object."""
     if isinstance(value, np.ma.MaskedArray):
-        return np.full(value.shape, f"masked {value.dtype}"), True  # a masked label is no label: never judge what the mask hides
+        # A masked label is no label: never judge what the mask hides.
+        return np.full(value.shape, f"masked {value.dtype}"), True
     if isinstance(value, np.ndarray | np.generic):
         array = np.asarray(value)
         return _unbox(array) if array.dtype == object else (array, True)
