@@ -109,8 +109,7 @@ def _unquote(file: SchemaFile, diagnostic: Diagnostic) -> Edit | None:
 
 
 def _add_format(file: SchemaFile, diagnostic: Diagnostic) -> Edit | None:
-    assert file.root is not None  # noqa: S101
-    first = next(iter(file.root.keys.values()), None)
+    first = next(iter(file.root.keys.values()), None) if file.root is not None else None
     absent = diagnostic.message == "format is missing"
     if not absent or first is None or first.column != 1 or file.text[first.start : first.start + 1] in "{\"'":
         return None
