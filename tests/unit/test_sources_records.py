@@ -172,6 +172,7 @@ def test_a_length_that_lies_allocates_nothing(tmp_path: Path, length: int) -> No
         ("a.tfrecord.gz", gzip.compress(framed(example(1)) * 9)[:40], "the compressed data end too early"),
         ("a.tfrecord", framed(b"\xff\xff"), "no tf.Example"),
     ],
+    ids=["empty", "text", "gzip unnamed", "gzip named only", "gzip cut", "no example"],  # the bytes differ by process
 )
 def test_what_is_no_tfrecord_is_one_clear_error(tmp_path: Path, name: str, data: bytes, told: str) -> None:
     """Wrong magic, a wrong name and truncated gzip are told when the source is opened."""
