@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -76,7 +77,8 @@ def main() -> int:
     show_runs(runs)
     print(f"\nguard       {runs['guarded']['counts'].split(';')[0]}")
     same = show_quarantine(args.runs / "guarded" / "quarantine", planted)
-    print(f"look        label-guard quarantine show {args.runs / 'guarded' / 'quarantine'}")
+    command = os.path.relpath(Path(sys.executable).with_name("label-guard"))
+    print(f"look        {command} quarantine show {args.runs / 'guarded' / 'quarantine'}")
     return 0 if same else 1
 
 

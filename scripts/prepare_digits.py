@@ -8,6 +8,7 @@ Train has 1,500 records, test 297, drawn once with a fixed seed; ``id`` is the p
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,11 +63,11 @@ def prepare(data_dir: Path) -> Path:
     """Make the dataset below ``data_dir``, unless it is there; the folder of its version."""
     tfds.disable_progress_bar()
     builder = Digits(data_dir=data_dir, file_format="array_record")
-    builder.download_and_prepare(
-        download_config=tfds.download.DownloadConfig(
-            try_download_gcs=False, compute_stats=tfds.download.ComputeStatsMode.SKIP, num_shards=3
-        )
+    config = tfds.download.DownloadConfig(
+        try_download_gcs=False, compute_stats=tfds.download.ComputeStatsMode.SKIP, num_shards=3
     )
+    with contextlib.redirect_stdout(None):  # it would tell of a download that there is not
+        builder.download_and_prepare(download_config=config)
     return Path(builder.data_dir)
 
 
