@@ -120,7 +120,7 @@ def audit_on_beam(
         target = output or str(Path(folder) / "audit.json")
         with beam.Pipeline(argv=list(options)) as pipeline:
             report = pipeline | AuditLabels(loaded, tasks, plans)
-            report | beam.Map(_write, target)
+            _ = report | beam.Map(_write, target)
         opened: Any = fsspec.open(target, "r", encoding="utf-8")
         with opened as file:
             return from_json(json.load(file))
