@@ -20,6 +20,9 @@ COMMANDS = {
     "diff": "Compare schema files, or a folder of them with a git revision.",
     "rule": "Explain a rule, or list them all.",
     "schema": "Print the JSON Schema of schema files, for editors.",
+    "audit": "Check every label of a dataset.",
+    "merge": "Put the parts of an audit together.",
+    "report": "Render an audit in another format.",
     "quarantine": "Look into a folder of quarantined records.",
 }
 

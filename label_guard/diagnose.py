@@ -161,7 +161,8 @@ def _sentinel_causes(
             yield Diagnosis(path, "unlabeled-records", text, {"unlabeled": -1, "on_unlabeled": "skip"})
         else:
             text = f"{count:,} places hold {value}: looks like an ignore value that is not declared"
-            yield Diagnosis(path, "undeclared-ignore", text, {"ignore": [*label.ignore, *sorted(sentinels)]})
+            ignored = [v for v in sorted(sentinels) if v != -1 or not scalar]
+            yield Diagnosis(path, "undeclared-ignore", text, {"ignore": [*label.ignore, *ignored]})
             return
 
 

@@ -10,6 +10,7 @@ r"""Labels of a dataset by URI, and nothing but labels: ``open_source`` is the o
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import cast
@@ -116,7 +117,8 @@ def _parse(uri: str) -> tuple[str, str]:
         return scheme, where
     suffixes = [suffix.lstrip(".") for suffix in Path(uri).suffixes]
     fitting = next((known for known in _FORMATS for suffix in suffixes if suffix.startswith(known)), None)
-    if fitting:
+    misspelt = bool(colon and difflib.get_close_matches(scheme, _SCHEMES, n=1))
+    if fitting and not misspelt:
         raise SourceError(f"{uri!r} names no format; did you mean {f'{fitting}:{uri}'!r}?")
     if colon and where:
         raise SourceError(f"unknown source scheme {scheme!r} in {uri!r}{did_you_mean(scheme, _SCHEMES)}")

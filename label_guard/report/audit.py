@@ -1,0 +1,78 @@
+"""An audit told to people (text) and programs (JSON); its findings go through the diagnostic renderers for CI."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterator
+
+from label_guard.audit_report import AuditReport, SplitAudit
+from label_guard.errors import UsageError
+from label_guard.escape import terminal
+from label_guard.report import FORMATS, render_diagnostics
+from label_guard.rules import RULES
+
+AUDIT_FORMATS = (*FORMATS, "html")
+
+
+def render_audit(report: AuditReport, format: str) -> str:
+    """The audit as one text without a newline at its end.
+
+    Args:
+        report: the audit.
+        format: one of ``AUDIT_FORMATS``.
+
+    Raises:
+        UsageError: the format is unknown.
+    """
+    if format == "text":
+        return "\n".join(_text(report))
+    if format == "json":
+        return json.dumps(report.to_json(), indent=1, allow_nan=False)
+    if format == "html":
+        return importlib.import_module("label_guard.report.html").render(report)
+    if format not in FORMATS:
+        raise UsageError(f"unknown format {format!r}; use one of: {', '.join(AUDIT_FORMATS)}")
+    files = sum(len(split.shards) for split in report.splits)
+    return render_diagnostics(report.findings, format, tool="audit", files_checked=files, complete=report.complete)
+
+
+def _text(report: AuditReport) -> Iterator[str]:
+    yield terminal(f"{report.dataset} {report.version}")
+    for split in report.splits:
+        yield ""
+        yield from _split(report, split)
+    yield ""
+    yield _verdict(report)
+
+
+def _split(report: AuditReport, split: SplitAudit) -> Iterator[str]:
+    name = split.split or "(no split)"
+    bad = split.invalid + split.unreadable
+    share = f" ({bad / split.records:.2%})" if split.records and bad else ""
+    yield terminal(f"{name}: {split.records:,} records in {len(split.shards)} files, {bad:,} bad{share}")
+    yield terminal(f"  {split.source['uri']}")
+    for finding in report.findings:
+        if finding.path[0] == (split.split or ""):
+            mark = "" if finding.severity == "error" else "[warning] "
+            yield terminal(f"  {finding.rule} {RULES[finding.rule].name}: {mark}{finding.message}")
+            if finding.fix:
+                yield terminal(f"    {finding.fix}")
+    for of, cause in report.diagnoses:
+        if of == split.split:
+            yield terminal(f"  likely cause: {cause.label}: {cause.text}")
+            if cause.patch:
+                yield terminal(f"    in the schema: {json.dumps(dict(cause.patch))}")
+
+
+def _verdict(report: AuditReport) -> str:
+    errors = sum(finding.severity == "error" for finding in report.findings)
+    warnings = len(report.findings) - errors
+    if report.part is not None:
+        return f"part {report.part[0]}/{report.part[1]} of an audit: put the parts together with label-guard merge"
+    done = "" if report.complete else "; NOT COMPLETE: not all records were read"
+    if not report.findings:
+        return f"as promised{done}" if report.complete else f"nothing found in what was read{done}"
+    rules = sorted({finding.rule for finding in report.findings})
+    told = f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}"
+    return f"{told}{done}; explained by: label-guard rule {rules[0]}"

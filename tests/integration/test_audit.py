@@ -1,0 +1,219 @@
+"""The audit of real files in every format: planted faults at known keys, any cut, damage, exit codes."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from array_record.python.array_record_module import ArrayRecordWriter
+from tensorflow_datasets.proto import tf_example_pb2
+
+from label_guard import DatasetSchema, QuarantineOptions, cli, read_quarantine
+from label_guard.audit import audit
+from label_guard.audit_report import from_json, merge_reports
+
+SHARDS, PER_SHARD = 4, 60
+FAULTS = {5: 10, 17: -1, 40: 2**32 + 1}
+SCHEMA = """
+format: 1
+name: planted
+version: 1.0.0
+labels:
+  label: {kind: class_label, num_classes: 10}
+splits:
+  train: {num_examples: 240}
+"""
+
+
+def labels_of(shard: int) -> list[int]:
+    """Labels of one file: every class, and a fault at each known row."""
+    return [FAULTS.get(row, (row + shard) % 10) for row in range(PER_SHARD)]
+
+
+def example(label: int) -> bytes:
+    """A tf.Example with a payload and a label."""
+    message = tf_example_pb2.Example()
+    message.features.feature["image"].bytes_list.value.append(b"x" * 300)
+    message.features.feature["label"].int64_list.value.append(label)
+    return message.SerializeToString()
+
+
+def masked_crc(data: bytes) -> bytes:
+    """TFRecord's checksum."""
+    crc = google_crc32c.value(data)
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def write(folder: Path, scheme: str) -> str:
+    """A dataset of four files in one format; its URI."""
+    for shard in range(SHARDS):
+        path, labels = folder / f"train-{shard}.{scheme}", labels_of(shard)
+        if scheme == "parquet":
+            pq.write_table(pa.table({"label": labels}), path)
+        elif scheme == "csv":
+            path.write_text("id,label\n" + "".join(f"r{i},{value}\n" for i, value in enumerate(labels)))
+        elif scheme == "jsonl":
+            path.write_text("".join(json.dumps({"label": value}) + "\n" for value in labels))
+        elif scheme == "array_record":
+            writer = ArrayRecordWriter(str(path), "group_size:1")
+            for value in labels:
+                writer.write(example(value))
+            writer.close()
+        else:
+            frames = [(struct.pack("<Q", len(e)), e) for e in map(example, labels)]
+            path.write_bytes(b"".join(head + masked_crc(head) + data + masked_crc(data) for head, data in frames))
+    return f"{scheme}:{folder}/train-*.{scheme}"
+
+
+@pytest.fixture
+def schema() -> DatasetSchema:
+    """The promise the files break."""
+    label = {"kind": "class_label", "num_classes": 10}
+    fields = {"format": 1, "name": "planted", "version": "1.0.0", "labels": {"label": label}}
+    return DatasetSchema.model_validate({**fields, "splits": {"train": {"num_examples": SHARDS * PER_SHARD}}})
+
+
+FORMATS = ["parquet", "csv", "jsonl", "array_record", "tfrecord"]
+
+
+@pytest.mark.parametrize("scheme", FORMATS)
+def test_the_audit_names_exactly_the_planted_faults(tmp_path: Path, schema: DatasetSchema, scheme: str) -> None:
+    """In every format the bad keys are the planted ones, the counts are exact, and so is the quarantine."""
+    uri = write(tmp_path, scheme)
+    report = audit(schema, source=uri, keep_bad=True, quarantine=QuarantineOptions(str(tmp_path / "q")))
+    planted = {f"train-{shard}.{scheme}__{row}" for shard in range(SHARDS) for row in FAULTS}
+    assert set(report.splits[0].bad) == planted
+    assert report.splits[0].labels["label"].violations == {"LG101": [8, 8], "LG102": [4, 4]}
+    assert {entry.record for entry in read_quarantine(str(tmp_path / "q")).entries} == planted
+    assert (report.complete, report.exit_code) == (True, 1)
+
+
+def test_any_cut_gives_the_same_report_byte_for_byte(tmp_path: Path, schema: DatasetSchema) -> None:
+    """One process, three, and four merged parts through their JSON: the same bytes."""
+    uri = write(tmp_path, "parquet")
+    alone = json.dumps(audit(schema, source=uri).to_json())
+    assert json.dumps(audit(schema, source=uri, workers=3).to_json()) == alone
+    parts = [json.loads(json.dumps(audit(schema, source=uri, shards=(i, 4)).to_json())) for i in range(4)]
+    assert json.dumps(merge_reports([from_json(part) for part in reversed(parts)]).to_json()) == alone
+
+
+def test_a_damaged_shard_leaves_the_rest_audited_and_says_so(tmp_path: Path, schema: DatasetSchema) -> None:
+    """What precedes the fault and all other files are counted; the audit is incomplete and exits 2."""
+    uri = write(tmp_path, "tfrecord")
+    damaged = tmp_path / "train-1.tfrecord"
+    damaged.write_bytes(damaged.read_bytes()[:-700])
+    report = audit(schema, source=uri)
+    assert (report.complete, report.exit_code) == (False, 2)
+    assert report.splits[0].records == SHARDS * PER_SHARD - 2
+    assert {finding.rule for finding in report.findings} >= {"LG101", "LG402", "LG401"}
+
+
+def test_a_promise_of_more_records_is_a_finding(tmp_path: Path, schema: DatasetSchema) -> None:
+    """A lost file shows in the count, though every record that is there is read."""
+    uri = write(tmp_path, "csv")
+    (tmp_path / "train-3.csv").unlink()
+    told = [finding.message for finding in audit(schema, source=uri).findings if finding.rule == "LG401"]
+    assert told == ["180 records are there but the schema's num_examples promises 240"]
+
+
+def test_within_its_limit_a_dataset_passes_with_warnings(tmp_path: Path, schema: DatasetSchema) -> None:
+    """max_invalid_ratio turns violations at or below it into warnings and exit 0."""
+    uri = write(tmp_path, "parquet")
+    lenient = DatasetSchema.model_validate(
+        {**schema.model_dump(exclude_unset=True), "limits": {"max_invalid_ratio": 0.05}}
+    )
+    report = audit(lenient, source=uri)
+    assert {finding.severity for finding in report.findings} == {"warning"}
+    assert report.exit_code == 0
+
+
+def test_an_empty_class_and_a_rare_one_are_findings(tmp_path: Path) -> None:
+    """A class never used is a warning, one below min_class_count an error."""
+    pq.write_table(pa.table({"label": [0] * 50 + [1] * 3}), tmp_path / "a.parquet")
+    label = {"kind": "class_label", "num_classes": 3, "class_names": ["cat", "dog", "emu"]}
+    fields = {"format": 1, "name": "t", "version": "1.0.0", "labels": {"label": label}}
+    rare = DatasetSchema.model_validate({**fields, "limits": {"min_class_count": 5}})
+    found = {f.rule: f.message for f in audit(rare, source=f"parquet:{tmp_path}/a.parquet").findings}
+    assert found["LG403"] == "label: 1 of 3 classes are never used: 2 (emu)"
+    assert found["LG404"].endswith("records: 1 (dog), 2 (emu)")
+
+
+def test_a_split_that_departs_from_train_is_a_finding(tmp_path: Path) -> None:
+    """The total variation distance of the class counts, told with its value."""
+    for name, labels in (("train", [0, 1] * 100), ("test", [0] * 190 + [1] * 10)):
+        np.savez(tmp_path / f"{name}.npz", label=np.array(labels))
+    fields: dict[str, Any] = {"format": 1, "name": "t", "version": "1.0.0"}
+    fields["labels"] = {"label": {"kind": "class_label", "num_classes": 2}}
+    fields["splits"] = {name: {"source": f"npz:{tmp_path}/{name}.npz"} for name in ("train", "test")}
+    told = [f.message for f in audit(DatasetSchema.model_validate(fields)).findings if f.rule == "LG405"]
+    assert told == ["label: the classes are spread otherwise than in train: total variation 0.45"]
+
+
+def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
+    """Exit code, output and messages of a command."""
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(list(args))
+    output = capsys.readouterr()
+    assert "Traceback" not in output.err
+    return int(str(stopped.value.code)), output.out, output.err
+
+
+def test_the_commands_work_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Audit writes parts, merge puts them together, report renders them again: exit codes 1, 1, 0."""
+    uri, file = write(tmp_path, "csv"), tmp_path / "planted.yaml"
+    file.write_text(SCHEMA)
+    for part in range(2):
+        target = tmp_path / f"part{part}.json"
+        code, *_ = run(
+            capsys, "audit", str(file), "--source", uri, "--shards", f"{part}/2", "--report", f"json={target}"
+        )
+        assert code == 0
+    merged = tmp_path / "all.json"
+    code, text, _ = run(capsys, "merge", *(str(tmp_path / f"part{i}.json") for i in (1, 0)), "--output", str(merged))
+    assert code == 1
+    assert "train: 240 records in 4 files, 12 bad (5.00%)" in text
+    code, again, _ = run(capsys, "report", str(merged))
+    assert (code, again) == (0, text)
+    code, direct, _ = run(capsys, "audit", str(file), "--source", uri)
+    assert (code, direct) == (1, text)
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["--source", "csv:none-*.csv"], "none-*.csv"),
+        (["--source", "cvs:train-0.csv"], "did you mean 'csv'"),
+        (["--split", "test"], "no split 'test'"),
+        (["--shards", "4/4"], "expected I/N"),
+        (["--report", "pdf=x"], "expected FORMAT=FILE"),
+        (["--report", "json=/nowhere/x.json"], "/nowhere"),
+        (["--direct_num_workers=2"], "No such option"),
+        ([], "no source"),
+    ],
+)
+def test_mistakes_are_one_clear_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, args: list[str], told: str
+) -> None:
+    """A wrong option or source ends with one message and exit 2, and no file is left behind."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "planted.yaml").write_text(SCHEMA)
+    (tmp_path / "train-0.csv").write_text("label\n1\n")
+    code, _, message = run(capsys, "audit", "planted.yaml", *args)
+    assert code == 2
+    assert told in message
+    assert {path.name for path in tmp_path.iterdir()} == {"planted.yaml", "train-0.csv"}
+
+
+def test_a_wrong_label_path_suggests_the_near_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A label that no record has is named with the one that is there."""
+    (tmp_path / "a.yaml").write_text(SCHEMA.replace("label: {", "lable: {"))
+    code, _, message = run(capsys, "audit", str(tmp_path / "a.yaml"), "--source", write(tmp_path, "parquet"))
+    assert code == 2
+    assert "did you mean 'label'" in message
