@@ -277,16 +277,22 @@ def _sentinel_changes(old: Label, new: Label) -> Iterator[Change]:
         if value not in old.ignore:
             yield _ignore_added(old, new, position, mask)
     if old.ignore and new.ignore and old.on_ignore != new.on_ignore:
-        reason = _HANDLING[new.on_ignore]
-        yield _change("LG318", ("on_ignore",), old.on_ignore, new.on_ignore, False, True, reason)
+        shows, reason = _shows(old, new.on_ignore)
+        yield _change("LG318", ("on_ignore",), old.on_ignore, new.on_ignore, False, shows, reason)
     if isinstance(old, ClassLabel) and isinstance(new, ClassLabel):
         yield from _unlabeled_changes(old, new, mask)
 
 
-_HANDLING = {
-    "keep": "the sentinel stands in the array again; a loss that ignores the mask trains on it",
-    "replace": "class 0 stands where the sentinel stood; a loss that looks for the sentinel trains class 0",
-}
+def _shows(old: ClassLabel | MultiLabel, treatment: str) -> tuple[bool, str]:
+    """Whether a sentinel so treated shows the loss of the earlier schema what it never saw, and why."""
+    if treatment == "skip":
+        return False, "such records are left out"
+    if treatment == "keep":
+        return True, "the sentinel stands in the array; a loss that does not skip it trains on it"
+    unlabeled = isinstance(old, ClassLabel) and old.unlabeled is not None and old.on_unlabeled == "replace"
+    if unlabeled or (old.ignore and old.on_ignore == "replace"):
+        return False, "class 0 stands there and the mask is False, as for another sentinel before"
+    return True, "class 0 stands there and the mask is False; a loss that does not heed the mask trains on it"
 
 
 def has_mask(label: Label) -> bool:
@@ -303,41 +309,23 @@ def _mask_change(old: Label, new: Label) -> str:
 
 
 def _ignore_added(old: ClassLabel | MultiLabel, new: ClassLabel | MultiLabel, position: int, mask: str) -> Change:
-    value = new.ignore[position]
-    what = f"ignore value {value} added"
-    path = ("ignore", position)
-    kept = new.on_ignore == "keep"
-    reason = f"a loss that does not skip {value} trains on it" if kept else f"{value} is masked, as others were"
-    pipeline = verdict(kept or bool(mask))
+    what, path = f"ignore value {new.ignore[position]} added", ("ignore", position)
+    shows, reason = _shows(old, new.on_ignore)
+    pipeline = verdict(shows or bool(mask))
     return Change("LG316", path, [*old.ignore], [*new.ignore], "compatible", pipeline, what, f"{reason}{mask}")
 
 
 def _unlabeled_changes(old: ClassLabel, new: ClassLabel, mask: str) -> Iterator[Change]:
+    before, after = old.on_unlabeled or "keep", new.on_unlabeled or "keep"
+    shows, reason = _shows(old, after)
     if old.unlabeled != new.unlabeled:
         if old.unlabeled is not None:
-            breaking, reason = True, f"data with {old.unlabeled} is refused"
-        elif new.on_unlabeled == "skip":
-            breaking, reason = False, "such records are left out, as they were before"
-        elif new.on_unlabeled == "replace":
-            breaking, reason = bool(mask), "such records are masked"
-        else:
-            breaking, reason = True, f"a loss that does not skip {new.unlabeled} trains on it"
-        yield _change("LG317", ("unlabeled",), old.unlabeled, new.unlabeled, False, breaking, f"{reason}{mask}")
-    elif old.unlabeled is not None:
-        yield from _handling_changes(old, new, mask)
-
-
-def _handling_changes(old: ClassLabel, new: ClassLabel, mask: str) -> Iterator[Change]:
-    before, after = old.on_unlabeled or "keep", new.on_unlabeled or "keep"
-    if before == after:
-        return
-    if after == "skip":
-        breaking, reason = bool(mask), f"such records are no longer delivered{mask}"
-    elif before == "skip":
-        breaking, reason = True, f"such records, left out before, are delivered{mask}"
-    else:
-        breaking, reason = True, _HANDLING[after]
-    yield _change("LG318", ("on_unlabeled",), old.on_unlabeled, new.on_unlabeled, False, breaking, reason)
+            shows, reason = True, f"data with {old.unlabeled} is refused"
+        breaking, reason = shows or bool(mask), f"{reason}{mask}"
+        yield _change("LG317", ("unlabeled",), old.unlabeled, new.unlabeled, False, breaking, reason)
+    elif old.unlabeled is not None and before != after:
+        breaking, reason = shows or bool(mask), f"{reason}{mask}"
+        yield _change("LG318", ("on_unlabeled",), old.on_unlabeled, new.on_unlabeled, False, breaking, reason)
 
 
 _LOW, _HIGH = float("-inf"), float("inf")
