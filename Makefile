@@ -6,7 +6,7 @@ ENVIRONMENT := $(VENV)/.installed
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-long check format clean
+.PHONY: help install run test test-long check bench bench-quick format clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,16 @@ check: $(ENVIRONMENT) ## Check format, style, types, imports and the shipped sch
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 	$(BIN)/label-guard lint configs
+
+$(VENV)/.bench: $(ENVIRONMENT)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
+	@touch $@
+
+bench: $(VENV)/.bench ## Measure every promise of speed beside the alternatives; figures in runs/bench.json
+	cd scripts && ../$(BIN)/python -W ignore -m bench --json ../runs/bench.json
+
+bench-quick: $(ENVIRONMENT) ## The same in a minute: few rounds, small data
+	cd scripts && ../$(BIN)/python -W ignore -m bench --quick --json ../runs/bench-quick.json
 
 format: $(ENVIRONMENT) ## Format the code and mend what can be mended
 	$(BIN)/ruff check --fix $(CODE)
