@@ -87,6 +87,7 @@ class KeyedSource:
         self.source = source
         self.name = name
         self.tag = tag_of(name)
+        self._tag_bits = int(key_of(0, self.tag))
         self.on_unreadable = on_unreadable
         self._parse = parse
 
@@ -94,20 +95,21 @@ class KeyedSource:
         return len(self.source)
 
     def __getitem__(self, position: Any) -> dict[str, Any]:
-        key = key_of(int(position), self.tag)
+        # Runs once a record, where np.int64(position) alone would take half the time; batching makes int64 of the int.
+        record: Any
         try:
             record = self.source[position]
-            record = record if self._parse is None else self._parse(record)
+            if self._parse is not None:
+                record = self._parse(record)
         except Exception as error:
             if self.on_unreadable == "raise":
                 raise
-            return {KEY: key, UNREADABLE: f"{type(error).__name__}: {error}"[:_MAX_REASON]}
-        if not isinstance(record, Mapping):
-            raise UsageError(
-                f"keyed() adds a feature to dict records; the source yields {type(record).__name__}: pass parse= to "
-                "turn it into a dict"
-            )
-        return {**cast("Mapping[str, Any]", record), KEY: key}
+            record = {UNREADABLE: f"{type(error).__name__}: {error}"[:_MAX_REASON]}
+        if record.__class__ is not dict:
+            _require_mapping(record)
+        with_key: dict[str, Any] = dict(record)
+        with_key[KEY] = int(position) | self._tag_bits
+        return with_key
 
     def __repr__(self) -> str:
         return repr(self.source)  # Grain compares it to the one in a checkpoint made before the source was keyed
@@ -125,6 +127,14 @@ class KeyedSource:
         own = getattr(self.source, "record_key", None)
         key = own(position) if own is not None else _array_record_key(self.source, position) or str(position)
         return key if self.name is None else f"{self.name}/{key}"
+
+
+def _require_mapping(record: object) -> None:
+    if not isinstance(record, Mapping):
+        raise UsageError(
+            f"keyed() adds a feature to dict records; the source yields {type(record).__name__}: pass parse= to turn "
+            "it into a dict"
+        )
 
 
 def _told(source: Any) -> str:
