@@ -65,7 +65,7 @@ def _peers(labels: Any, quick: bool) -> dict[str, Callable[[], Any]]:
             def query() -> Any:
                 frame = pd.DataFrame({"label": labels})
                 connection.register("frame", frame)
-                return connection.execute("select count(*) from frame where label < 0 or label >= 10").fetchone()
+                return connection.execute("select count(*) from frame where label < 0 or label >= 10").fetchall()
 
             found["duckdb"] = query
     found["pydantic"] = _pydantic(labels)
