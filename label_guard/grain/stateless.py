@@ -15,6 +15,7 @@ from label_guard.errors import UsageError
 from label_guard.findings import CheckResult
 from label_guard.grain.specs import output_spec
 from label_guard.inspector import Inspector
+from label_guard.keys import KeyedSource, RecordNames
 from label_guard.plan import GuardPlan, plan_guard
 from label_guard.schema import DatasetSchema
 
@@ -108,11 +109,14 @@ class GuardFilter(_Stateless, grain.transforms.Filter):
         return False
 
 
-def data_loader_operations(schema: DatasetSchema | str | os.PathLike[str], **options: Any) -> list[Any]:
+def data_loader_operations(
+    schema: DatasetSchema | str | os.PathLike[str], *, source: KeyedSource | None = None, **options: Any
+) -> list[Any]:
     """Transforms for ``grain.DataLoader(operations=[..., *ops, grain.transforms.Batch(N)])``.
 
     Args:
         schema: a ``DatasetSchema`` or the path of a schema file.
+        source: the keyed source that the loader reads; it names the records.
         **options: those of ``guard_labels``, but for the ones that need counts or build batches.
 
     Raises:
@@ -122,6 +126,9 @@ def data_loader_operations(schema: DatasetSchema | str | os.PathLike[str], **opt
     if options.get("batch_size") is not None:
         raise UsageError("a DataLoader batches with grain.transforms.Batch; leave batch_size out")
     plan = plan_guard(schema, **{**options, "batched": False})
+    if source is not None:
+        names = RecordNames({source.tag: source})
+        plan = plan.replace(names=names, source_id=plan.source_id or source.source_id)
     first: list[Any] = [_RecordsOnly(plan)]
     if plan.refills:
         return [*first, GuardFilter(plan), GuardMap(plan, False, judged=True)]

@@ -75,6 +75,15 @@ def test_one_compilation(tmp_path: Path, policy: str, batched: bool) -> None:
     assert compiled == 1
 
 
+def test_records_before_the_guard_are_not_timed(tmp_path: Path) -> None:
+    """Grain knows that the guard is the output, and does not record a duration for each record before it."""
+    it = iter(
+        _iter(_records()).pipe(guard_labels, SCHEMA, batch_size=5, quarantine=str(tmp_path / "q"), stop_above=None)
+    )
+    next(it)
+    assert not it._parent._stats._is_output
+
+
 def test_clean_batches_are_the_same_objects(tmp_path: Path) -> None:
     """A clean batch passes with the array objects that came, also when its key is taken off."""
     came: list[dict[str, Any]] = []
@@ -145,10 +154,11 @@ def test_drop_on_a_map_dataset(tmp_path: Path) -> None:
 def test_data_loader(tmp_path: Path, policy: str) -> None:
     """In a DataLoader the operations drop or mask records before Batch; keyed sources name them."""
     options = {"on_invalid": policy, "quarantine": str(tmp_path / "q")}
+    source = keyed(_records())
     loader = grain.DataLoader(
-        data_source=keyed(_records()),
+        data_source=source,
         sampler=grain.samplers.IndexSampler(num_records=N, num_epochs=1),
-        operations=[*data_loader_operations(SCHEMA, **options), grain.transforms.Batch(5)],
+        operations=[*data_loader_operations(SCHEMA, source=source, **options), grain.transforms.Batch(5)],
         read_options=grain.ReadOptions(0, 0),
     )
     found = list(loader)
@@ -158,6 +168,7 @@ def test_data_loader(tmp_path: Path, policy: str) -> None:
     if policy == "mask":
         assert [k for b in found for k, ok in zip(b["id"].tolist(), b["label_valid"], strict=True) if not ok] == BAD
     assert _quarantined(tmp_path / "q") == [str(k) for k in BAD]
+    assert {entry.source for entry in read_quarantine(str(tmp_path / "q")).entries} == {source.source_id}
 
 
 def test_keys_of_mixed_sources(tmp_path: Path) -> None:
