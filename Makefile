@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 CODE := label_guard scripts tests
 ENVIRONMENT := $(VENV)/.installed
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test test-long check bench bench-quick format clean

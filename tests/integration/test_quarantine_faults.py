@@ -80,7 +80,8 @@ def test_several_hosts_write_into_one_folder(tmp_path: Path) -> None:
         finish(process)
     contents = read_quarantine(str(tmp_path))
     assert [entry.record for entry in contents.entries] == planted(0, 200)
-    assert (contents.parts, contents.problems) == (3, ())
+    assert contents.problems == ()
+    assert contents.parts in (2, 3)  # the records of the middle one lie with the others, who may have been first
 
 
 FULL = """
