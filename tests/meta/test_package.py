@@ -1,0 +1,88 @@
+"""The package as a whole: its public names, what importing it costs, its errors across processes."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+import subprocess
+import sys
+
+import pytest
+
+import label_guard
+import label_guard.grain
+import label_guard.jax
+from label_guard import Diagnostic, Violation, errors
+
+FRAMEWORKS = ("apache_beam", "grain", "jax", "numpy", "optax", "pyarrow", "tensorflow", "tensorflow_datasets")
+
+
+def loaded_by(statement: str) -> list[str]:
+    """The frameworks that a fresh interpreter has loaded after ``statement``."""
+    probe = f"import sys; {statement}; print(*[name for name in {FRAMEWORKS!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_importing_the_package_loads_no_framework() -> None:
+    """``import label_guard`` costs next to nothing."""
+    assert loaded_by("import label_guard") == []
+
+
+def test_the_heart_loads_numpy_and_no_framework() -> None:
+    """A guard, its policies, the quarantine and guard_batches need NumPy alone."""
+    assert loaded_by("from label_guard import Guard, guard_batches, read_quarantine, QuarantineOptions") == ["numpy"]
+
+
+def test_the_probe_sees_a_framework() -> None:
+    """The two tests above can fail."""
+    assert "jax" in loaded_by("import jax")
+    assert "grain" in loaded_by("import label_guard.grain")
+
+
+def test_the_public_names_are_these() -> None:
+    """A name that comes or goes is a decision."""
+    assert label_guard.__all__ == [
+        "CheckResult", "DatasetSchema", "Diagnostic", "Guard", "InvalidLabelError", "LabelGuardError",
+        "MissingDependencyError", "NoValidRecordsError", "QuarantineError", "QuarantineOptions", "SchemaChangedError",
+        "SchemaError", "SourceError", "Summary", "TooManyInvalidError", "UsageError", "Violation", "guard_batches",
+        "load_schema", "read_quarantine",
+    ]  # fmt: skip
+    assert label_guard.grain.__all__ == [
+        "GuardIterDataset", "data_loader_operations", "guard_labels", "keyed", "select_records", "strip_state",
+        "summary", "with_record_keys",
+    ]  # fmt: skip
+    assert label_guard.jax.__all__ == [
+        "LabelMonitor", "check_logits", "check_values", "checked", "cross_entropy", "debug_check", "invalid_count",
+        "masked_mean", "sync_stop",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("module", [label_guard, label_guard.grain, label_guard.jax])
+def test_every_public_name_is_there_and_documented(module: object) -> None:
+    """Each name of __all__ loads and has a docstring."""
+    for name in getattr(module, "__all__"):  # noqa: B009
+        assert inspect.getdoc(getattr(module, name)), name
+
+
+ERRORS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.LabelGuardError)]
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+def test_every_error_crosses_processes_whole(kind: type[errors.LabelGuardError]) -> None:
+    """Grain hangs on an exception that does not pickle: message, fields and notes survive every protocol."""
+    error = kind("record 3: label 10")
+    if isinstance(error, errors.InvalidLabelError):
+        error = errors.InvalidLabelError("m", (Violation("y", "LG101", 10, "[0, 10)"),), {"LG101": 1})
+    if isinstance(error, errors.SchemaError):
+        error = errors.SchemaError("m", (Diagnostic("LG201", "error", "x"),))
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        again = pickle.loads(pickle.dumps(error, protocol))
+        assert type(again) is type(error)
+        assert (str(again), again.args, vars(again)) == (str(error), error.args, vars(error))
+
+
+def test_no_error_class_is_deeper_than_one() -> None:
+    """Every error stands directly below LabelGuardError."""
+    for kind in ERRORS:
+        assert kind is errors.LabelGuardError or errors.LabelGuardError in kind.__bases__
