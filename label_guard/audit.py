@@ -111,7 +111,7 @@ def audit(
         fold_split(loaded, split, opened, parts[split or ""], partial=shards is not None, limit=limit)
         for split, opened in plans
     ]
-    return conclude(loaded, audited, shards=shards, limited=limit is not None)
+    return conclude(loaded, audited, shards=shards)
 
 
 def plan_tasks(
@@ -282,4 +282,5 @@ def fold_split(
         ),
         bad=sorted(key for shard in shards for key in shard.bad),
         counted=not partial and limit is None,
+        limited=limit is not None,
     )  # fmt: skip

@@ -40,6 +40,7 @@ class SplitAudit:
         shards: one plain entry for each shard, by name.
         bad: keys of bad records, where they were kept.
         counted: whether all shards were read without a limit, so that counts can be held against promises.
+        limited: whether a limit may have left records unread.
     """
 
     split: str | None
@@ -53,15 +54,17 @@ class SplitAudit:
     shards: Sequence[Mapping[str, Any]]
     bad: Sequence[str] = ()
     counted: bool = True
+    limited: bool = False
 
     def merge(self, other: SplitAudit) -> SplitAudit:
         """Both together: parts of one split, from two machines."""
+        limited = self.limited or other.limited
         return SplitAudit(
             self.split, self.source, self.records + other.records, self.invalid + other.invalid,
             self.unreadable + other.unreadable, self.declared, self.promised,
             {path: found.merge(other.labels[path]) for path, found in self.labels.items()},
             sorted([*self.shards, *other.shards], key=lambda shard: shard["name"]),
-            sorted([*self.bad, *other.bad]), counted=True,
+            sorted([*self.bad, *other.bad]), counted=not limited, limited=limited,
         )  # fmt: skip
 
 
@@ -120,6 +123,7 @@ def _split_json(split: SplitAudit) -> dict[str, Any]:
         "unreadable": split.unreadable, "declared": split.declared, "promised": split.promised,
         "labels": {path: found.to_json() for path, found in sorted(split.labels.items())},
         "shards": [dict(shard) for shard in split.shards], "bad": list(split.bad), "counted": split.counted,
+        "limited": split.limited,
     }  # fmt: skip
 
 
@@ -144,13 +148,12 @@ def from_json(data: Mapping[str, Any]) -> AuditReport:
         SplitAudit(
             s["split"], s["source"], s["records"], s["invalid"], s["unreadable"], s["declared"], s["promised"],
             {path: LabelStatistics.from_json(found, path) for path, found in s["labels"].items()},
-            s["shards"], s["bad"], s["counted"],
+            s["shards"], s["bad"], s["counted"], s["limited"],
         )
         for s in data["splits"]
     ]  # fmt: skip
     part = None if data["part"] is None else (int(data["part"][0]), int(data["part"][1]))
-    limited = part is None and any(not split.counted for split in splits)
-    return conclude(schema, splits, shards=part, limited=limited)
+    return conclude(schema, splits, shards=part)
 
 
 def merge_reports(parts: Sequence[AuditReport]) -> AuditReport:
@@ -171,12 +174,10 @@ def merge_reports(parts: Sequence[AuditReport]) -> AuditReport:
     splits = list(parts[0].splits)
     for part in parts[1:]:
         splits = [mine.merge(theirs) for mine, theirs in zip(splits, part.splits, strict=True)]
-    return conclude(DatasetSchema.model_validate(dict(parts[0].schema)), splits, shards=None, limited=False)
+    return conclude(DatasetSchema.model_validate(dict(parts[0].schema)), splits, shards=None)
 
 
-def conclude(
-    schema: DatasetSchema, splits: Sequence[SplitAudit], *, shards: tuple[int, int] | None, limited: bool
-) -> AuditReport:
+def conclude(schema: DatasetSchema, splits: Sequence[SplitAudit], *, shards: tuple[int, int] | None) -> AuditReport:
     """Judge folded splits: findings, likely causes, the verdict."""
     findings: list[Diagnostic] = []
     diagnoses: list[tuple[str | None, Diagnosis]] = []
@@ -188,7 +189,8 @@ def conclude(
             (split.split, d) for path in labels for d in diagnose(path, labels[path], split.labels[path], split.split)
         ]
     findings += _departures(schema, splits)
-    complete = not limited and not any(shard["error"] for split in splits for shard in split.shards)
+    damaged = any(shard["error"] for split in splits for shard in split.shards)
+    complete = not damaged and not any(split.limited for split in splits)
     return AuditReport(
         schema.name,
         schema.version,

@@ -86,7 +86,7 @@ class _Fold(beam.CombineFn):
             fold_split(self._schema, split, source, accumulator.get(split or "", []), partial=False, limit=None)
             for split, source in self._plans
         ]
-        return json.dumps(conclude(self._schema, splits, shards=None, limited=False).to_json())
+        return json.dumps(conclude(self._schema, splits, shards=None).to_json())
 
 
 def audit_on_beam(

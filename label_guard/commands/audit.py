@@ -12,7 +12,7 @@ import click
 
 from label_guard.audit import ShardAudit, audit
 from label_guard.audit_report import AuditReport
-from label_guard.errors import UsageError
+from label_guard.errors import LabelGuardError, UsageError
 from label_guard.folder import whole_file
 from label_guard.quarantine import QuarantineOptions
 from label_guard.report.audit import AUDIT_FORMATS, render_audit
@@ -51,12 +51,20 @@ def command(
     options_of = QuarantineOptions(quarantine) if quarantine else None
     code = 0
     for file in files:
-        report = _audit(file, source, splits, workers, _part(shards), limit, options_of, runner, pipeline)
+        try:
+            report = _audit(file, source, splits, workers, _part(shards), limit, options_of, runner, pipeline)
+        except LabelGuardError as error:
+            if len(files) == 1:
+                raise
+            click.echo(f"label-guard: error: {file}: {error}", err=True)  # the other datasets are audited all the same
+            code = 2
+            continue
         for style, target in targets:
             with whole_file(target) as out:
                 out.write((render_audit(report, style) + "\n").encode())
         click.echo(render_audit(report, "text"))
-        code = max(code, report.exit_code if report.part is None else 0)
+        # What a part found is judged once the parts are merged; that it could not be read is known now.
+        code = max(code, report.exit_code if report.part is None or not report.complete else 0)
     return code
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Iterator
 
@@ -12,7 +11,7 @@ from label_guard.escape import terminal
 from label_guard.report import FORMATS, render_diagnostics
 from label_guard.rules import RULES
 
-AUDIT_FORMATS = (*FORMATS, "html")
+AUDIT_FORMATS = FORMATS
 
 
 def render_audit(report: AuditReport, format: str) -> str:
@@ -29,8 +28,6 @@ def render_audit(report: AuditReport, format: str) -> str:
         return "\n".join(_text(report))
     if format == "json":
         return json.dumps(report.to_json(), indent=1, allow_nan=False)
-    if format == "html":
-        return importlib.import_module("label_guard.report.html").render(report)
     if format not in FORMATS:
         raise UsageError(f"unknown format {format!r}; use one of: {', '.join(AUDIT_FORMATS)}")
     files = sum(len(split.shards) for split in report.splits)

@@ -123,6 +123,35 @@ def test_a_promise_of_more_records_is_a_finding(tmp_path: Path, schema: DatasetS
     assert told == ["180 records are there but the schema's num_examples promises 240"]
 
 
+def test_limited_or_damaged_parts_never_merge_to_a_complete_audit(
+    tmp_path: Path, schema: DatasetSchema, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A limit and an unreadable file survive the merge; the part that met the file exits 2 itself."""
+    uri = write(tmp_path, "tfrecord")
+    limited = [audit(schema, source=uri, shards=(i, 2), limit=3) for i in range(2)]
+    merged = merge_reports([from_json(json.loads(json.dumps(part.to_json()))) for part in limited])
+    assert (merged.complete, merged.exit_code) == (False, 2)
+    damaged = tmp_path / "train-1.tfrecord"
+    damaged.write_bytes(damaged.read_bytes()[:-700])
+    (tmp_path / "planted.yaml").write_text(SCHEMA)
+    codes = [
+        run(capsys, "audit", str(tmp_path / "planted.yaml"), "--source", uri, "--shards", f"{i}/2")[0] for i in (0, 1)
+    ]
+    assert codes == [0, 2]
+
+
+def test_one_dataset_that_cannot_be_opened_does_not_hide_the_next(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of two schemas the sound one is audited and reported; the worst code wins."""
+    write(tmp_path, "csv")
+    good = SCHEMA.replace("num_examples: 240", "source: 'csv:train-*.csv'")
+    (tmp_path / "a.yaml").write_text(good.replace("train-*", "none-*"))
+    (tmp_path / "b.yaml").write_text(good)
+    code, text, message = run(capsys, "audit", str(tmp_path / "a.yaml"), str(tmp_path / "b.yaml"))
+    assert (code, "240 records in 4 files" in text, "none-*" in message) == (2, True, True)
+
+
 def test_within_its_limit_a_dataset_passes_with_warnings(tmp_path: Path, schema: DatasetSchema) -> None:
     """max_invalid_ratio turns violations at or below it into warnings and exit 0."""
     uri = write(tmp_path, "parquet")
