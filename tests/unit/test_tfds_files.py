@@ -174,8 +174,10 @@ def test_no_damage_makes_another_error(tmp_path_factory: pytest.TempPathFactory,
         node = node[key]
     node[key] = data.draw(st.sampled_from([None, -7, 1e400, "x", "../..", [], [None], {}, {"": {}}, True]))
     path.write_text(json.dumps(root))
-    error = refused(folder)
-    path.write_text(sound)
+    try:
+        error = refused(folder)
+    finally:
+        path.write_text(sound)
     assert not error or str(folder) in error
 
 
