@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from label_guard.audit_report import AuditReport, SplitAudit, conclude
+from label_guard.audit_workers import Progress, run_shards
+from label_guard.baseline import BadPlace, in_order
 from label_guard.check import Guard
 from label_guard.columns import Column, Rows, as_array, gather
 from label_guard.errors import SourceError, UsageError
@@ -27,6 +27,21 @@ MAX_UNREADABLE = 5  # examples of unreadable records kept for each split
 
 
 @dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How shards are read.
+
+    Attributes:
+        limit: at most so many records of each shard; the report is then incomplete.
+        quarantine: where bad records are written, in the pipeline's format, payload labels.
+        keep_bad: keep which records are bad, and why, for a baseline or an index of good ones.
+    """
+
+    limit: int | None = None
+    quarantine: QuarantineOptions | None = None
+    keep_bad: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """One shard to audit: plain and picklable, for worker processes and other machines."""
 
@@ -34,9 +49,7 @@ class Task:
     split: str | None
     source: Source
     shard: Shard
-    limit: int | None = None
-    quarantine: QuarantineOptions | None = None
-    keep_bad: bool = False
+    options: ReadOptions = ReadOptions()
 
 
 @dataclass(slots=True)
@@ -51,9 +64,9 @@ class ShardAudit:
         unreadable: records that cannot be decoded, counted.
         unreadable_examples: the first of them: key and reason.
         error: why the shard could not be read to its end; empty where it could.
+        stopped: whether reading was stopped before the end.
         labels: statistics by label.
-        bad: keys of bad and unreadable records, where asked for.
-        bad_rows: their positions in the shard.
+        bad: bad and unreadable records by key, where asked for.
     """
 
     name: str
@@ -63,9 +76,9 @@ class ShardAudit:
     unreadable: int = 0
     unreadable_examples: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     error: str = ""
+    stopped: bool = False
     labels: dict[str, LabelStatistics] = field(default_factory=dict[str, LabelStatistics])
-    bad: list[str] = field(default_factory=list[str])
-    bad_rows: list[int] = field(default_factory=list[int])
+    bad: dict[str, BadPlace] = field(default_factory=dict[str, BadPlace])
 
 
 def audit(
@@ -78,7 +91,8 @@ def audit(
     limit: int | None = None,
     quarantine: QuarantineOptions | None = None,
     keep_bad: bool = False,
-    on_shard: Callable[[ShardAudit, int], None] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> AuditReport:
     """Audit the splits of a dataset.
 
@@ -90,8 +104,9 @@ def audit(
         shards: ``(i, n)``: only every n-th shard from the i-th, 0-based, for ``merge`` on another machine.
         limit: at most so many records of each shard; the report is then incomplete.
         quarantine: where bad records are written, in the pipeline's format, payload labels.
-        keep_bad: keep the keys of bad records, for a baseline or an index of good ones.
-        on_shard: called after each shard with what it holds and the number of shards in all.
+        keep_bad: keep which records are bad, for a baseline or an index of good ones.
+        on_progress: called a few times a second with how far the audit has come.
+        stop: asked as often; once it says True the audit ends, and its report is incomplete.
 
     Raises:
         SchemaError: the schema file is unsound.
@@ -99,23 +114,42 @@ def audit(
         SourceError: a source cannot be opened at all.
     """
     loaded = load_schema(schema)
-    base = None if isinstance(schema, DatasetSchema) else str(Path(schema).resolve().parent)
-    tasks, plans = plan_tasks(loaded, source, splits, base, shards)
-    tasks = [replace(t, limit=limit, quarantine=quarantine, keep_bad=keep_bad) for t in tasks]
+    options = ReadOptions(limit, quarantine, keep_bad)
+    tasks, plans = plan_tasks(loaded, source, splits, base_of(schema), shards, options)
     parts: dict[str, list[ShardAudit]] = {split or "": [] for split, _ in plans}
-    for task, found in _run(tasks, workers):
-        parts[task.split or ""].append(found)
-        if on_shard is not None:
-            on_shard(found, len(tasks))
+    tell = None if on_progress is None else _promising(on_progress, tasks)
+    for task, found in run_shards(tasks, audit_shard, workers, tell, stop):
+        lost = found if isinstance(found, ShardAudit) else ShardAudit(task.shard.name, error=found)
+        parts[task.split or ""].append(_with_labels(lost, task))
+    unread = sum(map(len, parts.values())) < len(tasks) or any(s.stopped for found in parts.values() for s in found)
     audited = [
-        fold_split(loaded, split, opened, parts[split or ""], partial=shards is not None, limit=limit)
+        fold_split(
+            loaded, split, opened, parts[split or ""], partial=shards is not None, limited=unread or limit is not None
+        )
         for split, opened in plans
     ]
     return conclude(loaded, audited, shards=shards)
 
 
+def _promising(on_progress: Callable[[Progress], None], tasks: Sequence[Task]) -> Callable[[Progress], None]:
+    """``on_progress``, told how many records are promised where all shards promise some."""
+    promises = [task.shard.expected_records for task in tasks]
+    total = sum(n for n in promises if n is not None)
+    return on_progress if None in promises else lambda progress: on_progress(replace(progress, promised=total))
+
+
+def base_of(schema: DatasetSchema | str | Path) -> str | None:
+    """The folder that the sources of a schema are relative to: that of its file."""
+    return None if isinstance(schema, DatasetSchema) else str(Path(schema).resolve().parent)
+
+
 def plan_tasks(
-    schema: DatasetSchema, source: str | None, splits: Sequence[str], base: str | None, shards: tuple[int, int] | None
+    schema: DatasetSchema,
+    source: str | None,
+    splits: Sequence[str],
+    base: str | None,
+    shards: tuple[int, int] | None,
+    options: ReadOptions = ReadOptions(),
 ) -> tuple[list[Task], list[tuple[str | None, Source]]]:
     """The shards to audit, and the opened source of each split.
 
@@ -125,6 +159,7 @@ def plan_tasks(
         splits: splits to audit; all declared ones, where empty.
         base: folder that the schema's own relative paths start from.
         shards: ``(i, n)`` for every n-th task from the i-th.
+        options: how they are read.
 
     Raises:
         UsageError: a split without a source, or one source of several splits that cannot tell them apart.
@@ -146,41 +181,44 @@ def plan_tasks(
             uri, split=split, labels=wanted, record_key=schema.record_key, base_dir=None if source else base
         )
         plans.append((split, opened))
-        tasks += [Task(schema, split, opened, shard) for shard in opened.shards()]
+        tasks += [Task(schema, split, opened, shard, options) for shard in opened.shards()]
     if shards is not None:
         tasks = tasks[shards[0] :: shards[1]]
     return tasks, plans
 
 
-def _run(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, ShardAudit]]:
-    if workers < 1 or len(tasks) < 2:
-        for task in tasks:
-            yield task, audit_shard(task)
-        return
-    # Spawned, not forked: frameworks with threads (gRPC, XLA) do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    pool: Executor
-    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context) as pool:
-        yield from zip(tasks, pool.map(audit_shard, tasks), strict=True)
+def audit_shard(task: Task, go_on: Callable[[int], bool] | None = None) -> ShardAudit:
+    """Audit one shard; a fault of the shard is told in the result, what came before it is counted.
 
-
-def audit_shard(task: Task) -> ShardAudit:
-    """Audit one shard; a fault of the shard is told in the result, what came before it is counted."""
-    guard = Guard(task.schema, task.split)
+    Args:
+        task: the shard.
+        go_on: told how many records each chunk held; reading stops where it says False.
+    """
+    options, guard = task.options, Guard(task.schema, task.split)
     found = ShardAudit(task.shard.name, expected=task.shard.expected_records)
     found.labels = {path: LabelStatistics() for path in guard.labels}
-    writer = None if task.quarantine is None else QuarantineWriter(task.quarantine, _origin(task, guard))
+    writer = None if options.quarantine is None else QuarantineWriter(options.quarantine, _origin(task, guard))
     try:
         for chunk in task.source.read(task.shard):
-            chunk = _limited(chunk, task.limit, found.records)
-            _add_chunk(guard, chunk, found, writer, keep_bad=task.keep_bad)
-            if task.limit is not None and found.records >= task.limit:
+            chunk = _limited(chunk, options.limit, found.records)
+            _add_chunk(guard, chunk, found, writer, keep_bad=options.keep_bad)
+            if options.limit is not None and found.records >= options.limit:
+                break
+            if go_on is not None and not go_on(len(chunk) + len(chunk.unreadable)):
+                found.stopped = True
                 break
     except SourceError as error:
         found.error = str(error)
     finally:
         if writer is not None:
             writer.close()
+    return found
+
+
+def _with_labels(found: ShardAudit, task: Task) -> ShardAudit:
+    """Statistics for every label, of a shard that was lost as well."""
+    for path in task.schema.stored(task.split):
+        found.labels.setdefault(path, LabelStatistics())
     return found
 
 
@@ -214,8 +252,7 @@ def _add_chunk(
     examples = [(u.key, u.reason) for u in chunk.unreadable]
     found.unreadable_examples = (found.unreadable_examples + examples)[:MAX_UNREADABLE]
     if keep_bad:
-        found.bad += [str(u.key) for u in chunk.unreadable]
-        found.bad_rows += [u.row for u in chunk.unreadable]
+        found.bad |= {str(u.key): BadPlace(found.name, u.row, ("LG120",)) for u in chunk.unreadable}
     if not size:
         return
     gathered = {path: _columns(column, size) for path, column in chunk.columns.items()}
@@ -226,10 +263,11 @@ def _add_chunk(
         found.labels[path].add(label, gathered[path][0], faults, size, chunk.keys)
     if result.ok:
         return
-    rows = result.invalid_rows.tolist()
+    rows: list[int] = result.invalid_rows.tolist()
     if keep_bad:
-        found.bad += [str(chunk.keys[row]) for row in rows]
-        found.bad_rows += [chunk.rows[row] for row in rows]
+        for row in rows:
+            broken = sorted({f"{violation.label} {violation.rule}" for violation in result.of_row(row)})
+            found.bad[str(chunk.keys[row])] = BadPlace(found.name, int(chunk.rows[row]), tuple(broken))
     if writer is not None:
         writer.append([_bad_record(chunk, row, result.of_row(row)) for row in rows])
 
@@ -254,7 +292,7 @@ def fold_split(
     shards: Sequence[ShardAudit],
     *,
     partial: bool,
-    limit: int | None,
+    limited: bool,
 ) -> SplitAudit:
     """One split of the shards it was audited by, in any order."""
     labels = {path: LabelStatistics() for path in schema.stored(split)}
@@ -280,7 +318,7 @@ def fold_split(
             ),
             key=lambda shard: shard["name"],
         ),
-        bad=sorted(key for shard in shards for key in shard.bad),
-        counted=not partial and limit is None,
-        limited=limit is not None,
+        bad=in_order(shard.bad for shard in shards),
+        counted=not partial and not limited,
+        limited=limited,
     )  # fmt: skip

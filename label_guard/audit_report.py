@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from label_guard.baseline import BadPlace, Baseline, Comparison, compare, in_order
 from label_guard.diagnose import Diagnosis, diagnose
 from label_guard.errors import UsageError
 from label_guard.labels import ClassLabel, Label, MultiLabel
@@ -38,9 +39,10 @@ class SplitAudit:
         promised: records the dataset's metadata promise, or None.
         labels: statistics by label.
         shards: one plain entry for each shard, by name.
-        bad: keys of bad records, where they were kept.
+        bad: bad records by key, where they were kept.
         counted: whether all shards were read without a limit, so that counts can be held against promises.
-        limited: whether a limit may have left records unread.
+        limited: whether a limit, or being stopped, left records unread.
+        known: how ``bad`` compares with a baseline, where there is one.
     """
 
     split: str | None
@@ -52,9 +54,10 @@ class SplitAudit:
     promised: int | None
     labels: Mapping[str, LabelStatistics]
     shards: Sequence[Mapping[str, Any]]
-    bad: Sequence[str] = ()
+    bad: Mapping[str, BadPlace] = field(default_factory=dict[str, BadPlace])
     counted: bool = True
     limited: bool = False
+    known: Comparison | None = None
 
     def merge(self, other: SplitAudit) -> SplitAudit:
         """Both together: parts of one split, from two machines."""
@@ -64,7 +67,7 @@ class SplitAudit:
             self.unreadable + other.unreadable, self.declared, self.promised,
             {path: found.merge(other.labels[path]) for path, found in self.labels.items()},
             sorted([*self.shards, *other.shards], key=lambda shard: shard["name"]),
-            sorted([*self.bad, *other.bad]), counted=not limited, limited=limited,
+            in_order([self.bad, other.bad]), counted=not limited, limited=limited,
         )  # fmt: skip
 
 
@@ -118,13 +121,14 @@ class AuditReport:
 
 
 def _split_json(split: SplitAudit) -> dict[str, Any]:
-    return {
+    plain = {
         "split": split.split, "source": dict(split.source), "records": split.records, "invalid": split.invalid,
         "unreadable": split.unreadable, "declared": split.declared, "promised": split.promised,
         "labels": {path: found.to_json() for path, found in sorted(split.labels.items())},
-        "shards": [dict(shard) for shard in split.shards], "bad": list(split.bad), "counted": split.counted,
-        "limited": split.limited,
+        "shards": [dict(shard) for shard in split.shards], "counted": split.counted,
+        "bad": {key: place.to_json() for key, place in split.bad.items()}, "limited": split.limited,
     }  # fmt: skip
+    return plain if split.known is None else {**plain, "baseline": split.known.to_json()}
 
 
 def _finding_json(finding: Diagnostic) -> dict[str, Any]:
@@ -148,7 +152,8 @@ def from_json(data: Mapping[str, Any]) -> AuditReport:
         SplitAudit(
             s["split"], s["source"], s["records"], s["invalid"], s["unreadable"], s["declared"], s["promised"],
             {path: LabelStatistics.from_json(found, path) for path, found in s["labels"].items()},
-            s["shards"], s["bad"], s["counted"], s["limited"],
+            s["shards"], {key: BadPlace.from_json(place) for key, place in s["bad"].items()}, s["counted"],
+            s["limited"], Comparison.from_json(s["baseline"]) if "baseline" in s else None,
         )
         for s in data["splits"]
     ]  # fmt: skip
@@ -175,6 +180,25 @@ def merge_reports(parts: Sequence[AuditReport]) -> AuditReport:
     for part in parts[1:]:
         splits = [mine.merge(theirs) for mine, theirs in zip(splits, part.splits, strict=True)]
     return conclude(DatasetSchema.model_validate(dict(parts[0].schema)), splits, shards=None)
+
+
+def with_baseline(report: AuditReport, baseline: Baseline) -> AuditReport:
+    """The report judged against known-bad records: only new ones are errors, healed ones are told.
+
+    Args:
+        report: an audit that kept which records are bad.
+        baseline: what was known.
+
+    Raises:
+        UsageError: the baseline is of another dataset.
+    """
+    if baseline.dataset != report.dataset:
+        raise UsageError(f"the baseline is of dataset {baseline.dataset!r}, not of {report.dataset!r}")
+    splits = [
+        replace(split, known=compare(baseline.splits.get(split.split or "", {}), split.bad, whole=split.counted))
+        for split in report.splits
+    ]
+    return conclude(DatasetSchema.model_validate(dict(report.schema)), splits, shards=report.part)
 
 
 def conclude(schema: DatasetSchema, splits: Sequence[SplitAudit], *, shards: tuple[int, int] | None) -> AuditReport:
@@ -212,7 +236,8 @@ def _finding(
 
 def _record_findings(schema: DatasetSchema, split: SplitAudit) -> Iterator[Diagnostic]:
     """One finding for each label and rule; warnings where the split stays within its limit."""
-    bad = split.invalid + split.unreadable
+    known = split.known
+    bad = split.invalid + split.unreadable if known is None else known.new
     within = bad <= schema.limits.max_invalid_ratio * split.records
     severity: Severity = "warning" if within else "error"
     for path, found in split.labels.items():
@@ -223,14 +248,24 @@ def _record_findings(schema: DatasetSchema, split: SplitAudit) -> Iterator[Diagn
                 f"{path}: {records:,} of {split.records:,} records{places}; first {key}: {first.value}, "
                 f"expected {first.legal}"
             )
-            yield _finding(rule, split.split, message, label=path, severity=severity)
+            yield _against(known, f"{path} {rule}", _finding(rule, split.split, message, label=path, severity=severity))
     if split.unreadable:
         key, reason = next(e for shard in split.shards for e in shard["unreadable_examples"])
         message = f"{split.unreadable:,} of {split.records:,} records cannot be decoded; first {key}: {reason}"
-        yield _finding("LG120", split.split, message, severity=severity)
+        yield _against(known, "LG120", _finding("LG120", split.split, message, severity=severity))
     for shard in split.shards:
         if shard["error"]:
             yield _finding("LG402", split.split, shard["error"], fix="mend or replace the file and audit again")
+
+
+def _against(known: Comparison | None, broken: str, finding: Diagnostic) -> Diagnostic:
+    """The finding as a baseline leaves it: only what is new in it counts."""
+    if known is None:
+        return finding
+    new, first = known.new_by_rule.get(broken, (0, ""))
+    if not new:
+        return replace(finding, severity="warning", message=f"{finding.message}; all in the baseline")
+    return replace(finding, message=f"{finding.message}; not in the baseline: {new:,}, first {first}")
 
 
 def _dataset_findings(schema: DatasetSchema, split: SplitAudit, labels: Mapping[str, Label]) -> Iterator[Diagnostic]:

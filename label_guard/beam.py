@@ -11,7 +11,7 @@ from typing import Any
 
 import fsspec
 
-from label_guard.audit import ShardAudit, Task, audit_shard, fold_split, plan_tasks
+from label_guard.audit import ReadOptions, ShardAudit, Task, audit_shard, base_of, fold_split, plan_tasks
 from label_guard.audit_report import AuditReport, conclude, from_json
 from label_guard.errors import MissingDependencyError
 from label_guard.quarantine import QuarantineOptions
@@ -83,7 +83,7 @@ class _Fold(beam.CombineFn):
 
     def extract_output(self, accumulator: dict[str, list[ShardAudit]]) -> str:
         splits = [
-            fold_split(self._schema, split, source, accumulator.get(split or "", []), partial=False, limit=None)
+            fold_split(self._schema, split, source, accumulator.get(split or "", []), partial=False, limited=False)
             for split, source in self._plans
         ]
         return json.dumps(conclude(self._schema, splits, shards=None).to_json())
@@ -96,6 +96,7 @@ def audit_on_beam(
     source: str | None = None,
     splits: Sequence[str] = (),
     quarantine: QuarantineOptions | None = None,
+    keep_bad: bool = False,
     output: str | None = None,
 ) -> AuditReport:
     """Audit a dataset on Beam and wait for the report.
@@ -106,6 +107,7 @@ def audit_on_beam(
         source: URI in place of the schema's own sources; workers must reach it under the same path.
         splits: splits to audit; all that the schema declares, where empty.
         quarantine: where workers write bad records, each into part files of its own.
+        keep_bad: keep which records are bad, for a baseline or an index of good ones.
         output: fsspec URL for the report, which workers and this process reach; a temporary local file for the
             DirectRunner, where None.
 
@@ -113,9 +115,8 @@ def audit_on_beam(
         UsageError, SourceError, SchemaError: as ``label_guard.audit.audit``.
     """
     loaded = load_schema(schema)
-    base = None if isinstance(schema, DatasetSchema) else str(Path(schema).resolve().parent)
-    tasks, plans = plan_tasks(loaded, source, splits, base, None)
-    tasks = [Task(t.schema, t.split, t.source, t.shard, quarantine=quarantine) for t in tasks]
+    options_of = ReadOptions(quarantine=quarantine, keep_bad=keep_bad)
+    tasks, plans = plan_tasks(loaded, source, splits, base_of(schema), None, options_of)
     with tempfile.TemporaryDirectory() as folder:
         target = output or str(Path(folder) / "audit.json")
         with beam.Pipeline(argv=list(options)) as pipeline:

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
+from label_guard.errors import UsageError
+
 
 def is_local(url: str) -> bool:
     """Whether ``url`` is a path, or a ``file://`` URL of one."""
@@ -27,7 +29,7 @@ def whole_file(path: str) -> Generator[BinaryIO]:
     """A file that appears at ``path`` complete or not at all; what is there already is replaced at the end.
 
     Raises:
-        OSError: it cannot be written; nothing is left behind.
+        UsageError: it cannot be written, the disk being full for example; nothing is left behind.
     """
     target = Path(path).resolve()
     if target.exists() and not target.is_file():  # a pipe or /dev/stdout is written into, never replaced
@@ -41,6 +43,10 @@ def whole_file(path: str) -> Generator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)
+    except OSError as error:
+        if error.filename not in (None, str(temporary)):  # of another file, which the body was reading
+            raise
+        raise UsageError(f"cannot write {path}: {error.strerror or error}; nothing of it was kept") from None
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -247,8 +247,11 @@ def select_records(
     >>> list(selected), selected.record_key(0)
     (['c', 'a'], '2')
     """
-    chosen: list[Any] = list(_read_index(os.fspath(records)) if isinstance(records, str | os.PathLike) else records)
-    if chosen and isinstance(chosen[0], str):
+    if isinstance(records, str | os.PathLike):
+        chosen: Any = _read_index(os.fspath(records), len(source))
+    else:
+        chosen = records
+    if len(chosen) and isinstance(chosen[0], str):
         chosen = _positions_of(source, chosen)
     positions = np.asarray(chosen, np.int64)
     if len(positions) and not (positions.min() >= 0 and positions.max() < len(source)):
@@ -265,14 +268,19 @@ def _positions_of(source: Any, keys: Sequence[str]) -> list[int]:
     return [places[key] for key in keys]
 
 
-def _read_index(path: str) -> Sequence[Any] | NDArray[Any]:
+def _read_index(path: str, size: int) -> Sequence[Any] | NDArray[Any]:
     try:
-        if path.endswith((".npy", ".npz")):
-            loaded: Any = np.load(path, allow_pickle=False)
-            return cast("NDArray[Any]", loaded if isinstance(loaded, np.ndarray) else loaded["positions"])
-        return [key for key in Path(path).read_text(encoding="utf-8").split("\n") if key]
+        if not path.endswith((".npy", ".npz")):
+            return [key for key in Path(path).read_text(encoding="utf-8").split("\n") if key]
+        loaded: Any = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return cast("NDArray[Any]", loaded)
+        positions, made_for = loaded["positions"], int(loaded["num_records"]) if "num_records" in loaded else size
     except (OSError, ValueError, KeyError) as error:
         raise UsageError(f"cannot read record keys from {path}: {error}") from error
+    if made_for != size:
+        raise UsageError(f"{path} was made for a source of {made_for:,} records, not of {size:,}")
+    return cast("NDArray[Any]", positions)
 
 
 def source_digest(names: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 
 from label_guard.audit_report import AuditReport, SplitAudit
+from label_guard.baseline import Comparison
 from label_guard.errors import UsageError
 from label_guard.escape import terminal
 from label_guard.report import FORMATS, render_diagnostics
@@ -49,6 +50,8 @@ def _split(report: AuditReport, split: SplitAudit) -> Iterator[str]:
     share = f" ({bad / split.records:.2%})" if split.records and bad else ""
     yield terminal(f"{name}: {split.records:,} records in {len(split.shards)} files, {bad:,} bad{share}")
     yield terminal(f"  {split.source['uri']}")
+    if split.known is not None:
+        yield from _baseline(split.known)
     for finding in report.findings:
         if finding.path[0] == (split.split or ""):
             mark = "" if finding.severity == "error" else "[warning] "
@@ -60,6 +63,18 @@ def _split(report: AuditReport, split: SplitAudit) -> Iterator[str]:
             yield terminal(f"  likely cause: {cause.label}: {cause.text}")
             if cause.patch:
                 yield terminal(f"    in the schema: {json.dumps(dict(cause.patch))}")
+
+
+def _baseline(known: Comparison) -> Iterator[str]:
+    yield f"  beside the baseline: {known.new:,} new, {known.known:,} known, {_healed(known)}"
+
+
+def _healed(known: Comparison) -> str:
+    if known.healed is None:
+        return "healed ones are not known before all records are read"
+    first = ", ".join(known.healed_examples)
+    more = ", ..." if known.healed > len(known.healed_examples) else ""
+    return terminal(f"{known.healed:,} healed" + (f" ({first}{more})" if first else ""))
 
 
 def _verdict(report: AuditReport) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -16,6 +17,7 @@ from label_guard.errors import SourceError
 from label_guard.sources.base import CHUNK_BYTES, Column, Piece, Wanted, did_you_mean, require_fields, values_column
 
 _MAX_RECORDS = 1024
+_MAX_SECONDS = 0.5  # a slow pipeline shows progress and can be stopped all the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class FunctionFormat:
         batched: bool | None = getattr(function, "batched", None)
         row = 0
         waiting: list[dict[str, Any]] = []
-        size = 0
+        size, due = 0, time.monotonic() + _MAX_SECONDS
         for element in _elements(function, path, self.split):
             labels = {label: tree.get(element, label) for label in wanted}
             if batched is None:
@@ -55,9 +57,10 @@ class FunctionFormat:
                 continue
             waiting.append({label: _own(value) for label, value in labels.items()})
             size += sum(int(getattr(value, "nbytes", 8)) for value in waiting[-1].values())
-            if size >= CHUNK_BYTES or len(waiting) == _MAX_RECORDS:
+            if size >= CHUNK_BYTES or len(waiting) == _MAX_RECORDS or time.monotonic() > due:
                 yield _records(row, waiting, wanted)
                 row, waiting, size = row + len(waiting), [], 0
+                due = time.monotonic() + _MAX_SECONDS
         if waiting:
             yield _records(row, waiting, wanted)
 

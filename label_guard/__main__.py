@@ -1,0 +1,6 @@
+"""``python -m label_guard`` is ``label-guard``."""
+
+from label_guard.cli import main
+
+if __name__ == "__main__":
+    main()

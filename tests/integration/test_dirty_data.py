@@ -1,0 +1,281 @@
+"""Living with dirty data: baselines, indexes of good records, audits that are stopped or whose workers die."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from label_guard import DatasetSchema, cli, keys
+from label_guard.audit import Task, audit, audit_shard
+from label_guard.audit_workers import run_shards
+from label_guard.baseline import BadPlace, compare
+
+SCHEMA = """
+format: 1
+name: planted
+version: 1.0.0
+labels:
+  label: {kind: class_label, num_classes: 10}
+"""
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command line: exit code, standard output, standard error."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as exit_:
+            cli.main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return int(exit_.value.code or 0), out, err
+
+    return call
+
+
+def write(folder: Path, labels: Sequence[Sequence[int]]) -> list[object]:
+    """A schema file and one Parquet file for each list of labels; the arguments of an audit of them."""
+    (folder / "planted.yaml").write_text(SCHEMA)
+    for shard, values in enumerate(labels):
+        pq.write_table(pa.table({"label": np.array(values, np.int64)}), folder / f"train-{shard}.parquet")
+    return ["audit", folder / "planted.yaml", "--source", f"parquet:{folder}/train-*.parquet"]
+
+
+def test_a_baseline_lets_known_bad_records_pass_and_fails_on_new_ones(tmp_path: Path, run: Run) -> None:
+    """What was bad when it was written is a warning, what was not is an error, and what is sound again is told."""
+    arguments, known = write(tmp_path, [[0, 10, 2], [-1, 4]]), tmp_path / "known.json"
+    assert run(*arguments)[0] == 1
+    assert run(*arguments, "--write-baseline", known)[0] == 0
+    assert json.loads(known.read_text())["splits"][""] == {
+        "train-0.parquet__1": ["label LG101"],
+        "train-1.parquet__0": ["label LG102"],
+    }
+    code, out, _ = run(*arguments, "--baseline", known)
+    assert code == 0
+    assert "0 new, 2 known, 0 healed" in out
+    write(tmp_path, [[0, 1, 11], [-1, 4]])
+    code, out, _ = run(*arguments, "--baseline", known, "--report", f"json={tmp_path}/a.json")
+    assert code == 1
+    assert "1 new, 1 known, 1 healed (train-0.parquet__1)" in out
+    assert "not in the baseline: 1, first train-0.parquet__2" in out
+    again, rendered, _ = run("report", tmp_path / "a.json")
+    assert (again, rendered) == (0, out)
+
+
+def test_a_known_record_that_breaks_another_rule_is_new(tmp_path: Path, run: Run) -> None:
+    """A baseline knows what was wrong, not only where."""
+    arguments, known = write(tmp_path, [[0, 10]]), tmp_path / "known.json"
+    run(*arguments, "--write-baseline", known)
+    write(tmp_path, [[0, -1]])
+    code, out, _ = run(*arguments, "--baseline", known)
+    assert code == 1
+    assert "1 new, 0 known, 0 healed" in out
+
+
+@given(st.dictionaries(st.integers(0, 9), st.sets(st.sampled_from("ab"), min_size=1)), st.data())
+@settings(max_examples=60)
+def test_new_known_and_healed_are_set_differences(now: dict[int, set[str]], data: st.DataObject) -> None:
+    """The comparison agrees with plain sets of (record, rule)."""
+    then = data.draw(st.dictionaries(st.integers(0, 9), st.sets(st.sampled_from("ab"), min_size=1)))
+    bad = {f"f__{k}": BadPlace("f", k, tuple(sorted(rules))) for k, rules in sorted(now.items())}
+    found = compare({f"f__{k}": sorted(rules) for k, rules in then.items()}, bad, whole=True)
+    pairs = {(k, r) for k, rules in now.items() for r in rules} - {(k, r) for k, rules in then.items() for r in rules}
+    assert found.new == len({k for k, _ in pairs})
+    assert found.known == len(now) - found.new
+    assert found.healed == len(set(then) - set(now))
+    assert {r: n for r, (n, _) in found.new_by_rule.items()} == {
+        r: sum(rule == r for _, rule in pairs) for r in {rule for _, rule in pairs}
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "there is no baseline"),
+        ("{", "cannot read the baseline"),
+        ("[]", "is no baseline of version 1"),
+        ('{"baseline": 2, "dataset": "planted", "splits": {}}', "it says version 2"),
+        ('{"baseline": 1, "dataset": "planted", "splits": {"": [1]}}', "is no baseline of version 1"),
+        ('{"baseline": 1, "dataset": "cifar10", "splits": {}}', "is of dataset 'cifar10', not of 'planted'"),
+    ],
+)
+def test_a_baseline_that_is_none_is_refused(tmp_path: Path, run: Run, content: str | None, told: str) -> None:
+    """A missing, damaged or foreign baseline is one clear error, never an audit without one."""
+    arguments, known = write(tmp_path, [[0]]), tmp_path / "known.json"
+    if content is not None:
+        known.write_text(content)
+    code, out, err = run(*arguments, "--baseline", known)
+    assert (code, out) == (2, "")
+    assert told in err
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".txt"])
+def test_the_index_of_good_records_selects_exactly_these(tmp_path: Path, run: Run, suffix: str) -> None:
+    """A source read through the index yields every good record in order, and no other."""
+    labels = [[0, 10, 2, 3], [-1, 4], [5, 6, 7]]
+    arguments, index = write(tmp_path, labels), tmp_path / f"good{suffix}"
+    assert run(*arguments, "--good-index", index)[0] == 1
+
+    class Source(list[int]):
+        paths = [str(tmp_path / f"train-{shard}.parquet") for shard in range(3)]
+
+        def record_key(self, position: int) -> str:
+            """As an ArrayRecord source names its records."""
+            shard = next(s for s in range(3) if position < sum(map(len, labels[: s + 1])))
+            return f"train-{shard}.parquet__{position - sum(map(len, labels[:shard]))}"
+
+    source = Source(value for values in labels for value in values)
+    selected = keys.select_records(source, index)
+    assert list(selected) == [0, 2, 3, 4, 5, 6, 7]
+    assert selected.record_key(3) == "train-1.parquet__1"
+
+
+def test_an_index_for_another_source_is_refused(tmp_path: Path, run: Run) -> None:
+    """Positions of one dataset never select records of another: the number of records must agree."""
+    arguments, index = write(tmp_path, [[0, 10, 2]]), tmp_path / "good.npz"
+    run(*arguments, "--good-index", index)
+    with pytest.raises(keys.UsageError, match="made for a source of 3 records, not of 4"):
+        keys.select_records([1, 2, 3, 4], index)
+
+
+def test_nothing_is_written_of_a_dataset_that_could_not_be_read_to_its_end(tmp_path: Path, run: Run) -> None:
+    """A damaged file makes positions unknown: no index and no baseline come out, and the audit says so."""
+    arguments = write(tmp_path, [[0, 1], [2]])
+    (tmp_path / "train-1.parquet").write_bytes(b"PAR1 no more")
+    for option, name in (("--good-index", "good.npz"), ("--write-baseline", "known.json")):
+        code, out, err = run(*arguments, option, tmp_path / name)
+        assert code == 2
+        assert "LG402" in out
+        assert "not all records were read" in err
+        assert not (tmp_path / name).exists()
+
+
+def test_several_schemas_write_a_report_each(tmp_path: Path, run: Run) -> None:
+    """One run audits a folder of schemas; {schema} in a report's name keeps the reports apart."""
+    schemas = tmp_path / "schemas"
+    schemas.mkdir()
+    for name, label in (("good", 1), ("bad", 10)):
+        pq.write_table(pa.table({"label": [label]}), schemas / f"{name}.parquet")
+        text = SCHEMA.replace("planted", name) + f"splits:\n  train: {{source: 'parquet:{name}.parquet'}}\n"
+        (schemas / f"{name}.yaml").write_text(text)
+    code, _, err = run("audit", schemas, "--report", f"json={tmp_path}/all.json")
+    assert (code, err.count("put {schema} into its name")) == (2, 1)
+    assert run("audit", schemas, "--report", f"json={tmp_path}/of-{{schema}}.json")[0] == 1
+    found = {name: json.loads((tmp_path / f"of-{name}.json").read_text())["findings"] for name in ("good", "bad")}
+    assert [f["rule"] for f in found["bad"] if f["severity"] == "error"] == ["LG101"]
+    assert not [f for f in found["good"] if f["severity"] == "error"]
+
+
+SLOW = """
+import os, time
+def records():
+    for k in range(10_000):
+        if k == 50:
+            open(os.environ["STARTED"], "w").close()
+        time.sleep(0.002)
+        yield {"label": k % 10}
+"""
+
+
+def test_ctrl_c_leaves_a_report_marked_incomplete(tmp_path: Path) -> None:
+    """An interrupted audit reports what it has read, says that it is incomplete, exits 2, and leaves no half file."""
+    write(tmp_path, [])
+    (tmp_path / "slow.py").write_text(SLOW)
+    report, started = tmp_path / "audit.json", tmp_path / "started"
+    source = ["--source", "python:slow:records", "--report", f"json={report}"]
+    command = [sys.executable, "-m", "label_guard", "audit", str(tmp_path / "planted.yaml"), *source]
+    environment = {**os.environ, "STARTED": str(started)}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not started.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "Traceback" not in err
+    found = json.loads(report.read_text())
+    assert found["complete"] is False
+    assert 0 < found["splits"][0]["records"] < 10_000
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+def test_an_audit_over_workers_stops_with_what_was_read(tmp_path: Path) -> None:
+    """Once it is told to stop, workers end after their chunk and the shards not begun are left out."""
+    write(tmp_path, [[0, 1, 2]] * 6)
+    schema = DatasetSchema.model_validate(
+        {"format": 1, "name": "n", "version": "1.0.0", "labels": {"label": {"kind": "class_label", "num_classes": 10}}}
+    )
+    report = audit(schema, source=f"parquet:{tmp_path}/train-*.parquet", workers=2, stop=lambda: True)
+    assert not report.complete
+    assert report.splits[0].records < 18
+    assert report.exit_code == 2
+
+
+def die_on_two(task: int, go_on: Callable[[int], bool]) -> int:
+    """A worker that is killed by what it reads."""
+    if task == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    go_on(1)
+    return task * 10
+
+
+def test_a_killed_worker_costs_its_own_shard_alone() -> None:
+    """The shard that kills its process is told by name; all others are audited."""
+    found = dict(run_shards([0, 1, 2, 3, 4], die_on_two, 2, None, None))
+    assert {task: result for task, result in found.items() if task != 2} == {0: 0, 1: 10, 3: 30, 4: 40}
+    assert "died" in str(found[2])
+
+
+def test_progress_ends_at_all_records_and_shards(tmp_path: Path) -> None:
+    """Whatever the workers, the last word of the progress is everything."""
+    write(tmp_path, [[0, 1, 2]] * 3)
+    told: list[Any] = []
+    for workers in (0, 2):
+        audit(
+            tmp_path / "planted.yaml",
+            source=f"parquet:{tmp_path}/train-*.parquet",
+            workers=workers,
+            on_progress=told.append,
+        )
+        assert (told[-1].records, told[-1].shards_done, told[-1].shards) == (9, 3, 3)
+        assert told[-1].expected == 9
+
+
+def test_options_that_contradict_each_other_are_refused(tmp_path: Path, run: Run) -> None:
+    """What could not be done rightly is refused before anything is read."""
+    arguments = write(tmp_path, [[0]])
+    for options, told in (
+        (["--write-baseline", "b", "--limit", "1"], "need all records"),
+        (["--good-index", "g.npz", "--shards", "0/2"], "need all records"),
+        (["--good-index", "g.csv"], "expected .npz"),
+        (["--baseline", "b", "--write-baseline", "b"], "pass one of them"),
+    ):
+        code, out, err = run(*arguments, *options)
+        assert (code, out) == (2, "")
+        assert told in err
+        assert "Traceback" not in err
+
+
+def test_a_shard_can_be_audited_by_itself(tmp_path: Path) -> None:
+    """The unit of work of every engine is plain: a task in, counts out."""
+    write(tmp_path, [[0, 10]])
+    from label_guard.audit import plan_tasks
+    from label_guard.schema_io import load_schema
+
+    tasks, _ = plan_tasks(load_schema(tmp_path / "planted.yaml"), f"parquet:{tmp_path}/train-0.parquet", (), None, None)
+    assert isinstance(tasks[0], Task)
+    assert (audit_shard(tasks[0]).records, audit_shard(tasks[0]).invalid) == (2, 1)
