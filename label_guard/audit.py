@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from label_guard.audit_report import AuditReport, SplitAudit, conclude
 from label_guard.audit_workers import Progress, run_shards
 from label_guard.baseline import BadPlace, in_order
+from label_guard.certify import certify, require_statistics
 from label_guard.check import Guard
 from label_guard.columns import Column, Rows, as_array, gather
 from label_guard.errors import SourceError, UsageError
@@ -20,6 +22,7 @@ from label_guard.quarantine import BadRecord, Origin, QuarantineOptions, Quarant
 from label_guard.result import Violation
 from label_guard.schema import DatasetSchema
 from label_guard.schema_io import load_schema
+from label_guard.sidecar import Sidecar, open_sidecar, through_sidecar
 from label_guard.sources import Chunk, Shard, Source, open_source
 from label_guard.statistics import LabelStatistics
 
@@ -34,11 +37,13 @@ class ReadOptions:
         limit: at most so many records of each shard; the report is then incomplete.
         quarantine: where bad records are written, in the pipeline's format, payload labels.
         keep_bad: keep which records are bad, and why, for a baseline or an index of good ones.
+        trust_statistics: believe Parquet footers where they prove a file legal, and do not read it.
     """
 
     limit: int | None = None
     quarantine: QuarantineOptions | None = None
     keep_bad: bool = False
+    trust_statistics: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,7 @@ class ShardAudit:
         unreadable_examples: the first of them: key and reason.
         error: why the shard could not be read to its end; empty where it could.
         stopped: whether reading was stopped before the end.
+        certified: whether its footer proved it legal, and no row was read.
         labels: statistics by label.
         bad: bad and unreadable records by key, where asked for.
     """
@@ -77,6 +83,7 @@ class ShardAudit:
     unreadable_examples: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     error: str = ""
     stopped: bool = False
+    certified: bool = False
     labels: dict[str, LabelStatistics] = field(default_factory=dict[str, LabelStatistics])
     bad: dict[str, BadPlace] = field(default_factory=dict[str, BadPlace])
 
@@ -91,6 +98,8 @@ def audit(
     limit: int | None = None,
     quarantine: QuarantineOptions | None = None,
     keep_bad: bool = False,
+    sidecar: str | None = None,
+    trust_statistics: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> AuditReport:
@@ -105,6 +114,9 @@ def audit(
         limit: at most so many records of each shard; the report is then incomplete.
         quarantine: where bad records are written, in the pipeline's format, payload labels.
         keep_bad: keep which records are bad, for a baseline or an index of good ones.
+        sidecar: file that keeps the labels, for the next audit.
+        trust_statistics: believe Parquet footers where they prove a file legal, and do not read it; classes of such
+            files are not counted.
         on_progress: called a few times a second with how far the audit has come.
         stop: asked as often; once it says True the audit ends, and its report is incomplete.
 
@@ -114,21 +126,33 @@ def audit(
         SourceError: a source cannot be opened at all.
     """
     loaded = load_schema(schema)
-    options = ReadOptions(limit, quarantine, keep_bad)
-    tasks, plans = plan_tasks(loaded, source, splits, base_of(schema), shards, options)
+    options = ReadOptions(limit, quarantine, keep_bad, trust_statistics)
+    with nullcontext() if sidecar is None else open_sidecar(sidecar) as kept:
+        tasks, plans = plan_tasks(loaded, source, splits, base_of(schema), shards, options, kept)
+        return _audit(loaded, tasks, plans, workers, shards, on_progress, stop)
+
+
+def _audit(
+    schema: DatasetSchema,
+    tasks: Sequence[Task],
+    plans: Sequence[tuple[str | None, Source]],
+    workers: int,
+    shards: tuple[int, int] | None,
+    on_progress: Callable[[Progress], None] | None,
+    stop: Callable[[], bool] | None,
+) -> AuditReport:
     parts: dict[str, list[ShardAudit]] = {split or "": [] for split, _ in plans}
     tell = None if on_progress is None else _promising(on_progress, tasks)
     for task, found in run_shards(tasks, audit_shard, workers, tell, stop):
         lost = found if isinstance(found, ShardAudit) else ShardAudit(task.shard.name, error=found)
         parts[task.split or ""].append(_with_labels(lost, task))
-    unread = sum(map(len, parts.values())) < len(tasks) or any(s.stopped for found in parts.values() for s in found)
+    limited = sum(map(len, parts.values())) < len(tasks) or any(task.options.limit is not None for task in tasks)
+    limited |= any(shard.stopped for found in parts.values() for shard in found)
     audited = [
-        fold_split(
-            loaded, split, opened, parts[split or ""], partial=shards is not None, limited=unread or limit is not None
-        )
+        fold_split(schema, split, opened, parts[split or ""], partial=shards is not None, limited=limited)
         for split, opened in plans
     ]
-    return conclude(loaded, audited, shards=shards)
+    return conclude(schema, audited, shards=shards)
 
 
 def _promising(on_progress: Callable[[Progress], None], tasks: Sequence[Task]) -> Callable[[Progress], None]:
@@ -150,6 +174,7 @@ def plan_tasks(
     base: str | None,
     shards: tuple[int, int] | None,
     options: ReadOptions = ReadOptions(),
+    sidecar: Sidecar | None = None,
 ) -> tuple[list[Task], list[tuple[str | None, Source]]]:
     """The shards to audit, and the opened source of each split.
 
@@ -160,6 +185,7 @@ def plan_tasks(
         base: folder that the schema's own relative paths start from.
         shards: ``(i, n)`` for every n-th task from the i-th.
         options: how they are read.
+        sidecar: where their labels are kept.
 
     Raises:
         UsageError: a split without a source, or one source of several splits that cannot tell them apart.
@@ -180,6 +206,10 @@ def plan_tasks(
         opened = open_source(
             uri, split=split, labels=wanted, record_key=schema.record_key, base_dir=None if source else base
         )
+        if options.trust_statistics:
+            require_statistics(opened)
+        if sidecar is not None:
+            opened = through_sidecar(opened, sidecar)
         plans.append((split, opened))
         tasks += [Task(schema, split, opened, shard, options) for shard in opened.shards()]
     if shards is not None:
@@ -197,6 +227,8 @@ def audit_shard(task: Task, go_on: Callable[[int], bool] | None = None) -> Shard
     options, guard = task.options, Guard(task.schema, task.split)
     found = ShardAudit(task.shard.name, expected=task.shard.expected_records)
     found.labels = {path: LabelStatistics() for path in guard.labels}
+    if options.trust_statistics and _certify(task, guard, found):
+        return found
     writer = None if options.quarantine is None else QuarantineWriter(options.quarantine, _origin(task, guard))
     try:
         for chunk in task.source.read(task.shard):
@@ -213,6 +245,18 @@ def audit_shard(task: Task, go_on: Callable[[int], bool] | None = None) -> Shard
         if writer is not None:
             writer.close()
     return found
+
+
+def _certify(task: Task, guard: Guard, found: ShardAudit) -> bool:
+    """Fill ``found`` from the footer where it proves the shard legal; whether it does."""
+    try:
+        proven = certify(task.shard, guard.labels)
+    except SourceError:
+        return False  # reading tells what is wrong
+    if proven is not None:
+        found.labels, found.certified = proven, True
+        found.records = next(iter(proven.values())).records
+    return proven is not None
 
 
 def _with_labels(found: ShardAudit, task: Task) -> ShardAudit:
@@ -313,6 +357,7 @@ def fold_split(
                 {
                     "name": s.name, "records": s.records, "invalid": s.invalid, "unreadable": s.unreadable,
                     "expected": s.expected, "error": s.error, "unreadable_examples": s.unreadable_examples,
+                    **({"certified": True} if s.certified else {}),
                 }
                 for s in shards
             ),

@@ -59,6 +59,11 @@ class SplitAudit:
     limited: bool = False
     known: Comparison | None = None
 
+    @property
+    def certified(self) -> int:
+        """Shards that a footer proved legal: their records count, their classes were not counted."""
+        return sum("certified" in shard for shard in self.shards)
+
     def merge(self, other: SplitAudit) -> SplitAudit:
         """Both together: parts of one split, from two machines."""
         limited = self.limited or other.limited
@@ -210,7 +215,10 @@ def conclude(schema: DatasetSchema, splits: Sequence[SplitAudit], *, shards: tup
         findings += _record_findings(schema, split)
         findings += _dataset_findings(schema, split, labels) if split.counted else ()
         diagnoses += [
-            (split.split, d) for path in labels for d in diagnose(path, labels[path], split.labels[path], split.split)
+            (split.split, d)
+            for path in labels
+            for d in diagnose(path, labels[path], split.labels[path], split.split)
+            if not (d.cause == "unused-ids" and split.certified)
         ]
     findings += _departures(schema, splits)
     damaged = any(shard["error"] for split in splits for shard in split.shards)
@@ -271,7 +279,7 @@ def _against(known: Comparison | None, broken: str, finding: Diagnostic) -> Diag
 def _dataset_findings(schema: DatasetSchema, split: SplitAudit, labels: Mapping[str, Label]) -> Iterator[Diagnostic]:
     yield from _count_findings(split)
     for path, label in labels.items():
-        if isinstance(label, ClassLabel | MultiLabel) and split.records:
+        if isinstance(label, ClassLabel | MultiLabel) and split.records and not split.certified:
             yield from _class_findings(schema, split, path, label)
 
 
@@ -315,7 +323,7 @@ def _some(ids: Sequence[int], label: ClassLabel | MultiLabel) -> str:
 
 def _departures(schema: DatasetSchema, splits: Iterable[SplitAudit]) -> Iterator[Diagnostic]:
     """Splits whose class distribution departs from train's."""
-    counted = {split.split: split for split in splits if split.counted}
+    counted = {split.split: split for split in splits if split.counted and not split.certified}
     train = counted.get("train")
     for name, split in counted.items():
         if train is None or name == "train":

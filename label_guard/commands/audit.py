@@ -42,6 +42,8 @@ class Options:
     baseline: str | None
     write_baseline: str | None
     good_index: str | None
+    sidecar: str | None
+    trust_statistics: bool
     runner: str
     pipeline: tuple[str, ...]
 
@@ -65,6 +67,10 @@ class Options:
 @click.option("--baseline", metavar="FILE", help="Fail only on bad records that this file does not know.")
 @click.option("--write-baseline", metavar="FILE", help="Write today's bad records as the known ones.")
 @click.option("--good-index", metavar="FILE", help="Write the good records (.npz or .txt), for select_records.")
+@click.option(
+    "--sidecar", metavar="FILE", help="Keep the labels there; files that have not changed are not read again."
+)
+@click.option("--trust-statistics", is_flag=True, help="Believe Parquet footers where they prove a file legal.")
 @click.option("--runner", type=click.Choice(["local", "beam"]), default="local", show_default=True)
 def command(schemas: tuple[str, ...], shards: str | None, reports: tuple[str, ...], runner: str, **options: Any) -> int:
     """Audit datasets against schema files: every label, without decoding what is no label.
@@ -151,8 +157,9 @@ def _refuse(options: Options, files: Sequence[str]) -> None:
         raise UsageError("--write-baseline and --good-index need all records: not with --shards or --limit")
     if options.shards and options.baseline:
         raise UsageError("--baseline judges a whole dataset: not with --shards")
-    if options.runner == "beam" and (options.shards or options.limit or options.workers):
-        raise UsageError("--shards, --limit and --workers are for the local runner")
+    local = options.shards or options.limit or options.workers or options.sidecar or options.trust_statistics
+    if options.runner == "beam" and local:
+        raise UsageError("--shards, --limit, --workers, --sidecar and --trust-statistics are for the local runner")
     if options.good_index:
         check_target(options.good_index)
 
@@ -180,7 +187,8 @@ def _run(file: str, options: Options) -> AuditReport:
     with _progress() as on_progress, _interruptible() as stop:
         return audit(
             file, source=options.source, splits=options.splits, workers=options.workers, shards=options.shards,
-            limit=options.limit, quarantine=quarantine, keep_bad=options.keep_bad, on_progress=on_progress, stop=stop,
+            limit=options.limit, quarantine=quarantine, keep_bad=options.keep_bad, sidecar=options.sidecar,
+            trust_statistics=options.trust_statistics, on_progress=on_progress, stop=stop,
         )  # fmt: skip
 
 

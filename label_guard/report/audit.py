@@ -50,6 +50,11 @@ def _split(report: AuditReport, split: SplitAudit) -> Iterator[str]:
     share = f" ({bad / split.records:.2%})" if split.records and bad else ""
     yield terminal(f"{name}: {split.records:,} records in {len(split.shards)} files, {bad:,} bad{share}")
     yield terminal(f"  {split.source['uri']}")
+    if split.certified:
+        yield (
+            f"  {split.certified} of {len(split.shards)} files are vouched for by their Parquet statistics: "
+            "no row of them was read, their classes were not counted"
+        )
     if split.known is not None:
         yield from _baseline(split.known)
     for finding in report.findings:

@@ -138,6 +138,18 @@ def _told(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
 
 
+def identity_of(path: str) -> list[str] | None:
+    """What changes with the content of a file: size and modification time, or what an object store keeps of it."""
+    try:
+        if is_remote(path):
+            filesystem, name = _filesystem(path)
+            return [str(filesystem.ukey(name))]
+        found = Path(path).stat()
+        return [str(found.st_size), str(found.st_mtime_ns)]
+    except Exception:  # an fsspec backend may raise anything; without an identity a file is read
+        return None
+
+
 def size_of(path: str) -> int | None:
     """Size in bytes; None where it is not known."""
     if not is_remote(path):

@@ -17,12 +17,13 @@ _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8}
 
 
 class GroupStatistics(NamedTuple):
-    """What a footer says of one column in one row group: least and greatest value, nulls, rows."""
+    """What a footer says of one column in one row group: least and greatest value, nulls, rows, NumPy dtype."""
 
     minimum: int
     maximum: int
     null_count: int
     rows: int
+    dtype: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +66,14 @@ def column_statistics(path: str, label: str) -> list[GroupStatistics | None]:
         require_fields([label], list(leaves), path)
         number, names = leaves[label]
         arrow, metadata = _arrow()[0], file.metadata
-        if len(names) > 1 or not arrow.types.is_integer(file.schema_arrow.field(names[0]).type):
+        kind = file.schema_arrow.field(names[0]).type
+        if len(names) > 1 or not arrow.types.is_integer(kind):
             return [None] * metadata.num_row_groups
-        return [_group_statistics(metadata.row_group(k), number) for k in range(metadata.num_row_groups)]
+        groups = (metadata.row_group(k) for k in range(metadata.num_row_groups))
+        return [_group_statistics(group, number, str(kind)) for group in groups]
 
 
-def _group_statistics(group: Any, number: int) -> GroupStatistics | None:
+def _group_statistics(group: Any, number: int, dtype: str) -> GroupStatistics | None:
     found = group.column(number).statistics
     if found is None or not found.has_null_count:
         return None
@@ -78,7 +81,7 @@ def _group_statistics(group: Any, number: int) -> GroupStatistics | None:
         return None
     if not found.has_min_max or type(found.min) is not int or type(found.max) is not int:
         return None
-    return GroupStatistics(found.min, found.max, found.null_count, group.num_rows)
+    return GroupStatistics(found.min, found.max, found.null_count, group.num_rows, dtype)
 
 
 def _arrow() -> tuple[Any, ...]:

@@ -135,8 +135,8 @@ def test_statistics_of_footers(tmp_path: Path) -> None:
     table = pa.table({"label": [1, 2, -7, None, None, None], "score": [1.0] * 6, "ids": [[1]] * 6})
     pq.write_table(table, tmp_path / "a", row_group_size=2)
     assert column_statistics(str(tmp_path / "a"), "label") == [
-        GroupStatistics(1, 2, 0, 2),
-        GroupStatistics(-7, -7, 1, 2),
+        GroupStatistics(1, 2, 0, 2, "int64"),
+        GroupStatistics(-7, -7, 1, 2, "int64"),
         None,
     ]
     assert column_statistics(str(tmp_path / "a"), "score") == [None] * 3
@@ -145,7 +145,7 @@ def test_statistics_of_footers(tmp_path: Path) -> None:
     assert column_statistics(str(tmp_path / "b"), "label") == [None]
     unsigned = pa.table({"label": np.array([5, 2**64 - 1], np.uint64)})
     pq.write_table(unsigned, tmp_path / "c")
-    assert column_statistics(str(tmp_path / "c"), "label") == [GroupStatistics(5, 2**64 - 1, 0, 2)]
+    assert column_statistics(str(tmp_path / "c"), "label") == [GroupStatistics(5, 2**64 - 1, 0, 2, "uint64")]
 
 
 def test_remote_parquet(tmp_path: Path) -> None:

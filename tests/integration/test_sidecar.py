@@ -1,0 +1,237 @@
+"""Audits that do not read everything: labels kept in a sidecar, Parquet footers that prove a file legal."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from label_guard import DatasetSchema, UsageError, cli
+from label_guard.audit import audit
+from label_guard.sidecar import open_sidecar, through_sidecar
+from label_guard.sources import Chunk, open_source
+
+
+def schema_of(num_classes: int = 10, **fields: Any) -> DatasetSchema:
+    """A schema of one label."""
+    label = {"kind": "class_label", "num_classes": num_classes, **fields}
+    return DatasetSchema.model_validate({"format": 1, "name": "n", "version": "1.0.0", "labels": {"label": label}})
+
+
+def write(folder: Path, labels: Mapping[str, Any]) -> str:
+    """One Parquet file for each entry; their URI."""
+    for name, values in labels.items():
+        pq.write_table(pa.table({"label": values}), folder / f"{name}.parquet")
+    return f"parquet:{folder}/*.parquet"
+
+
+def overwrite_unseen(path: Path, data: bytes) -> None:
+    """Change a file so that its size and modification time stay: who looks at the content alone sees it."""
+    before = path.stat()
+    assert len(data) <= before.st_size
+    path.write_bytes(data.ljust(before.st_size, b"x"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_after_a_schema_change_nothing_is_read_again(tmp_path: Path) -> None:
+    """The second audit judges the kept labels by the new schema, though the files themselves are no more readable."""
+    source, kept = write(tmp_path, {"a": [0, 1, 10], "b": [2, 11]}), str(tmp_path / "labels.sidecar")
+    first = audit(schema_of(10), source=source, sidecar=kept)
+    assert first.splits[0].invalid == 2
+    plain = audit(schema_of(11), source=source).to_json()
+    for name in ("a", "b"):
+        path = tmp_path / f"{name}.parquet"
+        overwrite_unseen(path, b"PAR1" + bytes(36) + path.read_bytes()[40:])
+    assert not audit(schema_of(11), source=source).complete
+    again = audit(schema_of(11), source=source, sidecar=kept)
+    assert again.to_json() == plain
+    assert again.splits[0].invalid == 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_changed_file_is_read_anew_and_the_others_are_not(tmp_path: Path, workers: int) -> None:
+    """Identity is by file: of a changed one the new labels are judged and kept, and its old ones are thrown away."""
+    source, kept = write(tmp_path, {"a": [0, 1, 10], "b": [2, 11]}), tmp_path / "labels.sidecar"
+    audit(schema_of(), source=source, sidecar=str(kept), workers=workers)
+    overwrite_unseen(tmp_path / "a.parquet", b"garbage")
+    write(tmp_path, {"b": [2, 3, 4, -1, -2]})
+    found = audit(schema_of(), source=source, sidecar=str(kept), workers=workers)
+    assert found.complete
+    assert {(s["name"], s["invalid"]) for s in found.splits[0].shards} == {("a.parquet", 1), ("b.parquet", 2)}
+    with zipfile.ZipFile(kept) as archive:
+        assert len(json.loads(archive.read("index.json"))["shards"]) == 2
+
+
+def chunks_of(source: Any) -> list[Chunk]:
+    """Everything a source holds."""
+    return [chunk for shard in source.shards() for chunk in source.read(shard)]
+
+
+VALUES = st.one_of(
+    st.lists(st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)), max_size=8),
+    st.lists(st.lists(st.integers(0, 9), max_size=3), max_size=5),
+    st.lists(st.floats(width=32), max_size=5),
+    st.lists(st.text(max_size=3), max_size=4),
+)
+
+
+@given(values=VALUES)
+@settings(max_examples=40)
+def test_what_is_kept_is_what_was_read(tmp_path_factory: pytest.TempPathFactory, values: list[Any]) -> None:
+    """Labels of any type, ragged or missing, come back with their exact types, rows and keys."""
+    folder = tmp_path_factory.mktemp("kept")
+    write(folder, {"a": pa.array(values)})
+    source = open_source(f"parquet:{folder}/a.parquet", labels=["label"])
+    plain = chunks_of(source)
+    for _ in range(2):
+        with open_sidecar(str(folder / "s")) as sidecar:
+            for one, other in zip(chunks_of(through_sidecar(source, sidecar)), plain, strict=True):
+                assert list(one.rows) == list(other.rows)
+                assert list(one.keys) == list(other.keys)
+                assert type(one.columns["label"]) is type(other.columns["label"])
+                assert repr(one.columns["label"]) == repr(other.columns["label"])
+                assert [type(v) for v in one.columns["label"]] == [type(v) for v in other.columns["label"]]
+
+
+def test_a_damaged_file_is_not_kept(tmp_path: Path) -> None:
+    """What could not be read to its end is read again next time, and is never taken for whole."""
+    kept = str(tmp_path / "labels.sidecar")
+    (tmp_path / "a.jsonl").write_text('{"label": 1}\n{"label": 2}\n')
+    audit(schema_of(), source=f"jsonl:{tmp_path}/a.jsonl", sidecar=kept, limit=1)
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(b'{"label": 1}\n' * 9)[:-9])
+    assert not audit(schema_of(), source=f"jsonl:{tmp_path}/*.jsonl*", sidecar=kept).complete
+    with zipfile.ZipFile(kept) as archive:
+        shards = json.loads(archive.read("index.json"))["shards"]
+    assert [Path(shard).name for shard in shards.values()] == ["a.jsonl"]
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_a_file_that_is_no_sidecar_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    """A wrong path never overwrites a user's file."""
+    source, wrong = write(tmp_path, {"a": [0]}), tmp_path / "notes.txt"
+    wrong.write_text("mine")
+    with pytest.raises(UsageError, match="is no sidecar of version 1"):
+        audit(schema_of(), source=source, sidecar=str(wrong))
+    assert wrong.read_text() == "mine"
+
+
+def test_a_damaged_sidecar_is_told_and_makes_the_audit_incomplete(tmp_path: Path) -> None:
+    """Flipped bytes in the kept labels are found by their checksum, and the error says what to do."""
+    source, kept = write(tmp_path, {"a": np.arange(5000) % 10}), tmp_path / "labels.sidecar"
+    audit(schema_of(), source=source, sidecar=str(kept))
+    data = bytearray(kept.read_bytes())
+    place = data.index(b"0.0.npy") + 60
+    data[place : place + 8] = bytes(255 - byte for byte in data[place : place + 8])
+    kept.write_bytes(bytes(data))
+    found = audit(schema_of(), source=source, sidecar=str(kept))
+    assert not found.complete
+    assert "delete it, and it is made anew" in found.splits[0].shards[0]["error"]
+
+
+def test_a_function_has_no_sidecar(tmp_path: Path) -> None:
+    """A Python function has no identity, so its labels are never taken from a file."""
+    (tmp_path / "mine.py").write_text("def records():\n    yield {'label': 1}\n")
+    (tmp_path / "s.yaml").write_text(
+        "format: 1\nname: n\nversion: 1.0.0\nlabels: {label: {kind: class_label, num_classes: 3}}\n"
+    )
+    with pytest.raises(UsageError, match="keeps the labels of files"), open_sidecar(str(tmp_path / "s")) as sidecar:
+        through_sidecar(open_source("python:mine:records", labels=["label"], base_dir=str(tmp_path)), sidecar)
+
+
+def test_a_full_disk_is_one_error(tmp_path: Path) -> None:
+    """Labels that cannot be kept stop the audit with the name of the sidecar; its old content stays."""
+    source = open_source(write(tmp_path, {"a": [1]}), labels=["label"])
+    with open_sidecar(str(tmp_path / "s")) as sidecar:
+        gone = sidecar._replace(folder=str(tmp_path / "not" / "there"))
+        with pytest.raises(UsageError, match=r"cannot keep labels in the sidecar .*s: No such file"):
+            chunks_of(through_sidecar(source, gone))
+
+
+# Parquet footers ------------------------------------------------------------------------------------------------------
+
+
+@given(
+    values=st.lists(st.one_of(st.integers(-2, 12), st.none()), min_size=1, max_size=12),
+    dtype=st.sampled_from(["int8", "int64", "uint8"]),
+    fields=st.sampled_from(
+        [
+            {},
+            {"ignore": [11]},
+            {"class_ids": {"start": 1}},
+            {"class_ids": [0, 1, 2, 3, 5, 6, 7, 8, 9, 10]},
+            {"dtype": "int64"},
+        ]
+    ),
+    group=st.integers(1, 4),
+)
+@settings(max_examples=150)
+def test_a_footer_never_vouches_for_a_bad_record(
+    tmp_path_factory: pytest.TempPathFactory, values: list[Any], dtype: str, fields: dict[str, Any], group: int
+) -> None:
+    """Whatever the column, an audit that trusts footers finds the records, faults and verdict of one that reads."""
+    if dtype == "uint8":
+        values = [None if v is None else abs(v) for v in values]
+    path = tmp_path_factory.mktemp("footer") / "a.parquet"
+    pq.write_table(pa.table({"label": pa.array(values, dtype)}), path, row_group_size=group)
+    read = audit(schema_of(**fields), source=f"parquet:{path}")
+    trusted = audit(schema_of(**fields), source=f"parquet:{path}", trust_statistics=True)
+    assert trusted.splits[0].records == read.splits[0].records == len(values)
+    assert trusted.splits[0].invalid == read.splits[0].invalid
+    assert (trusted.exit_code, trusted.complete) == (read.exit_code, read.complete)
+    if trusted.splits[0].certified:
+        assert read.splits[0].invalid == 0
+        assert (trusted.splits[0].labels["label"].low, trusted.splits[0].labels["label"].high) == (
+            read.splits[0].labels["label"].low,
+            read.splits[0].labels["label"].high,
+        )
+
+
+def test_a_certified_file_is_not_read_and_the_report_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of files that their footers prove legal no row is read, which every reader of the report is told."""
+    write(tmp_path, {"a": np.arange(100) % 10, "b": [3, 10]})
+    path = tmp_path / "a.parquet"
+    data = bytearray(path.read_bytes())
+    data[4:40] = bytes(36)  # the pages of the column, which a reader would stumble over
+    path.write_bytes(bytes(data))
+    (tmp_path / "s.yaml").write_text(
+        "format: 1\nname: n\nversion: 1.0.0\nlabels: {label: {kind: class_label, num_classes: 10}}\n"
+    )
+    arguments = ["audit", str(tmp_path / "s.yaml"), "--source", f"parquet:{tmp_path}/*.parquet"]
+    with pytest.raises(SystemExit) as exit_:
+        cli.main([*arguments, "--trust-statistics"])
+    out = capsys.readouterr().out
+    assert exit_.value.code == 1
+    assert "1 of 2 files are vouched for by their Parquet statistics" in out
+    assert "b.parquet__1: 10" in out
+    assert "LG403" not in out
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(arguments)
+    assert exit_.value.code == 2
+
+
+def test_only_parquet_has_statistics(tmp_path: Path) -> None:
+    """The option is refused where it could do nothing."""
+    (tmp_path / "a.csv").write_text("label\n1\n")
+    with pytest.raises(UsageError, match="reads Parquet footers"):
+        audit(schema_of(), source=f"csv:{tmp_path}/a.csv", trust_statistics=True)
+
+
+def test_a_damaged_footer_is_told_by_reading(tmp_path: Path) -> None:
+    """A file without a readable footer is a damaged shard, as without the option."""
+    write(tmp_path, {"a": [1], "b": [2]})
+    (tmp_path / "b.parquet").write_bytes(b"PAR1 no more")
+    found = audit(schema_of(), source=f"parquet:{tmp_path}/*.parquet", trust_statistics=True)
+    assert (found.complete, found.exit_code) == (False, 2)
