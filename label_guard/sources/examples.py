@@ -12,12 +12,14 @@ import numpy as np
 
 from label_guard.errors import SourceError
 from label_guard.sources import wire
-from label_guard.sources.base import Column, Piece, Wanted, framework
+from label_guard.sources.base import CHUNK_BYTES, Column, Piece, Wanted, framework
 from label_guard.sources.encoded import Encoding, decode_pieces
+from label_guard.sources.pieces import merged
 from label_guard.sources.values import Values, column, decode
 
 # A field that the first records lack may still be there; one that so many lack is a wrong name.
 _PEEKED_RECORDS = 64
+_PEEKED_LARGE_RECORDS = 8
 
 
 class Frames(NamedTuple):
@@ -26,6 +28,16 @@ class Frames(NamedTuple):
     rows: Sequence[int]
     records: Sequence[wire.Record]
     unreadable: Sequence[tuple[int, str]] = ()
+
+
+def _first(records: Iterator[wire.Record]) -> Iterator[wire.Record]:
+    """A few records to look at: of large ones less, since a chunk of them is a second read of many bytes."""
+    size = 0
+    for count, record in enumerate(islice(records, _PEEKED_RECORDS), 1):
+        yield record
+        size += len(record)
+        if size > CHUNK_BYTES and count >= _PEEKED_LARGE_RECORDS:
+            return
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +59,7 @@ class ExampleFormat:
         faults: list[str] = []
         records = (record for frames in self.frames(path) for record in frames.records)
         try:
-            for record in islice(records, _PEEKED_RECORDS):
+            for record in _first(records):
                 try:
                     names |= dict.fromkeys(parse(record).features.feature)
                 except ValueError as error:
@@ -60,6 +72,9 @@ class ExampleFormat:
         return list(names)
 
     def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+        return merged(self._read(path, wanted))
+
+    def _read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
         stored = {label: () if label in self.encodings else shape for label, shape in wanted.items()}
         for frames in self.frames(path):
             columns, odd = read_labels(frames.records, stored)

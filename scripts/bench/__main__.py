@@ -22,6 +22,7 @@ SECTIONS: dict[str, Callable[[bool], list[Row]]] = {
     "validity": checks.validity,
     "locate": checks.locate,
     "pipeline": pipeline.stage,
+    "keyed": pipeline.keyed_records,
     "training": training.step,
     "files": dataset.files,
     "tfds": dataset.data_source,

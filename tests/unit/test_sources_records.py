@@ -10,7 +10,9 @@ import subprocess
 import sys
 import tracemalloc
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -25,7 +27,7 @@ from PIL import Image
 from label_guard.check import Guard
 from label_guard.errors import MissingDependencyError, SourceError
 from label_guard.schema import DatasetSchema
-from label_guard.sources import Chunk, Source, base, examples, open_source, tf_record
+from label_guard.sources import Chunk, Source, base, examples, open_source, pieces, tf_record
 from label_guard.sources.encoded import Encoding
 
 
@@ -80,6 +82,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of 300 bytes, so that a few records cross many borders."""
     for module in (base, tf_record):
         monkeypatch.setattr(module, "CHUNK_BYTES", 300)
+    monkeypatch.setattr(pieces, "_ENOUGH_ROWS", 1)
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -302,10 +305,11 @@ def png(array: np.ndarray, palette: bool = False) -> bytes:
     return buffer.getvalue()
 
 
-def test_png_masks_are_decoded_as_stored(tmp_path: Path) -> None:
+def test_png_masks_are_decoded_as_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Masks keep ids and width: palette indices are not turned into colours, 16 bits stay 16; damage costs a record."""
     plain = np.arange(12, dtype=np.uint8).reshape(3, 4)
     wide = np.full((3, 4), 60_000, np.uint16)
+    monkeypatch.setattr(pieces, "_ENOUGH_ROWS", 1)
     values = [png(plain), png(plain, palette=True), b"\x89PNG\r\n\x1a\nbroken", png(wide), *[png(plain)] * 20]
     masks_file(tmp_path / "a.tfrecord", values)
     source = open_source(f"tfrecord:{tmp_path}/a.tfrecord", labels={"mask": (None, None), "label": ()})
@@ -411,3 +415,45 @@ def test_one_verdict_whatever_the_format(tmp_path: Path) -> None:
         bad = [chunk.keys[row] for row in np.flatnonzero(~result.valid)]
         assert bad == [f"a.{scheme}__{k}" for k in (1, 2, 3, 4)]
         assert result.counts == {"LG102": 1, "LG101": 2, "LG104": 1}
+
+
+COLUMNS = st.lists(st.tuples(st.integers(0, 40), st.booleans(), st.integers(0, 2)), min_size=1, max_size=12)
+
+
+@given(shapes=COLUMNS, enough=st.integers(1, 60), fault=st.booleans())
+def test_merged_pieces_hold_what_the_pieces_held(shapes: list[tuple[int, bool, int]], enough: int, fault: bool) -> None:
+    """Whatever the pieces, merging loses, moves and changes no row, label or unreadable record, before a fault too."""
+
+    def made() -> Iterator[base.Piece]:
+        row = 0
+        for count, ragged, unreadable in shapes:
+            values: Any = np.arange(row, row + count)
+            last = row + count + unreadable
+            bad = [(place, "bad") for place in range(row + count, last)]
+            yield base.Piece(range(row, row + count), {"label": list(values) if ragged else values}, bad)
+            row = last
+        if fault:
+            raise SourceError("torn")
+
+    def told(found: list[base.Piece]) -> Any:
+        return (
+            [row for piece in found for row in piece.rows],
+            [int(v) for piece in found for v in piece.columns["label"]],
+            [bad for piece in found for bad in piece.unreadable],
+        )
+
+    def drained(source: Iterator[base.Piece]) -> tuple[list[base.Piece], bool]:
+        found: list[base.Piece] = []
+        try:
+            found.extend(source)  # extend keeps what came before an error
+        except SourceError:
+            return found, True
+        return found, False
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "_ENOUGH_ROWS", enough)
+        found, torn = drained(pieces.merged(made()))
+    plain, _ = drained(made())
+    assert torn == fault
+    assert told(found) == told(plain)
+    assert all(len(p.rows) + len(p.unreadable) >= enough for p in found[:-1])
