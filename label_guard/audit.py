@@ -357,6 +357,11 @@ def fold_split(
                 {
                     "name": s.name, "records": s.records, "invalid": s.invalid, "unreadable": s.unreadable,
                     "expected": s.expected, "error": s.error, "unreadable_examples": s.unreadable_examples,
+                    "violations": {
+                        f"{path} {rule}": records
+                        for path, found in sorted(s.labels.items())
+                        for rule, (records, _) in sorted(found.violations.items())
+                    },
                     **({"certified": True} if s.certified else {}),
                 }
                 for s in shards

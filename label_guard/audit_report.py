@@ -89,6 +89,7 @@ class AuditReport:
         complete: whether all of the work was done; never true for work not done.
         part: ``(i, n)`` where this is a part of an audit over several machines, else None.
         schema: the schema in plain form, for ``merge`` and for rendering again.
+        thumbnails: by split and record key, a picture of an example as a ``data:`` URI, where they were gathered.
     """
 
     dataset: str
@@ -99,6 +100,7 @@ class AuditReport:
     complete: bool
     part: tuple[int, int] | None = None
     schema: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    thumbnails: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
 
     @property
     def exit_code(self) -> int:
@@ -122,6 +124,7 @@ class AuditReport:
                 for split, d in self.diagnoses
             ],
             "schema": dict(self.schema),
+            **({"thumbnails": {k: dict(v) for k, v in self.thumbnails.items()}} if self.thumbnails else {}),
         }
 
 
@@ -163,7 +166,7 @@ def from_json(data: Mapping[str, Any]) -> AuditReport:
         for s in data["splits"]
     ]  # fmt: skip
     part = None if data["part"] is None else (int(data["part"][0]), int(data["part"][1]))
-    return conclude(schema, splits, shards=part)
+    return replace(conclude(schema, splits, shards=part), thumbnails=data.get("thumbnails", {}))
 
 
 def merge_reports(parts: Sequence[AuditReport]) -> AuditReport:

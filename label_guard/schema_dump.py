@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, cast
 
 from label_guard.schema import DatasetSchema
@@ -46,6 +47,23 @@ def dump_schema(schema: DatasetSchema) -> str:
             else:
                 lines += _entry(name, section, "  ")
     return "".join(f"{line}\n" for line in lines)
+
+
+def dump_patch(patch: Mapping[str, Any]) -> str:
+    """YAML text of a change of a schema, or of a label; no newline at its end.
+
+    >>> print(dump_patch({"labels": {"label": {"ignore": [255], "class_names": None}}}))
+    labels:
+      label: {ignore: [255], class_names: null}
+    """
+    lines: list[str] = []
+    for key, value in patch.items():
+        if key in ("labels", "splits") and isinstance(value, dict):
+            section = cast("dict[str, Any]", value)
+            lines += [f"{key}:", *(line for name, inner in section.items() for line in _entry(name, inner, "  "))]
+        else:
+            lines += _entry(key, value, "")
+    return "\n".join(lines)
 
 
 def _rank(field: str) -> int:

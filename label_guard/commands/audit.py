@@ -16,16 +16,19 @@ from typing import Any, BinaryIO
 
 import click
 
-from label_guard.audit import audit
+from label_guard.audit import audit, base_of, plan_tasks
 from label_guard.audit_report import AuditReport, with_baseline
 from label_guard.audit_workers import Progress
 from label_guard.baseline import Baseline, read_baseline
-from label_guard.errors import LabelGuardError, UsageError
+from label_guard.errors import LabelGuardError, MissingDependencyError, UsageError
 from label_guard.folder import whole_file
 from label_guard.good_index import check_target, write_good_index
 from label_guard.quarantine import QuarantineOptions
 from label_guard.report.audit import AUDIT_FORMATS, render_audit
 from label_guard.schema_files import find_files
+from label_guard.schema_io import load_schema
+from label_guard.suggest import suggest
+from label_guard.thumbnails import gather_thumbnails
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class Options:
     write_baseline: str | None
     good_index: str | None
     sidecar: str | None
+    suggest: bool
     trust_statistics: bool
     runner: str
     pipeline: tuple[str, ...]
@@ -71,6 +75,7 @@ class Options:
     "--sidecar", metavar="FILE", help="Keep the labels there; files that have not changed are not read again."
 )
 @click.option("--trust-statistics", is_flag=True, help="Believe Parquet footers where they prove a file legal.")
+@click.option("--suggest", is_flag=True, help="Print the change of the schema that the likely causes call for.")
 @click.option("--runner", type=click.Choice(["local", "beam"]), default="local", show_default=True)
 def command(schemas: tuple[str, ...], shards: str | None, reports: tuple[str, ...], runner: str, **options: Any) -> int:
     """Audit datasets against schema files: every label, without decoding what is no label.
@@ -99,7 +104,11 @@ def _audit(file: str, options: Options, known: Baseline | None) -> int:
     report = _run(file, options)
     if known is not None:
         report = with_baseline(report, known)
+    if any(style == "html" for style, _ in options.reports):
+        report = _with_thumbnails(file, report, options)
     click.echo(render_audit(report, "text"))
+    if options.suggest:
+        click.echo("\n" + suggest(load_schema(file), report.diagnoses).to_yaml())
     # What a part found is judged once the parts are merged; that it could not be read is known now.
     code = report.exit_code if report.part is None or not report.complete else 0
     if options.write_baseline and code == 1:
@@ -112,6 +121,15 @@ def _audit(file: str, options: Options, known: Baseline | None) -> int:
             click.echo(f"label-guard: error: {error}", err=True)
             code = 2
     return code
+
+
+def _with_thumbnails(file: str, report: AuditReport, options: Options) -> AuditReport:
+    _, plans = plan_tasks(load_schema(file), options.source, options.splits, base_of(file), None)
+    try:
+        return gather_thumbnails(report, plans)
+    except MissingDependencyError as error:
+        click.echo(f"label-guard: no pictures in the report: {error}", err=True)
+        return report
 
 
 def _files(file: str, report: AuditReport, options: Options) -> Iterator[tuple[str, Callable[[BinaryIO], None]]]:

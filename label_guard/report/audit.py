@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Iterator
 
@@ -10,9 +11,10 @@ from label_guard.baseline import Comparison
 from label_guard.errors import UsageError
 from label_guard.escape import terminal
 from label_guard.report import FORMATS, render_diagnostics
+from label_guard.report.summary import counted, percent
 from label_guard.rules import RULES
 
-AUDIT_FORMATS = FORMATS
+AUDIT_FORMATS = (*FORMATS, "html")
 
 
 def render_audit(report: AuditReport, format: str) -> str:
@@ -29,6 +31,8 @@ def render_audit(report: AuditReport, format: str) -> str:
         return "\n".join(_text(report))
     if format == "json":
         return json.dumps(report.to_json(), indent=1, allow_nan=False)
+    if format == "html":
+        return importlib.import_module("label_guard.report.html").render(report)  # jinja2 costs start-up time
     if format not in FORMATS:
         raise UsageError(f"unknown format {format!r}; use one of: {', '.join(AUDIT_FORMATS)}")
     files = sum(len(split.shards) for split in report.splits)
@@ -47,8 +51,8 @@ def _text(report: AuditReport) -> Iterator[str]:
 def _split(report: AuditReport, split: SplitAudit) -> Iterator[str]:
     name = split.split or "(no split)"
     bad = split.invalid + split.unreadable
-    share = f" ({bad / split.records:.2%})" if split.records and bad else ""
-    yield terminal(f"{name}: {split.records:,} records in {len(split.shards)} files, {bad:,} bad{share}")
+    share = f" ({percent(bad / split.records)})" if split.records and bad else ""
+    yield terminal(f"{name}: {split.records:,} records in {counted(len(split.shards), 'file')}, {bad:,} bad{share}")
     yield terminal(f"  {split.source['uri']}")
     if split.certified:
         yield (

@@ -42,3 +42,12 @@ def title(diagnostic: Diagnostic) -> str:
 def forward_slashes(file: str) -> str:
     """A file name as forges want it: ``configs/voc.yaml``, without ``./`` and back-slashes."""
     return PurePath(file).as_posix() if file else ""
+
+
+def percent(share: float) -> str:
+    """A share of something, never rounded to none of it.
+
+    >>> percent(0.5), percent(1e-6)
+    ('50.00%', 'under 0.01%')
+    """
+    return f"{share:.2%}" if not 0 < share < 0.0001 else "under 0.01%"

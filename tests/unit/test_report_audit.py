@@ -1,0 +1,311 @@
+"""An audit in every format: golden files; and the HTML page in a parser and in a real browser."""
+
+from __future__ import annotations
+
+import base64
+import io
+import itertools
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from label_guard import DatasetSchema, cli
+from label_guard.audit import audit
+from label_guard.audit_report import AuditReport, from_json
+from label_guard.report.audit import AUDIT_FORMATS, render_audit
+from label_guard.thumbnails import MAX_THUMBNAILS, thumbnail
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "audit"
+ENDINGS = {"github": "github.txt", "junit": "xml", "markdown": "md", "text": "txt"}
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SCHEMA = """
+format: 1
+name: planted
+version: 1.2.0
+labels:
+  label: {kind: class_label, num_classes: 4, class_names: [cat, dog, "a|b <i>", "no"]}
+  score: {kind: real_label, minimum: 0, maximum: 1}
+splits:
+  train: {num_examples: 62, source: "jsonl:train-*.jsonl"}
+  test: {source: "jsonl:test.jsonl", labels: {label: {unlabeled: -1}}}
+"""
+VOID = {"meta", "br", "img", "rect"}
+NASTY = "<script>alert(1)</script>\"'&\x1b[31m\u202e]]>{{ 7*7 }}"
+
+
+def make(folder: Path) -> None:
+    """A schema and a dataset of two splits, with faults at known places and a damaged line."""
+    (folder / "planted.yaml").write_text(SCHEMA)
+    for shard in range(2):
+        rows = [{"label": (k + shard) % 3, "score": k / 30} for k in range(30)]
+        rows[4]["label"] = [4, -1][shard]
+        rows[9]["score"] = 7.5
+        lines = [json.dumps(row) for row in rows]
+        if shard:
+            lines[20] = "{broken"
+        (folder / f"train-{shard}.jsonl").write_text("\n".join(lines) + "\n")
+    (folder / "test.jsonl").write_text("".join(json.dumps({"label": -1, "score": 0.5}) + "\n" for _ in range(7)))
+
+
+@pytest.fixture
+def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AuditReport:
+    """The audit of that dataset, read by relative paths."""
+    make(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return audit("planted.yaml")
+
+
+@pytest.mark.parametrize("style", AUDIT_FORMATS)
+def test_an_audit_reads_as_it_did(report: AuditReport, style: str) -> None:
+    """Each format is as in its golden file, byte for byte; a change of it is seen in review."""
+    golden = GOLDEN / f"audit.{ENDINGS.get(style, style)}"
+    assert render_audit(report, style) + "\n" == golden.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("style", AUDIT_FORMATS)
+def test_an_audit_is_rendered_again_without_the_data(report: AuditReport, style: str) -> None:
+    """What the JSON holds is enough for every format, pictures included."""
+    picture = thumbnail(np.zeros((4, 4), np.uint8))
+    assert picture is not None
+
+    report = replace(report, thumbnails={"train": {"train-0.jsonl__4": picture}})
+    again = from_json(json.loads(render_audit(report, "json")))
+    assert render_audit(again, style) == render_audit(report, style)
+    assert (picture in render_audit(again, "html")) is True
+
+
+class Page(HTMLParser):
+    """Reads a page: refuses what is not well nested, and remembers tags, ids and text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID or tag == "rect":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+    def having(self, attribute: str) -> list[str]:
+        """The values of an attribute, in order."""
+        return [value or "" for _, attributes in self.tags for name, value in attributes.items() if name == attribute]
+
+
+def check_page(text: str) -> Page:
+    """What holds of every page: sound, self-contained, without script, usable without eyes or a mouse."""
+    page = Page(text)
+    names = {tag for tag, _ in page.tags}
+    assert not names & {"script", "link", "iframe", "object", "embed", "form", "base"}
+    assert not [a for _, attributes in page.tags for a in attributes if a.startswith("on")]
+    assert all(value.startswith("data:image/png;base64,") for value in page.having("src"))
+    assert all(value.startswith("#") for value in page.having("href"))
+    assert "url(" not in text
+    assert "default-src 'none'" in page.having("content")[0]
+    ids = page.having("id")
+    assert len(ids) == len(set(ids))
+    referred = {value.lstrip("#") for value in page.having("href")}
+    referred |= {one for value in page.having("aria-labelledby") for one in value.split()}
+    assert referred <= set(ids)
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert all(b <= a + 1 for a, b in itertools.pairwise(levels))
+    assert {"main", "header", "nav", "footer"} <= names
+    tables = sum(tag == "table" for tag, _ in page.tags)
+    assert sum(tag == "caption" for tag, _ in page.tags) == tables
+    assert all(a.get("scope") in ("col", "row") for tag, a in page.tags if tag == "th")
+    assert all(a.get("role") == "img" and a.get("aria-labelledby") for tag, a in page.tags if tag == "svg")
+    assert all(a.get("alt") for tag, a in page.tags if tag == "img")
+    assert all(a.get("tabindex") == "0" for tag, a in page.tags if a.get("class") == "scroll")
+    return page
+
+
+def test_the_page_is_sound_and_accessible(report: AuditReport) -> None:
+    """The page nests, links and labels as a browser and a screen reader need it, and fetches nothing."""
+    page = check_page(render_audit(report, "html"))
+    assert "Audit of planted" in " ".join(page.text)
+
+
+def nasty_report(text: str) -> AuditReport:
+    """An audit in which every word that data can choose is ``text``."""
+    label = {"kind": "class_label", "num_classes": 2, "class_names": [text + "a", text + "b"]}
+    fields = {"format": 1, "name": "n", "version": "1.0.0", "labels": {"label": label}}
+    schema = DatasetSchema.model_validate({**fields, "splits": {"train": {}}})
+    plain = audit_of(schema)
+    plain["dataset"] = plain["schema"]["name"] = "n"
+    split = plain["splits"][0]
+    split["source"]["uri"] = text
+    split["shards"][0] |= {"name": text, "error": text, "unreadable_examples": [[text, text]], "unreadable": 1}
+    split["unreadable"] = 1
+    for kept in split["labels"]["label"]["examples"].values():
+        for example in kept:
+            example |= {"record": text, "value": text, "legal": text}
+    plain["thumbnails"] = {"train": {text: f'data:image/png;base64,AAAA" onerror="{text}'}}
+    return from_json(plain)
+
+
+def audit_of(schema: DatasetSchema) -> dict[str, Any]:
+    """The JSON of a small audit with one bad record."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "a.csv").write_text("label\n0\n1\n2\n")
+        return audit(schema, source=f"csv:{folder}/a.csv", splits=["train"]).to_json()
+
+
+@given(text=st.one_of(st.just(NASTY), st.text(min_size=1, max_size=30)))
+@settings(max_examples=40)
+def test_nothing_of_the_data_becomes_markup(text: str) -> None:
+    """Whatever stands in names, keys, values, paths and pictures, the page has the tags it has for plain words."""
+    plain, nasty = (check_page(render_audit(nasty_report(word), "html")) for word in ("word", text))
+    assert [tag for tag, _ in nasty.tags] == [tag for tag, _ in plain.tags]
+    shown = "".join(nasty.text)
+    assert all(character.isprintable() or character == "\n" for character in shown)
+    assert "<img" not in render_audit(nasty_report(text), "html")
+
+
+@given(text=st.one_of(st.just(NASTY), st.text(min_size=1, max_size=30)))
+@settings(max_examples=25)
+def test_no_format_for_people_lets_control_characters_through(text: str) -> None:
+    """A terminal, a log and a comment on a pull request get text without escapes, newlines and tricks of direction."""
+    report = nasty_report(text)
+    for style in ("text", "github", "markdown"):
+        lines = render_audit(report, style).split("\n")
+        assert all(line.isprintable() for line in lines), style
+    assert "<script" not in render_audit(report, "markdown")
+    assert sum(line.startswith("::") for line in render_audit(report, "github").split("\n")) <= len(report.findings) + 1
+
+
+def thousand(folder: Path) -> str:
+    """The page of an audit of 1,000 classes with a long tail."""
+    values = np.random.default_rng(0).zipf(1.3, 20_000) % 1000
+    np.save(folder / "labels.npy", values.astype(np.int64))
+    label = {"kind": "class_label", "num_classes": 1000, "class_names": [f"class number {k}" for k in range(1000)]}
+    fields = {"format": 1, "name": "thousand", "version": "1.0.0", "labels": {"label": label}}
+    return render_audit(audit(DatasetSchema.model_validate(fields), source=f"npy:{folder}/labels.npy"), "html")
+
+
+def test_a_thousand_classes_stay_readable(tmp_path: Path) -> None:
+    """Every class has its bar and its row; the long table is folded away, and the page stays below a megabyte."""
+    text = thousand(tmp_path)
+    page = check_page(text)
+    used = len(set((np.load(tmp_path / "labels.npy")).tolist()))
+    assert sum(tag == "rect" for tag, _ in page.tags) == used
+    assert text.count("class number 999") >= 1
+    assert ("details", {}) in page.tags
+    assert len(text) < 1_000_000
+
+
+# Pictures -------------------------------------------------------------------------------------------------------------
+
+
+def decoded(uri: str | None) -> Image.Image:
+    """The picture in a data: URI."""
+    assert uri is not None
+    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+
+
+def encoded(image: Image.Image, style: str) -> bytes:
+    """The bytes of a picture file."""
+    out = io.BytesIO()
+    image.save(out, style)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("style", ["PNG", "JPEG", "GIF"])
+def test_pictures_are_shrunk_and_small_ones_kept(style: str) -> None:
+    """A large picture fits 96 pixels with its proportions, a small one stays as it is."""
+    assert decoded(thumbnail(encoded(Image.new("RGB", (400, 200), "red"), style))).size == (96, 48)
+    assert decoded(thumbnail(np.full((8, 6, 1), 9, np.uint8))).size == (6, 8)
+
+
+def test_what_is_no_picture_has_no_thumbnail() -> None:
+    """Damaged, huge and other values cost nothing but their picture."""
+    bomb = encoded(Image.new("1", (20_000, 20_000)), "PNG")
+    for value in (b"", b"\x89PNG no", bomb, np.zeros(3, np.uint8), np.zeros((2, 2), np.float32), 7, None, "text"):
+        assert thumbnail(value) is None
+
+
+def test_examples_come_with_their_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The page of an image dataset shows the bad records themselves, and the JSON keeps them for the next rendering."""
+    images = np.stack([np.full((5, 5, 3), k, np.uint8) for k in range(6)])
+    np.savez(tmp_path / "a.npz", image=images, label=np.array([0, 1, 9, 0, -1, 1]))
+    (tmp_path / "s.yaml").write_text(
+        "format: 1\nname: n\nversion: 1.0.0\nlabels: {label: {kind: class_label, num_classes: 2}}\n"
+    )
+    arguments = ["--source", f"npz:{tmp_path}/a.npz", "--report", f"html={tmp_path}/a.html"]
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["audit", str(tmp_path / "s.yaml"), *arguments, "--report", f"json={tmp_path}/a.json"])
+    assert exit_.value.code == 1
+    kept = json.loads((tmp_path / "a.json").read_text())["thumbnails"][""]
+    assert {key: decoded(uri).getpixel((0, 0)) for key, uri in kept.items()} == {"2": (2, 2, 2), "4": (4, 4, 4)}
+    text = (tmp_path / "a.html").read_text()
+    check_page(text)
+    assert all(uri in text for uri in kept.values())
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        cli.main(["report", str(tmp_path / "a.json"), "--format", "html"])
+    assert capsys.readouterr().out == text
+    assert len(kept) <= MAX_THUMBNAILS
+
+
+# A real browser -------------------------------------------------------------------------------------------------------
+
+
+def browse(folder: Path, text: str, *options: str) -> str:
+    """What headless Chromium makes of the page."""
+    (folder / "page.html").write_text(text)
+    command = [str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}/profile"]
+    command += ["--virtual-time-budget=2000", *options, (folder / "page.html").as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=90, check=True).stdout
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+def test_a_browser_shows_the_page_and_runs_nothing(report: AuditReport, tmp_path: Path) -> None:
+    """Chromium parses the page into what was written, with every histogram, and no text from data becomes a script."""
+    dom = browse(tmp_path, render_audit(report, "html"), "--dump-dom")
+    assert dom.count("<svg") == sum(bool(v.class_counts) for s in report.splits for v in s.labels.values())
+    assert "<script" not in browse(tmp_path, render_audit(nasty_report(NASTY), "html"), "--dump-dom")
+
+
+@pytest.fixture
+def screenshots(tmp_path: Path) -> Any:
+    """Takes a screenshot of a page in a window of a given width."""
+
+    def take(text: str, width: int) -> np.ndarray:
+        target = tmp_path / f"{width}.png"
+        browse(tmp_path, text, f"--window-size={width},1400", f"--screenshot={target}", "--hide-scrollbars")
+        return np.asarray(Image.open(target).convert("RGB"))
+
+    return take
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+@pytest.mark.parametrize("width", [420, 1100])
+def test_the_histogram_is_drawn(screenshots: Any, tmp_path: Path, width: int) -> None:
+    """On a wide and a narrow window a thousand classes are drawn as bars that can be seen, inside the window."""
+    pixels = screenshots(thousand(tmp_path), width)
+    blue = (pixels == (0x0B, 0x62, 0xC4)).all(axis=2)
+    assert pixels.shape[1] == width
+    assert blue.sum() > 100
+    assert not blue[:, -4:].any()
