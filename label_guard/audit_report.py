@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from label_guard.baseline import BadPlace, Baseline, Comparison, compare, in_order
-from label_guard.diagnose import Diagnosis, diagnose
+from label_guard.diagnose import Diagnosis, diagnose_split, shuffled_names
 from label_guard.errors import UsageError
 from label_guard.labels import ClassLabel, Label, MultiLabel
 from label_guard.result import Diagnostic, Severity
@@ -217,10 +217,13 @@ def conclude(schema: DatasetSchema, splits: Sequence[SplitAudit], *, shards: tup
         labels = schema.stored(split.split)
         findings += _record_findings(schema, split)
         findings += _dataset_findings(schema, split, labels) if split.counted else ()
+        findings += [
+            _finding("LG232", split.split, f"{cause.label}: {cause.text}", label=cause.label)
+            for cause in _shuffled(split, labels)
+        ]
         diagnoses += [
             (split.split, d)
-            for path in labels
-            for d in diagnose(path, labels[path], split.labels[path], split.split)
+            for d in (*_shuffled(split, labels), *diagnose_split(labels, split.labels, split.split))
             if not (d.cause == "unused-ids" and split.certified)
         ]
     findings += _departures(schema, splits)
@@ -322,6 +325,13 @@ def _some(ids: Sequence[int], label: ClassLabel | MultiLabel) -> str:
     raw = list(label.raw_ids) if isinstance(label, ClassLabel) else list(range(label.num_classes))
     told = [f"{i} ({names[raw.index(i)]})" if names else str(i) for i in ids[:8]]
     return ", ".join(told) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
+
+
+def _shuffled(split: SplitAudit, labels: Mapping[str, Label]) -> list[Diagnosis]:
+    """Labels whose class names the dataset's own metadata have in another order."""
+    stored: Mapping[str, Sequence[str]] = split.source.get("class_names", {})
+    causes = (shuffled_names(path, labels[path], names) for path, names in stored.items() if path in labels)
+    return [cause for cause in causes if cause is not None]
 
 
 def _departures(schema: DatasetSchema, splits: Iterable[SplitAudit]) -> Iterator[Diagnostic]:

@@ -5,13 +5,14 @@ Says nothing rather than guess: every finding needs evidence that the cause leav
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from label_guard.columns import Column
 from label_guard.findings import CheckResult
-from label_guard.labels import ClassLabel, Label, MultiLabel, SoftLabel
+from label_guard.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
 from label_guard.statistics import LabelStatistics
 
 _SENTINELS = (255, -1, -100)
@@ -53,14 +54,100 @@ def diagnose(path: str, label: Label, found: LabelStatistics, split: str | None 
     return causes
 
 
+def diagnose_split(
+    labels: Mapping[str, Label], found: Mapping[str, LabelStatistics], split: str | None = None
+) -> list[Diagnosis]:
+    """Likely causes of what is wrong with the labels of one split, those of several labels together first.
+
+    Args:
+        labels: the resolved labels by path.
+        found: their statistics.
+        split: the split they are of.
+    """
+    swapped = list(_swapped(labels, found))
+    explained = {path for pair in swapped for path in pair}
+    causes = [_swap(first, second, found) for first, second in swapped]
+    for path, label in labels.items():
+        causes += diagnose(path, label, found[path], split) if path not in explained else ()
+    return causes
+
+
+def shuffled_names(path: str, label: Label, stored: Sequence[str]) -> Diagnosis | None:
+    """That the dataset's own metadata have the class names of a label in another order; None where they do not.
+
+    >>> label = ClassLabel(kind="class_label", num_classes=3, class_names=["cat", "dog", "frog"])
+    >>> print(shuffled_names("label", label, ["cat", "frog", "dog"]).text)
+    the dataset's metadata have the same class names in another order: id 1 is 'frog' there, 'dog' in the schema
+    """
+    names = getattr(label, "class_names", None)
+    if not names or list(names) == list(stored) or sorted(names) != sorted(stored):
+        return None
+    place = next(index for index, (mine, theirs) in enumerate(zip(names, stored, strict=True)) if mine != theirs)
+    text = (
+        "the dataset's metadata have the same class names in another order: "
+        f"id {place} is {stored[place]!r} there, {names[place]!r} in the schema"
+    )
+    return Diagnosis(path, "shuffled-class-names", text, {"class_names": list(stored)})
+
+
+# Several labels ----------------------------------------------------------------------------------------------------
+
+
+def _swapped(labels: Mapping[str, Label], found: Mapping[str, LabelStatistics]) -> Iterator[tuple[str, str]]:
+    """Two labels of which each holds what the other declares, the one that it makes illegal first."""
+    paths = [path for path, label in labels.items() if label.rank == 0 and found[path].records]
+    for first in paths:
+        for second in paths:
+            mine, theirs = found[first], found[second]
+            # A fifth of the records at least: a few stray values that fit elsewhere prove nothing.
+            wrong = mine.invalid * 5 > mine.records and not _fits(labels[first], mine)
+            crossed = _fits(labels[second], mine) and _fits(labels[first], theirs)
+            if first != second and wrong and crossed and _is_telling(labels[second], theirs):
+                yield first, second
+
+
+def _swap(first: str, second: str, found: Mapping[str, LabelStatistics]) -> Diagnosis:
+    mine, theirs = found[first], found[second]
+    text = (
+        f"it holds {mine.low}..{mine.high}, as {second} should, while {second} holds {theirs.low}..{theirs.high}, as "
+        f"{first} should: the two features look swapped"
+    )
+    return Diagnosis(first, "swapped-features", text)
+
+
+def _fits(label: Label, found: LabelStatistics) -> bool:
+    """Whether everything that was found would be legal under ``label``."""
+    if found.low is None or found.high is None or set(found.shapes) != {"[]"}:
+        return False
+    if isinstance(label, ClassLabel):
+        ids = label.raw_ids
+        whole = not found.fractional and _all_of(found, _INTEGERS)
+        return whole and len(ids) == max(ids) - min(ids) + 1 and min(ids) <= found.low and found.high <= max(ids)
+    if isinstance(label, RealLabel):
+        least = -math.inf if label.minimum is None else label.minimum
+        most = math.inf if label.maximum is None else label.maximum
+        return _all_of(found, _FLOATS) and least <= found.low and found.high <= most
+    return False
+
+
+def _is_telling(label: Label, found: LabelStatistics) -> bool:
+    """Whether it is odd that ``label`` should hold so little of its range as was found."""
+    if not isinstance(label, ClassLabel):
+        return True
+    ids = label.raw_ids
+    return not _fits(label, found) or (found.high or 0) - min(ids) + 1 <= len(ids) // 2 <= found.records
+
+
 # How labels are stored ---------------------------------------------------------------------------------------------
 
 
 def _storage_causes(path: str, label: Label, found: LabelStatistics) -> Iterator[Diagnosis]:
-    if "LG105" in found.violations:
-        yield from _shape_causes(path, label, found)
-    if "LG103" in found.violations:
-        yield from _dtype_causes(path, label, found)
+    causes: list[Diagnosis] = []
+    if "LG105" in found.violations or "LG103" in found.violations:  # float rows are refused for their dtype first
+        causes = list(_shape_causes(path, label, found))
+    if "LG103" in found.violations and not causes:
+        causes = list(_dtype_causes(path, label, found))
+    yield from causes
 
 
 def _shape_causes(path: str, label: Label, found: LabelStatistics) -> Iterator[Diagnosis]:
