@@ -18,6 +18,7 @@ from label_guard.errors import LabelGuardError
 COMMANDS = {
     "lint": "Check schema files.",
     "diff": "Compare schema files, or a folder of them with a git revision.",
+    "infer": "Draft a schema, from TFDS metadata or from the data.",
     "rule": "Explain a rule, or list them all.",
     "schema": "Print the JSON Schema of schema files, for editors.",
     "audit": "Check every label of a dataset.",

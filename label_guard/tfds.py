@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import operator
 import os
-import re
 import tempfile
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
@@ -23,6 +22,7 @@ from pydantic import ValidationError
 
 from label_guard import tree
 from label_guard.errors import MissingDependencyError, SchemaError, SourceError, UsageError
+from label_guard.infer import of_metadata
 from label_guard.keys import source_digest
 from label_guard.schema import DatasetSchema
 from label_guard.sources.array_record import open_reader
@@ -48,7 +48,6 @@ except ImportError as error:
     raise MissingDependencyError.for_extra("tensorflow_datasets", "tfds") from error
 
 tfds: Any = tensorflow_datasets  # it loads lazily what pyright then takes for None
-_SEMVER = re.compile(r"\d+\.\d+\.\d+")
 _OPENERS = 16  # files whose records are counted at a time; on a network disk each costs a round trip
 
 
@@ -307,29 +306,19 @@ def schema_from_tfds(name_or_folder: str | os.PathLike[str]) -> DatasetSchema:
     if isinstance(name_or_folder, os.PathLike) or Path(name_or_folder).is_dir():
         found = read_metadata(name_or_folder)
     else:
-        found = _catalogue(name_or_folder)
-    labels = {path: _label(one) for path, one in found.features.items() if one.kind == "ClassLabel" and one.num_classes}
-    if not labels:
-        features = ", ".join(f"{path} ({one.kind})" for path, one in found.features.items()) or "none"
-        raise SourceError(f"{name_or_folder} declares no ClassLabel; its features: {features}")
-    splits = {name: {"num_examples": one.num_examples} for name, one in found.splits.items()}
-    version = found.version if _SEMVER.fullmatch(found.version) else "1.0.0"
+        found = catalogue_metadata(name_or_folder)
     try:
-        return DatasetSchema.model_validate(
-            {"format": 1, "name": found.name, "version": version, "labels": labels, "splits": splits}
-        )
+        return DatasetSchema.model_validate(of_metadata(found).schema)
     except ValidationError as error:
         raise SchemaError(f"the metadata of {name_or_folder} make no sound schema: {error}") from None
 
 
-def _label(feature: Feature) -> dict[str, Any]:
-    label: dict[str, Any] = {"kind": "class_label", "num_classes": feature.num_classes}
-    if feature.class_names is not None:
-        label["class_names"] = list(feature.class_names)
-    return {**label, "dtype": feature.stored_dtype, "shape": list(feature.shape)}
+def catalogue_metadata(name: str) -> TfdsMetadata:
+    """What TFDS's catalogue declares of a dataset, offline: its features; no splits.
 
-
-def _catalogue(name: str) -> TfdsMetadata:
+    Raises:
+        SourceError: no such name, or one that TFDS builds with TensorFlow only.
+    """
     with tempfile.TemporaryDirectory() as empty:
         try:
             info = tfds.builder(name, data_dir=empty).info

@@ -38,7 +38,7 @@ from label_guard.sources.text import CsvFormat, JsonLinesFormat
 from label_guard.sources.tfds import open_tfds
 
 __all__ = [
-    "Chunk", "Column", "GroupStatistics", "Shape", "Shard", "Source", "Unreadable", "column_statistics",
+    "Chunk", "Column", "GroupStatistics", "Shape", "Shard", "Source", "Unreadable", "column_statistics", "did_you_mean",
     "list_fields", "open_source",
 ]  # fmt: skip
 
