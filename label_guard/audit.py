@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from label_guard.audit_report import AuditReport, SplitAudit, conclude
+from label_guard.audit_report import AuditReport, SplitAudit, conclude, with_duplicates
 from label_guard.audit_workers import Progress, run_shards
 from label_guard.baseline import BadPlace, in_order
 from label_guard.certify import certify, require_statistics
 from label_guard.check import Guard
 from label_guard.columns import Column, Rows, as_array, gather
+from label_guard.duplicates import find_duplicates
 from label_guard.errors import SourceError, UsageError
 from label_guard.findings import Fault
 from label_guard.quarantine import BadRecord, Origin, QuarantineOptions, QuarantineWriter
@@ -100,6 +101,7 @@ def audit(
     keep_bad: bool = False,
     sidecar: str | None = None,
     trust_statistics: bool = False,
+    duplicates: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> AuditReport:
@@ -117,6 +119,7 @@ def audit(
         sidecar: file that keeps the labels, for the next audit.
         trust_statistics: believe Parquet footers where they prove a file legal, and do not read it; classes of such
             files are not counted.
+        duplicates: look for records of the same content as well, which reads whole records.
         on_progress: called a few times a second with how far the audit has come.
         stop: asked as often; once it says True the audit ends, and its report is incomplete.
 
@@ -126,10 +129,16 @@ def audit(
         SourceError: a source cannot be opened at all.
     """
     loaded = load_schema(schema)
+    if duplicates and (shards is not None or limit is not None):
+        raise UsageError("duplicates are looked for among all records: not with a limit, nor in a part of the files")
     options = ReadOptions(limit, quarantine, keep_bad, trust_statistics)
     with nullcontext() if sidecar is None else open_sidecar(sidecar) as kept:
         tasks, plans = plan_tasks(loaded, source, splits, base_of(schema), shards, options, kept)
-        return _audit(loaded, tasks, plans, workers, shards, on_progress, stop)
+        report = _audit(loaded, tasks, plans, workers, shards, on_progress, stop)
+    if duplicates:
+        _, plans = plan_tasks(loaded, source, splits, base_of(schema), None)  # whole records do not go into a sidecar
+        report = with_duplicates(report, find_duplicates(loaded, plans, workers=workers, stop=stop))
+    return report
 
 
 def _audit(

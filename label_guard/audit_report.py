@@ -10,6 +10,7 @@ from typing import Any
 
 from label_guard.baseline import BadPlace, Baseline, Comparison, compare, in_order
 from label_guard.diagnose import Diagnosis, diagnose_split, shuffled_names
+from label_guard.duplicates import Duplicates
 from label_guard.errors import UsageError
 from label_guard.labels import ClassLabel, Label, MultiLabel
 from label_guard.result import Diagnostic, Severity
@@ -89,6 +90,7 @@ class AuditReport:
         complete: whether all of the work was done; never true for work not done.
         part: ``(i, n)`` where this is a part of an audit over several machines, else None.
         schema: the schema in plain form, for ``merge`` and for rendering again.
+        duplicates: records of the same content, where they were looked for.
         thumbnails: by split and record key, a picture of an example as a ``data:`` URI, where they were gathered.
     """
 
@@ -100,6 +102,7 @@ class AuditReport:
     complete: bool
     part: tuple[int, int] | None = None
     schema: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    duplicates: Duplicates | None = None
     thumbnails: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
 
     @property
@@ -124,6 +127,7 @@ class AuditReport:
                 for split, d in self.diagnoses
             ],
             "schema": dict(self.schema),
+            **({} if self.duplicates is None else {"duplicates": self.duplicates.to_json()}),
             **({"thumbnails": {k: dict(v) for k, v in self.thumbnails.items()}} if self.thumbnails else {}),
         }
 
@@ -166,7 +170,10 @@ def from_json(data: Mapping[str, Any]) -> AuditReport:
         for s in data["splits"]
     ]  # fmt: skip
     part = None if data["part"] is None else (int(data["part"][0]), int(data["part"][1]))
-    return replace(conclude(schema, splits, shards=part), thumbnails=data.get("thumbnails", {}))
+    report = conclude(schema, splits, shards=part)
+    if "duplicates" in data:
+        report = with_duplicates(report, Duplicates.from_json(data["duplicates"]))
+    return replace(report, thumbnails=data.get("thumbnails", {}))
 
 
 def merge_reports(parts: Sequence[AuditReport]) -> AuditReport:
@@ -206,7 +213,28 @@ def with_baseline(report: AuditReport, baseline: Baseline) -> AuditReport:
         replace(split, known=compare(baseline.splits.get(split.split or "", {}), split.bad, whole=split.counted))
         for split in report.splits
     ]
-    return conclude(DatasetSchema.model_validate(dict(report.schema)), splits, shards=report.part)
+    judged = conclude(DatasetSchema.model_validate(dict(report.schema)), splits, shards=report.part)
+    return judged if report.duplicates is None else with_duplicates(judged, report.duplicates)
+
+
+def with_duplicates(report: AuditReport, found: Duplicates) -> AuditReport:
+    """The report with what ``find_duplicates`` found."""
+    findings = list(report.findings)
+    words = (
+        ("LG406", found.conflicting, "the same content under different labels"),
+        ("LG407", found.shared, "the same content in several splits"),
+    )
+    for rule, groups, what in words:
+        if groups.groups:
+            first = groups.examples[0]
+            told = "; ".join(f"{_in(member.split)}{member.record} {{{member.labels}}}" for member in first)
+            message = f"{groups.records:,} records in {groups.groups:,} groups have {what}; first {told}"
+            findings.append(_finding(rule, first[0].split, message))
+    return replace(report, findings=findings, duplicates=found)
+
+
+def _in(split: str) -> str:
+    return f"{split}: " if split else ""
 
 
 def conclude(schema: DatasetSchema, splits: Sequence[SplitAudit], *, shards: tuple[int, int] | None) -> AuditReport:

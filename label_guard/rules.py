@@ -104,6 +104,8 @@ _RULES = (
     Rule("LG403", "class-never-used", "warning", "A declared class has no record."),
     Rule("LG404", "class-below-minimum", "error", "A class has fewer records than min_class_count."),
     Rule("LG405", "split-departs", "warning", "The classes of a split are spread otherwise than those of train."),
+    Rule("LG406", "conflicting-duplicates", "error", "Records of the same content have different labels."),
+    Rule("LG407", "shared-duplicates", "warning", "Records of the same content are in several splits."),
 )
 
 RULES: dict[str, Rule] = {rule.code: rule for rule in _RULES}

@@ -47,6 +47,7 @@ class Options:
     good_index: str | None
     sidecar: str | None
     suggest: bool
+    duplicates: bool
     trust_statistics: bool
     runner: str
     pipeline: tuple[str, ...]
@@ -76,6 +77,7 @@ class Options:
 )
 @click.option("--trust-statistics", is_flag=True, help="Believe Parquet footers where they prove a file legal.")
 @click.option("--suggest", is_flag=True, help="Print the change of the schema that the likely causes call for.")
+@click.option("--duplicates", is_flag=True, help="Look for the same content under two labels or in two splits.")
 @click.option("--runner", type=click.Choice(["local", "beam"]), default="local", show_default=True)
 def command(schemas: tuple[str, ...], shards: str | None, reports: tuple[str, ...], runner: str, **options: Any) -> int:
     """Audit datasets against schema files: every label, without decoding what is no label.
@@ -175,11 +177,20 @@ def _refuse(options: Options, files: Sequence[str]) -> None:
         raise UsageError("--write-baseline and --good-index need all records: not with --shards or --limit")
     if options.shards and options.baseline:
         raise UsageError("--baseline judges a whole dataset: not with --shards")
-    local = options.shards or options.limit or options.workers or options.sidecar or options.trust_statistics
-    if options.runner == "beam" and local:
-        raise UsageError("--shards, --limit, --workers, --sidecar and --trust-statistics are for the local runner")
+    _refuse_on_beam(options)
     if options.good_index:
         check_target(options.good_index)
+
+
+def _refuse_on_beam(options: Options) -> None:
+    only_here = {
+        "--shards": options.shards, "--limit": options.limit, "--workers": options.workers,
+        "--sidecar": options.sidecar, "--trust-statistics": options.trust_statistics,
+        "--duplicates": options.duplicates,
+    }  # fmt: skip
+    asked = [name for name, value in only_here.items() if value]
+    if options.runner == "beam" and asked:
+        raise UsageError(f"{', '.join(asked)}: for the local runner only")
 
 
 def _schemas(names: Sequence[str], runner: str) -> tuple[list[str], list[str]]:
@@ -206,7 +217,8 @@ def _run(file: str, options: Options) -> AuditReport:
         return audit(
             file, source=options.source, splits=options.splits, workers=options.workers, shards=options.shards,
             limit=options.limit, quarantine=quarantine, keep_bad=options.keep_bad, sidecar=options.sidecar,
-            trust_statistics=options.trust_statistics, on_progress=on_progress, stop=stop,
+            trust_statistics=options.trust_statistics, duplicates=options.duplicates,
+            on_progress=on_progress, stop=stop,
         )  # fmt: skip
 
 

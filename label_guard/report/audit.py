@@ -44,6 +44,10 @@ def _text(report: AuditReport) -> Iterator[str]:
     for split in report.splits:
         yield ""
         yield from _split(report, split)
+    if report.duplicates is not None:
+        repeated = report.duplicates.repeated
+        yield ""
+        yield f"repeated within a split under one label: {repeated.records:,} records in {repeated.groups:,} groups"
     yield ""
     yield _verdict(report)
 

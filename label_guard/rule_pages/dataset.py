@@ -48,4 +48,18 @@ PAGES = {
         holds=DatasetExample(_BOTH, r'"label\n" + "0\n1\n" * 500', r'"label\n" + "0\n1\n" * 500'),
         fix="Shuffle before splitting. Where the shares are meant to differ, leave the rule out of the report.",
     ),
+    "LG406": Page(
+        why="A model cannot learn both labels of one picture: whichever it says, one of the losses stays. In a test "
+        "split it bounds the accuracy.",
+        breaks=DatasetExample(_schema(""), r'"text,label\ngood,0\nbad,1\ngood,1\n"'),
+        holds=DatasetExample(_schema(""), r'"text,label\ngood,0\nbad,1\ngood,0\n"'),
+        fix="Look at the records that are named and keep the one that is right. Found with --duplicates alone.",
+    ),
+    "LG407": Page(
+        why="A record that is in train and in test as well is learned by heart and then asked for: the accuracy is too "
+        "good. CIFAR-100 has such pairs for a tenth of its test split (Barz and Denzler, arXiv:1902.00423).",
+        breaks=DatasetExample(_BOTH, r'"text,label\ngood,0\nbad,1\n"', r'"text,label\nbad,1\nfine,0\n"'),
+        holds=DatasetExample(_BOTH, r'"text,label\ngood,0\nbad,1\n"', r'"text,label\nworse,1\nfine,0\n"'),
+        fix="Take the records out of train. Found with --duplicates alone.",
+    ),
 }

@@ -73,7 +73,7 @@ def _found(example):
         case ChangeExample():
             return _changes(example)
         case DatasetExample():
-            return _audited(example)
+            return _audited(example, duplicates="text," in example.train)
 
 
 def _file(text):
@@ -119,9 +119,9 @@ def _write(path, text):
         path.write_text(text)
 
 
-def _audited(example):
+def _audited(example, duplicates=False):
     Path("example.yaml").write_text(whole(example.schema))
     for name, text in (("train.csv", example.train), ("test.csv", example.test)):
         if text is not None:
             Path(name).write_text(eval(text))
-    return {finding.rule for finding in audit("example.yaml").findings}
+    return {finding.rule for finding in audit("example.yaml", duplicates=duplicates).findings}

@@ -1,0 +1,197 @@
+"""Records of the same content: under two labels, in two splits, within a split."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from label_guard import DatasetSchema, UsageError, cli, duplicates
+from label_guard.audit import audit, plan_tasks
+from label_guard.audit_report import from_json
+from label_guard.report.audit import render_audit
+
+Record = tuple[int, int, int]  # split, content, label
+RECORDS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 5), st.integers(0, 2)), min_size=1, max_size=30)
+
+
+def schema_of(folder: Path, style: str = "parquet") -> DatasetSchema:
+    """A schema of one label and two splits, of which each has the files that begin with its name."""
+    label = {"kind": "class_label", "num_classes": 3}
+    splits = {name: {"source": f"{style}:{folder}/{name}-*.{style}"} for name in ("train", "test")}
+    fields = {"format": 1, "name": "n", "version": "1.0.0", "labels": {"label": label}, "splits": splits}
+    return DatasetSchema.model_validate(fields)
+
+
+def write(folder: Path, records: list[Record], style: str = "parquet") -> dict[str, Record]:
+    """Two files a split; the records by the name that the audit has for them."""
+    found: dict[str, Record] = {}
+    for split, name in enumerate(("train", "test")):
+        mine = [record for record in records if record[0] == split]
+        for shard in range(2):
+            rows = mine[shard::2]
+            texts, labels = [f"text {content}" for _, content, _ in rows], [label for *_, label in rows]
+            path = folder / f"{name}-{shard}.{style}"
+            if style == "parquet":
+                columns = {"label": pa.array(labels, pa.int64()), "text": pa.array(texts, pa.string())}
+                pq.write_table(pa.table(columns), path)
+            else:
+                lines = [json.dumps({"text": t, "label": k}) + "\n" for t, k in zip(texts, labels, strict=True)]
+                path.write_text("".join(lines))
+            found |= {f"{path.name}__{row}": record for row, record in enumerate(rows)}
+    return found
+
+
+def oracle(named: dict[str, Record]) -> dict[str, list[set[str]]]:
+    """The groups by what is wrong with them, slow and obvious."""
+    groups: dict[int, set[str]] = defaultdict(set)
+    for name, (_, content, _) in named.items():
+        groups[content].add(name)
+    found: dict[str, list[set[str]]] = {"conflicting": [], "shared": [], "repeated": []}
+    for names in groups.values():
+        conflicting = len({named[name][2] for name in names}) > 1
+        shared = len({named[name][0] for name in names}) > 1
+        for kind, holds in (("conflicting", conflicting), ("shared", shared)):
+            if holds:
+                found[kind].append(names)
+        if len(names) > 1 and not conflicting and not shared:
+            found["repeated"].append(names)
+    return found
+
+
+@given(records=RECORDS, run_rows=st.integers(1, 40))
+@settings(max_examples=80)
+def test_every_group_is_found_and_no_other(
+    tmp_path_factory: pytest.TempPathFactory, records: list[Record], run_rows: int
+) -> None:
+    """Counts and examples are those of a dictionary over all contents, whatever fits into memory at a time."""
+    folder = tmp_path_factory.mktemp("duplicates")
+    expected = oracle(write(folder, records))
+    schema = schema_of(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(duplicates, "_RUN_ROWS", run_rows)
+        _, plans = plan_tasks(schema, None, (), None, None)
+        found = duplicates.find_duplicates(schema, plans)
+    for kind, groups in expected.items():
+        told: duplicates.Groups = getattr(found, kind)
+        assert told.groups == len(groups), kind
+        assert told.records == sum(map(len, groups))
+        assert len(told.examples) == min(len(groups), duplicates.MAX_EXAMPLES)
+        for example in told.examples:
+            assert any({member.record for member in example} <= names for names in groups)
+
+
+@pytest.mark.parametrize("style", ["parquet", "jsonl"])
+@pytest.mark.parametrize("workers", [0, 3])
+def test_planted_duplicates_are_named_alike_by_any_number_of_workers(tmp_path: Path, style: str, workers: int) -> None:
+    """The report names the planted records with their labels, byte for byte the same in one process and in four."""
+    records = [(0, k, k % 3) for k in range(20)] + [(1, k, k % 3) for k in range(20, 30)]
+    records += [(0, 4, 2), (1, 7, 1), (0, 11, 2)]
+    named = write(tmp_path, records, style)
+    report = audit(schema_of(tmp_path, style), workers=workers, duplicates=True)
+    assert report.duplicates is not None
+    conflicting, shared, repeated = (getattr(report.duplicates, n) for n in ("conflicting", "shared", "repeated"))
+    assert [(g.groups, g.records) for g in (conflicting, shared, repeated)] == [(1, 2), (1, 2), (1, 2)]
+    assert {named[member.record][1] for member in conflicting.examples[0]} == {4}
+    assert {member.labels for member in conflicting.examples[0]} == {"label: 1", "label: 2"}
+    assert [finding.rule for finding in report.findings if finding.rule in ("LG406", "LG407")] == ["LG406", "LG407"]
+    text = render_audit(report, "json")
+    assert text == render_audit(audit(schema_of(tmp_path, style), duplicates=True), "json")
+    again = from_json(json.loads(text))
+    assert render_audit(again, "text") == render_audit(report, "text")
+    assert "repeated within a split under one label: 2 records in 1 groups" in render_audit(report, "text")
+
+
+def test_the_order_of_features_does_not_matter(tmp_path: Path) -> None:
+    """Content is what a record holds, not how its writer ordered it."""
+    for name, lines in (
+        ("train", ['{"a": 1, "b": [2], "label": 0}']),
+        ("test", ['{"label": 1, "b": [2], "a": 1}', '{"a": 1.0, "b": [2], "label": 0}']),
+    ):
+        (tmp_path / f"{name}-0.jsonl").write_text("\n".join(lines))
+    report = audit(schema_of(tmp_path, "jsonl"), duplicates=True)
+    assert report.duplicates is not None
+    assert (report.duplicates.conflicting.groups, report.duplicates.conflicting.records) == (1, 2)
+
+
+def test_pictures_in_arrays_are_compared(tmp_path: Path) -> None:
+    """Of NumPy archives the arrays beside the label are the content, compared by their bytes."""
+    images = np.random.default_rng(0).integers(0, 255, (6, 4, 4), dtype=np.uint8)
+    images[5] = images[1]
+    np.savez(tmp_path / "train-0.npz", image=images, label=np.arange(6) % 3)
+    report = audit(schema_of(tmp_path, "npz"), duplicates=True, splits=["train"])
+    assert report.duplicates is not None
+    assert {m.record for m in report.duplicates.conflicting.examples[0]} == {"train-0.npz__1", "train-0.npz__5"}
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [("csv:{folder}/a.csv", "hold nothing"), ("python:mine:records", "is a function")],
+)
+def test_what_has_no_content_is_refused(tmp_path: Path, source: str, told: str) -> None:
+    """Labels alone, and functions, cannot be compared; that is said instead of finding nothing."""
+    (tmp_path / "a.csv").write_text("label\n1\n")
+    (tmp_path / "mine.py").write_text("def records(split):\n    yield {'label': 1}\n")
+    schema = schema_of(tmp_path)
+    uri = source.format(folder=tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        with pytest.raises(UsageError, match=told):
+            audit(schema, source=uri, splits=["train"], duplicates=True)
+    with pytest.raises(UsageError, match="among all records"):
+        audit(schema, source=uri, splits=["train"], duplicates=True, limit=1)
+
+
+def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Temporary files are gone after a run, and after one that a full disk ended with one clear error."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    write(tmp_path, [(0, k, 0) for k in range(3000)] + [(1, 1, 0)])
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    audit(schema_of(tmp_path), duplicates=True)
+    assert list(scratch.iterdir()) == []
+    (tmp_path / "s.yaml").write_text(
+        "format: 1\nname: n\nversion: 1.0.0\nlabels: {label: {kind: class_label, num_classes: 3}}\n"
+    )
+    limited = f"""
+import resource, sys
+from label_guard.cli import main
+import label_guard.audit, label_guard.duplicates, pyarrow.parquet
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+import signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+main(["audit", "s.yaml", "--source", "parquet:{tmp_path}/train-*.parquet", "--duplicates"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", limited], cwd=tmp_path, env={**os.environ, "TMPDIR": str(scratch)}, capture_output=True,
+        text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "set TMPDIR to a larger disk" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(scratch.iterdir()) == []
+
+
+def test_the_command_tells_and_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On the command line a conflict is an error of the first record's split, with exit code 1."""
+    write(tmp_path, [(0, 1, 0), (0, 1, 1), (1, 2, 0)])
+    (tmp_path / "s.yaml").write_text(
+        "format: 1\nname: n\nversion: 1.0.0\nlabels: {label: {kind: class_label, num_classes: 3}}\n"
+        "splits:\n  train: {source: 'parquet:train-*.parquet'}\n  test: {source: 'parquet:test-*.parquet'}\n"
+    )
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["audit", str(tmp_path / "s.yaml"), "--duplicates"])
+    out = capsys.readouterr().out
+    assert exit_.value.code == 1
+    assert "LG406 conflicting-duplicates: 2 records in 1 groups have the same content under different labels" in out
+    assert "train-0.parquet__0 {label: 0}; train: train-1.parquet__0 {label: 1}" in out
