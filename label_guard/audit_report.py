@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from label_guard.baseline import BadPlace, Baseline, Comparison, compare, in_order
-from label_guard.diagnose import Diagnosis, diagnose_split, shuffled_names
+from label_guard.diagnose import UNUSED, Diagnosis
+from label_guard.diagnose_dataset import diagnose_dataset, shuffled_names
 from label_guard.duplicates import Duplicates
 from label_guard.errors import UsageError
 from label_guard.labels import ClassLabel, Label, MultiLabel
@@ -240,21 +241,17 @@ def _in(split: str) -> str:
 def conclude(schema: DatasetSchema, splits: Sequence[SplitAudit], *, shards: tuple[int, int] | None) -> AuditReport:
     """Judge folded splits: findings, likely causes, the verdict."""
     findings: list[Diagnostic] = []
-    diagnoses: list[tuple[str | None, Diagnosis]] = []
     for split in splits:
         labels = schema.stored(split.split)
         findings += _record_findings(schema, split)
         findings += _dataset_findings(schema, split, labels) if split.counted else ()
-        findings += [
-            _finding("LG232", split.split, f"{cause.label}: {cause.text}", label=cause.label)
-            for cause in _shuffled(split, labels)
-        ]
-        diagnoses += [
-            (split.split, d)
-            for d in (*_shuffled(split, labels), *diagnose_split(labels, split.labels, split.split))
-            if not (d.cause == "unused-ids" and split.certified)
-        ]
+        findings += _name_findings(split, labels)
     findings += _departures(schema, splits)
+    causes = diagnose_dataset(
+        schema, {s.split: s.labels for s in splits}, {s.split: s.source.get("class_names", {}) for s in splits}
+    )
+    uncounted = {split.split for split in splits if split.certified}
+    diagnoses = [told for told in causes if not (told[0] in uncounted and told[1].cause in UNUSED)]
     damaged = any(shard["error"] for split in splits for shard in split.shards)
     complete = not damaged and not any(split.limited for split in splits)
     return AuditReport(
@@ -317,6 +314,17 @@ def _dataset_findings(schema: DatasetSchema, split: SplitAudit, labels: Mapping[
             yield from _class_findings(schema, split, path, label)
 
 
+def _name_findings(split: SplitAudit, labels: Mapping[str, Label]) -> Iterator[Diagnostic]:
+    for path, label in labels.items():
+        moved = shuffled_names(label, split.source.get("class_names", {}).get(path))
+        if moved is not None:
+            raw, theirs, ours = moved
+            message = (
+                f"{path}: the names of the dataset stand in another order: {raw} is {theirs!r} there, {ours!r} here"
+            )
+            yield _finding("LG232", split.split, message, label=path, fix="take the names of the dataset")
+
+
 def _count_findings(split: SplitAudit) -> Iterator[Diagnostic]:
     for promise, who in ((split.declared, "the schema's num_examples"), (split.promised, "the dataset's metadata")):
         if promise is not None and promise != split.records:
@@ -353,13 +361,6 @@ def _some(ids: Sequence[int], label: ClassLabel | MultiLabel) -> str:
     raw = list(label.raw_ids) if isinstance(label, ClassLabel) else list(range(label.num_classes))
     told = [f"{i} ({names[raw.index(i)]})" if names else str(i) for i in ids[:8]]
     return ", ".join(told) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
-
-
-def _shuffled(split: SplitAudit, labels: Mapping[str, Label]) -> list[Diagnosis]:
-    """Labels whose class names the dataset's own metadata have in another order."""
-    stored: Mapping[str, Sequence[str]] = split.source.get("class_names", {})
-    causes = (shuffled_names(path, labels[path], names) for path, names in stored.items() if path in labels)
-    return [cause for cause in causes if cause is not None]
 
 
 def _departures(schema: DatasetSchema, splits: Iterable[SplitAudit]) -> Iterator[Diagnostic]:

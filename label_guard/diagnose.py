@@ -5,19 +5,23 @@ Says nothing rather than guess: every finding needs evidence that the cause leav
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from label_guard import dtypes
 from label_guard.columns import Column
 from label_guard.findings import CheckResult
 from label_guard.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
 from label_guard.statistics import LabelStatistics
 
+UNUSED = ("unused-ids", "one-class-too-many")  # causes of legal data
 _SENTINELS = (255, -1, -100)
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "python i")
 _FLOATS = ("float16", "float32", "float64", "python f")
+# Records an unused class would have, were it as frequent as the rarest used one, summed over the unused ones: a class
+# 16 times rarer than that is still absent by chance with a probability of e^-12 only.
+_ENOUGH_UNUSED = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,104 +54,23 @@ def diagnose(path: str, label: Label, found: LabelStatistics, split: str | None 
         return []
     causes = list(_storage_causes(path, label, found))
     if not causes and isinstance(label, ClassLabel):
-        causes = list(_value_causes(path, label, found, split))
+        causes = [*_value_causes(path, label, found, split), *_length_causes(path, label, found)]
+    elif not causes and isinstance(label, RealLabel):
+        causes = list(_real_causes(path, found, split))
     return causes
-
-
-def diagnose_split(
-    labels: Mapping[str, Label], found: Mapping[str, LabelStatistics], split: str | None = None
-) -> list[Diagnosis]:
-    """Likely causes of what is wrong with the labels of one split, those of several labels together first.
-
-    Args:
-        labels: the resolved labels by path.
-        found: their statistics.
-        split: the split they are of.
-    """
-    swapped = list(_swapped(labels, found))
-    explained = {path for pair in swapped for path in pair}
-    causes = [_swap(first, second, found) for first, second in swapped]
-    for path, label in labels.items():
-        causes += diagnose(path, label, found[path], split) if path not in explained else ()
-    return causes
-
-
-def shuffled_names(path: str, label: Label, stored: Sequence[str]) -> Diagnosis | None:
-    """That the dataset's own metadata have the class names of a label in another order; None where they do not.
-
-    >>> label = ClassLabel(kind="class_label", num_classes=3, class_names=["cat", "dog", "frog"])
-    >>> print(shuffled_names("label", label, ["cat", "frog", "dog"]).text)
-    the dataset's metadata have the same class names in another order: id 1 is 'frog' there, 'dog' in the schema
-    """
-    names = getattr(label, "class_names", None)
-    if not names or list(names) == list(stored) or sorted(names) != sorted(stored):
-        return None
-    place = next(index for index, (mine, theirs) in enumerate(zip(names, stored, strict=True)) if mine != theirs)
-    text = (
-        "the dataset's metadata have the same class names in another order: "
-        f"id {place} is {stored[place]!r} there, {names[place]!r} in the schema"
-    )
-    return Diagnosis(path, "shuffled-class-names", text, {"class_names": list(stored)})
-
-
-# Several labels ----------------------------------------------------------------------------------------------------
-
-
-def _swapped(labels: Mapping[str, Label], found: Mapping[str, LabelStatistics]) -> Iterator[tuple[str, str]]:
-    """Two labels of which each holds what the other declares, the one that it makes illegal first."""
-    paths = [path for path, label in labels.items() if label.rank == 0 and found[path].records]
-    for first in paths:
-        for second in paths:
-            mine, theirs = found[first], found[second]
-            # A fifth of the records at least: a few stray values that fit elsewhere prove nothing.
-            wrong = mine.invalid * 5 > mine.records and not _fits(labels[first], mine)
-            crossed = _fits(labels[second], mine) and _fits(labels[first], theirs)
-            if first != second and wrong and crossed and _is_telling(labels[second], theirs):
-                yield first, second
-
-
-def _swap(first: str, second: str, found: Mapping[str, LabelStatistics]) -> Diagnosis:
-    mine, theirs = found[first], found[second]
-    text = (
-        f"it holds {mine.low}..{mine.high}, as {second} should, while {second} holds {theirs.low}..{theirs.high}, as "
-        f"{first} should: the two features look swapped"
-    )
-    return Diagnosis(first, "swapped-features", text)
-
-
-def _fits(label: Label, found: LabelStatistics) -> bool:
-    """Whether everything that was found would be legal under ``label``."""
-    if found.low is None or found.high is None or set(found.shapes) != {"[]"}:
-        return False
-    if isinstance(label, ClassLabel):
-        ids = label.raw_ids
-        whole = not found.fractional and _all_of(found, _INTEGERS)
-        return whole and len(ids) == max(ids) - min(ids) + 1 and min(ids) <= found.low and found.high <= max(ids)
-    if isinstance(label, RealLabel):
-        least = -math.inf if label.minimum is None else label.minimum
-        most = math.inf if label.maximum is None else label.maximum
-        return _all_of(found, _FLOATS) and least <= found.low and found.high <= most
-    return False
-
-
-def _is_telling(label: Label, found: LabelStatistics) -> bool:
-    """Whether it is odd that ``label`` should hold so little of its range as was found."""
-    if not isinstance(label, ClassLabel):
-        return True
-    ids = label.raw_ids
-    return not _fits(label, found) or (found.high or 0) - min(ids) + 1 <= len(ids) // 2 <= found.records
 
 
 # How labels are stored ---------------------------------------------------------------------------------------------
 
 
 def _storage_causes(path: str, label: Label, found: LabelStatistics) -> Iterator[Diagnosis]:
-    causes: list[Diagnosis] = []
-    if "LG105" in found.violations or "LG103" in found.violations:  # float rows are refused for their dtype first
-        causes = list(_shape_causes(path, label, found))
-    if "LG103" in found.violations and not causes:
-        causes = list(_dtype_causes(path, label, found))
-    yield from causes
+    if isinstance(label, MultiLabel | SoftLabel) and found.shapes.keys() == {"[]"} and _all_of(found, _INTEGERS):
+        yield from _scalar_causes(path, label, found)
+        return
+    if "LG105" in found.violations:
+        yield from _shape_causes(path, label, found)
+    if "LG103" in found.violations:
+        yield from _dtype_causes(path, label, found)
 
 
 def _shape_causes(path: str, label: Label, found: LabelStatistics) -> Iterator[Diagnosis]:
@@ -167,9 +90,13 @@ def _shape_causes(path: str, label: Label, found: LabelStatistics) -> Iterator[D
         yield Diagnosis(
             path, "trailing-axis", text, {"shape": [*label.shape, 1]} if label.rank == len(label.shape) else {}
         )
-    elif shape == "[]" and isinstance(label, MultiLabel | SoftLabel) and _all_of(found, _INTEGERS):
-        text = f"labels are single integers, {found.low}..{found.high}: class ids, where rows are declared"
-        yield Diagnosis(path, "ids-for-rows", text, {"kind": "class_label"})
+
+
+def _scalar_causes(path: str, label: MultiLabel | SoftLabel, found: LabelStatistics) -> Iterator[Diagnosis]:
+    text = f"labels are single integers, {found.low}..{found.high}: class ids, where rows are declared"
+    legal = (found.low or 0) >= 0 and (found.high or 0) < label.num_classes
+    dtype = ["integer"] if "python i" in found.dtypes else sorted(found.dtypes)
+    yield Diagnosis(path, "ids-for-rows", text, {"kind": "class_label", "dtype": dtype} if legal else {})
 
 
 def _row_causes(path: str, label: ClassLabel, found: LabelStatistics) -> Iterator[Diagnosis]:
@@ -191,14 +118,22 @@ def _dtype_causes(path: str, label: Label, found: LabelStatistics) -> Iterator[D
     elif isinstance(label, ClassLabel) and _all_of(found, _INTEGERS):
         declared = ", ".join(label.dtype or ())
         text = f"all labels are {stored}; the schema declares {declared}"
-        patch = {"dtype": sorted(found.dtypes)}
-        yield Diagnosis(path, "integer-width", text, patch if "python i" not in found.dtypes else {})
+        yield Diagnosis(path, "integer-width", text, _width_patch(label, found))
     else:
         yield Diagnosis(
             path,
             "wrong-dtype",
             f"all labels are {stored}; the schema declares {', '.join(label.dtype or label.DEFAULT_DTYPES)}",
         )
+
+
+def _width_patch(label: ClassLabel, found: LabelStatistics) -> dict[str, Any]:
+    if "python i" in found.dtypes:
+        return {}
+    patch: dict[str, Any] = {"dtype": sorted(found.dtypes)}
+    if label.emit is None and not all(dtypes.can_index(name, label.num_classes) for name in found.dtypes):
+        patch["emit"] = "int32"
+    return patch
 
 
 def _all_of(found: LabelStatistics, names: Sequence[str]) -> bool:
@@ -276,38 +211,82 @@ def _range_causes(
         return
     used = set(found.class_counts)
     above = {int(v) for v in rest if v >= classes}
-    if set(rest) == {classes} and 0 not in used and used:
-        text = f"labels look 1-based: {min(used)}..{classes} for {classes} classes"
-        yield Diagnosis(path, "one-based", text, {"class_ids": {"start": 1}})
-    elif set(rest) == {classes} and label.rank:
-        text = f"labels look 1-based: 1..{classes} for {classes} classes, with 0 for everything else"
-        patch = {"class_ids": {"start": 1}, "ignore": [*label.ignore, 0], "on_ignore": "replace"}
-        yield Diagnosis(path, "one-based", text, patch)
-    elif set(rest) == {classes} and used:
-        text = f"ids run 0..{classes}: num_classes is one too few"
-        yield Diagnosis(path, "one-class-too-few", text, {"num_classes": classes + 1})
-    elif above == set(rest) and len(above) > 1 and len(used) + len(above) == classes and max(above) < 10 * classes:
-        ids = sorted(used | above)
-        text = f"{classes} distinct ids up to {ids[-1]}: raw ids with gaps"
-        yield Diagnosis(path, "ids-with-gaps", text, {"class_ids": ids})
+    if set(rest) == {classes} and (used or label.rank):
+        yield _last_id(path, label, used)
+    elif above == set(rest) and len(above) > 1:
+        yield from _other_ids(path, label, found, sorted(used | above))
     elif set(found.dtypes) == {"int8"} and all(v < 0 for v in rest) and classes > 128:
         text = f"negative labels in int8 with {classes} classes: ids above 127 wrapped around"
         yield Diagnosis(path, "int8-wrap", text)
 
 
+def _last_id(path: str, label: ClassLabel, used: set[int]) -> Diagnosis:
+    """``num_classes`` itself is used as an id, and nothing else is wrong."""
+    classes = label.num_classes
+    if 0 in used and not label.rank:
+        text = f"ids run 0..{classes}: num_classes is one too few"
+        return Diagnosis(path, "one-class-too-few", text, {"num_classes": classes + 1})
+    if 0 in used or not used:
+        text = f"labels look 1-based: 1..{classes} for {classes} classes, with 0 for everything else"
+        patch = {"class_ids": {"start": 1}, "ignore": [*label.ignore, 0], "on_ignore": "replace"}
+        return Diagnosis(path, "one-based", text, patch)
+    if label.class_names is not None and label.class_names == tuple(map(str, range(classes))):
+        text = f"labels are {min(used)}..{classes} and the classes are named 0..{classes - 1}: {classes} stands for 0"
+        return Diagnosis(path, "last-for-zero", f"{text}, as in SVHN, or all ids are 1-based; look at a record")
+    text = f"labels look 1-based: {min(used)}..{classes} for {classes} classes"
+    return Diagnosis(path, "one-based", text, {"class_ids": {"start": 1}})
+
+
+def _other_ids(path: str, label: ClassLabel, found: LabelStatistics, ids: Sequence[int]) -> Iterator[Diagnosis]:
+    """Several ids lie above the range."""
+    classes = label.num_classes
+    if len(ids) == classes and ids[-1] < 10 * classes:
+        text = f"{classes} distinct ids up to {ids[-1]}: raw ids with gaps"
+        yield Diagnosis(path, "ids-with-gaps", text, {"class_ids": list(ids)})
+    elif ids[-1] - ids[0] + 1 == len(ids) and ids[0] in (0, 1) and _often(found, ids):
+        text = f"ids {ids[0]}..{ids[-1]} are all in use where {classes} classes are declared: another set of classes"
+        yield Diagnosis(path, "other-classes", text)
+
+
+def _often(found: LabelStatistics, ids: Sequence[int]) -> bool:
+    """Whether each of ``ids`` stands there several times: strays do not fill a range evenly."""
+    return min(found.class_counts[i] + found.illegal.get(i, 0) for i in ids) >= 5
+
+
 def _unused_causes(path: str, label: ClassLabel, found: LabelStatistics) -> Iterator[Diagnosis]:
     """Legal throughout, but the ends of the range are never used while everything between is, and often."""
-    used = sorted(found.class_counts)
-    if label.class_ids is not None or len(used) < 2 or found.invalid or min(found.class_counts.values()) < 5:
+    used, declared = sorted(found.class_counts), label.num_classes
+    if label.class_ids is not None or len(used) < 2 or found.invalid:
         return
     first, last = used[0], used[-1]
-    if used != list(range(first, last + 1)) or found.records < 20 * label.num_classes:
+    if used != list(range(first, last + 1)) or len(used) == declared:
         return
-    if (first, last) != (0, label.num_classes - 1):
-        text = f"only ids {first}..{last} of 0..{label.num_classes - 1} are ever used"
-        if first == 1:
-            text += f": {len(used)} classes counted from 1, {label.num_classes} declared"
-        yield Diagnosis(path, "unused-ids", text)
+    if min(found.class_counts.values()) * (declared - len(used)) < _ENOUGH_UNUSED:
+        return
+    text = f"only ids {first}..{last} of 0..{declared - 1} are ever used"
+    if (first, last) == (0, declared - 2):
+        yield Diagnosis(path, "one-class-too-many", f"{text}: num_classes may be one too many")
+        return
+    if first == 1:
+        text += f": {len(used)} classes counted from 1, {declared} declared"
+    yield Diagnosis(path, "unused-ids", text)
+
+
+def _length_causes(path: str, label: ClassLabel, found: LabelStatistics) -> Iterator[Diagnosis]:
+    empty = found.shapes.get("[0]", 0)
+    if label.min_length and empty and found.violations.get("LG111", [0])[0] == empty:
+        text = f"{empty:,} of {found.records:,} records have an empty list of ids, and no list is else too short"
+        yield Diagnosis(path, "empty-lists", text, {"min_length": 0})
+
+
+def _real_causes(path: str, found: LabelStatistics, split: str | None) -> Iterator[Diagnosis]:
+    outside = found.violations.get("LG112", [0])[0]
+    if outside == found.records and found.low == found.high and found.low in _SENTINELS:
+        where = f"the split {split}" if split else "the data"
+        text = (
+            f"every target is {found.low}: {where} looks unlabeled; a real_label has no value for that, so leave it out"
+        )
+        yield Diagnosis(path, "unlabeled-split", text)
 
 
 class FaultSummary:
@@ -331,4 +310,4 @@ class FaultSummary:
     def diagnosis(self, labels: Mapping[str, Label]) -> str:
         """The likely causes in words, or nothing."""
         causes = [cause for path, found in self._found.items() for cause in diagnose(path, labels[path], found)]
-        return "; ".join(f"{cause.label}: {cause.text}" for cause in causes if cause.cause != "unused-ids")
+        return "; ".join(f"{cause.label}: {cause.text}" for cause in causes if cause.cause not in UNUSED)

@@ -214,13 +214,16 @@ def _audited(draft: Draft, source: str, limit: int) -> Draft:
     """The draft with the changes that an audit of the data suggests, and what stays wrong in words."""
     schema = _sound(draft)
     report = audit(schema, source=source, splits=list(schema.splits), limit=limit)
-    suggestion = suggest(schema, report.diagnoses)
+    suggestion = suggest(report)
     if suggestion.patch:
         patched = apply_patch(schema, suggestion.patch)
         again = audit(patched, source=source, splits=list(patched.splits), limit=limit)
         if _errors(again) < _errors(report):
             draft.schema = patched.model_dump(mode="json", exclude_unset=True)
-            draft.head += [f"TODO check, changed after what the data say: {reason}" for reason in suggestion.reasons]
+            draft.head += [
+                f"TODO check, changed after what the data say: {split}: {cause.label}: {cause.text}"
+                for split, cause in suggestion.reasons
+            ]
             report = again
     for finding in report.findings:
         if finding.rule != "LG401":  # a limit leaves records out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any, cast
 
 from label_guard.schema import DatasetSchema
@@ -49,23 +48,6 @@ def dump_schema(schema: DatasetSchema) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def dump_patch(patch: Mapping[str, Any]) -> str:
-    """YAML text of a change of a schema, or of a label; no newline at its end.
-
-    >>> print(dump_patch({"labels": {"label": {"ignore": [255], "class_names": None}}}))
-    labels:
-      label: {ignore: [255], class_names: null}
-    """
-    lines: list[str] = []
-    for key, value in patch.items():
-        if key in ("labels", "splits") and isinstance(value, dict):
-            section = cast("dict[str, Any]", value)
-            lines += [f"{key}:", *(line for name, inner in section.items() for line in _entry(name, inner, "  "))]
-        else:
-            lines += _entry(key, value, "")
-    return "\n".join(lines)
-
-
 def _rank(field: str) -> int:
     return _FIRST.index(field) if field in _FIRST else len(_FIRST)
 
@@ -74,13 +56,13 @@ def _entry(key: str, value: Any, indent: str) -> list[str]:
     """``key: value`` on one line, or a long list folded below its key."""
     if key == "dtype" and len(value) == 1:
         value = value[0]
-    line = f"{indent}{quoted(key)}: {_flow(value)}"
+    line = f"{indent}{quoted(key)}: {flow(value)}"
     if len(line) <= _WIDTH or not isinstance(value, list):
         return [line]
     lines, current = [f"{indent}{quoted(key)}:"], f"{indent}  ["
     items = cast("list[Any]", value)
     for position, item in enumerate(items):
-        text = _flow(item) + (", " if position < len(items) - 1 else "]")
+        text = flow(item) + (", " if position < len(items) - 1 else "]")
         if len(current) + len(text.rstrip()) > _WIDTH:
             lines.append(current.rstrip())
             current = f"{indent}   "
@@ -88,13 +70,13 @@ def _entry(key: str, value: Any, indent: str) -> list[str]:
     return [*lines, current]
 
 
-def _flow(value: Any) -> str:
+def flow(value: Any) -> str:
     """A value in flow style, on one line."""
     if isinstance(value, dict):
         pairs = cast("dict[str, Any]", value).items()
-        return "{" + ", ".join(f"{quoted(key)}: {_flow(item)}" for key, item in pairs) + "}"
+        return "{" + ", ".join(f"{quoted(key)}: {flow(item)}" for key, item in pairs) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(map(_flow, cast("list[Any]", value))) + "]"
+        return "[" + ", ".join(map(flow, cast("list[Any]", value))) + "]"
     if isinstance(value, str):
         return quoted(value)
     if isinstance(value, float):

@@ -1,144 +1,204 @@
-"""From likely causes to one change of the schema: a YAML merge patch (RFC 7396, null removes a field)."""
+"""From the likely causes of an audit to one change of the schema file, printed as YAML that can be merged into it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from pydantic import ValidationError
 
+from label_guard.audit_report import AuditReport
 from label_guard.diagnose import Diagnosis
-from label_guard.errors import LabelGuardError
-from label_guard.labels import ClassLabel, MultiLabel, RealLabel, SoftLabel
-from label_guard.schema import DatasetSchema
-from label_guard.schema_dump import dump_patch
+from label_guard.escape import terminal
+from label_guard.labels import KINDS, ClassIdRange
+from label_guard.schema import DatasetSchema, problems_of
+from label_guard.schema_dump import flow, quoted
 
-_KINDS = {"class_label": ClassLabel, "multi_label": MultiLabel, "soft_label": SoftLabel, "real_label": RealLabel}
-_Told = tuple[str | None, Diagnosis]
+# Fields that only widen what is legal, or say the same of every split: safe at the label itself.
+_WIDENING = {"ignore", "unlabeled", "on_unlabeled", "min_length", "num_classes", "class_names"}
+
+Patch = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """One change that makes legal what the likely causes explain.
+    """A change of a schema, and where it comes from.
 
     Attributes:
-        patch: merge patch of the schema file; empty where nothing is to be changed.
-        reasons: the causes it answers, in words.
-        left_out: causes whose change contradicts another, or gives an unsound schema, in words.
+        patch: a mapping to merge into the schema file; None stands for a field that must go. Empty: no change helps.
+        reasons: split and cause of what is in the patch.
+        left_out: split, cause and why its change is not in the patch.
     """
 
     patch: Mapping[str, Any]
-    reasons: tuple[str, ...]
-    left_out: tuple[str, ...]
-
-    def to_yaml(self) -> str:
-        """The patch with its reasons as comments; without a newline at its end."""
-        if not self.patch and not self.left_out:
-            return "# no change of the schema is suggested"
-        lines = [f"# {reason}" for reason in self.reasons]
-        lines += [f"# left out: {reason}" for reason in self.left_out]
-        return "\n".join([*lines, dump_patch(self.patch)]).rstrip("\n")
+    reasons: Sequence[tuple[str | None, Diagnosis]] = ()
+    left_out: Sequence[tuple[str | None, Diagnosis, str]] = ()
 
 
-def suggest(schema: DatasetSchema, diagnoses: Iterable[_Told]) -> Suggestion:
-    """The changes of all likely causes as one patch that gives a sound schema.
+def suggest(report: AuditReport) -> Suggestion:
+    """The changes of all likely causes in one, without those that contradict each other or the schema.
 
-    >>> label = {"kind": "class_label", "num_classes": 3}
-    >>> schema = DatasetSchema.model_validate(
-    ...     {"format": 1, "name": "masks", "version": "1.0.0", "labels": {"mask": label}})
-    >>> cause = Diagnosis("mask", "one-based", "labels look 1-based", {"class_ids": {"start": 1}})
-    >>> print(suggest(schema, [(None, cause)]).to_yaml())
-    # mask: labels look 1-based
-    labels:
-      mask: {class_ids: {start: 1}}
+    Args:
+        report: an audit; its causes without a change of the schema are passed over.
     """
-    patch: dict[str, Any] = {}
-    reasons: list[str] = []
-    left_out: list[str] = []
-    for split, cause in diagnoses:
-        if not cause.patch:
-            continue
-        told = f"{f'{split}: ' if split else ''}{cause.label}: {cause.text}"
-        change = _of_schema(schema, cause)
-        if _contradicts(patch, change):
-            left_out.append(f"{told} (it contradicts the change above)")
-            continue
-        together = merge_patch(patch, change, keep_nulls=True)
-        why = _unsound(schema, together)
+    schema = DatasetSchema.model_validate(dict(report.schema))
+    wanted = [(split, cause, _placed(schema, report, split, cause)) for split, cause in report.diagnoses if cause.patch]
+    patch: Patch = {}
+    reasons: list[tuple[str | None, Diagnosis]] = []
+    left_out: list[tuple[str | None, Diagnosis, str]] = []
+    for number, (split, cause, change) in enumerate(wanted):
+        others = [other for i, (_, _, other) in enumerate(wanted) if i != number]
+        why = next((told for other in others if (told := _conflict(change, other))), "")
+        merged = patch if why else _merged(patch, change)
+        why = why or _refused(schema, merged)
         if why:
-            left_out.append(f"{told} (the schema would be unsound: {why})")
+            left_out.append((split, cause, why))
         else:
-            patch = together
-            if told not in reasons:
-                reasons.append(told)
-    return Suggestion(patch, tuple(reasons), tuple(left_out))
+            patch = merged
+            reasons.append((split, cause))
+    return Suggestion(patch, reasons, left_out)
 
 
 def apply_patch(schema: DatasetSchema, patch: Mapping[str, Any]) -> DatasetSchema:
-    """The schema with a merge patch applied.
+    """``schema`` with ``patch`` merged in: mappings deeply, anything else replaced, None taken away.
 
     Raises:
-        SchemaError, pydantic.ValidationError: the result contradicts itself.
+        pydantic.ValidationError: the result contradicts itself.
+
+    >>> schema = DatasetSchema(
+    ...     format=1, name="digits", version="1.0.0",
+    ...     labels={"label": {"kind": "class_label", "num_classes": 10}},
+    ... )
+    >>> apply_patch(schema, {"labels": {"label": {"class_ids": {"start": 1}}}}).labels["label"].legal
+    '[1, 11)'
     """
-    return DatasetSchema.model_validate(merge_patch(schema.model_dump(mode="json", exclude_unset=True), patch))
+    return DatasetSchema.model_validate(_applied(schema.model_dump(mode="json", exclude_unset=True), patch))
 
 
-def merge_patch(target: Mapping[str, Any], patch: Mapping[str, Any], *, keep_nulls: bool = False) -> dict[str, Any]:
-    """``target`` changed by ``patch`` as in RFC 7396; ``keep_nulls``: both are patches, so what removes stays.
+def patch_yaml(suggestion: Suggestion) -> str:
+    """The patch as YAML without a newline at its end; comments say where each part comes from.
 
-    >>> merge_patch({"a": 1, "b": {"c": 2, "d": 3}}, {"a": None, "b": {"c": 4}})
-    {'b': {'c': 4, 'd': 3}}
+    Where nothing is suggested, comments alone.
     """
-    merged = dict(target)
-    for key, value in patch.items():
-        if isinstance(value, Mapping):
-            below = merged.get(key)
-            inner: Mapping[str, Any] = cast("Mapping[str, Any]", below) if isinstance(below, Mapping) else {}
-            merged[key] = merge_patch(inner, cast("Mapping[str, Any]", value), keep_nulls=keep_nulls)
-        elif value is None and not keep_nulls:
-            merged.pop(key, None)
+    lines = [f"# {_told(split, cause)}" for split, cause in suggestion.reasons]
+    lines += [f"# left out: {_told(split, cause)}: {terminal(why)}" for split, cause, why in suggestion.left_out]
+    if not suggestion.patch:
+        return "\n".join([*lines, "# no change of the schema is suggested"])
+    return "\n".join(["# merge into the schema file; null: remove the field", *lines, *_lines(suggestion.patch, 0)])
+
+
+def _told(split: str | None, cause: Diagnosis) -> str:
+    where = f"{split}: " if split else ""
+    return terminal(f"{where}{cause.label}: {cause.cause}: {cause.text}")
+
+
+def _lines(values: Mapping[str, Any], depth: int) -> Iterator[str]:
+    """Block style down to the fields of a label, flow style below."""
+    for key, value in values.items():
+        start = "  " * depth + quoted(key) + ":"
+        if isinstance(value, dict) and key != "class_ids":
+            yield start
+            yield from _lines(cast("Patch", value), depth + 1)
+        else:
+            yield f"{start} {flow(value)}"
+
+
+# One cause ---------------------------------------------------------------------------------------------------------
+
+
+def _placed(schema: DatasetSchema, report: AuditReport, split: str | None, cause: Diagnosis) -> Patch:
+    """The change of one cause as a mapping to merge into the schema file."""
+    if "splits" in cause.patch:
+        return dict(cause.patch)
+    path, fields = cause.label, dict(cause.patch)
+    own = schema.splits[split].labels.get(path) if split is not None and split in schema.splits else None
+    narrow = own is not None and bool(own.model_fields_set & fields.keys())
+    if split is not None and split in schema.splits and (narrow or not _suits_all(report, cause)):
+        foreign = _foreign(own.model_fields_set if own is not None else set(), fields)
+        return {"splits": {split: {"labels": {path: {**foreign, **fields}}}}}
+    change: Patch = {"labels": {path: {**_foreign(schema.labels[path].model_fields_set, fields), **fields}}}
+    for section, holders in (("splits", schema.splits), ("views", schema.views)):
+        for name, holder in holders.items():
+            known = holder.labels[path].model_fields_set if path in holder.labels else set[str]()
+            foreign = _foreign(known, fields)
+            if foreign:
+                change.setdefault(section, {})[name] = {"labels": {path: foreign}}
+    return change
+
+
+def _foreign(known: set[str], fields: Mapping[str, Any]) -> dict[str, None]:
+    """Fields that the new kind does not know, to be taken away."""
+    if "kind" not in fields:
+        return {}
+    return dict.fromkeys(sorted(known - set(KINDS[fields["kind"]].model_fields)))
+
+
+def _suits_all(report: AuditReport, cause: Diagnosis) -> bool:
+    """Whether the change makes no other split worse; else it is for the one split alone."""
+    if cause.patch.keys() <= _WIDENING:
+        return True
+    alike = {name for name, other in report.diagnoses if other.label == cause.label and other.patch == cause.patch}
+    others = [other.labels[cause.label] for other in report.splits if other.records and other.split not in alike]
+    ids = cause.patch.get("class_ids")
+    if not others or ids is None:
+        return not others
+    legal = set(cast("list[int]", ids)) if isinstance(ids, list) else None
+    start = 0 if legal is not None else ClassIdRange.model_validate(ids).start
+    return all(used in legal if legal is not None else used >= start for found in others for used in found.class_counts)
+
+
+# All of them -------------------------------------------------------------------------------------------------------
+
+
+def _leaves(values: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict) and key != "class_ids":
+            yield from _leaves(cast("Patch", value), (*path, key))
+        else:
+            yield (*path, key), value
+
+
+def _conflict(change: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Why two changes cannot both be made; empty where they can."""
+    theirs = dict(_leaves(other))
+    for path, value in _leaves(change):
+        if path[-1] != "ignore" and path in theirs and theirs[path] != value:
+            return f"another cause asks for {path[-1]}: {flow(theirs[path])}"
+    return ""
+
+
+def _merged(patch: Mapping[str, Any], change: Mapping[str, Any]) -> Patch:
+    """Both changes in one; ignore values add up."""
+    merged = dict(patch)
+    for key, value in change.items():
+        mine = merged.get(key)
+        if isinstance(mine, dict) and isinstance(value, dict) and key != "class_ids":
+            merged[key] = _merged(cast("Patch", mine), cast("Patch", value))
+        elif key == "ignore" and isinstance(mine, list):
+            merged[key] = list(dict.fromkeys(cast("list[int]", mine) + cast("list[int]", value)))
         else:
             merged[key] = value
     return merged
 
 
-def _of_schema(schema: DatasetSchema, cause: Diagnosis) -> dict[str, Any]:
-    """The change as a patch of the whole schema, with what has to change along."""
-    if "splits" in cause.patch:
-        return dict(cause.patch)
-    label, change = schema.labels[cause.label], dict(cause.patch)
-    names = getattr(label, "class_names", None)
-    if names and change.get("num_classes", 0) > len(names):
-        more = range(len(names), change["num_classes"])
-        change["class_names"] = [*names, *(f"class_{index}" for index in more)]
-    if "class_ids" in change and isinstance(change["class_ids"], Mapping):
-        change["class_ids"] = dict(cast("Mapping[str, Any]", change["class_ids"]))
-    if "kind" in change:
-        known = _KINDS[change["kind"]].model_fields
-        change |= {field: None for field in label.model_fields_set if field not in known}
-        change |= {field: None for field in ("dtype",) if field in label.model_fields_set and field not in change}
-    return {"labels": {cause.label: change}}
+def _applied(values: Mapping[str, Any], patch: Mapping[str, Any]) -> Patch:
+    result = dict(values)
+    for key, value in patch.items():
+        mine = result.get(key)
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, dict) and key != "class_ids":
+            result[key] = _applied(cast("Patch", mine) if isinstance(mine, dict) else {}, cast("Patch", value))
+        else:
+            result[key] = value
+    return result
 
 
-def _contradicts(patch: Mapping[str, Any], change: Mapping[str, Any]) -> bool:
-    for key, value in change.items():
-        if key not in patch:
-            continue
-        if isinstance(value, Mapping) and isinstance(patch[key], Mapping):
-            if _contradicts(cast("Mapping[str, Any]", patch[key]), cast("Mapping[str, Any]", value)):
-                return True
-        elif patch[key] != value:
-            return True
-    return False
-
-
-def _unsound(schema: DatasetSchema, patch: Mapping[str, Any]) -> str:
-    """Why the patched schema would contradict itself; empty where it is sound."""
+def _refused(schema: DatasetSchema, patch: Mapping[str, Any]) -> str:
+    """What is wrong with the schema that the patch would make; empty where it is sound."""
     try:
         apply_patch(schema, patch)
     except ValidationError as error:
-        return str(error.errors()[0]["msg"])
-    except LabelGuardError as error:
-        return str(error)
+        return "; ".join(problem.message for problem in problems_of(error))
     return ""

@@ -27,7 +27,7 @@ from label_guard.quarantine import QuarantineOptions
 from label_guard.report.audit import AUDIT_FORMATS, render_audit
 from label_guard.schema_files import find_files
 from label_guard.schema_io import load_schema
-from label_guard.suggest import suggest
+from label_guard.suggest import patch_yaml, suggest
 from label_guard.thumbnails import gather_thumbnails
 
 
@@ -110,7 +110,7 @@ def _audit(file: str, options: Options, known: Baseline | None) -> int:
         report = _with_thumbnails(file, report, options)
     click.echo(render_audit(report, "text"))
     if options.suggest:
-        click.echo("\n" + suggest(load_schema(file), report.diagnoses).to_yaml())
+        click.echo("\n" + patch_yaml(suggest(report)))
     # What a part found is judged once the parts are merged; that it could not be read is known now.
     code = report.exit_code if report.part is None or not report.complete else 0
     if options.write_baseline and code == 1:

@@ -19,7 +19,7 @@ from label_guard.result import Diagnostic
 from label_guard.rule_pages import PAGES
 from label_guard.rules import RULES
 from label_guard.schema import DatasetSchema
-from label_guard.schema_dump import dump_patch
+from label_guard.schema_dump import flow, quoted
 from label_guard.statistics import LabelStatistics
 
 _WIDTH, _HEIGHT = 960, 160  # of a histogram, in the units of its drawing
@@ -105,12 +105,16 @@ def _split_view(report: AuditReport, split: SplitAudit, schema: DatasetSchema, n
         split=split,
         bad=split.invalid + split.unreadable,
         findings=[finding for finding in report.findings if finding.path[0] == (split.split or "")],
-        causes=[(cause, dump_patch(cause.patch).splitlines()) for of, cause in report.diagnoses if of == split.split],
+        causes=[(cause, _patch_lines(cause)) for of, cause in report.diagnoses if of == split.split],
         labels=[_label_view(path, split.labels[path], label) for path, label in schema.stored(split.split).items()],
         examples=list(_examples(report, split)),
         broken=sorted({rule for shard in split.shards for rule in shard["violations"]}),
         shards=[shard for shard in split.shards if shard["violations"] or shard["unreadable"] or shard["error"]],
     )
+
+
+def _patch_lines(cause: Diagnosis) -> list[str]:
+    return [f"{quoted(field)}: {flow(value)}" for field, value in cause.patch.items()]
 
 
 def _label_view(path: str, found: LabelStatistics, label: Label) -> LabelView:

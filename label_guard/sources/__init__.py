@@ -11,7 +11,7 @@ r"""Labels of a dataset by URI, and nothing but labels: ``open_source`` is the o
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -32,7 +32,7 @@ from label_guard.sources.examples import ExampleFormat
 from label_guard.sources.files import find_shards, resolve
 from label_guard.sources.function import FunctionFormat
 from label_guard.sources.numpy_files import NpyFormat, NpzFormat
-from label_guard.sources.parquet import GroupStatistics, ParquetFormat, column_statistics
+from label_guard.sources.parquet import GroupStatistics, ParquetFormat, class_names, column_statistics
 from label_guard.sources.source import Source, peek_fields
 from label_guard.sources.text import CsvFormat, JsonLinesFormat
 from label_guard.sources.tfds import open_tfds
@@ -90,7 +90,8 @@ def open_source(
         raise SourceError(f"{uri} names {len(files)} files; {scheme}: takes one")
     paths = [*wanted, *([record_key] if record_key else [])]
     require_fields(paths, peek_fields(_FORMATS[scheme], files), uri)
-    return Source(uri, split, _FORMATS[scheme], files, wanted, record_key, numbered=scheme in _NUMBERED)
+    names = _named_classes(files, wanted) if scheme == "parquet" else {}
+    return Source(uri, split, _FORMATS[scheme], files, wanted, record_key, scheme in _NUMBERED, names)
 
 
 def list_fields(uri: str, *, base_dir: str | None = None) -> list[str]:
@@ -103,6 +104,15 @@ def list_fields(uri: str, *, base_dir: str | None = None) -> list[str]:
     if scheme not in _FORMATS:
         raise SourceError(f"the fields of a {scheme}: source cannot be listed")
     return peek_fields(_FORMATS[scheme], find_shards(resolve(where, base_dir)))
+
+
+def _named_classes(files: Sequence[Shard], labels: Iterable[str]) -> dict[str, dict[str, list[str]]]:
+    """``class_names`` of the first file; empty where it has none or cannot be read, which reading will tell."""
+    try:
+        names = class_names(files[0].path, labels)
+    except SourceError:
+        return {}
+    return {"class_names": names} if names else {}
 
 
 def _wanted(labels: Iterable[str] | Mapping[str, Shape | None]) -> Wanted:

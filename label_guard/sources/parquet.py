@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+import json
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
@@ -71,6 +72,22 @@ def column_statistics(path: str, label: str) -> list[GroupStatistics | None]:
             return [None] * metadata.num_row_groups
         groups = (metadata.row_group(k) for k in range(metadata.num_row_groups))
         return [_group_statistics(group, number, str(kind)) for group in groups]
+
+
+def class_names(path: str, labels: Iterable[str]) -> dict[str, list[str]]:
+    """Names in order of the ids of those ``labels`` that the metadata name, as Hugging Face datasets does.
+
+    Raises:
+        SourceError: the file is missing or not Parquet.
+    """
+    with _file(path) as file:
+        metadata: dict[bytes, bytes] = file.schema_arrow.metadata or {}
+    try:
+        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+        found = {label: features[label]["names"] for label in labels if features.get(label, {}).get("names")}
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return {}
+    return {label: list(map(str, cast("list[Any]", names))) for label, names in found.items() if type(names) is list}
 
 
 def _group_statistics(group: Any, number: int, dtype: str) -> GroupStatistics | None:
