@@ -79,7 +79,27 @@ def main() -> int:
     same = show_quarantine(args.runs / "guarded" / "quarantine", planted)
     command = os.path.relpath(Path(sys.executable).with_name("label-guard"))
     print(f"look        {command} quarantine show {args.runs / 'guarded' / 'quarantine'}")
-    return 0 if same else 1
+    page = audit_faulty(command, faulty, args.runs)
+    return 0 if same and page else 1
+
+
+def audit_faulty(command: str, data: Path, runs: Path) -> bool:
+    """Audit the faulty data from the command line, its report as a page; whether it found the faults."""
+    page = runs / "audit.html"
+    arguments = [
+        "audit",
+        HERE.parent / "configs" / "digits.yaml",
+        "--source",
+        f"tfds:{data}",
+        "--report",
+        f"html={page}",
+    ]
+    print(f"\naudit       {command} {' '.join(os.path.relpath(a) if isinstance(a, Path) else a for a in arguments)}\n")
+    done = subprocess.run([command, *map(str, arguments)], capture_output=True, text=True)
+    print("\n".join(f"  {line}" if line else "" for line in done.stdout.splitlines()))
+    print(done.stderr, end="", file=sys.stderr)
+    print(f"\npage        {page}")
+    return done.returncode == 1 and page.exists()
 
 
 if __name__ == "__main__":
