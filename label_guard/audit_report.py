@@ -231,7 +231,13 @@ def with_duplicates(report: AuditReport, found: Duplicates) -> AuditReport:
             told = "; ".join(f"{_in(member.split)}{member.record} {{{member.labels}}}" for member in first)
             message = f"{groups.records:,} records in {groups.groups:,} groups have {what}; first {told}"
             findings.append(_finding(rule, first[0].split, message))
-    return replace(report, findings=findings, duplicates=found)
+    told = {shard["name"] for split in report.splits for shard in split.shards if shard["error"]}
+    for split, shard, why in found.unread:
+        if shard not in told:
+            message = f"whole records of {shard} could not be read to compare them: {why}"
+            findings.append(_finding("LG402", split, message, fix="mend or replace the file and audit again"))
+    complete = report.complete and not found.unread and not found.stopped
+    return replace(report, findings=findings, duplicates=found, complete=complete)
 
 
 def _in(split: str) -> str:

@@ -192,5 +192,6 @@ def test_a_patch_is_always_sound_and_never_makes_a_split_worse(
     again = audit(patched(report))
     for before, after in zip(report.splits, again.splits, strict=True):
         assert after.invalid <= before.invalid
-        if before.invalid and all(cause.patch for _, cause in report.diagnoses) and not suggestion.left_out:
-            assert after.invalid == 0 or before.split not in {split for split, _ in report.diagnoses}
+    alone = train == test or "none" in (train, test)  # changes for different faults need not add up to a cure
+    if alone and report.diagnoses and all(cause.patch for _, cause in report.diagnoses) and not suggestion.left_out:
+        assert sum(split.invalid for split in again.splits) == 0
