@@ -191,7 +191,8 @@ def test_the_demonstration_shows_the_difference(data_dir: Path, tmp_path: Path) 
     command = [sys.executable, str(SCRIPTS / "demo.py"), "--data", str(data_dir), "--runs", str(tmp_path / "runs")]
     done = subprocess.run([*command, "--steps", "40"], capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
-    lines = {line.split()[0]: line for line in done.stdout.splitlines() if line}
+    told, _, audited = done.stdout.partition("\naudit ")
+    lines = {line.split()[0]: line for line in told.splitlines() if line}
     assert "0 of 40" in lines["guarded"]
     assert " 0 of 40" not in lines["unguarded"]
     assert lines["guard"].startswith("guard       seen 2,6")
@@ -199,3 +200,5 @@ def test_the_demonstration_shows_the_difference(data_dir: Path, tmp_path: Path) 
     assert lines["planted"].endswith("just these records")
     assert "10 (9), 255 (6), 4294967297 (6)" in lines["LG101"]
     assert {"LG101", "LG102", "LG103", "LG104"} <= set(lines)
+    assert "train: 1,500 records in 3 files, 49 bad (3.27%)" in audited
+    assert (tmp_path / "runs" / "audit.html").exists()
