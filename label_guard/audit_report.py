@@ -174,7 +174,11 @@ def from_json(data: Mapping[str, Any]) -> AuditReport:
     report = conclude(schema, splits, shards=part)
     if "duplicates" in data:
         report = with_duplicates(report, Duplicates.from_json(data["duplicates"]))
-    return replace(report, thumbnails=data.get("thumbnails", {}))
+    return replace(report, thumbnails=_pictures(data.get("thumbnails", {})))
+
+
+def _pictures(data: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    return {str(split): {str(key): str(picture) for key, picture in found.items()} for split, found in data.items()}
 
 
 def merge_reports(parts: Sequence[AuditReport]) -> AuditReport:
@@ -193,9 +197,15 @@ def merge_reports(parts: Sequence[AuditReport]) -> AuditReport:
         told = f"part {missing[0]}/{total} is missing" if missing else "a part stands twice"
         raise UsageError(f"{told}; merge takes each of the {total} parts once")
     splits = list(parts[0].splits)
+    pictures = _pictures(parts[0].thumbnails)
     for part in parts[1:]:
+        if [mine.split for mine in splits] != [theirs.split for theirs in part.splits]:
+            raise UsageError("the parts are of different splits; merge what --shards I/N wrote with the same --split")
         splits = [mine.merge(theirs) for mine, theirs in zip(splits, part.splits, strict=True)]
-    return conclude(DatasetSchema.model_validate(dict(parts[0].schema)), splits, shards=None)
+        for split, found in _pictures(part.thumbnails).items():
+            pictures.setdefault(split, {}).update(found)
+    merged = conclude(DatasetSchema.model_validate(dict(parts[0].schema)), splits, shards=None)
+    return replace(merged, thumbnails=pictures)
 
 
 def with_baseline(report: AuditReport, baseline: Baseline) -> AuditReport:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -110,7 +111,9 @@ def thumbnail(value: Any) -> str | None:
     """
     image: Any = framework("PIL.Image", "tfds")
     try:
-        picture = image.open(io.BytesIO(value)) if isinstance(value, bytes) else _from_array(image, value)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's of a bomb, which the next line refuses
+            picture = image.open(io.BytesIO(value)) if isinstance(value, bytes) else _from_array(image, value)
         if picture is None or picture.width * picture.height > _MAX_PIXELS:
             return None
         picture.draft("RGB", (SIDE, SIDE))

@@ -21,9 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from label_guard import DatasetSchema, cli
+from label_guard import DatasetSchema, UsageError, cli
 from label_guard.audit import audit
-from label_guard.audit_report import AuditReport, from_json
+from label_guard.audit_report import AuditReport, from_json, merge_reports
 from label_guard.report.audit import AUDIT_FORMATS, render_audit
 from label_guard.thumbnails import MAX_THUMBNAILS, thumbnail
 
@@ -242,7 +242,18 @@ def test_pictures_are_shrunk_and_small_ones_kept(style: str) -> None:
 def test_what_is_no_picture_has_no_thumbnail() -> None:
     """Damaged, huge and other values cost nothing but their picture."""
     bomb = encoded(Image.new("1", (20_000, 20_000)), "PNG")
-    for value in (b"", b"\x89PNG no", bomb, np.zeros(3, np.uint8), np.zeros((2, 2), np.float32), 7, None, "text"):
+    large = encoded(Image.new("1", (10_000, 10_000)), "PNG")
+    for value in (
+        b"",
+        b"\x89PNG no",
+        bomb,
+        large,
+        np.zeros(3, np.uint8),
+        np.zeros((2, 2), np.float32),
+        7,
+        None,
+        "text",
+    ):
         assert thumbnail(value) is None
 
 
@@ -267,6 +278,31 @@ def test_examples_come_with_their_pictures(tmp_path: Path, capsys: pytest.Captur
         cli.main(["report", str(tmp_path / "a.json"), "--format", "html"])
     assert capsys.readouterr().out == text
     assert len(kept) <= MAX_THUMBNAILS
+
+
+@pytest.mark.parametrize("pictures", [7, {"": 7}, [["", "x"]], {"": [1]}, None])
+def test_pictures_that_are_none_are_a_mistake_of_the_file(
+    report: AuditReport, tmp_path: Path, capsys: pytest.CaptureFixture[str], pictures: Any
+) -> None:
+    """A report that was edited by hand is refused in a sentence."""
+    (tmp_path / "a.json").write_text(json.dumps({**report.to_json(), "thumbnails": pictures}))
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["report", str(tmp_path / "a.json"), "--format", "html"])
+    assert exit_.value.code == 2
+    assert "is no audit report" in capsys.readouterr().err
+
+
+def test_merged_parts_keep_their_pictures(tmp_path: Path) -> None:
+    """The page of a merged audit shows what the parts show; parts of different splits are no parts of one audit."""
+    make(tmp_path)
+    parts = [audit(tmp_path / "planted.yaml", shards=(k, 2)) for k in range(2)]
+    uris = [f"data:image/png;base64,{letter * 4}" for letter in "AB"]
+    shown = [{"train": {f"train-{k}.jsonl__4": uri}} for k, uri in enumerate(uris)]
+    merged = merge_reports([replace(part, thumbnails=found) for part, found in zip(parts, shown, strict=True)])
+    assert merged.thumbnails == {"train": {**shown[0]["train"], **shown[1]["train"]}}
+    other = audit(tmp_path / "planted.yaml", shards=(1, 2), splits=["train"])
+    with pytest.raises(UsageError, match="different splits"):
+        merge_reports([parts[0], other])
 
 
 # A real browser -------------------------------------------------------------------------------------------------------
