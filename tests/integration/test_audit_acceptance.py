@@ -63,8 +63,10 @@ def test_the_planted_faults_are_named_in_every_format(folder: Path, run: Run, st
     np.save(folder / "a.npy", np.array(BAD))
     np.savez(folder / "a.npz", label=np.array(BAD))
     (folder / "a.jsonl").write_text("".join(json.dumps({"label": value}) + "\n" for value in BAD))
-    (folder / "mine.py").write_text(f"def records():\n    for value in {BAD}:\n        yield {{'label': value}}\n")
-    source = "python:mine:records" if style == "python" else f"{style}:a.{style}"
+    (folder / "planted_records.py").write_text(
+        f"def records():\n    for value in {BAD}:\n        yield {{'label': value}}\n"
+    )
+    source = "python:planted_records:records" if style == "python" else f"{style}:a.{style}"
     assert run("audit", "s.yaml", "--source", source, "--quarantine", f"bad-{style}")[0] == 1
     found = {str(entry.record): entry.violations[0].rule for entry in read_quarantine(f"bad-{style}").entries}
     prefix = "a.jsonl__" if style == "jsonl" else ""

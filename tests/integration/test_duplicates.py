@@ -137,12 +137,12 @@ def test_pictures_in_arrays_are_compared(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("source", "told"),
-    [("csv:{folder}/a.csv", "hold nothing"), ("python:mine:records", "is a function")],
+    [("csv:{folder}/a.csv", "hold nothing"), ("python:plain_records:records", "is a function")],
 )
 def test_what_has_no_content_is_refused(tmp_path: Path, source: str, told: str) -> None:
     """Labels alone, and functions, cannot be compared; that is said instead of finding nothing."""
     (tmp_path / "a.csv").write_text("label\n1\n")
-    (tmp_path / "mine.py").write_text("def records(split):\n    yield {'label': 1}\n")
+    (tmp_path / "plain_records.py").write_text("def records(split):\n    yield {'label': 1}\n")
     schema = schema_of(tmp_path)
     uri = source.format(folder=tmp_path)
     with pytest.MonkeyPatch.context() as patch:

@@ -141,12 +141,14 @@ def test_a_damaged_sidecar_is_told_and_makes_the_audit_incomplete(tmp_path: Path
 
 def test_a_function_has_no_sidecar(tmp_path: Path) -> None:
     """A Python function has no identity, so its labels are never taken from a file."""
-    (tmp_path / "mine.py").write_text("def records():\n    yield {'label': 1}\n")
+    (tmp_path / "sidecar_records.py").write_text("def records():\n    yield {'label': 1}\n")
     (tmp_path / "s.yaml").write_text(
         "format: 1\nname: n\nversion: 1.0.0\nlabels: {label: {kind: class_label, num_classes: 3}}\n"
     )
     with pytest.raises(UsageError, match="keeps the labels of files"), open_sidecar(str(tmp_path / "s")) as sidecar:
-        through_sidecar(open_source("python:mine:records", labels=["label"], base_dir=str(tmp_path)), sidecar)
+        through_sidecar(
+            open_source("python:sidecar_records:records", labels=["label"], base_dir=str(tmp_path)), sidecar
+        )
 
 
 def test_a_full_disk_is_one_error(tmp_path: Path) -> None:
