@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from label_guard.check import Guard as Guard
     from label_guard.counts import Summary as Summary
+    from label_guard.errors import HostStoppedError as HostStoppedError
     from label_guard.errors import InvalidLabelError as InvalidLabelError
     from label_guard.errors import LabelGuardError as LabelGuardError
     from label_guard.errors import MissingDependencyError as MissingDependencyError
@@ -35,6 +36,7 @@ _HOMES = {
     "DatasetSchema": "schema",
     "Diagnostic": "result",
     "Guard": "check",
+    "HostStoppedError": "errors",
     "InvalidLabelError": "errors",
     "LabelGuardError": "errors",
     "MissingDependencyError": "errors",

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from label_guard import batches, tree
 from label_guard.columns import Column
+from label_guard.errors import UsageError
 from label_guard.findings import CheckResult
 from label_guard.keys import KEY
 from label_guard.plan import GuardPlan
@@ -108,3 +109,37 @@ def finished_record(plan: GuardPlan, record: Any, result: CheckResult) -> Any:
         if isinstance(value, np.ndarray) and value.ndim:
             record = tree.put(record, path, value[0])
     return record
+
+
+def stand_in_batch(plan: GuardPlan, pulled: Sequence[Any], size: int, *, batched: bool) -> Any:
+    """A batch of the form that the guard delivers, made of elements none of which was delivered.
+
+    Args:
+        plan: what the guard does.
+        pulled: a batch, or unbatched records.
+        size: number of records of a full batch.
+        batched: which of both.
+
+    Raises:
+        UsageError: there are none, or a bad label among them has no fixed shape that could be filled.
+    """
+    if not pulled:
+        raise UsageError("no element was read")
+    as_mask = plan.replace(on_invalid="mask", quarantine=None)
+    if any(None in label.record_shape for label in plan.guard.labels.values()):
+        raise UsageError("a label of free shape cannot be filled")
+    if batched:
+        result = plan.guard.check_batch(pulled[0])
+        batch, good = mended(as_mask, pulled[0], result)
+    else:
+        result = plan.guard.check_records(pulled)
+        batch, good = stacked(as_mask, pulled, result)
+    return finished(as_mask, batch, result.num_records, full=size, result=result, good=good)
+
+
+def masked_out(plan: GuardPlan, batch: Any) -> Any:
+    """``batch`` with every validity mask False throughout; labels and features are the same objects."""
+    for path in plan.guard.labels:
+        place = plan.mask.path(path)
+        batch = tree.put(batch, place, np.zeros_like(tree.get(batch, place)))
+    return batch

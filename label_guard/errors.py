@@ -7,6 +7,7 @@
   x InvalidLabelError     policy ``raise`` met a bad record
   x TooManyInvalidError   more bad records than ``stop_above`` allows
   x NoValidRecordsError   a refill rejected records without end
+  x HostStoppedError      another host of a coordinated run stopped
   x QuarantineError       the side file cannot be written or read
   x SourceError           a dataset cannot be opened or read
   x MissingDependencyError  an optional framework is not installed
@@ -64,6 +65,10 @@ class TooManyInvalidError(LabelGuardError):
 
 class NoValidRecordsError(LabelGuardError):
     """A refill rejected so many records in a row that it would never return."""
+
+
+class HostStoppedError(LabelGuardError):
+    """The guard of another host met its end; this one stops with it."""
 
 
 class QuarantineError(LabelGuardError):

@@ -46,6 +46,7 @@ class GuardPlan:
     process_index: int | None
     keep_key: bool
     allow_schema_change: bool
+    coordinated: bool = False
     names: RecordNames = field(default_factory=lambda: RecordNames({}))
     key_required: bool = False
 
@@ -58,7 +59,8 @@ class GuardPlan:
     def mask_all(self) -> bool:
         """Whether every label gets a validity mask."""
         # Under report nothing leaves the stream, so a record to skip must be masked.
-        return self.on_invalid == "mask" or self.remainder == "pad" or (self.on_invalid == "report" and self.skips)
+        skipped = self.on_invalid == "report" and self.skips
+        return self.on_invalid == "mask" or self.remainder == "pad" or self.coordinated or skipped
 
     @property
     def skips(self) -> bool:
@@ -100,6 +102,7 @@ def plan_guard(
     process_index: int | None = None,
     keep_key: bool = False,
     allow_schema_change: bool = False,
+    coordinated: bool = False,
 ) -> GuardPlan:
     """The plan of a guard stage; see ``label_guard.grain.guard_labels`` for the arguments.
 
@@ -127,6 +130,7 @@ def plan_guard(
         process_index=process_index,
         keep_key=keep_key,
         allow_schema_change=allow_schema_change,
+        coordinated=coordinated,
     )
     _check_plan(plan)
     return plan.replace(labels=_without_skipped(guard.labels)) if plan.refills else plan
@@ -182,7 +186,7 @@ def _check_mask(plan: GuardPlan) -> None:
     if plan.mask.key is None and (plan.mask_all or plan.on_invalid == "report"):
         raise UsageError(
             'valid_key=None leaves the mask out, which only on_invalid="raise" and "drop" allow, and not with '
-            'remainder="pad"'
+            'remainder="pad" or coordinated=True'
         )
     labels = [path for path, label in plan.guard.labels.items() if plan.mask_all or has_sentinels(label)]
     if plan.mask.key is not None and len({plan.mask.path(path) for path in labels}) < len(labels):

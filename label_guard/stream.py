@@ -18,13 +18,15 @@ from numpy.typing import NDArray
 
 from label_guard import batches
 from label_guard.counts import Counts, Summary, summary_of
-from label_guard.delivery import Good, finished, mended, stacked
-from label_guard.errors import SchemaChangedError, UsageError
+from label_guard.delivery import Good, finished, masked_out, mended, stacked, stand_in_batch
+from label_guard.errors import LabelGuardError, SchemaChangedError, UsageError
 from label_guard.findings import CheckResult, Rows
 from label_guard.inspector import Inspector, logger
 from label_guard.plan import GuardPlan
 
 STATE_KEY = "label_guard"
+# What a coordinated guard stops for, by the number that a state and a collective hold; 0 is none.
+STOPS = ("", "InvalidLabelError", "TooManyInvalidError", "NoValidRecordsError", "QuarantineError", "UsageError")
 _UNKNOWN, _RECORDS, _BATCHES = 0, 1, 2  # the pinned form
 _NO_SPARE = -1
 
@@ -57,6 +59,9 @@ class _Spare:
 class GuardStream:
     """Guarded batches from ``upstream``.
 
+    With ``plan.coordinated`` an error of the guard is not raised: it stands in ``stopped``, and what was the last good
+    batch comes again and again with masks that are False everywhere, until all hosts stop together.
+
     Args:
         plan: the stage's plan.
         upstream: where elements come from.
@@ -87,6 +92,9 @@ class GuardStream:
         self._before: dict[str, Any] | None = None  # the state before the batch in the making
         self._refused: int | None = None  # records of a batch that an error ended
         self._moved = False
+        self.stopped: LabelGuardError | None = None
+        self._last: Any = None  # where coordinated: the last batch delivered, or masked out
+        self._pulled: list[Any] = []  # where coordinated: what stood for a first batch
         self._repeat_told = False
         if self._form == _RECORDS:
             self._require_size()
@@ -95,6 +103,8 @@ class GuardStream:
         return self
 
     def __next__(self) -> Any:
+        if self.stopped is not None:
+            return self._last
         if self._refused is not None:
             self.set_state(self.get_state())
         at_start = self._start is not None and not self._moved
@@ -104,9 +114,11 @@ class GuardStream:
         except StopIteration:
             self._moved = True
             raise
-        except BaseException:
+        except BaseException as error:
             self._refused = self.inspector.counts.seen - before[STATE_KEY]["counts"]["seen"]
-            raise
+            if not self.plan.coordinated or not isinstance(error, LabelGuardError):
+                raise
+            return self._stop(error)
         self._moved = True
         return batch
 
@@ -116,6 +128,22 @@ class GuardStream:
         if self._form == _RECORDS:
             return self._next_of_records()
         return self._next_refilled() if self.plan.refills else self._next_of_batches()
+
+    def _stop(self, error: LabelGuardError) -> Any:
+        """Keep ``error`` for the loop; the batch that comes from now on, all of it masked out.
+
+        Raises:
+            LabelGuardError: ``error``, where no batch was seen that could stand there.
+        """
+        if self._last is None:
+            try:
+                self._last = stand_in_batch(self.plan, self._pulled, self._size, batched=self._form == _BATCHES)
+            except UsageError:
+                raise error from None
+        self._last = masked_out(self.plan, self._last)
+        self.stopped = error
+        logger.error("%s: stopping all hosts: %s", self.plan.guard.schema.name, error)
+        return self._last
 
     def summary(self) -> Summary:
         """What became of the records so far."""
@@ -158,6 +186,8 @@ class GuardStream:
                 pulled.append(next(self._upstream))
             except StopIteration:
                 break
+        if self.plan.coordinated and self._last is None:
+            self._pulled = list(pulled)
         return pulled
 
     # Unbatched records --------------------------------------------------------------------------------------------
@@ -269,6 +299,8 @@ class GuardStream:
         batch = finished(self.plan, batch, size, full=full, result=result, good=good)
         self.inspector.counts.delivered += size
         self.inspector.counts.masked += 0 if result is None else result.num_invalid
+        if self.plan.coordinated:
+            self._last = batch
         return batch
 
     def _finish(self) -> NoReturn:
@@ -298,6 +330,7 @@ class GuardStream:
                 "spare_from": int(spare.rows[0]) if len(spare.rows) else _NO_SPARE,
                 "pending": len(spare.rows),
                 "refused": 0,
+                "stop": 0,
                 "counts": self.inspector.counts.to_state(),
             },
         }
@@ -307,6 +340,7 @@ class GuardStream:
         state = self._before or self._state(None)
         own = state[STATE_KEY]
         own["refused"] = self._refused or 0
+        own["stop"] = stop_code(self.stopped)
         if state["parent"] is None and self._start is not None:
             state["parent"] = own["spare"] = self._start()
         return state
@@ -321,6 +355,7 @@ class GuardStream:
         self._ahead.clear()
         retried = self._refused is not None
         self._spare, self._refused, self._moved = _Spare(), None, True
+        self.stopped, self._last = None, None
         own = state.get(STATE_KEY)
         if own is None:
             self.inspector.restart(Counts())
@@ -370,6 +405,14 @@ class GuardStream:
         rows = np.flatnonzero(_staying(result))
         self._spare = _Spare(batch, own["spare"], rows[rows >= own["spare_from"]], result.num_records)
         self.inspector.counts.quarantined += own["pending"] - len(self._spare.rows)
+
+
+def stop_code(error: LabelGuardError | None) -> int:
+    """A small number for the kind of error that stopped a guard; 0 for none."""
+    if error is None:
+        return 0
+    name = type(error).__name__
+    return STOPS.index(name) if name in STOPS else len(STOPS)
 
 
 def _staying(result: CheckResult) -> NDArray[np.bool_]:

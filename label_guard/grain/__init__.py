@@ -19,6 +19,7 @@ from label_guard.grain.stage import GuardIterDataset, guard_labels
 from label_guard.grain.state import strip_state, summary
 from label_guard.grain.stateless import data_loader_operations
 from label_guard.keys import keyed, select_records
+from label_guard.stopping import stop_requested
 
 __all__ = [
     "GuardIterDataset",
@@ -26,6 +27,7 @@ __all__ = [
     "guard_labels",
     "keyed",
     "select_records",
+    "stop_requested",
     "strip_state",
     "summary",
     "with_record_keys",

@@ -32,7 +32,7 @@ def guard_labels(ds: Any, schema: DatasetSchema | str | os.PathLike[str], **opti
         **options: see ``label_guard.plan.plan_guard``: ``split``, ``view``, ``batch_size``, ``on_invalid`` (``drop``,
             ``mask``, ``raise``, ``report``), ``quarantine``, ``remainder`` (``short``, ``drop``, ``pad``),
             ``valid_key``, ``valid_dtype``, ``stop_above``, ``batched``, ``name``, ``process_index``, ``keep_key``,
-            ``allow_schema_change``.
+            ``allow_schema_change``, ``coordinated``.
 
     Returns:
         A dataset of guarded batches (or records, on a MapDataset of records).

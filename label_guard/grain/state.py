@@ -3,24 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from label_guard.counts import Summary
 from label_guard.errors import UsageError
+from label_guard.stopping import guard_states
 from label_guard.stream import STATE_KEY, summary_of_state
-
-
-def _guard_states(state: Any) -> Iterator[Mapping[str, Any]]:
-    if isinstance(state, Mapping):
-        if isinstance(state.get(STATE_KEY), Mapping):
-            yield state[STATE_KEY]
-            yield from _guard_states(state.get("parent"))
-            return
-        state = list(state.values())
-    if isinstance(state, list | tuple):
-        for value in state:
-            yield from _guard_states(value)
 
 
 def summary(iterator: Any) -> Summary:
@@ -33,7 +22,7 @@ def summary(iterator: Any) -> Summary:
         UsageError: there is no guard with counts (a MapDataset or a DataLoader has none).
     """
     state = iterator if isinstance(iterator, Mapping) else iterator.get_state()
-    found = list(_guard_states(state))
+    found = list(guard_states(state))
     if not found:
         raise UsageError("no guard with counts stands behind this iterator (a MapDataset or DataLoader keeps none)")
     total = Summary()

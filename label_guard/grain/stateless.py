@@ -37,6 +37,8 @@ def guard_map(ds: Any, plan: GuardPlan, options: Mapping[str, Any], batched: boo
 
 
 def _refuse_stateful(options: Mapping[str, Any], place: str) -> None:
+    if options.get("coordinated"):
+        raise UsageError(f"coordinated=True needs a state, which {place} does not have; guard an IterDataset")
     if options.get("stop_above", "default") not in ("default", None):
         raise UsageError(f"stop_above needs counts over the run, which {place} has no state for; guard an IterDataset")
     if options.get("remainder", "short") != "short":

@@ -6,11 +6,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import jax
 import numpy as np
 
-from label_guard.errors import InvalidLabelError, TooManyInvalidError
+from label_guard.errors import HostStoppedError, InvalidLabelError
+from label_guard.stopping import made_of, stop_requested
+from label_guard.stream import stop_code
 
 
 class LabelMonitor:
@@ -67,28 +70,37 @@ class LabelMonitor:
         raise InvalidLabelError(f"step {step}: {what}{shown}. Its update is already applied: go back to a checkpoint")
 
 
-def sync_stop(stop_requested: bool, step: int, *, every: int = 1) -> None:
-    """Let every host raise at the same step once one of them must stop: the only collective of this package.
+_calls: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 
-    Call it at the same steps on every host, with ``label_guard.grain.stop_requested(iterator)`` of a pipeline guarded
-    with ``coordinated=True``.
+
+def sync_stop(iterator: Any, *, every: int = 1) -> None:
+    """Let every host raise at the same step once the guard of one of them must stop: the only collective here.
+
+    Call it once after each step, on every host, with the iterator of a pipeline guarded with ``coordinated=True``. Up
+    to ``every`` steps run on batches that are masked out: losses are 0, but momentum and weight decay still act.
 
     Args:
-        stop_requested: whether this host's guard met its end.
-        step: the step number, the same on every host.
-        every: ask only at multiples of it; in between no host waits.
+        iterator: see ``label_guard.grain.stop_requested``.
+        every: ask at every so many calls; in between no host waits.
 
     Raises:
-        TooManyInvalidError: a host asked to stop.
+        LabelGuardError: on the host whose guard met its end, what it met.
+        HostStoppedError: on the others; names that host.
+        UsageError: no guard with ``coordinated=True`` is behind ``iterator``.
     """
-    if step % every:
+    calls = _calls[iterator] = _calls.get(iterator, 0) + 1
+    if calls % every:
         return
-    if jax.process_count() == 1:
-        stops = np.array([stop_requested])
-    else:
+    error = stop_requested(iterator)
+    codes = np.array([stop_code(error)], np.int32)
+    if jax.process_count() > 1:
         from jax.experimental import multihost_utils
 
-        stops = np.asarray(multihost_utils.process_allgather(np.array([stop_requested]))).reshape(-1)
-    if stops.any():
-        hosts = ", ".join(map(str, np.flatnonzero(stops)))
-        raise TooManyInvalidError(f"step {step}: the guard of process {hosts} stopped; its log and quarantine say why")
+        codes = np.asarray(multihost_utils.process_allgather(codes)).reshape(-1)
+    if not codes.any():
+        return
+    if error is not None:
+        raise error
+    kinds = {host: type(made_of(int(codes[host]), "")).__name__ for host in np.flatnonzero(codes).tolist()}
+    told = ", ".join(f"process {host} ({kind})" for host, kind in kinds.items())
+    raise HostStoppedError(f"step {calls}: stopped by {told}; the log and the quarantine there say why")

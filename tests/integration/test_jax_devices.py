@@ -67,7 +67,7 @@ import jax, jax.numpy as jnp, numpy as np
 jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]), initialization_timeout=60)
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
-from label_guard import DatasetSchema, TooManyInvalidError, guard_batches
+from label_guard import DatasetSchema, LabelGuardError, guard_batches
 from label_guard.jax import cross_entropy, masked_mean, sync_stop
 
 rank = jax.process_index()
@@ -85,21 +85,29 @@ losses = []
 for batch in guard_batches(batches, schema, on_invalid="mask", stop_above=None, quarantine=sys.argv[3]):
     args = [multihost_utils.host_local_array_to_global_array(batch[k], mesh, P("data")) for k in ("x", "y", "y_valid")]
     losses.append(float(step(*args)))
-stopped = ""
+calm = np.zeros_like(y)
+calm[2, 1, 3] = 7                                # one host meets its end at its third batch; both stop at step 4
+batches = [{"x": x[i % 6, rank], "y": calm[i % 6, rank]} for i in range(12)]
+guarded = guard_batches(batches, schema, on_invalid="raise", coordinated=True)
+stopped, steps, masked_losses = "", 0, []
 try:
-    for number in range(4):
-        sync_stop(rank == 1 and number >= 1, number, every=2)
-except TooManyInvalidError as error:
-    stopped = str(error)
+    for batch in guarded:
+        args = [multihost_utils.host_local_array_to_global_array(batch[k], mesh, P("data"))
+                for k in ("x", "y", "y_valid")]
+        masked_losses.append(float(step(*args)))
+        steps += 1
+        sync_stop(guarded, every=4)
+except LabelGuardError as error:
+    stopped = f"{type(error).__name__}: {error}"
 if rank == 0:
     good = (y >= 0) & (y < 5)
     reference = []
     for i in range(6):
         xs, ys, ws = x[i].reshape(8, 5), np.where(good[i], y[i], 0).reshape(8), good[i].reshape(8)
         reference.append(float(masked_mean(cross_entropy(jnp.asarray(xs), jnp.asarray(ys), spec), jnp.asarray(ws))))
-    print(json.dumps({"losses": losses, "reference": reference, "stopped": stopped}))
+    print(json.dumps({"losses": losses, "reference": reference, "stopped": stopped, "steps": steps}))
 else:
-    print(json.dumps({"losses": losses, "stopped": stopped}))
+    print(json.dumps({"losses": losses, "stopped": stopped, "steps": steps}))
 jax.distributed.shutdown()
 """
 
@@ -149,9 +157,9 @@ def test_two_processes_take_the_same_steps_under_mask(tmp_path: Path) -> None:
     assert first["losses"] == pytest.approx(second["losses"])
     assert len(first["losses"]) == 6
     assert first["losses"] == pytest.approx(first["reference"], rel=1e-5)
-    assert (
-        first["stopped"]
-        == second["stopped"]
-        == "step 2: the guard of process 1 stopped; its log and quarantine say why"
+    assert first["steps"] == second["steps"] == 4
+    assert first["stopped"] == (
+        "HostStoppedError: step 4: stopped by process 1 (InvalidLabelError); the log and the quarantine there say why"
     )
+    assert second["stopped"].startswith("InvalidLabelError: t: 1 of 4 records are bad")
     assert len(list((tmp_path / "quarantine").glob("part-*.jsonl"))) == 2

@@ -43,14 +43,15 @@ def test_the_probe_sees_a_framework() -> None:
 def test_the_public_names_are_these() -> None:
     """A name that comes or goes is a decision."""
     assert label_guard.__all__ == [
-        "CheckResult", "DatasetSchema", "Diagnostic", "Guard", "InvalidLabelError", "LabelGuardError",
+        "CheckResult", "DatasetSchema", "Diagnostic", "Guard", "HostStoppedError", "InvalidLabelError",
+        "LabelGuardError",
         "MissingDependencyError", "NoValidRecordsError", "QuarantineError", "QuarantineOptions", "SchemaChangedError",
         "SchemaError", "SourceError", "Summary", "TooManyInvalidError", "UsageError", "Violation", "guard_batches",
         "load_schema", "read_quarantine",
     ]  # fmt: skip
     assert label_guard.grain.__all__ == [
-        "GuardIterDataset", "data_loader_operations", "guard_labels", "keyed", "select_records", "strip_state",
-        "summary", "with_record_keys",
+        "GuardIterDataset", "data_loader_operations", "guard_labels", "keyed", "select_records", "stop_requested",
+        "strip_state", "summary", "with_record_keys",
     ]  # fmt: skip
     assert label_guard.jax.__all__ == [
         "LabelMonitor", "check_logits", "check_values", "checked", "cross_entropy", "debug_check", "invalid_count",

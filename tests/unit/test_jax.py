@@ -22,7 +22,6 @@ from label_guard.jax import (
     debug_check,
     invalid_count,
     masked_mean,
-    sync_stop,
 )
 from label_guard.labels import ClassLabel, MultiLabel, RealLabel, SoftLabel
 
@@ -201,13 +200,3 @@ def test_debug_check_raises_from_inside_jit() -> None:
 
     with pytest.raises(Exception, match="illegal labels inside jit: expected \\[0, 5\\) or ignore -1, 255"):
         bad_step()
-
-
-def test_sync_stop_raises_only_at_its_steps() -> None:
-    """A requested stop raises at the next multiple of every, and never without a request."""
-    from label_guard import TooManyInvalidError
-
-    sync_stop(False, 10)
-    sync_stop(True, 3, every=2)
-    with pytest.raises(TooManyInvalidError, match="process 0"):
-        sync_stop(True, 4, every=2)

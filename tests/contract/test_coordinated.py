@@ -1,0 +1,212 @@
+"""coordinated=True: no host raises within a step; the stop is told, and batches masked out come until then."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grain
+import numpy as np
+import pytest
+
+from label_guard import DatasetSchema, guard_batches
+from label_guard.errors import InvalidLabelError, LabelGuardError, TooManyInvalidError, UsageError
+from label_guard.grain import data_loader_operations, guard_labels, stop_requested, summary
+from label_guard.jax import sync_stop
+
+SCHEMA = DatasetSchema.model_validate(
+    {"format": 1, "name": "n", "version": "1.0.0", "labels": {"y": {"kind": "class_label", "num_classes": 4}}}
+)
+SIZE = 4
+
+
+def records(bad_from: int = 9, count: int = 32) -> list[dict[str, Any]]:
+    """Records of which those from ``bad_from`` on are bad."""
+    return [{"x": np.full(2, k), "y": np.int64(k % 4 if k < bad_from else 4)} for k in range(count)]
+
+
+def batched(data: list[dict[str, Any]], **options: Any) -> Any:
+    """The guard after ``.batch``."""
+    return grain.MapDataset.source(data).to_iter_dataset().batch(SIZE).pipe(guard_labels, SCHEMA, **options)
+
+
+def stacked(data: list[dict[str, Any]], **options: Any) -> Any:
+    """The guard in place of ``.batch``."""
+    return grain.MapDataset.source(data).to_iter_dataset().pipe(guard_labels, SCHEMA, batch_size=SIZE, **options)
+
+
+FORMS = pytest.mark.parametrize("form", [batched, stacked])
+
+
+@FORMS
+def test_after_the_end_the_last_good_batch_comes_masked_out(form: Callable[..., Any]) -> None:
+    """What raise would have raised is told; every batch from then on is the last good one without a valid record."""
+    iterator = iter(form(records(), on_invalid="raise", coordinated=True))
+    good = [next(iterator) for _ in range(2)]
+    assert stop_requested(iterator) is None
+    assert all(batch["y_valid"].all() for batch in good)
+    for _ in range(5):
+        batch = next(iterator)
+        assert not batch["y_valid"].any()
+        np.testing.assert_array_equal(batch["y"], good[-1]["y"])
+        np.testing.assert_array_equal(batch["x"], good[-1]["x"])
+    assert isinstance(stop_requested(iterator), InvalidLabelError)
+    assert good[-1]["y_valid"].all(), "what was delivered is not written"
+
+
+@FORMS
+def test_a_bad_first_batch_is_stood_in_for(form: Callable[..., Any]) -> None:
+    """Before anything good was seen, a batch of the right form comes, legal and masked out."""
+    iterator = iter(form(records(bad_from=0), on_invalid="raise", coordinated=True))
+    batch = next(iterator)
+    assert (batch["x"].shape, batch["y"].shape, batch["y_valid"].shape) == ((SIZE, 2), (SIZE,), (SIZE,))
+    assert ((batch["y"] >= 0) & (batch["y"] < 4)).all()
+    assert not batch["y_valid"].any()
+    assert isinstance(stop_requested(iterator), InvalidLabelError)
+
+
+@FORMS
+def test_records_stay_accounted_for(form: Callable[..., Any]) -> None:
+    """Batches that are masked out are not delivered again: what was refused is counted once."""
+    iterator = iter(form(records(), on_invalid="raise", coordinated=True))
+    for _ in range(6):
+        next(iterator)
+    found = summary(iterator)
+    assert (found.seen, found.delivered, found.refused) == (12, 8, 4)
+    assert found.is_conserved
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [({"on_invalid": "drop", "stop_above": 0.05}, TooManyInvalidError), ({"on_invalid": "mask"}, TooManyInvalidError)],
+)
+@FORMS
+def test_every_terminal_condition_is_told(
+    form: Callable[..., Any], tmp_path: Path, options: dict[str, Any], kind: type[LabelGuardError]
+) -> None:
+    """A share of bad records above the limit stops as a bad record under raise does."""
+    data = records(bad_from=1, count=400)
+    iterator = iter(form(data, quarantine=tmp_path / "q", coordinated=True, **options))
+    for _ in range(300):
+        batch = next(iterator)
+        if stop_requested(iterator):
+            break
+    assert isinstance(stop_requested(iterator), kind)
+    assert not batch["y_valid"].any()
+
+
+def test_a_quarantine_that_cannot_be_written_stops_all_hosts(tmp_path: Path) -> None:
+    """The disk of one host that fails is no reason for the others to hang."""
+    (tmp_path / "q").write_text("a file where the folder should be")
+    iterator = iter(stacked(records(), on_invalid="drop", stop_above=None, quarantine=tmp_path / "q", coordinated=True))
+    for _ in range(3):
+        batch = next(iterator)
+    assert type(stop_requested(iterator)).__name__ == "QuarantineError"
+    assert not batch["y_valid"].any()
+
+
+@FORMS
+def test_a_state_taken_after_the_end_leads_to_it_again(form: Callable[..., Any]) -> None:
+    """A checkpoint written on the way out loses no record: restored, the same batch stops the run again."""
+    dataset = form(records(), on_invalid="raise", coordinated=True)
+    iterator = iter(dataset)
+    for _ in range(5):
+        next(iterator)
+    state = json.loads(json.dumps(iterator.get_state()))
+    again = iter(dataset)
+    again.set_state(state)
+    assert not next(again)["y_valid"].any()
+    assert isinstance(stop_requested(again), InvalidLabelError)
+    assert json.dumps(again.get_state(), sort_keys=True) == json.dumps(state, sort_keys=True)
+
+
+@FORMS
+@pytest.mark.parametrize("policy", ["drop", "mask", "raise"])
+def test_the_checkpoint_contract_holds(form: Callable[..., Any], tmp_path: Path, policy: str) -> None:
+    """Coordinated or not, a restored iterator goes on as the first one would have."""
+    bad_from = 32 if policy == "raise" else 30
+    options: dict[str, Any] = {"quarantine": tmp_path / "q", "stop_above": None} if policy != "raise" else {}
+    dataset = form(records(bad_from=bad_from), on_invalid=policy, coordinated=True, **options)
+    grain.experimental.assert_equal_output_after_checkpoint(dataset)
+
+
+def test_a_stop_is_seen_through_what_stands_after_the_guard() -> None:
+    """Maps and prefetching threads after the guard do not hide it."""
+    dataset = stacked(records(), on_invalid="raise", coordinated=True).map(lambda batch: batch)
+    iterator = iter(grain.experimental.ThreadPrefetchIterDataset(dataset, prefetch_buffer_size=1))
+    for _ in range(6):
+        batch = next(iterator)
+    assert not batch["y_valid"].any()
+    assert isinstance(stop_requested(iterator), InvalidLabelError)
+
+
+def test_a_stop_within_a_worker_process_is_seen() -> None:
+    """From worker processes the kind of error comes back in the state."""
+    dataset = stacked(records(), on_invalid="raise", coordinated=True).mp_prefetch(
+        grain.MultiprocessingOptions(num_workers=1)
+    )
+    iterator = iter(dataset)
+    assert stop_requested_after(iterator, 0) is None
+    assert isinstance(stop_requested_after(iterator, 8), InvalidLabelError)
+
+
+def stop_requested_after(iterator: Any, steps: int) -> LabelGuardError | None:
+    """What is told after some batches."""
+    for _ in range(steps):
+        next(iterator)
+    return stop_requested(iterator)
+
+
+def test_any_loader_can_be_coordinated() -> None:
+    """guard_batches offers the same, and sync_stop raises what its guard met at the next multiple of every."""
+    data = [{"y": np.array([0, 1])}, {"y": np.array([9, 1])}]
+    guarded = guard_batches(data, SCHEMA, on_invalid="raise", coordinated=True)
+    steps = 0
+
+    def loop() -> None:
+        nonlocal steps
+        for _ in guarded:
+            steps += 1
+            sync_stop(guarded, every=3)
+
+    with pytest.raises(InvalidLabelError, match="1 of 2 records are bad"):
+        loop()
+    assert steps == 3
+
+
+def test_a_sound_stream_ends_as_ever() -> None:
+    """Without a terminal condition nothing stops, and the end of the stream is its end."""
+    guarded = guard_batches([{"y": np.array([0, 1])}] * 4, SCHEMA, on_invalid="raise", coordinated=True)
+    for _ in guarded:
+        sync_stop(guarded)
+    assert stop_requested(guarded) is None
+    assert guarded.summary.delivered == 8
+
+
+def test_misuse_is_refused() -> None:
+    """Without a mask, without a state or without a coordinated guard there is nothing to coordinate."""
+    source = grain.MapDataset.source(records())
+    with pytest.raises(UsageError, match="or coordinated=True"):
+        stacked(records(), on_invalid="raise", coordinated=True, valid_key=None)
+    with pytest.raises(UsageError, match="needs a state, which a MapDataset does not have"):
+        source.pipe(guard_labels, SCHEMA, on_invalid="raise", coordinated=True)
+    with pytest.raises(UsageError, match="needs a state"):
+        data_loader_operations(SCHEMA, on_invalid="raise", coordinated=True)
+    for iterator in (iter([1, 2]), iter(source.to_iter_dataset())):
+        with pytest.raises(UsageError, match="no guard with coordinated=True"):
+            stop_requested(iterator)
+
+
+def test_errors_of_others_are_not_kept() -> None:
+    """An error that is not of the guard goes on as it is: it is no stop of ours."""
+
+    def broken() -> Any:
+        yield {"y": np.array([0, 1])}
+        raise OSError("the disk is gone")
+
+    guarded = guard_batches(broken(), SCHEMA, on_invalid="raise", coordinated=True)
+    next(guarded)
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(guarded)
