@@ -18,7 +18,7 @@ from label_guard.counts import Counts, Summary, summary_of
 from label_guard.diagnose import FaultSummary
 from label_guard.errors import InvalidLabelError, NoValidRecordsError, TooManyInvalidError, UsageError
 from label_guard.findings import CheckResult, Fault
-from label_guard.keys import KEY, UNREADABLE, key_in, reason_in
+from label_guard.keys import KEY, UNREADABLE, key_in, own_name, reason_in
 from label_guard.plan import GuardPlan, process_count, process_index_of
 from label_guard.quarantine import BadRecord, Origin, QuarantineWriter
 from label_guard.result import Violation
@@ -158,7 +158,13 @@ class Inspector:
             counts.by_rule[rule] += number
 
     def _named(self, violation: Violation, judged: _Judged) -> Violation:
-        return dataclasses.replace(violation, record=self.plan.names.name(judged.key_of(violation.row)))
+        return dataclasses.replace(violation, record=self._name(judged, violation.row))
+
+    def _name(self, judged: _Judged, row: int) -> str | None:
+        """As an audit calls the record: by the schema's ``record_key``, else by where it stands."""
+        path = self.plan.guard.schema.record_key
+        own = None if path is None else own_name(judged.element_of(row), path)
+        return self.plan.names.name(judged.key_of(row)) if own is None else own
 
     # Writing and telling ------------------------------------------------------------------------------------------
 
@@ -168,7 +174,7 @@ class Inspector:
             element = batches.without_key(judged.element_of(row), KEY)
             labels = {path: tree.get(element, path) for path in self.plan.guard.labels}
             kept = None if reason_in(element) is not None else element
-            bad.append(BadRecord(self.plan.names.name(judged.key_of(row)), kept, labels, judged.result.of_row(row)))
+            bad.append(BadRecord(self._name(judged, row), kept, labels, judged.result.of_row(row)))
         self._open_writer().append(bad)
 
     def _open_writer(self) -> QuarantineWriter:

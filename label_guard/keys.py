@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from label_guard import tree
 from label_guard.errors import UsageError
 
 KEY = "label_guard_key"
@@ -57,6 +58,20 @@ class RecordNames:
         tag, position = divmod(int(key), 1 << _POSITION_BITS)
         source = self.sources.get(tag)
         return str(position) if source is None else source.record_key(position)
+
+
+def own_name(element: Any, path: str | None) -> str | None:
+    """What the feature at ``path`` calls a record; None where there is no such feature or it is no single value.
+
+    >>> own_name({"id": b"img_7"}, "id"), own_name({"id": np.int64(7)}, "id"), own_name({}, "id")
+    ('img_7', '7', None)
+    """
+    value: Any = None if path is None else tree.get(element, path)
+    if isinstance(value, np.ndarray | np.generic) and value.size == 1:
+        value = cast("Any", value).item()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return str(value) if isinstance(value, str | int) else None
 
 
 def key_in(element: Any, row: int | None = None) -> Any:

@@ -15,6 +15,7 @@ from label_guard.errors import InvalidLabelError, TooManyInvalidError
 from label_guard.inspector import Inspector
 from label_guard.keys import KEY, KeyedSource, RecordNames
 from label_guard.plan import plan_guard
+from label_guard.quarantine import read_quarantine
 from label_guard.schema import DatasetSchema
 
 
@@ -31,6 +32,23 @@ def _batch(size: int, bad: int, start: int = 0, wrong: int = 99) -> dict[str, An
     labels = np.arange(size) % 10
     labels[:bad] = wrong
     return {"label": labels, KEY: np.arange(start, start + size)}
+
+
+@pytest.mark.parametrize("names", [np.array([b"img_0", b"img_1"], object), np.array(["img_0", "img_1"])])
+def test_a_record_is_called_as_an_audit_calls_it(tmp_path: Path, names: Any) -> None:
+    """Where the schema says what identifies a record, the quarantine and the error say that, not its position."""
+    schema = DatasetSchema.model_validate(
+        {
+            "format": 1, "name": "n", "version": "1.0.0", "record_key": "meta/id",
+            "labels": {"label": {"kind": "class_label", "num_classes": 10}},
+        }
+    )  # fmt: skip
+    inspector = Inspector(plan_guard(schema, on_invalid="raise", quarantine=str(tmp_path / "q")))
+    with pytest.raises(InvalidLabelError, match="record img_1: 99"):
+        inspector.inspect_batch({"label": np.array([1, 99]), "meta": {"id": names}, KEY: np.array([70, 71])})
+    with pytest.raises(InvalidLabelError, match="record 71: 98"):
+        inspector.inspect_records([{"label": 98, KEY: np.int64(71)}])
+    assert [entry.record for entry in read_quarantine(str(tmp_path / "q")).entries] == ["71", "img_1"]
 
 
 def test_a_first_batch_all_bad_stops_at_once(tmp_path: Path) -> None:
