@@ -1,0 +1,105 @@
+"""A quarantine in an object store that speaks S3: moto's server on loopback, through s3fs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import numpy as np
+import pytest
+from moto.server import ThreadedMotoServer
+
+from label_guard import DatasetSchema, guard_batches, read_quarantine
+from label_guard.errors import QuarantineError
+
+SCHEMA = DatasetSchema.model_validate(
+    {"format": 1, "name": "n", "version": "1.0.0", "labels": {"y": {"kind": "class_label", "num_classes": 4}}}
+)
+# A host: guards its own records of a shared range. argv: URL, first, last, host, batches before it dies, or -1.
+HOST = """
+import itertools, os, sys
+import numpy as np
+from label_guard import DatasetSchema, guard_batches
+
+url, first, last, host, deadline = sys.argv[1], *map(int, sys.argv[2:])
+schema = DatasetSchema.model_validate(
+    {"format": 1, "name": "n", "version": "1.0.0", "record_key": "id",
+     "labels": {"y": {"kind": "class_label", "num_classes": 4}}})
+batches = [
+    {"id": np.array([f"r{k}" for k in range(at, at + 4)]), "y": np.array([k % 5 for k in range(at, at + 4)])}
+    for at in range(first, last, 4)]
+guarded = guard_batches(batches, schema, on_invalid="drop", stop_above=None, quarantine=url, process_index=host)
+for step, _ in enumerate(guarded):
+    if step == deadline:
+        os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    """The address of an S3 server with the bucket ``bad``."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": url,
+        }.items():  # fmt: skip
+            patch.setenv(name, value)
+        boto3.client("s3").create_bucket(Bucket="bad")
+        yield url
+    server.stop()
+
+
+def host(url: str, first: int, last: int, index: int = 0, deadline: int = -1) -> subprocess.Popen[str]:
+    """A host as a process of its own."""
+    arguments = map(str, (first, last, index, deadline))
+    command = [sys.executable, "-W", "ignore", "-c", HOST, url, *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def planted(last: int) -> list[str]:
+    """The bad records of a range."""
+    return [f"r{k}" for k in range(last) if k % 5 == 4]
+
+
+@pytest.mark.usefixtures("endpoint")
+def test_hosts_that_are_killed_leave_each_record_once() -> None:
+    """Two hosts write under one prefix, are killed and start anew: read back, each bad record is there once."""
+    url = "s3://bad/killed/q"
+    for deadline in (3, 7, -1):
+        for process in [host(url, 0, 60, 0, deadline), host(url, 40, 100, 1, deadline)]:
+            _, errors = process.communicate(timeout=120)
+            assert process.returncode == (0 if deadline < 0 else -9), errors
+    contents = read_quarantine(url)
+    assert [entry.record for entry in contents.entries] == planted(100)
+    assert contents.problems == ()
+    assert [int(entry.payload["y"]) for entry in contents.entries] == [4] * 20
+
+
+@pytest.mark.usefixtures("endpoint")
+def test_a_misspelt_bucket_is_a_clear_error() -> None:
+    """No bucket is made of a slip of the pen, and no record is dropped."""
+    batches = [{"y": np.array([0, 4])}]
+    guarded = guard_batches(batches, SCHEMA, on_invalid="drop", stop_above=None, quarantine="s3://bda/q")
+    with pytest.raises(QuarantineError, match="cannot write the quarantine s3://bda/q"):
+        next(iter(guarded))
+    with pytest.raises(QuarantineError, match="s3://bda/q"):
+        read_quarantine("s3://bda/q")
+
+
+@pytest.mark.usefixtures("endpoint")
+def test_the_commands_read_it(tmp_path: Path) -> None:
+    """``label-guard quarantine`` works on the store as on a folder."""
+    process = host("s3://bad/commands/q", 0, 20)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    command = [sys.executable, "-W", "ignore", "-m", "label_guard", "quarantine", "summary", "s3://bad/commands/q"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "4 records" in done.stdout
