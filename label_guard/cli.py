@@ -13,6 +13,7 @@ import click
 from typing_extensions import override
 
 from label_guard.errors import LabelGuardError
+from label_guard.escape import terminal
 
 # Loaded on use: `lint` must start in 0.3 s and may import no framework.
 COMMANDS = {
@@ -64,6 +65,7 @@ def main(args: list[str] | None = None) -> NoReturn:
         click.echo("interrupted", err=True)
         sys.exit(2)
     except (LabelGuardError, OSError) as error:
-        click.echo(f"label-guard: error: {error}", err=True)
+        told = error if isinstance(error, LabelGuardError) else terminal(str(error))
+        click.echo(f"label-guard: error: {told}", err=True)
         sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)

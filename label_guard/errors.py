@@ -20,9 +20,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from label_guard.escape import terminal
+
 
 class LabelGuardError(Exception):
-    """Base of all errors of this package; catch it to catch them all."""
+    """Base of all errors of this package; catch it to catch them all.
+
+    Messages quote data, file names and errors of other libraries, and end up in terminals and logs: control characters
+    other than newlines stand in them as escapes.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__("\n".join(map(terminal, message.split("\n"))))
 
 
 class SchemaError(LabelGuardError):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
+import struct
 import tokenize
 import zipfile
+import zlib
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +25,10 @@ from label_guard.sources.files import is_remote, opened
 Array = NDArray[Any]
 # NumPy parses a header as Python: damage there may be any of these.
 _HEADER_ERRORS = (ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError)
+# zipfile and its decompressors raise any of these for damage; RuntimeError where a member is encrypted.
+_ARCHIVE_ERRORS = (
+    zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, OverflowError, RuntimeError, ValueError
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,7 @@ class NpyFormat:
 def _mapped(path: str) -> Array:
     if is_remote(path):
         raise SourceError(f"{path}: npy is mapped into memory, from local files only; use npz: or copy it")
+    _require_whole(path)
     try:
         array: Any = np.load(Path(path), mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
@@ -63,7 +71,21 @@ def _mapped(path: str) -> Array:
         raise SourceError(f"{path} is an .npz archive; use npz:{path}")
     if array.ndim == 0:
         raise SourceError(f"{path} holds a single value, expected an array [n, ...]")
+    if len(array) and not array.nbytes:
+        raise SourceError(_no_values(path))
     return array
+
+
+def _require_whole(path: str) -> None:
+    """NumPy multiplies a shape in int64, which may wrap around, before it maps the file."""
+    with opened(path) as file:
+        if file.read(len(npy_format.MAGIC_PREFIX)) != npy_format.MAGIC_PREFIX:
+            return
+        file.seek(0)
+        shape, _, dtype = _header(file, path)
+        promised, size = file.tell() + dtype.itemsize * math.prod(shape), file.seek(0, os.SEEK_END)
+        if promised > size:
+            raise SourceError(f"{path} is truncated: its header promises {promised:,} bytes, and it has {size:,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +99,13 @@ class NpzFormat:
             return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
 
     def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
-        require_fields(wanted, self.fields(path), path)
+        held = self.fields(path)
+        require_fields(wanted, held, path)
+        if missing := sorted({*wanted} - {*held}):
+            raise SourceError(f"{path} has no array {missing[0]!r}; it is empty")
         with _archive(path) as archive, contextlib.ExitStack() as stack:
             members = {
-                label: _Member(stack.enter_context(archive.open(f"{label}.npy")), f"{path}[{label}]")
+                label: _Member(stack.enter_context(_open_member(archive, label, path)), f"{path}[{label}]")
                 for label in wanted
             }
             counts = {label: member.count for label, member in members.items()}
@@ -99,8 +124,14 @@ def _archive(path: str) -> Generator[zipfile.ZipFile]:
         try:
             with zipfile.ZipFile(file) as archive:
                 yield archive
-        except (zipfile.BadZipFile, NotImplementedError) as error:
+        except _ARCHIVE_ERRORS as error:
             raise SourceError(f"cannot read {path} as .npz: {error}") from None
+
+
+def _open_member(archive: zipfile.ZipFile, label: str, path: str) -> IO[bytes]:
+    if archive.getinfo(f"{label}.npy").compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise SourceError(f"{path}[{label}] is compressed as NumPy does not do it; save it with numpy.savez_compressed")
+    return archive.open(f"{label}.npy")
 
 
 class _Member:
@@ -114,6 +145,8 @@ class _Member:
             raise SourceError(f"{where} holds a single value, expected an array [n, ...]")
         self.count, self._tail = shape[0], shape[1:]
         self._row_bytes = self._dtype.itemsize * math.prod(self._tail)
+        if self.count and not self._row_bytes:
+            raise SourceError(_no_values(where))
         self.step = max(1, CHUNK_BYTES // max(1, self._row_bytes))
         if fortran and len(shape) > 1:  # its first axis varies fastest: no row is whole before the last byte
             raise SourceError(f"{where} is in Fortran order; save it with numpy.ascontiguousarray")
@@ -142,6 +175,11 @@ def _header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtyp
     if dtype.hasobject:
         raise SourceError(_pickled(where))
     return shape, fortran, dtype
+
+
+def _no_values(where: str) -> str:
+    # A header of 80 bytes may promise 2**60 of such rows.
+    return f"{where} has rows that hold no values, so that nothing tells how many there are"
 
 
 def _pickled(where: str) -> str:

@@ -83,6 +83,12 @@ def test_every_error_crosses_processes_whole(kind: type[errors.LabelGuardError])
         assert (str(again), again.args, vars(again)) == (str(error), error.args, vars(error))
 
 
+@pytest.mark.parametrize("kind", ERRORS)
+def test_no_error_carries_control_characters(kind: type[errors.LabelGuardError]) -> None:
+    """What data or another library put into a message is shown as escapes; the lines of the message stay."""
+    assert str(kind("a\x1b[31m\x9b\u202e\r\nb")) == "a\\x1b[31m\\x9b\\u202e\\r\nb"
+
+
 def test_no_error_class_is_deeper_than_one() -> None:
     """Every error stands directly below LabelGuardError."""
     for kind in ERRORS:
