@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from label_guard.audit_json import VERSION, checked_report
 from label_guard.baseline import BadPlace, Baseline, Comparison, compare, in_order
 from label_guard.diagnose import UNUSED, Diagnosis
 from label_guard.diagnose_dataset import diagnose_dataset, shuffled_names
@@ -19,7 +20,6 @@ from label_guard.rules import RULES
 from label_guard.schema import DatasetSchema
 from label_guard.statistics import LabelStatistics
 
-VERSION = 1  # of the JSON form
 # Total variation distance between two class distributions, 0 to 1: half the sum of absolute differences
 # (Levin, Peres and Wilmer, Markov Chains and Mixing Times, 4.1). A fifth of the mass elsewhere is worth a look.
 MAX_DEPARTURE = 0.2
@@ -152,14 +152,13 @@ def _finding_json(finding: Diagnostic) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def from_json(data: Mapping[str, Any]) -> AuditReport:
+def from_json(data: Any) -> AuditReport:
     """The report that ``to_json`` wrote; findings are judged anew.
 
     Raises:
         UsageError: another version of the format, or no audit.
     """
-    if data.get("version") != VERSION or "splits" not in data:
-        raise UsageError(f"this is no audit of version {VERSION}; write one with --report json=FILE")
+    data = checked_report(data)
     schema = DatasetSchema.model_validate(data["schema"])
     splits = [
         SplitAudit(

@@ -35,5 +35,5 @@ def read_audit(path: str) -> AuditReport:
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
         return from_json(data)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, ArithmeticError, RuntimeError) as error:
         raise UsageError(f"{path} is no audit report: {error}") from error
