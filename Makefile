@@ -6,10 +6,10 @@ ENVIRONMENT := $(VENV)/.installed
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-long check bench bench-quick format clean
+.PHONY: help install run test test-long test-lowest test-wheel check torture fuzz bench bench-quick format clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(ENVIRONMENT) ## Make the environment, with the tested versions of everything
 
@@ -27,6 +27,32 @@ test: $(ENVIRONMENT) ## Run the tests but for the full matrices
 
 test-long: $(ENVIRONMENT) ## Run every test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-lowest: ## Run the tests with the lowest versions that pyproject.toml allows
+	$(PYTHON) -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/python -m pip install --quiet --upgrade --constraint constraints-lowest.txt pip
+	$(VENV)-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable ".[all]" --group test
+	$(VENV)-lowest/bin/python -m pytest -m "not long" -W default $(PYTEST_ARGS)
+
+test-wheel: $(ENVIRONMENT) ## Build the wheel, install it elsewhere, and run the tests against it
+	rm -rf build/wheel dist && mkdir -p build/wheel
+	$(BIN)/python -m hatchling build -t wheel
+	$(PYTHON) -m venv $(VENV)-wheel
+	$(VENV)-wheel/bin/python -m pip install --quiet --upgrade --constraint constraints.txt pip
+	$(VENV)-wheel/bin/python -m pip install --quiet --constraint constraints.txt --force-reinstall --no-deps dist/*.whl
+	$(VENV)-wheel/bin/python -m pip install --quiet --constraint constraints.txt "label-guard[all]" --group dev
+	git ls-files | grep -v ^label_guard/ | tar -c -T - | tar -x -C build/wheel
+	cd build/wheel && ../../$(VENV)-wheel/bin/python -m pytest -m "not long and not source" $(PYTEST_ARGS) tests
+
+torture: $(ENVIRONMENT) ## Kill, stop and starve runs and audits a thousand times, and count what is lost; about 10 minutes
+	$(BIN)/python scripts/torture.py --json runs/torture.json
+
+$(VENV)/.fuzz: $(ENVIRONMENT)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group fuzz
+	@touch $@
+
+fuzz: $(VENV)/.fuzz ## Fuzz every reader of foreign bytes for a minute, guided by coverage
+	$(BIN)/python scripts/fuzz.py
 
 check: $(ENVIRONMENT) ## Check format, style, types, imports and the shipped schemas
 	$(BIN)/ruff format --check $(CODE)
@@ -50,4 +76,4 @@ format: $(ENVIRONMENT) ## Format the code and mend what can be mended
 	$(BIN)/ruff format $(CODE)
 
 clean: ## Remove the environment, the data and what runs have left
-	rm -rf $(VENV) data runs build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-wheel data runs build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

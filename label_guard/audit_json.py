@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Annotated, Any, NotRequired, cast
 
-from pydantic import ConfigDict, NonNegativeInt, StringConstraints, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, NonNegativeInt, StringConstraints, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from label_guard.errors import UsageError
@@ -17,6 +17,12 @@ Counts = dict[str, NonNegativeInt]
 Integer = Annotated[str, StringConstraints(pattern=r"^-?[0-9]{1,20}$")]
 ClassCounts = dict[Integer, NonNegativeInt]
 Rule = Annotated[str, StringConstraints(pattern=f"^({'|'.join(RULES)})$")]
+
+
+def _with_uri(source: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(source.get("uri"), str):
+        raise ValueError("it has no uri")
+    return source
 
 
 class ExampleJson(TypedDict):
@@ -80,22 +86,11 @@ class BaselineJson(TypedDict):
     new_by_rule: dict[str, tuple[NonNegativeInt, str]]
 
 
-class SourceJson(TypedDict):
-    """Where records come from; a format may say more."""
-
-    __pydantic_config__ = ConfigDict(extra="allow")  # pyright: ignore[reportGeneralTypeIssues]
-
-    uri: str
-    format: str
-    shards: NonNegativeInt
-    bytes: NonNegativeInt
-
-
 class SplitJson(TypedDict):
     """One split; see ``label_guard.audit_report.SplitAudit``."""
 
     split: str | None
-    source: SourceJson
+    source: Annotated[dict[str, Any], AfterValidator(_with_uri)]
     records: NonNegativeInt
     invalid: NonNegativeInt
     unreadable: NonNegativeInt

@@ -186,8 +186,10 @@ def _leaf_column(array: Any, names: list[str]) -> Column:
         return array.to_pylist()  # type: ignore[no-any-return]
     if not array.null_count:
         return array.to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
-    zero = arrow.scalar(False if types.is_boolean(kind) else 0).cast(kind)
-    values = list(compute.fill_null(array, zero).to_numpy(zero_copy_only=False))
+    filled = array
+    if not types.is_floating(kind):  # of which a null becomes NaN by itself; Arrow before 21 fills no float16
+        filled = compute.fill_null(array, arrow.scalar(False if types.is_boolean(kind) else 0).cast(kind))
+    values = list(filled.to_numpy(zero_copy_only=False))
     for position in np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False)).tolist():
         values[position] = None
     return values

@@ -114,7 +114,7 @@ def test_mask_delivers_every_record(script: ModuleType, faulty: Path, tmp_path: 
 
 def test_report_only_writes_down(script: ModuleType, faulty: Path, tmp_path: Path) -> None:
     """Under report bad labels reach the loss, where a float is the one that optax refuses; they are written first."""
-    with pytest.raises(TypeError, match="subdtype"):
+    with pytest.raises((TypeError, AssertionError), match=r"subdtype|assert_type"):
         run(script, faulty, tmp_path, "--on-invalid", "report", "--steps", "30")
     assert quarantined(tmp_path)
     assert set(quarantined(tmp_path)) <= visible_keys(faulty)
@@ -178,7 +178,7 @@ def test_a_batch_without_a_valid_label_changes_nothing_and_stays_finite(script: 
 def test_workers_do_not_die_on_absl_flags(faulty: Path, tmp_path: Path) -> None:
     """The script as a process with two Grain workers trains, tells its counts and writes its result."""
     command = [sys.executable, str(SCRIPTS / "train.py"), "--data", str(faulty), "--workdir", str(tmp_path)]
-    command += ["--workers", "2", "--steps", "30", "--grain_py_traceback_filtering=off"]
+    command += ["--workers", "2", "--steps", "30", "--nograin_py_debug_mode"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert "0 of 30 losses are not finite" in done.stdout
