@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -115,7 +116,8 @@ def _run_there(
     shared = (context.Value("q", 0), context.Event())
     orphans: list[T] = []
     with ProcessPoolExecutor(workers, context, _start, shared) as pool:
-        futures = {pool.submit(_audit_there, audit, task): task for task in tasks}
+        with _interrupts_held():
+            futures = {pool.submit(_audit_there, audit, task): task for task in tasks}
         for future in _as_completed(futures, shared, on_progress, stop):
             try:
                 result: R = future.result()
@@ -126,6 +128,19 @@ def _run_there(
     for task in orphans:  # one of them killed its process and took the others along: each alone will tell
         if not stop():
             yield task, _alone(audit, task, context, shared)
+
+
+@contextmanager
+def _interrupts_held() -> Generator[None]:
+    """Processes started here inherit a mask that holds Ctrl-C back: one that still imports would show a traceback."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)  # one that came meanwhile arrives now
 
 
 def _as_completed(
@@ -146,7 +161,9 @@ def _as_completed(
 
 def _alone(audit: Audit[T, R], task: T, context: Any, shared: tuple[Any, Any]) -> R | str:
     with ProcessPoolExecutor(1, context, _start, shared) as pool:
+        with _interrupts_held():
+            future = pool.submit(_audit_there, audit, task)
         try:
-            return pool.submit(_audit_there, audit, task).result()
+            return future.result()
         except BrokenProcessPool:
             return "the process that read it died, which the system does to one that takes too much memory"

@@ -279,3 +279,24 @@ def test_a_shard_can_be_audited_by_itself(tmp_path: Path) -> None:
     tasks, _ = plan_tasks(load_schema(tmp_path / "planted.yaml"), f"parquet:{tmp_path}/train-0.parquet", (), None, None)
     assert isinstance(tasks[0], Task)
     assert (audit_shard(tasks[0]).records, audit_shard(tasks[0]).invalid) == (2, 1)
+
+
+MASKED = """
+import signal
+from label_guard.audit_workers import run_shards
+
+def held(task, go_on):
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+if __name__ == "__main__":
+    print([result for _, result in run_shards([1, 2, 3], held, 2, None, None)])
+    print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))
+"""
+
+
+def test_ctrl_c_reaches_no_worker_that_still_starts(tmp_path: Path) -> None:
+    """Workers hold Ctrl-C back from their first instruction, so none shows a traceback; this process does not."""
+    (tmp_path / "program.py").write_text(MASKED)
+    command = [sys.executable, str(tmp_path / "program.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split("\n")[:2] == ["[True, True, True]", "False"]
