@@ -184,6 +184,13 @@ def parquet(quick: bool) -> list[Row]:
         pl = importlib.import_module("polars")
         bad = ~pl.col("label").is_between(0, CLASSES - 1)
         functions["polars"] = lambda: pl.scan_parquet(path).filter(bad).collect()
+    if importlib.util.find_spec("pandera"):
+        pa_schema = importlib.import_module("pandera.pandas")
+        in_range = pa_schema.DataFrameSchema(
+            {"label": pa_schema.Column("int64", pa_schema.Check.in_range(0, CLASSES - 1))}
+        )
+        pandas = importlib.import_module("pandas")
+        functions["pandas read + pandera"] = lambda: in_range.validate(pandas.read_parquet(path))
     timings = measure(functions, rounds=3 if quick else 7, seconds=0)
     shutil.rmtree(folder)
     group = f"Parquet column, {count:,} rows"

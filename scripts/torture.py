@@ -1,0 +1,261 @@
+"""Torment runs and audits with real faults and count what was lost or read twice: ``make torture``.
+
+python scripts/torture.py [scenario ...] [--runs 10] [--lives 8] [--seed 0] [--json runs/torture.json]
+
+Each scenario makes runs of several lives. A life ends in a fault (SIGKILL of the process or of a worker, a full disk, a
+folder that may not be written, torn lines, SIGSTOP and SIGCONT); the next goes on from the last checkpoint. After one
+last life without a fault each good record must have been delivered once an epoch, and the quarantine must hold each bad
+record once. Audits are killed, interrupted and given corrupt shards: none may call itself complete that was not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import torture_audit
+from torture_lives import PATIENCE_S, Figures, children, end, fork, wait
+from torture_run import DISK_FULL, EPOCHS, Run, live
+
+from label_guard.quarantine import read_quarantine
+
+NOBODY = 65534
+
+
+Faults = tuple[str, ...]
+# Faults of the lives of each scenario; of "mixed" one is drawn for each life.
+SCENARIOS: dict[str, Faults] = {
+    "kill": ("kill",),
+    "stop": ("stop",),
+    "torn": ("torn",),
+    "disk": ("disk",),
+    "readonly": ("readonly",),
+    "mixed": ("kill", "stop", "torn", "disk", "readonly"),
+    "workers": ("kill", "worker", "torn"),
+    "hosts-2": ("kill",),
+    "hosts-4": ("kill", "stop"),
+}
+
+
+# One life -------------------------------------------------------------------------------------------------------------
+
+
+def started(run: Run, pid: int) -> int | None:
+    """Wait until all workers of a run have delivered; its exit status where it ended.
+
+    A worker that is killed while it starts can leave its parent waiting forever, with or without a guard: CPython's
+    spawn writes to a pipe that nobody reads (``multiprocessing/popen_spawn_posix.py``). No fault of ours strikes there.
+    """
+    path = run.folder / "checkpoint.json"
+    deadline = time.monotonic() + PATIENCE_S
+    seen: set[int] = set()
+    while time.monotonic() < deadline and len(seen) < 3:
+        status = wait(pid, 0)
+        if status is not None:
+            return status
+        if len(children(pid)) == run.workers and path.exists():
+            seen.add(path.stat().st_mtime_ns)
+        time.sleep(0.01)
+    return None
+
+
+def tear(run: Run, chance: random.Random) -> bool:
+    """Cut a file of the quarantine anywhere in what was written after the last checkpoint, or leave half a line."""
+    sizes: dict[str, int] = run.saved()["sizes"]
+    torn = False
+    for path in sorted(run.quarantine.glob("*")):
+        size, sure = path.stat().st_size, sizes.get(path.name, 0)
+        if size > sure and chance.random() < 0.7:
+            os.truncate(path, chance.randint(sure, size - 1))
+            torn = True
+        elif path.suffix == ".jsonl" and chance.random() < 0.3:
+            with path.open("ab") as file:
+                file.write(b'{"v": 1, "id": "0123')
+            torn = True
+    return torn
+
+
+def lead(run: Run, fault: str, chance: random.Random, figures: Figures) -> None:
+    """One life of a run under a fault."""
+    figures.lives += 1
+    log = run.folder / "life.log"
+    log.write_bytes(b"")
+    limit = chance.randint(200, 6000) if fault == "disk" else None
+    pid = fork(lambda: _life(run, fault, limit), log)
+    status = started(run, pid) if run.workers else None
+    if status is None:
+        status = _torment(pid, fault, chance, figures)
+    if status == -signal.SIGKILL and fault in ("kill", "torn"):
+        figures.faults["process killed"] += 1
+        if fault == "torn" and tear(run, chance):
+            figures.faults["lines torn"] += 1
+    elif status == DISK_FULL and fault in ("disk", "readonly"):
+        figures.faults["disk full" if fault == "disk" else "folder read-only"] += 1
+    elif status and not (fault == "worker" and b"terminated unexpectedly" in log.read_bytes()):
+        told = log.read_text(errors="replace")[-800:]
+        figures.wrong.append(f"a life under {fault!r} ended with {status}: {told}")
+    end(pid)  # workers that outlived it
+    if fault == "readonly":
+        run.quarantine.chmod(0o777)
+
+
+def _life(run: Run, fault: str, max_file_bytes: int | None) -> int:
+    if fault == "readonly":
+        run.quarantine.mkdir(exist_ok=True)
+        run.quarantine.chmod(0o555)
+        if os.getuid() == 0:  # whom no rights hold
+            os.setuid(NOBODY)
+    return live(run, max_file_bytes)
+
+
+def _torment(pid: int, fault: str, chance: random.Random, figures: Figures) -> int | None:
+    status = wait(pid, chance.uniform(0.01, 0.3)) if fault in ("kill", "torn", "worker", "stop") else None
+    if status is None and fault in ("kill", "torn"):
+        end(pid)
+    if status is None and fault == "worker" and (workers := children(pid)):
+        os.kill(chance.choice(workers), signal.SIGKILL)
+        figures.faults["worker killed"] += 1
+    if status is None and fault == "stop":
+        for _ in range(3):
+            os.killpg(pid, signal.SIGSTOP)
+            time.sleep(chance.uniform(0.0, 0.05))
+            os.killpg(pid, signal.SIGCONT)
+            figures.faults["stopped and continued"] += 1
+            status = wait(pid, chance.uniform(0.0, 0.03))
+            if status is not None:
+                return status
+        end(pid)
+        status = wait(pid, PATIENCE_S)
+        figures.faults["process killed"] += status == -signal.SIGKILL
+        return None if status == -signal.SIGKILL else status
+    if status is None:
+        status = wait(pid, PATIENCE_S)
+    if status is None:
+        figures.hangs += 1
+        end(pid)
+        wait(pid, PATIENCE_S)
+    return status
+
+
+# Runs -----------------------------------------------------------------------------------------------------------------
+
+
+def torment(place: Path, scenario: str, lives: int, chance: random.Random, figures: Figures) -> None:
+    """Lead one run, or one of each host, through faults to its end, and check what became of every record."""
+    policy = chance.choice(("drop", "mask"))
+    hosts = int(scenario.rpartition("-")[2]) if scenario.startswith("hosts") else 1
+    runs = [
+        Run(
+            place / str(host),
+            place / "q",
+            policy,
+            workers=2 if scenario == "workers" else 0,
+            hosts=hosts,
+            host=host,
+            number=6000 if scenario == "workers" else 2000 * hosts,
+        )
+        for host in range(hosts)
+    ]
+    for run in runs:
+        run.folder.mkdir()
+        run.folder.chmod(0o777)
+    if hosts > 1:
+        _together(runs, SCENARIOS[scenario], lives, chance, figures)
+    else:
+        for _ in range(lives):
+            lead(runs[0], chance.choice(SCENARIOS[scenario]), chance, figures)
+    for run in runs:
+        _finish(run, figures)
+    figures.compare(
+        [int(entry.record or -1) for entry in read_quarantine(str(place / "q")).entries],
+        [k for run in runs for k in run.bad],
+        "in the quarantine",
+    )
+    figures.runs += 1
+
+
+def _together(runs: list[Run], faults: Faults, lives: int, chance: random.Random, figures: Figures) -> None:
+    """All hosts at once; each is stopped or killed at a moment of its own."""
+    for _ in range(lives):
+        pids = [fork(lambda run=run: live(run, None), run.folder / "life.log") for run in runs]
+        figures.lives += len(pids)
+        for pid in chance.sample(pids, len(pids)):
+            status = _torment(pid, chance.choice(faults), chance, figures)
+            end(pid)
+            figures.faults["process killed"] += status == -signal.SIGKILL
+            if status not in (0, None, -signal.SIGKILL):
+                figures.wrong.append(f"a host ended with {status}")
+
+
+def _finish(run: Run, figures: Figures) -> None:
+    """The last life, without a fault."""
+    log = run.folder / "life.log"
+    log.write_bytes(b"")
+    pid = fork(lambda: live(run, None), log)
+    figures.lives += 1
+    status = wait(pid, PATIENCE_S)
+    if status is None:
+        figures.hangs += 1
+        end(pid)
+        wait(pid, PATIENCE_S)
+    saved = run.saved()
+    if status != 0 or not saved["done"] or not saved["conserved"]:
+        figures.wrong.append(f"the last life ended with {status}: {log.read_text(errors='replace')[-800:]}")
+    figures.compare(saved["delivered"], run.good * EPOCHS, "delivered")
+
+
+# Figures --------------------------------------------------------------------------------------------------------------
+
+
+def line(name: str, figures: Figures, seconds: float) -> str:
+    """A scenario in one line."""
+    faults = ", ".join(f"{count} {what}" for what, count in sorted(figures.faults.items()))
+    told = f"lost {figures.lost}, read twice {figures.twice}, wrong {len(figures.wrong)}, hung {figures.hangs}"
+    return f"{name:9} {figures.runs:4} runs {figures.lives:5} lives  {told}  {seconds:5.0f} s  [{faults}]"
+
+
+def main() -> int:
+    """Run scenarios; 1 where a promise broke."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = [*SCENARIOS, "audit"]
+    parser.add_argument("scenarios", nargs="*", help=f"of {', '.join(names)}; all, if none is named")
+    parser.add_argument("--runs", type=int, default=10, help="runs of each scenario")
+    parser.add_argument("--lives", type=int, default=8, help="lives of each run that end in a fault")
+    parser.add_argument("--seed", type=int, default=0, help="draws the faults and their moments")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    options = parser.parse_args()
+    if unknown := set(options.scenarios) - set(names):
+        parser.error(f"no scenario is called {sorted(unknown)[0]}")
+    results: dict[str, Figures] = {}
+    for name in options.scenarios or names:
+        figures = results[name] = Figures()
+        chance = random.Random(f"{options.seed} {name}")
+        begun = time.monotonic()
+        for _ in range(options.runs):
+            with tempfile.TemporaryDirectory(prefix="torture-") as folder:
+                Path(folder).chmod(0o755)
+                if name == "audit":
+                    torture_audit.torment(Path(folder), options.lives, chance, figures)
+                else:
+                    torment(Path(folder), name, options.lives, chance, figures)
+        print(line(name, figures, time.monotonic() - begun), flush=True)
+        for breach in figures.wrong:
+            print(f"    {breach}", flush=True)
+    total = sum((Counter(figures.faults) for figures in results.values()), Counter())
+    print(f"in all    {', '.join(f'{count:,} {what}' for what, count in sorted(total.items()))}")
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps({name: figures.to_json() for name, figures in results.items()}, indent=1))
+    return int(not all(figures.sound for figures in results.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
