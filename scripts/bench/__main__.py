@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib.metadata
 import json
 import logging
@@ -64,6 +65,8 @@ def main() -> int:
     logging.getLogger("label_guard").setLevel(logging.ERROR)  # thousands of streams end here
     rows: list[Row] = []
     for name in options.sections or SECTIONS:
+        gc.collect()
+        gc.freeze()  # what the peers of one section have imported must not be searched during the next
         start = time.perf_counter()
         rows += SECTIONS[name](options.quick)
         print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
