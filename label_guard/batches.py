@@ -15,8 +15,12 @@ Rows = NDArray[np.intp]
 Piece = tuple[Any, Rows, int]  # a batch, rows of it, and its number of records
 
 
-def stack(records: Sequence[Any]) -> Any:
+def stack(records: Sequence[Any], *, leave_out: str | None = None) -> Any:
     """Records of one structure as a batch: every leaf gets a leading axis of ``len(records)``.
+
+    Args:
+        records: at least one.
+        leave_out: a feature of dict records that need not be stacked.
 
     Raises:
         UsageError: records differ in structure, or a feature in shape.
@@ -24,7 +28,9 @@ def stack(records: Sequence[Any]) -> Any:
     first = records[0]
     if type(first) is dict and all(type(r) is dict and r.keys() == first.keys() for r in records):
         features = cast("Mapping[Any, Any]", first)
-        return {key: _stack_feature([record[key] for record in records], str(key)) for key in features}
+        return {
+            key: _stack_feature([record[key] for record in records], str(key)) for key in features if key != leave_out
+        }
     try:
         return tree.map_leaves(lambda *leaves: _stack_leaves(leaves), *records)
     except (ValueError, TypeError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
@@ -62,8 +63,14 @@ class LabelJudge:
         """Whether every record of ``array`` (``[n, ...]``) is legal: the fast path."""
         return array.dtype in self._admitted and self.fits(array.shape[1:]) and self._check.clean(array)
 
-    def faults(self, column: Column, whole: bool) -> Iterator[Fault]:
-        """The rules that records of ``column`` broke; ``whole``: its rows are all rows of the batch."""
+    def faults(self, column: Column, whole: bool, *, dirty: bool = False) -> Iterator[Fault]:
+        """The rules that records of ``column`` broke.
+
+        Args:
+            column: labels of some records.
+            whole: whether its rows are all rows of the batch.
+            dirty: whether the column is known to break a rule.
+        """
         array, rows = column.array, column.rows
         if array.dtype == object:
             yield from self._judge_items(array, rows)
@@ -73,16 +80,17 @@ class LabelJudge:
             yield self.bad_rows("LG103", rows, _spec(array.dtype, array.shape[1:]), self._dtype_legal())
         elif not self.fits(array.shape[1:]):
             yield self.bad_rows("LG105", rows, _spec(array.dtype, array.shape[1:]), self._shape_legal())
-        elif not self._check.clean(array):
+        elif dirty or not self._check.clean(array):
             yield from self._judge_values(array, rows, whole)
 
     def _judge_values(self, array: Array, rows: Rows, whole: bool) -> Iterator[Fault]:
         per = max(1, array.size // max(1, array.shape[0]))
         for found in self._check.find(array):
             if len(found.positions):
-                broken, first, counts = np.unique(found.rows(per), return_index=True, return_counts=True)
+                broken, first, counts = found.by_row(per)
                 told = found.positions if whole and not found.whole else None
-                yield Fault(self.path, found.rule, self.label.legal, rows[broken], counts, found.values[first], told)
+                values = found.values if first is None else found.values[first]
+                yield Fault(self.path, found.rule, self.label.legal, rows[broken], counts, values, told)
 
     def bad_rows(self, rule: str, rows: Rows, value: str, legal: str) -> Fault:
         """A fault of whole labels: missing, wrong dtype or shape."""
@@ -244,8 +252,10 @@ class Guard:
             value: Any = flat.get(judge.path) if flat is not None else tree.get(element, judge.path)
             if type(value) is not np.ndarray and not _is_plain_subclass(value):
                 return self._explain_batch(element)
-            if not value.ndim or not judge.clean(value) or size not in (-1, value.shape[0]):
+            if not value.ndim or size not in (-1, value.shape[0]):
                 return self._explain_batch(element)
+            if not judge.clean(value):
+                return self._explain_batch(element, judge)
             size = value.shape[0]
         return CheckResult(size, (), self._skipped(element) if self._skips else None)
 
@@ -272,7 +282,8 @@ class Guard:
         """By label path: what a batch of ``size`` holds; empty where a label has no such leading axis."""
         return {judge.path: _batch_columns(tree.get(element, judge.path), size)[0] or [] for judge in self.judges}
 
-    def _explain_batch(self, element: Any) -> CheckResult:
+    def _explain_batch(self, element: Any, dirty: LabelJudge | None = None) -> CheckResult:
+        """Judge a batch that is not plainly clean; ``dirty``: who found its own label unclean already."""
         values = [(judge, tree.get(element, judge.path)) for judge in self.judges]
         size = _batch_size([value for _, value in values], element)
         rows = np.arange(size)
@@ -283,15 +294,17 @@ class Guard:
             if found is None:
                 faults.append(judge.bad_rows("LG105", rows, _told(value), f"[{size}, ...]"))
                 continue
-            faults += self._judge(judge, found, missing, size)
+            faults += self._judge(judge, found, missing, size, dirty=judge is dirty)
             columns += [(judge, column) for column in found]
         return self._result(size, faults, columns)
 
     @staticmethod
-    def _judge(judge: LabelJudge, columns: list[Column], missing: Rows, size: int) -> list[Fault]:
+    def _judge(
+        judge: LabelJudge, columns: list[Column], missing: Rows, size: int, *, dirty: bool = False
+    ) -> list[Fault]:
         faults = [judge.missing(missing)] if len(missing) else []
         for column in columns if size else ():  # a wrong dtype without a record broke no rule
-            faults += judge.faults(column, len(column.rows) == size)
+            faults += judge.faults(column, len(column.rows) == size, dirty=dirty)
         return _merged(faults)
 
     def _result(self, size: int, faults: list[Fault], columns: list[tuple[LabelJudge, Column]]) -> CheckResult:
@@ -337,8 +350,7 @@ def _is_plain_subclass(value: Any) -> bool:
 
 def _batch_size(labels: list[Any], element: Any) -> int:
     """Length of the leading axis: the labels' if any has one, else that of any leaf, else 1."""
-    candidates = [*labels, *(leaf for _, leaf in tree.leaves(element))]
-    for value in candidates:
+    for value in itertools.chain(labels, (leaf for _, leaf in tree.leaves(element))):
         if isinstance(value, list | tuple):
             return len(cast("list[Any]", value))
         shape = getattr(value, "shape", ())

@@ -42,6 +42,11 @@ class Counts:
     rejected_in_a_row: int = 0
     by_rule: dict[str, int] = field(default_factory=lambda: dict.fromkeys(RULE_CODES, 0))
 
+    def copy(self) -> Counts:
+        """The counts as they are now."""
+        totals = [getattr(self, name) for name in (*_FIELDS, *_INTERNAL)]
+        return Counts(*totals, by_rule=dict(self.by_rule))
+
     def to_state(self) -> dict[str, int]:
         """The counts by name, zeros included: frameworks want states of constant shape."""
         return {**{name: getattr(self, name) for name in (*_FIELDS, *_INTERNAL)}, **self.by_rule}

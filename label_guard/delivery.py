@@ -12,7 +12,6 @@ from label_guard import batches, tree
 from label_guard.columns import Column
 from label_guard.errors import UsageError
 from label_guard.findings import CheckResult
-from label_guard.keys import KEY
 from label_guard.plan import GuardPlan
 from label_guard.policy import emit, masked
 
@@ -22,13 +21,13 @@ Good = Mapping[str, NDArray[np.bool_]]
 def stacked(plan: GuardPlan, records: Sequence[Any], result: CheckResult) -> tuple[Any, Good]:
     """Unbatched records as a batch, bad labels replaced under ``mask``; and by label, where the stored values stand."""
     if result.ok or plan.on_invalid != "mask":
-        return batches.stack(records), {}
+        return batches.stack(records, leave_out=plan.dropped_key), {}
     arrays, good = _masked(plan, result, plan.guard.record_columns(records))
     stackable = list(records)
     for path, array in arrays.items():  # a bad label may be absent or of any shape, and would not stack
         for row in result.invalid_rows.tolist():
             stackable[row] = tree.put(stackable[row], path, array[row])
-    return _with_labels(batches.stack(stackable), arrays), good
+    return _with_labels(batches.stack(stackable, leave_out=plan.dropped_key), arrays), good
 
 
 def mended(plan: GuardPlan, batch: Any, result: CheckResult) -> tuple[Any, Good]:
@@ -76,8 +75,8 @@ def finished(
         result: what the check found in it; needed under ``report``, where bad labels go on as they are.
         good: what ``mended`` or ``stacked`` told.
     """
-    if not plan.keep_key:
-        batch = batches.without_key(batch, KEY)
+    if plan.dropped_key is not None:
+        batch = batches.without_key(batch, plan.dropped_key)
     if plan.passes_untouched:
         return batch
     good = good or {}

@@ -98,7 +98,10 @@ class CheckResult:
         rows: dict[str, list[Rows]] = {}
         for fault in self.faults:
             rows.setdefault(fault.rule, []).append(fault.rows)
-        return {rule: len(np.unique(np.concatenate(parts))) for rule, parts in sorted(rows.items())}
+        return {
+            rule: len(parts[0] if len(parts) == 1 else np.unique(np.concatenate(parts)))
+            for rule, parts in sorted(rows.items())
+        }
 
     @property
     def violations(self) -> tuple[Violation, ...]:

@@ -9,7 +9,7 @@ import posixpath
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 from label_guard.errors import UsageError
 
@@ -89,7 +89,8 @@ class LocalFolder:
             self._root.mkdir(parents=True, exist_ok=True)
         path = self._root / name
         try:
-            self._write(path, "xb", data, sync=self._sync)
+            with path.open("xb", buffering=0) as file:
+                _write(file, data, sync=self._sync)
         except OSError:
             if self.size(name) == 0:  # so that retries on a full disk leave no heap of empty files
                 path.unlink(missing_ok=True)
@@ -99,27 +100,26 @@ class LocalFolder:
             if made:
                 _sync_folder(self._root.parent)
 
-    def append(self, name: str, data: bytes) -> None:
-        """Add ``data`` to the file ``name`` in one write.
+    def append(self, name: str, data: bytes, *, end: int) -> bool:
+        """Add ``data`` to the file ``name`` in one write; False where it is not, or no longer, ``end`` bytes long.
 
         Raises:
             OSError: as for ``create``.
         """
-        self._write(self._root / name, "ab", data, sync=self._sync)
+        try:
+            descriptor = os.open(self._root / name, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
+        except FileNotFoundError:
+            return False
+        with io.FileIO(descriptor, "ab") as file:
+            if file.tell() != end:
+                return False
+            _write(file, data, sync=self._sync)
+        return True
 
     def note(self, name: str, data: bytes) -> None:
         """Add ``data``, never synced, to the file ``name``, which is made where needed."""
-        self._write(self._root / name, "ab", data)
-
-    def _write(self, path: Path, mode: Literal["xb", "ab"], data: bytes, *, sync: bool = False) -> None:
-        # Unbuffered, so that a failed write is not tried again on close; and closed before return, because NFS
-        # reports a full disk only then.
-        with path.open(mode, buffering=0) as file:
-            rest = memoryview(data)
-            while rest:  # one call, but for a disk that fills up or a write beyond 2 GiB
-                rest = rest[file.write(rest) :]
-            if sync:
-                os.fsync(file.fileno())
+        with (self._root / name).open("ab", buffering=0) as file:
+            _write(file, data)
 
 
 class RemoteFolder:
@@ -160,6 +160,16 @@ class RemoteFolder:
     def note(self, name: str, data: bytes) -> None:
         """Make the object ``name`` with ``data``."""
         self.create(name, data)
+
+
+def _write(file: io.FileIO, data: bytes, *, sync: bool = False) -> None:
+    # Files are unbuffered, so that a failed write is not tried again on close; and closed after each write, because
+    # NFS reports a full disk only then.
+    rest = memoryview(data)
+    while rest:  # one call, but for a disk that fills up or a write beyond 2 GiB
+        rest = rest[file.write(rest) :]
+    if sync:
+        os.fsync(file.fileno())
 
 
 def _sync_folder(path: Path) -> None:

@@ -107,22 +107,22 @@ class Inspector:
             key_of=lambda row: key_in(records[row]),
             columns_of=lambda: self.plan.guard.record_columns(records),
         )
-        return self._inspect(judged)
+        return self._inspect(result, judged)
 
     def inspect_batch(self, batch: Any) -> CheckResult:
         """Judge and count a batch; as ``inspect_records``."""
         self._require_key(batch)
-        return self._inspect(self._judged(batch))
+        result = self.plan.guard.check_batch(batch)
+        return self._inspect(result, None if result.ok else self._judged(batch, result))
 
     def judge_again(self, batch: Any, *, write: bool) -> CheckResult:
         """Judge a batch that was counted before; ``write``: under other rules, so what is bad now must be written."""
-        judged = self._judged(batch)
-        if write and not judged.result.ok and self.plan.quarantine is not None:
-            self._write(judged)
-        return judged.result
-
-    def _judged(self, batch: Any) -> _Judged:
         result = self.plan.guard.check_batch(batch)
+        if write and not result.ok and self.plan.quarantine is not None:
+            self._write(self._judged(batch, result))
+        return result
+
+    def _judged(self, batch: Any, result: CheckResult) -> _Judged:
         size = result.num_records
         return _Judged(
             result,
@@ -131,13 +131,14 @@ class Inspector:
             columns_of=lambda: self.plan.guard.batch_columns(batch, size),
         )
 
-    def _inspect(self, judged: _Judged) -> CheckResult:
-        result, counts = judged.result, self.counts
+    def _inspect(self, result: CheckResult, judged: _Judged | None) -> CheckResult:
+        """Count, keep, tell and stop; ``judged`` may be None where nothing is wrong."""
+        counts = self.counts
         counts.seen += result.num_records
         counts.window_seen += result.num_records
         gone = result.num_invalid + (0 if result.skipped is None else len(result.skipped))
         counts.rejected_in_a_row = counts.rejected_in_a_row + gone if gone == result.num_records else 0
-        if not result.ok:
+        if not result.ok and judged is not None:
             self._count(result)
             if self.plan.quarantine is not None:
                 self._write(judged)
@@ -146,7 +147,7 @@ class Inspector:
                 self._raise(judged)
             self._dirty.append((judged.columns_of(), result))
         if gone or counts.window_seen >= _WINDOW or counts.seen - result.num_records < _RUN <= counts.seen:
-            self._judge_share(judged)
+            self._judge_share(result, judged)
         return result
 
     def _count(self, result: CheckResult) -> None:
@@ -220,9 +221,14 @@ class Inspector:
 
     # Stopping -----------------------------------------------------------------------------------------------------
 
-    def _judge_share(self, judged: _Judged) -> None:
-        result, counts = judged.result, self.counts
-        example = f"; for example {self._named(result.violations[0], judged)}" if not result.ok else ""
+    def _judge_share(self, result: CheckResult, judged: _Judged | None) -> None:
+        counts = self.counts
+
+        def example() -> str:
+            if result.ok or judged is None:
+                return ""
+            return f"; for example {self._named(result.violations[0], judged)}"
+
         whole = result.num_invalid == result.num_records == counts.seen
         if whole and counts.seen >= max(_FIRST_BATCH, self.plan.batch_size or 0):
             self._stop_if(counts.invalid, counts.seen, "the whole first batch", example)
@@ -235,16 +241,16 @@ class Inspector:
         if self.plan.refills and counts.rejected_in_a_row >= most:
             raise NoValidRecordsError(
                 f"{self.plan.guard.schema.name}: {counts.rejected_in_a_row:,} records in a row are bad or unlabeled"
-                f"{example}{self._diagnosis()}. Check the schema against the data with label-guard audit"
+                f"{example()}{self._diagnosis()}. Check the schema against the data with label-guard audit"
             )
 
-    def _stop_if(self, invalid: int, seen: int, over: str, example: str = "") -> None:
+    def _stop_if(self, invalid: int, seen: int, over: str, example: Callable[[], str] = str) -> None:
         limit = self.plan.stop_above
         if limit is None or invalid <= limit * seen:
             return
         raise TooManyInvalidError(
             f"{self.plan.guard.schema.name}: {invalid:,} of {seen:,} records ({over}) are bad: {invalid / seen:.1%}, "
-            f"more than stop_above={limit}{example}{self._diagnosis()}. Mend the data or the schema, or raise "
+            f"more than stop_above={limit}{example()}{self._diagnosis()}. Mend the data or the schema, or raise "
             "stop_above"
         )
 

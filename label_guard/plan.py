@@ -7,11 +7,12 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 from label_guard.check import Guard
 from label_guard.errors import UsageError
-from label_guard.keys import RecordNames
+from label_guard.keys import KEY, RecordNames
 from label_guard.labels import ClassLabel, Label
 from label_guard.policy import DEFAULT_VALID_KEY, MaskOptions, OnInvalid, Remainder, converts, has_sentinels
 from label_guard.quarantine import QuarantineOptions
@@ -23,7 +24,7 @@ _MASK_DTYPES = ("bool", "float32", "float16", "int32", "uint8")
 Default = Literal["default"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class GuardPlan:
     """What a guard stage does. Build it with ``plan_guard``.
 
@@ -56,6 +57,11 @@ class GuardPlan:
         return self.guard.view
 
     @property
+    def dropped_key(self) -> str | None:
+        """The feature that holds a record's key, where it ends with the guard."""
+        return None if self.keep_key else KEY
+
+    @property
     def mask_all(self) -> bool:
         """Whether every label gets a validity mask."""
         # Under report nothing leaves the stream, so a record to skip must be masked.
@@ -73,7 +79,7 @@ class GuardPlan:
         """Whether records may leave the stream, so that batches are topped up."""
         return self.on_invalid == "drop" or (self.on_invalid == "raise" and self.skips)
 
-    @property
+    @cached_property  # asked for each batch
     def passes_untouched(self) -> bool:
         """Whether a clean batch needs neither conversion nor mask."""
         labels = self.labels.values()

@@ -172,7 +172,7 @@ def _mask_rest(label: Label, array: Array, good: NDArray[np.bool_], record: Arra
     """Records that a stand-in left illegal (too few ones, a repeated id) are replaced as a whole."""
     per = max(1, record.size)
     for found in value_check(label).find(array):
-        rows = np.unique(found.rows(per))
+        rows, _, _ = found.by_row(per)
         array[rows], good[rows] = record, False
 
 

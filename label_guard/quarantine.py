@@ -60,6 +60,7 @@ _ADVICE = {
     errno.EEXIST: "a file stands where the folder should be; choose another name",
     errno.ENOTDIR: "a file stands where a folder should be; choose another name",
 }
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 _logger = logging.getLogger("label_guard")
 
 
@@ -269,10 +270,9 @@ class QuarantineWriter:
         data = b"".join(lines.values())
         # A failed write may leave half a line, and the next one must not follow it: it starts a part of its own.
         part, self._part = self._part, None
-        # A size that is not ours: the part was deleted or cut by hand.
-        if isinstance(folder, LocalFolder) and part is not None and folder.size(part) == self._end:
-            folder.append(part, data)
-        else:
+        # One that is not as long as it was left: it was deleted or cut by hand.
+        grown = isinstance(folder, LocalFolder) and part is not None and folder.append(part, data, end=self._end)
+        if not grown or part is None:
             part = f"part-{self._process_index}-{self._worker}-{self._sequence:06d}-{uuid.uuid4().hex[:12]}.jsonl"
             self._sequence += 1
             self._end = 0
@@ -369,7 +369,7 @@ def _strict(value: Value) -> Value:
 
 
 def _json(value: Any) -> bytes:
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii")
+    return _ENCODER.encode(value).encode("ascii")
 
 
 def _keys_name(part: str) -> str:

@@ -10,8 +10,8 @@ no record, and another ``next`` tries that batch again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, NoReturn, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ class Upstream(Protocol):
     def set_state(self, state: Any) -> None: ...
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Spare:
     """A batch whose good rows fill the holes of the batches before it.
 
@@ -54,6 +54,24 @@ class _Spare:
     state: Any = None
     rows: Rows = field(default_factory=lambda: np.empty(0, np.intp))
     size: int = 0
+
+
+class _Place(NamedTuple):
+    """Where a stream stands: what its state tells, taken before each batch, so plainly and at once.
+
+    Attributes:
+        parent: upstream's state.
+        form: record or batch.
+        size: records of a full batch.
+        spare: what is left to fill holes.
+        counts: what was done so far.
+    """
+
+    parent: Any
+    form: int
+    size: int
+    spare: _Spare
+    counts: Counts
 
 
 class GuardStream:
@@ -89,7 +107,7 @@ class GuardStream:
         self._ahead: list[Any] = []
         self._spare = _Spare()
         self._start = start
-        self._before: dict[str, Any] | None = None  # the state before the batch in the making
+        self._before: _Place | None = None  # before the batch in the making
         self._refused: int | None = None  # records of a batch that an error ended
         self._moved = False
         self.stopped: LabelGuardError | None = None
@@ -108,14 +126,14 @@ class GuardStream:
         if self._refused is not None:
             self.set_state(self.get_state())
         at_start = self._start is not None and not self._moved
-        before = self._before = self._state(None if at_start else self._upstream.get_state())
+        before = self._before = self._place(None if at_start else self._upstream.get_state())
         try:
             batch = self._next()
         except StopIteration:
             self._moved = True
             raise
         except BaseException as error:
-            self._refused = self.inspector.counts.seen - before[STATE_KEY]["counts"]["seen"]
+            self._refused = self.inspector.counts.seen - before.counts.seen
             if not self.plan.coordinated or not isinstance(error, LabelGuardError):
                 raise
             return self._stop(error)
@@ -204,7 +222,7 @@ class GuardStream:
                 break
         if self._is_remainder(len(kept)) or not kept:
             self._finish()
-        return self._deliver(batches.stack(kept), len(kept))
+        return self._deliver(batches.stack(kept, leave_out=self.plan.dropped_key), len(kept))
 
     def _next_judged(self, window: list[Any]) -> Any:
         """Every record of ``window`` in its place, bad ones masked or as they are."""
@@ -276,8 +294,9 @@ class GuardStream:
         return result
 
     def _from_spare(self, most: int) -> batches.Piece:
-        rows, self._spare.rows = self._spare.rows[:most], self._spare.rows[most:]
-        return self._spare.batch, rows, self._spare.size
+        spare = self._spare
+        self._spare = replace(spare, rows=spare.rows[most:])
+        return spare.batch, spare.rows[:most], spare.size
 
     def _read_spare(self) -> bool:
         """Read on to a batch that has a good row, which becomes the spare; False at the end."""
@@ -315,35 +334,35 @@ class GuardStream:
 
     def get_state(self) -> dict[str, Any]:
         """A JSON-able state of constant shape, from which a new stream goes on with the next batch."""
-        return self._state(self._upstream.get_state()) if self._refused is None else self._state_before()
+        return self._state(self._place(self._upstream.get_state())) if self._refused is None else self._state_before()
 
-    def _state(self, parent: Any) -> dict[str, Any]:
-        spare = self._spare
-        return {
-            "parent": parent,
-            STATE_KEY: {
-                "version": 1,
-                "digest": self.plan.guard.digest,
-                "form": self._form,
-                "size": self._size,
-                "spare": spare.state if len(spare.rows) else parent,
-                "spare_from": int(spare.rows[0]) if len(spare.rows) else _NO_SPARE,
-                "pending": len(spare.rows),
-                "refused": 0,
-                "stop": 0,
-                "counts": self.inspector.counts.to_state(),
-            },
-        }
+    def _place(self, parent: Any) -> _Place:
+        return _Place(parent, self._form, self._size, self._spare, self.inspector.counts.copy())
 
     def _state_before(self) -> dict[str, Any]:
         """The state before the batch in the making."""
-        state = self._before or self._state(None)
-        own = state[STATE_KEY]
-        own["refused"] = self._refused or 0
-        own["stop"] = stop_code(self.stopped)
-        if state["parent"] is None and self._start is not None:
-            state["parent"] = own["spare"] = self._start()
-        return state
+        place = self._before or self._place(None)
+        if place.parent is None and self._start is not None:
+            place = self._before = place._replace(parent=self._start())
+        return self._state(place, self._refused or 0, stop_code(self.stopped))
+
+    def _state(self, place: _Place, refused: int = 0, stop: int = 0) -> dict[str, Any]:
+        spare = place.spare
+        return {
+            "parent": place.parent,
+            STATE_KEY: {
+                "version": 1,
+                "digest": self.plan.guard.digest,
+                "form": place.form,
+                "size": place.size,
+                "spare": spare.state if len(spare.rows) else place.parent,
+                "spare_from": int(spare.rows[0]) if len(spare.rows) else _NO_SPARE,
+                "pending": len(spare.rows),
+                "refused": refused,
+                "stop": stop,
+                "counts": place.counts.to_state(),
+            },
+        }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on from ``state``; one made before the guard was put in is taken as upstream's.

@@ -32,9 +32,16 @@ class Found(NamedTuple):
     values: Array
     whole: bool = False
 
-    def rows(self, per_record: int) -> NDArray[np.intp]:
-        """The row of each place, for records of ``per_record`` positions."""
-        return self.positions if self.whole else self.positions // per_record
+    def by_row(self, per_record: int) -> tuple[NDArray[np.intp], NDArray[np.intp] | None, NDArray[np.intp]]:
+        """For records of ``per_record`` positions: the rows at fault, the first place of each, its number of places.
+
+        The first place is None where each row has but one.
+        """
+        if self.whole or per_record == 1:
+            return self.positions, None, np.ones(len(self.positions), np.intp)
+        rows = self.positions // per_record  # ascending: no sort is needed
+        first = np.flatnonzero(np.diff(rows, prepend=-1))
+        return rows[first], first, np.diff(first, append=len(rows))
 
 
 class _Scratch(threading.local):
@@ -152,7 +159,8 @@ class IntegerSet:
         found: list[NDArray[np.intp]] = []
         for start, piece in pieces(array):
             seen = piece.view(self.unsigned)
-            if self._piece_has_illegal(seen):  # a maximum costs a third of a comparison: most pieces are clean
+            # A maximum costs a third of a comparison, and most pieces are clean; but who asks has seen one that is not.
+            if len(piece) == array.size or self._piece_has_illegal(seen):
                 found.append(np.flatnonzero(self._illegal(seen)) + start)
         return np.concatenate(found) if found else np.empty(0, np.intp)
 

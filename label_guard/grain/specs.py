@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from label_guard import batches, tree
-from label_guard.keys import KEY
 from label_guard.plan import GuardPlan
 from label_guard.policy import has_sentinels, is_elementwise
 
@@ -32,8 +31,8 @@ class Spec:
 
 def output_spec(plan: GuardPlan, spec: Any) -> Any:
     """The spec of guarded batches from that of unguarded ones: key gone, dtypes emitted, masks added."""
-    if not plan.keep_key:
-        spec = batches.without_key(spec, KEY)
+    if plan.dropped_key is not None:
+        spec = batches.without_key(spec, plan.dropped_key)
     for path, label in plan.guard.labels.items():
         leaf = tree.get(spec, path)
         if leaf is tree.MISSING:
