@@ -17,8 +17,8 @@ from label_guard.statistics import LabelStatistics
 
 UNUSED = ("unused-ids", "one-class-too-many")  # causes of legal data
 _SENTINELS = (255, -1, -100)
-_INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "python i")
-_FLOATS = ("float16", "float32", "float64", "python f")
+_INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "Python int")
+_FLOATS = ("float16", "float32", "float64", "Python float")
 # Records an unused class would have, were it as frequent as the rarest used one, summed over the unused ones: a class
 # 16 times rarer than that is still absent by chance with a probability of e^-12 only.
 _ENOUGH_UNUSED = 200
@@ -95,7 +95,7 @@ def _shape_causes(path: str, label: Label, found: LabelStatistics) -> Iterator[D
 def _scalar_causes(path: str, label: MultiLabel | SoftLabel, found: LabelStatistics) -> Iterator[Diagnosis]:
     text = f"labels are single integers, {found.low}..{found.high}: class ids, where rows are declared"
     legal = (found.low or 0) >= 0 and (found.high or 0) < label.num_classes
-    dtype = ["integer"] if "python i" in found.dtypes else sorted(found.dtypes)
+    dtype = ["integer"] if "Python int" in found.dtypes else sorted(found.dtypes)
     yield Diagnosis(path, "ids-for-rows", text, {"kind": "class_label", "dtype": dtype} if legal else {})
 
 
@@ -128,7 +128,7 @@ def _dtype_causes(path: str, label: Label, found: LabelStatistics) -> Iterator[D
 
 
 def _width_patch(label: ClassLabel, found: LabelStatistics) -> dict[str, Any]:
-    if "python i" in found.dtypes:
+    if "Python int" in found.dtypes:
         return {}
     patch: dict[str, Any] = {"dtype": sorted(found.dtypes)}
     if label.emit is None and not all(dtypes.can_index(name, label.num_classes) for name in found.dtypes):

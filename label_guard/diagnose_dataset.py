@@ -14,7 +14,7 @@ from label_guard.statistics import LabelStatistics
 
 # Records a class before ids that stay in a smaller range are evidence and not chance.
 _RECORDS_PER_CLASS = 5
-_PYTHON = {"python i": "iu", "python f": "f", "python b": "b"}
+_PYTHON = {"Python int": "iu", "Python float": "f", "Python bool": "b"}
 
 
 def diagnose_dataset(

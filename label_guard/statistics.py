@@ -24,6 +24,8 @@ Array = NDArray[Any]
 MAX_VALUES = 64  # distinct illegal values kept for each label, the smallest; the rest are counted
 MAX_SHAPES = 16
 MAX_EXAMPLES = 5
+# Labels that were Python numbers: a kind, but no width of their own.
+_PYTHON = {"i": "Python int", "u": "Python int", "f": "Python float", "b": "Python bool"}
 
 
 def key_order(key: str) -> tuple[str, int, str]:
@@ -104,7 +106,7 @@ class LabelStatistics:
     def _add_column(self, label: Label, column: Column) -> None:
         array = column.array
         name = array.dtype.name if array.dtype.isnative else array.dtype.str
-        self.dtypes[name if column.typed else f"python {array.dtype.kind}"] += len(column.rows)
+        self.dtypes[name if column.typed else _PYTHON.get(array.dtype.kind, "Python object")] += len(column.rows)
         self._add_shape(str(list(array.shape[1:])), len(column.rows))
         if array.dtype.kind not in "biuf" or not array.dtype.isnative or not array.size:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from label_guard.schema_dump import flow, quoted
 from label_guard.statistics import LabelStatistics
 
 _WIDTH, _HEIGHT = 960, 160  # of a histogram, in the units of its drawing
+_MOST_TICKS = 20  # ids of up to five digits under a histogram do not touch
 _PICTURE = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]*")
 
 
@@ -47,6 +49,7 @@ class LabelView:
     path: str
     found: LabelStatistics
     bars: Sequence[Bar]
+    ticks: Sequence[Bar]
     most: int
     unused: int
     others: Sequence[tuple[str, int]]
@@ -124,9 +127,18 @@ def _label_view(path: str, found: LabelStatistics, label: Label) -> LabelView:
     others += [(f"illegal {value}", count) for value, count in sorted(found.illegal.items())]
     if found.illegal_overflow:
         others.append(("other illegal values", found.illegal_overflow))
-    return LabelView(
-        path, found, bars, max((bar.count for bar in bars), default=0), sum(not bar.count for bar in bars), others
-    )
+    most, unused = max((bar.count for bar in bars), default=0), sum(not bar.count for bar in bars)
+    return LabelView(path, found, bars, bars[:: _tick_step(len(bars))], most, unused, others)
+
+
+def _tick_step(classes: int) -> int:
+    """1, 2 or 5 times a power of ten: every how many classes an id stands under the histogram.
+
+    >>> [_tick_step(classes) for classes in (10, 20, 21, 100, 1000)]
+    [1, 1, 2, 5, 50]
+    """
+    steps = (factor * 10**power for power in itertools.count() for factor in (1, 2, 5))
+    return next(step for step in steps if step * _MOST_TICKS >= classes)
 
 
 def _bars(found: LabelStatistics, label: ClassLabel | MultiLabel) -> Iterator[Bar]:
