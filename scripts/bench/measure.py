@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import random
+import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -25,7 +26,7 @@ class Timing:
 
     @property
     def median_cpu(self) -> float:
-        """Median CPU seconds of this process."""
+        """Median CPU seconds, of this process and of the commands it ran."""
         return statistics.median(self.cpu)
 
 
@@ -47,6 +48,12 @@ class Row:
     def to_json(self) -> dict[str, Any]:
         """The row as plain data."""
         return asdict(self)
+
+
+def cpu_seconds() -> float:
+    """CPU seconds of this process so far, and of its children that have ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def calls_for(function: Callable[[], Any], seconds: float) -> int:
@@ -75,11 +82,11 @@ def measure(functions: dict[str, Callable[[], Any]], *, rounds: int = 9, seconds
         chance.shuffle(order)
         for name in order:
             function, count = functions[name], calls[name]
-            wall, cpu = time.perf_counter(), time.process_time()
+            wall, cpu = time.perf_counter(), cpu_seconds()
             for _ in range(count):
                 function()
             timings[name].wall.append((time.perf_counter() - wall) / count)
-            timings[name].cpu.append((time.process_time() - cpu) / count)
+            timings[name].cpu.append((cpu_seconds() - cpu) / count)
     return timings
 
 
@@ -139,7 +146,9 @@ def row(
 
 
 def seconds_text(seconds: float) -> str:
-    """A duration with a unit that suits it."""
+    """A duration with a unit that suits it; nothing for what was not timed."""
+    if not seconds:
+        return ""
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"

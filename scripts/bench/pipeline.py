@@ -135,6 +135,9 @@ def stage(quick: bool) -> list[Row]:
         "guard batch_size=256, 0.1 % bad": source(dirty).pipe(guard_labels, promised, batch_size=256, **options),
         "five-line filter": source(clean).filter(five_lines).batch(256),
         "keyed(source)": source(keyed(clean)).batch(256),
+        "keyed(source), guard batch_size=256": source(keyed(clean)).pipe(
+            guard_labels, promised, batch_size=256, **options
+        ),
         "map_with_index": grain.MapDataset.source(clean)
         .map_with_index(lambda i, x: {**x, "i": np.int64(i)})
         .to_iter_dataset(grain.ReadOptions(0, 0))
