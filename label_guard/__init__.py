@@ -9,8 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from label_guard.check import Guard as Guard
-    from label_guard.counts import Summary as Summary
+    from label_guard.check.guard import Guard as Guard
+    from label_guard.check.result import CheckResult as CheckResult
     from label_guard.errors import HostStoppedError as HostStoppedError
     from label_guard.errors import InvalidLabelError as InvalidLabelError
     from label_guard.errors import LabelGuardError as LabelGuardError
@@ -22,37 +22,37 @@ if TYPE_CHECKING:
     from label_guard.errors import SourceError as SourceError
     from label_guard.errors import TooManyInvalidError as TooManyInvalidError
     from label_guard.errors import UsageError as UsageError
-    from label_guard.findings import CheckResult as CheckResult
-    from label_guard.loader import guard_batches as guard_batches
-    from label_guard.quarantine import QuarantineOptions as QuarantineOptions
-    from label_guard.quarantine_reader import read_quarantine as read_quarantine
-    from label_guard.result import Diagnostic as Diagnostic
-    from label_guard.result import Violation as Violation
-    from label_guard.schema import DatasetSchema as DatasetSchema
-    from label_guard.schema_io import load_schema as load_schema
+    from label_guard.pipeline.counts import Summary as Summary
+    from label_guard.pipeline.loader import guard_batches as guard_batches
+    from label_guard.quarantine.reader import read_quarantine as read_quarantine
+    from label_guard.quarantine.writer import QuarantineOptions as QuarantineOptions
+    from label_guard.rules.findings import Diagnostic as Diagnostic
+    from label_guard.rules.findings import Violation as Violation
+    from label_guard.schema.dataset import DatasetSchema as DatasetSchema
+    from label_guard.schema.reader import load_schema as load_schema
 
 _HOMES = {
-    "CheckResult": "findings",
-    "DatasetSchema": "schema",
-    "Diagnostic": "result",
-    "Guard": "check",
+    "CheckResult": "check.result",
+    "DatasetSchema": "schema.dataset",
+    "Diagnostic": "rules.findings",
+    "Guard": "check.guard",
     "HostStoppedError": "errors",
     "InvalidLabelError": "errors",
     "LabelGuardError": "errors",
     "MissingDependencyError": "errors",
     "NoValidRecordsError": "errors",
     "QuarantineError": "errors",
-    "QuarantineOptions": "quarantine",
+    "QuarantineOptions": "quarantine.writer",
     "SchemaChangedError": "errors",
     "SchemaError": "errors",
     "SourceError": "errors",
-    "Summary": "counts",
+    "Summary": "pipeline.counts",
     "TooManyInvalidError": "errors",
     "UsageError": "errors",
-    "Violation": "result",
-    "guard_batches": "loader",
-    "load_schema": "schema_io",
-    "read_quarantine": "quarantine_reader",
+    "Violation": "rules.findings",
+    "guard_batches": "pipeline.loader",
+    "load_schema": "schema.reader",
+    "read_quarantine": "quarantine.reader",
 }
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 

@@ -1,6 +1,6 @@
 """``python -m label_guard`` is ``label-guard``."""
 
-from label_guard.cli import main
+from label_guard.cli.app import main
 
 if __name__ == "__main__":
     main()

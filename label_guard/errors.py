@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from label_guard.escape import terminal
+from label_guard.core.escape import terminal
 
 
 class LabelGuardError(Exception):
@@ -38,7 +38,7 @@ class SchemaError(LabelGuardError):
     """A schema is unreadable or contradicts itself.
 
     Attributes:
-        diagnostics: one ``label_guard.result.Diagnostic`` per problem, with file, line and column.
+        diagnostics: one ``label_guard.rules.findings.Diagnostic`` per problem, with file, line and column.
     """
 
     def __init__(self, message: str, diagnostics: tuple[Any, ...] = ()) -> None:

@@ -20,16 +20,16 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from label_guard import tree
+from label_guard.core import tree
 from label_guard.errors import MissingDependencyError, SchemaError, SourceError, UsageError
-from label_guard.infer import of_metadata
-from label_guard.keys import source_digest
-from label_guard.schema import DatasetSchema
+from label_guard.infer.draft import of_metadata
+from label_guard.pipeline.record_keys import source_digest
+from label_guard.schema.dataset import DatasetSchema
 from label_guard.sources.array_record import open_reader
 from label_guard.sources.base import did_you_mean, require_fields
-from label_guard.sources.examples import parse
-from label_guard.sources.values import record_shape
-from label_guard.tfds_files import (
+from label_guard.sources.tf_example import parse
+from label_guard.sources.tf_example_values import record_shape
+from label_guard.sources.tfds_metadata import (
     FEATURES,
     INFO,
     Feature,

@@ -19,7 +19,7 @@ from plant_faults import plant
 from prepare_digits import prepare
 
 from label_guard import read_quarantine
-from label_guard.rules import RULES
+from label_guard.rules.registry import RULES
 
 HERE = Path(__file__).parent
 

@@ -20,22 +20,22 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from label_guard.audit import audit
-from label_guard.audit_report import AuditReport
-from label_guard.baseline import read_baseline
-from label_guard.commands.merge import read_audit
-from label_guard.diff import diff_files
+from label_guard.audit.baseline import read_baseline
+from label_guard.audit.report import AuditReport
+from label_guard.audit.runner import audit
+from label_guard.cli.merge import read_audit
+from label_guard.diff.schemas import diff_files
 from label_guard.errors import LabelGuardError
-from label_guard.lint import lint_file
-from label_guard.quarantine import BadRecord, Origin, QuarantineOptions, QuarantineWriter, read_quarantine
-from label_guard.quarantine_export import write_csv, write_jsonl
+from label_guard.lint.linter import lint_file
+from label_guard.quarantine.export import write_csv, write_jsonl
+from label_guard.quarantine.writer import BadRecord, Origin, QuarantineOptions, QuarantineWriter, read_quarantine
 from label_guard.report import render_diagnostics
 from label_guard.report.audit import AUDIT_FORMATS, render_audit
-from label_guard.result import Violation
-from label_guard.schema import DatasetSchema
-from label_guard.schema_dump import dump_schema
-from label_guard.schema_io import read_schema_bytes
-from label_guard.tfds_files import read_features, read_metadata
+from label_guard.rules.findings import Violation
+from label_guard.schema.dataset import DatasetSchema
+from label_guard.schema.reader import read_schema_bytes
+from label_guard.schema.writer import dump_schema
+from label_guard.sources.tfds_metadata import read_features, read_metadata
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _SCHEMA = DatasetSchema.model_validate(

@@ -27,7 +27,7 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 from tensorflow_datasets.proto import tf_example_pb2
 
-from label_guard.tfds_files import read_metadata, record_name
+from label_guard.sources.tfds_metadata import read_metadata, record_name
 
 # By fault: in how many records, and the labels stored there in turn (None: no label).
 FAULTS: dict[str, tuple[int, tuple[float | None, ...]]] = {

@@ -25,7 +25,7 @@ import torture_audit
 from torture_lives import PATIENCE_S, Figures, children, end, fork, wait
 from torture_run import DISK_FULL, EPOCHS, Run, live
 
-from label_guard.quarantine import read_quarantine
+from label_guard.quarantine.writer import read_quarantine
 
 NOBODY = 65534
 

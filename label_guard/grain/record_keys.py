@@ -11,7 +11,7 @@ import numpy as np
 
 from label_guard.errors import UsageError
 from label_guard.grain.specs import Spec
-from label_guard.keys import KEY, KeyedSource, key_of
+from label_guard.pipeline.record_keys import KEY, KeyedSource, key_of
 
 
 class AddKey(grain.transforms.MapWithIndex):

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from label_guard import batches, tree
-from label_guard.plan import GuardPlan
-from label_guard.policy import has_sentinels, is_elementwise
+from label_guard.core import tree
+from label_guard.pipeline import batching as batches
+from label_guard.pipeline.config import GuardPlan
+from label_guard.pipeline.masking import has_sentinels, is_elementwise
 
 
 class Spec:

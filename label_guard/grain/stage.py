@@ -8,15 +8,15 @@ from typing import Any
 
 import grain
 
-from label_guard import tree
+from label_guard.core import tree
 from label_guard.errors import UsageError
 from label_guard.grain import upstream
 from label_guard.grain.specs import Spec, output_spec
 from label_guard.grain.stateless import guard_map
-from label_guard.inspector import announce
-from label_guard.plan import GuardPlan, plan_guard
-from label_guard.schema import DatasetSchema
-from label_guard.stream import GuardStream
+from label_guard.pipeline.config import GuardPlan, plan_guard
+from label_guard.pipeline.inspector import announce
+from label_guard.pipeline.stream import GuardStream
+from label_guard.schema.dataset import DatasetSchema
 
 
 def guard_labels(ds: Any, schema: DatasetSchema | str | os.PathLike[str], **options: Any) -> Any:
@@ -29,8 +29,8 @@ def guard_labels(ds: Any, schema: DatasetSchema | str | os.PathLike[str], **opti
     Args:
         ds: ``grain.IterDataset`` or ``grain.MapDataset``.
         schema: a ``DatasetSchema`` or the path of a schema file.
-        **options: see ``label_guard.plan.plan_guard``: ``split``, ``view``, ``batch_size``, ``on_invalid`` (``drop``,
-            ``mask``, ``raise``, ``report``), ``quarantine``, ``remainder`` (``short``, ``drop``, ``pad``),
+        **options: see ``label_guard.pipeline.config.plan_guard``: ``split``, ``view``, ``batch_size``, ``on_invalid``
+            (``drop``, ``mask``, ``raise``, ``report``), ``quarantine``, ``remainder`` (``short``, ``drop``, ``pad``),
             ``valid_key``, ``valid_dtype``, ``stop_above``, ``batched``, ``name``, ``process_index``, ``keep_key``,
             ``allow_schema_change``, ``coordinated``.
 

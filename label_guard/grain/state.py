@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from label_guard.counts import Summary
 from label_guard.errors import UsageError
-from label_guard.stopping import guard_states
-from label_guard.stream import STATE_KEY, summary_of_state
+from label_guard.pipeline.coordination import guard_states
+from label_guard.pipeline.counts import Summary
+from label_guard.pipeline.stream import STATE_KEY, summary_of_state
 
 
 def summary(iterator: Any) -> Summary:

@@ -10,14 +10,14 @@ from typing import Any
 
 import grain
 
-from label_guard.delivery import finished, finished_record, mended
+from label_guard.check.result import CheckResult
 from label_guard.errors import UsageError
-from label_guard.findings import CheckResult
 from label_guard.grain.specs import output_spec
-from label_guard.inspector import Inspector
-from label_guard.keys import KeyedSource, RecordNames
-from label_guard.plan import GuardPlan, plan_guard
-from label_guard.schema import DatasetSchema
+from label_guard.pipeline.config import GuardPlan, plan_guard
+from label_guard.pipeline.emit import finished, finished_record, mended
+from label_guard.pipeline.inspector import Inspector
+from label_guard.pipeline.record_keys import KeyedSource, RecordNames
+from label_guard.schema.dataset import DatasetSchema
 
 
 def guard_map(ds: Any, plan: GuardPlan, options: Mapping[str, Any], batched: bool | None) -> Any:

@@ -11,8 +11,8 @@ import grain
 
 from label_guard.errors import UsageError
 from label_guard.grain.record_keys import AddKey
-from label_guard.keys import KeyedSource, NamesRecords, RecordNames
-from label_guard.plan import GuardPlan
+from label_guard.pipeline.config import GuardPlan
+from label_guard.pipeline.record_keys import KeyedSource, NamesRecords, RecordNames
 
 _BATCHING = ("BatchMapDataset", "BatchIterDataset", "RebatchIterDataset")
 

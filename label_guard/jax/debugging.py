@@ -13,7 +13,7 @@ from jax.experimental import checkify
 
 from label_guard.errors import InvalidLabelError
 from label_guard.jax.losses import invalid_count
-from label_guard.labels import Label
+from label_guard.schema.labels import Label
 
 
 def debug_check(labels: jax.Array, spec: Label) -> None:

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from label_guard import dtypes
+from label_guard.core import dtypes
 from label_guard.errors import UsageError
-from label_guard.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
+from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
 
 
 def check_logits(logits: Any, labels: Any, spec: Label) -> None:

@@ -12,8 +12,8 @@ import jax
 import numpy as np
 
 from label_guard.errors import HostStoppedError, InvalidLabelError
-from label_guard.stopping import made_of, stop_requested
-from label_guard.stream import stop_code
+from label_guard.pipeline.coordination import made_of, stop_requested
+from label_guard.pipeline.stream import stop_code
 
 
 class LabelMonitor:

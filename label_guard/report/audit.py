@@ -6,13 +6,13 @@ import importlib
 import json
 from collections.abc import Iterator
 
-from label_guard.audit_report import AuditReport, SplitAudit
-from label_guard.baseline import Comparison
+from label_guard.audit.baseline import Comparison
+from label_guard.audit.report import AuditReport, SplitAudit
+from label_guard.core.escape import terminal
 from label_guard.errors import UsageError
-from label_guard.escape import terminal
 from label_guard.report import FORMATS, render_diagnostics
 from label_guard.report.summary import counted, percent
-from label_guard.rules import RULES
+from label_guard.rules.registry import RULES
 
 AUDIT_FORMATS = (*FORMATS, "html")
 

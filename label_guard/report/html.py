@@ -11,17 +11,17 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from label_guard.audit_report import AuditReport, SplitAudit
-from label_guard.diagnose import Diagnosis
-from label_guard.escape import terminal
-from label_guard.labels import ClassLabel, Label, MultiLabel
+from label_guard.audit.report import AuditReport, SplitAudit
+from label_guard.core.escape import terminal
+from label_guard.diagnosis.label import Diagnosis
+from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.report.summary import percent
-from label_guard.result import Diagnostic
-from label_guard.rule_pages import PAGES
-from label_guard.rules import RULES
-from label_guard.schema import DatasetSchema
-from label_guard.schema_dump import flow, quoted
-from label_guard.statistics import LabelStatistics
+from label_guard.rules.findings import Diagnostic
+from label_guard.rules.pages import PAGES
+from label_guard.rules.registry import RULES
+from label_guard.schema.dataset import DatasetSchema
+from label_guard.schema.labels import ClassLabel, Label, MultiLabel
+from label_guard.schema.writer import flow, quoted
 
 _WIDTH, _HEIGHT = 960, 160  # of a histogram, in the units of its drawing
 _MOST_TICKS = 20  # ids of up to five digits under a histogram do not touch

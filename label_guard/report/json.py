@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from label_guard.report.summary import counts
-from label_guard.result import Diagnostic
-from label_guard.rules import RULES
+from label_guard.rules.findings import Diagnostic
+from label_guard.rules.registry import RULES
 
 VERSION = 1
 

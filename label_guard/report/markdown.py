@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from label_guard.escape import terminal
+from label_guard.core.escape import terminal
 from label_guard.report.summary import counted, forward_slashes, summary, title
-from label_guard.result import Diagnostic
+from label_guard.rules.findings import Diagnostic
 
 # GitHub refuses a comment of more than 65,536 characters; GitLab allows a million.
 _MAX_CHARACTERS = 60_000

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from label_guard.escape import terminal
+from label_guard.core.escape import terminal
 from label_guard.report.summary import forward_slashes
-from label_guard.result import Diagnostic
-from label_guard.rules import RULES
+from label_guard.rules.findings import Diagnostic
+from label_guard.rules.registry import RULES
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _ROOT = "SRCROOT"

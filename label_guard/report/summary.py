@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from label_guard.result import Diagnostic, Severity
-from label_guard.rules import RULES
+from label_guard.rules.findings import Diagnostic, Severity
+from label_guard.rules.registry import RULES
 
 _SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 

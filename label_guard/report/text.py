@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from label_guard.escape import terminal
+from label_guard.core.escape import terminal
 from label_guard.report.summary import summary, title
-from label_guard.result import Diagnostic
+from label_guard.rules.findings import Diagnostic
 
 
 def render(diagnostics: Sequence[Diagnostic], tool: str, files_checked: int, complete: bool) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, cast
 
-from label_guard import tree
+from label_guard.core import tree
 from label_guard.errors import SourceError
 from label_guard.sources.base import CHUNK_BYTES, Column, Piece, Wanted, require_fields
 from label_guard.sources.files import opened

@@ -10,9 +10,9 @@ import numpy as np
 
 from label_guard.errors import SourceError
 from label_guard.sources.base import CHUNK_BYTES, framework
-from label_guard.sources.examples import Frames
 from label_guard.sources.files import opened
-from label_guard.sources.wire import Record
+from label_guard.sources.tf_example import Frames
+from label_guard.sources.tf_example_wire import Record
 
 _HEADER = struct.Struct("<QI")
 _CHECK = struct.Struct("<I")

@@ -8,10 +8,10 @@ from typing import NamedTuple
 from label_guard.errors import SourceError
 from label_guard.sources import array_record, tf_record
 from label_guard.sources.base import Shape, Shard, Wanted, did_you_mean, require_fields
-from label_guard.sources.encoded import Encoding
-from label_guard.sources.examples import ExampleFormat
+from label_guard.sources.encoded_labels import Encoding
 from label_guard.sources.source import Source, peek_fields
-from label_guard.tfds_files import Feature, SplitInfo, TfdsMetadata, read_metadata
+from label_guard.sources.tf_example import ExampleFormat
+from label_guard.sources.tfds_metadata import Feature, SplitInfo, TfdsMetadata, read_metadata
 
 _FRAMES = {"array_record": array_record.frames, "tfrecord": tf_record.frames}
 

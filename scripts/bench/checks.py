@@ -11,8 +11,8 @@ import numpy as np
 from bench.measure import Row, measure, row
 
 from label_guard import DatasetSchema, Guard
-from label_guard.checks.class_label import ClassLabelCheck
-from label_guard.labels import ClassLabel
+from label_guard.check.class_label import ClassLabelCheck
+from label_guard.schema.labels import ClassLabel
 
 CLASSES = 10
 
@@ -130,7 +130,7 @@ def masks(quick: bool) -> list[Row]:
 
 def validity(quick: bool) -> list[Row]:
     """The validity leaf of the same masks, in a row of its own: it is data, not a check."""
-    from label_guard.policy import MaskOptions, emit
+    from label_guard.pipeline.masking import MaskOptions, emit
 
     label = ClassLabel(kind="class_label", num_classes=19, dtype=("uint8",), ignore=(255,), shape=(512, 512))
     array = np.random.default_rng(0).integers(0, 19, (16, 512, 512), dtype=np.uint8)

@@ -16,7 +16,7 @@ MANY_FILES_SECONDS = 1.5
 
 
 def _run(arguments: list[str]) -> Callable[[], None]:
-    command = [sys.executable, "-c", "import sys; from label_guard.cli import main; main(sys.argv[1:])", *arguments]
+    command = [sys.executable, "-c", "import sys; from label_guard.cli.app import main; main(sys.argv[1:])", *arguments]
     # Bytecode is cached, as on any machine that runs the command twice.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 

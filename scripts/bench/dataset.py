@@ -20,8 +20,8 @@ from array_record.python import array_record_module
 from bench.checks import CLASSES, schema
 from bench.measure import Row, measure, row
 
-from label_guard.audit import audit
-from label_guard.sources import open_source
+from label_guard.audit.runner import audit
+from label_guard.sources.open import open_source
 
 
 def example(payload: bytes, label: int) -> bytes:

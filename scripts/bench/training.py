@@ -16,7 +16,7 @@ from jax.experimental import checkify
 
 from label_guard import Guard
 from label_guard.jax import LabelMonitor, debug_check, invalid_count
-from label_guard.labels import Label
+from label_guard.schema.labels import Label
 
 WIDTHS = (784, 512, 512, CLASSES)
 

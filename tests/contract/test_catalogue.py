@@ -19,13 +19,14 @@ import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.proto import tf_example_pb2
 
-from label_guard import DatasetSchema, cli
-from label_guard.audit import audit
-from label_guard.audit_report import AuditReport
-from label_guard.lint import lint_file
-from label_guard.nodes import parse, to_plain
-from label_guard.schema_dump import dump_schema
-from label_guard.suggest import apply_patch, suggest
+from label_guard import DatasetSchema
+from label_guard.audit.report import AuditReport
+from label_guard.audit.runner import audit
+from label_guard.audit.suggest import apply_patch, suggest
+from label_guard.cli import app as cli
+from label_guard.lint.linter import lint_file
+from label_guard.schema.syntax import parse, to_plain
+from label_guard.schema.writer import dump_schema
 
 Fields = dict[str, Any]
 Data = Mapping[str, Mapping[str, Sequence[Any]]]

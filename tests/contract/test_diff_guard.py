@@ -8,11 +8,11 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from label_guard.check import Guard
-from label_guard.diff import diff_schemas
-from label_guard.labels import ClassLabel
-from label_guard.policy import convert, has_sentinels, is_no_sentinel
-from label_guard.schema import DatasetSchema
+from label_guard.check.guard import Guard
+from label_guard.diff.schemas import diff_schemas
+from label_guard.pipeline.masking import convert, has_sentinels, is_no_sentinel
+from label_guard.schema.dataset import DatasetSchema
+from label_guard.schema.labels import ClassLabel
 
 DTYPES = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 VALUES = range(-8, 9)

@@ -21,8 +21,8 @@ from label_guard.grain import (
     summary,
     with_record_keys,
 )
-from label_guard.quarantine_reader import read_quarantine
-from label_guard.schema import DatasetSchema
+from label_guard.quarantine.reader import read_quarantine
+from label_guard.schema.dataset import DatasetSchema
 
 N = 50
 

@@ -16,7 +16,7 @@ import pytest
 
 from label_guard.errors import SchemaError, UsageError
 from label_guard.grain import data_loader_operations, guard_labels, keyed, with_record_keys
-from label_guard.schema import DatasetSchema
+from label_guard.schema.dataset import DatasetSchema
 
 RECORDS = [{"image": np.zeros(2, np.uint8), "label": np.int64(k)} for k in (1, 2, 3, 1)]
 
@@ -166,7 +166,7 @@ jax.config.update("jax_platforms", "cpu")
 jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
 import grain, numpy as np
 from label_guard.grain import guard_labels
-from label_guard.schema import DatasetSchema
+from label_guard.schema.dataset import DatasetSchema
 logging.basicConfig(level=logging.WARNING, stream=sys.stdout, format="%(message)s", force=True)
 schema = DatasetSchema.model_validate({"format": 1, "name": "shapes", "version": "1.0.0",
     "labels": {"label": {"kind": "class_label", "num_classes": 4}}})

@@ -14,8 +14,8 @@ from absl import flags
 
 from label_guard.errors import SchemaChangedError
 from label_guard.grain import guard_labels, keyed, strip_state, summary
-from label_guard.quarantine_reader import read_quarantine
-from label_guard.schema import DatasetSchema
+from label_guard.quarantine.reader import read_quarantine
+from label_guard.schema.dataset import DatasetSchema
 
 N = 40
 PLACES = ("records", "batch", "short", "thread")

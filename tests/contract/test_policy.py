@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from label_guard import DatasetSchema, Guard, UsageError, guard_batches
-from label_guard.labels import ClassLabel
-from label_guard.policy import MaskOptions, convert, emit
+from label_guard.pipeline.masking import MaskOptions, convert, emit
+from label_guard.schema.labels import ClassLabel
 
 SIZE = 6
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from label_guard.sources import examples, wire
+from label_guard.sources import tf_example as examples
+from label_guard.sources import tf_example_wire as wire
 
 KEYS = ("label", "score", "id")
 INT64 = st.integers(-(2**63), 2**63 - 1) | st.integers(-2, 300)

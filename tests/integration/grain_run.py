@@ -16,7 +16,7 @@ import numpy as np
 from absl import flags
 
 from label_guard.grain import guard_labels, keyed, summary
-from label_guard.schema import DatasetSchema
+from label_guard.schema.dataset import DatasetSchema
 
 SCHEMA = DatasetSchema.model_validate(
     {

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from label_guard.cli import main
+from label_guard.cli.app import main
 
 SCHEMA = """\
 format: 1
@@ -45,7 +45,7 @@ class Result(NamedTuple):
 def label_guard(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> Result:
     """The command line: in this process, which is fast, or with ``env`` in one of its own."""
     if env is not None:
-        command = [sys.executable, "-c", "from label_guard.cli import main; main()", *arguments]
+        command = [sys.executable, "-c", "from label_guard.cli.app import main; main()", *arguments]
         done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
         assert "Traceback" not in done.stderr
         return Result(done.returncode, done.stdout, done.stderr)

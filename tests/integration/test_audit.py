@@ -15,9 +15,10 @@ import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.proto import tf_example_pb2
 
-from label_guard import DatasetSchema, QuarantineOptions, cli, read_quarantine
-from label_guard.audit import audit
-from label_guard.audit_report import from_json, merge_reports
+from label_guard import DatasetSchema, QuarantineOptions, read_quarantine
+from label_guard.audit.report import from_json, merge_reports
+from label_guard.audit.runner import audit
+from label_guard.cli import app as cli
 
 SHARDS, PER_SHARD = 4, 60
 FAULTS = {5: 10, 17: -1, 40: 2**32 + 1}

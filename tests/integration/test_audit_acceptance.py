@@ -17,8 +17,9 @@ import pytest
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from label_guard import cli, read_quarantine
-from label_guard.audit import audit
+from label_guard import read_quarantine
+from label_guard.audit.runner import audit
+from label_guard.cli import app as cli
 
 Run = Callable[..., tuple[int, str, str]]
 LABELS = [k % 10 for k in range(50)]
@@ -231,8 +232,8 @@ def test_a_full_disk_leaves_no_half_report(folder: Path) -> None:
     (folder / "a.json").write_text("the report of yesterday")
     limited = """
 import resource, signal
-from label_guard.cli import main
-import label_guard.commands.audit
+from label_guard.cli.app import main
+import label_guard.cli.audit
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (700, 700))
 main(["audit", "s.yaml", "--source", "npy:a.npy", "--report", "json=a.json", "--report", "html=a.html"])

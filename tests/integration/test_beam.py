@@ -16,8 +16,8 @@ from label_guard import read_quarantine
 SCRIPT = """
 import json, sys
 from label_guard import DatasetSchema, QuarantineOptions
-from label_guard.audit import audit
-from label_guard.beam import audit_on_beam
+from label_guard.audit.runner import audit
+from label_guard.engines.beam import audit_on_beam
 
 if __name__ == "__main__":
     folder, quarantine = sys.argv[1:]

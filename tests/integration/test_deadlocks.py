@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from label_guard.quarantine_reader import read_quarantine
+from label_guard.quarantine.reader import read_quarantine
 
 LIMIT_SECONDS = 180  # three imports of Grain on a loaded machine; a deadlock is forever
 NUMBER = 400

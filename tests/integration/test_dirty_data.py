@@ -19,10 +19,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from label_guard import DatasetSchema, cli, keys
-from label_guard.audit import Task, audit, audit_shard
-from label_guard.audit_workers import run_shards
-from label_guard.baseline import BadPlace, compare
+from label_guard import DatasetSchema
+from label_guard.audit.baseline import BadPlace, compare
+from label_guard.audit.runner import Task, audit, audit_shard
+from label_guard.audit.workers import run_shards
+from label_guard.cli import app as cli
+from label_guard.pipeline import record_keys as keys
 
 SCHEMA = """
 format: 1
@@ -273,8 +275,8 @@ def test_options_that_contradict_each_other_are_refused(tmp_path: Path, run: Run
 def test_a_shard_can_be_audited_by_itself(tmp_path: Path) -> None:
     """The unit of work of every engine is plain: a task in, counts out."""
     write(tmp_path, [[0, 10]])
-    from label_guard.audit import plan_tasks
-    from label_guard.schema_io import load_schema
+    from label_guard.audit.runner import plan_tasks
+    from label_guard.schema.reader import load_schema
 
     tasks, _ = plan_tasks(load_schema(tmp_path / "planted.yaml"), f"parquet:{tmp_path}/train-0.parquet", (), None, None)
     assert isinstance(tasks[0], Task)
@@ -283,7 +285,7 @@ def test_a_shard_can_be_audited_by_itself(tmp_path: Path) -> None:
 
 MASKED = """
 import signal
-from label_guard.audit_workers import run_shards
+from label_guard.audit.workers import run_shards
 
 def held(task, go_on):
     return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])

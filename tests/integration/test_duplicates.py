@@ -17,9 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from label_guard import DatasetSchema, UsageError, cli, duplicates
-from label_guard.audit import audit, plan_tasks
-from label_guard.audit_report import from_json, with_duplicates
+from label_guard import DatasetSchema, UsageError
+from label_guard.audit import duplicates
+from label_guard.audit.report import from_json, with_duplicates
+from label_guard.audit.runner import audit, plan_tasks
+from label_guard.cli import app as cli
 from label_guard.report.audit import render_audit
 
 Record = tuple[int, int, int]  # split, content, label
@@ -166,8 +168,8 @@ def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     )
     limited = f"""
 import resource, sys
-from label_guard.cli import main
-import label_guard.audit, label_guard.duplicates, pyarrow.parquet
+from label_guard.cli.app import main
+import label_guard.audit.runner, label_guard.audit.duplicates, pyarrow.parquet
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 import signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

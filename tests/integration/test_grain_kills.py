@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from label_guard.quarantine_reader import read_quarantine
+from label_guard.quarantine.reader import read_quarantine
 
 SCRIPT = Path(__file__).with_name("grain_run.py")
 

@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from label_guard import UsageError, cli, load_schema
-from label_guard.audit import audit
-from label_guard.infer import infer
-from label_guard.labels import ClassLabel
+from label_guard import UsageError, load_schema
+from label_guard.audit.runner import audit
+from label_guard.cli import app as cli
+from label_guard.infer.draft import infer
+from label_guard.schema.labels import ClassLabel
 
 Run = Callable[..., tuple[int, str, str]]
 

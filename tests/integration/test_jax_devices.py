@@ -19,7 +19,7 @@ import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 from label_guard import InvalidLabelError
 from label_guard.jax import LabelMonitor, check_values, checked, cross_entropy, invalid_count, masked_mean
-from label_guard.labels import ClassLabel
+from label_guard.schema.labels import ClassLabel
 
 spec = ClassLabel(kind="class_label", num_classes=5, ignore=(-1,))
 mesh = Mesh(np.array(jax.devices()), ("data",))

@@ -17,10 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from label_guard import DatasetSchema, UsageError, cli
-from label_guard.audit import audit
-from label_guard.sidecar import open_sidecar, through_sidecar
-from label_guard.sources import Chunk, open_source
+from label_guard import DatasetSchema, UsageError
+from label_guard.audit.label_cache import open_sidecar, through_sidecar
+from label_guard.audit.runner import audit
+from label_guard.cli import app as cli
+from label_guard.sources.open import Chunk, open_source
 
 
 def schema_of(num_classes: int = 10, **fields: Any) -> DatasetSchema:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from label_guard import Guard, load_schema, read_quarantine
 from label_guard.errors import SchemaError, SourceError, UsageError
 from label_guard.grain import guard_labels, keyed, summary
-from label_guard.sources.examples import parse
+from label_guard.sources.tf_example import parse
 from label_guard.tfds import schema_from_tfds, source
 
 CONFIGS = Path(__file__).parents[2] / "configs"

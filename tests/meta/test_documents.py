@@ -14,7 +14,7 @@ import pytest
 import label_guard
 import label_guard.jax
 from label_guard import load_schema
-from label_guard.cli import COMMANDS
+from label_guard.cli.app import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

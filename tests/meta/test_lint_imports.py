@@ -40,7 +40,7 @@ def _loaded(run):
 )
 def test_a_command_about_schema_files_loads_nothing_heavy(args):
     """Start-up is a promise: a hook that runs at every commit may not wait for NumPy."""
-    assert _loaded(f"from label_guard.cli import main; main({args!r})") == "[]"
+    assert _loaded(f"from label_guard.cli.app import main; main({args!r})") == "[]"
 
 
 def test_loading_a_schema_loads_nothing_heavy():

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from label_guard.audit import audit
-from label_guard.check import Guard
-from label_guard.compare import compare_paths, compare_with_revision
-from label_guard.lint import lint_file
-from label_guard.rule_pages import (
+from label_guard.audit.runner import audit
+from label_guard.check.guard import Guard
+from label_guard.diff.files import compare_paths, compare_with_revision
+from label_guard.lint.linter import lint_file
+from label_guard.rules.pages import (
     PAGES,
     ChangeExample,
     DatasetExample,
@@ -22,9 +22,9 @@ from label_guard.rule_pages import (
     markdown,
     whole,
 )
-from label_guard.rules import RULES
-from label_guard.schema_io import read_schema_bytes
-from label_guard.tfds_files import Feature, SplitInfo, TfdsMetadata
+from label_guard.rules.registry import RULES
+from label_guard.schema.reader import read_schema_bytes
+from label_guard.sources.tfds_metadata import Feature, SplitInfo, TfdsMetadata
 
 _DOCS = Path(__file__).parents[2] / "docs" / "rules.md"
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from label_guard.labels import KINDS
-from label_guard.lint import lint_file
-from label_guard.lint_fix import FIXED
-from label_guard.schema import DatasetSchema, Limits, Split
-from label_guard.schema_io import read_schema_bytes
+from label_guard.lint.fix import FIXED
+from label_guard.lint.linter import lint_file
+from label_guard.schema.dataset import DatasetSchema, Limits, Split
+from label_guard.schema.labels import KINDS
+from label_guard.schema.reader import read_schema_bytes
 
 _ROOT = Path(__file__).parents[2]
 _TEXT = (_ROOT / "docs" / "schema.md").read_text()

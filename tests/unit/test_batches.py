@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from label_guard import batches
 from label_guard.errors import UsageError
+from label_guard.pipeline import batching as batches
 
 
 def _record(k: int) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from label_guard.check import Guard
-from label_guard.lint import lint_file
-from label_guard.schema_io import dump_schema, load_schema, read_schema_bytes
+from label_guard.check.guard import Guard
+from label_guard.lint.linter import lint_file
+from label_guard.schema.reader import dump_schema, load_schema, read_schema_bytes
 
 _CONFIGS = Path(__file__).parents[2] / "configs"
 _FILES = sorted(_CONFIGS.glob("*.yaml"))

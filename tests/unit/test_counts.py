@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from label_guard.counts import RULE_CODES, Counts, Summary, summary_of
+from label_guard.pipeline.counts import RULE_CODES, Counts, Summary, summary_of
 
 NUMBERS = st.integers(0, 10**12)
 

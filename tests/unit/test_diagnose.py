@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from label_guard import DatasetSchema, Guard
-from label_guard.diagnose import Diagnosis, FaultSummary, diagnose
-from label_guard.labels import KINDS
-from label_guard.statistics import LabelStatistics
+from label_guard.diagnosis.label import Diagnosis, FaultSummary, diagnose
+from label_guard.diagnosis.statistics import LabelStatistics
+from label_guard.schema.labels import KINDS
 
 
 def guard_of(**label: Any) -> Guard:

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from label_guard import DatasetSchema, Guard
-from label_guard.diagnose import Diagnosis
-from label_guard.diagnose_dataset import diagnose_dataset, shuffled_names
-from label_guard.labels import ClassLabel
-from label_guard.statistics import LabelStatistics
+from label_guard.diagnosis.dataset import diagnose_dataset, shuffled_names
+from label_guard.diagnosis.label import Diagnosis
+from label_guard.diagnosis.statistics import LabelStatistics
+from label_guard.schema.labels import ClassLabel
 
 RNG = np.random.default_rng(0)
 COARSE, FINE = RNG.integers(0, 20, 600), RNG.integers(0, 100, 600)

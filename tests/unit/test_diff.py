@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from label_guard.diff import FailOn, diff_files, diff_schemas
-from label_guard.rules import RULES
-from label_guard.schema import DatasetSchema
-from label_guard.schema_io import SchemaFile, read_schema, read_schema_bytes
+from label_guard.diff.schemas import FailOn, diff_files, diff_schemas
+from label_guard.rules.registry import RULES
+from label_guard.schema.dataset import DatasetSchema
+from label_guard.schema.reader import SchemaFile, read_schema, read_schema_bytes
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "diff"
 BASE = (GOLDEN / "base.yaml").read_text(encoding="utf-8")

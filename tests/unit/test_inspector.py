@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from label_guard.counts import Counts
 from label_guard.errors import InvalidLabelError, TooManyInvalidError
-from label_guard.inspector import Inspector
-from label_guard.keys import KEY, KeyedSource, RecordNames
-from label_guard.plan import plan_guard
-from label_guard.quarantine import read_quarantine
-from label_guard.schema import DatasetSchema
+from label_guard.pipeline.config import plan_guard
+from label_guard.pipeline.counts import Counts
+from label_guard.pipeline.inspector import Inspector
+from label_guard.pipeline.record_keys import KEY, KeyedSource, RecordNames
+from label_guard.quarantine.writer import read_quarantine
+from label_guard.schema.dataset import DatasetSchema
 
 
 def _inspector(folder: Path, label: dict[str, Any] | None = None, **options: Any) -> Inspector:

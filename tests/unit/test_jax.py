@@ -23,7 +23,7 @@ from label_guard.jax import (
     invalid_count,
     masked_mean,
 )
-from label_guard.labels import ClassLabel, MultiLabel, RealLabel, SoftLabel
+from label_guard.schema.labels import ClassLabel, MultiLabel, RealLabel, SoftLabel
 
 IDS = ClassLabel(kind="class_label", num_classes=5, ignore=(-1, 255))
 LOGITS = jnp.asarray(np.random.default_rng(0).normal(size=(4, 5)), jnp.float32)

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from label_guard.cli import main
-from label_guard.nodes import to_plain
-from label_guard.schema_io import json_schema, read_schema, read_schema_bytes
+from label_guard.cli.app import main
+from label_guard.schema.reader import json_schema, read_schema, read_schema_bytes
+from label_guard.schema.syntax import to_plain
 
 _ROOT = Path(__file__).parents[2]
 _SHIPPED = _ROOT / "docs" / "label_guard.schema.json"

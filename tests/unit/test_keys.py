@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from label_guard.errors import UsageError
-from label_guard.keys import KEY, RecordNames, key_in, key_of, keyed, reason_in, select_records, tag_of
+from label_guard.pipeline.record_keys import KEY, RecordNames, key_in, key_of, keyed, reason_in, select_records, tag_of
 
 
 @given(st.integers(0, 2**40 - 1), st.one_of(st.none(), st.text(min_size=1, max_size=20)))
@@ -101,7 +101,7 @@ def test_what_tells_sources_apart() -> None:
 def test_a_source_without_a_repr_has_one_id_everywhere() -> None:
     """The id of a source whose repr is a place in memory is the same in the next process."""
     code = (
-        "import sys; from label_guard.keys import keyed\n"
+        "import sys; from label_guard.pipeline.record_keys import keyed\n"
         "class Own:\n    def __len__(self): return 3\n    def __getitem__(self, k): return {}\n"
         "print(keyed(Own()).source_id)"
     )

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from label_guard.errors import UsageError
-from label_guard.lint import chosen_rules, lint_file, lint_paths
-from label_guard.nodes import UnreadableError, parse
-from label_guard.rules import RULES
-from label_guard.schema_io import read_schema_bytes
+from label_guard.lint.linter import chosen_rules, lint_file, lint_paths
+from label_guard.rules.registry import RULES
+from label_guard.schema.reader import read_schema_bytes
+from label_guard.schema.syntax import UnreadableError, parse
 
 _HEAD = "format: 1\nname: pets\nversion: 1.0.0\n"
 _LABEL = "labels:\n  label: {kind: class_label, num_classes: %d, class_names: [%s]}\n"

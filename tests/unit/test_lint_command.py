@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from label_guard.cli import main
-from label_guard.rules import RULES
+from label_guard.cli.app import main
+from label_guard.rules.registry import RULES
 
 _ROOT = Path(__file__).parents[2]
 _GOLDEN = _ROOT / "tests" / "golden"
@@ -115,7 +115,7 @@ def test_rule_explains_a_rule_by_code_or_name(capsys):
 def test_the_command_line_is_a_program():
     """The installed module runs as a process with its exit code, and shows no traceback."""
     result = subprocess.run(
-        [sys.executable, "-c", "from label_guard.cli import main; main()", "lint", "configs"],
+        [sys.executable, "-c", "from label_guard.cli.app import main; main()", "lint", "configs"],
         cwd=_ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (result.returncode, result.stderr) == (0, "")

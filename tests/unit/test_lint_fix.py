@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from label_guard.lint import lint_file
-from label_guard.lint_fix import fix_file
-from label_guard.rules import RULES
-from label_guard.schema_io import load_schema, read_schema_bytes
+from label_guard.lint.fix import fix_file
+from label_guard.lint.linter import lint_file
+from label_guard.rules.registry import RULES
+from label_guard.schema.reader import load_schema, read_schema_bytes
 
 _CONFIGS = Path(__file__).parents[2] / "configs"
 _BEFORE = """\

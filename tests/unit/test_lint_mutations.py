@@ -2,10 +2,10 @@
 
 import pytest
 
-from label_guard.commands.lint import exit_code
-from label_guard.lint import lint_file
-from label_guard.rules import RULES
-from label_guard.schema_io import read_schema_bytes
+from label_guard.cli.lint import exit_code
+from label_guard.lint.linter import lint_file
+from label_guard.rules.registry import RULES
+from label_guard.schema.reader import read_schema_bytes
 
 _SOUND = """\
 format: 1

@@ -14,8 +14,8 @@ import pytest
 
 from label_guard import guard_batches
 from label_guard.errors import InvalidLabelError, SchemaChangedError, UsageError
-from label_guard.quarantine_reader import read_quarantine
-from label_guard.schema import DatasetSchema
+from label_guard.quarantine.reader import read_quarantine
+from label_guard.schema.dataset import DatasetSchema
 
 
 def _schema(num_classes: int = 10) -> DatasetSchema:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from label_guard import nodes
-from label_guard.nodes import UnreadableError, parse, read_text, resolve, to_plain
+from label_guard.schema import syntax as nodes
+from label_guard.schema.syntax import UnreadableError, parse, read_text, resolve, to_plain
 
 _TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc", "Cn", "Zl", "Zp")), max_size=8)
 _VALUES = st.recursive(

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from label_guard.plan import DEFAULT_STOP_ABOVE, GuardPlan, plan_guard, process_count, process_index_of
-from label_guard.schema import DatasetSchema
+from label_guard.pipeline.config import DEFAULT_STOP_ABOVE, GuardPlan, plan_guard, process_count, process_index_of
+from label_guard.schema.dataset import DatasetSchema
 
 
 def _plan(label: dict[str, Any] | None = None, **options: Any) -> GuardPlan:
@@ -64,8 +64,8 @@ def test_the_process_index_is_not_asked_too_early() -> None:
     assert (process_index_of(_plan(process_index=3)), process_index_of(_plan())) == (3, 0)
     assert process_count() == 1
     code = (
-        "import jax\nfrom label_guard.plan import process_count, plan_guard, process_index_of\n"
-        "from label_guard.schema import DatasetSchema\n"
+        "import jax\nfrom label_guard.pipeline.config import process_count, plan_guard, process_index_of\n"
+        "from label_guard.schema.dataset import DatasetSchema\n"
         "schema = DatasetSchema.model_validate({'format': 1, 'name': 'd', 'version': '1.0.0',"
         "'labels': {'label': {'kind': 'class_label', 'num_classes': 2}}})\n"
         "print(process_index_of(plan_guard(schema, on_invalid='mask')), process_count())\n"

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from label_guard import cli, tree
-from label_guard.quarantine import BadRecord, Origin, QuarantineOptions, QuarantineWriter, read_quarantine
-from label_guard.result import Violation
+from label_guard.cli import app as cli
+from label_guard.core import tree
+from label_guard.quarantine.writer import BadRecord, Origin, QuarantineOptions, QuarantineWriter, read_quarantine
+from label_guard.rules.findings import Violation
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SCHEMA = """
@@ -213,7 +214,7 @@ def test_export_npz_refuses_names_that_leave_the_archive(capsys: pytest.CaptureF
 
 FULL_DISK = """
 import resource, sys
-from label_guard.cli import main
+from label_guard.cli.app import main
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 main(sys.argv[1:])

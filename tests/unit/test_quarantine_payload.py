@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from label_guard import payload, tree
+from label_guard.core import tree
+from label_guard.quarantine import payload
 
 DTYPES = st.one_of(
     hnp.boolean_dtypes(),

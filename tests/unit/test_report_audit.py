@@ -21,11 +21,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from label_guard import DatasetSchema, UsageError, cli
-from label_guard.audit import audit
-from label_guard.audit_report import AuditReport, from_json, merge_reports
+from label_guard import DatasetSchema, UsageError
+from label_guard.audit.report import AuditReport, from_json, merge_reports
+from label_guard.audit.runner import audit
+from label_guard.audit.thumbnails import MAX_THUMBNAILS, thumbnail
+from label_guard.cli import app as cli
 from label_guard.report.audit import AUDIT_FORMATS, render_audit
-from label_guard.thumbnails import MAX_THUMBNAILS, thumbnail
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "audit"
 ENDINGS = {"github": "github.txt", "junit": "xml", "markdown": "md", "text": "txt"}

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from label_guard import dtypes
+from label_guard.core import dtypes
 from label_guard.errors import UsageError
-from label_guard.labels import ClassLabel
-from label_guard.schema import DatasetSchema, problems_of
+from label_guard.schema.dataset import DatasetSchema, problems_of
+from label_guard.schema.labels import ClassLabel
 
 
 def _schema(labels, **fields):

@@ -3,7 +3,7 @@
 import pytest
 
 from label_guard.errors import UsageError
-from label_guard.schema_files import default_names, find_files
+from label_guard.schema.discovery import default_names, find_files
 
 
 def _tree(folder):

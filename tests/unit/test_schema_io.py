@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from label_guard.errors import SchemaError
-from label_guard.nodes import parse, to_plain
-from label_guard.schema import DatasetSchema
-from label_guard.schema_dump import quoted
-from label_guard.schema_io import dump_schema, load_schema, one_line, read_schema, read_schema_bytes
+from label_guard.schema.dataset import DatasetSchema
+from label_guard.schema.reader import dump_schema, load_schema, one_line, read_schema, read_schema_bytes
+from label_guard.schema.syntax import parse, to_plain
+from label_guard.schema.writer import quoted
 
 _GOLDEN = Path(__file__).parents[1] / "golden"
 _SOUND = """\

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from label_guard.errors import SourceError
-from label_guard.sources import Chunk, base, list_fields, numpy_files, open_source, text
+from label_guard.sources import base, numpy_files, text
+from label_guard.sources.open import Chunk, list_fields, open_source
 
 
 def chunks_of(uri: str, labels: object = ("label",), **options: object) -> list[Chunk]:

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from label_guard.errors import SourceError
-from label_guard.sources import GroupStatistics, column_statistics, list_fields, open_source, parquet
+from label_guard.sources import parquet
+from label_guard.sources.open import GroupStatistics, column_statistics, list_fields, open_source
 
 
 def values(path: Path, label: str) -> list[Any]:

@@ -24,11 +24,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from label_guard.check import Guard
+from label_guard.check.guard import Guard
 from label_guard.errors import MissingDependencyError, SourceError
-from label_guard.schema import DatasetSchema
-from label_guard.sources import Chunk, Source, base, examples, open_source, pieces, tf_record
-from label_guard.sources.encoded import Encoding
+from label_guard.schema.dataset import DatasetSchema
+from label_guard.sources import base, tf_record
+from label_guard.sources import merge_pieces as pieces
+from label_guard.sources import tf_example as examples
+from label_guard.sources.encoded_labels import Encoding
+from label_guard.sources.open import Chunk, Source, open_source
 
 
 def example(label: int | None, payload: bytes = b"", name: str = "") -> bytes:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from label_guard.errors import SourceError
-from label_guard.sources import Source, open_source
 from label_guard.sources.array_record import frames
+from label_guard.sources.open import Source, open_source
 
 BUILDER = """
 import io, sys

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from label_guard import DatasetSchema, Guard
-from label_guard.statistics import MAX_EXAMPLES, MAX_VALUES, LabelStatistics, key_order
+from label_guard.diagnosis.statistics import MAX_EXAMPLES, MAX_VALUES, LabelStatistics, key_order
 
 
 def guard_of(**label: Any) -> Guard:

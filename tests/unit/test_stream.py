@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from label_guard.errors import InvalidLabelError, NoValidRecordsError, QuarantineError, UsageError
-from label_guard.keys import KEY, key_of
-from label_guard.plan import GuardPlan, plan_guard
-from label_guard.quarantine import QuarantineOptions
-from label_guard.quarantine_reader import read_quarantine
-from label_guard.schema import DatasetSchema
-from label_guard.stream import GuardStream
+from label_guard.pipeline.config import GuardPlan, plan_guard
+from label_guard.pipeline.record_keys import KEY, key_of
+from label_guard.pipeline.stream import GuardStream
+from label_guard.quarantine.reader import read_quarantine
+from label_guard.quarantine.writer import QuarantineOptions
+from label_guard.schema.dataset import DatasetSchema
 
 GOOD, BAD, SKIPPED = "good", "bad", "skipped"
 SCHEMA = DatasetSchema.model_validate(

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from label_guard import DatasetSchema
-from label_guard.audit import audit
-from label_guard.audit_report import AuditReport
-from label_guard.nodes import parse, to_plain
-from label_guard.schema_dump import dump_schema
-from label_guard.suggest import apply_patch, patch_yaml, suggest
+from label_guard.audit.report import AuditReport
+from label_guard.audit.runner import audit
+from label_guard.audit.suggest import apply_patch, patch_yaml, suggest
+from label_guard.schema.syntax import parse, to_plain
+from label_guard.schema.writer import dump_schema
 
 IDS = np.tile(np.arange(10), 12)
 ROWS = np.eye(10, dtype=np.int64)[IDS]

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from label_guard.errors import SourceError
-from label_guard.tfds_files import Feature, read_metadata, record_name
+from label_guard.sources.tfds_metadata import Feature, read_metadata, record_name
 
 F = tfds.features
 FEATURES = F.FeaturesDict(
@@ -184,7 +184,7 @@ def test_no_damage_makes_another_error(tmp_path_factory: pytest.TempPathFactory,
 def test_nothing_of_tfds_is_imported(tmp_path: Path) -> None:
     """Lint and infer read the metadata without tensorflow_datasets or NumPy."""
     code = (
-        "import sys; from label_guard.tfds_files import read_metadata; read_metadata(sys.argv[1]);"
+        "import sys; from label_guard.sources.tfds_metadata import read_metadata; read_metadata(sys.argv[1]);"
         "print([m for m in ('numpy', 'tensorflow_datasets', 'jax', 'grain') if m in sys.modules])"
     )
     command = [sys.executable, "-c", code, str(prepared(tmp_path))]

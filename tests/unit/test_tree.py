@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from label_guard import tree
+from label_guard.core import tree
 
 KEYS = st.sampled_from(["a", "b", "label", "a/b"])
 TREES = st.recursive(

@@ -1,0 +1,1 @@
+"""Every label of a dataset, folded into one report."""

@@ -1,0 +1,204 @@
+"""From the likely causes of an audit to one change of the schema file, printed as YAML that can be merged into it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from label_guard.audit.report import AuditReport
+from label_guard.core.escape import terminal
+from label_guard.diagnosis.label import Diagnosis
+from label_guard.schema.dataset import DatasetSchema, problems_of
+from label_guard.schema.labels import KINDS, ClassIdRange
+from label_guard.schema.writer import flow, quoted
+
+# Fields that only widen what is legal, or say the same of every split: safe at the label itself.
+_WIDENING = {"ignore", "unlabeled", "on_unlabeled", "min_length", "num_classes", "class_names"}
+
+Patch = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """A change of a schema, and where it comes from.
+
+    Attributes:
+        patch: a mapping to merge into the schema file; None stands for a field that must go. Empty: no change helps.
+        reasons: split and cause of what is in the patch.
+        left_out: split, cause and why its change is not in the patch.
+    """
+
+    patch: Mapping[str, Any]
+    reasons: Sequence[tuple[str | None, Diagnosis]] = ()
+    left_out: Sequence[tuple[str | None, Diagnosis, str]] = ()
+
+
+def suggest(report: AuditReport) -> Suggestion:
+    """The changes of all likely causes in one, without those that contradict each other or the schema.
+
+    Args:
+        report: an audit; its causes without a change of the schema are passed over.
+    """
+    schema = DatasetSchema.model_validate(dict(report.schema))
+    wanted = [(split, cause, _placed(schema, report, split, cause)) for split, cause in report.diagnoses if cause.patch]
+    patch: Patch = {}
+    reasons: list[tuple[str | None, Diagnosis]] = []
+    left_out: list[tuple[str | None, Diagnosis, str]] = []
+    for number, (split, cause, change) in enumerate(wanted):
+        others = [other for i, (_, _, other) in enumerate(wanted) if i != number]
+        why = next((told for other in others if (told := _conflict(change, other))), "")
+        merged = patch if why else _merged(patch, change)
+        why = why or _refused(schema, merged)
+        if why:
+            left_out.append((split, cause, why))
+        else:
+            patch = merged
+            reasons.append((split, cause))
+    return Suggestion(patch, reasons, left_out)
+
+
+def apply_patch(schema: DatasetSchema, patch: Mapping[str, Any]) -> DatasetSchema:
+    """``schema`` with ``patch`` merged in: mappings deeply, anything else replaced, None taken away.
+
+    Raises:
+        pydantic.ValidationError: the result contradicts itself.
+
+    >>> schema = DatasetSchema(
+    ...     format=1, name="digits", version="1.0.0",
+    ...     labels={"label": {"kind": "class_label", "num_classes": 10}},
+    ... )
+    >>> apply_patch(schema, {"labels": {"label": {"class_ids": {"start": 1}}}}).labels["label"].legal
+    '[1, 11)'
+    """
+    return DatasetSchema.model_validate(_applied(schema.model_dump(mode="json", exclude_unset=True), patch))
+
+
+def patch_yaml(suggestion: Suggestion) -> str:
+    """The patch as YAML without a newline at its end; comments say where each part comes from.
+
+    Where nothing is suggested, comments alone.
+    """
+    lines = [f"# {_told(split, cause)}" for split, cause in suggestion.reasons]
+    lines += [f"# left out: {_told(split, cause)}: {terminal(why)}" for split, cause, why in suggestion.left_out]
+    if not suggestion.patch:
+        return "\n".join([*lines, "# no change of the schema is suggested"])
+    return "\n".join(["# merge into the schema file; null: remove the field", *lines, *_lines(suggestion.patch, 0)])
+
+
+def _told(split: str | None, cause: Diagnosis) -> str:
+    where = f"{split}: " if split else ""
+    return terminal(f"{where}{cause.label}: {cause.cause}: {cause.text}")
+
+
+def _lines(values: Mapping[str, Any], depth: int) -> Iterator[str]:
+    """Block style down to the fields of a label, flow style below."""
+    for key, value in values.items():
+        start = "  " * depth + quoted(key) + ":"
+        if isinstance(value, dict) and key != "class_ids":
+            yield start
+            yield from _lines(cast("Patch", value), depth + 1)
+        else:
+            yield f"{start} {flow(value)}"
+
+
+# One cause ---------------------------------------------------------------------------------------------------------
+
+
+def _placed(schema: DatasetSchema, report: AuditReport, split: str | None, cause: Diagnosis) -> Patch:
+    """The change of one cause as a mapping to merge into the schema file."""
+    if "splits" in cause.patch:
+        return dict(cause.patch)
+    path, fields = cause.label, dict(cause.patch)
+    own = schema.splits[split].labels.get(path) if split is not None and split in schema.splits else None
+    narrow = own is not None and bool(own.model_fields_set & fields.keys())
+    if split is not None and split in schema.splits and (narrow or not _suits_all(report, cause)):
+        foreign = _foreign(own.model_fields_set if own is not None else set(), fields)
+        return {"splits": {split: {"labels": {path: {**foreign, **fields}}}}}
+    change: Patch = {"labels": {path: {**_foreign(schema.labels[path].model_fields_set, fields), **fields}}}
+    for section, holders in (("splits", schema.splits), ("views", schema.views)):
+        for name, holder in holders.items():
+            known = holder.labels[path].model_fields_set if path in holder.labels else set[str]()
+            foreign = _foreign(known, fields)
+            if foreign:
+                change.setdefault(section, {})[name] = {"labels": {path: foreign}}
+    return change
+
+
+def _foreign(known: set[str], fields: Mapping[str, Any]) -> dict[str, None]:
+    """Fields that the new kind does not know, to be taken away."""
+    if "kind" not in fields:
+        return {}
+    return dict.fromkeys(sorted(known - set(KINDS[fields["kind"]].model_fields)))
+
+
+def _suits_all(report: AuditReport, cause: Diagnosis) -> bool:
+    """Whether the change makes no other split worse; else it is for the one split alone."""
+    if cause.patch.keys() <= _WIDENING:
+        return True
+    alike = {name for name, other in report.diagnoses if other.label == cause.label and other.patch == cause.patch}
+    others = [other.labels[cause.label] for other in report.splits if other.records and other.split not in alike]
+    ids = cause.patch.get("class_ids")
+    if not others or ids is None:
+        return not others
+    legal = set(cast("list[int]", ids)) if isinstance(ids, list) else None
+    start = 0 if legal is not None else ClassIdRange.model_validate(ids).start
+    return all(used in legal if legal is not None else used >= start for found in others for used in found.class_counts)
+
+
+# All of them -------------------------------------------------------------------------------------------------------
+
+
+def _leaves(values: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict) and key != "class_ids":
+            yield from _leaves(cast("Patch", value), (*path, key))
+        else:
+            yield (*path, key), value
+
+
+def _conflict(change: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Why two changes cannot both be made; empty where they can."""
+    theirs = dict(_leaves(other))
+    for path, value in _leaves(change):
+        if path[-1] != "ignore" and path in theirs and theirs[path] != value:
+            return f"another cause asks for {path[-1]}: {flow(theirs[path])}"
+    return ""
+
+
+def _merged(patch: Mapping[str, Any], change: Mapping[str, Any]) -> Patch:
+    """Both changes in one; ignore values add up."""
+    merged = dict(patch)
+    for key, value in change.items():
+        mine = merged.get(key)
+        if isinstance(mine, dict) and isinstance(value, dict) and key != "class_ids":
+            merged[key] = _merged(cast("Patch", mine), cast("Patch", value))
+        elif key == "ignore" and isinstance(mine, list):
+            merged[key] = list(dict.fromkeys(cast("list[int]", mine) + cast("list[int]", value)))
+        else:
+            merged[key] = value
+    return merged
+
+
+def _applied(values: Mapping[str, Any], patch: Mapping[str, Any]) -> Patch:
+    result = dict(values)
+    for key, value in patch.items():
+        mine = result.get(key)
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, dict) and key != "class_ids":
+            result[key] = _applied(cast("Patch", mine) if isinstance(mine, dict) else {}, cast("Patch", value))
+        else:
+            result[key] = value
+    return result
+
+
+def _refused(schema: DatasetSchema, patch: Mapping[str, Any]) -> str:
+    """What is wrong with the schema that the patch would make; empty where it is sound."""
+    try:
+        apply_patch(schema, patch)
+    except ValidationError as error:
+        return "; ".join(problem.message for problem in problems_of(error))
+    return ""

@@ -1,0 +1,1 @@
+"""Is this batch as the schema says? Pure NumPy: no I/O, no framework."""

@@ -1,0 +1,92 @@
+"""class_label: class ids in ``[0, num_classes)``, in ``class_ids``, or declared sentinels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from label_guard.check.primitives import Array, Found, IntegerSet, integer_values, member
+from label_guard.schema.labels import ClassLabel
+
+
+class ClassLabelCheck:
+    """Judges arrays ``[batch, ...]`` of class ids of any admitted dtype."""
+
+    def __init__(self, label: ClassLabel, elsewhere: frozenset[int] = frozenset()) -> None:
+        self.label = label
+        self.elsewhere = elsewhere
+        self._sets: dict[np.dtype[Any], IntegerSet] = {}
+        self._lists = label.unique or label.min_length is not None or label.max_length is not None
+
+    def _set(self, dtype: np.dtype[Any]) -> IntegerSet:
+        found = self._sets.get(dtype)
+        if found is None:
+            ids = self.label.raw_ids
+            found = self._sets[dtype] = IntegerSet(dtype, ids, self.label.sentinels)
+        return found
+
+    def clean(self, array: Array) -> bool:
+        """Whether ``array`` (``[batch, ...]``, an admitted dtype, the declared shape) breaks no rule."""
+        if array.dtype.kind == "f" or self._lists:
+            return not any(len(found.positions) for found in self.find(array))
+        return self._set(array.dtype).all_legal(array)
+
+    def find(self, array: Array) -> Iterator[Found]:
+        """The offending positions of ``array``, one entry for each rule broken."""
+        if array.dtype.kind == "f":
+            yield from self._find_float(array)
+        else:
+            positions = self._set(array.dtype).illegal_positions(array)
+            yield from self._classify(positions, integer_values(array, positions))
+        if self._lists:
+            yield from self._find_lists(array)
+
+    def _find_float(self, array: Array) -> Iterator[Found]:
+        flat = array.reshape(-1)
+        finite = np.isfinite(flat)
+        integral = finite & (np.floor(flat) == flat)
+        for rule, bad in (("LG107", ~finite), ("LG106", finite & ~integral)):
+            yield Found(rule, np.flatnonzero(bad), flat[bad])
+        legal = member(flat, self.label.sentinels)
+        ids = self.label.raw_ids
+        if isinstance(ids, range):
+            legal |= (flat >= np.float64(ids.start)) & (
+                flat < np.float64(ids.stop)
+            )  # 300 is fine in float16, 70000 not
+        else:
+            legal |= np.isin(flat, np.array(ids, np.float64))
+        positions = np.flatnonzero(integral & ~legal)
+        yield from self._classify(positions, flat[positions])
+
+    def _classify(self, positions: NDArray[np.intp], values: Array) -> Iterator[Found]:
+        """One value breaks one rule: declared elsewhere before negative before range."""
+        if not self.elsewhere and len(values) and values.min() >= 0:  # nearly always; refills pay for each step
+            yield Found("LG101", positions, values)
+            return
+        elsewhere = member(values, self.elsewhere)
+        negative = ~elsewhere & (values < 0) if values.dtype.kind in "if" else np.zeros(values.shape, np.bool_)
+        for rule, hit in (("LG110", elsewhere), ("LG102", negative), ("LG101", ~(elsewhere | negative))):
+            if hit.any():
+                yield Found(rule, positions[hit], values[hit])
+
+    def _find_lists(self, array: Array) -> Iterator[Found]:
+        """Length and repeats of ``[batch, length]``; sentinels neither count nor repeat."""
+        if not array.shape[0]:
+            return
+        counted = ~member(array, self.label.sentinels)
+        lengths = counted.sum(axis=1)
+        bad = np.zeros(lengths.shape, np.bool_)
+        if self.label.min_length is not None:
+            bad |= lengths < self.label.min_length
+        if self.label.max_length is not None:
+            bad |= lengths > self.label.max_length
+        if self.label.unique:
+            for row in range(array.shape[0]):
+                kept = array[row][counted[row]]
+                bad[row] |= len(np.unique(kept)) != len(kept)
+        rows = np.flatnonzero(bad)
+        told = np.array([f"{lengths[row]} ids: {array[row][:8].tolist()}" for row in rows], object)
+        yield Found("LG111", rows, told, whole=True)

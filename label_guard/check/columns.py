@@ -1,0 +1,140 @@
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# Elements are users' own trees: isinstance narrows Any to Unknown here, which says nothing about this code.
+"""Values of one label, record by record, gathered into arrays of one dtype and shape that can be judged at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from label_guard.core.tree import MISSING
+
+Array = NDArray[Any]
+Rows = NDArray[np.intp]
+_SCALARS = (bool, int, float)
+
+
+class Column(NamedTuple):
+    """Label values of some records.
+
+    Attributes:
+        rows: int[n], ascending: which records.
+        array: [n, ...], the values; dtype object where one record mixes kinds.
+        typed: False where the values were Python numbers, which have a kind but no width.
+    """
+
+    rows: Rows
+    array: Array
+    typed: bool
+
+
+def gather(values: Sequence[Any]) -> tuple[list[Column], Rows]:
+    """Columns that hold every value, and the rows where it is missing (absent or None).
+
+    A record's verdict must not hang on its neighbours, so records of another dtype or shape get a column of
+    their own instead of being promoted.
+    """
+    uniform = _uniform(values)
+    if uniform is not None:
+        return [uniform], np.empty(0, np.intp)
+    groups: dict[tuple[Any, ...], list[tuple[int, Array]]] = {}
+    missing: list[int] = []
+    for row, value in enumerate(values):
+        if value is None or value is MISSING:
+            missing.append(row)
+            continue
+        array, typed = as_array(value)
+        groups.setdefault((array.dtype.str, array.dtype, array.shape, typed), []).append((row, array))
+    columns = [
+        Column(np.array([row for row, _ in found], np.intp), _stack([array for _, array in found]), key[-1])
+        for key, found in groups.items()
+    ]
+    return columns, np.array(missing, np.intp)
+
+
+def _stack(arrays: list[Array]) -> Array:
+    stacked = np.empty((len(arrays), *arrays[0].shape), arrays[0].dtype)
+    for row, array in enumerate(arrays):
+        stacked[row, ...] = array
+    return stacked
+
+
+def _uniform(values: Sequence[Any]) -> Column | None:
+    """One column where all values plainly share dtype and shape: the common case, without a pass in Python."""
+    if not values:
+        return None
+    kind = type(values[0])
+    if kind is np.ndarray:
+        dtype, shape = values[0].dtype, values[0].shape
+        if dtype.hasobject or not dtype.isnative:  # np.stack would turn a foreign byte order native
+            return None
+        if not all(type(v) is kind and v.dtype == dtype and v.shape == shape for v in values):
+            return None
+        return Column(np.arange(len(values)), np.stack(values), True)
+    if set(map(type, values)) != {kind}:
+        return None
+    if issubclass(kind, np.generic) and not issubclass(kind, np.flexible | np.object_):
+        return Column(np.arange(len(values)), np.array(values, values[0].dtype), True)
+    if kind is int:
+        try:
+            return Column(np.arange(len(values)), np.array(values, np.int64), False)
+        except OverflowError:
+            return None
+    return None
+
+
+def as_array(value: Any) -> tuple[Array, bool]:
+    """``value`` as an array and whether its width is its own; what is no array of one kind has dtype object."""
+    if isinstance(value, np.ma.MaskedArray):
+        # A masked label is no label: never judge what the mask hides.
+        return np.full(value.shape, f"masked {value.dtype}"), True
+    if isinstance(value, np.ndarray | np.generic):
+        array = np.asarray(value)
+        return _unbox(array) if array.dtype == object else (array, True)
+    if isinstance(value, _SCALARS):
+        return _python_array(value), False
+    if isinstance(value, list | tuple):
+        return _sequence(value)
+    if hasattr(value, "__array__"):
+        return np.asarray(value), True
+    return (np.array(value), True) if isinstance(value, str | bytes) else (_boxed(value), True)
+
+
+def _boxed(value: Any) -> Array:
+    box = np.empty((), object)
+    box[()] = value
+    return box
+
+
+def _python_array(value: Any) -> Array:
+    array = np.array(value)
+    # Beyond int64 NumPy changes the dtype with the value; an object keeps the number itself.
+    return np.array(value, object) if array.dtype == np.uint64 else array
+
+
+def _sequence(value: list[Any] | tuple[Any, ...]) -> tuple[Array, bool]:
+    try:
+        boxed = np.array(value, object)
+    except ValueError:
+        return _boxed(value), True
+    return _unbox(boxed) if boxed.size else (np.empty(boxed.shape, np.int64), False)
+
+
+def _unbox(boxed: Array) -> tuple[Array, bool]:
+    """An object array as an array of the one kind that all its items have, else as it is."""
+    items = boxed.reshape(-1).tolist()
+    kinds = set(map(type, items))
+    if len(kinds) != 1:
+        return boxed, True
+    kind = kinds.pop()
+    if kind in _SCALARS:
+        array = _python_array(items)
+        return array.reshape(boxed.shape), False
+    if issubclass(kind, np.generic) and not issubclass(kind, np.flexible):
+        return np.array(items, items[0].dtype).reshape(boxed.shape), True
+    if kind is np.ndarray and len({(item.dtype, item.shape) for item in items}) == 1 and items[0].dtype != object:
+        return np.stack(items).reshape(*boxed.shape, *items[0].shape), True
+    return boxed, True

@@ -1,0 +1,34 @@
+"""One file per label kind. ``value_check`` picks it; a check sees arrays of an admitted dtype and shape only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from label_guard.check.class_label import ClassLabelCheck
+from label_guard.check.multi_label import MultiLabelCheck
+from label_guard.check.primitives import Array, Found
+from label_guard.check.real_label import RealLabelCheck
+from label_guard.check.soft_label import SoftLabelCheck
+from label_guard.schema.labels import ClassLabel, Label, MultiLabel, SoftLabel
+
+
+class ValueCheck(Protocol):
+    """Judges the values of one label in arrays ``[batch, ...]``."""
+
+    def clean(self, array: Array) -> bool:
+        """Whether ``array`` breaks no rule: the fast path."""
+        ...
+
+    def find(self, array: Array) -> Iterator[Found]:
+        """The offending positions, one entry for each rule broken."""
+        ...
+
+
+def value_check(label: Label, elsewhere: frozenset[int] = frozenset()) -> ValueCheck:
+    """The check for ``label``; ``elsewhere`` are values that other splits declare as unlabeled."""
+    if isinstance(label, ClassLabel):
+        return ClassLabelCheck(label, elsewhere)
+    if isinstance(label, MultiLabel):
+        return MultiLabelCheck(label)
+    return SoftLabelCheck(label) if isinstance(label, SoftLabel) else RealLabelCheck(label)

@@ -1,0 +1,67 @@
+"""multi_label: k-hot over a last axis of ``num_classes``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from label_guard.check.primitives import Array, Found, IntegerSet, integer_values, member
+from label_guard.schema.labels import MultiLabel
+
+
+class MultiLabelCheck:
+    """Judges arrays ``[batch, ..., num_classes]`` of 0, 1 and ignore values."""
+
+    def __init__(self, label: MultiLabel) -> None:
+        self.label = label
+        self._sets: dict[np.dtype[Any], IntegerSet] = {}
+        self._counted = label.min_positive is not None or label.max_positive is not None
+
+    def _set(self, dtype: np.dtype[Any]) -> IntegerSet:
+        found = self._sets.get(dtype)
+        if found is None:
+            found = self._sets[dtype] = IntegerSet(dtype, range(2), self.label.ignore)
+        return found
+
+    def clean(self, array: Array) -> bool:
+        """Whether ``array`` (an admitted dtype, the declared shape) breaks no rule."""
+        if array.dtype.kind in "iu" and not self._set(array.dtype).all_legal(array):
+            return False
+        if array.dtype.kind in "iub" and not self._counted:
+            return True
+        return not any(len(found.positions) for found in self.find(array))
+
+    def find(self, array: Array) -> Iterator[Found]:
+        """The offending positions of ``array``, one entry for each rule broken."""
+        illegal = self._illegal(array)
+        values = integer_values(array, illegal)
+        if array.dtype.kind == "f":
+            finite = np.isfinite(values)
+            yield Found("LG107", illegal[~finite], values[~finite])
+            illegal, values = illegal[finite], values[finite]
+        if self._counted:
+            rows, ones = self._wrong_counts(array)
+            taken = np.isin(rows, illegal // self.label.num_classes)  # a bad value already names that row
+            merged = np.concatenate([illegal, rows[~taken] * self.label.num_classes])
+            order = np.argsort(merged, kind="stable")
+            counted = np.array([f"{n} ones" for n in ones[~taken]], object)
+            illegal, values = merged[order], np.concatenate([values, counted])[order]
+        yield Found("LG108", illegal, values)
+
+    def _illegal(self, array: Array) -> Array:
+        if array.dtype.kind == "b":
+            return np.empty(0, np.intp)
+        if array.dtype.kind in "iu":
+            return self._set(array.dtype).illegal_positions(array)
+        flat = array.reshape(-1)
+        return np.flatnonzero(~((flat == 0) | (flat == 1) | member(flat, self.label.ignore)))
+
+    def _wrong_counts(self, array: Array) -> tuple[Array, Array]:
+        """Rows of the class axis with too few or too many ones, and how many they have."""
+        ones = np.count_nonzero(array == 1, axis=-1).reshape(-1)
+        low = self.label.min_positive or 0
+        high = self.label.num_classes if self.label.max_positive is None else self.label.max_positive
+        rows = np.flatnonzero((ones < low) | (ones > high))
+        return rows, ones[rows]

@@ -1,0 +1,123 @@
+"""What a check found in arrays: faults by row, counted exactly, told on demand. Plain arrays, no schema, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from label_guard.rules.findings import Value, Violation
+
+EXAMPLES_PER_RULE = 5
+
+Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One rule that some records of a batch broke in one label.
+
+    Attributes:
+        label: path of the label.
+        rule: rule code.
+        legal: the legal set in words.
+        rows: int[k], ascending and unique: the records that broke it.
+        counts: int[k], offending positions in each of these records.
+        values: the first offending value of each of these records; one text where it is the same for all.
+        positions: int[m], flat positions in the batch's label array; None where the label is bad as a whole.
+    """
+
+    label: str
+    rule: str
+    legal: str
+    rows: Rows
+    counts: Rows
+    values: NDArray[Any] | list[Value] | str
+    positions: Rows | None = None
+
+    def violation(self, place: int) -> Violation:
+        """The violation of the record at ``rows[place]``."""
+        value = self.values if isinstance(self.values, str) else plain(self.values[place])
+        return Violation(self.label, self.rule, value, self.legal, int(self.rows[place]), None, int(self.counts[place]))
+
+
+def plain(value: Any) -> Value:
+    """``value`` as a Python scalar or a short text."""
+    item: Any = cast("np.generic[Any]", value).item() if isinstance(value, np.generic) else value
+    return item if item is None or isinstance(item, bool | int | float | str) else repr(item)[:80]
+
+
+class CheckResult:
+    """What ``Guard.check`` found in one element.
+
+    Attributes:
+        num_records: records in the element; 1 for a single record.
+        faults: one entry for each rule broken in each label.
+        skipped: int[k], rows that are legal but declared unlabeled with ``on_unlabeled: skip``.
+    """
+
+    __slots__ = ("_valid", "faults", "num_records", "skipped")
+
+    def __init__(self, num_records: int, faults: tuple[Fault, ...] = (), skipped: Rows | None = None) -> None:
+        self.num_records = num_records
+        self.faults = faults
+        self.skipped = skipped
+        self._valid: NDArray[np.bool_] | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether every record satisfies the schema."""
+        return not self.faults
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """bool[num_records], made when first asked for: True where a record broke no rule."""
+        if self._valid is None:
+            valid = np.ones(self.num_records, np.bool_)
+            for fault in self.faults:
+                valid[fault.rows] = False
+            self._valid = valid
+        return self._valid
+
+    @property
+    def invalid_rows(self) -> Rows:
+        """int[k], ascending: the records that broke a rule."""
+        return np.flatnonzero(~self.valid)
+
+    @property
+    def num_invalid(self) -> int:
+        """Number of records that broke a rule."""
+        return 0 if self.ok else int(self.num_records - np.count_nonzero(self.valid))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Exact number of records by the rule they broke; a record that broke two counts under both."""
+        rows: dict[str, list[Rows]] = {}
+        for fault in self.faults:
+            rows.setdefault(fault.rule, []).append(fault.rows)
+        return {
+            rule: len(parts[0] if len(parts) == 1 else np.unique(np.concatenate(parts)))
+            for rule, parts in sorted(rows.items())
+        }
+
+    @property
+    def violations(self) -> tuple[Violation, ...]:
+        """The first violations in row order, at most 5 for each label and rule."""
+        found = [fault.violation(k) for fault in self.faults for k in range(min(len(fault.rows), EXAMPLES_PER_RULE))]
+        return tuple(sorted(found, key=lambda v: (v.row, v.label, v.rule)))
+
+    def of_row(self, row: int) -> tuple[Violation, ...]:
+        """Every violation of one record."""
+        return tuple(self._of_row(row))
+
+    def _of_row(self, row: int) -> Iterator[Violation]:
+        for fault in self.faults:
+            place = int(np.searchsorted(fault.rows, row))
+            if place < len(fault.rows) and fault.rows[place] == row:
+                yield fault.violation(place)
+
+    def __repr__(self) -> str:
+        return f"CheckResult({self.num_records} records, {self.num_invalid} invalid, counts={self.counts})"

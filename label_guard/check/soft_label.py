@@ -1,0 +1,54 @@
+"""soft_label: probabilities over a last axis of ``num_classes``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from label_guard.check.primitives import Array, Found
+from label_guard.schema.labels import SoftLabel
+
+
+class SoftLabelCheck:
+    """Judges arrays ``[batch, ..., num_classes]`` of probabilities."""
+
+    def __init__(self, label: SoftLabel) -> None:
+        self.label = label
+
+    def clean(self, array: Array) -> bool:
+        """Whether ``array`` (an admitted dtype, the declared shape) breaks no rule."""
+        if not array.size:
+            return True
+        if self.label.one_hot:
+            return not any(len(found.positions) for found in self.find(array))
+        with np.errstate(invalid="ignore"):  # inf - inf is NaN, which the next line refuses
+            sums = np.add.reduce(array, axis=-1, dtype=np.float64)
+        # A NaN or infinity anywhere makes the sum differ from 1, so finiteness needs no pass of its own.
+        near = bool(np.all(np.abs(sums - 1) <= self.label.tolerance))
+        return near and bool(np.minimum.reduce(array, axis=None) >= 0)
+
+    def find(self, array: Array) -> Iterator[Found]:
+        """The offending positions of ``array``: one for each bad value, or the first of a row with a bad sum."""
+        rows = array.reshape(-1, self.label.num_classes)
+        finite = np.isfinite(rows)
+        yield self._found("LG107", ~finite, rows)
+        good: Array = np.logical_and.reduce(finite, axis=1)
+        wrong: Array = self._wrong_values(rows) & good[:, None]
+        with np.errstate(invalid="ignore"):  # inf - inf in a row that LG107 already names
+            sums = np.add.reduce(rows, axis=1, dtype=np.float64)
+        off = np.flatnonzero(good & ~wrong.any(axis=1) & ~self._right_sums(sums))
+        positions = np.concatenate([np.flatnonzero(wrong), off * self.label.num_classes])
+        values = np.concatenate([rows[wrong].astype(np.float64), sums[off]])
+        order = np.argsort(positions, kind="stable")
+        yield Found("LG109", positions[order], values[order])
+
+    def _wrong_values(self, rows: Array) -> Array:
+        return ~((rows == 0) | (rows == 1)) if self.label.one_hot else rows < 0
+
+    def _right_sums(self, sums: Array) -> Array:
+        return sums == 1 if self.label.one_hot else np.abs(sums - 1) <= self.label.tolerance
+
+    @staticmethod
+    def _found(rule: str, bad: Array, rows: Array) -> Found:
+        return Found(rule, np.flatnonzero(bad), rows[bad])

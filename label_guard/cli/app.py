@@ -1,0 +1,71 @@
+"""The command line: finds the subcommand, turns errors into one line and an exit code.
+
+Exit 0: clean. 1: findings. 2: could not do all of the work.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import NoReturn
+
+import click
+from typing_extensions import override
+
+from label_guard.core.escape import terminal
+from label_guard.errors import LabelGuardError
+
+# Loaded on use: `lint` must start in 0.3 s and may import no framework.
+COMMANDS = {
+    "lint": "Check schema files.",
+    "diff": "Compare schema files, or a folder of them with a git revision.",
+    "infer": "Draft a schema, from TFDS metadata or from the data.",
+    "rule": "Explain a rule, or list them all.",
+    "schema": "Print the JSON Schema of schema files, for editors.",
+    "audit": "Check every label of a dataset.",
+    "merge": "Put the parts of an audit together.",
+    "report": "Render an audit in another format.",
+    "quarantine": "Look into a folder of quarantined records.",
+}
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands live in ``label_guard.cli.<name>`` as ``command``."""
+
+    @override
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    @override
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        return importlib.import_module(f"label_guard.cli.{cmd_name}").command
+
+    @override
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="label-guard")
+def group() -> None:
+    """Check labels before they reach a loss that cannot raise."""
+
+
+def main(args: list[str] | None = None) -> NoReturn:
+    """Run the command line; never shows a traceback for a user's mistake."""
+    try:
+        code = group.main(args=args, standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.Abort:
+        click.echo("interrupted", err=True)
+        sys.exit(2)
+    except (LabelGuardError, OSError) as error:
+        told = error if isinstance(error, LabelGuardError) else terminal(str(error))
+        click.echo(f"label-guard: error: {told}", err=True)
+        sys.exit(2)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,285 @@
+"""``label-guard audit``: is this dataset as promised?"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+
+from label_guard.audit.baseline import Baseline, read_baseline
+from label_guard.audit.good_index import check_target, write_good_index
+from label_guard.audit.report import AuditReport, with_baseline
+from label_guard.audit.runner import audit, base_of, plan_tasks
+from label_guard.audit.suggest import patch_yaml, suggest
+from label_guard.audit.thumbnails import gather_thumbnails
+from label_guard.audit.workers import Progress
+from label_guard.errors import LabelGuardError, MissingDependencyError, UsageError
+from label_guard.quarantine.storage import whole_file
+from label_guard.quarantine.writer import QuarantineOptions
+from label_guard.report.audit import AUDIT_FORMATS, render_audit
+from label_guard.schema.discovery import find_files
+from label_guard.schema.reader import load_schema
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of one call, as the command line names them."""
+
+    source: str | None
+    splits: tuple[str, ...]
+    workers: int
+    shards: tuple[int, int] | None
+    limit: int | None
+    reports: tuple[tuple[str, str], ...]
+    quarantine: str | None
+    baseline: str | None
+    write_baseline: str | None
+    good_index: str | None
+    sidecar: str | None
+    suggest: bool
+    duplicates: bool
+    trust_statistics: bool
+    runner: str
+    pipeline: tuple[str, ...]
+
+    @property
+    def keep_bad(self) -> bool:
+        """Whether it must be known which records are bad."""
+        return bool(self.baseline or self.write_baseline or self.good_index)
+
+
+@click.command()
+@click.argument("schemas", nargs=-1, required=True, metavar="SCHEMAS...")
+@click.option("--source", metavar="URI", help="Where the records are, in place of the schema's own source.")
+@click.option("--split", "splits", multiple=True, metavar="NAME", help="Audit this split; without it all.")
+@click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes beside this one.")
+@click.option("--shards", metavar="I/N", help="Audit every N-th file from the I-th (0-based), for merge.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Read at most N records of each file.")
+@click.option(
+    "--report", "reports", multiple=True, metavar="FORMAT=FILE", help="Also write a report; {schema} is its stem."
+)
+@click.option("--quarantine", metavar="DIR", help="Write the labels of bad records, as the pipeline does.")
+@click.option("--baseline", metavar="FILE", help="Fail only on bad records that this file does not know.")
+@click.option("--write-baseline", metavar="FILE", help="Write today's bad records as the known ones.")
+@click.option("--good-index", metavar="FILE", help="Write the good records (.npz or .txt), for select_records.")
+@click.option(
+    "--sidecar", metavar="FILE", help="Keep the labels there; files that have not changed are not read again."
+)
+@click.option("--trust-statistics", is_flag=True, help="Believe Parquet footers where they prove a file legal.")
+@click.option("--suggest", is_flag=True, help="Print the change of the schema that the likely causes call for.")
+@click.option("--duplicates", is_flag=True, help="Look for the same content under two labels or in two splits.")
+@click.option("--runner", type=click.Choice(["local", "beam"]), default="local", show_default=True)
+def command(schemas: tuple[str, ...], shards: str | None, reports: tuple[str, ...], runner: str, **options: Any) -> int:
+    """Audit datasets against schema files: every label, without decoding what is no label.
+
+    With --runner beam, pipeline options follow after --. A python: source runs the function that it names.
+    """
+    files, pipeline = _schemas(schemas, runner)
+    targets = tuple(_target(report) for report in reports)
+    chosen = Options(**options, shards=_part(shards), reports=targets, runner=runner, pipeline=tuple(pipeline))
+    _refuse(chosen, files)
+    known = read_baseline(chosen.baseline) if chosen.baseline else None
+    code = 0
+    for file in files:
+        try:
+            code = max(code, _audit(file, chosen, known))
+        except LabelGuardError as error:
+            if len(files) == 1:
+                raise
+            click.echo(f"label-guard: error: {file}: {error}", err=True)  # the other datasets are audited all the same
+            code = 2
+    return code
+
+
+def _audit(file: str, options: Options, known: Baseline | None) -> int:
+    """Audit one dataset, tell of it, and write what was asked for; its exit code."""
+    report = _run(file, options)
+    if known is not None:
+        report = with_baseline(report, known)
+    if any(style == "html" for style, _ in options.reports):
+        report = _with_thumbnails(file, report, options)
+    click.echo(render_audit(report, "text"))
+    if options.suggest:
+        click.echo("\n" + patch_yaml(suggest(report)))
+    # What a part found is judged once the parts are merged; that it could not be read is known now.
+    code = report.exit_code if report.part is None or not report.complete else 0
+    if options.write_baseline and code == 1:
+        code = 0
+    for path, write in _files(file, report, options):
+        try:
+            with whole_file(path) as out:
+                write(out)
+        except LabelGuardError as error:  # the other files are written all the same
+            click.echo(f"label-guard: error: {error}", err=True)
+            code = 2
+    return code
+
+
+def _with_thumbnails(file: str, report: AuditReport, options: Options) -> AuditReport:
+    _, plans = plan_tasks(load_schema(file), options.source, options.splits, base_of(file), None)
+    try:
+        return gather_thumbnails(report, plans)
+    except MissingDependencyError as error:
+        click.echo(f"label-guard: no pictures in the report: {error}", err=True)
+        return report
+
+
+def _files(file: str, report: AuditReport, options: Options) -> Iterator[tuple[str, Callable[[BinaryIO], None]]]:
+    """What is to be written, and how."""
+    for style, target in options.reports:
+        path = target.replace("{schema}", Path(file).stem)
+        yield path, lambda out, style=style: _write(out, render_audit(report, style))
+    if options.write_baseline:
+        yield options.write_baseline, lambda out: _write_baseline(report, out)
+    if options.good_index:
+        path = options.good_index
+        yield path, lambda out: _write_index(report, out, path)
+
+
+def _write(file: BinaryIO, text: str) -> None:
+    file.write((text + "\n").encode())
+
+
+def _write_baseline(report: AuditReport, file: BinaryIO) -> None:
+    if not report.complete:
+        raise UsageError("no baseline was written: not all records were read, so more may be bad")
+    splits = {split.split or "": {key: list(bad.broken) for key, bad in split.bad.items()} for split in report.splits}
+    _write(file, json.dumps(Baseline(report.dataset, splits).to_json(), indent=1))
+    click.echo(f"{sum(map(len, splits.values())):,} bad records go into the baseline", err=True)
+
+
+def _write_index(report: AuditReport, file: BinaryIO, path: str) -> None:
+    click.echo(f"{write_good_index(report, file, path):,} good records go into {path}", err=True)
+
+
+def _refuse(options: Options, files: Sequence[str]) -> None:
+    """Refuse options that contradict each other, before anything is read."""
+    if len(files) > 1 and (options.source or options.keep_bad):
+        raise UsageError("--source, --baseline, --write-baseline and --good-index are for one schema")
+    doubles = Counter(target.replace("{schema}", Path(file).stem) for file in files for _, target in options.reports)
+    double = next((target for target, count in doubles.items() if count > 1), None)
+    if double is not None:
+        raise UsageError(f"--report: several reports would go to {double}; put {{schema}} into its name")
+    if options.baseline and options.write_baseline:
+        raise UsageError("--baseline judges by a file and --write-baseline makes one; pass one of them")
+    partly = options.shards or options.limit
+    if partly and (options.write_baseline or options.good_index):
+        raise UsageError("--write-baseline and --good-index need all records: not with --shards or --limit")
+    if options.shards and options.baseline:
+        raise UsageError("--baseline judges a whole dataset: not with --shards")
+    _refuse_on_beam(options)
+    if options.good_index:
+        check_target(options.good_index)
+
+
+def _refuse_on_beam(options: Options) -> None:
+    only_here = {
+        "--shards": options.shards, "--limit": options.limit, "--workers": options.workers,
+        "--sidecar": options.sidecar, "--trust-statistics": options.trust_statistics,
+        "--duplicates": options.duplicates,
+    }  # fmt: skip
+    asked = [name for name, value in only_here.items() if value]
+    if options.runner == "beam" and asked:
+        raise UsageError(f"{', '.join(asked)}: for the local runner only")
+
+
+def _schemas(names: Sequence[str], runner: str) -> tuple[list[str], list[str]]:
+    """Schema files, and what follows them as Beam's pipeline options."""
+    pipeline = [name for name in names if name.startswith("--")]
+    if pipeline and runner != "beam":
+        raise UsageError(f"{pipeline[0]} is no option of the local runner; pipeline options need --runner beam")
+    files, missing = find_files([name for name in names if not name.startswith("--")])
+    if missing:
+        raise UsageError(f"{missing[0].file}: {missing[0].message}")
+    return list(files), pipeline
+
+
+def _run(file: str, options: Options) -> AuditReport:
+    quarantine = QuarantineOptions(options.quarantine) if options.quarantine else None
+    if options.runner == "beam":
+        from label_guard.engines.beam import audit_on_beam
+
+        return audit_on_beam(
+            file, options.pipeline, source=options.source, splits=options.splits, quarantine=quarantine,
+            keep_bad=options.keep_bad,
+        )  # fmt: skip
+    with _progress() as on_progress, _interruptible() as stop:
+        return audit(
+            file, source=options.source, splits=options.splits, workers=options.workers, shards=options.shards,
+            limit=options.limit, quarantine=quarantine, keep_bad=options.keep_bad, sidecar=options.sidecar,
+            trust_statistics=options.trust_statistics, duplicates=options.duplicates,
+            on_progress=on_progress, stop=stop,
+        )  # fmt: skip
+
+
+@contextmanager
+def _interruptible() -> Generator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed: the audit then ends with a report of what it has read; a second one kills it."""
+    if threading.current_thread() is not threading.main_thread():  # only there can a handler be set
+        yield lambda: False
+        return
+    pressed = False
+
+    def press(*_: Any) -> None:
+        nonlocal pressed
+        pressed = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        click.echo("label-guard: stopping; what was read so far is reported as incomplete", err=True)
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _progress() -> Generator[Callable[[Progress], None] | None]:
+    """A bar with rate and time left on a terminal; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm
+
+    shown = 0.0
+    with tqdm(unit=" records", unit_scale=True, file=sys.stderr) as bar:
+
+        def tell(progress: Progress) -> None:
+            nonlocal shown
+            now = time.monotonic()
+            if now - shown < 0.1 and progress.shards_done < progress.shards:
+                return
+            shown = now
+            bar.total = progress.expected
+            bar.set_postfix_str(f"{progress.shards_done} of {progress.shards} files", refresh=False)
+            bar.update(progress.records - bar.n)
+
+        yield tell
+
+
+def _part(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise UsageError(f"--shards is {text!r}; expected I/N with 0 <= I < N, such as 0/4")
+    return int(index), int(count)
+
+
+def _target(text: str) -> tuple[str, str]:
+    style, equals, path = text.partition("=")
+    if not equals or not path or style not in AUDIT_FORMATS:
+        raise UsageError(f"--report is {text!r}; expected FORMAT=FILE with a format of {', '.join(AUDIT_FORMATS)}")
+    if not Path(path).resolve().parent.is_dir():
+        raise UsageError(f"--report {path}: the folder {Path(path).parent} is not there")
+    return style, path

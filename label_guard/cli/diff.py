@@ -1,0 +1,51 @@
+"""``label-guard diff``: compare schema files, or the working tree with a git revision."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import click
+
+from label_guard.diff.files import Comparison, compare_paths, compare_with_revision
+from label_guard.diff.schemas import FailOn
+from label_guard.report import FORMATS, render_diagnostics
+from label_guard.schema.discovery import default_names
+
+
+@click.command()
+@click.argument("paths", nargs=-1, metavar="OLD NEW | [PATHS]...")
+@click.option("--against", "ref", metavar="REF", help="Compare PATHS with this git revision.")
+@click.option("--exact", is_flag=True, help="Compare with REF itself, not with its merge base with HEAD.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(["undeclared", "breaking", "any"]),
+    default="undeclared",
+    show_default=True,
+    help="Changes that fail: those the version does not declare, also all breaking ones, or all.",
+)
+@click.option("--format", "format_name", type=click.Choice(FORMATS), default="text", show_default=True)
+def command(paths: tuple[str, ...], ref: str | None, exact: bool, fail_on: str, format_name: str) -> int:
+    """Tell which changes of schema files break trained models or training pipelines, and what the version must be.
+
+    OLD and NEW are two files or two folders. PATHS are files, folders or globs; without them what pyproject.toml
+    names, else configs/.
+    """
+    found = _compare(paths, ref, exact, cast("FailOn", fail_on))
+    click.echo(
+        render_diagnostics(
+            found.diagnostics, format_name, tool="diff", files_checked=found.files_checked, complete=found.complete
+        )
+    )
+    if not found.complete:
+        return 2
+    return int(any(diagnostic.severity == "error" for diagnostic in found.diagnostics))
+
+
+def _compare(paths: tuple[str, ...], ref: str | None, exact: bool, fail_on: FailOn) -> Comparison:
+    if ref is not None:
+        return compare_with_revision(ref, list(paths) or default_names(), exact=exact, fail_on=fail_on)
+    if exact:
+        raise click.UsageError("--exact goes with --against REF")
+    if len(paths) != 2:
+        raise click.UsageError("name OLD and NEW, or a git revision: label-guard diff --against REF [PATHS]...")
+    return compare_paths(*paths, fail_on)

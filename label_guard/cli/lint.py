@@ -1,0 +1,62 @@
+"""``label-guard lint``: check schema files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from label_guard.errors import SourceError, UsageError
+from label_guard.lint.fix import fix_file
+from label_guard.lint.linter import chosen_rules, lint_file
+from label_guard.lint.tfds_source import source_metadata
+from label_guard.report import FORMATS, render_diagnostics
+from label_guard.rules.findings import Diagnostic
+from label_guard.schema.discovery import default_names, find_files
+
+_CODES = "Codes, or beginnings of codes, separated by commas"
+
+
+@click.command()
+@click.argument("files", nargs=-1, metavar="[FILES]...")
+@click.option("--format", "style", type=click.Choice(FORMATS), default="text", show_default=True)
+@click.option("--select", metavar="CODES", default="", help=f"{_CODES}, to report; without it all.")
+@click.option("--ignore", metavar="CODES", default="", help=f"{_CODES}, to leave out.")
+@click.option("--source", metavar="URI", help="Also hold the one file against tfds:FOLDER, a prepared TFDS dataset.")
+@click.option("--fix", is_flag=True, help="Fix what has one right answer; report the rest.")
+def command(files: tuple[str, ...], style: str, select: str, ignore: str, source: str | None, fix: bool) -> int:
+    """Check schema files: files, folders or globs; without FILES what pyproject.toml names, else configs/."""
+    rules = chosen_rules(_codes(select), _codes(ignore))
+    names, missing = find_files(files or default_names())
+    if source is not None and len(names) != 1:
+        raise UsageError(f"--source is about one schema file, not {len(names)}; name it")
+    metadata = None
+    try:
+        metadata = None if source is None else source_metadata(source)
+    except SourceError as error:
+        missing.append(Diagnostic("LG200", "error", str(error), file=str(source)))
+    if fix:
+        _fix(names, rules)
+    found = [diagnostic for name in names for diagnostic in lint_file(name, metadata=metadata)]
+    found = missing + [diagnostic for diagnostic in found if diagnostic.rule in rules]
+    code = exit_code(found)
+    click.echo(render_diagnostics(found, style, tool="lint", files_checked=len(names), complete=code < 2))
+    return code
+
+
+def exit_code(found: Sequence[Diagnostic]) -> int:
+    """0: clean, or only warnings. 1: errors. 2: a file could not be read, so not all of the work was done."""
+    if any(diagnostic.rule == "LG200" for diagnostic in found):
+        return 2
+    return int(any(diagnostic.severity == "error" for diagnostic in found))
+
+
+def _codes(text: str) -> list[str]:
+    return [code.strip().upper() for code in text.split(",") if code.strip()]
+
+
+def _fix(names: Sequence[str], rules: frozenset[str]) -> None:
+    for name in names:
+        fixed = fix_file(name, rules)
+        if fixed:
+            click.echo(f"{name}: fixed {fixed} problem{'s' if fixed > 1 else ''}", err=True)

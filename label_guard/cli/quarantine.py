@@ -1,0 +1,251 @@
+"""``label-guard quarantine``: look into a folder of quarantined records. All text from data is escaped."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+import numpy as np
+
+from label_guard.core.escape import terminal
+from label_guard.errors import UsageError
+from label_guard.quarantine.export import write_csv, write_jsonl, write_npz
+from label_guard.quarantine.payload import Opaque
+from label_guard.quarantine.reader import QuarantineContents, QuarantineEntry, read_quarantine
+from label_guard.quarantine.storage import whole_file
+from label_guard.rules.registry import RULES
+
+if TYPE_CHECKING:
+    from label_guard.quarantine.recheck import Recheck
+
+
+@click.group()
+def command() -> None:
+    """Look into a folder of quarantined records (or any fsspec URL of one)."""
+
+
+@command.command()
+@click.argument("place", metavar="DIR")
+@click.option("--schema", metavar="FILE", help="Also say how many records this schema would now accept.")
+def summary(place: str, schema: str | None) -> int:
+    """How many records are quarantined, by rule, label, split and source."""
+    contents = read_quarantine(place)
+    newest = [group[0] for group in contents.records]
+    parts = _count(contents.parts, "part")
+    _say(f"{place}: {_records(newest)}, {_count(contents.lines, 'line')} in {parts}")
+    _table("by rule", Counter(_rule(rule) for entry in newest for rule in {found.rule for found in entry.violations}))
+    labels = [{found.label or "(the whole record)" for found in entry.violations} for entry in newest]
+    _table("by label", Counter(label for found in labels for label in found))
+    _table("by split", Counter(f"{entry.dataset} {entry.split or '(no split)'}" for entry in newest))
+    _table("by source", Counter(entry.source for entry in newest))
+    _table("payload", Counter(_kept(entry) for entry in newest))
+    changed = sum(len(group) > 1 for group in contents.records)
+    if changed:
+        _say(f"{_count(changed, 'record')} came with several labels: the newest counts; see: quarantine show")
+    code = _problems(contents)
+    if schema is None:
+        return code
+    result = _judge_again(schema, newest)
+    _say(f"with {schema}: {result.told('resolved', 'open')}")
+    return max(code, _unjudged(result))
+
+
+@command.command()
+@click.argument("place", metavar="DIR")
+@click.option("--rule", metavar="CODE", help="Only records that broke this rule, such as LG101.")
+@click.option("--record", metavar="KEY", help="Only this record.")
+@click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="Show at most so many.")
+def show(place: str, rule: str | None, record: str | None, limit: int) -> int:
+    """The records, with what is wrong and what is kept of them."""
+    if rule is not None and rule not in RULES:
+        raise UsageError(f"there is no rule {rule!r}; see: label-guard rule")
+    contents = read_quarantine(place)
+    groups = [
+        group
+        for group in contents.records
+        if (record is None or group[0].name == record)
+        and (rule is None or any(found.rule == rule for entry in group for found in entry.violations))
+    ]
+    code = _problems(contents)
+    if record is not None and not groups:
+        raise UsageError(f"no record {terminal(record)} in the quarantine {place}; see: quarantine show {place}")
+    for group in groups[:limit]:
+        _show(group)
+    if len(groups) > limit:
+        _say(f"... and {len(groups) - limit} more; raise --limit, or narrow with --rule or --record")
+    if not groups:
+        _say("no such record")
+    return code
+
+
+@command.command()
+@click.argument("place", metavar="DIR")
+@click.option("--format", "form", type=click.Choice(["jsonl", "csv", "npz"]), required=True, help="What to write.")
+@click.option("--output", metavar="FILE", required=True, help="Where; it appears complete or not at all.")
+def export(place: str, form: str, output: str) -> int:
+    """Write the entries for other tools.
+
+    jsonl: whole entries, each once. csv: a row for each violation. npz: the labels of each record as arrays.
+    """
+    contents = read_quarantine(place)
+    code = _problems(contents)
+    with whole_file(output) as file:
+        if form == "jsonl":
+            write_jsonl(file, contents.entries)
+        elif form == "csv":
+            write_csv(file, contents.entries)
+        else:
+            for problem in write_npz(file, [group[0] for group in contents.records]):
+                _warn(problem)
+                code = 2
+    _warn(f"wrote {_records([group[0] for group in contents.records])} to {output}")
+    return code
+
+
+@command.command()
+@click.argument("place", metavar="DIR")
+@click.option("--schema", metavar="FILE", required=True, help="The corrected schema.")
+@click.option("--split", help="Only records of this split.")
+@click.option("--keys", metavar="FILE", help="Write the keys of accepted records, one a line, for select_records.")
+@click.option("--output", metavar="FILE", help="Write accepted records that are kept whole, as JSON lines.")
+def recheck(place: str, schema: str, split: str | None, keys: str | None, output: str | None) -> int:
+    """Which records does a corrected schema accept?
+
+    Exit 0: all of them. 1: some are still bad. 2: some could not be judged or written.
+    """
+    contents = read_quarantine(place)
+    newest = [group[0] for group in contents.records if split is None or _is_split(group[0].split, split)]
+    result = _judge_again(schema, newest)
+    _say(f"{place} with {schema}: {result.told('accepted', 'still bad')}")
+    _table("still bad by rule", Counter(_rule(rule) for rules in result.rejected.values() for rule in rules))
+    code = max(_problems(contents), _unjudged(result), 1 if result.rejected else 0)
+    if keys is not None:
+        code = max(code, _write_keys(keys, result.accepted))
+    if output is not None:
+        code = max(code, _write_whole(output, result.accepted))
+    return code
+
+
+def _judge_again(schema: str, entries: Sequence[QuarantineEntry]) -> Recheck:
+    from label_guard.quarantine.recheck import Recheck  # only here: the check and pydantic cost start-up time
+
+    return Recheck(schema, entries)
+
+
+def _write_keys(path: str, accepted: Sequence[QuarantineEntry]) -> int:
+    groups = sorted({f"{entry.dataset} {entry.split} of source {entry.source}" for entry in accepted})
+    if len(groups) > 1:
+        raise UsageError(f"the records come from {terminal('; '.join(groups))}: one key file needs one; pass --split")
+    keys = [entry.record for entry in accepted if entry.record is not None and "\n" not in entry.record]
+    with whole_file(path) as file:
+        file.write("".join(f"{key}\n" for key in keys).encode("utf-8", "surrogateescape"))
+    _warn(f"wrote {_count(len(keys), 'key')} to {path}")
+    return _left_out(len(accepted) - len(keys), "have no key that a file of lines can hold")
+
+
+def _write_whole(path: str, accepted: Sequence[QuarantineEntry]) -> int:
+    whole = [entry for entry in accepted if entry.payload_kind == "full" and entry.view is None]
+    with whole_file(path) as file:
+        write_jsonl(file, whole)
+    _warn(f"wrote {_count(len(whole), 'record')} to {path}")
+    return _left_out(len(accepted) - len(whole), "are not kept as they were stored; read them again with --keys")
+
+
+def _left_out(count: int, why: str) -> int:
+    if count:
+        _warn(f"{count} accepted {why}")
+    return 2 if count else 0
+
+
+def _is_split(own: str | None, asked: str) -> bool:
+    """Whether a record of split ``own`` (``train[:90%]``) is asked for by ``asked`` (``train``)."""
+    return own is not None and (own == asked or own.partition("[")[0] == asked)
+
+
+def _show(group: Sequence[QuarantineEntry]) -> None:
+    newest = group[0]
+    named = (
+        f"record {newest.record}" if newest.record is not None else f"record without a key, content {newest.content}"
+    )
+    where = f"{newest.dataset} {newest.schema_version}, split {newest.split}, source {newest.source}"
+    _say(f"{named} ({where}{f', view {newest.view}' if newest.view else ''})")
+    for position, entry in enumerate(group):
+        if position:
+            _say(f"  before, with other labels ({entry.digest[:8]}):")
+        for found in entry.violations:
+            more = f" (and {found.count - 1} more positions)" if found.count > 1 else ""
+            _say(f"  {found.rule} {found.label}: {found.value}, expected {found.legal}{more}")
+        _say(f"  payload: {_kept(entry)}")
+        for path, value in entry.payload.items():
+            _say(f"    {path}: {_picture(value)}")
+
+
+def _picture(value: Any) -> str:
+    """A leaf in a few words: type, shape, and the value where it is small."""
+    if isinstance(value, Opaque):
+        return f"{value.type} (not kept): {value.text[:60]}"
+    if isinstance(value, np.ndarray | np.generic):
+        array = cast("np.ndarray[Any, np.dtype[Any]]", value)
+        kind = f"{array.dtype}{list(array.shape)}" if array.shape else str(array.dtype)
+        return f"{kind} {' '.join(str(array).split())[:60]}" if array.size <= 8 else kind
+    if isinstance(value, bytes):
+        return f"bytes, {len(value)} long"
+    text = repr(value)
+    return f"{type(value).__name__} {text[:60]}{'...' if len(text) > 60 else ''}"
+
+
+def _kept(entry: QuarantineEntry) -> str:
+    return entry.payload_kind + (f" (over {entry.payload_limit})" if entry.payload_limit else "")
+
+
+def _rule(code: str) -> str:
+    return f"{code} {RULES[code].name}" if code in RULES else code
+
+
+def _records(newest: Sequence[QuarantineEntry]) -> str:
+    """How many records; without keys only distinct contents can be counted."""
+    keyless = sum(entry.record is None for entry in newest)
+    keyed = _count(len(newest) - keyless, "record")
+    contents = f"{_count(keyless, 'distinct content')} without a key"
+    if not keyless:
+        return keyed
+    return contents if keyless == len(newest) else f"{keyed} and {contents}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _table(title: str, counts: Counter[str]) -> None:
+    if not counts:
+        return
+    _say(title)
+    rows = [(terminal(name), count) for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+    width = max(len(name) for name, _ in rows)
+    for name, count in rows:
+        _say(f"  {name:<{width}}  {count}")
+
+
+def _problems(contents: QuarantineContents) -> int:
+    """Report damaged lines. A torn last line is what a crash leaves, and the run that follows writes it again."""
+    for problem in contents.problems[:20]:
+        _warn(f"skipped {problem}")
+    if len(contents.problems) > 20:
+        _warn(f"skipped {len(contents.problems) - 20} more damaged lines")
+    return 2 if any(problem.kind != "torn" for problem in contents.problems) else 0
+
+
+def _unjudged(result: Recheck) -> int:
+    for reason, count in Counter(result.unjudged.values()).items():
+        _warn(f"{_count(count, 'record')} not judged: {reason}")
+    return 2 if result.unjudged else 0
+
+
+def _say(text: str) -> None:
+    click.echo(terminal(text))
+
+
+def _warn(text: str) -> None:
+    click.echo(f"label-guard: {terminal(text)}", err=True)

@@ -1,0 +1,17 @@
+"""``label-guard report``: an audit rendered once more, without reading data."""
+
+from __future__ import annotations
+
+import click
+
+from label_guard.cli.merge import read_audit
+from label_guard.report.audit import AUDIT_FORMATS, render_audit
+
+
+@click.command()
+@click.argument("audit", metavar="AUDIT.json")
+@click.option("--format", "style", type=click.Choice(AUDIT_FORMATS), default="text", show_default=True)
+def command(audit: str, style: str) -> int:
+    """Render an audit in another format."""
+    click.echo(render_audit(read_audit(audit), style))
+    return 0

@@ -1,0 +1,34 @@
+"""``label-guard rule``: explain a rule."""
+
+from __future__ import annotations
+
+import textwrap
+
+import click
+
+from label_guard.errors import UsageError
+from label_guard.rules.pages import markdown, page_text
+from label_guard.rules.registry import RULES
+
+
+@click.command()
+@click.argument("code", required=False)
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print all pages, as docs/rules.md holds them.")
+def command(code: str | None, as_markdown: bool) -> int:
+    """Explain the rule CODE (LG101, or its name): why it hurts, examples, how to fix. Without CODE list all rules."""
+    if as_markdown:
+        click.echo(markdown(), nl=False)
+    elif code is None:
+        for rule in RULES.values():
+            click.echo(f"{rule.code} {rule.severity:7} {rule.name:24} {rule.summary}")
+    else:
+        found = next((rule for rule in RULES.values() if code.upper() == rule.code or code.lower() == rule.name), None)
+        if found is None:
+            raise UsageError(f"no rule {code!r}; label-guard rule lists them all")
+        click.echo(f"{found.code} {found.name}\n\n{_wrapped(page_text(found.code))}")
+    return 0
+
+
+def _wrapped(page: str) -> str:
+    """A page with its prose wrapped for a terminal; lines of examples stay whole."""
+    return "\n".join(textwrap.fill(line, 100) if line.startswith("*") else line for line in page.splitlines())

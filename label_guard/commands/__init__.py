@@ -1,1 +1,0 @@
-"""One file per subcommand of ``label-guard``; each is imported only when it runs."""

@@ -1,0 +1,1 @@
+"""Mergeable statistics of labels, and the likely cause of what is wrong with them."""

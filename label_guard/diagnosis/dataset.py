@@ -1,0 +1,167 @@
+"""Likely causes that one label alone does not show: features exchanged for one another, names in another order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from label_guard.diagnosis.label import UNUSED, Diagnosis, diagnose
+from label_guard.diagnosis.statistics import LabelStatistics
+from label_guard.schema.dataset import DatasetSchema
+from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel
+
+# Records a class before ids that stay in a smaller range are evidence and not chance.
+_RECORDS_PER_CLASS = 5
+_PYTHON = {"Python int": "iu", "Python float": "f", "Python bool": "b"}
+
+
+def diagnose_dataset(
+    schema: DatasetSchema,
+    found: Mapping[str | None, Mapping[str, LabelStatistics]],
+    names: Mapping[str | None, Mapping[str, Sequence[str]]],
+) -> list[tuple[str | None, Diagnosis]]:
+    """Likely causes by split, in the order of the splits and labels.
+
+    Args:
+        schema: the promise.
+        found: statistics by split and label.
+        names: class names that the dataset's own metadata give, by split and label, in order of the ids.
+    """
+    causes = [(split, cause) for split in found for cause in _of_split(schema, split, found[split], names[split])]
+    return [item for item in causes if item[1].cause not in UNUSED or not _used_elsewhere(found, *item)]
+
+
+def shuffled_names(label: Label, theirs: Sequence[str] | None) -> tuple[int, str, str] | None:
+    """The first raw id whose name differs, theirs and ours, where the metadata have the same names in another order.
+
+    >>> label = ClassLabel(kind="class_label", num_classes=3, class_names=["cat", "dog", "emu"])
+    >>> shuffled_names(label, ["cat", "emu", "dog"])
+    (1, 'emu', 'dog')
+    """
+    if not isinstance(label, ClassLabel) or label.class_names is None or theirs is None or label.remaps:
+        return None
+    ours = label.class_names
+    if tuple(theirs) == ours or sorted(theirs) != sorted(ours):
+        return None
+    return next((i, b, a) for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b)
+
+
+def _of_split(
+    schema: DatasetSchema,
+    split: str | None,
+    found: Mapping[str, LabelStatistics],
+    names: Mapping[str, Sequence[str]],
+) -> Iterator[Diagnosis]:
+    labels = schema.stored(split)
+    pairs = list(_swapped(labels, found))
+    exchanged = {path for pair in pairs for path in pair}
+    for path, label in labels.items():
+        for a, b in pairs:
+            if a == path:
+                text = f"{a} holds what {b} declares, and {b} what {a} declares: the two features are exchanged"
+                yield Diagnosis(a, "swapped-features", text)
+        if path not in exchanged:
+            yield from diagnose(path, label, found[path], split)
+        moved = shuffled_names(label, names.get(path))
+        if moved is not None and found[path].records:
+            text = f"the dataset's metadata have the same names in another order: {moved[0]} is {moved[1]!r} there"
+            yield Diagnosis(path, "shuffled-names", text, {"class_names": list(names[path])})
+
+
+def _used_elsewhere(
+    found: Mapping[str | None, Mapping[str, LabelStatistics]],
+    split: str | None,
+    cause: Diagnosis,
+) -> bool:
+    """Whether another split uses ids that this one does not: then the classes are there, only not in this split."""
+    mine = set(found[split][cause.label].class_counts)
+    return any(not mine.issuperset(labels[cause.label].class_counts) for labels in found.values())
+
+
+# Exchanged features ------------------------------------------------------------------------------------------------
+
+
+def _swapped(labels: Mapping[str, Label], found: Mapping[str, LabelStatistics]) -> Iterator[tuple[str, str]]:
+    """Pairs of labels that hold what the other declares, each with one possible partner."""
+    broken = [path for path in labels if found[path].invalid]
+    partners = {
+        path: [other for other in labels if other != path and _exchanged(labels, found, path, other)] for path in broken
+    }
+    for path, others in partners.items():
+        if len(others) != 1 or labels[path] == labels[others[0]]:
+            continue
+        rivals = [p for p, theirs in partners.items() if others[0] in theirs and p != path]
+        if not rivals and (others[0] not in partners or (partners[others[0]] == [path] and path < others[0])):
+            yield path, others[0]
+
+
+def _exchanged(labels: Mapping[str, Label], found: Mapping[str, LabelStatistics], a: str, b: str) -> bool:
+    """``a`` does not hold what it declares, but ``b``'s values would do, and ``a``'s would for ``b``."""
+    if not (_fits(labels[a], found[b]) and _fits(labels[b], found[a])) or _fits(labels[a], found[a]):
+        return False
+    if not _fits(labels[b], found[b]) and not _same_form(labels[a], labels[b]):
+        return True  # two labels of different forms, each with the other's: no chance does that
+    return _covers(labels[a], found[b]) and _covers(labels[b], found[a])
+
+
+def _same_form(a: Label, b: Label) -> bool:
+    return a.kind == b.kind and a.record_shape == b.record_shape and set(a.stored_dtypes) == set(b.stored_dtypes)
+
+
+def _fits(label: Label, found: LabelStatistics) -> bool:
+    """Whether everything seen is what ``label`` declares, as far as statistics of another label can tell."""
+    if not found.records or found.violations.keys() & {"LG104", "LG107"} or found.low is None or found.high is None:
+        return False
+    return _fits_dtypes(label, found) and _fits_shapes(label, found) and _fits_values(label, found)
+
+
+def _fits_dtypes(label: Label, found: LabelStatistics) -> bool:
+    kinds = {np.dtype(name).kind for name in label.stored_dtypes}
+    return all(
+        bool(kinds & set(_PYTHON[name])) if name in _PYTHON else name in label.stored_dtypes for name in found.dtypes
+    )
+
+
+def _fits_shapes(label: Label, found: LabelStatistics) -> bool:
+    return all(_fits_shape(label.record_shape, shape) for shape in found.shapes)
+
+
+def _fits_shape(declared: Sequence[int | None], shape: str) -> bool:
+    if shape == "...":
+        return all(length is None for length in declared)
+    lengths = [int(part) for part in shape.strip("[]").split(",") if part.strip()]
+    return len(lengths) == len(declared) and all(d is None or d == n for d, n in zip(declared, lengths, strict=True))
+
+
+def _fits_values(label: Label, found: LabelStatistics) -> bool:
+    low, high = found.low or 0, found.high or 0
+    if isinstance(label, ClassLabel):
+        values = set(_ids(found))
+        if not values or found.illegal_overflow:  # of another kind: the extremes are all there is
+            values = {low, high} if not isinstance(label.class_ids, tuple) else set[int | float]()
+        return bool(values) and not found.fractional and all(v in label.sentinels or v in _raw(label) for v in values)
+    if isinstance(label, RealLabel):
+        least, most = label.minimum, label.maximum
+        return (least is None or low >= least) and (most is None or high <= most)
+    if isinstance(label, MultiLabel):
+        return not found.fractional and (low, high) == (0, 1)
+    return low >= 0 and high <= 1
+
+
+def _ids(found: LabelStatistics) -> set[Any]:
+    return {*found.class_counts, *found.sentinels, *found.illegal}
+
+
+def _covers(label: Label, found: LabelStatistics) -> bool:
+    """Whether ids fill most of the classes of ``label``, with enough records that this is no chance."""
+    if not isinstance(label, ClassLabel) or found.records < _RECORDS_PER_CLASS * label.num_classes:
+        return False
+    if found.illegal_overflow:
+        return 2 * (found.high or 0) > label.num_classes
+    return 2 * sum(value in _raw(label) for value in _ids(found)) > label.num_classes
+
+
+def _raw(label: ClassLabel) -> range | frozenset[int]:
+    return label.raw_ids if isinstance(label.raw_ids, range) else frozenset(label.raw_ids)

@@ -1,0 +1,326 @@
+"""Mergeable statistics of one label: exact and order-independent, so any cut into shards gives the same report.
+
+A commutative monoid: ``LabelStatistics()`` is the unit, ``merge`` the operation. Bounded parts keep the smallest by
+value or key and count the rest, which does not hang on the order either. There are no float sums: those would.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from label_guard.check.columns import Column
+from label_guard.check.result import Fault
+from label_guard.rules.findings import Violation
+from label_guard.schema.labels import ClassLabel, Label, MultiLabel
+
+Array = NDArray[Any]
+MAX_VALUES = 64  # distinct illegal values kept for each label, the smallest; the rest are counted
+MAX_SHAPES = 16
+MAX_EXAMPLES = 5
+# Labels that were Python numbers: a kind, but no width of their own.
+_PYTHON = {"i": "Python int", "u": "Python int", "f": "Python float", "b": "Python bool"}
+
+
+def key_order(key: str) -> tuple[str, int, str]:
+    """Sort key of a record key: ``file__12`` after ``file__9``."""
+    name, _, index = key.rpartition("__")
+    return (name, int(index), "") if index.isdecimal() else ("", -1, key)
+
+
+@dataclass(slots=True)
+class LabelStatistics:
+    """What one label of one split holds.
+
+    Attributes:
+        records: records judged.
+        invalid: records that broke a rule in this label.
+        class_counts: positions by stored class id (``multi_label``: ones by class).
+        class_records: records by stored class id that hold it at least once.
+        sentinels: positions by declared sentinel.
+        violations: by rule, ``[records, positions]``.
+        illegal: positions by illegal value, the smallest ``MAX_VALUES`` of them.
+        illegal_overflow: positions of the other illegal values.
+        low: smallest finite value seen, None where there was none.
+        high: greatest finite value seen.
+        dtypes: records by stored dtype; ``python int`` and the like where values had no width.
+        shapes: records by shape of the label, the first ``MAX_SHAPES`` in order; the rest under ``...``.
+        fractional: positions with a value that is no whole number.
+        one_hot: records whose label is one 1 and zeros.
+        examples: by rule, the first records by key order with what they broke.
+    """
+
+    records: int = 0
+    invalid: int = 0
+    class_counts: Counter[int] = field(default_factory=Counter[int])
+    class_records: Counter[int] = field(default_factory=Counter[int])
+    sentinels: Counter[int] = field(default_factory=Counter[int])
+    violations: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
+    illegal: dict[int | float, int] = field(default_factory=dict[int | float, int])
+    illegal_overflow: int = 0
+    low: int | float | None = None
+    high: int | float | None = None
+    dtypes: Counter[str] = field(default_factory=Counter[str])
+    shapes: dict[str, int] = field(default_factory=dict[str, int])
+    fractional: int = 0
+    one_hot: int = 0
+    examples: dict[str, list[tuple[str, Violation]]] = field(default_factory=dict[str, list[tuple[str, Violation]]])
+
+    # Adding -------------------------------------------------------------------------------------------------------
+
+    def add(
+        self, label: Label, columns: Sequence[Column], faults: Iterable[Fault], size: int, keys: Sequence[str]
+    ) -> None:
+        """Count ``size`` records.
+
+        Args:
+            label: the resolved label.
+            columns: what the records hold, by dtype and shape.
+            faults: what the check found in this label.
+            size: number of records, those without the label included.
+            keys: their record keys.
+        """
+        self.records += size
+        bad: set[int] = set()
+        for fault in faults:
+            counted = self.violations.setdefault(fault.rule, [0, 0])
+            counted[0] += len(fault.rows)
+            counted[1] += int(fault.counts.sum())
+            bad.update(fault.rows.tolist())
+            self._add_examples(fault, keys)
+        self.invalid += len(bad)
+        for column in columns:
+            self._add_column(label, column)
+
+    def _add_examples(self, fault: Fault, keys: Sequence[str]) -> None:
+        order = sorted(range(len(fault.rows)), key=lambda place: key_order(keys[int(fault.rows[place])]))
+        found = [(keys[int(fault.rows[place])], fault.violation(place)) for place in order[:MAX_EXAMPLES]]
+        self.examples[fault.rule] = _first_examples([*self.examples.get(fault.rule, []), *found])
+
+    def _add_column(self, label: Label, column: Column) -> None:
+        array = column.array
+        name = array.dtype.name if array.dtype.isnative else array.dtype.str
+        self.dtypes[name if column.typed else _PYTHON.get(array.dtype.kind, "Python object")] += len(column.rows)
+        self._add_shape(str(list(array.shape[1:])), len(column.rows))
+        if array.dtype.kind not in "biuf" or not array.dtype.isnative or not array.size:
+            return
+        self._add_range(array)
+        classes = getattr(label, "num_classes", None)
+        if array.ndim == 2 and array.shape[1] == classes and not isinstance(label, MultiLabel):
+            self.one_hot += _one_hot_rows(array)
+        if isinstance(label, MultiLabel) and array.ndim > 1 and array.shape[-1] == classes:
+            self._add_ones(array)
+        elif isinstance(label, ClassLabel):
+            self._add_ids(label, array)
+
+    def _add_shape(self, shape: str, records: int) -> None:
+        self.shapes = _bounded({**self.shapes, shape: self.shapes.get(shape, 0) + records})
+
+    def _add_range(self, array: Array) -> None:
+        if array.dtype.kind == "f":
+            finite = array[np.isfinite(array)]
+            self.fractional += int(np.count_nonzero(np.floor(finite) != finite))
+        else:
+            finite = array
+        if finite.size:
+            low, high = _whole(finite.min().item()), _whole(finite.max().item())
+            self.low = low if self.low is None else min(self.low, low)
+            self.high = high if self.high is None else max(self.high, high)
+
+    def _add_ones(self, array: Array) -> None:
+        hot = np.asarray(array == 1)
+        rows = hot.reshape(array.shape[0], -1, array.shape[-1])
+        _count(self.class_counts, rows.sum(axis=(0, 1)))
+        _count(self.class_records, rows.any(axis=1).sum(axis=0))
+
+    def _add_ids(self, label: ClassLabel, array: Array) -> None:
+        values = array.reshape(array.shape[0], -1)
+        if array.dtype.kind == "f":
+            values = np.where(np.isfinite(values) & (np.floor(values) == values), values, np.nan)
+        ids = label.raw_ids
+        low, high = min(ids), max(ids)
+        inside = (
+            np.asarray((values >= low) & (values <= high)) if values.dtype.kind != "b" else np.ones(values.shape, bool)
+        )
+        dense = (values[inside].astype(np.int64) - low) if inside.any() else np.empty(0, np.int64)
+        known = np.zeros(high - low + 1, np.bool_)
+        known[np.array(ids, np.int64) - low] = True
+        self._count_ids(dense, known, inside, low)
+        outside = values[~inside]
+        self._add_outside(label, outside[outside == outside])
+        if not known.all():
+            self._add_outside(label, dense[~known[dense]] + low)
+
+    def _count_ids(self, dense: Array, known: Array, inside: Array, low: int) -> None:
+        legal = dense[known[dense]]
+        _count(self.class_counts, np.bincount(legal, minlength=0), low)
+        if inside.shape[1] == 1:
+            _count(self.class_records, np.bincount(legal, minlength=0), low)
+            return
+        rows = np.nonzero(inside)[0]
+        pairs = np.unique(rows.astype(np.int64) * len(known) + dense)
+        found = pairs % len(known)
+        _count(self.class_records, np.bincount(found[known[found]], minlength=0), low)
+
+    def _add_outside(self, label: ClassLabel, values: Array) -> None:
+        """Count sentinels, and values that are neither ids nor sentinels."""
+        if not values.size:
+            return
+        numbers, counts = np.unique(values, return_counts=True)
+        found: dict[int | float, int] = {}
+        for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
+            whole = _whole(number)
+            if whole in label.sentinels:
+                self.sentinels[int(whole)] += count
+            else:
+                found[whole] = count
+        self._add_illegal(found)
+
+    def _add_illegal(self, found: dict[int | float, int]) -> None:
+        merged = dict(self.illegal)
+        for value, count in found.items():
+            merged[value] = merged.get(value, 0) + count
+        kept = sorted(merged)[:MAX_VALUES]
+        self.illegal = {value: merged[value] for value in kept}
+        self.illegal_overflow += sum(merged.values()) - sum(self.illegal.values())
+
+    # Merging ------------------------------------------------------------------------------------------------------
+
+    def merge(self, other: LabelStatistics) -> LabelStatistics:
+        """The statistics of both together; neither is changed."""
+        both = LabelStatistics(
+            records=self.records + other.records,
+            invalid=self.invalid + other.invalid,
+            class_counts=self.class_counts + other.class_counts,
+            class_records=self.class_records + other.class_records,
+            sentinels=self.sentinels + other.sentinels,
+            low=_extreme(min, self.low, other.low),
+            high=_extreme(max, self.high, other.high),
+            dtypes=self.dtypes + other.dtypes,
+            fractional=self.fractional + other.fractional,
+            one_hot=self.one_hot + other.one_hot,
+            illegal=dict(self.illegal),
+            illegal_overflow=self.illegal_overflow + other.illegal_overflow,
+        )
+        both._add_illegal(other.illegal)
+        for rule in {*self.violations, *other.violations}:
+            mine, theirs = self.violations.get(rule, [0, 0]), other.violations.get(rule, [0, 0])
+            both.violations[rule] = [mine[0] + theirs[0], mine[1] + theirs[1]]
+            both.examples[rule] = _first_examples([*self.examples.get(rule, []), *other.examples.get(rule, [])])
+        shapes = {
+            shape: self.shapes.get(shape, 0) + other.shapes.get(shape, 0) for shape in {**self.shapes, **other.shapes}
+        }
+        both.shapes = _bounded(shapes)
+        return both
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LabelStatistics) and self.to_json() == other.to_json()
+
+    # Plain form ---------------------------------------------------------------------------------------------------
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values in one order, whatever order they came in."""
+        return {
+            "records": self.records,
+            "invalid": self.invalid,
+            "class_counts": {str(k): self.class_counts[k] for k in sorted(self.class_counts)},
+            "class_records": {str(k): self.class_records[k] for k in sorted(self.class_records)},
+            "sentinels": {str(k): self.sentinels[k] for k in sorted(self.sentinels)},
+            "violations": {k: self.violations[k] for k in sorted(self.violations)},
+            "illegal": {str(k): self.illegal[k] for k in sorted(self.illegal)},
+            "illegal_overflow": self.illegal_overflow,
+            "low": self.low,
+            "high": self.high,
+            "dtypes": {k: self.dtypes[k] for k in sorted(self.dtypes)},
+            "shapes": {k: self.shapes[k] for k in sorted(self.shapes)},
+            "fractional": self.fractional,
+            "one_hot": self.one_hot,
+            "examples": {
+                rule: [
+                    {"record": key, "value": _strict(v.value), "legal": v.legal, "count": v.count} for key, v in found
+                ]
+                for rule, found in sorted(self.examples.items())
+            },
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any], label: str = "") -> LabelStatistics:
+        """The statistics that ``to_json`` wrote."""
+        return cls(
+            records=data["records"],
+            invalid=data["invalid"],
+            class_counts=Counter({int(k): v for k, v in data["class_counts"].items()}),
+            class_records=Counter({int(k): v for k, v in data["class_records"].items()}),
+            sentinels=Counter({int(k): v for k, v in data["sentinels"].items()}),
+            violations={k: list(v) for k, v in data["violations"].items()},
+            illegal={_number(k): v for k, v in data["illegal"].items()},
+            illegal_overflow=data["illegal_overflow"],
+            low=data["low"],
+            high=data["high"],
+            dtypes=Counter(data["dtypes"]),
+            shapes=dict(data["shapes"]),
+            fractional=data["fractional"],
+            one_hot=data["one_hot"],
+            examples={
+                rule: [
+                    (e["record"], Violation(label, rule, e["value"], e["legal"], 0, e["record"], e["count"]))
+                    for e in found
+                ]
+                for rule, found in data["examples"].items()
+            },
+        )
+
+
+def _count(counter: Counter[int], counts: Array, low: int = 0) -> None:
+    for place in np.flatnonzero(counts).tolist():
+        counter[place + low] += int(counts[place])
+
+
+def _one_hot_rows(array: Array) -> int:
+    binary = np.asarray((array == 0) | (array == 1)).all(axis=1)
+    return int(np.count_nonzero(binary & (np.count_nonzero(array, axis=1) == 1)))
+
+
+def _first_examples(found: list[tuple[str, Violation]]) -> list[tuple[str, Violation]]:
+    return sorted(found, key=lambda pair: key_order(pair[0]))[:MAX_EXAMPLES]
+
+
+def _bounded(counts: dict[str, int]) -> dict[str, int]:
+    names = sorted(name for name in counts if name != "...")
+    kept = {name: counts[name] for name in names[:MAX_SHAPES]}
+    rest = sum(counts[name] for name in names[MAX_SHAPES:]) + counts.get("...", 0)
+    return {**kept, "...": rest} if rest else kept
+
+
+def _extreme(
+    choose: Callable[[int | float, int | float], int | float], mine: int | float | None, theirs: int | float | None
+) -> int | float | None:
+    if mine is None or theirs is None:
+        return theirs if mine is None else mine
+    return choose(mine, theirs)
+
+
+def _whole(number: int | float) -> int | float:
+    """A float without a fraction as an int: 1.0 beside 1 would show in which order shards were merged."""
+    whole = isinstance(number, bool) or (isinstance(number, float) and number.is_integer())
+    return int(number) if whole else number
+
+
+def _number(text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
+def _strict(value: Any) -> Any:
+    """JSON has no NaN, and readers hold numbers as doubles."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 2**53 else value

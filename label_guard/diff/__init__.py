@@ -1,0 +1,1 @@
+"""What changed between two versions of a schema, and whom it breaks."""

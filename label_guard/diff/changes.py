@@ -1,0 +1,366 @@
+"""What a change of one label means for a trained model and for a training pipeline.
+
+A trained model breaks when its outputs no longer mean what they meant: number, order or names of the classes, kind,
+shape, range of a target. A training pipeline breaks when the guard may hand on what it never handed on before, or
+refuses data that it accepted: a rule that is loosened breaks the first, one that is tightened the second.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, cast
+
+from label_guard.diff.semver import Bump
+from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel
+
+Verdict = Literal["breaking", "compatible"]
+Path = tuple[str | int, ...]
+_SEPARATORS = re.compile(r"[\s_-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change between two versions of a schema.
+
+    Attributes:
+        rule: code of the rule that names the change, such as ``LG305``.
+        path: where in the new schema; of what was removed, where it would be.
+        old: the old value, plain (what JSON can hold); None where there was none.
+        new: the new value, plain; None where there is none.
+        model: whether a trained model breaks.
+        pipeline: whether a training pipeline breaks.
+        what: the change in words.
+        reason: why it is breaking or compatible.
+        documentation: whether no machine can tell the difference.
+    """
+
+    rule: str
+    path: Path
+    old: Any
+    new: Any
+    model: Verdict
+    pipeline: Verdict
+    what: str
+    reason: str
+    documentation: bool = False
+
+    @property
+    def breaking(self) -> bool:
+        """Whether anything breaks."""
+        return "breaking" in (self.model, self.pipeline)
+
+    @property
+    def bump(self) -> Bump:
+        """The part of the version that declares this change."""
+        return "major" if self.breaking else "patch" if self.documentation else "minor"
+
+
+class Sides(NamedTuple):
+    """A label before and after a change, as stored and as emitted."""
+
+    old: Label
+    new: Label
+    old_emitted: Label
+    new_emitted: Label
+
+
+def verdict(is_breaking: bool) -> Verdict:
+    """The verdict in a word."""
+    return "breaking" if is_breaking else "compatible"
+
+
+def label_changes(sides: Sides) -> Iterator[Change]:
+    """The changes between two versions of a label; paths start at the label."""
+    old, new = sides.old, sides.new
+    if old.kind != new.kind:
+        reason = "another kind of label needs another loss and another last layer"
+        yield _change("LG304", ("kind",), old.kind, new.kind, True, True, reason)
+        return
+    yield from _class_changes(old, new)
+    yield from _dtype_changes(sides)
+    yield from _shape_changes(old, new)
+    yield from _sentinel_changes(old, new)
+    yield from _rule_changes(old, new)
+
+
+def _change(rule: str, path: Path, old: Any, new: Any, model: bool, pipeline: bool, reason: str) -> Change:
+    what = f"{path[0]} was {told(old)}, is {told(new)}"
+    return Change(rule, path, old, new, verdict(model), verdict(pipeline), what, reason)
+
+
+def told(value: Any) -> str:
+    """A value in a sentence, shortened."""
+    if value is None:
+        return "absent"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        items = cast("Sequence[Any]", value)
+        shown = [("null" if item is None else told(item)) for item in items[:6]]
+        return f"[{', '.join([*shown, '...'] if len(items) > 6 else shown)}]"
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _class_changes(old: Label, new: Label) -> Iterator[Change]:
+    if isinstance(old, RealLabel) or isinstance(new, RealLabel):
+        return
+    if old.num_classes != new.num_classes:
+        if old.num_classes < new.num_classes:
+            reason = f"a model has {old.num_classes} outputs; the loss of an id it has no output for is NaN"
+        else:
+            reason = f"a model has {old.num_classes} outputs; ids that were legal are refused"
+        yield _change("LG305", ("num_classes",), old.num_classes, new.num_classes, True, True, reason)
+    yield from _name_changes(old.class_names, new.class_names)
+    if isinstance(old, ClassLabel) and isinstance(new, ClassLabel):
+        yield from _id_changes(old, new)
+
+
+def _name_changes(old: tuple[str, ...] | None, new: tuple[str, ...] | None) -> Iterator[Change]:
+    if old is None and new is not None:
+        reason = "the classes get names; no id changes"
+        yield _change("LG310", ("class_names",), None, [*new], False, False, reason)
+    elif old is not None and new is None:
+        reason = "nothing says any more which class an id is, so a changed order could not be seen"
+        yield _change("LG309", ("class_names",), [*old], None, True, False, reason)
+    elif old is not None and new is not None:
+        yield from _moves(old, new)
+        yield from _renames(old, new)
+
+
+def _moves(old: tuple[str, ...], new: tuple[str, ...]) -> Iterator[Change]:
+    """Names that stand at another id."""
+    before = {name: position for position, name in enumerate(old)}
+    moved = [(name, before[name], i) for i, name in enumerate(new) if before.get(name, i) != i]
+    if not moved:
+        return
+    shown = ", ".join(f"{told(name)} {a} -> {b}" for name, a, b in moved[:4]) + (", ..." if len(moved) > 4 else "")
+    count = f"{len(moved)} of {len(new)} classes" if len(moved) > 1 else "1 class"
+    what = f"class_names are permuted: {shown}" if set(old) == set(new) else f"{count} stand at another id: {shown}"
+    reason = "every old label and every old output now means another class, and nothing would show it"
+    yield Change("LG306", ("class_names", moved[0][2]), [*old], [*new], "breaking", "breaking", what, reason)
+
+
+def _renames(old: tuple[str, ...], new: tuple[str, ...]) -> Iterator[Change]:
+    """Names that took the place of another one; what is only spelled another way is the same class.
+
+    Two class names of one schema may differ by case alone (EMNIST: a, A), so spelling counts where it tells apart.
+    """
+    gone, fresh = set(old) - set(new), set(new) - set(old)
+    pairs = [(i, a, b) for i, (a, b) in enumerate(zip(old, new, strict=False)) if a in gone and b in fresh]
+    if not pairs:
+        return
+    loose_old, loose_new = [spelled(name) for name in old], [spelled(name) for name in new]
+    lenient = len(set(loose_old)) == len(old) and len(set(loose_new)) == len(new)
+    same = [pair for pair in pairs if lenient and loose_old[pair[0]] == loose_new[pair[0]]]
+    other = [pair for pair in pairs if pair not in same]
+    if same:
+        reason = "the same names in another spelling"
+        yield _renaming("LG308", same, "compatible", reason, documentation=True)
+    if other:
+        reason = (
+            "an output that meant one class now bears the name of another; no machine can tell a better word from it"
+        )
+        yield _renaming("LG307", other, "breaking", reason)
+
+
+def _renaming(
+    rule: str, pairs: list[tuple[int, str, str]], model: Verdict, reason: str, documentation: bool = False
+) -> Change:
+    shown = ", ".join(f"{i} {told(a)} -> {told(b)}" for i, a, b in pairs[:4]) + (", ..." if len(pairs) > 4 else "")
+    what = f"{'class' if len(pairs) == 1 else 'classes'} renamed: {shown}"
+    old, new = [a for _, a, _ in pairs], [b for _, _, b in pairs]
+    return Change(rule, ("class_names", pairs[0][0]), old, new, model, "compatible", what, reason, documentation)
+
+
+def spelled(name: str) -> str:
+    """A class name without its case and separators.
+
+    >>> spelled("Traffic_Light") == spelled("traffic light"), spelled("c") == spelled("c++")
+    (True, False)
+    """
+    return _SEPARATORS.sub(" ", name.casefold()).strip()
+
+
+def _id_changes(old: ClassLabel, new: ClassLabel) -> Iterator[Change]:
+    before, after = old.raw_ids, new.raw_ids
+    changed = _first_difference(before, after)
+    if changed is None:
+        return
+    moved = _ids_move(before, after)
+    if moved:
+        reason = "raw ids in the data are turned into other classes, and nothing would show it"
+    else:
+        reason = "raw ids that were legal are refused"
+    path = ("class_ids", changed) if isinstance(new.class_ids, tuple) else ("class_ids",)
+    yield _change("LG311", path, _plain_ids(old), _plain_ids(new), moved, True, reason)
+
+
+def _first_difference(before: Sequence[int], after: Sequence[int]) -> int | None:
+    """The first class whose raw id differs, of the classes that both have."""
+    if isinstance(before, range) and isinstance(after, range):  # num_classes may be large
+        return None if before.start == after.start else 0
+    return next((i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), None)
+
+
+def _ids_move(before: Sequence[int], after: Sequence[int]) -> bool:
+    """Whether a raw id stands for another class."""
+    if isinstance(before, range) and isinstance(after, range):
+        return before.start != after.start and max(before.start, after.start) < min(before.stop, after.stop)
+    listed, other = (before, after) if isinstance(before, tuple) else (after, before)
+    positions = other if isinstance(other, range) else {raw: i for i, raw in enumerate(other)}
+    found = (
+        (raw - other.start if isinstance(other, range) else positions[raw], i)
+        for i, raw in enumerate(listed)
+        if raw in positions
+    )
+    return any(a != b for a, b in found)
+
+
+def _plain_ids(label: ClassLabel) -> Any:
+    if isinstance(label.class_ids, tuple):
+        return [*label.class_ids]
+    return None if label.class_ids is None else label.class_ids.model_dump()
+
+
+def _dtype_changes(sides: Sides) -> Iterator[Change]:
+    old, new = sides.old, sides.new
+    stored = set(old.stored_dtypes), set(new.stored_dtypes)
+    emitted = set(sides.old_emitted.stored_dtypes), set(sides.new_emitted.stored_dtypes)
+    follows = old.emit is None and new.emit is None  # what is handed on is what is stored
+    if stored[0] != stored[1]:
+        refused, fresh = stored[0] - stored[1], emitted[1] - emitted[0] if follows else set[str]()
+        if refused:
+            reason = f"data stored as {_names(refused)} is refused"
+        elif fresh:
+            reason = f"the loss gets {_names(fresh)}, which it never got"
+        else:
+            reason = "more data is accepted, and what is handed on stays the same"
+        yield _change(
+            "LG312", ("dtype",), _plain_dtypes(old), _plain_dtypes(new), False, bool(refused or fresh), reason
+        )
+    if not follows and emitted[0] != emitted[1]:
+        fresh = emitted[1] - emitted[0]
+        reason = f"the loss gets {_names(fresh)}, which it never got" if fresh else "the loss got this dtype before"
+        yield _change("LG313", ("emit",), old.emit, new.emit, False, bool(fresh), reason)
+
+
+def _names(dtypes: set[str]) -> str:
+    return ", ".join(sorted(dtypes))
+
+
+def _plain_dtypes(label: Label) -> Any:
+    return None if label.dtype is None else label.dtype[0] if len(label.dtype) == 1 else [*label.dtype]
+
+
+def _shape_changes(old: Label, new: Label) -> Iterator[Change]:
+    if old.shape == new.shape:
+        return
+    tightened = len(old.shape) == len(new.shape) and all(
+        a is None or a == b for a, b in zip(old.shape, new.shape, strict=True)
+    )
+    reason = "labels of other shapes, legal before, are refused" if tightened else "the loss gets shapes it never got"
+    yield _change("LG314", ("shape",), [*old.shape], [*new.shape], not tightened, True, reason)
+
+
+def _sentinel_changes(old: Label, new: Label) -> Iterator[Change]:
+    if not isinstance(old, ClassLabel | MultiLabel) or not isinstance(new, ClassLabel | MultiLabel):
+        return
+    mask = _mask_change(old, new)
+    for value in old.ignore:
+        if value not in new.ignore:
+            what, reason = f"ignore value {value} removed", f"data with {value} is refused{mask}"
+            yield Change("LG315", ("ignore",), [*old.ignore], [*new.ignore], "compatible", "breaking", what, reason)
+    for position, value in enumerate(new.ignore):
+        if value not in old.ignore:
+            yield _ignore_added(old, new, position, mask)
+    if old.ignore and new.ignore and old.on_ignore != new.on_ignore:
+        shows, reason = _shows(old, new.on_ignore)
+        yield _change("LG318", ("on_ignore",), old.on_ignore, new.on_ignore, False, shows, reason)
+    if isinstance(old, ClassLabel) and isinstance(new, ClassLabel):
+        yield from _unlabeled_changes(old, new, mask)
+
+
+def _shows(old: ClassLabel | MultiLabel, treatment: str) -> tuple[bool, str]:
+    """Whether a sentinel so treated shows the loss of the earlier schema what it never saw, and why."""
+    if treatment == "skip":
+        return False, "such records are left out"
+    if treatment == "keep":
+        return True, "the sentinel stands in the array; a loss that does not skip it trains on it"
+    unlabeled = isinstance(old, ClassLabel) and old.unlabeled is not None and old.on_unlabeled == "replace"
+    if unlabeled or (old.ignore and old.on_ignore == "replace"):
+        return False, "class 0 stands there and the mask is False, as for another sentinel before"
+    return True, "class 0 stands there and the mask is False; a loss that does not heed the mask trains on it"
+
+
+def has_mask(label: Label) -> bool:
+    """Whether the label always comes with a validity mask, as ``policy.has_sentinels`` has it."""
+    if isinstance(label, ClassLabel):
+        return bool(label.ignore) or (label.unlabeled is not None and label.on_unlabeled != "skip")
+    return bool(label.sentinels)
+
+
+def _mask_change(old: Label, new: Label) -> str:
+    if has_mask(old) == has_mask(new):
+        return ""
+    return f"; the batch {'gains' if has_mask(new) else 'loses'} its validity mask"
+
+
+def _ignore_added(old: ClassLabel | MultiLabel, new: ClassLabel | MultiLabel, position: int, mask: str) -> Change:
+    what, path = f"ignore value {new.ignore[position]} added", ("ignore", position)
+    shows, reason = _shows(old, new.on_ignore)
+    pipeline = verdict(shows or bool(mask))
+    return Change("LG316", path, [*old.ignore], [*new.ignore], "compatible", pipeline, what, f"{reason}{mask}")
+
+
+def _unlabeled_changes(old: ClassLabel, new: ClassLabel, mask: str) -> Iterator[Change]:
+    before, after = old.on_unlabeled or "keep", new.on_unlabeled or "keep"
+    shows, reason = _shows(old, after)
+    if old.unlabeled != new.unlabeled:
+        if old.unlabeled is not None:
+            shows, reason = True, f"data with {old.unlabeled} is refused"
+        breaking, reason = shows or bool(mask), f"{reason}{mask}"
+        yield _change("LG317", ("unlabeled",), old.unlabeled, new.unlabeled, False, breaking, reason)
+    elif old.unlabeled is not None and before != after:
+        breaking, reason = shows or bool(mask), f"{reason}{mask}"
+        yield _change("LG318", ("on_unlabeled",), old.on_unlabeled, new.on_unlabeled, False, breaking, reason)
+
+
+_LOW, _HIGH = float("-inf"), float("inf")
+# Field: what absence means, and whether a greater value is the stricter one.
+_RULES: dict[str, tuple[Any, bool]] = {
+    "unique": (False, True),
+    "min_length": (0, True),
+    "max_length": (_HIGH, False),
+    "min_positive": (0, True),
+    "max_positive": (_HIGH, False),
+    "tolerance": (0, False),
+    "one_hot": (False, True),
+    "minimum": (_LOW, True),
+    "maximum": (_HIGH, False),
+}
+
+
+def _rule_changes(old: Label, new: Label) -> Iterator[Change]:
+    for field, (absent, greater_is_stricter) in _RULES.items():
+        if field not in type(new).model_fields:
+            continue
+        before, after = getattr(old, field), getattr(new, field)
+        a, b = (absent if value is None else value for value in (before, after))
+        if a == b:
+            continue
+        if (b > a) == greater_is_stricter:
+            reason = "data that was legal is refused"
+            yield _change("LG319", (field,), before, after, False, True, reason)
+        else:
+            yield _loosened(field, before, after)
+
+
+def _loosened(field: str, before: Any, after: Any) -> Change:
+    if field == "tolerance":
+        return _change("LG320", (field,), before, after, False, False, "the loss of such rows stays finite")
+    targets = field in ("minimum", "maximum")  # a last layer may be scaled to the old range
+    reason = "the loss gets targets out of the range it knew" if targets else "the loss gets what was refused before"
+    return _change("LG320", (field,), before, after, targets, True, reason)

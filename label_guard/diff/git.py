@@ -1,0 +1,199 @@
+"""What a git revision holds: its files, and how they differ from the working tree. Git is asked, never changed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from glob import has_magic
+from pathlib import Path
+from typing import NamedTuple
+
+from label_guard.core.escape import terminal
+from label_guard.errors import UsageError
+from label_guard.schema.discovery import SUFFIXES
+
+_HASH = re.compile(r"[0-9a-f]{7,64}")
+_TWO_FILES = "label-guard diff OLD NEW compares two files without git"
+
+
+class Moved(NamedTuple):
+    """A file that differs: its old and its new path from the root of the repository; None where it is not."""
+
+    old: str | None
+    new: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A commit of the repository around the current folder.
+
+    Attributes:
+        ref: the revision as the user named it.
+        commit: hash of the commit to compare with.
+        root: the folder of the working tree.
+    """
+
+    ref: str
+    commit: str
+    root: Path
+
+    def __str__(self) -> str:
+        return f"{terminal(self.ref)} ({self.commit[:9]})"
+
+    def read(self, path: str) -> bytes:
+        """The content of a file, named from the root of the repository."""
+        return _git("cat-file", "blob", f"{self.commit}:{path}", folder=self.root)
+
+    def path_of(self, name: str | os.PathLike[str]) -> str:
+        """The path of a file from the root of the repository.
+
+        Raises:
+            UsageError: the file lies elsewhere.
+        """
+        absolute = Path(os.path.abspath(name))  # noqa: PTH100 - resolve() would follow a link, which git holds as itself
+        place = absolute.parent.resolve() / absolute.name
+        try:
+            return place.relative_to(self.root).as_posix()
+        except ValueError:
+            raise UsageError(f"{name} is not in the git repository {self.root}; {_TWO_FILES}") from None
+
+    def name_of(self, path: str) -> str:
+        """A path from the root of the repository as one from the current folder."""
+        return os.path.relpath(self.root / path, Path.cwd().resolve())
+
+    def differences(self, names: Sequence[str]) -> list[Moved]:
+        """The files that differ from the working tree and could be schemas; untracked ones are new.
+
+        The whole repository is looked at, for a file may have been moved into or out of ``names``.
+        """
+        endings = {*SUFFIXES, *(Path(name).suffix for name in names if Path(name).suffix)}
+        kinds = [f":(top,glob)**/*{ending}" for ending in sorted(endings)]
+        kinds += [f":(top,literal){self.path_of(name)}" for name in names if Path(name).is_file()]
+        listed = _git("diff", "--name-status", "-z", "-M", *_PLAIN, self.commit, "--", *kinds, folder=self.root)
+        found = list(_moves(iter(_split(listed))))
+        untracked = _split(_git("ls-files", "--others", "-z", "--", *kinds, folder=self.root))
+        return [*found, *(Moved(None, path) for path in untracked)]
+
+    def gone(self, names: Sequence[str]) -> set[str]:
+        """The paths under ``names`` (files, folders, globs) that the working tree no longer has."""
+        specs = [f":({'glob' if has_magic(name) else 'literal'},top){self.path_of(name)}" for name in names]
+        arguments = ("diff", "--name-only", "-z", "--no-renames", "--diff-filter=D", *_PLAIN)
+        return set(_split(_git(*arguments, self.commit, "--", *specs, folder=self.root)))
+
+
+# Programs that the configuration of a repository names for diffs are not run.
+_PLAIN = ("--no-ext-diff", "--no-textconv", "--ignore-submodules")
+
+
+def open_revision(ref: str, *, exact: bool = False) -> Revision:
+    """The revision to compare the working tree with.
+
+    Args:
+        ref: a branch, tag or commit.
+        exact: take ``ref`` itself, not the merge base of it and ``HEAD``.
+
+    Raises:
+        UsageError: no git, no repository, no such revision, or no common history; the message says what to run.
+    """
+    if not ref or ref.startswith("-"):
+        raise UsageError(f"--against {terminal(ref)!r} is no git revision; name a branch, tag or commit")
+    root = Path(_git("rev-parse", "--show-toplevel").decode("utf-8", "surrogateescape").rstrip("\n"))
+    try:
+        commit = _line("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
+    except _GitError:
+        raise UsageError(_unknown(ref)) from None
+    if not exact:
+        try:
+            commit = _line("merge-base", commit, "HEAD")
+        except _GitError:
+            raise UsageError(_no_merge_base(ref)) from None
+    return Revision(ref, commit, root)
+
+
+class _GitError(UsageError):
+    """Git ended with an error."""
+
+
+def _git(*arguments: str, folder: Path | None = None) -> bytes:
+    program = shutil.which("git")
+    if program is None:
+        raise UsageError(f"git is not installed, and --against needs it; {_TWO_FILES}")
+    settings = {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
+    try:
+        command, env = [program, *arguments], {**os.environ, **settings}
+        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, check=False)  # noqa: S603 - no shell
+    except (OSError, ValueError) as error:  # ValueError: a NUL in a name
+        raise UsageError(f"git cannot be run: {error}") from None
+    if done.returncode:
+        raise _failure(done.stderr.decode("utf-8", "replace").strip())
+    return done.stdout
+
+
+def _failure(said: str) -> _GitError:
+    if "not a git repository" in said:
+        return _GitError(f"this folder is in no git repository; run in a checkout; {_TWO_FILES}")
+    return _GitError(f"git says: {terminal(said) or 'nothing, but it failed'}")
+
+
+def _line(*arguments: str) -> str:
+    return _git(*arguments).decode("utf-8", "replace").strip()
+
+
+def _split(listed: bytes) -> list[str]:
+    return [os.fsdecode(entry) for entry in listed.split(b"\0") if entry]
+
+
+def _moves(entries: Iterator[str]) -> Iterator[Moved]:
+    """The entries of ``git diff --name-status -z``: a letter, then one path, or two of a rename."""
+    for status in entries:
+        path = next(entries)
+        if status[0] == "R":
+            yield Moved(path, next(entries))
+        else:
+            yield Moved(None if status[0] == "A" else path, None if status[0] == "D" else path)
+
+
+def _is_shallow() -> bool:
+    return _line("rev-parse", "--is-shallow-repository") == "true"
+
+
+def _remote_and_branch(ref: str) -> tuple[str, str] | None:
+    """Where to fetch ``ref`` from; None in a repository without remotes."""
+    remotes = _line("remote").split()
+    if not remotes:
+        return None
+    named = next((remote for remote in remotes if ref.startswith(f"{remote}/")), None)
+    if named is not None:
+        return named, ref.removeprefix(f"{named}/")
+    return ("origin" if "origin" in remotes else remotes[0]), ref
+
+
+def _unknown(ref: str) -> str:
+    shown = terminal(ref)
+    found = _remote_and_branch(ref)
+    if found is None or not re.fullmatch(r"[\w./@+-]+", ref):
+        return f"no branch, tag or commit {shown!r} is here; git branch --all and git tag list what is"
+    remote, branch = found
+    clone = "this shallow clone" if _is_shallow() else "this clone"
+    if _HASH.fullmatch(branch):
+        fetch = f"git fetch {remote} {branch}"
+    else:
+        fetch = f"git fetch {remote} +{branch}:refs/remotes/{remote}/{branch}"
+    use = "" if ref != branch or _HASH.fullmatch(branch) else f" and use --against {remote}/{branch}"
+    return f"{shown!r} is not in {clone}; run: {fetch}{use}{_IN_ACTIONS}"
+
+
+_IN_ACTIONS = " (on GitHub: actions/checkout with fetch-depth: 0; on GitLab: GIT_DEPTH: 0)"
+
+
+def _no_merge_base(ref: str) -> str:
+    found = _remote_and_branch(ref)
+    if found is not None and _is_shallow():
+        fetch = shlex.join(["git", "fetch", "--unshallow", found[0]])
+        return f"this shallow clone does not reach back to where HEAD left {terminal(ref)}; run: {fetch}{_IN_ACTIONS}"
+    return f"HEAD and {terminal(ref)} have no common commit; --exact compares with {terminal(ref)} itself"

@@ -1,0 +1,312 @@
+"""The diff of two versions of a schema: what changed, whom it breaks, and whether the version says so."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from label_guard.diff.changes import Change as Change
+from label_guard.diff.changes import Path, Sides, label_changes, told, verdict
+from label_guard.diff.semver import BUMPS, Bump, declares, is_before, version_for
+from label_guard.rules.findings import Diagnostic, Severity, Value
+from label_guard.schema.dataset import DatasetSchema, Split
+from label_guard.schema.fields import Problem
+from label_guard.schema.reader import SchemaFile
+
+FailOn = Literal["undeclared", "breaking", "any"]
+
+
+def diff_schemas(old: DatasetSchema, new: DatasetSchema) -> list[Change]:
+    """The changes from ``old`` to ``new``, labels as they are resolved for each split and view.
+
+    >>> old = DatasetSchema(
+    ...     format=1, name="pets", version="1.0.0",
+    ...     labels={"label": {"kind": "class_label", "num_classes": 2, "class_names": ["cat", "dog"]}},
+    ... )
+    >>> new = old.model_copy(update={"labels": {
+    ...     "label": old.labels["label"].model_copy(update={"class_names": ("dog", "cat")})}})
+    >>> [change.what for change in diff_schemas(old, new)]
+    ["label 'label': class_names are permuted: dog 1 -> 0, cat 0 -> 1"]
+    >>> diff_schemas(old, old)
+    []
+    """
+    return [
+        *_dataset_changes(old, new),
+        *_label_set_changes(old, new),
+        *_merged(_resolved_changes(old, new)),
+        *_split_changes(old, new),
+        *_view_changes(old, new),
+    ]
+
+
+def diff_files(old: SchemaFile, new: SchemaFile, fail_on: FailOn = "undeclared") -> list[Diagnostic]:
+    """The changes between two sound schema files, at their places in ``new``, and what is wrong with its version.
+
+    Args:
+        old: the earlier file; its ``schema`` is not None.
+        new: the later file; its ``schema`` is not None.
+        fail_on: which changes are errors: those that the version does not declare, also all breaking ones, or all.
+    """
+    assert old.schema is not None  # noqa: S101
+    assert new.schema is not None  # noqa: S101
+    changes = diff_schemas(old.schema, new.schema)
+    versions = _Versions(old.schema.version, new.schema.version, changes)
+    found = [_diagnostic(change, new, versions, fail_on) for change in changes]
+    found.sort(key=lambda diagnostic: (diagnostic.line, diagnostic.column, diagnostic.rule))
+    problem = versions.problem()
+    return found if problem is None else [*found, new.diagnostic(problem)]
+
+
+class _Versions:
+    """The two versions of a schema, and what they declare of its changes."""
+
+    def __init__(self, old: str, new: str, changes: Sequence[Change]) -> None:
+        self.old, self.new = old, new
+        self._undeclared = [change for change in changes if not self.declares(change)]
+        self.wanted = version_for(old, _weightiest(changes)) if changes else old
+
+    def declares(self, change: Change) -> bool:
+        """Whether the new version says that there is such a change."""
+        return declares(self.old, self.new, change.bump)
+
+    def problem(self) -> Problem | None:
+        """What is wrong with the new version, if anything."""
+        fix = f"write version: {self.wanted}"
+        if is_before(self.new, self.old):
+            return Problem("LG351", ("version",), f"the version went back from {self.old} to {self.new}", fix)
+        if not self._undeclared:
+            return None
+        weight = _weightiest(self._undeclared)
+        number = sum(change.bump == weight for change in self._undeclared)
+        kind = {"major": "breaking", "minor": "compatible", "patch": "documentation"}[weight]
+        what = f"{number} {kind} change{'s' if number > 1 else ''}"
+        still = f"is still {self.old}" if not is_before(self.old, self.new) else f"went from {self.old} to {self.new}"
+        return Problem("LG350", ("version",), f"the version {still}, which does not declare {what}", fix)
+
+
+def _weightiest(changes: Sequence[Change]) -> Bump:
+    return BUMPS[max(BUMPS.index(change.bump) for change in changes)]
+
+
+def _diagnostic(change: Change, file: SchemaFile, versions: _Versions, fail_on: FailOn) -> Diagnostic:
+    declared = versions.declares(change)
+    severity: Severity = "note"
+    fix = ""
+    if not declared:
+        severity, fix = "error", f"write version: {versions.wanted}, or undo it"
+    elif fail_on == "any" or (fail_on == "breaking" and change.breaking):
+        severity, fix = "error", f"undo it: --fail-on {fail_on} lets no such change pass"
+    message = f"{change.what} ({_scope(change)}): {change.reason}"
+    is_entry = len(change.path) == 2 and change.path[0] in ("labels", "splits", "views")
+    placed = file.diagnostic(Problem(change.rule, change.path, message, fix), key=is_entry)
+    properties: dict[str, Value] = {
+        "model": change.model,
+        "pipeline": change.pipeline,
+        "bump": change.bump,
+        "declared": declared,
+        "old": _plain(change.old),
+        "new": _plain(change.new),
+    }
+    return dataclasses.replace(placed, severity=severity, properties=tuple(properties.items()))
+
+
+def _scope(change: Change) -> str:
+    verdicts = {"trained models": change.model, "training pipelines": change.pipeline}
+    broken = [who for who, told in verdicts.items() if told == "breaking"]
+    if broken:
+        return f"breaks {' and '.join(broken)}"
+    return "documentation" if change.documentation else "compatible"
+
+
+def _plain(value: Any) -> Value:
+    return value if value is None or isinstance(value, bool | int | float | str) else told(value)
+
+
+def _change(rule: str, path: Path, old: Any, new: Any, breaks: bool, what: str, reason: str) -> Change:
+    """A change that no trained model can tell."""
+    return Change(rule, path, old, new, "compatible", verdict(breaks), what, reason)
+
+
+def _dataset_changes(old: DatasetSchema, new: DatasetSchema) -> Iterator[Change]:
+    if old.name != new.name:
+        what = f"name was {told(old.name)}, is {told(new.name)}"
+        reason = "quarantines and reports know a dataset by its name: what they hold belongs to the old one"
+        yield _change("LG330", ("name",), old.name, new.name, True, what, reason)
+    if old.record_key != new.record_key:
+        what = f"record_key was {told(old.record_key)}, is {told(new.record_key)}"
+        reason = "records go by other keys: those in quarantines, indices and reports name no record any more"
+        yield _change("LG331", ("record_key",), old.record_key, new.record_key, True, what, reason)
+    if old.description != new.description:
+        yield _documentation(("description",), old.description or None, new.description or None, "description")
+    # What the greater value accepts more of.
+    for field, greater_accepts_more in (("max_invalid_ratio", True), ("min_class_count", False)):
+        before, after = getattr(old.limits, field), getattr(new.limits, field)
+        if before != after:
+            loosened = (after > before) == greater_accepts_more
+            what = f"{field} was {before}, is {after}"
+            reason = f"only audits judge limits; data that {'failed may pass' if loosened else 'passed may fail'} now"
+            yield _change("LG333" if loosened else "LG332", ("limits", field), before, after, False, what, reason)
+
+
+def _documentation(path: Path, old: Any, new: Any, name: str) -> Change:
+    what, reason = f"{name} changed", "it is for people"
+    return Change("LG334", path, old, new, "compatible", "compatible", what, reason, documentation=True)
+
+
+def _label_set_changes(old: DatasetSchema, new: DatasetSchema) -> Iterator[Change]:
+    def rules(schema: DatasetSchema, path: str) -> Any:
+        return [(context, labels[path]) for context, labels in _resolved(schema)]
+
+    gone = {path: rules(old, path) for path in old.labels if path not in new.labels}
+    fresh = {path: rules(new, path) for path in new.labels if path not in old.labels}
+    renamed = _renamed(gone, fresh)
+    for before, after in renamed.items():
+        what = f"label {before!r} renamed to {after!r}"
+        yield _change("LG303", ("labels", after), before, after, True, what, "the batch holds it under another key")
+    for path in (path for path in gone if path not in renamed):
+        what, reason = f"label {path!r} removed", "nothing is promised of it any more, and nothing checks it"
+        yield Change("LG301", ("labels", path), path, None, "breaking", "breaking", what, reason)
+    for path in (path for path in fresh if path not in renamed.values()):
+        what, reason = f"label {path!r} added", "records without it, legal before, are refused"
+        yield _change("LG302", ("labels", path), None, path, True, what, reason)
+
+
+def _resolved(schema: DatasetSchema) -> Iterator[tuple[tuple[str | None, str | None], Mapping[str, Any]]]:
+    """The labels of every split, as stored and in every view."""
+    for split in schema.splits or (None,):
+        for view in (None, *schema.views):
+            yield (split, view), schema.judged(split, view)
+
+
+def _renamed(gone: Mapping[str, Any], fresh: Mapping[str, Any]) -> dict[str, str]:
+    """New names by old ones, where one entry that is gone equals just one that is new."""
+    pairs = {name: [other for other, entry in fresh.items() if entry == gone[name]] for name in gone}
+    single = {name: others[0] for name, others in pairs.items() if len(others) == 1}
+    return {name: other for name, other in single.items() if [*single.values()].count(other) == 1}
+
+
+def _contexts(old: DatasetSchema, new: DatasetSchema) -> Iterator[tuple[str | None, str | None]]:
+    """Pairs of an old and a new split to compare. A schema without splits is compared as if it were its own."""
+    gone = {name: split for name, split in old.splits.items() if name not in new.splits}
+    fresh = {name: split for name, split in new.splits.items() if name not in old.splits}
+    pairs = [(name, name) for name in old.splits if name in new.splits]
+    pairs += _renamed(gone, fresh).items()
+    if pairs:
+        yield from pairs
+    elif old.splits and new.splits:  # nothing tells which is which; their order is the best guess
+        yield from zip(old.splits, new.splits, strict=False)
+    else:
+        yield from ((a, b) for a in old.splits or (None,) for b in new.splits or (None,))
+
+
+def _resolved_changes(old: DatasetSchema, new: DatasetSchema) -> Iterator[Change]:
+    """The changes of labels as every guard meets them: those of a split first, then what each view adds."""
+    views = [name for name in old.views if name in new.views]
+    for splits in _contexts(old, new):
+        told: dict[str, set[str | int]] = {}
+        for view in (None, *views):
+            holder = ("splits", splits[1]) if view is None else ("views", view)
+            for label, sides in _sides(old, new, splits, view).items():
+                own = _own_fields(old, splits[0], view, label) | _own_fields(new, splits[1], view, label)
+                found = [
+                    change for change in label_changes(sides) if view is None or _is_news(change, own, told[label])
+                ]
+                yield from (_placed(change, label, holder if change.path[0] in own else None) for change in found)
+                told.setdefault(label, {_topic(change.path[0]) for change in found})
+
+
+def _sides(
+    old: DatasetSchema, new: DatasetSchema, splits: tuple[str | None, str | None], view: str | None
+) -> dict[str, Sides]:
+    judged = old.judged(splits[0], view), new.judged(splits[1], view)
+    emitted = old.emitted(splits[0], view).labels, new.emitted(splits[1], view).labels
+    both = [label for label in old.labels if label in new.labels]
+    return {label: Sides(*(labels[label] for labels in (*judged, *emitted))) for label in both}
+
+
+def _is_news(change: Change, own: set[str], told: set[str | int]) -> bool:
+    """Whether a view tells a change: of a field that it sets, or that its split did not tell.
+
+    The dtype that a view inherits is the emitted one, whose changes the split tells at dtype, emit or num_classes.
+    """
+    field = change.path[0]
+    return field in own or (_topic(field) not in told and field != "dtype")
+
+
+def _topic(field: str | int) -> str | int:
+    """What a field is about: a sentinel and what becomes of it are told together."""
+    return {"on_ignore": "ignore", "on_unlabeled": "unlabeled"}.get(str(field), field)
+
+
+def _own_fields(schema: DatasetSchema, split: str | None, view: str | None, label: str) -> set[str]:
+    """Fields of a label that the split, or the view where there is one, sets itself."""
+    holder = schema.views[view] if view is not None else schema.splits[split] if split is not None else None
+    override = holder.labels.get(label) if holder is not None else None
+    return set(override.model_fields_set) if override is not None else set()
+
+
+def _placed(change: Change, label: str, holder: tuple[str, str | None] | None) -> Change:
+    """A change of a label with its path from the root of the file; ``holder`` is the split or view that sets it."""
+    if holder is None:
+        where, name = (), f"label {label!r}"
+    else:
+        where, name = (holder[0], str(holder[1])), f"label {label!r} in {holder[0][:-1]} {holder[1]!r}"
+    return dataclasses.replace(change, path=(*where, "labels", label, *change.path), what=f"{name}: {change.what}")
+
+
+def _merged(changes: Iterable[Change]) -> list[Change]:
+    """One change for each place, however many splits and views see it; the worst verdict counts."""
+    found: dict[tuple[Any, ...], Change] = {}
+    for change in changes:
+        key = (change.rule, change.path, repr(change.old), repr(change.new), change.what)
+        other = found.get(key, change)
+        worse = change if BUMPS.index(change.bump) > BUMPS.index(other.bump) else other
+        model = verdict("breaking" in (change.model, other.model))
+        pipeline = verdict("breaking" in (change.pipeline, other.pipeline))
+        found[key] = dataclasses.replace(worse, model=model, pipeline=pipeline)
+    return list(found.values())
+
+
+def _split_changes(old: DatasetSchema, new: DatasetSchema) -> Iterator[Change]:
+    gone = {name: split for name, split in old.splits.items() if name not in new.splits}
+    fresh = {name: split for name, split in new.splits.items() if name not in old.splits}
+    renamed = _renamed(gone, fresh)
+    for before, after in renamed.items():
+        what, reason = f"split {before!r} renamed to {after!r}", f"a pipeline that asks for {before!r} stops"
+        yield _change("LG323", ("splits", after), before, after, True, what, reason)
+    for name in (name for name in gone if name not in renamed):
+        what, reason = f"split {name!r} removed", "a pipeline that asks for it stops"
+        yield _change("LG321", ("splits", name), name, None, True, what, reason)
+    # Where a schema declares no split or one, pipelines need not name it.
+    must_name = len(old.splits) < 2 <= len(new.splits)
+    for name in (name for name in fresh if name not in renamed.values()):
+        reason = "a pipeline that names no split must now say which" if must_name else "no pipeline asks for it yet"
+        yield _change("LG322", ("splits", name), None, name, must_name, f"split {name!r} added", reason)
+    for name in (name for name in old.splits if name in new.splits):
+        yield from _split_facts(name, old.splits[name], new.splits[name])
+
+
+def _split_facts(name: str, old: Split, new: Split) -> Iterator[Change]:
+    if old.num_examples != new.num_examples:
+        what = f"split {name!r}: num_examples was {told(old.num_examples)}, is {told(new.num_examples)}"
+        path, reason = ("splits", name, "num_examples"), "no label rule changes; an epoch has another length"
+        yield _change("LG324", path, old.num_examples, new.num_examples, False, what, reason)
+    if old.source != new.source:
+        yield _documentation(("splits", name, "source"), old.source, new.source, f"split {name!r}: source")
+
+
+def _view_changes(old: DatasetSchema, new: DatasetSchema) -> Iterator[Change]:
+    gone = {name: view for name, view in old.views.items() if name not in new.views}
+    fresh = {name: view for name, view in new.views.items() if name not in old.views}
+    renamed = _renamed(gone, fresh)
+    for before, after in renamed.items():
+        what, reason = f"view {before!r} renamed to {after!r}", f"a pipeline that asks for {before!r} stops"
+        yield _change("LG327", ("views", after), before, after, True, what, reason)
+    for name in (name for name in gone if name not in renamed):
+        what, reason = f"view {name!r} removed", "a pipeline that asks for it stops"
+        yield _change("LG325", ("views", name), name, None, True, what, reason)
+    for name in (name for name in fresh if name not in renamed.values()):
+        yield _change(
+            "LG326", ("views", name), None, name, False, f"view {name!r} added", "no pipeline asks for it yet"
+        )

@@ -1,0 +1,1 @@
+"""A draft schema from metadata or from the data."""

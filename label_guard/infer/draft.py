@@ -1,0 +1,242 @@
+"""A draft schema from TFDS metadata or from the data, with comments that say what was seen and what to check.
+
+The draft is audited on the data it came from, and what the audit suggests goes into it: so it is legal as it stands,
+and whatever was guessed is marked ``TODO check``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from label_guard.audit.report import AuditReport
+from label_guard.audit.runner import audit
+from label_guard.audit.suggest import apply_patch, suggest
+from label_guard.errors import SchemaError, SourceError, UsageError
+from label_guard.infer.profile import Seen, describe
+from label_guard.schema.dataset import DatasetSchema
+from label_guard.schema.writer import dump_schema, quoted
+from label_guard.sources.open import did_you_mean, list_fields, open_source
+from label_guard.sources.tfds_metadata import Feature, TfdsMetadata, read_metadata
+
+LIMIT = 100_000  # records looked at in each file
+_SEMVER = re.compile(r"\d+\.\d+\.\d+")
+_LABEL_NAME = re.compile(
+    r"(^|[/_.-])(label|labels|class|classes|category|categories|target|targets|y|mask|annotation)s?$"
+)
+_SPLIT_NAME = re.compile(r"(?:^|[/_.-])(train|test|validation|valid|val|dev)(?=[/_.*-]|$)")
+
+
+@dataclass(slots=True)
+class Draft:
+    """A schema in the making.
+
+    Attributes:
+        schema: the fields, sound or not yet.
+        head: comments on the whole.
+        notes: comments by label.
+    """
+
+    schema: dict[str, Any]
+    head: list[str] = field(default_factory=list[str])
+    notes: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+
+    def to_yaml(self) -> str:
+        """The schema file.
+
+        Raises:
+            SchemaError: the draft contradicts itself.
+        """
+        try:
+            text = dump_schema(DatasetSchema.model_validate(self.schema))
+        except ValidationError as error:
+            told = error.errors()[0]["msg"]
+            raise SchemaError(f"no sound schema can be drafted: {told}; name the labels with --label") from None
+        lines = [f"# {line}" for line in self.head]
+        section = ""
+        for line in text.splitlines():
+            section = line if not line.startswith(" ") else section
+            lines += [f"  # {note}" for note in self._notes_above(section, line)]
+            lines.append(line)
+        return "".join(f"{line}\n" for line in lines)
+
+    def _notes_above(self, section: str, line: str) -> Sequence[str]:
+        if section != "labels:":
+            return ()
+        return next((notes for path, notes in self.notes.items() if line == f"  {quoted(path)}:"), ())
+
+
+def infer(
+    source: str,
+    *,
+    labels: Sequence[str] = (),
+    split: str | None = None,
+    name: str | None = None,
+    limit: int = LIMIT,
+    source_in_file: str | None = None,
+) -> Draft:
+    """Draft the schema of a dataset.
+
+    Args:
+        source: URI of the data; see docs/sources.md. Of ``tfds:`` the metadata are read first.
+        labels: paths of the labels; else those that the metadata declare, or whose names say so.
+        split: name of the split that the files are; of ``tfds:`` all are known.
+        name: name of the dataset; else from the metadata or the source.
+        limit: records looked at in each file.
+        source_in_file: the source as the file should name it; as given, where None.
+
+    Raises:
+        SourceError: no such data.
+        UsageError: nothing there looks like a label.
+        SchemaError: no sound schema can be made of it.
+    """
+    if source.startswith("tfds:"):
+        draft = of_metadata(read_metadata(source.removeprefix("tfds:")), labels, name)
+        declared = draft.schema.get("splits", {})
+        draft.schema["splits"] = {
+            one: {**fields, "source": source_in_file or source} for one, fields in declared.items()
+        }
+    else:
+        draft = _of_data(source, labels, split or _split_of(source), name, limit, source_in_file or source)
+    return _audited(draft, source, limit)
+
+
+def of_metadata(metadata: TfdsMetadata, labels: Sequence[str] = (), name: str | None = None) -> Draft:
+    """The draft that TFDS's metadata alone give: every ClassLabel, and the splits with their sizes.
+
+    Raises:
+        SourceError: no ClassLabel is declared, or a label is not there.
+    """
+    declared = {path: one for path, one in metadata.features.items() if one.kind == "ClassLabel" and one.num_classes}
+    unknown = [path for path in labels if path not in metadata.features]
+    if unknown:
+        raise SourceError(f"{metadata.name} has no feature {unknown[0]!r}{did_you_mean(unknown[0], metadata.features)}")
+    features = {path: metadata.features[path] for path in labels} if labels else declared
+    if not features:
+        there = ", ".join(f"{path} ({one.kind})" for path, one in metadata.features.items()) or "none"
+        raise SourceError(f"{metadata.name} declares no ClassLabel; its features: {there}")
+    splits = {split: {"num_examples": one.num_examples} for split, one in metadata.splits.items()}
+    draft = Draft(
+        {
+            "format": 1,
+            "name": name or metadata.name,
+            "version": metadata.version if _SEMVER.fullmatch(metadata.version) else "1.0.0",
+            "labels": {path: _label_of(path, feature) for path, feature in features.items()},
+            **({"splits": splits} if splits else {}),
+        },
+        [f"Drafted from the metadata that TFDS keeps of {metadata.name}."],
+    )
+    draft.notes = {path: [f"declared as {feature.kind}"] for path, feature in features.items()}
+    return draft
+
+
+def _label_of(path: str, feature: Feature) -> dict[str, Any]:
+    if not feature.num_classes:
+        raise SourceError(
+            f"feature {path!r} is a {feature.kind} without a number of classes: TFDS says too little of it"
+        )
+    label: dict[str, Any] = {"kind": "class_label", "num_classes": feature.num_classes}
+    if feature.class_names is not None:
+        label["class_names"] = list(feature.class_names)
+    return {**label, "dtype": feature.stored_dtype, "shape": list(feature.shape)}
+
+
+# From data ------------------------------------------------------------------------------------------------------------
+
+
+def _of_data(
+    source: str, labels: Sequence[str], split: str, name: str | None, limit: int, source_in_file: str
+) -> Draft:
+    fields = [] if source.startswith("python:") else list_fields(source)
+    chosen = list(labels) or [path for path in fields if _LABEL_NAME.search(path.lower())]
+    if not chosen:
+        there = ", ".join(fields[:20]) or "not known before they are read"
+        raise UsageError(f"nothing in {source} is called a label; name them with --label PATH; its fields: {there}")
+    seen, records, whole = _look(source, chosen, limit)
+    draft = Draft(
+        {"format": 1, "name": name or _name_of(source), "version": "1.0.0", "labels": {}, "splits": {}},
+        [f"Drafted from {source}: {records:,} records were looked at{'' if whole else ', not all there are'}."],
+    )
+    for path in chosen:
+        label, notes = describe(path, seen[path])
+        draft.notes[path] = notes
+        if label:
+            draft.schema["labels"][path] = label
+        else:
+            draft.head += [f"left out: {path}: {note}" for note in notes]
+    if not draft.schema["labels"]:
+        raise UsageError(f"nothing in {source} can be a label: {'; '.join(draft.head[1:])}")
+    examples = {"num_examples": records} if whole else {}
+    draft.schema["splits"] = {split: {**examples, "source": source_in_file}}
+    return draft
+
+
+def _look(source: str, labels: Sequence[str], limit: int) -> tuple[dict[str, Seen], int, bool]:
+    """What the first records of each file hold; how many these were, and whether they were all."""
+    opened = open_source(source, labels=labels)
+    seen = {path: Seen() for path in labels}
+    records, whole = 0, True
+    for shard in opened.shards():
+        read = 0
+        for chunk in opened.read(shard):
+            left = limit - read
+            for path in labels:
+                seen[path].add(chunk.columns[path][:left])
+            read += len(chunk) + len(chunk.unreadable)
+            if read > limit:
+                whole = False
+                break
+        records += min(read, limit)
+    return seen, records, whole
+
+
+def _split_of(source: str) -> str:
+    """The split that the names of the files say; ``all`` where they say none."""
+    found = _SPLIT_NAME.search(source.partition(":")[2].rpartition("/")[2])
+    return {"val": "validation", "valid": "validation", "dev": "validation"}.get(found[1], found[1]) if found else "all"
+
+
+def _name_of(source: str) -> str:
+    where = source.partition(":")[2].split("://")[-1]
+    parts = [part for part in re.split(r"[/:]", where) if part and not re.search(r"[*?\[]", part)]
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "_", parts[-1].split(".")[0]) if parts else ""
+    return stem.strip("_-") or "dataset"
+
+
+# What the data say of the draft ---------------------------------------------------------------------------------------
+
+
+def _audited(draft: Draft, source: str, limit: int) -> Draft:
+    """The draft with the changes that an audit of the data suggests, and what stays wrong in words."""
+    schema = _sound(draft)
+    report = audit(schema, source=source, splits=list(schema.splits), limit=limit)
+    suggestion = suggest(report)
+    if suggestion.patch:
+        patched = apply_patch(schema, suggestion.patch)
+        again = audit(patched, source=source, splits=list(patched.splits), limit=limit)
+        if _errors(again) < _errors(report):
+            draft.schema = patched.model_dump(mode="json", exclude_unset=True)
+            draft.head += [
+                f"TODO check, changed after what the data say: {split}: {cause.label}: {cause.text}"
+                for split, cause in suggestion.reasons
+            ]
+            report = again
+    for finding in report.findings:
+        if finding.rule != "LG401":  # a limit leaves records out
+            draft.head.append(f"{finding.severity} {finding.rule} in {finding.path[0]}: {finding.message}")
+    return draft
+
+
+def _sound(draft: Draft) -> DatasetSchema:
+    try:
+        return DatasetSchema.model_validate(draft.schema)
+    except ValidationError as error:
+        raise SchemaError(f"no sound schema can be drafted: {error.errors()[0]['msg']}") from None
+
+
+def _errors(report: AuditReport) -> int:
+    return sum(finding.severity == "error" and finding.rule != "LG401" for finding in report.findings)

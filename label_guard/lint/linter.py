@@ -1,0 +1,171 @@
+"""The lint of schema files: what keeps a file from loading, and what will hurt although it loads."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from label_guard.errors import UsageError
+from label_guard.lint.noqa import heed_noqa
+from label_guard.lint.tfds_source import source_problems
+from label_guard.rules.findings import Diagnostic
+from label_guard.rules.registry import RULES
+from label_guard.schema.dataset import DatasetSchema, LabelOverride
+from label_guard.schema.discovery import find_files
+from label_guard.schema.fields import Problem
+from label_guard.schema.labels import ClassLabel, Label, MultiLabel
+from label_guard.schema.reader import SchemaFile, SchemaPath, read_schema
+from label_guard.schema.syntax import Node
+from label_guard.sources.tfds_metadata import TfdsMetadata
+
+# What YAML 1.1 (PyYAML and many others) takes for a boolean, a number or a date, but YAML 1.2 for a string.
+_YAML_1_1 = re.compile(
+    r"y|Y|yes|Yes|YES|n|N|no|No|NO|on|On|ON|off|Off|OFF|<<|="
+    r"|[-+]?0b[01_]+|[-+]?0x[0-9a-fA-F_]+|[-+]?[0-9][0-9_]*"
+    r"|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?"
+    r"|[-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)([eE][-+]?[0-9]+)?"
+    r"|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt \t].*)?"
+)
+
+
+def lint_file(path: str | os.PathLike[str] | SchemaFile, *, metadata: TfdsMetadata | None = None) -> list[Diagnostic]:
+    """Everything to say about one schema file, in order of place; ``# noqa`` comments heeded.
+
+    With ``metadata`` (``lint_source.source_metadata``) also where they say otherwise.
+    """
+    file = path if isinstance(path, SchemaFile) else read_schema(path)
+    advice = [file.diagnostic(problem) for problem in _advice(file)]
+    if metadata is not None and file.schema is not None:
+        problems = source_problems(file.schema, metadata)
+        # A label or split as a whole is told at its key.
+        advice += [file.diagnostic(problem, key=len(problem.path) == 2) for problem in problems]
+    found = [*file.diagnostics, *heed_noqa(file, advice, with_source=metadata is not None)]
+    return sorted(found, key=lambda diagnostic: (diagnostic.line, diagnostic.column, diagnostic.rule))
+
+
+def lint_paths(
+    paths: Sequence[str | os.PathLike[str]], select: Sequence[str] = (), ignore: Sequence[str] = ()
+) -> list[Diagnostic]:
+    """What ``lint_file`` says of every file that ``paths`` (files, folders, globs) stand for.
+
+    Args:
+        paths: names as ``schema_files.find_files`` takes them.
+        select: codes, or beginnings of codes such as ``LG21``, to report; empty: all.
+        ignore: codes, or beginnings of codes, to leave out.
+
+    Raises:
+        UsageError: a code in ``select`` or ``ignore`` is none of a rule.
+    """
+    chosen = chosen_rules(select, ignore)
+    files, missing = find_files(paths)
+    found = [diagnostic for name in files for diagnostic in lint_file(name)]
+    return [*missing, *(diagnostic for diagnostic in found if diagnostic.rule in chosen)]
+
+
+def chosen_rules(select: Sequence[str] = (), ignore: Sequence[str] = ()) -> frozenset[str]:
+    """Codes of the rules to report. LG200 is always among them: a file that was not read was not linted.
+
+    Raises:
+        UsageError: a code is none of a rule, nor the beginning of one.
+
+    >>> sorted(chosen_rules(select=["LG20"], ignore=["LG201", "LG202"]))[:3]
+    ['LG200', 'LG203', 'LG204']
+    """
+    for code in (*select, *ignore):
+        if not code or not any(rule.startswith(code) for rule in RULES):
+            raise UsageError(f"no rule has the code {code!r}; label-guard rule lists them all")
+    chosen = {rule for rule in RULES if not select or rule.startswith(tuple(select))}
+    return frozenset({rule for rule in chosen if not ignore or not rule.startswith(tuple(ignore))} | {"LG200"})
+
+
+def _advice(file: SchemaFile) -> Iterator[Problem]:
+    for path, names in _class_names(file):
+        yield from _name_advice(path, names)
+    if file.schema is not None:
+        yield from _split_advice(file.schema)
+        yield from _sentinel_advice(file.schema)
+
+
+def _class_names(file: SchemaFile) -> Iterator[tuple[SchemaPath, list[Node]]]:
+    """Every list of class names in the file, of labels and of overrides, with its path."""
+    sections: list[SchemaPath] = [()]
+    for group in ("splits", "views"):
+        sections += [(group, name) for name in _keys(file.node((group,)))]
+    for section in sections:
+        for label in _keys(file.node((*section, "labels"))):
+            path = (*section, "labels", label, "class_names")
+            node = file.node(path)
+            if node is not None and isinstance(node.value, list):
+                yield path, node.value
+
+
+def _keys(node: Node | None) -> Iterable[str]:
+    return node.value if node is not None and isinstance(node.value, dict) else ()
+
+
+def _name_advice(path: SchemaPath, names: list[Node]) -> Iterator[Problem]:
+    first: dict[str, str] = {}
+    for position, node in enumerate(names):
+        name, place = node.value, (*path, position)
+        if not isinstance(name, str):
+            continue
+        if node.plain is not None and _YAML_1_1.fullmatch(node.plain):
+            message = f"class name {name} without quotes is no string to a YAML 1.1 reader"
+            yield Problem("LG213", place, message, f'write "{name}"')
+        if name != name.strip() or not name:
+            what = "begins or ends with white space" if name else "is empty"
+            yield Problem("LG219", place, f"class name {name!r} {what}", "remove it" if name else "name the class")
+        key = " ".join(name.split()).casefold()
+        if key in first and first[key] != name:
+            message = f"class names {first[key]!r} and {name!r} differ only by case or white space"
+            yield Problem("LG210", place, message, "make sure that they are two classes")
+        first.setdefault(key, name)
+
+
+def _split_advice(schema: DatasetSchema) -> Iterator[Problem]:
+    for name, split in schema.splits.items():
+        path = ("splits", name, "num_examples")
+        if split.num_examples is None:
+            message = f"split {name!r} promises no number of examples: an audit cannot see that records are missing"
+            yield Problem("LG214", path, message, "add num_examples")
+        elif split.num_examples == 0:
+            yield Problem("LG214", path, f"split {name!r} promises 0 examples", "remove the split, or count again")
+
+
+def _sentinel_advice(schema: DatasetSchema) -> Iterator[Problem]:
+    told: set[SchemaPath] = set()
+    nothing = LabelOverride()
+    for split in schema.splits or (None,):
+        overrides = {} if split is None else schema.splits[split].labels
+        for path, label in schema.stored(split).items():
+            override = overrides.get(path, nothing)
+            for field, value in _kept_negatives(label):
+                own = split is not None and field in override.model_fields_set
+                place = ("splits", str(split), "labels", path, field) if own else ("labels", path, field)
+                if place not in told:
+                    told.add(place)
+                    fix = f"set on_{field}: replace" + (" or skip" if field == "unlabeled" else "")
+                    yield Problem("LG215", place, _kept_message(label, value), fix)
+
+
+def _kept_negatives(label: Label) -> Iterator[tuple[str, int]]:
+    """The first negative value of each field whose sentinels stay in the array."""
+    if not isinstance(label, ClassLabel | MultiLabel):
+        return
+    negative = [value for value in label.ignore if value < 0]
+    if negative and label.on_ignore == "keep":
+        yield "ignore", negative[0]
+    if isinstance(label, ClassLabel) and label.unlabeled is not None and label.unlabeled < 0 and label.keeps_unlabeled:
+        yield "unlabeled", label.unlabeled
+
+
+def _kept_message(label: Label, value: int) -> str:
+    classes = label.num_classes if isinstance(label, ClassLabel | MultiLabel) else 0
+    if isinstance(label, MultiLabel):
+        effect = "a sigmoid loss without the mask takes it for a target and has no lower bound"
+    elif value >= -classes:
+        effect = f"a loss without the mask trains class {classes + value}"
+    else:
+        effect = "a loss without the mask is NaN, with finite gradients"
+    return f"{value} stays in what training gets: {effect}"

@@ -1,0 +1,82 @@
+"""``# noqa: LG2xx`` comments in schema files: what they quiet, and what is wrong with them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from label_guard.rules.findings import Diagnostic
+from label_guard.rules.registry import RULES
+from label_guard.schema.reader import SchemaFile
+from label_guard.schema.syntax import Node
+
+_CODES = r"[ \t]*:[ \t]*[a-z0-9]+(?:[ \t,]+[a-z]+[0-9]+)*"
+_COMMENT = re.compile(rf"(?:^|(?<=[ \t]))#[ \t]*noqa(?![\w-])({_CODES})?", re.MULTILINE | re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Comment:
+    line: int
+    column: int
+    codes: tuple[str, ...]
+
+
+def heed_noqa(file: SchemaFile, found: Sequence[Diagnostic], *, with_source: bool = False) -> list[Diagnostic]:
+    """``found`` without what a comment of its line quiets, and with what is wrong with the comments.
+
+    What keeps a file from loading cannot be quieted, and is not in ``found``: a pipeline would refuse the file all
+    the same. ``with_source`` says whether the file was held against a source (LG23x).
+    """
+    comments = list(_comments(file))
+    if not comments:
+        return list(found)
+    quiet = {(comment.line, code) for comment in comments for code in comment.codes}
+    used = {(diagnostic.line, diagnostic.rule) for diagnostic in found}
+    kept = [diagnostic for diagnostic in found if (diagnostic.line, diagnostic.rule) not in quiet]
+    for comment in comments:
+        kept += _problems(file, comment, used, with_source)
+    return kept
+
+
+def _comments(file: SchemaFile) -> Iterator[_Comment]:
+    if file.root is None or "noqa" not in file.text.lower() or file.path.endswith(".json"):
+        return
+    texts = [(node.start, node.end) for node in _scalars(file.root)]
+    for found in _COMMENT.finditer(file.text):
+        if any(start <= found.start() < end for start, end in texts):  # the # stands inside a string
+            continue
+        before = file.text[: found.start()]
+        codes = re.findall(r"[A-Za-z0-9]+", found[1] or "")
+        yield _Comment(
+            before.count("\n") + 1, found.start() - before.rfind("\n"), tuple(code.upper() for code in codes)
+        )
+
+
+def _scalars(root: Node) -> Iterator[Node]:
+    for node in root.walk():
+        if not isinstance(node.value, dict | list):
+            yield node
+        yield from node.keys.values()
+
+
+def _problems(
+    file: SchemaFile, comment: _Comment, used: set[tuple[int, str]], with_source: bool
+) -> Iterator[Diagnostic]:
+    def diagnostic(rule: str, message: str, fix: str) -> Diagnostic:
+        return Diagnostic(rule, "warning", message, fix, file.path, comment.line, comment.column)
+
+    if not comment.codes:
+        yield diagnostic("LG220", "this noqa names no rule and quiets nothing", "write # noqa: LG2xx")
+    errors = {found.rule for found in file.diagnostics if found.line == comment.line}
+    for code in comment.codes:
+        if code in errors:
+            yield diagnostic("LG221", f"{code} keeps the file from loading and cannot be quieted", "mend it")
+        elif code not in RULES:
+            yield diagnostic("LG221", f"no rule has the code {code}", "label-guard rule lists them all")
+        elif (comment.line, code) not in used and _was_judged(code, with_source):
+            yield diagnostic("LG221", f"nothing in this line breaks {code}", "remove the comment")
+
+
+def _was_judged(code: str, with_source: bool) -> bool:
+    return code.startswith("LG2") and (with_source or not code.startswith("LG23"))

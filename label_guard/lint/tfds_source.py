@@ -1,0 +1,101 @@
+"""A schema held against the metadata of a prepared TFDS folder, without reading a record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from label_guard.errors import UsageError
+from label_guard.schema.dataset import DatasetSchema
+from label_guard.schema.fields import Problem
+from label_guard.schema.labels import ClassLabel, Label, RealLabel
+from label_guard.schema.messages import suggestion
+from label_guard.schema.reader import SchemaPath
+from label_guard.sources.tfds_metadata import Feature, TfdsMetadata, read_metadata
+
+
+def source_metadata(uri: str) -> TfdsMetadata:
+    """The metadata behind ``tfds:FOLDER``; a relative folder counts from the working folder.
+
+    Raises:
+        UsageError: another kind of source.
+        SourceError: no prepared TFDS folder, or its metadata are damaged.
+    """
+    scheme, colon, folder = uri.partition(":")
+    if scheme != "tfds" or not colon or not folder:
+        raise UsageError(
+            f"lint holds a schema against tfds:FOLDER only, not {uri!r}; to read records: label-guard audit"
+        )
+    return read_metadata(folder)
+
+
+def source_problems(schema: DatasetSchema, metadata: TfdsMetadata) -> Iterator[Problem]:
+    """What the metadata say otherwise than the schema."""
+    for path, label in schema.labels.items():
+        where = ("labels", path)
+        feature = metadata.features.get(path)
+        if feature is None:
+            fix = suggestion(path, list(metadata.features))
+            yield Problem("LG230", where, f"the dataset has no feature {path!r}", fix)
+        else:
+            yield from _count_problems(where, label, feature)
+            yield from _name_problems(where, label, feature)
+            yield from _storage_problems(where, label, feature)
+    yield from _split_problems(schema, metadata)
+
+
+def _count_problems(where: SchemaPath, label: Label, feature: Feature) -> Iterator[Problem]:
+    if isinstance(label, RealLabel):
+        return
+    declared = feature.num_classes
+    if not isinstance(label, ClassLabel) and declared is None and feature.shape:
+        declared = feature.shape[-1]  # the class axis
+    # TFDS counts raw ids up from 0, gaps included.
+    accepted = {label.num_classes}
+    if isinstance(label, ClassLabel) and label.remaps:
+        accepted.add(max(label.raw_ids) + 1)
+    if declared is not None and declared not in accepted:
+        message = f"num_classes is {label.num_classes} but the dataset declares {declared}"
+        yield Problem("LG231", (*where, "num_classes"), message, "audit the data to see which is right")
+
+
+def _name_problems(where: SchemaPath, label: Label, feature: Feature) -> Iterator[Problem]:
+    if isinstance(label, RealLabel) or label.class_names is None or feature.class_names is None:
+        return
+    raw_ids: Sequence[int] = label.raw_ids if isinstance(label, ClassLabel) else range(label.num_classes)
+    for position, (name, raw) in enumerate(zip(label.class_names, raw_ids, strict=False)):
+        theirs = feature.class_names[raw] if 0 <= raw < len(feature.class_names) else None
+        if theirs is not None and theirs != name:
+            moved = sorted(feature.class_names) == sorted(label.class_names)
+            what = "stand in another order" if moved else "are others"
+            message = f"the names of the dataset {what}: {raw} is {theirs!r} there and {name!r} here"
+            yield Problem("LG232", (*where, "class_names", position), message, "take the names of the dataset")
+            return
+
+
+def _storage_problems(where: SchemaPath, label: Label, feature: Feature) -> Iterator[Problem]:
+    handed_on = {feature.dtype, feature.stored_dtype} - {None}
+    if handed_on and not handed_on & set(label.stored_dtypes):
+        declared = ", ".join(label.dtype or label.DEFAULT_DTYPES)
+        message = f"dtype is {declared} but the dataset declares {feature.dtype} ({feature.kind})"
+        yield Problem("LG233", (*where, "dtype"), message, f"set dtype: {feature.stored_dtype or feature.dtype}")
+    has_class_axis = not isinstance(label, ClassLabel | RealLabel)  # its length is num_classes
+    shape = (*label.shape, None) if has_class_axis else label.shape
+    pairs = zip(shape, feature.shape, strict=False)
+    if len(shape) != len(feature.shape) or any(None not in pair and pair[0] != pair[1] for pair in pairs):
+        message = f"shape of a record is {_shown(shape)} but the dataset declares {_shown(feature.shape)}"
+        yield Problem("LG233", (*where, "shape"), message, "declare the shape of the dataset")
+
+
+def _shown(shape: Sequence[int | None]) -> str:
+    return f"[{', '.join('null' if length is None else str(length) for length in shape)}]"
+
+
+def _split_problems(schema: DatasetSchema, metadata: TfdsMetadata) -> Iterator[Problem]:
+    for name, split in schema.splits.items():
+        found = metadata.splits.get(name)
+        if found is None:
+            fix = suggestion(name, list(metadata.splits))
+            yield Problem("LG234", ("splits", name), f"the dataset has no split {name!r}", fix)
+        elif None not in (split.num_examples, found.num_examples) and split.num_examples != found.num_examples:
+            message = f"num_examples is {split.num_examples} but the dataset declares {found.num_examples}"
+            yield Problem("LG234", ("splits", name, "num_examples"), message, "find out which is right")

@@ -1,0 +1,1 @@
+"""The guard over a stream of elements, without any framework."""

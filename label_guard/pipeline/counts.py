@@ -1,0 +1,115 @@
+"""What a guard has done so far: counts of constant shape that travel in an iterator's state, and their summary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from label_guard.rules.registry import RULES
+
+RULE_CODES = tuple(code for code in RULES if code.startswith("LG1"))
+_FIELDS = ("seen", "delivered", "quarantined", "skipped", "remainder", "masked", "invalid")
+_INTERNAL = ("window_seen", "window_invalid", "rejected_in_a_row")
+
+
+@dataclass(slots=True)
+class Counts:
+    """Running counts of records.
+
+    Attributes:
+        seen: records read from upstream.
+        delivered: records handed on, bad ones under ``mask`` and ``report`` included.
+        quarantined: bad records taken out of the stream.
+        skipped: unlabeled records left out by ``on_unlabeled: skip``.
+        remainder: records of an incomplete last batch that ``remainder="drop"`` left out.
+        masked: bad records among the delivered.
+        invalid: records that broke a rule, whatever became of them.
+        window_seen: records of the current window of ``stop_above``.
+        window_invalid: bad ones among them.
+        rejected_in_a_row: records since the last batch from which one stayed.
+        by_rule: bad records by the rule they broke.
+    """
+
+    seen: int = 0
+    delivered: int = 0
+    quarantined: int = 0
+    skipped: int = 0
+    remainder: int = 0
+    masked: int = 0
+    invalid: int = 0
+    window_seen: int = 0
+    window_invalid: int = 0
+    rejected_in_a_row: int = 0
+    by_rule: dict[str, int] = field(default_factory=lambda: dict.fromkeys(RULE_CODES, 0))
+
+    def copy(self) -> Counts:
+        """The counts as they are now."""
+        totals = [getattr(self, name) for name in (*_FIELDS, *_INTERNAL)]
+        return Counts(*totals, by_rule=dict(self.by_rule))
+
+    def to_state(self) -> dict[str, int]:
+        """The counts by name, zeros included: frameworks want states of constant shape."""
+        return {**{name: getattr(self, name) for name in (*_FIELDS, *_INTERNAL)}, **self.by_rule}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, int]) -> Counts:
+        """The counts that ``to_state`` wrote, here or in a release that knew other rules."""
+        totals = {name: int(state.get(name, 0)) for name in (*_FIELDS, *_INTERNAL)}
+        return cls(**totals, by_rule={code: int(state.get(code, 0)) for code in RULE_CODES})
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What became of every record; ``str()`` is the conservation line.
+
+    Attributes are those of ``Counts``; ``pending`` are records read ahead to fill the next batch, ``refused`` those
+    that an error kept from being delivered.
+    """
+
+    seen: int = 0
+    delivered: int = 0
+    quarantined: int = 0
+    skipped: int = 0
+    remainder: int = 0
+    refused: int = 0
+    pending: int = 0
+    masked: int = 0
+    invalid: int = 0
+    by_rule: Mapping[str, int] = field(default_factory=dict[str, int])
+
+    @property
+    def is_conserved(self) -> bool:
+        """Whether every record seen is accounted for."""
+        parts = (self.delivered, self.quarantined, self.skipped, self.remainder, self.refused, self.pending)
+        return self.seen == sum(parts)
+
+    def __add__(self, other: Summary) -> Summary:
+        rules = {code: self.by_rule.get(code, 0) + other.by_rule.get(code, 0) for code in RULE_CODES}
+        totals = {name: getattr(self, name) + getattr(other, name) for name in (*_FIELDS, "refused", "pending")}
+        return Summary(**totals, by_rule={code: count for code, count in rules.items() if count})
+
+    def __str__(self) -> str:
+        line = (
+            f"seen {self.seen:,} = delivered {self.delivered:,} + quarantined {self.quarantined:,} + "
+            f"skipped {self.skipped:,} + remainder {self.remainder:,} + pending {self.pending:,}"
+        )
+        if self.refused:
+            line += f" + refused {self.refused:,}"
+        if self.masked:
+            line += f"; {self.masked:,} of the delivered are bad"
+        rules = ", ".join(f"{code} {RULES[code].name} {count:,}" for code, count in self.by_rule.items() if count)
+        return f"{line}; {rules}" if rules else line
+
+
+def summary_of(counts: Counts, pending: int = 0, refused: int = 0) -> Summary:
+    """The public summary of running counts.
+
+    Args:
+        counts: as of the last batch delivered.
+        pending: records read ahead.
+        refused: records read since, by a batch that an error ended.
+    """
+    totals: dict[str, int] = {name: getattr(counts, name) for name in _FIELDS}
+    totals["seen"] += refused
+    by_rule = {code: count for code, count in counts.by_rule.items() if count}
+    return Summary(**totals, pending=pending, refused=refused, by_rule=by_rule)

@@ -1,0 +1,303 @@
+"""Record keys: one int64 position travels with a record and becomes a name only when a record is written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from label_guard.core import tree
+from label_guard.errors import UsageError
+
+KEY = "label_guard_key"
+UNREADABLE = "label_guard_unreadable"
+OnUnreadable = Literal["raise", "quarantine"]
+_MAX_REASON = 500
+_POSITION_BITS = 40  # 10**12 records; the bits above hold the tag of a named source
+
+
+class NamesRecords(Protocol):
+    """A source that can name the record at a position."""
+
+    def record_key(self, position: int) -> str:
+        """The name of the record, such as ``file__index``."""
+        ...
+
+
+def tag_of(name: str | None) -> int:
+    """A small number for a named source, 0 for an unnamed one: mixed sources share positions, not keys."""
+    return 0 if name is None else (zlib.crc32(name.encode()) & 0x3FFFFF) or 1
+
+
+def key_of(position: int, tag: int = 0) -> np.int64:
+    """The int64 that travels with the record at ``position``."""
+    return np.int64(position | (tag << _POSITION_BITS))
+
+
+@dataclass(frozen=True, slots=True)
+class RecordNames:
+    """Turns travelling keys back into names.
+
+    Attributes:
+        sources: by tag, the source that can name its records.
+    """
+
+    sources: Mapping[int, NamesRecords]
+
+    def name(self, key: Any) -> str | None:
+        """The record's name; its position where no source can tell more; None without a key."""
+        if key is None:
+            return None
+        tag, position = divmod(int(key), 1 << _POSITION_BITS)
+        source = self.sources.get(tag)
+        return str(position) if source is None else source.record_key(position)
+
+
+def own_name(element: Any, path: str | None) -> str | None:
+    """What the feature at ``path`` calls a record; None where there is no such feature or it is no single value.
+
+    >>> own_name({"id": b"img_7"}, "id"), own_name({"id": np.int64(7)}, "id"), own_name({}, "id")
+    ('img_7', '7', None)
+    """
+    value: Any = None if path is None else tree.get(element, path)
+    if isinstance(value, np.ndarray | np.generic) and value.size == 1:
+        value = cast("Any", value).item()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return str(value) if isinstance(value, str | int) else None
+
+
+def key_in(element: Any, row: int | None = None) -> Any:
+    """The travelling key in ``element`` (or in its ``row``), or None."""
+    key = _feature(element, KEY)
+    return key if key is None or row is None else key[row]
+
+
+def reason_in(element: Any) -> str | None:
+    """Why ``element`` could not be read; None for one that could."""
+    return _feature(element, UNREADABLE)
+
+
+def _feature(element: Any, name: str) -> Any:
+    return cast("Mapping[str, Any]", element).get(name) if isinstance(element, Mapping) else None
+
+
+class KeyedSource:
+    """A random-access source whose records carry their position. Made by ``keyed``."""
+
+    def __init__(
+        self,
+        source: Any,
+        name: str | None = None,
+        parse: Callable[[Any], Any] | None = None,
+        on_unreadable: OnUnreadable = "raise",
+    ) -> None:
+        self.source = source
+        self.name = name
+        self.tag = tag_of(name)
+        self._tag_bits = int(key_of(0, self.tag))
+        self.on_unreadable = on_unreadable
+        self._parse = parse
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, position: Any) -> dict[str, Any]:
+        # Runs once a record, where np.int64(position) alone would take half the time; batching makes int64 of the int.
+        record: Any
+        try:
+            record = self.source[position]
+            if self._parse is not None:
+                record = self._parse(record)
+        except Exception as error:
+            if self.on_unreadable == "raise":
+                raise
+            record = {UNREADABLE: f"{type(error).__name__}: {error}"[:_MAX_REASON]}
+        if record.__class__ is not dict:
+            _require_mapping(record)
+        with_key: dict[str, Any] = dict(record)
+        with_key[KEY] = int(position) | self._tag_bits
+        return with_key
+
+    def __repr__(self) -> str:
+        return repr(self.source)  # Grain compares it to the one in a checkpoint made before the source was keyed
+
+    @property
+    def source_id(self) -> str:
+        """What tells this source from another, in every process: its name, else its files, else what it is."""
+        if self.name is not None:
+            return self.name
+        own = getattr(self.source, "source_id", None)
+        return str(own) if own is not None else source_digest(_file_names(self.source) or [_told(self.source)])
+
+    def record_key(self, position: int) -> str:
+        """``file__index`` where the source tells, else the position; after the name of a named source."""
+        own = getattr(self.source, "record_key", None)
+        key = own(position) if own is not None else _array_record_key(self.source, position) or str(position)
+        return key if self.name is None else f"{self.name}/{key}"
+
+
+def _require_mapping(record: object) -> None:
+    if not isinstance(record, Mapping):
+        raise UsageError(
+            f"keyed() adds a feature to dict records; the source yields {type(record).__name__}: pass parse= to turn "
+            "it into a dict"
+        )
+
+
+def _told(source: Any) -> str:
+    """``repr(source)``, unless that tells its whole content or a place in memory."""
+    kind: Any = source.__class__
+    opaque = kind in (list, tuple, np.ndarray) or kind.__repr__ is object.__repr__
+    return f"{kind.__module__}.{kind.__qualname__}[{len(source)}]" if opaque else repr(source)
+
+
+def _base_name(path: Any) -> str:
+    name = cast("str", os.fspath(path))
+    return name.rpartition("/")[2]
+
+
+def _file_names(source: Any) -> list[str]:
+    paths: Any = getattr(source, "paths", None)
+    listed: list[Any] = [paths] if isinstance(paths, str | os.PathLike) else list(paths or ())
+    return [_base_name(path) for path in listed if isinstance(path, str | os.PathLike)]
+
+
+def _array_record_key(source: Any, position: int) -> str | None:
+    """``file__index`` in an ArrayRecordDataSource, from its read instructions and their running lengths."""
+    instructions, ends = getattr(source, "_read_instructions", None), getattr(source, "_prefix_sums", None)
+    if not instructions or ends is None:
+        return None
+    which = int(np.searchsorted(np.asarray(ends), position, "right"))
+    start = int(ends[which - 1]) if which else 0
+    instruction = instructions[which]
+    return f"{_base_name(instruction.filename)}__{instruction.start + position - start}"
+
+
+def keyed(
+    source: Any,
+    *,
+    name: str | None = None,
+    parse: Callable[[Any], Any] | None = None,
+    on_unreadable: OnUnreadable = "raise",
+) -> KeyedSource:
+    """``source`` with records that carry their position, so that a bad record can be named.
+
+    One int64 a record; it becomes ``file__index`` only when a record is written, and the guard takes it off. The
+    ``repr`` stays that of ``source``, so checkpoints made without it load.
+
+    Args:
+        source: a random-access source of dict records (``tfds.data_source``, ``label_guard.tfds.source``, a list...).
+        name: what to call it; needed where several keyed sources are mixed.
+        parse: turns a raw record (bytes) into a dict.
+        on_unreadable: ``raise``: an error of the source or of ``parse`` goes on as it is. ``quarantine``: the record
+            becomes an element that holds only its key and, as ``label_guard_unreadable``, the reason; the guard counts
+            it under LG120 and never delivers it. Maps on the way there must pass such an element on.
+
+    Raises:
+        UsageError: the source has no random access, or ``on_unreadable`` is unknown.
+
+    >>> source = keyed([b"3", b"x"], parse=lambda raw: {"label": int(raw)}, on_unreadable="quarantine")
+    >>> source[0]["label"], source[1]["label_guard_unreadable"]
+    (3, "ValueError: invalid literal for int() with base 10: b'x'")
+    """
+    if not hasattr(source, "__len__") or not hasattr(source, "__getitem__"):
+        raise UsageError(
+            f"keyed() takes a random-access source with __len__ and __getitem__, not {type(source).__name__}"
+        )
+    if on_unreadable not in get_args(OnUnreadable):
+        raise UsageError(f"on_unreadable is {on_unreadable!r}; choose one of {', '.join(get_args(OnUnreadable))}")
+    return KeyedSource(source, name, parse, on_unreadable)
+
+
+class SelectedRecords:
+    """A source of some records of another. Made by ``select_records``."""
+
+    def __init__(self, source: Any, positions: NDArray[np.int64]) -> None:
+        self.source = source
+        self._names = source if isinstance(source, KeyedSource) else KeyedSource(source)
+        self._positions = positions
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, position: Any) -> Any:
+        return self.source[int(self._positions[position])]
+
+    @property
+    def source_id(self) -> str:
+        """That of the whole source: its records keep their identity."""
+        return self._names.source_id
+
+    def record_key(self, position: int) -> str:
+        """The name of the record in the source it was selected from."""
+        return self._names.record_key(int(self._positions[position]))
+
+    def __repr__(self) -> str:
+        chosen = hashlib.sha256(self._positions.tobytes()).hexdigest()[:16]
+        return f"SelectedRecords({self.source!r}, {len(self)} of {len(self.source)}, {chosen})"
+
+
+def select_records(
+    source: Any, records: Sequence[str] | Sequence[int] | NDArray[Any] | str | os.PathLike[str]
+) -> SelectedRecords:
+    """``source`` reduced to the given records: random access and even shards kept, no guard needed.
+
+    Args:
+        source: a random-access source.
+        records: positions; or record keys; or the file an audit wrote with ``--good-index`` (``.npz`` or ``.npy`` with
+            positions, else a text file with one key a line).
+
+    Raises:
+        UsageError: a position outside the source, a key it does not have, or a file that cannot be read.
+
+    >>> selected = select_records(["a", "b", "c"], [2, 0])
+    >>> list(selected), selected.record_key(0)
+    (['c', 'a'], '2')
+    """
+    if isinstance(records, str | os.PathLike):
+        chosen: Any = _read_index(os.fspath(records), len(source))
+    else:
+        chosen = records
+    if len(chosen) and isinstance(chosen[0], str):
+        chosen = _positions_of(source, chosen)
+    positions = np.asarray(chosen, np.int64)
+    if len(positions) and not (positions.min() >= 0 and positions.max() < len(source)):
+        raise UsageError(f"positions {positions.min()}..{positions.max()} are not in a source of {len(source)} records")
+    return SelectedRecords(source, positions)
+
+
+def _positions_of(source: Any, keys: Sequence[str]) -> list[int]:
+    names = source if isinstance(source, KeyedSource) else KeyedSource(source)
+    places = {names.record_key(position): position for position in range(len(source))}
+    unknown = [key for key in keys if key not in places]
+    if unknown:
+        raise UsageError(f"the source has no record {unknown[0]!r} ({len(unknown)} of {len(keys)} keys are unknown)")
+    return [places[key] for key in keys]
+
+
+def _read_index(path: str, size: int) -> Sequence[Any] | NDArray[Any]:
+    try:
+        if not path.endswith((".npy", ".npz")):
+            return [key for key in Path(path).read_text(encoding="utf-8").split("\n") if key]
+        loaded: Any = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return cast("NDArray[Any]", loaded)
+        positions, made_for = loaded["positions"], int(loaded["num_records"]) if "num_records" in loaded else size
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(f"cannot read record keys from {path}: {error}") from error
+    if made_for != size:
+        raise UsageError(f"{path} was made for a source of {made_for:,} records, not of {size:,}")
+    return cast("NDArray[Any]", positions)
+
+
+def source_digest(names: Sequence[str]) -> str:
+    """The id of a source made of the named files: 16 hex digits."""
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]

@@ -1,0 +1,65 @@
+"""Pages of the rules of datasets, LG4xx: what only an audit of all records shows."""
+
+from __future__ import annotations
+
+from label_guard.rules.pages.page import DatasetExample, Page
+
+
+def _schema(train: str, more: str = "") -> str:
+    return (
+        "labels:\n  label: {kind: class_label, num_classes: 2}\n"
+        f"splits:\n  train: {{{train}source: 'csv:train.csv'}}\n{more}"
+    )
+
+
+_BOTH = _schema("", "  test: {source: 'csv:test.csv'}\n")
+
+PAGES = {
+    "LG401": Page(
+        why="Records are lost, or the metadata are stale, and neither shows in training: a reader that trusts a count "
+        "of 400 for a shard of 500 never reads the last 100. A shard that was not copied makes an epoch shorter.",
+        breaks=DatasetExample(_schema("num_examples: 3, "), r'"label\n0\n1\n"'),
+        holds=DatasetExample(_schema("num_examples: 3, "), r'"label\n0\n1\n0\n"'),
+        fix="Count the records where the dataset comes from. Copy the file again, or mend num_examples.",
+    ),
+    "LG402": Page(
+        why="What comes after the fault was not audited, and a pipeline loses it or stops in the middle of an epoch.",
+        breaks=DatasetExample(_schema(""), r'"label\n0\n1\n" + "\"1\n"'),
+        holds=DatasetExample(_schema(""), r'"label\n0\n1\n" + "1\n"'),
+        fix="Compare the file's checksum with its origin, copy it again, and audit again.",
+    ),
+    "LG403": Page(
+        why="A class without a record is an output that learns only to be small. It may also be the sign of an "
+        "off-by-one: EMNIST letters, declared as 37 classes, use 1 to 26.",
+        breaks=DatasetExample(_schema(""), r'"label\n1\n1\n"'),
+        holds=DatasetExample(_schema(""), r'"label\n0\n1\n"'),
+        fix="Compare the classes that are used with the names. If the ids start at 1, declare class_ids: {start: 1}.",
+    ),
+    "LG404": Page(
+        why="A class with a handful of records is learned by heart or not at all, and its accuracy is chance.",
+        breaks=DatasetExample(_schema("") + "limits: {min_class_count: 2}\n", r'"label\n0\n0\n1\n"'),
+        holds=DatasetExample(_schema("") + "limits: {min_class_count: 2}\n", r'"label\n0\n0\n1\n1\n"'),
+        fix="Add records, merge classes, or lower min_class_count.",
+    ),
+    "LG405": Page(
+        why="A model is judged on classes in other shares than it was trained on. Where the split is meant to be a "
+        "random one, it was not: sorted files, or a split by source.",
+        breaks=DatasetExample(_BOTH, r'"label\n" + "0\n1\n" * 500', r'"label\n" + "0\n" * 900 + "1\n" * 100'),
+        holds=DatasetExample(_BOTH, r'"label\n" + "0\n1\n" * 500', r'"label\n" + "0\n1\n" * 500'),
+        fix="Shuffle before splitting. Where the shares are meant to differ, leave the rule out of the report.",
+    ),
+    "LG406": Page(
+        why="A model cannot learn both labels of one picture: whichever it says, one of the losses stays. In a test "
+        "split it bounds the accuracy.",
+        breaks=DatasetExample(_schema(""), r'"text,label\ngood,0\nbad,1\ngood,1\n"'),
+        holds=DatasetExample(_schema(""), r'"text,label\ngood,0\nbad,1\ngood,0\n"'),
+        fix="Look at the records that are named and keep the one that is right. Found with --duplicates alone.",
+    ),
+    "LG407": Page(
+        why="A record that is in train and in test as well is learned by heart and then asked for: the accuracy is too "
+        "good. CIFAR-100 has such pairs for a tenth of its test split (Barz and Denzler, arXiv:1902.00423).",
+        breaks=DatasetExample(_BOTH, r'"text,label\ngood,0\nbad,1\n"', r'"text,label\nbad,1\nfine,0\n"'),
+        holds=DatasetExample(_BOTH, r'"text,label\ngood,0\nbad,1\n"', r'"text,label\nworse,1\nfine,0\n"'),
+        fix="Take the records out of train. Found with --duplicates alone.",
+    ),
+}

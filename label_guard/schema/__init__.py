@@ -1,0 +1,1 @@
+"""Schema files: the models, reading and writing them, finding them."""

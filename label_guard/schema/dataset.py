@@ -1,0 +1,371 @@
+"""Pydantic model of a schema file: what the labels of a dataset are promised to be, per split and view.
+
+The label kinds are in ``labels``; reading files is ``schema_io``; judging arrays is ``check``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    StrictInt,
+    StrictStr,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from label_guard.core import dtypes
+from label_guard.errors import UsageError
+from label_guard.schema.fields import (
+    PROBLEMS,
+    Count,
+    Dtypes,
+    EmitName,
+    Integers,
+    Model,
+    Names,
+    NonNegative,
+    Number,
+    NumClasses,
+    Problem,
+    Ratio,
+    Shape,
+    lenient,
+    refuse,
+)
+from label_guard.schema.labels import KINDS, AnyLabel, ClassIdRange, ClassLabel, Label, MultiLabel
+from label_guard.schema.messages import Path, in_words, suggestion
+
+_SEMVER = r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$"
+_LABEL: TypeAdapter[Label] = TypeAdapter(AnyLabel)
+SplitName = Annotated[StrictStr, Field(pattern=r"^[^\[(+]+$")]  # [, ( and + make a sub-split or a sum of splits
+
+
+def _only_integer(value: object) -> object:
+    if type(value) is not int:  # Literal[1] alone takes true and 1.0 for 1
+        raise PydanticCustomError("format", "format must be an integer")
+    return value
+
+
+class LabelOverride(Model):
+    """Fields of a label that a split or a view changes; those left out stay as they are."""
+
+    kind: Literal["class_label", "multi_label", "soft_label", "real_label"] | None = None
+    dtype: Dtypes | None = None
+    shape: Shape | None = None
+    emit: EmitName | None = None
+    num_classes: NumClasses | None = None
+    class_names: Names | None = None
+    class_ids: Integers | ClassIdRange | None = None
+    ignore: Integers | None = None
+    on_ignore: Literal["keep", "replace"] | None = None
+    unlabeled: StrictInt | None = None
+    on_unlabeled: Literal["keep", "replace", "skip"] | None = None
+    unique: bool | None = None
+    min_length: Count | None = None
+    max_length: Count | None = None
+    min_positive: Count | None = None
+    max_positive: Count | None = None
+    tolerance: NonNegative | None = None
+    one_hot: bool | None = None
+    minimum: Number | None = None
+    maximum: Number | None = None
+
+    def apply_to(self, label: Label) -> Label:
+        """``label`` with the fields of this override; fields that a new kind does not know are left behind.
+
+        Raises:
+            pydantic.ValidationError: the result is no sound label.
+        """
+        changed = {name: getattr(self, name) for name in self.model_fields_set}
+        kind = changed.get("kind") or label.kind
+        kept = {name: getattr(label, name) for name in label.model_fields_set if name in KINDS[kind].model_fields}
+        return _LABEL.validate_python({**kept, **changed, "kind": kind})
+
+
+class Split(Model):
+    """One split: how many records, where they are, and how its labels differ."""
+
+    num_examples: Count | None = Field(default=None, description="Number of records this split promises.")
+    source: StrictStr | None = Field(default=None, description="URI of the records; paths are relative to this file.")
+    labels: dict[StrictStr, LabelOverride] = Field(default_factory=dict, description="Overrides by label.")
+
+
+class View(Model):
+    """What emitted labels look like later in the pipeline, after a crop, a pad or a k-hot."""
+
+    labels: dict[StrictStr, LabelOverride] = Field(default_factory=dict, description="Overrides by label.")
+
+
+class Limits(Model):
+    """What an audit accepts."""
+
+    max_invalid_ratio: Ratio = Field(default=0.0, description="Greatest accepted share of bad records.")
+    min_class_count: Count = Field(default=0, description="Least accepted number of records of each class.")
+
+
+class DatasetSchema(Model):
+    """The promise about the labels of one dataset.
+
+    >>> schema = DatasetSchema(
+    ...     format=1, name="digits", version="1.0.0",
+    ...     labels={"label": {"kind": "class_label", "num_classes": 10}},
+    ... )
+    >>> schema.labels["label"].legal
+    '[0, 10)'
+    """
+
+    format: Annotated[Literal[1], BeforeValidator(_only_integer)] = Field(description="Version of this file format.")
+    name: Annotated[StrictStr, Field(min_length=1)] = Field(description="Name of the dataset.")
+    version: Annotated[StrictStr, Field(pattern=_SEMVER)] = Field(description="Semver of the promise.")
+    description: StrictStr = Field(default="", description="What the dataset is and where its labels are documented.")
+    record_key: StrictStr | None = Field(default=None, description="Path of a feature that identifies a record.")
+    labels: Annotated[dict[StrictStr, AnyLabel], Field(min_length=1)] = Field(description="Labels by path.")
+    splits: dict[SplitName, Split] = Field(default_factory=dict, description="Splits by name.")
+    views: dict[StrictStr, View] = Field(default_factory=dict, description="Named views of emitted labels.")
+    limits: Limits = Field(default_factory=Limits, description="What an audit accepts; absent: no bad record.")
+
+    @model_validator(mode="after")
+    def _consistent(self, info: ValidationInfo) -> DatasetSchema:
+        problems = [] if lenient(info) else list(_dataset_problems(self))
+        if problems:
+            refuse(problems)
+        return self
+
+    def split_name(self, split: str | None) -> str | None:
+        """The declared split that ``split`` (``train[:90%]``, ``train``) means; None where none is declared.
+
+        Raises:
+            UsageError: the split is unknown, or left out where several are declared.
+        """
+        names = ", ".join(self.splits)
+        if split is None:
+            if len(self.splits) > 1:
+                raise UsageError(f"schema {self.name} declares several splits ({names}); pass split=")
+            return next(iter(self.splits), None)
+        bases = {re.split(r"[\[(]", part, maxsplit=1)[0].strip() for part in split.split("+")}
+        unknown = sorted(bases - set(self.splits))
+        if unknown:
+            raise UsageError(f"schema {self.name} has no split {unknown[0]!r}; it declares: {names or 'none'}")
+        if len({self.splits[base].model_dump_json(include={"labels"}) for base in bases}) > 1:
+            raise UsageError(f"the splits of {split!r} have different label rules; guard each by itself")
+        return min(bases)
+
+    def stored(self, split: str | None = None) -> dict[str, Label]:
+        """Labels by path as the source of ``split`` holds them."""
+        name = self.split_name(split)
+        overrides = {} if name is None else self.splits[name].labels
+        return _override(self.labels, overrides)
+
+    def judged(self, split: str | None = None, view: str | None = None) -> dict[str, Label]:
+        """Labels by path as a guard for ``split`` and ``view`` judges them: stored, or emitted and then viewed."""
+        stored = self.stored(split)
+        if view is None:
+            return stored
+        if view not in self.views:
+            known = ", ".join(self.views) or "none"
+            raise UsageError(f"schema {self.name} has no view {view!r}; it declares: {known}")
+        return _override({path: _emitted(label) for path, label in stored.items()}, self.views[view].labels)
+
+    def emitted(self, split: str | None = None, view: str | None = None) -> DatasetSchema:
+        """The schema of what leaves a guard for ``split`` and ``view``.
+
+        >>> schema = DatasetSchema(
+        ...     format=1, name="coco", version="1.0.0",
+        ...     labels={"id": {"kind": "class_label", "num_classes": 2, "class_ids": [1, 90], "emit": "int32"}},
+        ... )
+        >>> schema.emitted().labels["id"].legal
+        '[0, 2)'
+        """
+        labels = {path: _emitted(label) for path, label in self.judged(split, view).items()}
+        name = self.split_name(split)
+        splits = {} if name is None else {name: Split(num_examples=self.splits[name].num_examples)}
+        return self.model_copy(update={"labels": labels, "splits": splits, "views": {}})
+
+    def unlabeled_elsewhere(self, split: str | None = None) -> dict[str, frozenset[int]]:
+        """By label path: values that other splits declare as unlabeled and this one does not."""
+        own = self.stored(split)
+        values: dict[str, set[int]] = {path: set() for path in own}
+        for other in self.splits:
+            for path, label in self.stored(other).items():
+                if isinstance(label, ClassLabel) and label.unlabeled is not None:
+                    values[path].add(label.unlabeled)
+        return {path: frozenset(found - set(own[path].sentinels)) for path, found in values.items()}
+
+    def digest(self, split: str | None = None, view: str | None = None) -> str:
+        """16 hex digits over the label rules of ``split`` and ``view``: not over names, limits or versions."""
+        rules = {
+            path: label.model_dump(mode="json", exclude={"class_names"})
+            for path, label in self.judged(split, view).items()
+        }
+        elsewhere = {path: sorted(found) for path, found in self.unlabeled_elsewhere(split).items()}
+        text = json.dumps([rules, elsewhere], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _override(labels: Mapping[str, Label], overrides: Mapping[str, LabelOverride]) -> dict[str, Label]:
+    return {path: overrides[path].apply_to(label) if path in overrides else label for path, label in labels.items()}
+
+
+def _emitted(label: Label) -> Label:
+    """``label`` as it leaves the guard."""
+    update: dict[str, Any] = {"emit": None}
+    if label.emit is not None:
+        update["dtype"] = (label.emit,)
+    if isinstance(label, ClassLabel):
+        update["class_ids"] = None
+        update["dtype"] = update.get("dtype") or _indexing_dtypes(label)
+        if label.unlabeled is not None and label.on_unlabeled in ("replace", "skip"):
+            update["unlabeled"] = update["on_unlabeled"] = None
+    if isinstance(label, ClassLabel | MultiLabel) and label.on_ignore == "replace":
+        update["ignore"] = ()
+    return label.model_copy(update={**update})
+
+
+def _indexing_dtypes(label: ClassLabel) -> tuple[str, ...]:
+    """Stored dtypes that JAX indexes with rightly and that hold what is kept; the guard passes no other on."""
+
+    def fits(name: str) -> bool:
+        low, high = dtypes.integer_range(name)
+        holds = all(low <= value <= high for value in label.kept_sentinels)
+        return not dtypes.is_integer(name) or (holds and dtypes.can_index(name, label.num_classes))
+
+    return tuple(filter(fits, label.stored_dtypes)) or label.stored_dtypes
+
+
+def contradictions(schema: DatasetSchema) -> list[Problem]:
+    """Every contradiction of a schema that was validated leniently: those of its labels, then those between them."""
+    problems = [
+        problem._replace(path=("labels", path, *problem.path))
+        for path, label in schema.labels.items()
+        for problem in label.problems()
+    ]
+    # An override inherits what is wrong with its label, a view what comes of it: told once, at the label.
+    told = {(problem.rule, problem.path[1:]) for problem in problems}
+    wrong = {("views", problem.path[1]) for problem in problems}
+    return problems + [
+        problem
+        for problem in _dataset_problems(schema)
+        if (problem.rule, problem.path[3:]) not in told and (problem.path[0], *problem.path[3:4]) not in wrong
+    ]
+
+
+def _dataset_problems(schema: DatasetSchema) -> Iterator[Problem]:
+    told: set[tuple[str, Path]] = set()
+    for problem in (*_override_problems(schema), *_limit_problems(schema)):
+        if (problem.rule, problem.path) not in told:
+            told.add((problem.rule, problem.path))
+            yield problem
+
+
+def _override_problems(schema: DatasetSchema) -> Iterator[Problem]:
+    bases = [schema.labels]
+    for name, split in schema.splits.items():
+        problems = list(_applied_problems(("splits", name, "labels"), schema.labels, split.labels))
+        yield from problems
+        if not problems:
+            bases.append(_override(schema.labels, split.labels))
+            yield from _unlabeled_problems(schema, name)
+    for labels in bases:  # a view must fit the labels of every split
+        emitted = {path: _emitted(label) for path, label in labels.items()}
+        for name, view in schema.views.items():
+            yield from _applied_problems(("views", name, "labels"), emitted, view.labels)
+
+
+def _applied_problems(
+    where: Path, labels: Mapping[str, Label], overrides: Mapping[str, LabelOverride]
+) -> Iterator[Problem]:
+    for path, override in overrides.items():
+        if path not in labels:
+            yield Problem("LG206", (*where, path), f"no label {path!r} is declared", suggestion(path, list(labels)))
+            continue
+        try:
+            override.apply_to(labels[path])
+        except ValidationError as error:
+            for found in problems_of(error):
+                yield found._replace(path=(*where, path, *found.path))
+
+
+def _limit_problems(schema: DatasetSchema) -> Iterator[Problem]:
+    """More records of each class than a split can hold."""
+    least = schema.limits.min_class_count
+    for name, split in schema.splits.items():
+        records = split.num_examples
+        for path, label in schema.labels.items():
+            if not records or not isinstance(label, ClassLabel) or label.rank or path in split.labels:
+                continue  # a split that overrides the label may be without labels
+            if records < least * label.num_classes:
+                yield Problem(
+                    "LG216",
+                    ("limits", "min_class_count"),
+                    f"{records} records of {name!r} cannot hold {least} of each class of {path!r}",
+                    f"lower min_class_count to at most {records // label.num_classes}",
+                )
+
+
+def _unlabeled_problems(schema: DatasetSchema, split: str) -> Iterator[Problem]:
+    """A training split that declares ``unlabeled`` must say what becomes of such records."""
+    if not split.startswith("train"):
+        return
+    labels = schema.stored(split)
+    for path, label in labels.items():
+        if isinstance(label, ClassLabel) and label.unlabeled is not None and label.on_unlabeled is None:
+            own = path in schema.splits[split].labels
+            where = ("splits", split, "labels", path) if own else ("labels", path)
+            yield Problem(
+                "LG211",
+                (*where, "unlabeled"),
+                f"training split {split!r} declares unlabeled {label.unlabeled} but not what becomes of it",
+                "set on_unlabeled: skip, replace or keep",
+            )
+
+
+def problems_of(error: ValidationError) -> Iterator[Problem]:
+    """Every problem of a failed validation, contradictions unfolded; paths start at the validated model."""
+    is_schema = error.title == DatasetSchema.__name__
+    others: list[Any] = []
+    for found in error.errors(include_url=False):
+        path = _without_kind(tuple(found["loc"]), is_schema)
+        if found["type"] == PROBLEMS:
+            for problem in found.get("ctx", {})["problems"]:
+                yield problem._replace(path=(*path, *problem.path))
+        else:
+            others.append({**found, "loc": path, "fields": _fields_at(tuple(found["loc"])[:-1])})
+    yield from in_words(others)
+
+
+def _without_kind(loc: Path, is_schema: bool) -> Path:
+    """``loc`` without the tag that pydantic puts before the fields of a label."""
+    place = 2 if is_schema else 0
+    tagged = len(loc) > place and loc[place] in KINDS and (not is_schema or loc[0] == "labels")
+    return (*loc[:place], *loc[place + 1 :]) if tagged else loc
+
+
+def _fields_at(loc: Path) -> list[str]:
+    """Names of the fields that the section at ``loc`` knows."""
+    model: type[Model] = DatasetSchema
+    match loc:
+        case (*_, str(kind)) if kind in KINDS and (len(loc) == 1 or loc[0] == "labels"):
+            model = KINDS[kind]
+        case (*_, "ClassIdRange"):
+            model = ClassIdRange
+        case ("splits" | "views", _, "labels", _):
+            model = LabelOverride
+        case ("splits", _):
+            model = Split
+        case ("views", _):
+            model = View
+        case ("limits",):
+            model = Limits
+        case _:
+            pass
+    return list(model.model_fields)

@@ -1,0 +1,84 @@
+"""Which schema files a command is about: files, folders and globs, or what pyproject.toml names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from glob import has_magic
+from pathlib import Path
+from typing import Any, cast
+
+from label_guard.errors import UsageError
+from label_guard.rules.findings import Diagnostic
+
+SUFFIXES = (".yaml", ".yml", ".json")
+_DEFAULT = "configs"
+
+
+def find_files(names: Sequence[str | os.PathLike[str]]) -> tuple[list[str], list[Diagnostic]]:
+    """The files that names stand for, each once, in order; and one LG200 for each name that stands for none.
+
+    A folder stands for all ``.yaml``, ``.yml`` and ``.json`` files in and below it, a glob for the files it matches.
+    A name that is neither is a file; whether it can be read is seen by whoever reads it.
+    """
+    files: dict[str, None] = {}
+    missing: list[Diagnostic] = []
+    for named in names:
+        name = os.fspath(named)
+        found = _files_of(name)
+        if not found:
+            what = "no schema file is in this folder" if Path(name).is_dir() else "no file matches"
+            missing.append(Diagnostic("LG200", "error", what, f"schema files end in {', '.join(SUFFIXES)}", name))
+        files.update(dict.fromkeys(found))
+    return list(files), missing
+
+
+def _files_of(name: str) -> list[str]:
+    path = Path(name)
+    if path.is_dir():
+        inside = (file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
+        # Hidden folders hold what tools keep (.git, .venv), not what people wrote.
+        return sorted(str(file) for file in inside if not any(p[0] == "." for p in file.relative_to(path).parts))
+    if path.exists() or not has_magic(name):
+        return [name]
+    root = Path(path.anchor)
+    try:
+        matches = sorted(root.glob(str(path.relative_to(root))))
+    except ValueError:  # ** beside other characters
+        return []
+    return [file for match in matches for file in (_files_of(str(match)) if match.is_dir() else [str(match)])]
+
+
+def default_names(folder: str | os.PathLike[str] = ".") -> list[str]:
+    """What a command is about when no file is named.
+
+    ``schemas`` of ``[tool.label_guard]`` in the nearest pyproject.toml upwards of ``folder``, relative to that file;
+    else ``configs``.
+
+    Raises:
+        UsageError: pyproject.toml cannot be read, or ``schemas`` is no list of file names, folders and globs.
+    """
+    start = Path(folder).absolute()
+    for place in (start, *start.parents):
+        if (place / "pyproject.toml").is_file():
+            names = _configured(place / "pyproject.toml")
+            return [os.path.relpath(place / name, start) for name in names or [_DEFAULT]]
+    return [_DEFAULT]
+
+
+def _configured(project: Path) -> list[str] | None:
+    import tomllib  # a hook that names its files does not pay for it
+
+    try:
+        values: dict[str, Any] = tomllib.loads(project.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # a TOMLDecodeError is a ValueError
+        raise UsageError(f"cannot read {project}: {error}") from None
+    table: Any = values
+    for step in ("tool", "label_guard", "schemas"):
+        table = cast("dict[str, Any]", table).get(step) if isinstance(table, dict) else None
+    names: Any = table
+    if names is None:
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in cast("list[Any]", names)) or not names:
+        raise UsageError(f'{project}: schemas of [tool.label_guard] must be a list such as ["configs/*.yaml"]')
+    return cast("list[str]", names)

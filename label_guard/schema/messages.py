@@ -1,0 +1,202 @@
+"""What pydantic found wrong in a schema, said in the words of a schema file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from label_guard.schema.fields import Problem
+from label_guard.schema.labels import KINDS
+
+Path = tuple[str | int, ...]
+
+_TYPES = {
+    "int_type": "an integer",
+    "string_type": "a string",
+    "bool_type": "true or false",
+    "float_type": "a number",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+}
+# Fields whose type pydantic tells in several errors, one for each branch of a union.
+_UNIONS = {
+    "minimum": "a number",
+    "maximum": "a number",
+    "tolerance": "a number",
+    "max_invalid_ratio": "a number",
+    "class_ids": "a list of integers, or {start: 1}",
+}
+_SYNONYMS = {
+    "classes": "num_classes", "n_classes": "num_classes", "nclasses": "num_classes", "names": "class_names",
+    "ignore_index": "ignore", "ignore_label": "ignore", "ignore_class": "ignore", "ignore_value": "ignore",
+    "ignore_values": "ignore", "type": "kind", "key": "record_key", "min": "minimum", "max": "maximum",
+    "size": "num_examples", "count": "num_examples",
+}  # fmt: skip
+
+
+def in_words(errors: Sequence[Any]) -> Iterator[Problem]:
+    """One problem for each mistake in ``errors`` (pydantic's error details).
+
+    Args:
+        errors: details with ``fields`` beside, the names that the section of the mistake knows.
+    """
+    problems: dict[Path, Problem] = {}
+    for found in errors:
+        path = _without_branch(tuple(found["loc"]), errors)
+        if path is not None and path not in problems:
+            problems[path] = _problem(found, path)
+    # A field under a wrong name is not missing as well.
+    meant = {(*path[:-1], problem.fix) for path, problem in problems.items() if problem.rule == "LG206"}
+    for path, problem in problems.items():
+        missing = problem.message.endswith(" is missing")
+        if not missing or (*path[:-1], _did_you_mean(str(path[-1]))) not in meant:
+            yield problem
+
+
+def _without_branch(loc: Path, errors: Sequence[Any]) -> Path | None:
+    """``loc`` without the name of a union's branch; None for a branch that was not meant."""
+    place = next((i for i, step in enumerate(loc[:-1]) if step in _UNIONS), None)
+    if place is None:
+        return loc
+    branch, rest = loc[place + 1], loc[place + 2 :]
+    if loc[place] != "class_ids" or rest:
+        return (*loc[: place + 1], *rest)
+    deeper = [e for e in errors if e["loc"][: place + 1] == loc[: place + 1] and len(e["loc"]) > place + 2]
+    return None if deeper and all(e["loc"][place + 1] != branch for e in deeper) else loc[: place + 1]
+
+
+def _problem(found: Any, path: Path) -> Problem:
+    kind, value = found["type"], found["input"]
+    if path[-1:] == ("[key]",):
+        return Problem("LG207", path[:-1], f"{shown(path[-2])} is no name of a split", "name the whole split")
+    if path == ("format",):
+        return _format_problem(kind, value)
+    if path == ("version",):
+        return _version_problem(kind, value)
+    if kind == "extra_forbidden":
+        return _unknown(path, found["fields"])
+    if kind == "missing":
+        return Problem("LG207", path, f"{path[-1]} is missing", f"add {path[-1]}")
+    if kind in ("union_tag_not_found", "union_tag_invalid"):
+        return _kind_problem(path, found)
+    if kind == "string_type" and path[-2:-1] == ("class_names",) and not isinstance(value, dict | list):
+        return Problem("LG212", path, f"class name {shown(value)} is not a string", "put it in quotes")
+    return _wrong_value(found, path)
+
+
+def _wrong_value(found: Any, path: Path) -> Problem:
+    kind, value, name = found["type"], found["input"], _name(path)
+    if kind == "literal_error":
+        choices = [choice.strip("'") for choice in found["ctx"]["expected"].replace(" or ", ", ").split(", ")]
+        return Problem("LG207", path, f"{name} {shown(value)} is not known", suggestion(str(value), choices))
+    if kind == "too_short":
+        return Problem("LG207", path, f"{name} must not be empty", "declare at least one")
+    if kind == "string_too_short":
+        return Problem("LG207", path, f"{name} must not be empty", "")
+    message = f"{name} must be {_wanted(found, path)}, got {shown(value)}"
+    return Problem("LG207", path, message, _mend(kind, path, value))
+
+
+def _format_problem(kind: str, value: object) -> Problem:
+    if kind == "missing":
+        return Problem("LG208", ("format",), "format is missing", "add format: 1")
+    message = f"format {shown(value)} is not one that this release reads"
+    return Problem("LG208", ("format",), message, "write format: 1, or install a newer label-guard")
+
+
+def _version_problem(kind: str, value: object) -> Problem:
+    if kind == "missing":
+        return Problem("LG209", ("version",), "version is missing", "add version: 1.0.0")
+    message = f"version {shown(value)} is no semantic version"
+    return Problem("LG209", ("version",), message, "write three numbers, such as version: 1.0.0")
+
+
+def _kind_problem(path: Path, found: Any) -> Problem:
+    if found["type"] == "union_tag_not_found":
+        return Problem("LG207", (*path, "kind"), "kind is missing", f"add kind: one of {', '.join(KINDS)}")
+    tag = found["ctx"]["tag"]
+    return Problem("LG207", (*path, "kind"), f"kind {tag!r} is not known", suggestion(tag, list(KINDS)))
+
+
+def _unknown(path: Path, fields: Sequence[str]) -> Problem:
+    name = str(path[-1])
+    near = near_name(name, fields)
+    if near is not None:
+        return Problem("LG206", path, f"unknown field {name!r}", _did_you_mean(near))
+    homes = [kind for kind, model in KINDS.items() if name in model.model_fields]
+    if homes and "kind" in fields:
+        message = f"{name} is a field of {', '.join(homes)}, not of this kind"
+        return Problem("LG206", path, message, "remove it, or change kind")
+    return Problem("LG206", path, f"unknown field {name!r}", f"known fields: {', '.join(fields)}")
+
+
+def near_name(name: str, fields: Sequence[str]) -> str | None:
+    """The one field that ``name`` is a slip or a synonym of, or None.
+
+    >>> near_name("numclasses", ["num_classes", "class_names"]), near_name("ignore_index", ["ignore", "emit"])
+    ('num_classes', 'ignore')
+    """
+    from difflib import SequenceMatcher  # only a broken file pays for it
+
+    if _SYNONYMS.get(name.lower()) in fields:
+        return _SYNONYMS[name.lower()]
+    slip = name.lower().replace("-", "_")
+    ranked = sorted(((SequenceMatcher(None, slip, field).ratio(), field) for field in fields), reverse=True)
+    best, second = (*ranked, (0.0, ""), (0.0, ""))[:2]
+    return best[1] if best[0] >= 0.75 and best[0] - second[0] >= 0.05 else None
+
+
+def suggestion(value: str, choices: list[str]) -> str:
+    """Which of ``choices`` to write in place of ``value``."""
+    from difflib import get_close_matches
+
+    longer = [choice for choice in choices if value and choice.startswith(value)]  # int: int8, int16, ...
+    close = get_close_matches(value, choices, n=1)
+    return _did_you_mean(close[0]) if close and not longer else f"use one of: {', '.join(longer or choices)}"
+
+
+def _did_you_mean(name: str) -> str:
+    return f"did you mean {name}?"
+
+
+def _name(path: Path) -> str:
+    """The field and, in a list, the place: ``shape[0]``."""
+    if len(path) > 1 and isinstance(path[-1], int):  # a dtype may be one name or a list of them
+        return "dtype" if path[-2] == "dtype" else f"{path[-2]}[{path[-1]}]"
+    return str(path[-1]) if path else "the schema"
+
+
+def _wanted(found: Any, path: Path) -> str:
+    kind, ctx, field = found["type"], found.get("ctx", {}), "".join(map(str, path[-1:]))
+    if field in _UNIONS and kind in _TYPES:
+        return _UNIONS[field]
+    if kind in _TYPES:
+        return _TYPES[kind]
+    bounds = {"greater_than_equal": ("ge", "at least"), "less_than_equal": ("le", "at most")}
+    if kind in bounds:
+        key, words = bounds[kind]
+        return f"{words} {ctx[key]}"
+    return str(found["msg"])
+
+
+def _mend(kind: str, path: Path, value: object) -> str:
+    if kind == "int_type" and isinstance(value, str) and value.lstrip("-").isdigit():
+        return "write it without quotes"
+    if kind == "string_type" and value is not None and not isinstance(value, dict | list):
+        return "put it in quotes"
+    if kind == "tuple_type" and isinstance(value, int | str):
+        return f"write {_name(path)}: [{value}]"
+    return ""
+
+
+def shown(value: object) -> str:
+    """A value as it would stand in the file, shortened."""
+    if isinstance(value, dict | list | tuple):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    words = {None: "nothing (null)", True: "true", False: "false"}
+    if value is None or isinstance(value, bool):
+        return words[value]
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,174 @@
+"""tf.Example records as label columns: the wire walk, and protobuf for whatever it finds odd. No TensorFlow."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from label_guard.errors import SourceError
+from label_guard.sources import tf_example_wire as wire
+from label_guard.sources.base import CHUNK_BYTES, Column, Piece, Wanted, framework
+from label_guard.sources.encoded_labels import Encoding, decode_pieces
+from label_guard.sources.merge_pieces import merged
+from label_guard.sources.tf_example_values import Values, column, decode
+
+# A field that the first records lack may still be there; one that so many lack is a wrong name.
+_PEEKED_RECORDS = 64
+_PEEKED_LARGE_RECORDS = 8
+
+
+class Frames(NamedTuple):
+    """Raw records of one file, in order, with their positions; and the positions of those that cannot be read."""
+
+    rows: Sequence[int]
+    records: Sequence[wire.Record]
+    unreadable: Sequence[tuple[int, str]] = ()
+
+
+def _first(records: Iterator[wire.Record]) -> Iterator[wire.Record]:
+    """A few records to look at: of large ones less, since a chunk of them is a second read of many bytes."""
+    size = 0
+    for count, record in enumerate(islice(records, _PEEKED_RECORDS), 1):
+        yield record
+        size += len(record)
+        if size > CHUNK_BYTES and count >= _PEEKED_LARGE_RECORDS:
+            return
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleFormat:
+    """tf.Example records in some framing.
+
+    Attributes:
+        name: of the framing: ``tfrecord`` or ``array_record``.
+        frames: reads the raw records of one file, in pieces of about ``CHUNK_BYTES``.
+        encodings: labels that are known to be stored as encoded bytes.
+    """
+
+    name: str
+    frames: Callable[[str], Iterator[Frames]]
+    encodings: Mapping[str, Encoding] = field(default_factory=dict[str, Encoding])
+
+    def fields(self, path: str) -> Sequence[str]:
+        names: dict[str, None] = {}
+        faults: list[str] = []
+        records = (record for frames in self.frames(path) for record in frames.records)
+        try:
+            for record in _first(records):
+                try:
+                    names |= dict.fromkeys(parse(record).features.feature)
+                except ValueError as error:
+                    faults.append(str(error))
+        except SourceError:
+            if not names:
+                raise
+        if faults and not names:
+            raise SourceError(f"{path}: its records are no tf.Example: {faults[0]}")
+        return list(names)
+
+    def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+        return merged(self._read(path, wanted))
+
+    def _read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+        stored = {label: () if label in self.encodings else shape for label, shape in wanted.items()}
+        for frames in self.frames(path):
+            columns, odd = read_labels(frames.records, stored)
+            rows = frames.rows
+            if odd:
+                rows = [row for position, row in enumerate(rows) if position not in odd]
+            unreadable = [*frames.unreadable, *((frames.rows[position], why) for position, why in odd.items())]
+            del frames  # so that the next read finds their memory free and warm
+            yield from decode_pieces(Piece(rows, columns, sorted(unreadable)), wanted, self.encodings)
+
+
+def read_labels(records: Sequence[wire.Record], wanted: Wanted) -> tuple[dict[str, Column], dict[int, str]]:
+    """Columns of the wanted features, and by position why a record could not be read (it is not in the columns)."""
+    values, odd = _decode(records, wanted)
+    unreadable: dict[int, str] = {}
+    if odd.any():
+        mended: list[wire.Record] = list(records)
+        for position in np.flatnonzero(odd).tolist():
+            try:
+                mended[position] = canonical(records[position], wanted)
+            except ValueError as error:
+                unreadable[position] = str(error)
+        records = [record for position, record in enumerate(mended) if position not in unreadable]
+        values, odd = _decode(records, wanted)
+        if odd.any():
+            raise AssertionError("the wire walk refuses what protobuf wrote")
+    columns = {path: column(found, len(records), wanted[path]) for path, found in zip(wanted, values, strict=True)}
+    return columns, unreadable
+
+
+def _decode(records: Sequence[wire.Record], wanted: Wanted) -> tuple[list[list[Values]], wire.Bools]:
+    regions, odd = wire.find(records, [path.encode() for path in wanted])
+    return [decode(region, odd) for region in regions], odd
+
+
+@functools.cache
+def _example_class() -> Any:
+    """The message class of tf.Example, from a descriptor made here: TFDS's own would import all of TFDS."""
+    descriptor_pb2, descriptor_pool, message_factory = (
+        framework(f"google.protobuf.{name}", "tfds")
+        for name in ("descriptor_pb2", "descriptor_pool", "message_factory")
+    )
+    proto = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(name="label_guard/example.proto", package="tensorflow", syntax="proto3")
+
+    def message(name: str, *fields: tuple[str, int, int, str], parent: Any = None) -> Any:
+        made = (parent.nested_type if parent is not None else file.message_type).add(name=name)
+        for label_name, kind, label, type_name in fields:
+            number = len(made.field) + 1
+            made.field.add(name=label_name, number=number, type=kind, label=label, type_name=type_name or None)
+        return made
+
+    one, many = proto.LABEL_OPTIONAL, proto.LABEL_REPEATED
+    message("BytesList", ("value", proto.TYPE_BYTES, many, ""))
+    message("FloatList", ("value", proto.TYPE_FLOAT, many, ""))
+    message("Int64List", ("value", proto.TYPE_INT64, many, ""))
+    lists = (("bytes_list", "BytesList"), ("float_list", "FloatList"), ("int64_list", "Int64List"))
+    feature = message("Feature", *((n, proto.TYPE_MESSAGE, one, f".tensorflow.{t}") for n, t in lists))
+    feature.oneof_decl.add(name="kind")
+    for member in feature.field:
+        member.oneof_index = 0
+    entry = ".tensorflow.Features.FeatureEntry"
+    features = message("Features", ("feature", proto.TYPE_MESSAGE, many, entry))
+    pair = (("key", proto.TYPE_STRING, one, ""), ("value", proto.TYPE_MESSAGE, one, ".tensorflow.Feature"))
+    message("FeatureEntry", *pair, parent=features).options.map_entry = True
+    message("Example", ("features", proto.TYPE_MESSAGE, one, ".tensorflow.Features"))
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.Example"))
+
+
+def parse(record: wire.Record) -> Any:
+    """The record as a ``tensorflow.Example`` message.
+
+    Raises:
+        ValueError: it is none.
+    """
+    example = _example_class()
+    try:
+        return example.FromString(bytes(record))
+    except framework("google.protobuf.message", "tfds").DecodeError:
+        raise ValueError("not a tf.Example: the protobuf message is corrupt") from None
+
+
+def canonical(record: wire.Record, wanted: Wanted) -> bytes:
+    """The wanted features of a record in the plain form that the wire walk reads.
+
+    Raises:
+        ValueError: the record is no tf.Example.
+    """
+    found = parse(record).features.feature
+    plain = _example_class()()
+    for path in wanted:
+        if path in found:
+            plain.features.feature[path].CopyFrom(found[path])
+    plain.DiscardUnknownFields()
+    return plain.SerializeToString()
