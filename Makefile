@@ -45,14 +45,14 @@ test-wheel: $(ENVIRONMENT) ## Build the wheel, install it elsewhere, and run the
 	cd build/wheel && ../../$(VENV)-wheel/bin/python -m pytest -m "not long and not source" $(PYTEST_ARGS) tests
 
 torture: $(ENVIRONMENT) ## Kill, stop and starve runs and audits a thousand times, and count what is lost; about 10 minutes
-	$(BIN)/python scripts/torture.py --json runs/torture.json
+	$(BIN)/python scripts/torture --json runs/torture.json
 
 $(VENV)/.fuzz: $(ENVIRONMENT)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group fuzz
 	@touch $@
 
 fuzz: $(VENV)/.fuzz ## Fuzz every reader of foreign bytes for a minute, guided by coverage
-	$(BIN)/python scripts/fuzz.py
+	$(BIN)/python scripts/fuzz
 
 check: $(ENVIRONMENT) ## Check format, style, types, imports and the shipped schemas
 	$(BIN)/ruff format --check $(CODE)

@@ -1,4 +1,4 @@
-"""Living with dirty data: which records are known to be bad, which of today's are new, which have healed."""
+"""Living with dirty data: which records are known to be bad, which of today's are new, which have fixed."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ class Comparison:
     Attributes:
         new: bad records that are not in the baseline, or broke another rule then.
         known: bad records that are in it.
-        healed: records of the baseline that are bad no more; None where not all records were read.
+        fixed: records of the baseline that are bad no more; None where not all records were read.
         healed_examples: the first of them by key order.
         new_by_rule: records new under each ``"LABEL RULE"``, and the first by key order.
     """
 
     new: int
     known: int
-    healed: int | None
+    fixed: int | None
     healed_examples: Sequence[str] = ()
     new_by_rule: Mapping[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
 
@@ -84,7 +84,7 @@ class Comparison:
         return {
             "new": self.new,
             "known": self.known,
-            "healed": self.healed,
+            "fixed": self.fixed,
             "healed_examples": list(self.healed_examples),
             "new_by_rule": {rule: list(found) for rule, found in sorted(self.new_by_rule.items())},
         }
@@ -93,20 +93,20 @@ class Comparison:
     def from_json(cls, data: Mapping[str, Any]) -> Comparison:
         """The comparison that ``to_json`` wrote."""
         by_rule = {rule: (int(count), str(first)) for rule, (count, first) in data["new_by_rule"].items()}
-        return cls(data["new"], data["known"], data["healed"], data["healed_examples"], by_rule)
+        return cls(data["new"], data["known"], data["fixed"], data["healed_examples"], by_rule)
 
 
 def compare(known: Mapping[str, Sequence[str]], bad: Mapping[str, BadPlace], *, whole: bool) -> Comparison:
-    """What is new, known and healed.
+    """What is new, known and fixed.
 
     Args:
         known: what the records of the baseline broke, by key.
         bad: today's bad records, in key order.
-        whole: whether all records were read; otherwise nothing can be said to be healed.
+        whole: whether all records were read; otherwise nothing can be said to be fixed.
 
     >>> now = {"a__1": BadPlace("a", 1, ("label LG101",)), "a__2": BadPlace("a", 2, ("label LG102",))}
     >>> compare({"a__1": ["label LG101"], "a__9": ["label LG101"]}, now, whole=True)
-    Comparison(new=1, known=1, healed=1, healed_examples=('a__9',), new_by_rule={'label LG102': (1, 'a__2')})
+    Comparison(new=1, known=1, fixed=1, healed_examples=('a__9',), new_by_rule={'label LG102': (1, 'a__2')})
     """
     new_by_rule: dict[str, tuple[int, str]] = {}
     new = 0
@@ -116,10 +116,10 @@ def compare(known: Mapping[str, Sequence[str]], bad: Mapping[str, BadPlace], *, 
         for rule in sorted(fresh):
             count, first = new_by_rule.get(rule, (0, key))
             new_by_rule[rule] = (count + 1, first)
-    healed = sorted((key for key in known if key not in bad), key=key_order)
+    fixed = sorted((key for key in known if key not in bad), key=key_order)
     if not whole:
         return Comparison(new, len(bad) - new, None, (), new_by_rule)
-    return Comparison(new, len(bad) - new, len(healed), tuple(healed[:MAX_EXAMPLES]), new_by_rule)
+    return Comparison(new, len(bad) - new, len(fixed), tuple(fixed[:MAX_EXAMPLES]), new_by_rule)
 
 
 def read_baseline(path: str) -> Baseline:

@@ -33,8 +33,8 @@ _INDEX = "index.json"
 _DAMAGE = (zipfile.BadZipFile, OSError, ValueError, KeyError, TypeError, EOFError)
 
 
-class Sidecar(NamedTuple):
-    """A sidecar in use: the file, and the folder where shards read in this run are gathered."""
+class LabelCache(NamedTuple):
+    """A label cache in use: the file, and the folder where shards read in this run are gathered."""
 
     path: str
     folder: str
@@ -46,32 +46,32 @@ class Sidecar(NamedTuple):
 
 
 @contextmanager
-def open_sidecar(path: str) -> Generator[Sidecar]:
-    """A sidecar for one audit; at the end what was read goes into the file, which appears whole or not at all.
+def open_label_cache(path: str) -> Generator[LabelCache]:
+    """A label cache for one audit; at the end what was read goes into the file, which appears whole or not at all.
 
     Raises:
-        UsageError: the file is no sidecar, or cannot be written.
+        UsageError: the file is no label cache, or cannot be written.
     """
     parent = Path(path).resolve().parent
     if not parent.is_dir():
-        raise UsageError(f"--sidecar {path}: the folder {parent} is not there")
+        raise UsageError(f"--label-cache {path}: the folder {parent} is not there")
     _read_index(path)
-    with tempfile.TemporaryDirectory(prefix=".sidecar-", dir=parent) as folder:
-        sidecar = Sidecar(path, folder)
-        yield sidecar
-        if sidecar.fresh:
-            _gather(sidecar)
+    with tempfile.TemporaryDirectory(prefix=".label_cache-", dir=parent) as folder:
+        label_cache = LabelCache(path, folder)
+        yield label_cache
+        if label_cache.fresh:
+            _gather(label_cache)
 
 
-def through_sidecar(source: Source, sidecar: Sidecar) -> Source:
-    """``source``, whose shards are read through the sidecar.
+def through_label_cache(source: Source, label_cache: LabelCache) -> Source:
+    """``source``, whose shards are read through the label_cache.
 
     Raises:
         UsageError: a Python function is the source: it has no identity.
     """
     if source.format.name == "python":
-        raise UsageError(f"--sidecar keeps the labels of files; {source.uri} is none")
-    return replace(source, format=_KeptFormat(source.format, sidecar))
+        raise UsageError(f"--label-cache keeps the labels of files; {source.uri} is none")
+    return replace(source, format=_KeptFormat(source.format, label_cache))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class _KeptFormat:
     """A format whose files are read once."""
 
     format: Format
-    sidecar: Sidecar
+    label_cache: LabelCache
 
     @property
     def name(self) -> str:
@@ -96,13 +96,13 @@ class _KeptFormat:
         about = [path, identity, self.name, sorted((label, shape) for label, shape in wanted.items())]
         name = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]
         entry = f"{name}.zip"
-        if entry in _read_index(self.sidecar.path):
-            yield from _kept(self.sidecar.path, entry)
+        if entry in _read_index(self.label_cache.path):
+            yield from _kept(self.label_cache.path, entry)
         else:
             yield from self._read_and_keep(path, wanted, entry)
 
     def _read_and_keep(self, path: str, wanted: Wanted, entry: str) -> Iterator[Piece]:
-        partial = Path(self.sidecar.folder) / f"{entry}.partial"
+        partial = Path(self.label_cache.folder) / f"{entry}.partial"
         try:
             with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
                 archive.writestr("path", path)
@@ -111,7 +111,9 @@ class _KeptFormat:
                     yield piece
             partial.rename(partial.with_suffix(""))  # only what was read to its end is kept
         except OSError as error:
-            raise UsageError(f"cannot keep labels in the sidecar {self.sidecar.path}: {error.strerror}") from None
+            raise UsageError(
+                f"cannot keep labels in the label cache {self.label_cache.path}: {error.strerror}"
+            ) from None
 
 
 def _write_piece(archive: zipfile.ZipFile, number: int, piece: Piece) -> None:
@@ -135,7 +137,7 @@ def _kept(path: str, entry: str) -> Iterator[Piece]:
     """The pieces of one shard, in order.
 
     Raises:
-        SourceError: the sidecar is damaged.
+        SourceError: the label cache is damaged.
     """
     try:
         with zipfile.ZipFile(path) as outer, outer.open(entry) as stream, zipfile.ZipFile(stream) as archive:
@@ -145,7 +147,7 @@ def _kept(path: str, entry: str) -> Iterator[Piece]:
                 yield _read_piece(archive, number)
                 number += 1
     except _DAMAGE as error:
-        raise SourceError(f"the sidecar {path} is damaged: {error}; delete it, and it is made anew") from None
+        raise SourceError(f"the label cache {path} is damaged: {error}; delete it, and it is made anew") from None
 
 
 def _read_piece(archive: zipfile.ZipFile, number: int) -> Piece:
@@ -163,39 +165,39 @@ def _read_column(archive: zipfile.ZipFile, column: dict[str, Any]) -> Column:
 
 
 def _read_index(path: str) -> dict[str, str]:
-    """The shard that each entry of a sidecar is of; nothing where there is no file yet.
+    """The shard that each entry of a label cache is of; nothing where there is no file yet.
 
     Raises:
-        UsageError: the file is no sidecar of this version.
+        UsageError: the file is no label cache of this version.
     """
     if not Path(path).exists():
         return {}
     try:
         with zipfile.ZipFile(path) as archive:
             index = json.loads(archive.read(_INDEX))
-        if index["sidecar"] != VERSION:
-            raise ValueError(f"it says version {index['sidecar']!r}")
+        if index["label_cache"] != VERSION:
+            raise ValueError(f"it says version {index['label_cache']!r}")
         return {str(entry): str(shard) for entry, shard in index["shards"].items()}
     except (*_DAMAGE, AttributeError) as error:
         raise UsageError(
-            f"{path} is no sidecar of version {VERSION}: {error}; delete it, and it is made anew"
+            f"{path} is no label cache of version {VERSION}: {error}; delete it, and it is made anew"
         ) from None
 
 
-def _gather(sidecar: Sidecar) -> None:
+def _gather(label_cache: LabelCache) -> None:
     """Write the file anew: what was read in this run, and what is kept of other shards."""
     index: dict[str, str] = {}
-    for entry in sidecar.fresh:
+    for entry in label_cache.fresh:
         with zipfile.ZipFile(entry) as archive:
             index[entry.name] = archive.read("path").decode()
     fresh = set(index.values())
-    kept = {entry: shard for entry, shard in _read_index(sidecar.path).items() if shard not in fresh}
-    with whole_file(sidecar.path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(_INDEX, json.dumps({"sidecar": VERSION, "shards": {**index, **kept}}, indent=1))
-        for entry in sidecar.fresh:
+    kept = {entry: shard for entry, shard in _read_index(label_cache.path).items() if shard not in fresh}
+    with whole_file(label_cache.path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(_INDEX, json.dumps({"label_cache": VERSION, "shards": {**index, **kept}}, indent=1))
+        for entry in label_cache.fresh:
             archive.write(entry, entry.name)
         if kept:
-            with zipfile.ZipFile(sidecar.path) as before:
+            with zipfile.ZipFile(label_cache.path) as before:
                 for entry in sorted(kept):
                     with before.open(entry) as old, archive.open(entry, "w", force_zip64=True) as new:
                         shutil.copyfileobj(old, new)

@@ -208,7 +208,7 @@ def merge_reports(parts: Sequence[AuditReport]) -> AuditReport:
 
 
 def with_baseline(report: AuditReport, baseline: Baseline) -> AuditReport:
-    """The report judged against known-bad records: only new ones are errors, healed ones are told.
+    """The report judged against known-bad records: only new ones are errors, fixed ones are told.
 
     Args:
         report: an audit that kept which records are bad.

@@ -81,7 +81,7 @@ class BaselineJson(TypedDict):
 
     new: NonNegativeInt
     known: NonNegativeInt
-    healed: NonNegativeInt | None
+    fixed: NonNegativeInt | None
     healed_examples: list[str]
     new_by_rule: dict[str, tuple[NonNegativeInt, str]]
 

@@ -12,13 +12,13 @@ import numpy as np
 
 from label_guard.audit.baseline import BadPlace, in_order
 from label_guard.audit.duplicates import find_duplicates
-from label_guard.audit.label_cache import Sidecar, open_sidecar, through_sidecar
+from label_guard.audit.label_cache import LabelCache, open_label_cache, through_label_cache
 from label_guard.audit.parquet_statistics import certify, require_statistics
 from label_guard.audit.report import AuditReport, SplitAudit, conclude, with_duplicates
 from label_guard.audit.workers import Progress, run_shards
 from label_guard.check.columns import Column, Rows, as_array, gather
 from label_guard.check.guard import Guard
-from label_guard.check.result import Fault
+from label_guard.check.result import RuleViolations
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.errors import SourceError, UsageError
 from label_guard.quarantine.writer import BadRecord, Origin, QuarantineOptions, QuarantineWriter
@@ -99,7 +99,7 @@ def audit(
     limit: int | None = None,
     quarantine: QuarantineOptions | None = None,
     keep_bad: bool = False,
-    sidecar: str | None = None,
+    label_cache: str | None = None,
     trust_statistics: bool = False,
     duplicates: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
@@ -116,7 +116,7 @@ def audit(
         limit: at most so many records of each shard; the report is then incomplete.
         quarantine: where bad records are written, in the pipeline's format, payload labels.
         keep_bad: keep which records are bad, for a baseline or an index of good ones.
-        sidecar: file that keeps the labels, for the next audit.
+        label_cache: file that keeps the labels, for the next audit.
         trust_statistics: believe Parquet footers where they prove a file legal, and do not read it; classes of such
             files are not counted.
         duplicates: look for records of the same content as well, which reads whole records.
@@ -132,11 +132,13 @@ def audit(
     if duplicates and (shards is not None or limit is not None):
         raise UsageError("duplicates are looked for among all records: not with a limit, nor in a part of the files")
     options = ReadOptions(limit, quarantine, keep_bad, trust_statistics)
-    with nullcontext() if sidecar is None else open_sidecar(sidecar) as kept:
+    with nullcontext() if label_cache is None else open_label_cache(label_cache) as kept:
         tasks, plans = plan_tasks(loaded, source, splits, base_of(schema), shards, options, kept)
         report = _audit(loaded, tasks, plans, workers, shards, on_progress, stop)
     if duplicates:
-        _, plans = plan_tasks(loaded, source, splits, base_of(schema), None)  # whole records do not go into a sidecar
+        _, plans = plan_tasks(
+            loaded, source, splits, base_of(schema), None
+        )  # whole records do not go into a label cache
         report = with_duplicates(report, find_duplicates(loaded, plans, workers=workers, stop=stop))
     return report
 
@@ -183,7 +185,7 @@ def plan_tasks(
     base: str | None,
     shards: tuple[int, int] | None,
     options: ReadOptions = ReadOptions(),
-    sidecar: Sidecar | None = None,
+    label_cache: LabelCache | None = None,
 ) -> tuple[list[Task], list[tuple[str | None, Source]]]:
     """The shards to audit, and the opened source of each split.
 
@@ -194,7 +196,7 @@ def plan_tasks(
         base: folder that the schema's own relative paths start from.
         shards: ``(i, n)`` for every n-th task from the i-th.
         options: how they are read.
-        sidecar: where their labels are kept.
+        label_cache: where their labels are kept.
 
     Raises:
         UsageError: a split without a source, or one source of several splits that cannot tell them apart.
@@ -217,8 +219,8 @@ def plan_tasks(
         )
         if options.trust_statistics:
             require_statistics(opened)
-        if sidecar is not None:
-            opened = through_sidecar(opened, sidecar)
+        if label_cache is not None:
+            opened = through_label_cache(opened, label_cache)
         plans.append((split, opened))
         tasks += [Task(schema, split, opened, shard, options) for shard in opened.shards()]
     if shards is not None:
@@ -312,7 +314,7 @@ def _add_chunk(
     result = guard.check_columns(gathered, size)
     found.invalid += result.num_invalid
     for path, label in guard.labels.items():
-        faults: list[Fault] = [fault for fault in result.faults if fault.label == path]
+        faults: list[RuleViolations] = [fault for fault in result.faults if fault.label == path]
         found.labels[path].add(label, gathered[path][0], faults, size, chunk.keys)
     if result.ok:
         return

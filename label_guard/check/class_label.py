@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.primitives import Array, Found, IntegerSet, integer_values, member
+from label_guard.check.primitives import Array, IntegerSet, Positions, integer_values, member
 from label_guard.schema.labels import ClassLabel
 
 
@@ -34,7 +34,7 @@ class ClassLabelCheck:
             return not any(len(found.positions) for found in self.find(array))
         return self._set(array.dtype).all_legal(array)
 
-    def find(self, array: Array) -> Iterator[Found]:
+    def find(self, array: Array) -> Iterator[Positions]:
         """The offending positions of ``array``, one entry for each rule broken."""
         if array.dtype.kind == "f":
             yield from self._find_float(array)
@@ -44,12 +44,12 @@ class ClassLabelCheck:
         if self._lists:
             yield from self._find_lists(array)
 
-    def _find_float(self, array: Array) -> Iterator[Found]:
+    def _find_float(self, array: Array) -> Iterator[Positions]:
         flat = array.reshape(-1)
         finite = np.isfinite(flat)
         integral = finite & (np.floor(flat) == flat)
         for rule, bad in (("LG107", ~finite), ("LG106", finite & ~integral)):
-            yield Found(rule, np.flatnonzero(bad), flat[bad])
+            yield Positions(rule, np.flatnonzero(bad), flat[bad])
         legal = member(flat, self.label.sentinels)
         ids = self.label.raw_ids
         if isinstance(ids, range):
@@ -61,18 +61,18 @@ class ClassLabelCheck:
         positions = np.flatnonzero(integral & ~legal)
         yield from self._classify(positions, flat[positions])
 
-    def _classify(self, positions: NDArray[np.intp], values: Array) -> Iterator[Found]:
+    def _classify(self, positions: NDArray[np.intp], values: Array) -> Iterator[Positions]:
         """One value breaks one rule: declared elsewhere before negative before range."""
         if not self.elsewhere and len(values) and values.min() >= 0:  # nearly always; refills pay for each step
-            yield Found("LG101", positions, values)
+            yield Positions("LG101", positions, values)
             return
         elsewhere = member(values, self.elsewhere)
         negative = ~elsewhere & (values < 0) if values.dtype.kind in "if" else np.zeros(values.shape, np.bool_)
         for rule, hit in (("LG110", elsewhere), ("LG102", negative), ("LG101", ~(elsewhere | negative))):
             if hit.any():
-                yield Found(rule, positions[hit], values[hit])
+                yield Positions(rule, positions[hit], values[hit])
 
-    def _find_lists(self, array: Array) -> Iterator[Found]:
+    def _find_lists(self, array: Array) -> Iterator[Positions]:
         """Length and repeats of ``[batch, length]``; sentinels neither count nor repeat."""
         if not array.shape[0]:
             return
@@ -89,4 +89,4 @@ class ClassLabelCheck:
                 bad[row] |= len(np.unique(kept)) != len(kept)
         rows = np.flatnonzero(bad)
         told = np.array([f"{lengths[row]} ids: {array[row][:8].tolist()}" for row in rows], object)
-        yield Found("LG111", rows, told, whole=True)
+        yield Positions("LG111", rows, told, whole=True)

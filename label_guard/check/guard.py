@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from label_guard.check.columns import Column, as_array, gather
 from label_guard.check.kinds import value_check
 from label_guard.check.primitives import member
-from label_guard.check.result import CheckResult, Fault, Rows
+from label_guard.check.result import CheckResult, Rows, RuleViolations
 from label_guard.core import dtypes, tree
 from label_guard.errors import UsageError
 from label_guard.schema.dataset import DatasetSchema
@@ -24,7 +24,7 @@ Array = NDArray[Any]
 _NO_ROWS: Rows = np.empty(0, np.intp)
 
 
-class LabelJudge:
+class LabelCheck:
     """One label of a schema, compiled: judges columns ``[n, ...]`` of its values.
 
     Attributes:
@@ -63,7 +63,7 @@ class LabelJudge:
         """Whether every record of ``array`` (``[n, ...]``) is legal: the fast path."""
         return array.dtype in self._admitted and self.fits(array.shape[1:]) and self._check.clean(array)
 
-    def faults(self, column: Column, whole: bool, *, dirty: bool = False) -> Iterator[Fault]:
+    def faults(self, column: Column, whole: bool, *, dirty: bool = False) -> Iterator[RuleViolations]:
         """The rules that records of ``column`` broke.
 
         Args:
@@ -83,34 +83,34 @@ class LabelJudge:
         elif dirty or not self._check.clean(array):
             yield from self._judge_values(array, rows, whole)
 
-    def _judge_values(self, array: Array, rows: Rows, whole: bool) -> Iterator[Fault]:
+    def _judge_values(self, array: Array, rows: Rows, whole: bool) -> Iterator[RuleViolations]:
         per = max(1, array.size // max(1, array.shape[0]))
         for found in self._check.find(array):
             if len(found.positions):
                 broken, first, counts = found.by_row(per)
                 told = found.positions if whole and not found.whole else None
                 values = found.values if first is None else found.values[first]
-                yield Fault(self.path, found.rule, self.label.legal, rows[broken], counts, values, told)
+                yield RuleViolations(self.path, found.rule, self.label.legal, rows[broken], counts, values, told)
 
-    def bad_rows(self, rule: str, rows: Rows, value: str, legal: str) -> Fault:
+    def bad_rows(self, rule: str, rows: Rows, value: str, legal: str) -> RuleViolations:
         """A fault of whole labels: missing, wrong dtype or shape."""
-        return Fault(self.path, rule, legal, rows, np.ones(len(rows), np.intp), value)
+        return RuleViolations(self.path, rule, legal, rows, np.ones(len(rows), np.intp), value)
 
-    def missing(self, rows: Rows) -> Fault:
+    def missing(self, rows: Rows) -> RuleViolations:
         """The fault of records without this label."""
         return self.bad_rows("LG104", rows, "missing", self.label.legal)
 
     def _kind_is_right(self, array: Array) -> bool:
         return array.size == 0 or any(dtype.kind in _KINDS[array.dtype.kind] for dtype in self._admitted)
 
-    def _judge_kind(self, array: Array, rows: Rows) -> Iterator[Fault]:
+    def _judge_kind(self, array: Array, rows: Rows) -> Iterator[RuleViolations]:
         """Python numbers of the wrong kind; floats for class ids are told apart value by value."""
         if isinstance(self.label, ClassLabel) and array.dtype.kind == "f":
             yield from self._judge_items(array.astype(object), rows)
         else:
             yield self.bad_rows("LG103", rows, _spec(array.dtype, array.shape[1:]), self._dtype_legal())
 
-    def _judge_items(self, array: Array, rows: Rows) -> Iterator[Fault]:
+    def _judge_items(self, array: Array, rows: Rows) -> Iterator[RuleViolations]:
         """Object arrays, item by item."""
         if not self.fits(array.shape[1:]):
             yield self.bad_rows("LG105", rows, _spec(array.dtype, array.shape[1:]), self._shape_legal())
@@ -124,7 +124,7 @@ class LabelJudge:
         for rule, hits in found.items():
             broken, first, counts = np.unique([row for row, _ in hits], return_index=True, return_counts=True)
             legal = self._dtype_legal() if rule == "LG103" else self.label.legal
-            yield Fault(self.path, rule, legal, broken.astype(np.intp), counts, [hits[k][1] for k in first])
+            yield RuleViolations(self.path, rule, legal, broken.astype(np.intp), counts, [hits[k][1] for k in first])
 
     def _item_rule(self, item: Any) -> str | None:
         if item is None:
@@ -214,7 +214,7 @@ class Guard:
         self.view = view
         elsewhere = self.schema.unlabeled_elsewhere(split)
         judged = self.schema.judged(split, view)
-        self.judges = tuple(LabelJudge(path, label, elsewhere[path]) for path, label in judged.items())
+        self.judges = tuple(LabelCheck(path, label, elsewhere[path]) for path, label in judged.items())
         self._skips = any(judge.skips for judge in self.judges)
         self.digest = self.schema.digest(split, view)
 
@@ -266,8 +266,8 @@ class Guard:
 
     def check_columns(self, gathered: Mapping[str, tuple[list[Column], Rows]], size: int) -> CheckResult:
         """Judge ``size`` records whose labels are gathered already: by path, columns and the rows that lack a value."""
-        faults: list[Fault] = []
-        columns: list[tuple[LabelJudge, Column]] = []
+        faults: list[RuleViolations] = []
+        columns: list[tuple[LabelCheck, Column]] = []
         for judge in self.judges:
             found, missing = gathered[judge.path]
             faults += self._judge(judge, found, missing, size)
@@ -282,13 +282,13 @@ class Guard:
         """By label path: what a batch of ``size`` holds; empty where a label has no such leading axis."""
         return {judge.path: _batch_columns(tree.get(element, judge.path), size)[0] or [] for judge in self.judges}
 
-    def _explain_batch(self, element: Any, dirty: LabelJudge | None = None) -> CheckResult:
+    def _explain_batch(self, element: Any, dirty: LabelCheck | None = None) -> CheckResult:
         """Judge a batch that is not plainly clean; ``dirty``: who found its own label unclean already."""
         values = [(judge, tree.get(element, judge.path)) for judge in self.judges]
         size = _batch_size([value for _, value in values], element)
         rows = np.arange(size)
-        faults: list[Fault] = []
-        columns: list[tuple[LabelJudge, Column]] = []
+        faults: list[RuleViolations] = []
+        columns: list[tuple[LabelCheck, Column]] = []
         for judge, value in values:
             found, missing = _batch_columns(value, size)
             if found is None:
@@ -300,14 +300,14 @@ class Guard:
 
     @staticmethod
     def _judge(
-        judge: LabelJudge, columns: list[Column], missing: Rows, size: int, *, dirty: bool = False
-    ) -> list[Fault]:
+        judge: LabelCheck, columns: list[Column], missing: Rows, size: int, *, dirty: bool = False
+    ) -> list[RuleViolations]:
         faults = [judge.missing(missing)] if len(missing) else []
         for column in columns if size else ():  # a wrong dtype without a record broke no rule
             faults += judge.faults(column, len(column.rows) == size, dirty=dirty)
         return _merged(faults)
 
-    def _result(self, size: int, faults: list[Fault], columns: list[tuple[LabelJudge, Column]]) -> CheckResult:
+    def _result(self, size: int, faults: list[RuleViolations], columns: list[tuple[LabelCheck, Column]]) -> CheckResult:
         result = CheckResult(size, tuple(faults))
         skips = [column.rows[judge.unlabeled_rows(column.array)] for judge, column in columns]
         if any(len(rows) for rows in skips):
@@ -380,18 +380,18 @@ def _told(value: Any) -> str:
     return f"length {len(value)}" if shape is None and hasattr(value, "__len__") else f"shape {list(shape or ())}"
 
 
-def _merged(faults: list[Fault]) -> list[Fault]:
+def _merged(faults: list[RuleViolations]) -> list[RuleViolations]:
     """Faults of one label with one entry for each rule, rows ascending."""
-    by_rule: dict[tuple[str, str], list[Fault]] = {}
+    by_rule: dict[tuple[str, str], list[RuleViolations]] = {}
     for fault in faults:
         by_rule.setdefault((fault.rule, fault.legal), []).append(fault)
     return [same[0] if len(same) == 1 else _join(same) for same in by_rule.values()]
 
 
-def _join(faults: list[Fault]) -> Fault:
+def _join(faults: list[RuleViolations]) -> RuleViolations:
     rows = np.concatenate([fault.rows for fault in faults])
     order = np.argsort(rows, kind="stable")
     values = [v for f in faults for v in ([f.values] * len(f.rows) if isinstance(f.values, str) else list(f.values))]
     counts = np.concatenate([fault.counts for fault in faults])[order]
     first = faults[0]
-    return Fault(first.label, first.rule, first.legal, rows[order], counts, [values[k] for k in order])
+    return RuleViolations(first.label, first.rule, first.legal, rows[order], counts, [values[k] for k in order])

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from label_guard.check.class_label import ClassLabelCheck
 from label_guard.check.multi_label import MultiLabelCheck
-from label_guard.check.primitives import Array, Found
+from label_guard.check.primitives import Array, Positions
 from label_guard.check.real_label import RealLabelCheck
 from label_guard.check.soft_label import SoftLabelCheck
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel, SoftLabel
@@ -20,7 +20,7 @@ class ValueCheck(Protocol):
         """Whether ``array`` breaks no rule: the fast path."""
         ...
 
-    def find(self, array: Array) -> Iterator[Found]:
+    def find(self, array: Array) -> Iterator[Positions]:
         """The offending positions, one entry for each rule broken."""
         ...
 

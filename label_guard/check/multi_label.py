@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from label_guard.check.primitives import Array, Found, IntegerSet, integer_values, member
+from label_guard.check.primitives import Array, IntegerSet, Positions, integer_values, member
 from label_guard.schema.labels import MultiLabel
 
 
@@ -33,13 +33,13 @@ class MultiLabelCheck:
             return True
         return not any(len(found.positions) for found in self.find(array))
 
-    def find(self, array: Array) -> Iterator[Found]:
+    def find(self, array: Array) -> Iterator[Positions]:
         """The offending positions of ``array``, one entry for each rule broken."""
         illegal = self._illegal(array)
         values = integer_values(array, illegal)
         if array.dtype.kind == "f":
             finite = np.isfinite(values)
-            yield Found("LG107", illegal[~finite], values[~finite])
+            yield Positions("LG107", illegal[~finite], values[~finite])
             illegal, values = illegal[finite], values[finite]
         if self._counted:
             rows, ones = self._wrong_counts(array)
@@ -48,7 +48,7 @@ class MultiLabelCheck:
             order = np.argsort(merged, kind="stable")
             counted = np.array([f"{n} ones" for n in ones[~taken]], object)
             illegal, values = merged[order], np.concatenate([values, counted])[order]
-        yield Found("LG108", illegal, values)
+        yield Positions("LG108", illegal, values)
 
     def _illegal(self, array: Array) -> Array:
         if array.dtype.kind == "b":

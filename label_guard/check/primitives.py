@@ -17,7 +17,7 @@ MAX_TABLE = 1 << 20
 Array = NDArray[Any]
 
 
-class Found(NamedTuple):
+class Positions(NamedTuple):
     """Offending places of one rule, ascending, and the value at each.
 
     Attributes:

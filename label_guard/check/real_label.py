@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from label_guard.check.primitives import Array, Found, integer_values, pieces
+from label_guard.check.primitives import Array, Positions, integer_values, pieces
 from label_guard.schema.labels import RealLabel
 
 
@@ -20,14 +20,14 @@ class RealLabelCheck:
         """Whether ``array`` (an admitted dtype, the declared shape) breaks no rule."""
         return not any(self._bad(piece).any() for _, piece in pieces(array))
 
-    def find(self, array: Array) -> Iterator[Found]:
+    def find(self, array: Array) -> Iterator[Positions]:
         """The offending positions of ``array``, one entry for each rule broken."""
         parts = [np.flatnonzero(self._bad(piece)) + start for start, piece in pieces(array)]
         positions = np.concatenate(parts) if parts else np.empty(0, np.intp)
         values = integer_values(array, positions)
         finite = np.isfinite(values)
-        yield Found("LG107", positions[~finite], values[~finite])
-        yield Found("LG112", positions[finite], values[finite])
+        yield Positions("LG107", positions[~finite], values[~finite])
+        yield Positions("LG112", positions[finite], values[finite])
 
     def _bad(self, piece: Array) -> Array:
         good = np.isfinite(piece)

@@ -17,7 +17,7 @@ Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class RuleViolations:
     """One rule that some records of a batch broke in one label.
 
     Attributes:
@@ -61,7 +61,7 @@ class CheckResult:
 
     __slots__ = ("_valid", "faults", "num_records", "skipped")
 
-    def __init__(self, num_records: int, faults: tuple[Fault, ...] = (), skipped: Rows | None = None) -> None:
+    def __init__(self, num_records: int, faults: tuple[RuleViolations, ...] = (), skipped: Rows | None = None) -> None:
         self.num_records = num_records
         self.faults = faults
         self.skipped = skipped

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from label_guard.check.primitives import Array, Found
+from label_guard.check.primitives import Array, Positions
 from label_guard.schema.labels import SoftLabel
 
 
@@ -28,7 +28,7 @@ class SoftLabelCheck:
         near = bool(np.all(np.abs(sums - 1) <= self.label.tolerance))
         return near and bool(np.minimum.reduce(array, axis=None) >= 0)
 
-    def find(self, array: Array) -> Iterator[Found]:
+    def find(self, array: Array) -> Iterator[Positions]:
         """The offending positions of ``array``: one for each bad value, or the first of a row with a bad sum."""
         rows = array.reshape(-1, self.label.num_classes)
         finite = np.isfinite(rows)
@@ -41,7 +41,7 @@ class SoftLabelCheck:
         positions = np.concatenate([np.flatnonzero(wrong), off * self.label.num_classes])
         values = np.concatenate([rows[wrong].astype(np.float64), sums[off]])
         order = np.argsort(positions, kind="stable")
-        yield Found("LG109", positions[order], values[order])
+        yield Positions("LG109", positions[order], values[order])
 
     def _wrong_values(self, rows: Array) -> Array:
         return ~((rows == 0) | (rows == 1)) if self.label.one_hot else rows < 0
@@ -50,5 +50,5 @@ class SoftLabelCheck:
         return sums == 1 if self.label.one_hot else np.abs(sums - 1) <= self.label.tolerance
 
     @staticmethod
-    def _found(rule: str, bad: Array, rows: Array) -> Found:
-        return Found(rule, np.flatnonzero(bad), rows[bad])
+    def _found(rule: str, bad: Array, rows: Array) -> Positions:
+        return Positions(rule, np.flatnonzero(bad), rows[bad])

@@ -45,7 +45,7 @@ class Options:
     baseline: str | None
     write_baseline: str | None
     good_index: str | None
-    sidecar: str | None
+    label_cache: str | None
     suggest: bool
     duplicates: bool
     trust_statistics: bool
@@ -73,7 +73,7 @@ class Options:
 @click.option("--write-baseline", metavar="FILE", help="Write today's bad records as the known ones.")
 @click.option("--good-index", metavar="FILE", help="Write the good records (.npz or .txt), for select_records.")
 @click.option(
-    "--sidecar", metavar="FILE", help="Keep the labels there; files that have not changed are not read again."
+    "--label-cache", metavar="FILE", help="Keep the labels there; files that have not changed are not read again."
 )
 @click.option("--trust-statistics", is_flag=True, help="Believe Parquet footers where they prove a file legal.")
 @click.option("--suggest", is_flag=True, help="Print the change of the schema that the likely causes call for.")
@@ -185,7 +185,7 @@ def _refuse(options: Options, files: Sequence[str]) -> None:
 def _refuse_on_beam(options: Options) -> None:
     only_here = {
         "--shards": options.shards, "--limit": options.limit, "--workers": options.workers,
-        "--sidecar": options.sidecar, "--trust-statistics": options.trust_statistics,
+        "--label-cache": options.label_cache, "--trust-statistics": options.trust_statistics,
         "--duplicates": options.duplicates,
     }  # fmt: skip
     asked = [name for name, value in only_here.items() if value]
@@ -216,7 +216,7 @@ def _run(file: str, options: Options) -> AuditReport:
     with _progress() as on_progress, _interruptible() as stop:
         return audit(
             file, source=options.source, splits=options.splits, workers=options.workers, shards=options.shards,
-            limit=options.limit, quarantine=quarantine, keep_bad=options.keep_bad, sidecar=options.sidecar,
+            limit=options.limit, quarantine=quarantine, keep_bad=options.keep_bad, label_cache=options.label_cache,
             trust_statistics=options.trust_statistics, duplicates=options.duplicates,
             on_progress=on_progress, stop=stop,
         )  # fmt: skip

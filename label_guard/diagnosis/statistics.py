@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from label_guard.check.columns import Column
-from label_guard.check.result import Fault
+from label_guard.check.result import RuleViolations
 from label_guard.rules.findings import Violation
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel
 
@@ -75,7 +75,7 @@ class LabelStatistics:
     # Adding -------------------------------------------------------------------------------------------------------
 
     def add(
-        self, label: Label, columns: Sequence[Column], faults: Iterable[Fault], size: int, keys: Sequence[str]
+        self, label: Label, columns: Sequence[Column], faults: Iterable[RuleViolations], size: int, keys: Sequence[str]
     ) -> None:
         """Count ``size`` records.
 
@@ -98,7 +98,7 @@ class LabelStatistics:
         for column in columns:
             self._add_column(label, column)
 
-    def _add_examples(self, fault: Fault, keys: Sequence[str]) -> None:
+    def _add_examples(self, fault: RuleViolations, keys: Sequence[str]) -> None:
         order = sorted(range(len(fault.rows)), key=lambda place: key_order(keys[int(fault.rows[place])]))
         found = [(keys[int(fault.rows[place])], fault.violation(place)) for place in order[:MAX_EXAMPLES]]
         self.examples[fault.rule] = _first_examples([*self.examples.get(fault.rule, []), *found])

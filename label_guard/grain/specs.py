@@ -9,7 +9,7 @@ import numpy as np
 
 from label_guard.core import tree
 from label_guard.pipeline import batching as batches
-from label_guard.pipeline.config import GuardPlan
+from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.masking import has_sentinels, is_elementwise
 
 
@@ -30,7 +30,7 @@ class Spec:
     __hash__ = None  # type: ignore[assignment]
 
 
-def output_spec(plan: GuardPlan, spec: Any) -> Any:
+def output_spec(plan: GuardConfig, spec: Any) -> Any:
     """The spec of guarded batches from that of unguarded ones: key gone, dtypes emitted, masks added."""
     if plan.dropped_key is not None:
         spec = batches.without_key(spec, plan.dropped_key)

@@ -13,8 +13,8 @@ from label_guard.errors import UsageError
 from label_guard.grain import upstream
 from label_guard.grain.specs import Spec, output_spec
 from label_guard.grain.stateless import guard_map
-from label_guard.pipeline.config import GuardPlan, plan_guard
-from label_guard.pipeline.inspector import announce
+from label_guard.pipeline.checker import announce
+from label_guard.pipeline.config import GuardConfig, resolve_options
 from label_guard.pipeline.stream import GuardStream
 from label_guard.schema.dataset import DatasetSchema
 
@@ -29,8 +29,8 @@ def guard_labels(ds: Any, schema: DatasetSchema | str | os.PathLike[str], **opti
     Args:
         ds: ``grain.IterDataset`` or ``grain.MapDataset``.
         schema: a ``DatasetSchema`` or the path of a schema file.
-        **options: see ``label_guard.pipeline.config.plan_guard``: ``split``, ``view``, ``batch_size``, ``on_invalid``
-            (``drop``, ``mask``, ``raise``, ``report``), ``quarantine``, ``remainder`` (``short``, ``drop``, ``pad``),
+        **options: see ``label_guard.pipeline.config.resolve_options``: ``split``, ``view``, ``batch_size``,
+            ``on_invalid`` (``drop``, ``mask``, ``raise``, ``report``), ``quarantine``, ``remainder`` (``short``, ``drop``, ``pad``),
             ``valid_key``, ``valid_dtype``, ``stop_above``, ``batched``, ``name``, ``process_index``, ``keep_key``,
             ``allow_schema_change``, ``coordinated``.
 
@@ -43,7 +43,7 @@ def guard_labels(ds: Any, schema: DatasetSchema | str | os.PathLike[str], **opti
     """
     if not isinstance(ds, grain.MapDataset | grain.IterDataset):
         raise UsageError(f"guard_labels takes a grain dataset, not {type(ds).__name__}; see label_guard.guard_batches")
-    plan = plan_guard(schema, **options)
+    plan = resolve_options(schema, **options)
     batched = upstream.is_batched(ds, plan)
     plan = upstream.with_names(ds, plan, batched)
     upstream.refuse_second_remap(ds, plan)
@@ -60,7 +60,7 @@ class GuardIterDataset(grain.IterDataset):
         plan: what the guard does.
     """
 
-    def __init__(self, parent: Any, plan: GuardPlan, batched: bool | None) -> None:
+    def __init__(self, parent: Any, plan: GuardConfig, batched: bool | None) -> None:
         super().__init__(parent)
         self.plan = plan
         self._batched = batched
@@ -85,7 +85,7 @@ class GuardIterDataset(grain.IterDataset):
 class _GuardDatasetIterator(grain.DatasetIterator):
     """Iterator of ``GuardIterDataset``; opens no file before the first bad record."""
 
-    def __init__(self, parent: Any, plan: GuardPlan, batched: bool | None) -> None:
+    def __init__(self, parent: Any, plan: GuardConfig, batched: bool | None) -> None:
         iterator = parent.__iter__()
         super().__init__(iterator)
         self.stream = GuardStream(

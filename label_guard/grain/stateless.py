@@ -13,14 +13,14 @@ import grain
 from label_guard.check.result import CheckResult
 from label_guard.errors import UsageError
 from label_guard.grain.specs import output_spec
-from label_guard.pipeline.config import GuardPlan, plan_guard
+from label_guard.pipeline.checker import ElementChecker
+from label_guard.pipeline.config import GuardConfig, resolve_options
 from label_guard.pipeline.emit import finished, finished_record, mended
-from label_guard.pipeline.inspector import Inspector
 from label_guard.pipeline.record_keys import KeyedSource, RecordNames
 from label_guard.schema.dataset import DatasetSchema
 
 
-def guard_map(ds: Any, plan: GuardPlan, options: Mapping[str, Any], batched: bool | None) -> Any:
+def guard_map(ds: Any, plan: GuardConfig, options: Mapping[str, Any], batched: bool | None) -> Any:
     """The guard on a MapDataset; ``options`` are those the user gave.
 
     Raises:
@@ -46,24 +46,24 @@ def _refuse_stateful(options: Mapping[str, Any], place: str) -> None:
 
 
 class _Stateless:
-    """What the map and the filter share: an inspector for the dirty path, made anew in each process."""
+    """What the map and the filter share: an checker for the dirty path, made anew in each process."""
 
-    def __init__(self, plan: GuardPlan) -> None:
+    def __init__(self, plan: GuardConfig) -> None:
         self.plan = plan.replace(stop_above=None)
         self._lock = threading.Lock()
-        self._inspector: Inspector | None = None
+        self._checker: ElementChecker | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_lock": None, "_inspector": None}
+        return {**self.__dict__, "_lock": None, "_checker": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.Lock())
 
-    def _report(self, inspect: Callable[[Inspector], Any]) -> None:
+    def _report(self, inspect: Callable[[ElementChecker], Any]) -> None:
         """Write and log a dirty element; Grain maps from 16 threads."""
         with self._lock:
-            self._inspector = self._inspector or Inspector(self.plan)
-            inspect(self._inspector)
+            self._checker = self._checker or ElementChecker(self.plan)
+            inspect(self._checker)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.plan.guard!r}, on_invalid={self.plan.on_invalid})"
@@ -72,7 +72,7 @@ class _Stateless:
 class GuardMap(_Stateless, grain.transforms.Map):
     """``raise``, ``mask`` or ``report`` one element at a time; or the conversion after ``GuardFilter``."""
 
-    def __init__(self, plan: GuardPlan, batched: bool | None, judged: bool = False) -> None:
+    def __init__(self, plan: GuardConfig, batched: bool | None, judged: bool = False) -> None:
         super().__init__(plan)
         self._batched = batched
         self._judged = judged
@@ -85,14 +85,14 @@ class GuardMap(_Stateless, grain.transforms.Map):
     def _map_batch(self, batch: Any) -> Any:
         result = self.plan.guard.check_batch(batch)
         if not result.ok:
-            self._report(lambda inspector: inspector.inspect_batch(batch))
+            self._report(lambda checker: checker.inspect_batch(batch))
         batch, good = mended(self.plan, batch, result)
         return finished(self.plan, batch, result.num_records, result=result, good=good)
 
     def _map_record(self, record: Any) -> Any:
         result = CheckResult(1) if self._judged else self.plan.guard.check_records([record])
         if not result.ok:
-            self._report(lambda inspector: inspector.inspect_records([record]))
+            self._report(lambda checker: checker.inspect_records([record]))
         return finished_record(self.plan, record, result)
 
     def output_spec(self, input_spec: Any) -> Any:
@@ -107,7 +107,7 @@ class GuardFilter(_Stateless, grain.transforms.Filter):
         result = self.plan.guard.check_records([element])
         if result.ok:
             return result.skipped is None
-        self._report(lambda inspector: inspector.inspect_records([element]))
+        self._report(lambda checker: checker.inspect_records([element]))
         return False
 
 
@@ -127,7 +127,7 @@ def data_loader_operations(
     _refuse_stateful(options, "a DataLoader")
     if options.get("batch_size") is not None:
         raise UsageError("a DataLoader batches with grain.transforms.Batch; leave batch_size out")
-    plan = plan_guard(schema, **{**options, "batched": False})
+    plan = resolve_options(schema, **{**options, "batched": False})
     if source is not None:
         names = RecordNames({source.tag: source})
         plan = plan.replace(names=names, source_id=plan.source_id or source.source_id)
@@ -140,7 +140,7 @@ def data_loader_operations(
 class _RecordsOnly(grain.transforms.Map):
     """Refuses batches: a DataLoader tells its operations nothing of what stands before them."""
 
-    def __init__(self, plan: GuardPlan) -> None:
+    def __init__(self, plan: GuardConfig) -> None:
         self.plan = plan
         self._told = False
 

@@ -11,7 +11,7 @@ import grain
 
 from label_guard.errors import UsageError
 from label_guard.grain.record_keys import AddKey
-from label_guard.pipeline.config import GuardPlan
+from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.record_keys import KeyedSource, NamesRecords, RecordNames
 
 _BATCHING = ("BatchMapDataset", "BatchIterDataset", "RebatchIterDataset")
@@ -38,12 +38,12 @@ def _transform_of(node: Any) -> Any:
     return getattr(node, "_transform", None) or getattr(getattr(node, "_filter_fn", None), "__self__", None)
 
 
-def _guard_at(node: Any) -> GuardPlan | None:
+def _guard_at(node: Any) -> GuardConfig | None:
     plan = getattr(node, "plan", None) or getattr(_transform_of(node), "plan", None)
-    return plan if isinstance(plan, GuardPlan) else None
+    return plan if isinstance(plan, GuardConfig) else None
 
 
-def is_batched(ds: Any, plan: GuardPlan) -> bool | None:
+def is_batched(ds: Any, plan: GuardConfig) -> bool | None:
     """Whether ``ds`` yields batches: as the user told, else True after a Batch or a guard that batches, else None."""
     if plan.batched is not None:
         return plan.batched
@@ -63,7 +63,7 @@ def is_endless(ds: Any) -> bool:
     )
 
 
-def refuse_second_remap(ds: Any, plan: GuardPlan) -> None:
+def refuse_second_remap(ds: Any, plan: GuardConfig) -> None:
     """Refuse a guard on stored labels where another already mapped them to dense ids.
 
     Raises:
@@ -81,7 +81,7 @@ def refuse_second_remap(ds: Any, plan: GuardPlan) -> None:
                 )
 
 
-def with_names(ds: Any, plan: GuardPlan, batched: bool | None) -> GuardPlan:
+def with_names(ds: Any, plan: GuardConfig, batched: bool | None) -> GuardConfig:
     """``plan`` with the keyed sources that stand upstream.
 
     Raises:
@@ -101,7 +101,7 @@ def with_names(ds: Any, plan: GuardPlan, batched: bool | None) -> GuardPlan:
     return plan.replace(names=RecordNames(sources), source_id=plan.source_id or "+".join(ids), key_required=required)
 
 
-def _check_unreadable(ds: Any, source: Any, plan: GuardPlan, batched: bool | None) -> None:
+def _check_unreadable(ds: Any, source: Any, plan: GuardConfig, batched: bool | None) -> None:
     if getattr(source, "on_unreadable", "raise") == "raise":
         return
     of_records = not batched and (plan.batch_size is not None or isinstance(ds, grain.MapDataset))

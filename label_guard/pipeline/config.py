@@ -25,10 +25,10 @@ Default = Literal["default"]
 
 
 @dataclass(frozen=True)
-class GuardPlan:
-    """What a guard stage does. Build it with ``plan_guard``.
+class GuardConfig:
+    """What a guard stage does. Build it with ``resolve_options``.
 
-    Attributes are the arguments of ``plan_guard``, and:
+    Attributes are the arguments of ``resolve_options``, and:
         labels: by path, the labels as they meet the conversion: unlabeled records to skip are gone by then.
         names: names records by their travelling key.
         key_required: whether an element without a key is an error.
@@ -86,12 +86,12 @@ class GuardPlan:
         masks = self.mask.key is not None and (self.mask_all or any(map(has_sentinels, labels)))
         return not masks and not any(map(converts, labels))
 
-    def replace(self, **changes: Any) -> GuardPlan:
+    def replace(self, **changes: Any) -> GuardConfig:
         """A plan with some fields changed."""
         return dataclasses.replace(self, **changes)
 
 
-def plan_guard(
+def resolve_options(
     schema: DatasetSchema | str | os.PathLike[str],
     *,
     split: str | None = None,
@@ -109,7 +109,7 @@ def plan_guard(
     keep_key: bool = False,
     allow_schema_change: bool = False,
     coordinated: bool = False,
-) -> GuardPlan:
+) -> GuardConfig:
     """The plan of a guard stage; see ``label_guard.grain.guard_labels`` for the arguments.
 
     Raises:
@@ -122,7 +122,7 @@ def plan_guard(
     if batch_size is not None and batch_size < 1:
         raise UsageError(f"batch_size is {batch_size}; it must be at least 1")
     guard = Guard(schema, split, view)
-    plan = GuardPlan(
+    plan = GuardConfig(
         guard=guard,
         labels=guard.labels,
         on_invalid=on_invalid,
@@ -173,7 +173,7 @@ def _stop_above(value: float | Default | None, on_invalid: str) -> float | None:
     return value
 
 
-def _check_plan(plan: GuardPlan) -> None:
+def _check_plan(plan: GuardConfig) -> None:
     if plan.on_invalid == "drop" and plan.quarantine is None:
         raise UsageError(
             'on_invalid="drop" takes records out of the stream and needs somewhere to keep them; pass '
@@ -188,7 +188,7 @@ def _check_plan(plan: GuardPlan) -> None:
     _check_mask(plan)
 
 
-def _check_mask(plan: GuardPlan) -> None:
+def _check_mask(plan: GuardConfig) -> None:
     if plan.mask.key is None and (plan.mask_all or plan.on_invalid == "report"):
         raise UsageError(
             'valid_key=None leaves the mask out, which only on_invalid="raise" and "drop" allow, and not with '
@@ -205,7 +205,7 @@ def _check_mask(plan: GuardPlan) -> None:
         )
 
 
-def process_index_of(plan: GuardPlan) -> int:
+def process_index_of(plan: GuardConfig) -> int:
     """Index of this process: as given, else JAX's once it is distributed, else 0."""
     if plan.process_index is not None:
         return plan.process_index

@@ -13,13 +13,13 @@ from label_guard.check.result import CheckResult
 from label_guard.core import tree
 from label_guard.errors import UsageError
 from label_guard.pipeline import batching as batches
-from label_guard.pipeline.config import GuardPlan
+from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.masking import emit, masked
 
 Good = Mapping[str, NDArray[np.bool_]]
 
 
-def stacked(plan: GuardPlan, records: Sequence[Any], result: CheckResult) -> tuple[Any, Good]:
+def stacked(plan: GuardConfig, records: Sequence[Any], result: CheckResult) -> tuple[Any, Good]:
     """Unbatched records as a batch, bad labels replaced under ``mask``; and by label, where the stored values stand."""
     if result.ok or plan.on_invalid != "mask":
         return batches.stack(records, leave_out=plan.dropped_key), {}
@@ -31,7 +31,7 @@ def stacked(plan: GuardPlan, records: Sequence[Any], result: CheckResult) -> tup
     return _with_labels(batches.stack(stackable, leave_out=plan.dropped_key), arrays), good
 
 
-def mended(plan: GuardPlan, batch: Any, result: CheckResult) -> tuple[Any, Good]:
+def mended(plan: GuardConfig, batch: Any, result: CheckResult) -> tuple[Any, Good]:
     """A batch, bad labels replaced under ``mask``; and by label, where the stored values stand."""
     if result.ok or plan.on_invalid != "mask":
         return batch, {}
@@ -40,7 +40,7 @@ def mended(plan: GuardPlan, batch: Any, result: CheckResult) -> tuple[Any, Good]
 
 
 def _masked(
-    plan: GuardPlan, result: CheckResult, columns: Mapping[str, list[Column]]
+    plan: GuardConfig, result: CheckResult, columns: Mapping[str, list[Column]]
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[np.bool_]]]:
     arrays: dict[str, NDArray[Any]] = {}
     good: dict[str, NDArray[np.bool_]] = {}
@@ -58,7 +58,7 @@ def _with_labels(batch: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
 
 
 def finished(
-    plan: GuardPlan,
+    plan: GuardConfig,
     batch: Any,
     size: int,
     *,
@@ -92,7 +92,7 @@ def finished(
     return emit(labels, batch, plan.mask, mask_all=plan.mask_all, good=good, padding=padding)
 
 
-def finished_record(plan: GuardPlan, record: Any, result: CheckResult) -> Any:
+def finished_record(plan: GuardConfig, record: Any, result: CheckResult) -> Any:
     """One unbatched record as it leaves the guard: judged, and converted with a batch axis for the time of it."""
     paths = [place for path in plan.guard.labels for place in (path, plan.mask.path(path))]
     columns = plan.guard.record_columns([record]) if not result.ok and plan.on_invalid == "mask" else {}
@@ -111,7 +111,7 @@ def finished_record(plan: GuardPlan, record: Any, result: CheckResult) -> Any:
     return record
 
 
-def stand_in_batch(plan: GuardPlan, pulled: Sequence[Any], size: int, *, batched: bool) -> Any:
+def stand_in_batch(plan: GuardConfig, pulled: Sequence[Any], size: int, *, batched: bool) -> Any:
     """A batch of the form that the guard delivers, made of elements none of which was delivered.
 
     Args:
@@ -137,7 +137,7 @@ def stand_in_batch(plan: GuardPlan, pulled: Sequence[Any], size: int, *, batched
     return finished(as_mask, batch, result.num_records, full=size, result=result, good=good)
 
 
-def masked_out(plan: GuardPlan, batch: Any) -> Any:
+def masked_out(plan: GuardConfig, batch: Any) -> Any:
     """``batch`` with every validity mask False throughout; labels and features are the same objects."""
     for path in plan.guard.labels:
         place = plan.mask.path(path)

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from label_guard.errors import UsageError
-from label_guard.pipeline.config import plan_guard
+from label_guard.pipeline.checker import announce
+from label_guard.pipeline.config import resolve_options
 from label_guard.pipeline.counts import Summary
-from label_guard.pipeline.inspector import announce
 from label_guard.pipeline.stream import STATE_KEY, GuardStream
 from label_guard.schema.dataset import DatasetSchema
 
@@ -112,6 +112,6 @@ def guard_batches(
     upstream: Any = iterable
     if not (hasattr(iterable, "get_state") and hasattr(iterable, "set_state") and hasattr(iterable, "__next__")):
         upstream = _Counted(iterable)
-    plan = plan_guard(schema, **options)
+    plan = resolve_options(schema, **options)
     announce(plan)
     return GuardedBatches(GuardStream(plan, upstream))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from label_guard.check.columns import Column
 from label_guard.check.kinds import value_check
 from label_guard.check.primitives import equals, member
-from label_guard.check.result import Fault
+from label_guard.check.result import RuleViolations
 from label_guard.core import tree
 from label_guard.errors import UsageError
 from label_guard.pipeline.fill_values import clip, stand_in_dtype, stand_in_record, stand_in_value
@@ -125,7 +125,9 @@ def _to_dense(label: ClassLabel, array: Array) -> Array:
     return out
 
 
-def masked(label: Label, columns: list[Column], size: int, faults: list[Fault]) -> tuple[Array, NDArray[np.bool_]]:
+def masked(
+    label: Label, columns: list[Column], size: int, faults: list[RuleViolations]
+) -> tuple[Array, NDArray[np.bool_]]:
     """A label array of ``size`` records with every bad position replaced, still as stored, and where it is good.
 
     Args:
@@ -157,7 +159,7 @@ def masked(label: Label, columns: list[Column], size: int, faults: list[Fault]) 
     return array, good
 
 
-def _mask_positions(label: Label, array: Array, good: NDArray[np.bool_], fault: Fault, record: Array) -> None:
+def _mask_positions(label: Label, array: Array, good: NDArray[np.bool_], fault: RuleViolations, record: Array) -> None:
     if isinstance(label, RealLabel):
         array[fault.rows] = clip(label, array[fault.rows])
         good[fault.rows] = False

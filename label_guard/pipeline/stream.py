@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from label_guard.check.result import CheckResult, Rows
 from label_guard.errors import LabelGuardError, SchemaChangedError, UsageError
 from label_guard.pipeline import batching as batches
-from label_guard.pipeline.config import GuardPlan
+from label_guard.pipeline.checker import ElementChecker, logger
+from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.counts import Counts, Summary, summary_of
 from label_guard.pipeline.emit import Good, finished, masked_out, mended, stacked, stand_in_batch
-from label_guard.pipeline.inspector import Inspector, logger
 
 STATE_KEY = "label_guard"
 # What a coordinated guard stops for, by the number that a state and a collective hold; 0 is none.
@@ -90,7 +90,7 @@ class GuardStream:
 
     def __init__(
         self,
-        plan: GuardPlan,
+        plan: GuardConfig,
         upstream: Upstream,
         *,
         batched: bool | None = None,
@@ -98,7 +98,7 @@ class GuardStream:
         start: Callable[[], Any] | None = None,
     ) -> None:
         self.plan = plan
-        self.inspector = Inspector(plan, worker)
+        self.inspector = ElementChecker(plan, worker)
         self._upstream = upstream
         told = plan.batched if plan.batched is not None else batched
         self._told_form = _UNKNOWN if told is None else _BATCHES if told else _RECORDS

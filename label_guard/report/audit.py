@@ -79,15 +79,15 @@ def _split(report: AuditReport, split: SplitAudit) -> Iterator[str]:
 
 
 def _baseline(known: Comparison) -> Iterator[str]:
-    yield f"  beside the baseline: {known.new:,} new, {known.known:,} known, {_healed(known)}"
+    yield f"  beside the baseline: {known.new:,} new, {known.known:,} known, {_fixed(known)}"
 
 
-def _healed(known: Comparison) -> str:
-    if known.healed is None:
-        return "healed ones are not known before all records are read"
+def _fixed(known: Comparison) -> str:
+    if known.fixed is None:
+        return "fixed ones are not known before all records are read"
     first = ", ".join(known.healed_examples)
-    more = ", ..." if known.healed > len(known.healed_examples) else ""
-    return terminal(f"{known.healed:,} healed" + (f" ({first}{more})" if first else ""))
+    more = ", ..." if known.fixed > len(known.healed_examples) else ""
+    return terminal(f"{known.fixed:,} fixed" + (f" ({first}{more})" if first else ""))
 
 
 def _verdict(report: AuditReport) -> str:

@@ -15,7 +15,7 @@ import pytest
 
 from label_guard.quarantine.reader import read_quarantine
 
-SCRIPT = Path(__file__).with_name("grain_run.py")
+SCRIPT = Path(__file__).with_name("run_epochs.py")
 
 
 def _run(folder: Path, workers: int, number: int, kill_after: float | None) -> bool:

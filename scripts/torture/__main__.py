@@ -1,6 +1,6 @@
 """Torment runs and audits with real faults and count what was lost or read twice: ``make torture``.
 
-python scripts/torture.py [scenario ...] [--runs 10] [--lives 8] [--seed 0] [--json runs/torture.json]
+python scripts/torture [scenario ...] [--runs 10] [--lives 8] [--seed 0] [--json runs/torture.json]
 
 Each scenario makes runs of several lives. A life ends in a fault (SIGKILL of the process or of a worker, a full disk, a
 folder that may not be written, torn lines, SIGSTOP and SIGCONT); the next goes on from the last checkpoint. After one
@@ -21,9 +21,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import torture_audit
-from torture_lives import PATIENCE_S, Figures, children, end, fork, wait
-from torture_run import DISK_FULL, EPOCHS, Run, live
+import audits
+from lives import PATIENCE_S, Figures, children, end, fork, wait
+from runs import DISK_FULL, EPOCHS, Run, live
 
 from label_guard.quarantine.writer import read_quarantine
 
@@ -243,7 +243,7 @@ def main() -> int:
             with tempfile.TemporaryDirectory(prefix="torture-") as folder:
                 Path(folder).chmod(0o755)
                 if name == "audit":
-                    torture_audit.torment(Path(folder), options.lives, chance, figures)
+                    audits.torment(Path(folder), options.lives, chance, figures)
                 else:
                     torment(Path(folder), name, options.lives, chance, figures)
         print(line(name, figures, time.monotonic() - begun), flush=True)

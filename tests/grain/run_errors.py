@@ -1,6 +1,6 @@
 """Runs guards inside a Grain worker into each of their errors and tells what arrived in the main process.
 
-usage: python grain_errors.py FOLDER
+usage: python run_errors.py FOLDER
 """
 
 from __future__ import annotations

@@ -86,8 +86,8 @@ def test_the_suggested_change_makes_the_data_legal(name: str) -> None:
     label, batch, _ = CASES[name]
     patch = dict(causes(guard_of(**label), batch)[0].patch)
     assert patch
-    healed = guard_of(**{**label, **patch})
-    result = healed.check({"y": batch}, batched=True)
+    fixed = guard_of(**{**label, **patch})
+    result = fixed.check({"y": batch}, batched=True)
     assert result.ok, result
 
 

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from label_guard.check.columns import Column
-from label_guard.check.result import CheckResult, Fault
+from label_guard.check.result import CheckResult, RuleViolations
 from label_guard.core import tree
 from label_guard.diagnosis.label import FaultSummary
 from label_guard.errors import InvalidLabelError, NoValidRecordsError, TooManyInvalidError, UsageError
 from label_guard.pipeline import batching as batches
-from label_guard.pipeline.config import GuardPlan, process_count, process_index_of
+from label_guard.pipeline.config import GuardConfig, process_count, process_index_of
 from label_guard.pipeline.counts import Counts, Summary, summary_of
 from label_guard.pipeline.record_keys import KEY, UNREADABLE, key_in, own_name, reason_in
 from label_guard.quarantine.writer import BadRecord, Origin, QuarantineWriter
@@ -35,7 +35,7 @@ _DIRTY_KEPT = 4  # elements whose labels are remembered for the diagnosis; large
 _told: set[str] = set()
 
 
-def announce(plan: GuardPlan, *, endless: bool = False) -> None:
+def announce(plan: GuardConfig, *, endless: bool = False) -> None:
     """Say what a user should know before the first element.
 
     Args:
@@ -71,7 +71,7 @@ class _Judged:
     columns_of: Callable[[], dict[str, list[Column]]]
 
 
-class Inspector:
+class ElementChecker:
     """Judges what streams by and keeps the books.
 
     Args:
@@ -79,7 +79,7 @@ class Inspector:
         worker: tells the index of this Grain worker, 0 in the main process; asked when the first bad record is written.
     """
 
-    def __init__(self, plan: GuardPlan, worker: Callable[[], int] = lambda: 0) -> None:
+    def __init__(self, plan: GuardConfig, worker: Callable[[], int] = lambda: 0) -> None:
         self.plan = plan
         self.counts = Counts()
         self._worker = worker
@@ -308,7 +308,9 @@ def _unreadable_apart(result: CheckResult, records: Sequence[Any]) -> CheckResul
     if not reasons:
         return result
     rows = np.array(list(reasons), np.intp)
-    faults = [Fault(UNREADABLE, "LG120", "a readable record", rows, np.ones_like(rows), list(reasons.values()))]
+    faults = [
+        RuleViolations(UNREADABLE, "LG120", "a readable record", rows, np.ones_like(rows), list(reasons.values()))
+    ]
     for fault in result.faults:
         keep = ~np.isin(fault.rows, rows)
         if keep.any():

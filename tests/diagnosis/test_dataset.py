@@ -17,7 +17,7 @@ from label_guard.schema.labels import ClassLabel
 
 RNG = np.random.default_rng(0)
 COARSE, FINE = RNG.integers(0, 20, 600), RNG.integers(0, 100, 600)
-Found = dict[str | None, dict[str, LabelStatistics]]
+Positions = dict[str | None, dict[str, LabelStatistics]]
 
 
 def schema_of(labels: dict[str, Any], *splits: str) -> DatasetSchema:
@@ -40,7 +40,7 @@ def statistics(schema: DatasetSchema, data: dict[str, Any], split: str | None = 
 
 def causes(schema: DatasetSchema, data: dict[str | None, dict[str, Any]]) -> list[tuple[str | None, Diagnosis]]:
     """The diagnosis of splits without metadata."""
-    found: Found = {split: statistics(schema, batch, split) for split, batch in data.items()}
+    found: Positions = {split: statistics(schema, batch, split) for split, batch in data.items()}
     return diagnose_dataset(schema, found, {split: {} for split in data})
 
 

@@ -11,21 +11,21 @@ import numpy as np
 import pytest
 
 from label_guard.errors import InvalidLabelError, TooManyInvalidError
-from label_guard.pipeline.config import plan_guard
+from label_guard.pipeline.checker import ElementChecker
+from label_guard.pipeline.config import resolve_options
 from label_guard.pipeline.counts import Counts
-from label_guard.pipeline.inspector import Inspector
 from label_guard.pipeline.record_keys import KEY, KeyedSource, RecordNames
 from label_guard.quarantine.writer import read_quarantine
 from label_guard.schema.dataset import DatasetSchema
 
 
-def _inspector(folder: Path, label: dict[str, Any] | None = None, **options: Any) -> Inspector:
+def _inspector(folder: Path, label: dict[str, Any] | None = None, **options: Any) -> ElementChecker:
     fields = {"kind": "class_label", "num_classes": 10, **(label or {})}
     schema = DatasetSchema.model_validate(
         {"format": 1, "name": "digits", "version": "1.0.0", "labels": {"label": fields}}
     )
-    plan = plan_guard(schema, **{"quarantine": str(folder / "q"), **options})
-    return Inspector(plan.replace(names=RecordNames({0: KeyedSource(["x"] * 100_000)})))
+    plan = resolve_options(schema, **{"quarantine": str(folder / "q"), **options})
+    return ElementChecker(plan.replace(names=RecordNames({0: KeyedSource(["x"] * 100_000)})))
 
 
 def _batch(size: int, bad: int, start: int = 0, wrong: int = 99) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def test_a_record_is_called_as_an_audit_calls_it(tmp_path: Path, names: Any) -> 
             "labels": {"label": {"kind": "class_label", "num_classes": 10}},
         }
     )  # fmt: skip
-    inspector = Inspector(plan_guard(schema, on_invalid="raise", quarantine=str(tmp_path / "q")))
+    inspector = ElementChecker(resolve_options(schema, on_invalid="raise", quarantine=str(tmp_path / "q")))
     with pytest.raises(InvalidLabelError, match="record img_1: 99"):
         inspector.inspect_batch({"label": np.array([1, 99]), "meta": {"id": names}, KEY: np.array([70, 71])})
     with pytest.raises(InvalidLabelError, match="record 71: 98"):

@@ -1,6 +1,6 @@
 """Fuzz the readers of foreign bytes, guided by coverage (atheris): ``make fuzz``.
 
-python scripts/fuzz.py [target ...] [--seconds 60] [--corpus runs/fuzz]
+python scripts/fuzz [target ...] [--seconds 60] [--corpus runs/fuzz]
 
 Each target starts from its seeds, tests/corpus and what earlier runs left in --corpus. What breaks a promise, hangs
 (10 s) or takes 2 GB is written to runs/fuzz/found; mended, it goes into tests/corpus, which the tests run.
@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def fuzz(target: str, folder: Path, seconds: int) -> bool:
@@ -49,7 +49,7 @@ def inside(arguments: list[str]) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["label_guard", "ruamel"]):
-        from fuzz_targets import TARGETS
+        from targets import TARGETS
     target = TARGETS[arguments[0]]
     corpus = Path(next(argument for argument in arguments[1:] if not argument.startswith("-")))
     for number, seed in enumerate(target.seeds):
@@ -67,7 +67,7 @@ def main() -> int:
     """Fuzz; 1 where something was found."""
     if sys.argv[1:2] == ["--inside"]:
         inside(sys.argv[2:])
-    from fuzz_targets import TARGETS
+    from targets import TARGETS
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("targets", nargs="*", help=f"of {', '.join(TARGETS)}; all, if none is named")

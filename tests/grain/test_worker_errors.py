@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).with_name("grain_errors.py")
+SCRIPT = Path(__file__).with_name("run_errors.py")
 
 
 def test_errors_arrive_whole(tmp_path: Path) -> None:

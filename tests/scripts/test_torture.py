@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "torture.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "torture"
 FAULTS: dict[str, set[str]] = {
     "kill torn": {"process killed", "lines torn"},
     "disk readonly stop": {"disk full", "folder read-only", "stopped and continued"},
@@ -38,11 +38,11 @@ def test_the_harness_sees_what_is_lost_or_doubled() -> None:
     """The check that everything above relies on can fail."""
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from torture_lives import Figures\n"
+        "from lives import Figures\n"
         "figures = Figures()\n"
         "figures.compare([1, 2, 2, 9], [1, 2, 3], 'here')\n"
         "print(figures.lost, figures.twice, figures.wrong, figures.sound)\n"
     )
-    command = [sys.executable, "-c", program, str(SCRIPT.parent)]
+    command = [sys.executable, "-c", program, str(SCRIPT)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.split() == ["1", "1", "['here:", "[9]']", "False"]

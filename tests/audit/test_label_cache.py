@@ -1,4 +1,4 @@
-"""Audits that do not read everything: labels kept in a sidecar, Parquet footers that prove a file legal."""
+"""Audits that do not read everything: labels kept in a label cache, Parquet footers that prove a file legal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from label_guard import DatasetSchema, UsageError
-from label_guard.audit.label_cache import open_sidecar, through_sidecar
+from label_guard.audit.label_cache import open_label_cache, through_label_cache
 from label_guard.audit.runner import audit
 from label_guard.cli import app as cli
 from label_guard.sources.open import Chunk, open_source
@@ -47,15 +47,15 @@ def overwrite_unseen(path: Path, data: bytes) -> None:
 
 def test_after_a_schema_change_nothing_is_read_again(tmp_path: Path) -> None:
     """The second audit judges the kept labels by the new schema, though the files themselves are no more readable."""
-    source, kept = write(tmp_path, {"a": [0, 1, 10], "b": [2, 11]}), str(tmp_path / "labels.sidecar")
-    first = audit(schema_of(10), source=source, sidecar=kept)
+    source, kept = write(tmp_path, {"a": [0, 1, 10], "b": [2, 11]}), str(tmp_path / "labels.label_cache")
+    first = audit(schema_of(10), source=source, label_cache=kept)
     assert first.splits[0].invalid == 2
     plain = audit(schema_of(11), source=source).to_json()
     for name in ("a", "b"):
         path = tmp_path / f"{name}.parquet"
         overwrite_unseen(path, b"PAR1" + bytes(36) + path.read_bytes()[40:])
     assert not audit(schema_of(11), source=source).complete
-    again = audit(schema_of(11), source=source, sidecar=kept)
+    again = audit(schema_of(11), source=source, label_cache=kept)
     assert again.to_json() == plain
     assert again.splits[0].invalid == 1
 
@@ -63,11 +63,11 @@ def test_after_a_schema_change_nothing_is_read_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_changed_file_is_read_anew_and_the_others_are_not(tmp_path: Path, workers: int) -> None:
     """Identity is by file: of a changed one the new labels are judged and kept, and its old ones are thrown away."""
-    source, kept = write(tmp_path, {"a": [0, 1, 10], "b": [2, 11]}), tmp_path / "labels.sidecar"
-    audit(schema_of(), source=source, sidecar=str(kept), workers=workers)
+    source, kept = write(tmp_path, {"a": [0, 1, 10], "b": [2, 11]}), tmp_path / "labels.label_cache"
+    audit(schema_of(), source=source, label_cache=str(kept), workers=workers)
     overwrite_unseen(tmp_path / "a.parquet", b"garbage")
     write(tmp_path, {"b": [2, 3, 4, -1, -2]})
-    found = audit(schema_of(), source=source, sidecar=str(kept), workers=workers)
+    found = audit(schema_of(), source=source, label_cache=str(kept), workers=workers)
     assert found.complete
     assert {(s["name"], s["invalid"]) for s in found.splits[0].shards} == {("a.parquet", 1), ("b.parquet", 2)}
     with zipfile.ZipFile(kept) as archive:
@@ -96,8 +96,8 @@ def test_what_is_kept_is_what_was_read(tmp_path_factory: pytest.TempPathFactory,
     source = open_source(f"parquet:{folder}/a.parquet", labels=["label"])
     plain = chunks_of(source)
     for _ in range(2):
-        with open_sidecar(str(folder / "s")) as sidecar:
-            for one, other in zip(chunks_of(through_sidecar(source, sidecar)), plain, strict=True):
+        with open_label_cache(str(folder / "s")) as label_cache:
+            for one, other in zip(chunks_of(through_label_cache(source, label_cache)), plain, strict=True):
                 assert list(one.rows) == list(other.rows)
                 assert list(one.keys) == list(other.keys)
                 assert type(one.columns["label"]) is type(other.columns["label"])
@@ -107,58 +107,61 @@ def test_what_is_kept_is_what_was_read(tmp_path_factory: pytest.TempPathFactory,
 
 def test_a_damaged_file_is_not_kept(tmp_path: Path) -> None:
     """What could not be read to its end is read again next time, and is never taken for whole."""
-    kept = str(tmp_path / "labels.sidecar")
+    kept = str(tmp_path / "labels.label_cache")
     (tmp_path / "a.jsonl").write_text('{"label": 1}\n{"label": 2}\n')
-    audit(schema_of(), source=f"jsonl:{tmp_path}/a.jsonl", sidecar=kept, limit=1)
+    audit(schema_of(), source=f"jsonl:{tmp_path}/a.jsonl", label_cache=kept, limit=1)
     (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(b'{"label": 1}\n' * 9)[:-9])
-    assert not audit(schema_of(), source=f"jsonl:{tmp_path}/*.jsonl*", sidecar=kept).complete
+    assert not audit(schema_of(), source=f"jsonl:{tmp_path}/*.jsonl*", label_cache=kept).complete
     with zipfile.ZipFile(kept) as archive:
         shards = json.loads(archive.read("index.json"))["shards"]
     assert [Path(shard).name for shard in shards.values()] == ["a.jsonl"]
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-def test_a_file_that_is_no_sidecar_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+def test_a_file_that_is_no_label_cache_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     """A wrong path never overwrites a user's file."""
     source, wrong = write(tmp_path, {"a": [0]}), tmp_path / "notes.txt"
     wrong.write_text("mine")
-    with pytest.raises(UsageError, match="is no sidecar of version 1"):
-        audit(schema_of(), source=source, sidecar=str(wrong))
+    with pytest.raises(UsageError, match="is no label cache of version 1"):
+        audit(schema_of(), source=source, label_cache=str(wrong))
     assert wrong.read_text() == "mine"
 
 
-def test_a_damaged_sidecar_is_told_and_makes_the_audit_incomplete(tmp_path: Path) -> None:
+def test_a_damaged_label_cache_is_told_and_makes_the_audit_incomplete(tmp_path: Path) -> None:
     """Flipped bytes in the kept labels are found by their checksum, and the error says what to do."""
-    source, kept = write(tmp_path, {"a": np.arange(5000) % 10}), tmp_path / "labels.sidecar"
-    audit(schema_of(), source=source, sidecar=str(kept))
+    source, kept = write(tmp_path, {"a": np.arange(5000) % 10}), tmp_path / "labels.label_cache"
+    audit(schema_of(), source=source, label_cache=str(kept))
     data = bytearray(kept.read_bytes())
     place = data.index(b"0.0.npy") + 60
     data[place : place + 8] = bytes(255 - byte for byte in data[place : place + 8])
     kept.write_bytes(bytes(data))
-    found = audit(schema_of(), source=source, sidecar=str(kept))
+    found = audit(schema_of(), source=source, label_cache=str(kept))
     assert not found.complete
     assert "delete it, and it is made anew" in found.splits[0].shards[0]["error"]
 
 
-def test_a_function_has_no_sidecar(tmp_path: Path) -> None:
+def test_a_function_has_no_label_cache(tmp_path: Path) -> None:
     """A Python function has no identity, so its labels are never taken from a file."""
-    (tmp_path / "sidecar_records.py").write_text("def records():\n    yield {'label': 1}\n")
+    (tmp_path / "label_cache_records.py").write_text("def records():\n    yield {'label': 1}\n")
     (tmp_path / "s.yaml").write_text(
         "format: 1\nname: n\nversion: 1.0.0\nlabels: {label: {kind: class_label, num_classes: 3}}\n"
     )
-    with pytest.raises(UsageError, match="keeps the labels of files"), open_sidecar(str(tmp_path / "s")) as sidecar:
-        through_sidecar(
-            open_source("python:sidecar_records:records", labels=["label"], base_dir=str(tmp_path)), sidecar
+    with (
+        pytest.raises(UsageError, match="keeps the labels of files"),
+        open_label_cache(str(tmp_path / "s")) as label_cache,
+    ):
+        through_label_cache(
+            open_source("python:label_cache_records:records", labels=["label"], base_dir=str(tmp_path)), label_cache
         )
 
 
 def test_a_full_disk_is_one_error(tmp_path: Path) -> None:
-    """Labels that cannot be kept stop the audit with the name of the sidecar; its old content stays."""
+    """Labels that cannot be kept stop the audit with the name of the label cache; its old content stays."""
     source = open_source(write(tmp_path, {"a": [1]}), labels=["label"])
-    with open_sidecar(str(tmp_path / "s")) as sidecar:
-        gone = sidecar._replace(folder=str(tmp_path / "not" / "there"))
-        with pytest.raises(UsageError, match=r"cannot keep labels in the sidecar .*s: No such file"):
-            chunks_of(through_sidecar(source, gone))
+    with open_label_cache(str(tmp_path / "s")) as label_cache:
+        gone = label_cache._replace(folder=str(tmp_path / "not" / "there"))
+        with pytest.raises(UsageError, match=r"cannot keep labels in the label cache .*s: No such file"):
+            chunks_of(through_label_cache(source, gone))
 
 
 # Parquet footers ------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """A training run without the training: reads guarded batches, checkpoints after each few, resumes where it was.
 
-usage: python grain_run.py FOLDER WORKERS EPOCHS RECORDS
+usage: python run_epochs.py FOLDER WORKERS EPOCHS RECORDS
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from label_guard.errors import InvalidLabelError, NoValidRecordsError, QuarantineError, UsageError
-from label_guard.pipeline.config import GuardPlan, plan_guard
+from label_guard.pipeline.config import GuardConfig, resolve_options
 from label_guard.pipeline.record_keys import KEY, key_of
 from label_guard.pipeline.stream import GuardStream
 from label_guard.quarantine.reader import read_quarantine
@@ -76,11 +76,11 @@ def _batch(records: list[dict[str, Any]]) -> dict[str, Any]:
     return {name: np.array([record[name] for record in records], np.int64) for name in ("id", "label", KEY)}
 
 
-def _plan(folder: str, **options: Any) -> GuardPlan:
-    return plan_guard(SCHEMA, **{"quarantine": f"{folder}/q", "stop_above": None, **options})
+def _plan(folder: str, **options: Any) -> GuardConfig:
+    return resolve_options(SCHEMA, **{"quarantine": f"{folder}/q", "stop_above": None, **options})
 
 
-def _drain(plan: GuardPlan, upstream: Listed, saves: set[int]) -> tuple[list[dict[str, Any]], Any]:
+def _drain(plan: GuardConfig, upstream: Listed, saves: set[int]) -> tuple[list[dict[str, Any]], Any]:
     """Every batch; the stream is saved and restored into a new one after the steps in ``saves``."""
     stream = GuardStream(plan, upstream)
     found: list[dict[str, Any]] = []
@@ -279,7 +279,7 @@ def test_clean_batches_pass_untouched(tmp_path: Path) -> None:
     clean, dirty = {"label": np.arange(4)}, {"label": np.array([1, 99, 2, 3])}
     for batch in (clean, dirty):
         batch["label"].flags.writeable = False
-    plan = plan_guard(PLAIN, quarantine=str(tmp_path / "q"), stop_above=None)
+    plan = resolve_options(PLAIN, quarantine=str(tmp_path / "q"), stop_above=None)
     stream = GuardStream(plan, Listed([clean, dirty, clean]))
     assert next(stream) is clean
     assert next(stream)["label"].tolist() == [1, 2, 3, 0]

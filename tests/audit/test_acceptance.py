@@ -89,9 +89,9 @@ def test_a_quarantine_of_an_audit_is_rechecked_by_a_corrected_schema(folder: Pat
     np.save(folder / "a.npy", np.array(BAD))
     assert run("audit", "s.yaml", "--source", "npy:a.npy", "--quarantine", "bad")[0] == 1
     (folder / "new.yaml").write_text(SCHEMA.replace("num_classes: 10}", "num_classes: 11}"))
-    code, out, _ = run("quarantine", "recheck", "bad", "--schema", "new.yaml", "--keys", "healed.txt")
+    code, out, _ = run("quarantine", "recheck", "bad", "--schema", "new.yaml", "--keys", "fixed.txt")
     assert code in (0, 1)
-    assert (folder / "healed.txt").read_text().split() == ["7"], out
+    assert (folder / "fixed.txt").read_text().split() == ["7"], out
 
 
 # What TFDS loses without a word ---------------------------------------------------------------------------------------

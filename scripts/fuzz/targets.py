@@ -258,7 +258,7 @@ TARGETS = {
 
 
 def main() -> int:
-    """``python fuzz_targets.py TARGET FILE...``: run inputs that were found."""
+    """``python targets.py TARGET FILE...``: run inputs that were found."""
     for path in sys.argv[2:]:
         TARGETS[sys.argv[1]].run(Path(path).read_bytes())
     return 0

@@ -68,11 +68,11 @@ def test_a_baseline_lets_known_bad_records_pass_and_fails_on_new_ones(tmp_path: 
     }
     code, out, _ = run(*arguments, "--baseline", known)
     assert code == 0
-    assert "0 new, 2 known, 0 healed" in out
+    assert "0 new, 2 known, 0 fixed" in out
     write(tmp_path, [[0, 1, 11], [-1, 4]])
     code, out, _ = run(*arguments, "--baseline", known, "--report", f"json={tmp_path}/a.json")
     assert code == 1
-    assert "1 new, 1 known, 1 healed (train-0.parquet__1)" in out
+    assert "1 new, 1 known, 1 fixed (train-0.parquet__1)" in out
     assert "not in the baseline: 1, first train-0.parquet__2" in out
     again, rendered, _ = run("report", tmp_path / "a.json")
     assert (again, rendered) == (0, out)
@@ -85,12 +85,12 @@ def test_a_known_record_that_breaks_another_rule_is_new(tmp_path: Path, run: Run
     write(tmp_path, [[0, -1]])
     code, out, _ = run(*arguments, "--baseline", known)
     assert code == 1
-    assert "1 new, 0 known, 0 healed" in out
+    assert "1 new, 0 known, 0 fixed" in out
 
 
 @given(st.dictionaries(st.integers(0, 9), st.sets(st.sampled_from("ab"), min_size=1)), st.data())
 @settings(max_examples=60)
-def test_new_known_and_healed_are_set_differences(now: dict[int, set[str]], data: st.DataObject) -> None:
+def test_new_known_and_fixed_are_set_differences(now: dict[int, set[str]], data: st.DataObject) -> None:
     """The comparison agrees with plain sets of (record, rule)."""
     then = data.draw(st.dictionaries(st.integers(0, 9), st.sets(st.sampled_from("ab"), min_size=1)))
     bad = {f"f__{k}": BadPlace("f", k, tuple(sorted(rules))) for k, rules in sorted(now.items())}
@@ -98,7 +98,7 @@ def test_new_known_and_healed_are_set_differences(now: dict[int, set[str]], data
     pairs = {(k, r) for k, rules in now.items() for r in rules} - {(k, r) for k, rules in then.items() for r in rules}
     assert found.new == len({k for k, _ in pairs})
     assert found.known == len(now) - found.new
-    assert found.healed == len(set(then) - set(now))
+    assert found.fixed == len(set(then) - set(now))
     assert {r: n for r, (n, _) in found.new_by_rule.items()} == {
         r: sum(rule == r for _, rule in pairs) for r in {rule for _, rule in pairs}
     }

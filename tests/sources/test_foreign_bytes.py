@@ -25,9 +25,9 @@ MOST_SECONDS = 20  # of one input of a few kilobytes; most take milliseconds
 def targets() -> Iterator[dict[str, Any]]:
     """The targets of ``make fuzz``."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT / "scripts"))
-        yield importlib.import_module("fuzz_targets").TARGETS
-        sys.modules.pop("fuzz_targets", None)
+        patch.syspath_prepend(str(ROOT / "scripts" / "fuzz"))
+        yield importlib.import_module("targets").TARGETS
+        sys.modules.pop("targets", None)
 
 
 def test_every_target_is_tested(targets: dict[str, Any]) -> None:

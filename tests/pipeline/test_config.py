@@ -1,4 +1,4 @@
-"""Plans: defaults, what a policy implies, which process this is. Refusals: tests/contract/test_grain_misuse.py."""
+"""Plans: defaults, what a policy implies, which process this is. Refusals: tests/grain/test_misuse.py."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ from typing import Any
 
 import pytest
 
-from label_guard.pipeline.config import DEFAULT_STOP_ABOVE, GuardPlan, plan_guard, process_count, process_index_of
+from label_guard.pipeline.config import (
+    DEFAULT_STOP_ABOVE,
+    GuardConfig,
+    process_count,
+    process_index_of,
+    resolve_options,
+)
 from label_guard.schema.dataset import DatasetSchema
 
 
-def _plan(label: dict[str, Any] | None = None, **options: Any) -> GuardPlan:
+def _plan(label: dict[str, Any] | None = None, **options: Any) -> GuardConfig:
     fields = {"kind": "class_label", "num_classes": 10, **(label or {})}
     schema = DatasetSchema.model_validate(
         {"format": 1, "name": "digits", "version": "1.0.0", "labels": {"label": fields}}
     )
-    return plan_guard(schema, **{"quarantine": "q", **options})
+    return resolve_options(schema, **{"quarantine": "q", **options})
 
 
 @pytest.mark.parametrize(
@@ -64,11 +70,11 @@ def test_the_process_index_is_not_asked_too_early() -> None:
     assert (process_index_of(_plan(process_index=3)), process_index_of(_plan())) == (3, 0)
     assert process_count() == 1
     code = (
-        "import jax\nfrom label_guard.pipeline.config import process_count, plan_guard, process_index_of\n"
+        "import jax\nfrom label_guard.pipeline.config import process_count, resolve_options, process_index_of\n"
         "from label_guard.schema.dataset import DatasetSchema\n"
         "schema = DatasetSchema.model_validate({'format': 1, 'name': 'd', 'version': '1.0.0',"
         "'labels': {'label': {'kind': 'class_label', 'num_classes': 2}}})\n"
-        "print(process_index_of(plan_guard(schema, on_invalid='mask')), process_count())\n"
+        "print(process_index_of(resolve_options(schema, on_invalid='mask')), process_count())\n"
         "from jax._src import xla_bridge\nprint(xla_bridge.backends_are_initialized())"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
