@@ -30,8 +30,9 @@ def guard_labels(ds: Any, schema: DatasetSchema | str | os.PathLike[str], **opti
         ds: ``grain.IterDataset`` or ``grain.MapDataset``.
         schema: a ``DatasetSchema`` or the path of a schema file.
         **options: see ``label_guard.pipeline.config.resolve_options``: ``split``, ``view``, ``batch_size``,
-            ``on_invalid`` (``drop``, ``mask``, ``raise``, ``report``), ``quarantine``, ``remainder`` (``short``, ``drop``, ``pad``),
-            ``valid_key``, ``valid_dtype``, ``stop_above``, ``batched``, ``name``, ``process_index``, ``keep_key``,
+            ``on_invalid`` (``drop``, ``mask``, ``raise``, ``report``), ``quarantine``,
+            ``remainder`` (``short``, ``drop``, ``pad``), ``valid_key``, ``valid_dtype``,
+            ``stop_above``, ``batched``, ``name``, ``process_index``, ``keep_key``,
             ``allow_schema_change``, ``coordinated``.
 
     Returns:
