@@ -85,6 +85,7 @@ def _advice(file: SchemaFile) -> Iterator[Problem]:
     if file.schema is not None:
         yield from _split_advice(file.schema)
         yield from _sentinel_advice(file.schema)
+        yield from _mask_advice(file.schema)
 
 
 def _class_names(file: SchemaFile) -> Iterator[tuple[SchemaPath, list[Node]]]:
@@ -147,6 +148,13 @@ def _sentinel_advice(schema: DatasetSchema) -> Iterator[Problem]:
                     told.add(place)
                     fix = f"set on_{field}: replace" + (" or skip" if field == "unlabeled" else "")
                     yield Problem("LG215", place, _kept_message(label, value), fix)
+
+
+def _mask_advice(schema: DatasetSchema) -> Iterator[Problem]:
+    for path in schema.labels:
+        if f"{path}_valid" in schema.labels:
+            message = f"label {path}_valid has the name of the validity mask of {path}"
+            yield Problem("LG223", ("labels", f"{path}_valid"), message, "rename the label, or pass another valid_key")
 
 
 def _kept_negatives(label: Label) -> Iterator[tuple[str, int]]:

@@ -32,6 +32,7 @@ _RULES = (
     Rule("LG110", "label-unlabeled", "error", "A value that only another split declares as unlabeled."),
     Rule("LG111", "label-length", "error", "A ragged label is too short, too long, or repeats an id."),
     Rule("LG112", "label-outside-limits", "error", "A real_label lies outside minimum..maximum."),
+    Rule("LG113", "label-unknown-name", "error", "A stored class name is not one of class_names."),
     Rule("LG120", "record-unreadable", "error", "The record cannot be decoded."),
     Rule("LG200", "unreadable-file", "error", "The file cannot be read as YAML or JSON."),
     Rule("LG201", "class-count-mismatch", "error", "num_classes disagrees with class_names or class_ids."),
@@ -56,6 +57,7 @@ _RULES = (
     Rule("LG220", "blanket-noqa", "warning", "A noqa comment names no rule."),
     Rule("LG221", "unused-noqa", "warning", "A noqa comment suppresses nothing."),
     Rule("LG222", "duplicate-key", "error", "A key stands twice in one mapping."),
+    Rule("LG223", "mask-name-taken", "warning", "A label has the name of the validity mask of another label."),
     Rule("LG230", "source-label-missing", "error", "The dataset has no feature of the label's name."),
     Rule("LG231", "source-class-count", "error", "The dataset's metadata declares another number of classes."),
     Rule("LG232", "source-class-names", "error", "The dataset's metadata has other class names or another order."),
@@ -106,6 +108,7 @@ _RULES = (
     Rule("LG405", "split-departs", "warning", "The classes of a split are spread otherwise than those of train."),
     Rule("LG406", "conflicting-duplicates", "error", "Records of the same content have different labels."),
     Rule("LG407", "shared-duplicates", "warning", "Records of the same content are in several splits."),
+    Rule("LG408", "nothing-to-learn", "warning", "Every position of a record is ignored, unlabeled or not measured."),
 )
 
 RULES: dict[str, Rule] = {rule.code: rule for rule in _RULES}

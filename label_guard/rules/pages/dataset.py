@@ -12,6 +12,7 @@ def _schema(train: str, more: str = "") -> str:
     )
 
 
+_IGNORED = _schema("").replace("num_classes: 2", "num_classes: 2, ignore: [255]")
 _BOTH = _schema("", "  test: {source: 'csv:test.csv'}\n")
 
 PAGES = {
@@ -61,5 +62,13 @@ PAGES = {
         breaks=DatasetExample(_BOTH, r'"text,label\ngood,0\nbad,1\n"', r'"text,label\nbad,1\nfine,0\n"'),
         holds=DatasetExample(_BOTH, r'"text,label\ngood,0\nbad,1\n"', r'"text,label\nworse,1\nfine,0\n"'),
         fix="Take the records out of train. Found with --duplicates alone.",
+    ),
+    "LG408": Page(
+        why="A record whose every position is ignored, unlabeled or not measured adds nothing to the loss. Many of "
+        "them mean that the labels were cut off or lost: truncation of long prompts leaves only -100.",
+        breaks=DatasetExample(_IGNORED, r'"label\n0\n1\n255\n"'),
+        holds=DatasetExample(_IGNORED, r'"label\n0\n1\n0\n"'),
+        fix="Look at what the named records should hold. Leave them out with select_records where they are meant to be "
+        "empty.",
     ),
 }

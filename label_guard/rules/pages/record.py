@@ -12,6 +12,7 @@ _TAGS = "labels:\n  tags: {kind: multi_label, num_classes: 3}\n"
 _SOFT = "labels:\n  label: {kind: soft_label, num_classes: 3, dtype: float32}\n"
 _REAL = "labels:\n  score: {kind: real_label, minimum: 0, maximum: 5}\n"
 _IDS = "labels:\n  ids: {kind: class_label, num_classes: 1000, shape: [null], unique: true, min_length: 1}\n"
+_NAMED = "labels:\n  label: {kind: class_label, num_classes: 2, class_names: [cat, dog], dtype: string}\n"
 _SNLI = """\
 labels:
   label: {kind: class_label, num_classes: 3}
@@ -123,6 +124,14 @@ PAGES = {
         breaks=RecordExample(_REAL, '{"score": np.float32(-999)}'),
         holds=RecordExample(_REAL, '{"score": np.float32(5)}'),
         fix="Drop sentinels before training. Where the value is real, widen minimum and maximum.",
+    ),
+    "LG113": Page(
+        why="A name that is not in class_names has no index. Code that looks it up with a default trains the default "
+        "class; code that builds its own table from the data gives every class another index.",
+        breaks=RecordExample(_NAMED, '{"label": "Dog"}'),
+        holds=RecordExample(_NAMED, '{"label": "dog"}'),
+        fix="Compare the name with class_names: case, white space and spelling count. Correct the record, or add the "
+        "name to the end of class_names.",
     ),
     "LG120": Page(
         why="A record that cannot be decoded has no label to check. A loader that raises for it ends the epoch or loses"

@@ -193,6 +193,17 @@ PAGES = {
         holds=_label("kind: class_label, num_classes: 12"),
         fix="Remove one.",
     ),
+    "LG223": Page(
+        why="Under mask, and wherever a label declares ignore or unlabeled values, the guard adds a validity mask "
+        "named {label}_valid. It would replace the label of that name, so the guard refuses to start.",
+        breaks=SchemaExample(
+            "labels:\n  box: {kind: class_label, num_classes: 3}\n  box_valid: {kind: class_label, num_classes: 2}\n"
+        ),
+        holds=SchemaExample(
+            "labels:\n  box: {kind: class_label, num_classes: 3}\n  box_ok: {kind: class_label, num_classes: 2}\n"
+        ),
+        fix='Rename the label, or pass another valid_key, such as valid_key="{label}_mask".',
+    ),
     "LG230": Page(
         why="The guard would find no label in any record: LG104 for the whole dataset.",
         breaks=SourceExample("labels:\n  labels: {kind: class_label, num_classes: 3}\n", _FEATURE),
