@@ -1,8 +1,7 @@
-"""An audit as one HTML file for people: no script, nothing fetched, everything from the data escaped."""
+"""Renders an audit as one HTML file: readable without script, nothing loaded, everything from the data escaped."""
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,46 +11,61 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from label_guard.audit.report import AuditReport, SplitAudit
+from label_guard.audit.suggest import patch_yaml, suggest
 from label_guard.core.escape import terminal
 from label_guard.diagnosis.label import Diagnosis
 from label_guard.diagnosis.statistics import LabelStatistics
-from label_guard.report.summary import percent
+from label_guard.report.charts import HEIGHT, MAX_BARS, WIDTH, Bar, Chart, Line, class_charts, comparison, ranges, strip
+from label_guard.report.summary import counted, percent
 from label_guard.rules.findings import Diagnostic
 from label_guard.rules.pages import PAGES
 from label_guard.rules.registry import RULES
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel
-from label_guard.schema.writer import flow, quoted
 
-_WIDTH, _HEIGHT = 960, 160  # of a histogram, in the units of its drawing
-_MOST_TICKS = 20  # ids of up to five digits under a histogram do not touch
+MAX_ROWS = 100  # classes of one table; above it the most frequent, the rarest and the unused ones are listed
+_HEAD = 25  # rows of the most frequent and of the rarest classes
+_SKEWED = 20  # times the mean count: from there on the bars of most classes are flat on a linear scale
+_MAX_OTHERS = 40  # values outside the classes
+_MAX_DRAWN = 10  # labels with charts on one page: the four charts of one take up to 90 kB
+_MAX_LINES = 6  # splits in one comparison
+_MAX_FILES = 200
 _PICTURE = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]*")
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
-    """One class of a histogram: where it stands, and what it counts."""
+class ClassRow:
+    """One class in a table."""
 
     id: int
     name: str
     count: int
     records: int
     share: float
-    x: float
-    width: float
-    height: float
 
 
 @dataclass(frozen=True, slots=True)
 class LabelView:
-    """One label of one split, as the page shows it."""
+    """One label of one split, as the page shows it.
+
+    Attributes:
+        path: path of the label.
+        found: its statistics.
+        classes: number of classes; 0 where the label has none or none was counted.
+        charts: drawings of the counts; empty where nothing was counted or the page has enough of them.
+        tables: caption and rows of each table of classes.
+        skewed: whether a logarithmic scale is the better first view.
+        unused: number of classes that are never used, and their ids as ranges.
+        others: values outside the classes, with their counts.
+    """
 
     path: str
     found: LabelStatistics
-    bars: Sequence[Bar]
-    ticks: Sequence[Bar]
-    most: int
-    unused: int
+    classes: int
+    charts: Sequence[Chart]
+    tables: Sequence[tuple[str, Sequence[ClassRow]]]
+    skewed: bool
+    unused: tuple[int, Sequence[str]]
     others: Sequence[tuple[str, int]]
 
 
@@ -64,36 +78,49 @@ class SplitView:
     split: SplitAudit
     bad: int
     findings: Sequence[Diagnostic]
-    causes: Sequence[tuple[Diagnosis, Sequence[str]]]
+    causes: Sequence[Diagnosis]
     labels: Sequence[LabelView]
     examples: Sequence[Mapping[str, Any]]
     broken: Sequence[str]
+    strip: Sequence[Bar]
     shards: Sequence[Mapping[str, Any]]
+    more_shards: int
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One label over several splits."""
+
+    path: str
+    lines: Sequence[Line]
 
 
 def render(report: AuditReport) -> str:
-    """The whole page."""
+    """The whole page, without a newline at its end."""
     environment = Environment(
         loader=PackageLoader("label_guard", "report"), autoescape=True, undefined=StrictUndefined, finalize=_visible,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     schema = DatasetSchema.model_validate(dict(report.schema))
     rules = sorted({finding.rule for finding in report.findings})
-    return (
-        environment.get_template("audit.html.j2")
-        .render(
-            report=report,
-            errors=sum(finding.severity == "error" for finding in report.findings),
-            warnings=sum(finding.severity == "warning" for finding in report.findings),
-            splits=[_split_view(report, split, schema, number) for number, split in enumerate(report.splits)],
-            rules=[(RULES[code], PAGES[code]) for code in rules],
-            names={code: RULES[code].name for code in rules},
-            percent=percent,
-            width=_WIDTH,
-            height=_HEIGHT,
-        )
-        .rstrip("\n")
+    splits = _split_views(report, schema)
+    page = environment.get_template("audit.html.j2").render(
+        report=report,
+        verdict=_verdict(report),
+        tiles=_tiles(report, splits),
+        unchecked=list(_unchecked(report)),
+        suggestion=_suggestion(report),
+        splits=splits,
+        comparisons=list(_comparisons(report, schema)),
+        rules=[(RULES[code], PAGES[code]) for code in rules],
+        names={code: RULES[code].name for code in rules},
+        percent=percent,
+        counted=counted,
+        width=WIDTH,
+        height=HEIGHT,
+        max_bars=MAX_BARS,
     )
+    return page.rstrip("\n")
 
 
 def _visible(value: Any) -> Any:
@@ -101,58 +128,98 @@ def _visible(value: Any) -> Any:
     return terminal(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _split_view(report: AuditReport, split: SplitAudit, schema: DatasetSchema, number: int) -> SplitView:
+# The top of the page --------------------------------------------------------------------------------------------------
+
+
+def _verdict(report: AuditReport) -> tuple[str, str]:
+    """CSS class and sentence."""
+    errors = sum(finding.severity == "error" for finding in report.findings)
+    warnings = len(report.findings) - errors
+    bad = sum(split.invalid + split.unreadable for split in report.splits)
+    if errors:
+        return (
+            "error",
+            f"✗ {counted(errors, 'error')} and {counted(warnings, 'warning')}: {counted(bad, 'invalid record')}",
+        )
+    if not report.complete:
+        return "error", "⚠ Nothing was found, but not all records were read"
+    if warnings:
+        return "warning", f"! No errors, {counted(warnings, 'warning')}"
+    return "good", "✓ Every label is as the schema declares it"
+
+
+def _tiles(report: AuditReport, splits: Sequence[SplitView]) -> list[tuple[str, str, str]]:
+    """Caption, number and CSS class of each tile."""
+    bad = sum(view.bad for view in splits)
+    rules = {finding.rule for finding in report.findings}
+    unused = sum(label.unused[0] for view in splits for label in view.labels)
+    return [
+        ("records", f"{sum(split.records for split in report.splits):,}", ""),
+        ("invalid records", f"{bad:,}", "error" if bad else "good"),
+        ("rules broken", f"{len(rules):,}", _verdict(report)[0]),
+        ("classes never used", f"{unused:,}", "warning" if unused else "good"),
+        ("splits", f"{len(splits):,}", ""),
+    ]
+
+
+def _unchecked(report: AuditReport) -> Iterator[str]:
+    """What the audit did not check, one sentence each."""
+    for split in report.splits:
+        name = split.split or "the dataset"
+        if damaged := sum(bool(shard["error"]) for shard in split.shards):
+            yield f"{name}: {counted(damaged, 'file')} could not be read to the end."
+        if split.limited:
+            yield f"{name}: a limit, or a stop, left records unread; counts were not compared with what is declared."
+        if split.certified:
+            files = counted(split.certified, "file")
+            yield f"{name}: {files} proved valid by Parquet statistics; no row was read and no class counted."
+
+
+def _suggestion(report: AuditReport) -> list[str]:
+    """Lines of the merged change of the schema as YAML; none where no change helps."""
+    suggestion = suggest(report)
+    return patch_yaml(suggestion).split("\n") if suggestion.patch else []
+
+
+# Splits ---------------------------------------------------------------------------------------------------------------
+
+
+def _split_views(report: AuditReport, schema: DatasetSchema) -> list[SplitView]:
+    left = _MAX_DRAWN
+    views: list[SplitView] = []
+    for number, split in enumerate(report.splits):
+        labels: list[LabelView] = []
+        for path, label in schema.stored(split.split).items():
+            labels.append(_label_view(path, split.labels[path], label, draw=left > 0))
+            left -= bool(labels[-1].charts)
+        views.append(_split_view(report, split, number, labels))
+    return views
+
+
+def _split_view(report: AuditReport, split: SplitAudit, number: int, labels: Sequence[LabelView]) -> SplitView:
+    dirty = [shard for shard in split.shards if shard["violations"] or shard["unreadable"] or shard["error"]]
     return SplitView(
         anchor=f"split-{number}",
         name=split.split or "(no split)",
         split=split,
         bad=split.invalid + split.unreadable,
         findings=[finding for finding in report.findings if finding.path[0] == (split.split or "")],
-        causes=[(cause, _patch_lines(cause)) for of, cause in report.diagnoses if of == split.split],
-        labels=[_label_view(path, split.labels[path], label) for path, label in schema.stored(split.split).items()],
+        causes=[cause for of, cause in report.diagnoses if of == split.split],
+        labels=labels,
         examples=list(_examples(report, split)),
         broken=sorted({rule for shard in split.shards for rule in shard["violations"]}),
-        shards=[shard for shard in split.shards if shard["violations"] or shard["unreadable"] or shard["error"]],
+        strip=strip([_bad_share(shard) for shard in split.shards]) if dirty and len(split.shards) > 1 else [],
+        shards=dirty[:_MAX_FILES],
+        more_shards=max(0, len(dirty) - _MAX_FILES),
     )
 
 
-def _patch_lines(cause: Diagnosis) -> list[str]:
-    return [f"{quoted(field)}: {flow(value)}" for field, value in cause.patch.items()]
-
-
-def _label_view(path: str, found: LabelStatistics, label: Label) -> LabelView:
-    counted = isinstance(label, ClassLabel | MultiLabel) and bool(found.class_counts)
-    bars = list(_bars(found, label)) if counted and isinstance(label, ClassLabel | MultiLabel) else []
-    others = [(f"declared {value}", count) for value, count in sorted(found.sentinels.items())]
-    others += [(f"illegal {value}", count) for value, count in sorted(found.illegal.items())]
-    if found.illegal_overflow:
-        others.append(("other illegal values", found.illegal_overflow))
-    most, unused = max((bar.count for bar in bars), default=0), sum(not bar.count for bar in bars)
-    return LabelView(path, found, bars, bars[:: _tick_step(len(bars))], most, unused, others)
-
-
-def _tick_step(classes: int) -> int:
-    """1, 2 or 5 times a power of ten: every how many classes an id stands under the histogram.
-
-    >>> [_tick_step(classes) for classes in (10, 20, 21, 100, 1000)]
-    [1, 1, 2, 5, 50]
-    """
-    steps = (factor * 10**power for power in itertools.count() for factor in (1, 2, 5))
-    return next(step for step in steps if step * _MOST_TICKS >= classes)
-
-
-def _bars(found: LabelStatistics, label: ClassLabel | MultiLabel) -> Iterator[Bar]:
-    ids = label.raw_ids if isinstance(label, ClassLabel) else range(label.num_classes)
-    names = label.class_names or ()
-    most, total, step = max(found.class_counts.values()), sum(found.class_counts.values()), _WIDTH / label.num_classes
-    for place, raw in enumerate(ids):
-        count = found.class_counts[raw]
-        # A class that occurs stays visible beside one that occurs a million times as often.
-        height = max(1.5, _HEIGHT * count / most) if count else 0.0
-        yield Bar(
-            raw, names[place] if names else "", count, found.class_records[raw], count / total,
-            round(place * step, 3), round(step * (0.85 if step > 3 else 1), 3), round(height, 2),
-        )  # fmt: skip
+def _bad_share(shard: Mapping[str, Any]) -> float:
+    """Share of invalid records of a file; 1 where it could not be read, at most 1 where a record breaks two rules."""
+    if shard["error"]:
+        return 1.0
+    bad = max([shard["unreadable"], *shard["violations"].values()])
+    return min(1.0, bad / shard["records"]) if shard["records"] else 0.0
 
 
 def _examples(report: AuditReport, split: SplitAudit) -> Iterator[dict[str, Any]]:
@@ -172,3 +239,73 @@ def _examples(report: AuditReport, split: SplitAudit) -> Iterator[dict[str, Any]
                 "key": key, "label": "", "rule": "LG120", "value": reason, "legal": "a readable record", "places": 1,
                 "picture": "",
             }  # fmt: skip
+
+
+# Labels ---------------------------------------------------------------------------------------------------------------
+
+
+def _ids(label: Label) -> Sequence[int]:
+    """The stored class ids of a label, in order; none for other kinds."""
+    if isinstance(label, ClassLabel):
+        return label.raw_ids
+    return range(label.num_classes) if isinstance(label, MultiLabel) else ()
+
+
+def _label_view(path: str, found: LabelStatistics, label: Label, *, draw: bool) -> LabelView:
+    ids = _ids(label) if found.class_counts else ()
+    names = (label.class_names or ()) if isinstance(label, ClassLabel | MultiLabel) else ()
+    unused = [raw for raw in ids if not found.class_counts[raw]]
+    return LabelView(
+        path=path,
+        found=found,
+        classes=len(ids),
+        charts=class_charts(ids, names, found.class_counts) if draw and ids else [],
+        tables=list(_tables(ids, names, found)) if ids else [],
+        skewed=bool(ids) and max(found.class_counts.values()) > _SKEWED * sum(found.class_counts.values()) / len(ids),
+        unused=(len(unused), ranges(unused, MAX_ROWS)),
+        others=_others(found),
+    )
+
+
+def _tables(ids: Sequence[int], names: Sequence[str], found: LabelStatistics) -> Iterator[tuple[str, list[ClassRow]]]:
+    total = sum(found.class_counts.values())
+
+    def rows(places: Sequence[int]) -> list[ClassRow]:
+        return [
+            ClassRow(raw, names[at] if names else "", count, found.class_records[raw], count / total)
+            for at in places
+            for raw, count in [(ids[at], found.class_counts[ids[at]])]
+        ]
+
+    if len(ids) <= MAX_ROWS:
+        yield f"Counts of {len(ids)} classes", rows(range(len(ids)))
+        return
+    used = [at for at in range(len(ids)) if found.class_counts[ids[at]]]
+    used.sort(key=lambda at: (-found.class_counts[ids[at]], ids[at]))
+    yield f"The {min(_HEAD, len(used))} most frequent of {len(ids):,} classes", rows(used[:_HEAD])
+    if len(used) > _HEAD:
+        rarest = used[::-1][: min(_HEAD, len(used) - _HEAD)]
+        yield f"The {len(rarest)} rarest classes in use", rows(rarest)
+
+
+def _others(found: LabelStatistics) -> list[tuple[str, int]]:
+    others = [(f"declared {value}", count) for value, count in sorted(found.sentinels.items())]
+    illegal = sorted(found.illegal.items(), key=lambda pair: (-pair[1], pair[0]))
+    others += [(f"invalid {value}", count) for value, count in illegal]
+    rest = sum(count for _, count in others[_MAX_OTHERS:]) + found.illegal_overflow
+    return [*others[:_MAX_OTHERS], *([("other values", rest)] if rest else [])]
+
+
+def _comparisons(report: AuditReport, schema: DatasetSchema) -> Iterator[Comparison]:
+    """Each label whose classes were counted in several splits, with the same stored ids."""
+    for path, label in schema.labels.items():
+        ids = _ids(label)
+        found = [
+            (split.split or "", split.labels[path].class_counts, split.records)
+            for split in report.splits
+            if path in split.labels
+            and any(split.labels[path].class_counts.values())
+            and list(_ids(schema.stored(split.split)[path])) == list(ids)
+        ]
+        if ids and len(found) > 1:
+            yield Comparison(path, comparison(ids, found[:_MAX_LINES]))

@@ -18,9 +18,9 @@ def counts(diagnostics: Sequence[Diagnostic]) -> dict[str, int]:
     return {severity: found[severity] for severity in _SEVERITIES}
 
 
-def counted(number: int, noun: str) -> str:
-    """A number and its noun, such as ``1 error`` or ``2 errors``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number and its noun, such as ``1 error`` or ``2 errors``; ``plural`` where it takes more than an ``s``."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def summary(diagnostics: Sequence[Diagnostic], tool: str, files_checked: int, complete: bool) -> str:
