@@ -22,16 +22,36 @@ if TYPE_CHECKING:
     from label_guard.errors import SourceError as SourceError
     from label_guard.errors import TooManyInvalidError as TooManyInvalidError
     from label_guard.errors import UsageError as UsageError
+    from label_guard.pipeline.coordination import stop_requested as stop_requested
     from label_guard.pipeline.counts import Summary as Summary
     from label_guard.pipeline.loader import guard_batches as guard_batches
+    from label_guard.pipeline.options import GuardOptions as GuardOptions
+    from label_guard.pipeline.record_keys import keyed as keyed
+    from label_guard.pipeline.select import select_records as select_records
     from label_guard.quarantine.reader import read_quarantine as read_quarantine
     from label_guard.quarantine.writer import QuarantineOptions as QuarantineOptions
     from label_guard.rules.findings import Diagnostic as Diagnostic
     from label_guard.rules.findings import Violation as Violation
     from label_guard.schema.dataset import DatasetSchema as DatasetSchema
+    from label_guard.schema.labels import ClassLabel as ClassLabel
+    from label_guard.schema.labels import Label as Label
+    from label_guard.schema.labels import MultiLabel as MultiLabel
+    from label_guard.schema.labels import RealLabel as RealLabel
+    from label_guard.schema.labels import SoftLabel as SoftLabel
     from label_guard.schema.reader import load_schema as load_schema
+    from label_guard.schema.writer import dump_schema as dump_schema
 
 _HOMES = {
+    "stop_requested": "pipeline.coordination",
+    "select_records": "pipeline.select",
+    "keyed": "pipeline.record_keys",
+    "dump_schema": "schema.writer",
+    "GuardOptions": "pipeline.options",
+    "Label": "schema.labels",
+    "RealLabel": "schema.labels",
+    "SoftLabel": "schema.labels",
+    "MultiLabel": "schema.labels",
+    "ClassLabel": "schema.labels",
     "CheckResult": "check.result",
     "DatasetSchema": "schema.dataset",
     "Diagnostic": "rules.findings",

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import grain
+from typing_extensions import Unpack
 
 from label_guard.core import tree
 from label_guard.errors import UsageError
@@ -14,12 +14,13 @@ from label_guard.grain import upstream
 from label_guard.grain.specs import Spec, output_spec
 from label_guard.grain.stateless import guard_map
 from label_guard.pipeline.checker import announce
-from label_guard.pipeline.config import GuardConfig, resolve_options
+from label_guard.pipeline.config import GuardConfig
+from label_guard.pipeline.options import GuardOptions, SchemaLike, resolve_options, shows_options
 from label_guard.pipeline.stream import GuardStream
-from label_guard.schema.dataset import DatasetSchema
 
 
-def guard_labels(ds: Any, schema: DatasetSchema | str | os.PathLike[str], **options: Any) -> Any:
+@shows_options
+def guard_labels(ds: Any, schema: SchemaLike, **options: Unpack[GuardOptions]) -> Any:
     """Guard the labels of ``ds``; use it through ``ds.pipe(guard_labels, schema, ...)``.
 
     On an IterDataset of unbatched records it takes the place of ``.batch(batch_size)`` and holds every promise:
@@ -28,12 +29,9 @@ def guard_labels(ds: Any, schema: DatasetSchema | str | os.PathLike[str], **opti
 
     Args:
         ds: ``grain.IterDataset`` or ``grain.MapDataset``.
-        schema: a ``DatasetSchema`` or the path of a schema file.
-        **options: see ``label_guard.pipeline.config.resolve_options``: ``split``, ``view``, ``batch_size``,
-            ``on_invalid`` (``drop``, ``mask``, ``raise``, ``report``), ``quarantine``,
-            ``remainder`` (``short``, ``drop``, ``pad``), ``valid_key``, ``valid_dtype``,
-            ``stop_above``, ``batched``, ``name``, ``process_index``, ``keep_key``,
-            ``allow_schema_change``, ``coordinated``.
+        schema: the path of a schema file, a ``DatasetSchema``, or a mapping from label paths to label models:
+            ``{"label": ClassLabel(num_classes=10)}``.
+        **options: see ``label_guard.GuardOptions``.
 
     Returns:
         A dataset of guarded batches (or records, on a MapDataset of records).

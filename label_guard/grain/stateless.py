@@ -3,21 +3,21 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import grain
+from typing_extensions import Unpack
 
 from label_guard.check.result import CheckResult
 from label_guard.errors import UsageError
 from label_guard.grain.specs import output_spec
 from label_guard.pipeline.checker import ElementChecker
-from label_guard.pipeline.config import GuardConfig, resolve_options
+from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.emit import finished, finished_record, mended
+from label_guard.pipeline.options import GuardOptions, SchemaLike, resolve_options, shows_options
 from label_guard.pipeline.record_keys import KeyedSource, RecordNames
-from label_guard.schema.dataset import DatasetSchema
 
 
 def guard_map(ds: Any, plan: GuardConfig, options: Mapping[str, Any], batched: bool | None) -> Any:
@@ -111,15 +111,16 @@ class GuardFilter(_Stateless, grain.transforms.Filter):
         return False
 
 
+@shows_options
 def data_loader_operations(
-    schema: DatasetSchema | str | os.PathLike[str], *, source: KeyedSource | None = None, **options: Any
+    schema: SchemaLike, *, source: KeyedSource | None = None, **options: Unpack[GuardOptions]
 ) -> list[Any]:
     """Transforms for ``grain.DataLoader(operations=[..., *ops, grain.transforms.Batch(N)])``.
 
     Args:
-        schema: a ``DatasetSchema`` or the path of a schema file.
+        schema: the path of a schema file, a ``DatasetSchema``, or a mapping from label paths to label models.
         source: the keyed source that the loader reads; it names the records.
-        **options: those of ``guard_labels``, but for the ones that need counts or build batches.
+        **options: see ``label_guard.GuardOptions``; those that need counts or build batches are refused.
 
     Raises:
         UsageError: such an option; or, on the first element, that the operations stand after ``Batch``.
@@ -127,7 +128,8 @@ def data_loader_operations(
     _refuse_stateful(options, "a DataLoader")
     if options.get("batch_size") is not None:
         raise UsageError("a DataLoader batches with grain.transforms.Batch; leave batch_size out")
-    plan = resolve_options(schema, **{**options, "batched": False})
+    options["batched"] = False
+    plan = resolve_options(schema, "data_loader_operations", **options)
     if source is not None:
         names = RecordNames({source.tag: source})
         plan = plan.replace(names=names, source_id=plan.source_id or source.source_id)

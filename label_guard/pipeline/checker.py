@@ -18,8 +18,9 @@ from label_guard.core import tree
 from label_guard.diagnosis.label import FaultSummary
 from label_guard.errors import InvalidLabelError, NoValidRecordsError, TooManyInvalidError, UsageError
 from label_guard.pipeline import batching as batches
-from label_guard.pipeline.config import GuardConfig, process_count, process_index_of
+from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.counts import Counts, Summary, summary_of
+from label_guard.pipeline.processes import process_count, process_index_of
 from label_guard.pipeline.record_keys import KEY, UNREADABLE, key_in, own_name, reason_in
 from label_guard.quarantine.writer import BadRecord, Origin, QuarantineWriter
 from label_guard.rules.findings import Violation
@@ -191,7 +192,7 @@ class ElementChecker:
                 source=plan.source_id,
             )
             self._writer = QuarantineWriter(
-                plan.quarantine, origin, process_index=process_index_of(plan), worker=self._worker()
+                plan.quarantine, origin, process_index=process_index_of(plan.process_index), worker=self._worker()
             )
         if self._writer is None:
             raise UsageError("no quarantine= to write to")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from typing_extensions import Unpack
+
 from label_guard.errors import UsageError
 from label_guard.pipeline.checker import announce
-from label_guard.pipeline.config import resolve_options
 from label_guard.pipeline.counts import Summary
+from label_guard.pipeline.options import GuardOptions, SchemaLike, resolve_options, shows_options
 from label_guard.pipeline.stream import STATE_KEY, GuardStream
-from label_guard.schema.dataset import DatasetSchema
 
 
 class _Counted:
@@ -86,23 +86,21 @@ class GuardedBatches:
         self._stream.close()
 
 
-def guard_batches(
-    iterable: Iterable[Any], schema: DatasetSchema | str | os.PathLike[str], **options: Any
-) -> GuardedBatches:
+@shows_options
+def guard_batches(iterable: Iterable[Any], schema: SchemaLike, **options: Unpack[GuardOptions]) -> GuardedBatches:
     """Guard the batches of any loader, or stack its records into guarded batches of ``batch_size``.
 
     Args:
         iterable: batches (or records, with ``batch_size=``) as trees of arrays.
-        schema: a ``DatasetSchema`` or the path of a schema file.
-        **options: those of ``label_guard.grain.guard_labels``.
+        schema: the path of a schema file, a ``DatasetSchema``, or a mapping from label paths to label models.
+        **options: see ``label_guard.GuardOptions``.
 
     Raises:
         UsageError: a choice that cannot work.
         SchemaError: the schema file is unsound.
 
     >>> import numpy as np
-    >>> from label_guard.schema.dataset import DatasetSchema
-    >>> schema = DatasetSchema(format=1, name="digits", version="1.0.0",
+    >>>     >>> schema = DatasetSchema(format=1, name="digits", version="1.0.0",
     ...     labels={"label": {"kind": "class_label", "num_classes": 10}})
     >>> batches = [{"label": np.array([1, 10])}, {"label": np.array([2, 3])}]
     >>> guarded = guard_batches(batches, schema, on_invalid="mask", stop_above=None)
@@ -112,6 +110,6 @@ def guard_batches(
     upstream: Any = iterable
     if not (hasattr(iterable, "get_state") and hasattr(iterable, "set_state") and hasattr(iterable, "__next__")):
         upstream = _Counted(iterable)
-    plan = resolve_options(schema, **options)
+    plan = resolve_options(schema, "guard_batches", **options)
     announce(plan)
     return GuardedBatches(GuardStream(plan, upstream))

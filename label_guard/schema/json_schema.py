@@ -23,7 +23,10 @@ def json_schema() -> dict[str, Any]:
     definitions = schema["$defs"]
     overrides: dict[str, Any] = definitions["LabelOverride"]["properties"]
     for model in KINDS.values():
-        fields: dict[str, Any] = definitions[model.__name__]["properties"]
+        definition = definitions[model.__name__]
+        fields: dict[str, Any] = definition["properties"]
+        del fields["kind"]["default"]  # a default of the Python class; a file must name the kind
+        definition["required"] = ["kind", *definition.get("required", ())]
         for name in ("class_names", "class_ids"):
             _unique(fields.get(name, {}))
         for name, field in fields.items():

@@ -91,6 +91,7 @@ class _Label(Model):
 
     @model_validator(mode="after")
     def _consistent(self, info: ValidationInfo) -> _Label:
+        self.model_fields_set.add("kind")  # ClassLabel(...) needs no kind=, a schema file that is written does
         problems = [] if lenient(info) else list(self.problems())
         if problems:
             refuse(problems)
@@ -100,7 +101,7 @@ class _Label(Model):
 class ClassLabel(_Label):
     """Class ids: legal iff in ``[0, num_classes)``, in ``ignore``, or the split's ``unlabeled``."""
 
-    kind: Literal["class_label"] = Field(description="One class id per place of `shape`.")
+    kind: Literal["class_label"] = Field(default="class_label", description="One class id per place of `shape`.")
     num_classes: NumClasses = Field(description="Number of classes; legal ids are 0..num_classes-1.")
     class_names: Names | None = Field(default=None, description="One name per class, in order of the ids.")
     class_ids: Integers | ClassIdRange | None = Field(
@@ -273,7 +274,7 @@ class ClassLabel(_Label):
 class MultiLabel(_Label):
     """k-hot rows over a last axis of ``num_classes``: every value 0, 1 or an ``ignore`` value."""
 
-    kind: Literal["multi_label"] = Field(description="k-hot over a last axis of num_classes.")
+    kind: Literal["multi_label"] = Field(default="multi_label", description="k-hot over a last axis of num_classes.")
     num_classes: NumClasses = Field(description="Length of the class axis.")
     class_names: Names | None = Field(default=None, description="One name per class, in order of the class axis.")
     ignore: Integers = Field(default=(), description="Values that the loss must skip, such as -1 (CheXpert).")
@@ -330,7 +331,9 @@ class MultiLabel(_Label):
 class SoftLabel(_Label):
     """Probabilities over a last axis of ``num_classes``: finite, >= 0, summing to 1 within ``tolerance``."""
 
-    kind: Literal["soft_label"] = Field(description="Probabilities over a last axis of num_classes.")
+    kind: Literal["soft_label"] = Field(
+        default="soft_label", description="Probabilities over a last axis of num_classes."
+    )
     num_classes: NumClasses = Field(description="Length of the class axis.")
     class_names: Names | None = Field(default=None, description="One name per class, in order of the class axis.")
     tolerance: NonNegative = Field(default=1e-3, description="Greatest distance of a row's sum from 1.")
@@ -366,7 +369,7 @@ class SoftLabel(_Label):
 class RealLabel(_Label):
     """Regression targets: finite, within optional ``minimum`` and ``maximum``, both inclusive."""
 
-    kind: Literal["real_label"] = Field(description="Finite numbers, such as regression targets.")
+    kind: Literal["real_label"] = Field(default="real_label", description="Finite numbers, such as regression targets.")
     minimum: Number | None = Field(default=None, description="Least legal value, inclusive.")
     maximum: Number | None = Field(default=None, description="Greatest legal value, inclusive.")
 

@@ -68,7 +68,7 @@ BUILT: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "report without a mask": (lambda: _guard(_iter(), on_invalid="report", valid_key=None), "valid_key=None"),
     "mask of a free shape": (lambda: _guard(_iter(), _schema(shape=[None])), "whose shape is free"),
-    "tuple without valid_key": (lambda: _guard(_iter(), _schema("1")), "stands in a tuple"),
+    "tuple without valid_key": (lambda: _guard(_iter(), _schema("1")), "is in a tuple"),
     "records without batch_size": (lambda: _guard(_iter(), batched=False), "pass batch_size=N"),
     "no dataset": (lambda: guard_labels(iter(RECORDS), SCHEMA, split="train", on_invalid="mask"), "guard_batches"),
     "a second remap": (lambda: _guard(_guard(_iter(), REMAPPED, batch_size=2), REMAPPED), "map it twice"),
@@ -152,7 +152,7 @@ def test_a_lost_key(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_dataclass_without_valid_key() -> None:
     """An element with no place for the mask needs an explicit choice."""
     pairs = [(record["image"], record["label"]) for record in RECORDS]
-    with pytest.raises(UsageError, match="stands in a tuple"):
+    with pytest.raises(UsageError, match="is in a tuple"):
         _guard(_iter(pairs), _schema("1"), batch_size=2)
     appended = list(_guard(_iter(pairs), _schema("1"), batch_size=2, valid_key="valid"))
     assert [len(batch) for batch in appended] == [3, 3]

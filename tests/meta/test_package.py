@@ -43,11 +43,12 @@ def test_the_probe_sees_a_framework() -> None:
 def test_the_public_names_are_these() -> None:
     """A name that comes or goes is a decision."""
     assert label_guard.__all__ == [
-        "CheckResult", "DatasetSchema", "Diagnostic", "Guard", "HostStoppedError", "InvalidLabelError",
-        "LabelGuardError",
-        "MissingDependencyError", "NoValidRecordsError", "QuarantineError", "QuarantineOptions", "SchemaChangedError",
-        "SchemaError", "SourceError", "Summary", "TooManyInvalidError", "UsageError", "Violation", "guard_batches",
-        "load_schema", "read_quarantine",
+        "CheckResult", "ClassLabel", "DatasetSchema", "Diagnostic", "Guard", "GuardOptions", "HostStoppedError",
+        "InvalidLabelError", "Label", "LabelGuardError", "MissingDependencyError", "MultiLabel",
+        "NoValidRecordsError", "QuarantineError", "QuarantineOptions", "RealLabel", "SchemaChangedError",
+        "SchemaError", "SoftLabel", "SourceError", "Summary", "TooManyInvalidError", "UsageError", "Violation",
+        "dump_schema", "guard_batches", "keyed", "load_schema", "read_quarantine", "select_records",
+        "stop_requested",
     ]  # fmt: skip
     assert label_guard.grain.__all__ == [
         "GuardIterDataset", "data_loader_operations", "guard_labels", "keyed", "select_records", "stop_requested",

@@ -12,8 +12,8 @@ import pytest
 
 from label_guard.errors import InvalidLabelError, TooManyInvalidError
 from label_guard.pipeline.checker import ElementChecker
-from label_guard.pipeline.config import resolve_options
 from label_guard.pipeline.counts import Counts
+from label_guard.pipeline.options import resolve_options
 from label_guard.pipeline.record_keys import KEY, KeyedSource, RecordNames
 from label_guard.quarantine.writer import read_quarantine
 from label_guard.schema.dataset import DatasetSchema

@@ -9,13 +9,9 @@ from typing import Any
 
 import pytest
 
-from label_guard.pipeline.config import (
-    DEFAULT_STOP_ABOVE,
-    GuardConfig,
-    process_count,
-    process_index_of,
-    resolve_options,
-)
+from label_guard.pipeline.config import GuardConfig
+from label_guard.pipeline.options import DEFAULT_STOP_ABOVE, resolve_options
+from label_guard.pipeline.processes import process_count, process_index_of
 from label_guard.schema.dataset import DatasetSchema
 
 
@@ -67,14 +63,15 @@ def test_a_plan_pickles() -> None:
 
 def test_the_process_index_is_not_asked_too_early() -> None:
     """Neither importing jax nor building a plan starts JAX's backend, which would break multi-host start-up."""
-    assert (process_index_of(_plan(process_index=3)), process_index_of(_plan())) == (3, 0)
+    assert (process_index_of(3), process_index_of(None)) == (3, 0)
     assert process_count() == 1
     code = (
-        "import jax\nfrom label_guard.pipeline.config import process_count, resolve_options, process_index_of\n"
+        "import jax\nfrom label_guard.pipeline.options import resolve_options\n"
+        "from label_guard.pipeline.processes import process_count, process_index_of\n"
         "from label_guard.schema.dataset import DatasetSchema\n"
         "schema = DatasetSchema.model_validate({'format': 1, 'name': 'd', 'version': '1.0.0',"
         "'labels': {'label': {'kind': 'class_label', 'num_classes': 2}}})\n"
-        "print(process_index_of(resolve_options(schema, on_invalid='mask')), process_count())\n"
+        "resolve_options(schema, on_invalid='mask')\nprint(process_index_of(None), process_count())\n"
         "from jax._src import xla_bridge\nprint(xla_bridge.backends_are_initialized())"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

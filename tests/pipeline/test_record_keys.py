@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from label_guard.errors import UsageError
-from label_guard.pipeline.record_keys import KEY, RecordNames, key_in, key_of, keyed, reason_in, select_records, tag_of
+from label_guard.pipeline.record_keys import KEY, RecordNames, key_in, key_of, keyed, reason_in, tag_of
+from label_guard.pipeline.select import select_records
 
 
 @given(st.integers(0, 2**40 - 1), st.one_of(st.none(), st.text(min_size=1, max_size=20)))

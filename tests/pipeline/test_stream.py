@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from label_guard.errors import InvalidLabelError, NoValidRecordsError, QuarantineError, UsageError
-from label_guard.pipeline.config import GuardConfig, resolve_options
+from label_guard.pipeline.config import GuardConfig
+from label_guard.pipeline.options import resolve_options
 from label_guard.pipeline.record_keys import KEY, key_of
 from label_guard.pipeline.stream import GuardStream
 from label_guard.quarantine.reader import read_quarantine

@@ -1,0 +1,326 @@
+"""The options of a guard: what each one means, its default, and which choices work together."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import itertools
+import os
+import textwrap
+from collections.abc import Callable, Mapping
+from typing import Any, TypedDict, TypeVar, cast, get_args
+
+import numpy as np
+from typing_extensions import Unpack
+
+from label_guard.check.guard import Guard
+from label_guard.errors import UsageError
+from label_guard.pipeline.config import GuardConfig
+from label_guard.pipeline.masking import DEFAULT_VALID_KEY, MaskOptions, OnInvalid, Remainder, has_sentinels
+from label_guard.quarantine.writer import QuarantineOptions
+from label_guard.schema.dataset import DatasetSchema
+from label_guard.schema.labels import Label
+from label_guard.schema.messages import near_name
+from label_guard.schema.reader import load_schema
+
+SchemaLike = DatasetSchema | str | os.PathLike[str] | Mapping[str, Label]
+DEFAULT_STOP_ABOVE = 0.05
+MASK_DTYPES = ("bool", "float32", "float16", "int32", "uint8")
+_Check = tuple[Callable[[Any], bool], str]  # whether a value is legal, and what is expected
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class GuardOptions(TypedDict, total=False):
+    """Options of ``guard_labels``, ``guard_batches`` and ``data_loader_operations``; all are optional."""
+
+    split: str | None
+    """The split whose label rules apply: a declared name, or a slice of one such as `train[:90%]`. Required where the
+    schema declares several splits; None is the only declared one."""
+
+    view: str | None
+    """A view of the schema, for a guard after a map that crops, pads or re-encodes labels. None checks the labels as
+    they are stored."""
+
+    batch_size: int | None
+    """Number of records of a batch, at least 1. On unbatched records the guard stacks them, in place of `.batch(N)`; on
+    batches it is the size of a full batch, by default that of the first. Not on a MapDataset or in a DataLoader."""
+
+    on_invalid: OnInvalid
+    """What happens to an invalid record: `"drop"` writes it to the quarantine and takes it out of the stream; `"mask"`
+    delivers it with its invalid positions replaced and False in the mask; `"raise"` raises `InvalidLabelError`;
+    `"report"` only counts and logs, and delivers it as it is."""
+
+    quarantine: QuarantineOptions | str | os.PathLike[str] | None
+    """Folder (a local path or an fsspec URL) that invalid records are written to, or `QuarantineOptions`. Required by
+    `on_invalid="drop"`; the other policies write there too where it is given."""
+
+    remainder: Remainder
+    """What happens to the records that do not fill the last batch: `"short"` delivers a short batch, `"drop"` leaves
+    them out and counts them, `"pad"` fills the batch up with records that are False in the mask."""
+
+    valid_key: str | None
+    """Name of the validity mask, beside its label; `{label}` is replaced by the label's own name. An existing feature
+    or field of that name is combined with. None adds no mask, which only `"raise"` and `"drop"` allow."""
+
+    valid_dtype: str
+    """Dtype of the validity mask: bool (what optax takes as `where=`), float32, float16, int32 or uint8."""
+
+    stop_above: float | None
+    """Share of invalid records, 0 to 1, above which the run stops with `TooManyInvalidError`; None never stops. By
+    default 0.05 under `"drop"` and `"mask"`, None under the others. Needs counts: not on a MapDataset or in a
+    DataLoader."""
+
+    batched: bool | None
+    """Whether the elements are batches (True) or single records (False). None finds out: from a `Batch` upstream, else
+    from the first element; needed for lists, labels of free shape and batches of one record."""
+
+    name: str | None
+    """What identifies the source in the quarantine, where records of several sources share a folder. None takes the
+    name or the files of a keyed source."""
+
+    process_index: int | None
+    """Index of this process in the names of quarantine files, at least 0. None takes JAX's, once
+    `jax.distributed.initialize()` was called, else 0."""
+
+    keep_key: bool
+    """Whether the feature `label_guard_key`, the record's key, stays in what the guard delivers."""
+
+    allow_schema_change: bool
+    """Whether a checkpoint made under other label rules may be restored. False raises `SchemaChangedError`."""
+
+    coordinated: bool
+    """Whether hosts stop together: an error is kept for `label_guard.jax.sync_stop`, and masked batches are delivered
+    until then, instead of raising inside a step. Needs a state: not on a MapDataset or in a DataLoader."""
+
+
+DEFAULTS: Mapping[str, object] = {
+    "split": None,
+    "view": None,
+    "batch_size": None,
+    "on_invalid": "drop",
+    "quarantine": None,
+    "remainder": "short",
+    "valid_key": DEFAULT_VALID_KEY,
+    "valid_dtype": "bool",
+    "batched": None,
+    "name": None,
+    "process_index": None,
+    "keep_key": False,
+    "allow_schema_change": False,
+    "coordinated": False,
+}  # stop_above depends on on_invalid
+
+
+def option_docs() -> dict[str, str]:
+    """By name of an option, its documentation: the docstrings below the keys of ``GuardOptions``."""
+    try:
+        tree = ast.parse(inspect.getsource(GuardOptions))
+    except (OSError, TypeError):  # no source at hand, as in a frozen program
+        return {}
+    body = cast("ast.ClassDef", tree.body[0]).body
+    docs: dict[str, str] = {}
+    for key, text in itertools.pairwise(body):
+        if isinstance(key, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            docs[cast("ast.Name", key.target).id] = " ".join(str(text.value.value).split())
+    return docs
+
+
+def shows_options(function: _Function) -> _Function:
+    """Appends every option with its documentation to the docstring of ``function``, so that ``help()`` shows them."""
+    sections = [
+        textwrap.fill(f"{name}: {text}", 116, initial_indent="    ", subsequent_indent="        ")
+        for name, text in option_docs().items()
+    ]
+    if function.__doc__ and sections:
+        function.__doc__ = "\n".join([inspect.cleandoc(function.__doc__), "", "Options:", *sections, ""])
+    return function
+
+
+shows_options(GuardOptions)
+
+
+def options_table() -> str:
+    """A Markdown table of the options: name, default and documentation."""
+    rows = [f"| `{name}` | {_default_text(name)} | {text} |" for name, text in option_docs().items()]
+    return "\n".join(["| option | default | meaning |", "|---|---|---|", *rows])
+
+
+def _default_text(name: str) -> str:
+    if name not in DEFAULTS:
+        return "by policy"
+    value = DEFAULTS[name]
+    return f'`"{value}"`' if isinstance(value, str) else f"`{value}`"
+
+
+def resolve_options(schema: SchemaLike, caller: str = "guard_labels", **options: Unpack[GuardOptions]) -> GuardConfig:
+    """Checks the options of a guard and fills in the defaults.
+
+    Args:
+        schema: a ``DatasetSchema``, the path of a schema file, or a mapping from label paths to label models.
+        caller: name of the function that the user called, for messages.
+        **options: see ``GuardOptions``.
+
+    Raises:
+        UsageError: an option is unknown, or a choice cannot work or would lose records.
+        SchemaError: the schema file is invalid.
+    """
+    refuse_unknown_options(options, caller)
+    chosen = cast("dict[str, Any]", {**DEFAULTS, **options})
+    _check_values(chosen)
+    guard = Guard(_schema_of(schema, caller), chosen["split"], chosen["view"])
+    config = GuardConfig(
+        guard=guard,
+        labels=guard.labels,
+        on_invalid=chosen["on_invalid"],
+        quarantine=_quarantine_options(chosen["quarantine"]),
+        batch_size=chosen["batch_size"],
+        remainder=chosen["remainder"],
+        mask=MaskOptions(chosen["valid_key"], chosen["valid_dtype"], explicit="valid_key" in options),
+        stop_above=_stop_above(chosen),
+        batched=chosen["batched"],
+        source_id=chosen["name"] or "",
+        process_index=chosen["process_index"],
+        keep_key=chosen["keep_key"],
+        allow_schema_change=chosen["allow_schema_change"],
+        coordinated=chosen["coordinated"],
+        caller=caller,
+    )
+    _check_combinations(config)
+    return config.replace(labels=_without_skipped(guard.labels)) if config.refills else config
+
+
+def refuse_unknown_options(options: Mapping[str, object], caller: str) -> None:
+    """Refuses options that ``GuardOptions`` does not have.
+
+    Raises:
+        UsageError: names ``caller``, the option and the nearest known one.
+    """
+    known = list(GuardOptions.__annotations__)
+    for name in options:
+        if name not in known:
+            near = near_name(name, known)
+            hint = f"did you mean {near}=?" if near else f"the options are {', '.join(known)}"
+            raise UsageError(f"{caller} has no option {name}=; {hint}")
+
+
+def _schema_of(schema: object, caller: str) -> DatasetSchema:
+    """The schema, read from a file or made of label models.
+
+    Raises:
+        UsageError: it is none of the three forms that ``caller`` takes.
+    """
+    forms = 'the path of a schema file, a DatasetSchema, or {"label": ClassLabel(num_classes=10)}'
+    if isinstance(schema, Mapping):
+        labels = cast("Mapping[Any, Any]", schema)
+        if labels and all(isinstance(label, Label) for label in labels.values()):
+            return DatasetSchema(format=1, name="unnamed", version="0.0.0", labels=dict(labels))
+        hint = "; for the content of a schema file call DatasetSchema.model_validate(...) first" * ("labels" in labels)
+        raise UsageError(f"{caller} got a dict as schema whose values are not label models; pass {forms}{hint}")
+    if not isinstance(schema, DatasetSchema | str | os.PathLike):
+        raise UsageError(f"{caller} got {_shown(schema)} as schema; pass {forms}")
+    return load_schema(cast("Any", schema))
+
+
+def _shown(value: object) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def _without_skipped(labels: Mapping[str, Label]) -> dict[str, Label]:
+    skips = {"unlabeled": None, "on_unlabeled": None}
+    return {
+        path: label.model_copy(update=skips) if getattr(label, "on_unlabeled", None) == "skip" else label
+        for path, label in labels.items()
+    }
+
+
+def _quarantine_options(value: QuarantineOptions | str | os.PathLike[str] | None) -> QuarantineOptions | None:
+    return value if value is None or isinstance(value, QuarantineOptions) else QuarantineOptions(os.fspath(value))
+
+
+def _stop_above(chosen: Mapping[str, Any]) -> float | None:
+    if "stop_above" in chosen:
+        return chosen["stop_above"]
+    return DEFAULT_STOP_ABOVE if chosen["on_invalid"] in ("drop", "mask") else None
+
+
+def _check_values(chosen: Mapping[str, Any]) -> None:
+    """Checks each option by itself: its type and range."""
+    for name, value in chosen.items():
+        is_legal, expected = _LEGAL[name]
+        if not is_legal(value):
+            raise UsageError(f"{name} is {value!r}; {expected}")
+
+
+def _is_text(value: object) -> bool:
+    return value is None or (isinstance(value, str) and value != "")
+
+
+def _is_share(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1)
+
+
+def _at_least(least: int) -> _Check:
+    def check(value: object) -> bool:
+        return value is None or (isinstance(value, int | np.integer) and value is not True and bool(value >= least))
+
+    return check, f"it must be an integer of at least {least}"
+
+
+def _one_of(choices: tuple[str, ...]) -> _Check:
+    return (lambda value: value in choices), f"choose one of {', '.join(choices)}"
+
+
+_TEXT: _Check = (_is_text, "it must be a string or None")
+_FLAG: _Check = (lambda value: isinstance(value, bool), "it must be True or False")
+_LEGAL: dict[str, _Check] = {
+    "split": _TEXT,
+    "view": _TEXT,
+    "batch_size": _at_least(1),
+    "on_invalid": _one_of(get_args(OnInvalid)),
+    "quarantine": (
+        lambda value: value is None or isinstance(value, QuarantineOptions | str | os.PathLike),
+        "it must be a folder or QuarantineOptions",
+    ),
+    "remainder": _one_of(get_args(Remainder)),
+    "valid_key": _TEXT,
+    "valid_dtype": _one_of(MASK_DTYPES),
+    "stop_above": (_is_share, "it is a share of records, 0 to 1, or None for never"),
+    "batched": (lambda value: value is None or isinstance(value, bool), "it must be True, False or None"),
+    "name": _TEXT,
+    "process_index": _at_least(0),
+    "keep_key": _FLAG,
+    "allow_schema_change": _FLAG,
+    "coordinated": _FLAG,
+}
+
+
+def _check_combinations(config: GuardConfig) -> None:
+    if config.on_invalid == "drop" and config.quarantine is None:
+        raise UsageError(
+            'on_invalid="drop" takes records out of the stream and needs somewhere to keep them; pass '
+            'quarantine="DIR", or use on_invalid="mask" or "raise"'
+        )
+    free = [path for path, label in config.guard.labels.items() if None in label.record_shape]
+    if config.on_invalid == "mask" and free:
+        raise UsageError(
+            f'on_invalid="mask" must be able to fill label {free[0]!r}, whose shape is free; declare a fixed shape '
+            '(or guard a view after padding), or use on_invalid="drop"'
+        )
+    _check_mask(config)
+
+
+def _check_mask(config: GuardConfig) -> None:
+    if config.mask.key is None and (config.mask_all or config.on_invalid == "report"):
+        raise UsageError(
+            'valid_key=None leaves the mask out, which only on_invalid="raise" and "drop" allow, and not with '
+            'remainder="pad" or coordinated=True'
+        )
+    labels = [path for path, label in config.guard.labels.items() if config.mask_all or has_sentinels(label)]
+    if config.mask.key is not None and len({config.mask.path(path) for path in labels}) < len(labels):
+        raise UsageError(f"valid_key {config.mask.key!r} is one name for several labels; put {{label}} into it")
+    in_tuples = [path for path in labels if path.rpartition("/")[2].isdigit()]
+    if in_tuples and not config.mask.explicit:
+        raise UsageError(
+            f"label {in_tuples[0]!r} is in a tuple, where its validity mask has no name; pass valid_key= to append "
+            "the mask to the tuple (or valid_key=None to leave it out under raise and drop)"
+        )

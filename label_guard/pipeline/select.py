@@ -1,0 +1,96 @@
+"""A source of some records of another: by position, by key, or by the index file of an audit."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from label_guard.errors import UsageError
+from label_guard.pipeline.record_keys import KeyedSource
+
+
+class SelectedRecords:
+    """A source of some records of another. Made by ``select_records``."""
+
+    def __init__(self, source: Any, positions: NDArray[np.int64]) -> None:
+        self.source = source
+        self._names = source if isinstance(source, KeyedSource) else KeyedSource(source)
+        self._positions = positions
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, position: Any) -> Any:
+        return self.source[int(self._positions[position])]
+
+    @property
+    def source_id(self) -> str:
+        """That of the whole source: its records keep their identity."""
+        return self._names.source_id
+
+    def record_key(self, position: int) -> str:
+        """The name of the record in the source it was selected from."""
+        return self._names.record_key(int(self._positions[position]))
+
+    def __repr__(self) -> str:
+        chosen = hashlib.sha256(self._positions.tobytes()).hexdigest()[:16]
+        return f"SelectedRecords({self.source!r}, {len(self)} of {len(self.source)}, {chosen})"
+
+
+def select_records(
+    source: Any, records: Sequence[str] | Sequence[int] | NDArray[Any] | str | os.PathLike[str]
+) -> SelectedRecords:
+    """``source`` reduced to the given records: random access and even shards kept, no guard needed.
+
+    Args:
+        source: a random-access source.
+        records: positions; or record keys; or the file an audit wrote with ``--good-index`` (``.npz`` or ``.npy`` with
+            positions, else a text file with one key a line).
+
+    Raises:
+        UsageError: a position outside the source, a key it does not have, or a file that cannot be read.
+
+    >>> selected = select_records(["a", "b", "c"], [2, 0])
+    >>> list(selected), selected.record_key(0)
+    (['c', 'a'], '2')
+    """
+    if isinstance(records, str | os.PathLike):
+        chosen: Any = _read_index(os.fspath(records), len(source))
+    else:
+        chosen = records
+    if len(chosen) and isinstance(chosen[0], str):
+        chosen = _positions_of(source, chosen)
+    positions = np.asarray(chosen, np.int64)
+    if len(positions) and not (positions.min() >= 0 and positions.max() < len(source)):
+        raise UsageError(f"positions {positions.min()}..{positions.max()} are not in a source of {len(source)} records")
+    return SelectedRecords(source, positions)
+
+
+def _positions_of(source: Any, keys: Sequence[str]) -> list[int]:
+    names = source if isinstance(source, KeyedSource) else KeyedSource(source)
+    places = {names.record_key(position): position for position in range(len(source))}
+    unknown = [key for key in keys if key not in places]
+    if unknown:
+        raise UsageError(f"the source has no record {unknown[0]!r} ({len(unknown)} of {len(keys)} keys are unknown)")
+    return [places[key] for key in keys]
+
+
+def _read_index(path: str, size: int) -> Sequence[Any] | NDArray[Any]:
+    try:
+        if not path.endswith((".npy", ".npz")):
+            return [key for key in Path(path).read_text(encoding="utf-8").split("\n") if key]
+        loaded: Any = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return cast("NDArray[Any]", loaded)
+        positions, made_for = loaded["positions"], int(loaded["num_records"]) if "num_records" in loaded else size
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(f"cannot read record keys from {path}: {error}") from error
+    if made_for != size:
+        raise UsageError(f"{path} was made for a source of {made_for:,} records, not of {size:,}")
+    return cast("NDArray[Any]", positions)
