@@ -22,10 +22,17 @@ $(ENVIRONMENT): pyproject.toml constraints.txt
 run: $(ENVIRONMENT) ## Train on faulty digits without and with the guard, and show the difference
 	$(BIN)/python scripts/demo.py
 
-test: $(ENVIRONMENT) ## Run the tests but for the full matrices
+# The browser tests need Chromium: installed where this machine allows it, else they are skipped (in CI they fail).
+$(VENV)/.browser: $(ENVIRONMENT)
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+		&& apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y chromium >/dev/null 2>&1; } \
+		|| echo "Chromium is missing and could not be installed"
+	@touch $@
+
+test: $(VENV)/.browser ## Run the tests but for the full matrices
 	$(BIN)/python -m pytest -m "not long" $(PYTEST_ARGS)
 
-test-long: $(ENVIRONMENT) ## Run every test
+test-long: $(VENV)/.browser ## Run every test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-lowest: ## Run the tests with the lowest versions that pyproject.toml allows

@@ -7,8 +7,6 @@ import io
 import itertools
 import json
 import re
-import shutil
-import subprocess
 import tempfile
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -30,7 +28,6 @@ from label_guard.report.audit import AUDIT_FORMATS, render_audit
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "audit"
 ENDINGS = {"github": "github.txt", "junit": "xml", "markdown": "md", "text": "txt"}
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SCHEMA = """
 format: 1
 name: planted
@@ -333,46 +330,3 @@ def test_merged_parts_keep_their_pictures(tmp_path: Path) -> None:
     other = audit(tmp_path / "planted.yaml", shards=(1, 2), splits=["train"])
     with pytest.raises(UsageError, match="different splits"):
         merge_reports([parts[0], other])
-
-
-# A real browser -------------------------------------------------------------------------------------------------------
-
-
-def browse(folder: Path, text: str, *options: str) -> str:
-    """What headless Chromium makes of the page."""
-    (folder / "page.html").write_text(text)
-    command = [str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}/profile"]
-    command += ["--virtual-time-budget=2000", *options, (folder / "page.html").as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, timeout=90, check=True).stdout
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
-def test_a_browser_shows_the_page_and_runs_nothing(report: AuditReport, tmp_path: Path) -> None:
-    """Chromium parses the page into what was written, with every histogram, and no text from data becomes a script."""
-    dom = browse(tmp_path, render_audit(report, "html"), "--dump-dom")
-    counted = sum(bool(v.class_counts) for s in report.splits for v in s.labels.values())
-    assert dom.count('<div class="plot') == 4 * counted > 0
-    assert "<script" not in browse(tmp_path, render_audit(nasty_report(NASTY), "html"), "--dump-dom")
-
-
-@pytest.fixture
-def screenshots(tmp_path: Path) -> Any:
-    """Takes a screenshot of a page in a window of a given width."""
-
-    def take(text: str, width: int) -> np.ndarray:
-        target = tmp_path / f"{width}.png"
-        browse(tmp_path, text, f"--window-size={width},1400", f"--screenshot={target}", "--hide-scrollbars")
-        return np.asarray(Image.open(target).convert("RGB"))
-
-    return take
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
-@pytest.mark.parametrize("width", [420, 1100])
-def test_the_histogram_is_drawn(screenshots: Any, tmp_path: Path, width: int) -> None:
-    """On a wide and a narrow window a thousand classes are drawn as bars that can be seen, inside the window."""
-    pixels = screenshots(page_of(tmp_path, 1000), width)
-    blue = (pixels == (0x0B, 0x62, 0xC4)).all(axis=2)
-    assert pixels.shape[1] == width
-    assert blue.sum() > 100
-    assert not blue[:, -4:].any()
