@@ -6,7 +6,7 @@ ENVIRONMENT := $(VENV)/.installed
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-long test-lowest test-wheel check torture fuzz bench bench-quick format clean
+.PHONY: help install run test test-long test-lowest test-wheel check torture fuzz bench bench-quick screenshots format clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,7 +78,10 @@ bench: $(VENV)/.bench ## Measure every promise of speed beside the alternatives;
 bench-quick: $(ENVIRONMENT) ## The same in a minute: few rounds, small data
 	cd scripts && ../$(BIN)/python -W ignore -m bench --quick --json ../runs/bench-quick.json
 
-format: $(ENVIRONMENT) ## Format the code and mend what can be mended
+screenshots: $(VENV)/.browser ## Take pictures of HTML reports, the one of the README included
+	$(BIN)/python scripts/screenshots.py runs/screenshots --readme docs/images/report.png
+
+format: $(ENVIRONMENT) ## Format the code and fix what can be fixed
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 

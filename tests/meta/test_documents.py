@@ -25,29 +25,21 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
 
 
-def digits(count: int = 300) -> list[dict[str, Any]]:
-    """Records like those of configs/digits.yaml, two of them bad."""
-    labels = np.arange(count, dtype=np.int64) % 10
-    labels[[7, 200]] = [10, -1]
-    return [{"image": np.zeros((8, 8, 1), np.uint8), "label": label} for label in labels]
-
-
-def test_the_examples_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The examples deliver guarded batches, quarantine the two bad records and give a finite loss."""
+def test_the_first_example_of_the_readme_prints_what_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The example runs unchanged, prints the lines below it, and the quarantine holds its two invalid records."""
     page = ROOT / "README.md"
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
     monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {"source": digits(), "optax": optax, "label_guard": label_guard}
-    for code in blocks(page, "python"):
-        if "logits" in code:
-            names["logits"] = jnp.zeros((4, 10))
-            names["batch"] = {"label": jnp.array([1, 2, 3, 4]), "label_valid": jnp.array([True, True, False, True])}
-        exec(compile(code, str(page), "exec"), names)
-    batches = list(names["dataset"])
-    assert [len(batch["label"]) for batch in batches] == [128, 128, 42]
-    assert batches[0]["label"].dtype == np.int32
+    example, masked = blocks(page, "python")
+    names: dict[str, Any] = {}
+    exec(compile(example, str(page), "exec"), names)
+    assert capsys.readouterr().out == blocks(page, "text")[0]
+    assert {entry.record for entry in label_guard.read_quarantine("runs/quarantine").entries} == {"7", "200"}
+    batch = {"label": jnp.array([1, 2, 3, 4]), "label_valid": jnp.array([True, True, False, True])}
+    names = {"optax": optax, "label_guard": label_guard, "logits": jnp.zeros((4, 10)), "batch": batch}
+    exec(compile(masked, str(page), "exec"), names)
     assert np.isfinite(names["loss"])
-    assert {e.record for e in label_guard.read_quarantine("runs/quarantine").entries} == {"7", "200"}
 
 
 def test_the_schema_of_the_readme_loads(tmp_path: Path) -> None:
