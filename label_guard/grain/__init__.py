@@ -16,11 +16,12 @@ except ImportError as error:
 
 from label_guard.grain.record_keys import with_record_keys
 from label_guard.grain.stage import GuardIterDataset, guard_labels
-from label_guard.grain.state import strip_state, summary
+from label_guard.grain.state import summary
 from label_guard.grain.stateless import data_loader_operations
 from label_guard.pipeline.coordination import stop_requested
 from label_guard.pipeline.record_keys import keyed
 from label_guard.pipeline.select import select_records
+from label_guard.pipeline.state import strip_state
 
 __all__ = [
     "GuardIterDataset",

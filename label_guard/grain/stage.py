@@ -13,7 +13,7 @@ from label_guard.errors import UsageError
 from label_guard.grain import upstream
 from label_guard.grain.specs import Spec, output_spec
 from label_guard.grain.stateless import guard_map
-from label_guard.pipeline.checker import announce
+from label_guard.pipeline.checker import warn_about_policy
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.options import GuardOptions, SchemaLike, resolve_options, shows_options
 from label_guard.pipeline.stream import GuardStream
@@ -46,7 +46,7 @@ def guard_labels(ds: Any, schema: SchemaLike, **options: Unpack[GuardOptions]) -
     batched = upstream.is_batched(ds, plan)
     plan = upstream.with_names(ds, plan, batched)
     upstream.refuse_second_remap(ds, plan)
-    announce(plan, endless=upstream.is_endless(ds))
+    warn_about_policy(plan, endless=upstream.is_endless(ds))
     if isinstance(ds, grain.MapDataset):
         return guard_map(ds, plan, options, batched)
     return GuardIterDataset(ds, plan, batched)
@@ -112,4 +112,4 @@ class _GuardDatasetIterator(grain.DatasetIterator):
         super().close()
 
     def __str__(self) -> str:
-        return f"GuardDatasetIterator({self.stream.plan.guard!r})"
+        return f"GuardDatasetIterator({self.stream.config.guard!r})"

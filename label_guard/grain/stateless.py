@@ -85,14 +85,14 @@ class GuardMap(_Stateless, grain.transforms.Map):
     def _map_batch(self, batch: Any) -> Any:
         result = self.plan.guard.check_batch(batch)
         if not result.ok:
-            self._report(lambda checker: checker.inspect_batch(batch))
+            self._report(lambda checker: checker.check_batch(batch))
         batch, good = mended(self.plan, batch, result)
         return finished(self.plan, batch, result.num_records, result=result, good=good)
 
     def _map_record(self, record: Any) -> Any:
         result = CheckResult(1) if self._judged else self.plan.guard.check_records([record])
         if not result.ok:
-            self._report(lambda checker: checker.inspect_records([record]))
+            self._report(lambda checker: checker.check_records([record]))
         return finished_record(self.plan, record, result)
 
     def output_spec(self, input_spec: Any) -> Any:
@@ -107,7 +107,7 @@ class GuardFilter(_Stateless, grain.transforms.Filter):
         result = self.plan.guard.check_records([element])
         if result.ok:
             return result.skipped is None
-        self._report(lambda checker: checker.inspect_records([element]))
+        self._report(lambda checker: checker.check_records([element]))
         return False
 
 

@@ -12,8 +12,7 @@ import jax
 import numpy as np
 
 from label_guard.errors import HostStoppedError, InvalidLabelError
-from label_guard.pipeline.coordination import made_of, stop_requested
-from label_guard.pipeline.stream import stop_code
+from label_guard.pipeline.coordination import StopReason, stop_requested
 
 
 class LabelMonitor:
@@ -92,7 +91,7 @@ def sync_stop(iterator: Any, *, every: int = 1) -> None:
     if calls % every:
         return
     error = stop_requested(iterator)
-    codes = np.array([stop_code(error)], np.int32)
+    codes = np.array([StopReason.of(error)], np.int32)
     if jax.process_count() > 1:
         from jax.experimental import multihost_utils
 
@@ -101,6 +100,6 @@ def sync_stop(iterator: Any, *, every: int = 1) -> None:
         return
     if error is not None:
         raise error
-    kinds = {host: type(made_of(int(codes[host]), "")).__name__ for host in np.flatnonzero(codes).tolist()}
+    kinds = {host: StopReason(int(codes[host])).name for host in np.flatnonzero(codes).tolist()}
     told = ", ".join(f"process {host} ({kind})" for host, kind in kinds.items())
     raise HostStoppedError(f"step {calls}: stopped by {told}; the log and the quarantine there say why")

@@ -1,17 +1,76 @@
-"""Hosts that stop together: what a coordinated guard met, told to the loop instead of raised within a step."""
+"""Multi-host stopping: reports a guard's error to the training loop instead of raising it inside a step."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from enum import IntEnum
 from typing import Any, cast
 
 from label_guard import errors
 from label_guard.errors import LabelGuardError, UsageError
-from label_guard.pipeline.stream import STATE_KEY, STOPS, GuardStream
+from label_guard.pipeline.config import GuardConfig
+from label_guard.pipeline.emit import masked_out, stand_in_batch
+from label_guard.pipeline.state import guard_states
+
+
+class StopReason(IntEnum):
+    """Why a coordinated guard stopped, as the number that a state and a collective hold."""
+
+    NONE = 0
+    InvalidLabelError = 1
+    TooManyInvalidError = 2
+    NoValidRecordsError = 3
+    QuarantineError = 4
+    UsageError = 5
+    OTHER = 6
+
+    @classmethod
+    def of(cls, error: LabelGuardError | None) -> StopReason:
+        """The reason that ``error`` is."""
+        return cls.NONE if error is None else cls.__members__.get(type(error).__name__, cls.OTHER)
+
+    def error(self, message: str) -> LabelGuardError:
+        """An error of this kind."""
+        kind: Any = getattr(errors, self.name, LabelGuardError)
+        return cast("LabelGuardError", kind(message))
+
+
+class CoordinatedStop:
+    """The error that stopped a stream, and the masked batch that is delivered from then on.
+
+    Attributes:
+        error: what stopped the stream, None while it runs.
+        batch: the last batch delivered; after the stop, with masks that are False everywhere.
+    """
+
+    def __init__(self, config: GuardConfig) -> None:
+        self._config = config
+        self._pulled: list[Any] = []
+        self.error: LabelGuardError | None = None
+        self.batch: Any = None
+
+    def saw(self, elements: list[Any]) -> None:
+        """Keeps the elements read for a first batch: a placeholder is made of them if none is delivered."""
+        if self.batch is None:
+            self._pulled = list(elements)
+
+    def stop(self, error: LabelGuardError, size: int, *, batched: bool) -> None:
+        """Keeps ``error`` for the loop and masks the batch that is delivered from now on.
+
+        Raises:
+            LabelGuardError: ``error``, where no batch was seen that could be delivered.
+        """
+        if self.batch is None:
+            try:
+                self.batch = stand_in_batch(self._config, self._pulled, size, batched=batched)
+            except UsageError:
+                raise error from None
+        self.batch = masked_out(self._config, self.batch)
+        self.error = error
 
 
 def stop_requested(iterator: Any) -> LabelGuardError | None:
-    """The error that a guard with ``coordinated=True`` met, or None while there is none.
+    """The error of a guard with ``coordinated=True``, or None while there is none.
 
     Args:
         iterator: one of ``guard_batches`` or Grain with such a guard anywhere behind it, in worker processes too (of
@@ -20,37 +79,17 @@ def stop_requested(iterator: Any) -> LabelGuardError | None:
     Raises:
         UsageError: there is no guard with ``coordinated=True`` behind it.
     """
-    streams = [stream for stream in _streams(iterator, set()) if stream.plan.coordinated]
-    for stream in streams:
-        if stream.stopped is not None:
-            return stream.stopped
-    if streams:
+    stops = [stop for stop in _stops(iterator, set()) if stop is not None]
+    for stop in stops:
+        if stop.error is not None:
+            return stop.error
+    if stops:
         return None
     found = [own["stop"] for own in guard_states(_state_of(iterator)) if "stop" in own]
     if not found:
-        raise UsageError("no guard with coordinated=True stands behind this iterator; pass it to guard_labels")
-    code = max(map(int, found))
-    return made_of(code, "the guard of a worker stopped; its log and quarantine say why") if code else None
-
-
-def made_of(code: int, message: str) -> LabelGuardError:
-    """An error of the kind that ``label_guard.pipeline.stream.stop_code`` gave."""
-    kind: Any = getattr(errors, STOPS[code], LabelGuardError) if code < len(STOPS) else LabelGuardError
-    return cast("LabelGuardError", kind(message))
-
-
-def guard_states(state: Any) -> Iterator[Mapping[str, Any]]:
-    """The guards' own parts of an iterator's state, the outermost first."""
-    if isinstance(state, Mapping):
-        values = cast("Mapping[str, Any]", state)
-        if isinstance(values.get(STATE_KEY), Mapping):
-            yield values[STATE_KEY]
-            yield from guard_states(values.get("parent"))
-            return
-        state = list(values.values())
-    if isinstance(state, list | tuple):
-        for value in cast("list[Any]", state):
-            yield from guard_states(value)
+        raise UsageError("there is no guard with coordinated=True behind this iterator; pass it to guard_labels")
+    reason = StopReason(min(max(map(int, found)), StopReason.OTHER))
+    return reason.error("the guard of a worker stopped; its log and quarantine say why") if reason else None
 
 
 def _state_of(iterator: Any) -> Any:
@@ -58,16 +97,17 @@ def _state_of(iterator: Any) -> Any:
     return ask() if callable(ask) else None
 
 
-def _streams(node: Any, seen: set[int]) -> Iterator[GuardStream]:
-    """The guards of this process behind an iterator."""
+def _stops(node: Any, seen: set[int]) -> Iterator[CoordinatedStop | None]:
+    """The coordinated stops of this process behind an iterator."""
     if node is None or id(node) in seen:
         return
     seen.add(id(node))
     inside: dict[str, Any] = getattr(node, "__dict__", {})
     for name in ("stream", "_stream"):
-        if isinstance(inside.get(name), GuardStream):
-            yield inside[name]
+        stop = getattr(inside.get(name), "stop", None)
+        if isinstance(stop, CoordinatedStop):
+            yield stop
     parents: Any = inside.get("_parents")
     for parent in cast("list[Any]", parents if isinstance(parents, list | tuple) else []):
-        yield from _streams(parent, seen)
-    yield from _streams(inside.get("_iterator"), seen)
+        yield from _stops(parent, seen)
+    yield from _stops(inside.get("_iterator"), seen)

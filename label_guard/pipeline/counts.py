@@ -9,7 +9,7 @@ from label_guard.rules.registry import RULES
 
 RULE_CODES = tuple(code for code in RULES if code.startswith("LG1"))
 _FIELDS = ("seen", "delivered", "quarantined", "skipped", "remainder", "masked", "invalid")
-_INTERNAL = ("window_seen", "window_invalid", "rejected_in_a_row")
+_INTERNAL = ("window_seen", "window_invalid", "consecutive_rejected")
 
 
 @dataclass(slots=True)
@@ -26,7 +26,7 @@ class Counts:
         invalid: records that broke a rule, whatever became of them.
         window_seen: records of the current window of ``stop_above``.
         window_invalid: bad ones among them.
-        rejected_in_a_row: records since the last batch from which one stayed.
+        consecutive_rejected: records since the last batch from which one stayed.
         by_rule: bad records by the rule they broke.
     """
 
@@ -39,7 +39,7 @@ class Counts:
     invalid: int = 0
     window_seen: int = 0
     window_invalid: int = 0
-    rejected_in_a_row: int = 0
+    consecutive_rejected: int = 0
     by_rule: dict[str, int] = field(default_factory=lambda: dict.fromkeys(RULE_CODES, 0))
 
     def copy(self) -> Counts:

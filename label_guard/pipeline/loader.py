@@ -8,10 +8,11 @@ from typing import Any
 from typing_extensions import Unpack
 
 from label_guard.errors import UsageError
-from label_guard.pipeline.checker import announce
+from label_guard.pipeline.checker import warn_about_policy
 from label_guard.pipeline.counts import Summary
 from label_guard.pipeline.options import GuardOptions, SchemaLike, resolve_options, shows_options
-from label_guard.pipeline.stream import STATE_KEY, GuardStream
+from label_guard.pipeline.state import STATE_KEY
+from label_guard.pipeline.stream import GuardStream
 
 
 class _Counted:
@@ -111,5 +112,5 @@ def guard_batches(iterable: Iterable[Any], schema: SchemaLike, **options: Unpack
     if not (hasattr(iterable, "get_state") and hasattr(iterable, "set_state") and hasattr(iterable, "__next__")):
         upstream = _Counted(iterable)
     plan = resolve_options(schema, "guard_batches", **options)
-    announce(plan)
+    warn_about_policy(plan)
     return GuardedBatches(GuardStream(plan, upstream))

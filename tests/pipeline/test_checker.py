@@ -19,7 +19,7 @@ from label_guard.quarantine.writer import read_quarantine
 from label_guard.schema.dataset import DatasetSchema
 
 
-def _inspector(folder: Path, label: dict[str, Any] | None = None, **options: Any) -> ElementChecker:
+def _checker(folder: Path, label: dict[str, Any] | None = None, **options: Any) -> ElementChecker:
     fields = {"kind": "class_label", "num_classes": 10, **(label or {})}
     schema = DatasetSchema.model_validate(
         {"format": 1, "name": "digits", "version": "1.0.0", "labels": {"label": fields}}
@@ -43,75 +43,75 @@ def test_a_record_is_called_as_an_audit_calls_it(tmp_path: Path, names: Any) -> 
             "labels": {"label": {"kind": "class_label", "num_classes": 10}},
         }
     )  # fmt: skip
-    inspector = ElementChecker(resolve_options(schema, on_invalid="raise", quarantine=str(tmp_path / "q")))
+    checker = ElementChecker(resolve_options(schema, on_invalid="raise", quarantine=str(tmp_path / "q")))
     with pytest.raises(InvalidLabelError, match="record img_1: 99"):
-        inspector.inspect_batch({"label": np.array([1, 99]), "meta": {"id": names}, KEY: np.array([70, 71])})
+        checker.check_batch({"label": np.array([1, 99]), "meta": {"id": names}, KEY: np.array([70, 71])})
     with pytest.raises(InvalidLabelError, match="record 71: 98"):
-        inspector.inspect_records([{"label": 98, KEY: np.int64(71)}])
+        checker.check_records([{"label": 98, KEY: np.int64(71)}])
     assert [entry.record for entry in read_quarantine(str(tmp_path / "q")).entries] == ["71", "img_1"]
 
 
 def test_a_first_batch_all_bad_stops_at_once(tmp_path: Path) -> None:
     """A first full batch of at least 32 records, all bad, stops the run; a smaller one, or a later one, does not."""
-    _inspector(tmp_path).inspect_batch(_batch(31, 31))
+    _checker(tmp_path).check_batch(_batch(31, 31))
     with pytest.raises(TooManyInvalidError, match=r"32 of 32 records \(the whole first batch\)"):
-        _inspector(tmp_path).inspect_batch(_batch(32, 32))
-    later = _inspector(tmp_path)
-    later.inspect_batch(_batch(64, 0))
-    later.inspect_batch(_batch(32, 32))
+        _checker(tmp_path).check_batch(_batch(32, 32))
+    later = _checker(tmp_path)
+    later.check_batch(_batch(64, 0))
+    later.check_batch(_batch(32, 32))
 
 
 def test_a_short_first_window_is_no_full_batch(tmp_path: Path) -> None:
     """Where batch_size tells what full is, fewer records do not stop a run at once."""
-    _inspector(tmp_path, batch_size=64).inspect_batch(_batch(32, 32))
+    _checker(tmp_path, batch_size=64).check_batch(_batch(32, 32))
     with pytest.raises(TooManyInvalidError):
-        _inspector(tmp_path, batch_size=64).inspect_batch(_batch(64, 64))
+        _checker(tmp_path, batch_size=64).check_batch(_batch(64, 64))
 
 
 def test_the_share_over_the_run(tmp_path: Path) -> None:
     """From 1,000 records on, a share above stop_above stops the run, also when the thousandth batch is clean."""
-    inspector = _inspector(tmp_path, stop_above=0.05)
-    inspector.inspect_batch(_batch(900, 60))
+    checker = _checker(tmp_path, stop_above=0.05)
+    checker.check_batch(_batch(900, 60))
     with pytest.raises(TooManyInvalidError, match=r"60 of 1,000 records \(over the run\)"):
-        inspector.inspect_batch(_batch(100, 0))
-    just = _inspector(tmp_path, stop_above=0.06)
-    just.inspect_batch(_batch(900, 60))
-    just.inspect_batch(_batch(100, 0))
+        checker.check_batch(_batch(100, 0))
+    just = _checker(tmp_path, stop_above=0.06)
+    just.check_batch(_batch(900, 60))
+    just.check_batch(_batch(100, 0))
 
 
 def test_each_window(tmp_path: Path) -> None:
     """Late damage stops the run by its window of 10,000, however clean the run was before."""
-    inspector = _inspector(tmp_path, stop_above=0.05)
+    checker = _checker(tmp_path, stop_above=0.05)
     for _ in range(20):
-        inspector.inspect_batch(_batch(5_000, 0))
-    inspector.inspect_batch(_batch(5_000, 600))
+        checker.check_batch(_batch(5_000, 0))
+    checker.check_batch(_batch(5_000, 600))
     with pytest.raises(TooManyInvalidError, match=r"600 of 10,000 records \(of a window of 10,000\)"):
-        inspector.inspect_batch(_batch(5_000, 0))
+        checker.check_batch(_batch(5_000, 0))
 
 
 def test_the_end_at_any_count(tmp_path: Path) -> None:
     """At the end of the stream the share is judged at any count, each time the end is met."""
-    inspector = _inspector(tmp_path, stop_above=0.05)
-    inspector.inspect_batch(_batch(10, 1))
+    checker = _checker(tmp_path, stop_above=0.05)
+    checker.check_batch(_batch(10, 1))
     for _ in range(2):
         with pytest.raises(TooManyInvalidError, match="over the whole stream"):
-            inspector.end()
-    never = _inspector(tmp_path, stop_above=None)
-    never.inspect_batch(_batch(10, 10))
+            checker.end()
+    never = _checker(tmp_path, stop_above=None)
+    never.check_batch(_batch(10, 10))
     never.end()
 
 
 def test_a_resumed_run_decides_alike(tmp_path: Path) -> None:
     """Counts restored from a state stop a run at the same record as one that was never interrupted."""
-    first = _inspector(tmp_path, stop_above=0.05)
-    first.inspect_batch(_batch(900, 60))
-    resumed = _inspector(tmp_path, stop_above=0.05)
+    first = _checker(tmp_path, stop_above=0.05)
+    first.check_batch(_batch(900, 60))
+    resumed = _checker(tmp_path, stop_above=0.05)
     resumed.restart(Counts.from_state(first.counts.to_state()))
     with pytest.raises(TooManyInvalidError, match="60 of 1,000"):
-        resumed.inspect_batch(_batch(100, 0))
-    again = _inspector(tmp_path)
+        resumed.check_batch(_batch(100, 0))
+    again = _checker(tmp_path)
     again.restart(Counts.from_state(first.counts.to_state()))
-    again.inspect_batch(_batch(32, 32))  # no first batch: the run is under way
+    again.check_batch(_batch(32, 32))  # no first batch: the run is under way
 
 
 @pytest.mark.parametrize(
@@ -126,11 +126,11 @@ def test_a_resumed_run_decides_alike(tmp_path: Path) -> None:
 )
 def test_the_error_carries_a_diagnosis(tmp_path: Path, label: dict[str, Any], batch: dict[str, Any], told: str) -> None:
     """TooManyInvalidError tells the likely cause, the record and the legal set, and survives pickling."""
-    inspector = _inspector(tmp_path, label, stop_above=0.05)
+    checker = _checker(tmp_path, label, stop_above=0.05)
     batch = {name: np.tile(array, 20) for name, array in batch.items()}
     batch[KEY] = np.arange(len(batch["label"]))
     with pytest.raises(TooManyInvalidError) as caught:
-        inspector.inspect_batch(batch)
+        checker.check_batch(batch)
     message = str(pickle.loads(pickle.dumps(caught.value)))
     assert "Likely cause: label: " in message
     assert told in message.split("Likely cause")[1]
@@ -139,9 +139,9 @@ def test_the_error_carries_a_diagnosis(tmp_path: Path, label: dict[str, Any], ba
 
 def test_raise_names_records(tmp_path: Path) -> None:
     """InvalidLabelError carries violations with record keys, and exact counts."""
-    inspector = _inspector(tmp_path, on_invalid="raise")
+    checker = _checker(tmp_path, on_invalid="raise")
     with pytest.raises(InvalidLabelError) as caught:
-        inspector.inspect_batch(_batch(40, 20, start=100))
+        checker.check_batch(_batch(40, 20, start=100))
     assert [violation.record for violation in caught.value.violations] == ["100", "101", "102", "103", "104"]
     assert caught.value.counts == {"LG101": 20}
     assert "20 of 40 records are bad" in str(caught.value)
@@ -149,12 +149,12 @@ def test_raise_names_records(tmp_path: Path) -> None:
 
 def test_logs_are_rate_limited(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The first bad record is told with its key and reason, and no more within the minute; the end sums up."""
-    inspector = _inspector(tmp_path, stop_above=None)
+    checker = _checker(tmp_path, stop_above=None)
     with caplog.at_level(logging.INFO, logger="label_guard"):
         for start in range(5):
-            inspector.inspect_batch(_batch(10, 1, start=start * 10))
-        inspector.end()
-        inspector.end()
+            checker.check_batch(_batch(10, 1, start=start * 10))
+        checker.end()
+        checker.end()
     first, last = caplog.messages
     assert "LG101 label: record 0: 99, expected [0, 10)" in first
     assert "seen 50 = " in last
@@ -162,7 +162,7 @@ def test_logs_are_rate_limited(tmp_path: Path, caplog: pytest.LogCaptureFixture)
 
 def test_nothing_is_opened_without_need(tmp_path: Path) -> None:
     """No folder appears before the first bad record."""
-    inspector = _inspector(tmp_path)
-    inspector.inspect_batch(_batch(10, 0))
-    inspector.close()
+    checker = _checker(tmp_path)
+    checker.check_batch(_batch(10, 0))
+    checker.close()
     assert not (tmp_path / "q").exists()

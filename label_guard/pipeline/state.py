@@ -1,0 +1,135 @@
+"""What is in a checkpoint: the guard's own part of an iterator's state, written, read back and taken out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+
+from label_guard.check.result import Rows
+from label_guard.pipeline.batching import Piece
+from label_guard.pipeline.counts import Counts, Summary, summary_of
+
+STATE_KEY = "label_guard"
+_NO_SPARE = -1
+
+
+class Form(Enum):
+    """What upstream yields: not known yet, single records, or batches. The values are those of a state."""
+
+    UNKNOWN = 0
+    RECORDS = 1
+    BATCHES = 2
+
+    @classmethod
+    def of(cls, batched: bool | None) -> Form:
+        """The form that ``batched=`` means."""
+        return cls.UNKNOWN if batched is None else cls.BATCHES if batched else cls.RECORDS
+
+
+@dataclass(frozen=True, slots=True)
+class Spare:
+    """A batch whose valid rows fill the holes of the batches before it.
+
+    Attributes:
+        batch: the batch.
+        state: upstream's state before it, from which it can be read again.
+        rows: the valid rows that are left.
+        size: its number of records.
+    """
+
+    batch: Any = None
+    state: Any = None
+    rows: Rows = field(default_factory=lambda: np.empty(0, np.intp))
+    size: int = 0
+
+    @property
+    def pending(self) -> int:
+        """Number of records that are left to deliver."""
+        return len(self.rows)
+
+    def split(self, most: int) -> tuple[Piece, Spare]:
+        """The first ``most`` rows that are left, and the spare without them."""
+        return (self.batch, self.rows[:most], self.size), replace(self, rows=self.rows[most:])
+
+
+class Snapshot(NamedTuple):
+    """Where a stream was before a batch: everything that its state holds. Taken for each batch, so plain and cheap.
+
+    Attributes:
+        parent: upstream's state.
+        form: what upstream yields.
+        size: records of a full batch, 0 while that is not known.
+        spare: what is left to fill holes.
+        counts: the counts so far.
+    """
+
+    parent: Any
+    form: Form
+    size: int
+    spare: Spare
+    counts: Counts
+
+    def to_state(self, digest: str, refused: int = 0, stop: int = 0) -> dict[str, Any]:
+        """A JSON-able state of constant shape.
+
+        Args:
+            digest: of the label rules.
+            refused: number of records that were read since, by a batch that an error ended.
+            stop: why a coordinated guard stopped, a ``StopReason``.
+        """
+        spare = self.spare
+        return {
+            "parent": self.parent,
+            STATE_KEY: {
+                "version": 1,
+                "digest": digest,
+                "form": self.form.value,
+                "size": self.size,
+                "spare": spare.state if spare.pending else self.parent,
+                "spare_from": int(spare.rows[0]) if spare.pending else _NO_SPARE,
+                "pending": spare.pending,
+                "refused": refused,
+                "stop": stop,
+                "counts": self.counts.to_state(),
+            },
+        }
+
+
+def summary_of_state(own: Mapping[str, Any]) -> Summary:
+    """The summary in the guard's own part of a state."""
+    return summary_of(Counts.from_state(own["counts"]), int(own["pending"]), int(own["refused"]))
+
+
+def guard_states(state: Any) -> Iterator[Mapping[str, Any]]:
+    """The guards' own parts of an iterator's state, the outermost first."""
+    if isinstance(state, Mapping):
+        values = cast("Mapping[str, Any]", state)
+        if isinstance(values.get(STATE_KEY), Mapping):
+            yield values[STATE_KEY]
+            yield from guard_states(values.get("parent"))
+            return
+        state = list(values.values())
+    if isinstance(state, list | tuple):
+        for value in cast("list[Any]", state):
+            yield from guard_states(value)
+
+
+def strip_state(state: Any) -> Any:
+    """A state for the same pipeline without the guard (with ``.batch`` where the guard stacked records).
+
+    Records read ahead to fill batches (at most one spare batch) are read again.
+    """
+    if isinstance(state, Mapping):
+        values = cast("Mapping[str, Any]", state)
+        if isinstance(values.get(STATE_KEY), Mapping):
+            own = values[STATE_KEY]
+            return strip_state(own["spare"] if own["pending"] else values["parent"])
+        return {key: strip_state(value) for key, value in values.items()}
+    if isinstance(state, list | tuple):
+        stripped = [strip_state(value) for value in cast("list[Any]", state)]
+        return stripped if isinstance(state, list) else tuple(stripped)
+    return state

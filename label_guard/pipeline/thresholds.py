@@ -1,0 +1,90 @@
+"""The limit on the share of invalid records: when it is checked, and the error that says why the run stopped."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from label_guard.check.columns import Column
+from label_guard.check.result import CheckResult
+from label_guard.diagnosis.label import FaultSummary
+from label_guard.errors import NoValidRecordsError, TooManyInvalidError
+from label_guard.pipeline.config import GuardConfig
+from label_guard.pipeline.counts import Counts
+
+FIRST_BATCH = 32  # a first full batch of at least this many records, all invalid, stops the run at once
+RUN = 1_000  # records after which the share over the run is checked
+WINDOW = 10_000  # records of each window that is checked by itself, so that late damage is not averaged away
+MAX_REJECTED = 100_000  # records rejected in a row before a refill gives up
+_KEPT = 4  # invalid batches that are kept for the likely cause; large masks weigh megabytes
+
+Example = Callable[[], str]  # makes the text of an example, only when it is needed
+
+
+class InvalidRatioLimit:
+    """Stops a run with too many invalid records, and names the likely cause.
+
+    Args:
+        config: the guard's configuration; ``stop_above`` is the limit.
+    """
+
+    def __init__(self, config: GuardConfig) -> None:
+        self._config = config
+        self._recent: deque[tuple[dict[str, list[Column]], CheckResult]] = deque(maxlen=_KEPT)
+
+    def keep(self, columns: dict[str, list[Column]], result: CheckResult) -> None:
+        """Keeps the labels of invalid records, from which the likely cause is worked out."""
+        self._recent.append((columns, result))
+
+    def is_due(self, counts: Counts, num_records: int) -> bool:
+        """Whether counts that grew by ``num_records`` without a rejected record reached a size that is checked."""
+        return counts.window_seen >= WINDOW or counts.seen - num_records < RUN <= counts.seen
+
+    def check(self, counts: Counts, result: CheckResult, example: Example) -> None:
+        """Checks the share of invalid records in a first batch, over the run, and over a window.
+
+        Raises:
+            TooManyInvalidError: a share is above the limit.
+            NoValidRecordsError: too many records in a row were rejected.
+        """
+        config = self._config
+        whole = result.num_invalid == result.num_records == counts.seen
+        if whole and counts.seen >= max(FIRST_BATCH, config.batch_size or 0):
+            self._stop_if(counts.invalid, counts.seen, "the whole first batch", example)
+        if counts.seen >= RUN:
+            self._stop_if(counts.invalid, counts.seen, "over the run", example)
+        if counts.window_seen >= WINDOW:
+            self._stop_if(counts.window_invalid, counts.window_seen, f"of a window of {WINDOW:,}", example)
+            counts.window_seen = counts.window_invalid = 0
+        most = max(MAX_REJECTED, 100 * (config.batch_size or result.num_records))
+        if config.refills and counts.consecutive_rejected >= most:
+            raise NoValidRecordsError(
+                f"{config.guard.schema.name}: {counts.consecutive_rejected:,} records in a row are bad or "
+                f"unlabeled{example()}{self._cause()}. Check the schema against the data with label-guard audit"
+            )
+
+    def check_end(self, counts: Counts) -> None:
+        """Checks the share over a whole stream, however short.
+
+        Raises:
+            TooManyInvalidError: it is above the limit.
+        """
+        self._stop_if(counts.invalid, counts.seen, "over the whole stream", str)
+
+    def _stop_if(self, invalid: int, seen: int, over: str, example: Example) -> None:
+        limit = self._config.stop_above
+        if limit is None or invalid <= limit * seen:
+            return
+        raise TooManyInvalidError(
+            f"{self._config.guard.schema.name}: {invalid:,} of {seen:,} records ({over}) are bad: "
+            f"{invalid / seen:.1%}, more than stop_above={limit}{example()}{self._cause()}. Fix the data or the "
+            "schema, or raise stop_above"
+        )
+
+    def _cause(self) -> str:
+        labels = self._config.guard.labels
+        faults = FaultSummary()
+        for columns, result in self._recent:
+            faults.add(labels, columns, result)
+        likely = faults.diagnosis(labels)
+        return f". Likely cause: {likely}" if likely else ""
