@@ -17,7 +17,7 @@ from label_guard.check.result import CheckResult, Rows, RuleViolations
 from label_guard.core import dtypes, tree
 from label_guard.errors import UsageError
 from label_guard.schema.dataset import DatasetSchema
-from label_guard.schema.labels import ClassLabel, Label
+from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel
 from label_guard.schema.reader import load_schema
 
 Array = NDArray[Any]
@@ -158,9 +158,10 @@ class LabelCheck:
 
     def unlabeled_rows(self, array: Array) -> Rows:
         """Rows of ``array`` that hold the unlabeled value, where such records are skipped."""
-        if not self.skips or array.dtype.kind not in "iuf":
+        unlabeled = self.label.unlabeled if isinstance(self.label, ClassLabel) else None
+        if not self.skips or unlabeled is None or array.dtype.kind not in "iuf":
             return _NO_ROWS
-        hit = member(array, self.label.sentinels[-1:])
+        hit = member(array, (unlabeled,))
         return np.flatnonzero(hit.reshape(array.shape[0], -1).any(axis=1))
 
 
@@ -214,6 +215,7 @@ class Guard:
         self.view = view
         elsewhere = self.schema.unlabeled_elsewhere(split)
         judged = self.schema.judged(split, view)
+        _refuse_uncompiled(judged)
         self.judges = tuple(LabelCheck(path, label, elsewhere[path]) for path, label in judged.items())
         self._skips = any(judge.skips for judge in self.judges)
         self.digest = self.schema.digest(split, view)
@@ -341,6 +343,34 @@ class Guard:
         if len(told) != 1:
             raise UsageError("the labels disagree on whether this is a batch, or are absent; pass batched=")
         return told.pop()
+
+
+def _refuse_uncompiled(labels: Mapping[str, Label]) -> None:
+    for path, label in labels.items():
+        for field in _uncompiled(label):
+            raise UsageError(f"label {path!r}: a guard cannot check {field} yet; leave it out of the schema")
+
+
+def _uncompiled(label: Label) -> Iterator[str]:
+    """Fields of a schema that are read and linted, but not yet checked."""
+    if label.where is not None:
+        yield "where"
+    if label.stores_names:
+        yield "dtype: string"
+    if isinstance(label, ClassLabel | MultiLabel) and label.separator is not None:
+        yield "separator"
+    if isinstance(label, ClassLabel) and "bool" in label.stored_dtypes:
+        yield "dtype: bool"
+    if isinstance(label, MultiLabel):
+        yield from (name for name in ("positive", "negative", "encoding", "columns") if _is_set(label, name))
+    if isinstance(label, RealLabel) and label.ignore:
+        yield "ignore of a real_label"
+    if isinstance(label, MultiLabel) and not all(isinstance(value, int) for value in label.ignore):
+        yield "an ignore value that is not an integer"
+
+
+def _is_set(label: Label, field: str) -> bool:
+    return getattr(label, field) != type(label).model_fields[field].default
 
 
 def _is_plain_subclass(value: Any) -> bool:

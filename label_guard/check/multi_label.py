@@ -16,13 +16,14 @@ class MultiLabelCheck:
 
     def __init__(self, label: MultiLabel) -> None:
         self.label = label
+        self._ignore = tuple(value for value in label.sentinels if isinstance(value, int))
         self._sets: dict[np.dtype[Any], IntegerSet] = {}
         self._counted = label.min_positive is not None or label.max_positive is not None
 
     def _set(self, dtype: np.dtype[Any]) -> IntegerSet:
         found = self._sets.get(dtype)
         if found is None:
-            found = self._sets[dtype] = IntegerSet(dtype, range(2), self.label.ignore)
+            found = self._sets[dtype] = IntegerSet(dtype, range(2), self._ignore)
         return found
 
     def clean(self, array: Array) -> bool:
@@ -56,7 +57,7 @@ class MultiLabelCheck:
         if array.dtype.kind in "iu":
             return self._set(array.dtype).illegal_positions(array)
         flat = array.reshape(-1)
-        return np.flatnonzero(~((flat == 0) | (flat == 1) | member(flat, self.label.ignore)))
+        return np.flatnonzero(~((flat == 0) | (flat == 1) | member(flat, self._ignore)))
 
     def _wrong_counts(self, array: Array) -> tuple[Array, Array]:
         """Rows of the class axis with too few or too many ones, and how many they have."""

@@ -11,7 +11,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "unsigned": UNSIGNED,
     "floating": FLOATING,
 }
-NAMES = ("bool", *SIGNED, *UNSIGNED, *FLOATING)
+STRING = "string"  # names in place of ids; not a NumPy name
+NAMES = ("bool", *SIGNED, *UNSIGNED, *FLOATING, STRING)
 
 _MANTISSA_BITS = {"float16": 11, "float32": 24, "float64": 53}
 
@@ -33,7 +34,9 @@ def bits(name: str) -> int:
 
 
 def integer_range(name: str) -> tuple[int, int]:
-    """Smallest and largest integer that ``name`` holds exactly, both inclusive."""
+    """Smallest and largest integer that ``name`` holds exactly, both inclusive; ``(0, -1)`` for ``string``."""
+    if name == STRING:
+        return 0, -1
     if name == "bool":
         return 0, 1
     if name in _MANTISSA_BITS:
@@ -55,6 +58,8 @@ def can_index(name: str, num_classes: int) -> bool:
 
 def holds(target: str, source: str) -> bool:
     """Whether every value of dtype ``source`` is exact in dtype ``target``."""
+    if STRING in (source, target):
+        return source == target
     if source in FLOATING:
         return target in FLOATING and bits(target) >= bits(source)
     low, high = integer_range(source)

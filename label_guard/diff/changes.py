@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, cast
 
 from label_guard.diff.semver import Bump
-from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel
+from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
 
 Verdict = Literal["breaking", "compatible"]
+WithIgnore = ClassLabel | MultiLabel | RealLabel
 Path = tuple[str | int, ...]
 _SEPARATORS = re.compile(r"[\s_-]+")
 
@@ -79,6 +80,7 @@ def label_changes(sides: Sides) -> Iterator[Change]:
         yield _change("LG304", ("kind",), old.kind, new.kind, True, True, reason)
         return
     yield from _class_changes(old, new)
+    yield from _encoding_changes(old, new)
     yield from _dtype_changes(sides)
     yield from _shape_changes(old, new)
     yield from _sentinel_changes(old, new)
@@ -225,6 +227,27 @@ def _plain_ids(label: ClassLabel) -> Any:
     return None if label.class_ids is None else label.class_ids.model_dump()
 
 
+_ENCODING = ("encoding", "positive", "negative", "separator", "columns")
+
+
+def _encoding_changes(old: Label, new: Label) -> Iterator[Change]:
+    """How the source holds a label, and which of its positions count."""
+    for field in _ENCODING:
+        before, after = getattr(old, field, None), getattr(new, field, None)
+        if before != after:
+            old_plain, new_plain = _plain_value(before), _plain_value(after)
+            moved = field == "columns" and before is not None and after is not None
+            reason = "columns stand for other classes" if moved else "data stored as before is refused"
+            yield _change("LG335", (field,), old_plain, new_plain, moved, True, reason)
+    if old.where != new.where:
+        reason = "other positions are checked, and the validity mask is False at others"
+        yield _change("LG336", ("where",), old.where, new.where, False, True, reason)
+
+
+def _plain_value(value: Any) -> Any:
+    return list(cast("tuple[Any, ...]", value)) if isinstance(value, tuple) else value
+
+
 def _dtype_changes(sides: Sides) -> Iterator[Change]:
     old, new = sides.old, sides.new
     stored = set(old.stored_dtypes), set(new.stored_dtypes)
@@ -266,7 +289,7 @@ def _shape_changes(old: Label, new: Label) -> Iterator[Change]:
 
 
 def _sentinel_changes(old: Label, new: Label) -> Iterator[Change]:
-    if not isinstance(old, ClassLabel | MultiLabel) or not isinstance(new, ClassLabel | MultiLabel):
+    if isinstance(old, SoftLabel) or isinstance(new, SoftLabel):
         return
     mask = _mask_change(old, new)
     for value in old.ignore:
@@ -283,7 +306,7 @@ def _sentinel_changes(old: Label, new: Label) -> Iterator[Change]:
         yield from _unlabeled_changes(old, new, mask)
 
 
-def _shows(old: ClassLabel | MultiLabel, treatment: str) -> tuple[bool, str]:
+def _shows(old: WithIgnore, treatment: str) -> tuple[bool, str]:
     """Whether a sentinel so treated shows the loss of the earlier schema what it never saw, and why."""
     if treatment == "skip":
         return False, "such records are left out"
@@ -298,8 +321,9 @@ def _shows(old: ClassLabel | MultiLabel, treatment: str) -> tuple[bool, str]:
 def has_mask(label: Label) -> bool:
     """Whether the label always comes with a validity mask, as ``policy.has_sentinels`` has it."""
     if isinstance(label, ClassLabel):
-        return bool(label.ignore) or (label.unlabeled is not None and label.on_unlabeled != "skip")
-    return bool(label.sentinels)
+        skipped = label.unlabeled is None or label.on_unlabeled == "skip"
+        return label.where is not None or bool(label.ignore) or not skipped
+    return label.where is not None or (isinstance(label, MultiLabel | RealLabel) and bool(label.ignore))
 
 
 def _mask_change(old: Label, new: Label) -> str:
@@ -308,7 +332,7 @@ def _mask_change(old: Label, new: Label) -> str:
     return f"; the batch {'gains' if has_mask(new) else 'loses'} its validity mask"
 
 
-def _ignore_added(old: ClassLabel | MultiLabel, new: ClassLabel | MultiLabel, position: int, mask: str) -> Change:
+def _ignore_added(old: WithIgnore, new: WithIgnore, position: int, mask: str) -> Change:
     what, path = f"ignore value {new.ignore[position]} added", ("ignore", position)
     shows, reason = _shows(old, new.on_ignore)
     pipeline = verdict(shows or bool(mask))

@@ -10,7 +10,7 @@ from label_guard.diff.changes import Change as Change
 from label_guard.diff.changes import Path, Sides, label_changes, told, verdict
 from label_guard.diff.semver import BUMPS, Bump, declares, is_before, version_for
 from label_guard.rules.findings import Diagnostic, Severity, Value
-from label_guard.schema.dataset import DatasetSchema, Split
+from label_guard.schema.dataset import DatasetSchema, Limits, Split
 from label_guard.schema.fields import Problem
 from label_guard.schema.reader import SchemaFile
 
@@ -139,14 +139,18 @@ def _dataset_changes(old: DatasetSchema, new: DatasetSchema) -> Iterator[Change]
         yield _change("LG331", ("record_key",), old.record_key, new.record_key, True, what, reason)
     if old.description != new.description:
         yield _documentation(("description",), old.description or None, new.description or None, "description")
+    yield from _limit_changes(("limits",), old.limits, new.limits, "")
+
+
+def _limit_changes(path: Path, old: Limits, new: Limits, where: str) -> Iterator[Change]:
     # What the greater value accepts more of.
     for field, greater_accepts_more in (("max_invalid_ratio", True), ("min_class_count", False)):
-        before, after = getattr(old.limits, field), getattr(new.limits, field)
+        before, after = getattr(old, field), getattr(new, field)
         if before != after:
             loosened = (after > before) == greater_accepts_more
-            what = f"{field} was {before}, is {after}"
-            reason = f"only audits judge limits; data that {'failed may pass' if loosened else 'passed may fail'} now"
-            yield _change("LG333" if loosened else "LG332", ("limits", field), before, after, False, what, reason)
+            what = f"{where}{field} was {before}, is {after}"
+            reason = f"only audits apply limits; data that {'failed may pass' if loosened else 'passed may fail'} now"
+            yield _change("LG333" if loosened else "LG332", (*path, field), before, after, False, what, reason)
 
 
 def _documentation(path: Path, old: Any, new: Any, name: str) -> Change:
@@ -285,6 +289,10 @@ def _split_changes(old: DatasetSchema, new: DatasetSchema) -> Iterator[Change]:
         yield _change("LG322", ("splits", name), None, name, must_name, f"split {name!r} added", reason)
     for name in (name for name in old.splits if name in new.splits):
         yield from _split_facts(name, old.splits[name], new.splits[name])
+        if old.splits[name].limits != new.splits[name].limits:
+            yield from _limit_changes(
+                ("splits", name, "limits"), old.limits_of(name), new.limits_of(name), f"split {name!r}: "
+            )
 
 
 def _split_facts(name: str, old: Split, new: Split) -> Iterator[Change]:

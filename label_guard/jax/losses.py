@@ -50,7 +50,7 @@ def check_logits(logits: Any, labels: Any, spec: Label) -> None:
 
 def _skipped(labels: jax.Array, spec: Label) -> jax.Array | None:
     """Where in ``labels`` (a bool array like it) a declared sentinel stands; None if none is declared."""
-    hits = [labels == value for value in spec.sentinels if _fits(value, labels.dtype)]
+    hits = [labels == value for value in spec.sentinels if _fits(int(value), labels.dtype)]
     return None if not hits else jnp.any(jnp.stack(hits), axis=0)
 
 

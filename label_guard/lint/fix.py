@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
+from label_guard.core.similar import near_name
 from label_guard.lint.linter import lint_file
 from label_guard.rules.findings import Diagnostic
-from label_guard.schema.messages import near_name
 from label_guard.schema.reader import SchemaFile, read_schema, read_schema_bytes
 from label_guard.schema.syntax import Node
 

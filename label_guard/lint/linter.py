@@ -14,7 +14,7 @@ from label_guard.rules.registry import RULES
 from label_guard.schema.dataset import DatasetSchema, LabelOverride
 from label_guard.schema.discovery import find_files
 from label_guard.schema.fields import Problem
-from label_guard.schema.labels import ClassLabel, Label, MultiLabel
+from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
 from label_guard.schema.reader import SchemaFile, SchemaPath, read_schema
 from label_guard.schema.syntax import Node
 from label_guard.sources.tfds_metadata import TfdsMetadata
@@ -157,21 +157,23 @@ def _mask_advice(schema: DatasetSchema) -> Iterator[Problem]:
             yield Problem("LG223", ("labels", f"{path}_valid"), message, "rename the label, or pass another valid_key")
 
 
-def _kept_negatives(label: Label) -> Iterator[tuple[str, int]]:
+def _kept_negatives(label: Label) -> Iterator[tuple[str, float]]:
     """The first negative value of each field whose sentinels stay in the array."""
-    if not isinstance(label, ClassLabel | MultiLabel):
+    if isinstance(label, SoftLabel):
         return
-    negative = [value for value in label.ignore if value < 0]
+    negative = [value for value in label.ignore if value is not None and value < 0]
     if negative and label.on_ignore == "keep":
         yield "ignore", negative[0]
     if isinstance(label, ClassLabel) and label.unlabeled is not None and label.unlabeled < 0 and label.keeps_unlabeled:
         yield "unlabeled", label.unlabeled
 
 
-def _kept_message(label: Label, value: int) -> str:
-    classes = label.num_classes if isinstance(label, ClassLabel | MultiLabel) else 0
+def _kept_message(label: Label, value: float) -> str:
+    classes = label.num_classes if isinstance(label, ClassLabel) else 0
     if isinstance(label, MultiLabel):
         effect = "a sigmoid loss without the mask takes it for a target and has no lower bound"
+    elif isinstance(label, RealLabel):
+        effect = "a loss without the mask takes it for a target"
     elif value >= -classes:
         effect = f"a loss without the mask trains class {classes + value}"
     else:

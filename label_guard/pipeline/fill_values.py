@@ -24,7 +24,7 @@ def stand_in_dtype(label: Label) -> np.dtype[Any]:
 def stand_in_value(label: Label) -> float:
     """The stored value for one bad position: the first kept ignore value, else one legal without the mask."""
     if isinstance(label, ClassLabel | MultiLabel) and label.ignore and label.on_ignore == "keep":
-        return label.ignore[0]
+        return label.sentinels[0]
     if isinstance(label, ClassLabel):
         return label.raw_ids[0]
     if isinstance(label, RealLabel):

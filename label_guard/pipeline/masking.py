@@ -71,7 +71,7 @@ def converts(label: Label) -> bool:
 
 def is_no_sentinel(label: Label, array: Array) -> NDArray[np.bool_]:
     """Bool like ``array``: False where a declared ignore or unlabeled value stands."""
-    found = [same for value in label.sentinels if (same := equals(array, value)) is not None]
+    found = [same for value in label.sentinels if (same := equals(array, int(value))) is not None]
     if not found:
         return np.ones(array.shape, np.bool_)
     valid = np.logical_not(found[0], out=found[0])
@@ -92,7 +92,7 @@ def convert(label: Label, array: Array) -> Array:
 
 
 def _replaced(label: ClassLabel | MultiLabel) -> tuple[int, ...]:
-    values = label.ignore if label.on_ignore == "replace" else ()
+    values = tuple(int(value) for value in label.ignore if value is not None) if label.on_ignore == "replace" else ()
     if isinstance(label, ClassLabel) and label.unlabeled is not None and not label.keeps_unlabeled:
         values = (*values, label.unlabeled)
     return values

@@ -50,7 +50,9 @@ _RULES = (
     Rule("LG213", "ambiguous-class-name", "warning", "A YAML 1.1 reader takes an unquoted class name for no string."),
     Rule("LG214", "split-without-examples", "warning", "A split promises no number of examples, or none at all."),
     Rule("LG215", "negative-sentinel-kept", "warning", "A negative sentinel stays in what training gets."),
-    Rule("LG216", "unsatisfiable", "error", "Limits that no label can satisfy."),
+    Rule(
+        "LG216", "unsatisfiable", "error", "Fields that no label can satisfy together, or a limit that checks nothing."
+    ),
     Rule("LG217", "unlabeled-inside-range", "error", "The unlabeled value is also a legal or ignore value."),
     Rule("LG218", "duplicate-class-id", "error", "A raw id stands twice in class_ids."),
     Rule("LG219", "padded-class-name", "warning", "A class name begins or ends with white space, or is empty."),
@@ -95,6 +97,10 @@ _RULES = (
     Rule("LG332", "limit-tightened", "warning", "An audit accepts less."),
     Rule("LG333", "limit-loosened", "warning", "An audit accepts more."),
     Rule("LG334", "documentation-changed", "warning", "A description or a source is another."),
+    Rule(
+        "LG335", "encoding-changed", "error", "A label is stored in another form: encoding, values, separator, columns."
+    ),
+    Rule("LG336", "where-changed", "error", "Another feature says which positions of a label count."),
     Rule("LG340", "schema-removed", "error", "A schema file is gone."),
     Rule("LG341", "schema-added", "warning", "A schema file is new."),
     Rule("LG342", "schema-moved", "warning", "A schema file has another place."),

@@ -9,12 +9,11 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
     BeforeValidator,
     Field,
-    StrictInt,
     StrictStr,
     TypeAdapter,
     ValidationError,
@@ -30,6 +29,8 @@ from label_guard.schema.fields import (
     Count,
     Dtypes,
     EmitName,
+    FeaturePath,
+    Integer,
     Integers,
     Model,
     Names,
@@ -38,12 +39,13 @@ from label_guard.schema.fields import (
     NumClasses,
     Problem,
     Ratio,
+    Sentinels,
     Shape,
     lenient,
     refuse,
 )
-from label_guard.schema.labels import KINDS, AnyLabel, ClassIdRange, ClassLabel, Label, MultiLabel
-from label_guard.schema.messages import Path, in_words, suggestion
+from label_guard.schema.labels import KINDS, AnyLabel, ClassIdRange, ClassLabel, Label, MultiLabel, RealLabel, Separator
+from label_guard.schema.messages import MAX_SUGGESTIONS, Path, in_words, suggestion
 
 _SEMVER = r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$"
 _LABEL: TypeAdapter[Label] = TypeAdapter(AnyLabel)
@@ -56,6 +58,10 @@ def _only_integer(value: object) -> object:
     return value
 
 
+# Fields of several kinds that do not mean the same in each; ignore stays only between kinds of classes.
+_OF_KIND = {"unique", "min_length", "max_length", "separator"}
+
+
 class LabelOverride(Model):
     """Fields of a label that a split or a view changes; those left out stay as they are."""
 
@@ -66,9 +72,15 @@ class LabelOverride(Model):
     num_classes: NumClasses | None = None
     class_names: Names | None = None
     class_ids: Integers | ClassIdRange | None = None
-    ignore: Integers | None = None
+    where: FeaturePath | None = None
+    positive: Integer | None = None
+    negative: Integer | None = None
+    encoding: Literal["k_hot", "ids"] | None = None
+    separator: Separator | None = None
+    columns: Annotated[tuple[FeaturePath, ...], Field(strict=False, min_length=1)] | None = None
+    ignore: Sentinels | None = None
     on_ignore: Literal["keep", "replace"] | None = None
-    unlabeled: StrictInt | None = None
+    unlabeled: Integer | None = None
     on_unlabeled: Literal["keep", "replace", "skip"] | None = None
     unique: bool | None = None
     min_length: Count | None = None
@@ -88,8 +100,18 @@ class LabelOverride(Model):
         """
         changed = {name: getattr(self, name) for name in self.model_fields_set}
         kind = changed.get("kind") or label.kind
-        kept = {name: getattr(label, name) for name in label.model_fields_set if name in KINDS[kind].model_fields}
+        known = set(KINDS[kind].model_fields)
+        if kind != label.kind:
+            known -= _OF_KIND | ({"ignore", "on_ignore"} if kind == "real_label" else set())
+        kept = {name: getattr(label, name) for name in label.model_fields_set & known}
         return _LABEL.validate_python({**kept, **changed, "kind": kind})
+
+
+class Limits(Model):
+    """What an audit accepts."""
+
+    max_invalid_ratio: Ratio = Field(default=0.0, description="Greatest accepted share of bad records.")
+    min_class_count: Count = Field(default=0, description="Least accepted number of records of each class.")
 
 
 class Split(Model):
@@ -98,19 +120,13 @@ class Split(Model):
     num_examples: Count | None = Field(default=None, description="Number of records this split promises.")
     source: StrictStr | None = Field(default=None, description="URI of the records; paths are relative to this file.")
     labels: dict[StrictStr, LabelOverride] = Field(default_factory=dict, description="Overrides by label.")
+    limits: Limits | None = Field(default=None, description="What an audit accepts of this split in place of `limits`.")
 
 
 class View(Model):
     """What emitted labels look like later in the pipeline, after a crop, a pad or a k-hot."""
 
     labels: dict[StrictStr, LabelOverride] = Field(default_factory=dict, description="Overrides by label.")
-
-
-class Limits(Model):
-    """What an audit accepts."""
-
-    max_invalid_ratio: Ratio = Field(default=0.0, description="Greatest accepted share of bad records.")
-    min_class_count: Count = Field(default=0, description="Least accepted number of records of each class.")
 
 
 class DatasetSchema(Model):
@@ -160,6 +176,15 @@ class DatasetSchema(Model):
             raise UsageError(f"the splits of {split!r} have different label rules; guard each by itself")
         return min(bases)
 
+    def limits_of(self, split: str | None) -> Limits:
+        """Returns what an audit of ``split`` accepts: the limits that the split sets, else the global ones."""
+        own = self.splits[split].limits if split in self.splits else None
+        return (
+            self.limits
+            if own is None
+            else self.limits.model_copy(update={n: getattr(own, n) for n in own.model_fields_set})
+        )
+
     def stored(self, split: str | None = None) -> dict[str, Label]:
         """Labels by path as the source of ``split`` holds them."""
         name = self.split_name(split)
@@ -204,12 +229,16 @@ class DatasetSchema(Model):
     def digest(self, split: str | None = None, view: str | None = None) -> str:
         """16 hex digits over the label rules of ``split`` and ``view``: not over names, limits or versions."""
         rules = {
-            path: label.model_dump(mode="json", exclude={"class_names"})
+            path: [label.kind, label.model_dump(exclude_defaults=True, exclude=_names_aside(label))]
             for path, label in self.judged(split, view).items()
         }
         elsewhere = {path: sorted(found) for path, found in self.unlabeled_elsewhere(split).items()}
         text = json.dumps([rules, elsewhere], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _names_aside(label: Label) -> set[str]:
+    return set() if label.stores_names else {"class_names"}
 
 
 def _override(labels: Mapping[str, Label], overrides: Mapping[str, LabelOverride]) -> dict[str, Label]:
@@ -219,14 +248,17 @@ def _override(labels: Mapping[str, Label], overrides: Mapping[str, LabelOverride
 def _emitted(label: Label) -> Label:
     """``label`` as it leaves the guard."""
     update: dict[str, Any] = {"emit": None}
-    if label.emit is not None:
-        update["dtype"] = (label.emit,)
+    if label.emitted_dtype is not None:
+        update["dtype"] = (label.emitted_dtype,)
     if isinstance(label, ClassLabel):
-        update["class_ids"] = None
+        update |= {"class_ids": None, "separator": None}
         update["dtype"] = update.get("dtype") or _indexing_dtypes(label)
         if label.unlabeled is not None and label.on_unlabeled in ("replace", "skip"):
             update["unlabeled"] = update["on_unlabeled"] = None
-    if isinstance(label, ClassLabel | MultiLabel) and label.on_ignore == "replace":
+    elif isinstance(label, MultiLabel):
+        update |= dict.fromkeys(("separator", "columns", "min_length", "max_length"))
+        update |= {"positive": 1, "negative": 0, "encoding": "k_hot", "unique": False}
+    if isinstance(label, ClassLabel | MultiLabel | RealLabel) and label.on_ignore == "replace":
         update["ignore"] = ()
     return label.model_copy(update={**update})
 
@@ -259,12 +291,50 @@ def contradictions(schema: DatasetSchema) -> list[Problem]:
     ]
 
 
+MAX_WORK = 20_000_000  # values of all labels as each split and view resolves them; about two seconds
+_LABEL_WORK = 200  # what resolving a label costs, in values of its lists
+
+
 def _dataset_problems(schema: DatasetSchema) -> Iterator[Problem]:
-    told: set[tuple[str, Path]] = set()
-    for problem in (*_override_problems(schema), *_limit_problems(schema)):
-        if (problem.rule, problem.path) not in told:
-            told.add((problem.rule, problem.path))
+    work = _work(schema)
+    if work > MAX_WORK:
+        message = (
+            f"{len(schema.labels)} labels in {len(schema.splits)} splits and {len(schema.views)} views are too many"
+        )
+        fix = f"split the schema into several files (its size is {work:,}, the limit {MAX_WORK:,})"
+        yield Problem("LG207", ("splits" if schema.splits else "views",), message, fix)
+        return
+    seen: set[tuple[str, Path]] = set()
+    for problem in (*_override_problems(schema), *_path_problems(schema), *_limit_problems(schema)):
+        if (problem.rule, problem.path) not in seen:
+            seen.add((problem.rule, problem.path))
             yield problem
+
+
+def _work(schema: DatasetSchema) -> int:
+    """How many values are looked at when every label is resolved for every split and view."""
+
+    def values(labels: Mapping[str, Label | LabelOverride]) -> int:
+        lists = ("class_names", "class_ids", "ignore", "columns", "shape")
+        found: list[Any] = [getattr(label, name, None) for label in labels.values() for name in lists]
+        sizes = (len(cast("tuple[Any, ...]", items)) for items in found if isinstance(items, tuple))
+        return _LABEL_WORK * len(labels) + sum(sizes)
+
+    splits, views = max(1, len(schema.splits)), 1 + len(schema.views)
+    of_splits = sum(values(split.labels) for split in schema.splits.values())
+    of_views = sum(values(view.labels) for view in schema.views.values())
+    return values(schema.labels) * splits * views + of_splits * views + of_views * splits
+
+
+def _path_problems(schema: DatasetSchema) -> Iterator[Problem]:
+    """Features that a label cannot name because it is the feature itself."""
+    for path, label in schema.labels.items():
+        if label.where == path:
+            message = f"where names the label {path!r} itself"
+            yield Problem("LG216", ("labels", path, "where"), message, "name the feature that holds the mask")
+        if isinstance(label, MultiLabel) and label.columns is not None and path in label.columns:
+            message = f"columns names the label {path!r} itself"
+            yield Problem("LG216", ("labels", path, "columns"), message, "give the label a path of its own")
 
 
 def _override_problems(schema: DatasetSchema) -> Iterator[Problem]:
@@ -284,9 +354,12 @@ def _override_problems(schema: DatasetSchema) -> Iterator[Problem]:
 def _applied_problems(
     where: Path, labels: Mapping[str, Label], overrides: Mapping[str, LabelOverride]
 ) -> Iterator[Problem]:
+    unknown = 0
     for path, override in overrides.items():
         if path not in labels:
-            yield Problem("LG206", (*where, path), f"no label {path!r} is declared", suggestion(path, list(labels)))
+            unknown += 1
+            fix = suggestion(path, labels if unknown <= MAX_SUGGESTIONS else ())
+            yield Problem("LG206", (*where, path), f"no label {path!r} is declared", fix)
             continue
         try:
             override.apply_to(labels[path])
@@ -297,16 +370,18 @@ def _applied_problems(
 
 def _limit_problems(schema: DatasetSchema) -> Iterator[Problem]:
     """More records of each class than a split can hold."""
-    least = schema.limits.min_class_count
     for name, split in schema.splits.items():
-        records = split.num_examples
+        least, records = schema.limits_of(name).min_class_count, split.num_examples
+        own = split.limits is not None and "min_class_count" in split.limits.model_fields_set
+        if not records or not least:
+            continue
         for path, label in schema.labels.items():
-            if not records or not isinstance(label, ClassLabel) or label.rank or path in split.labels:
+            if not isinstance(label, ClassLabel) or label.rank or path in split.labels:
                 continue  # a split that overrides the label may be without labels
             if records < least * label.num_classes:
                 yield Problem(
                     "LG216",
-                    ("limits", "min_class_count"),
+                    (*(("splits", name) if own else ()), "limits", "min_class_count"),
                     f"{records} records of {name!r} cannot hold {least} of each class of {path!r}",
                     f"lower min_class_count to at most {records // label.num_classes}",
                 )
@@ -364,7 +439,7 @@ def _fields_at(loc: Path) -> list[str]:
             model = Split
         case ("views", _):
             model = View
-        case ("limits",):
+        case ("limits",) | ("splits", _, "limits"):
             model = Limits
         case _:
             pass

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal, NamedTuple, NoReturn, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -44,36 +46,57 @@ def _one_or_many(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
+INT_LOW, INT_HIGH = -(2**63), 2**64 - 1  # what int64 and uint64 hold between them
+_MAX_CLASSES = 2**31 - 1  # JAX indexes with int32
+_MAX_RANK = 31  # NumPy's 32 dimensions, less the batch axis
+
+
+def nan_once(value: tuple[float | None, ...]) -> tuple[float | None, ...]:
+    """Returns ``value`` with one NaN object for all NaNs, so that equal tuples compare equal."""
+    return tuple(math.nan if item is not None and item != item else item for item in value)
+
+
 # YAML gives lists; only the outer sequence is lax, what it holds stays strict.
 _Lax = Field(strict=False)
-Integers = Annotated[tuple[StrictInt, ...], _Lax]
+Integer = Annotated[StrictInt, Field(ge=INT_LOW, le=INT_HIGH)]
+Integers = Annotated[tuple[Integer, ...], _Lax]
 Names = Annotated[tuple[StrictStr, ...], _Lax]
-Dimension = Annotated[StrictInt, Field(ge=0)] | None
-Shape = Annotated[tuple[Dimension, ...], _Lax]
+FeaturePath = Annotated[StrictStr, Field(min_length=1)]
+Dimension = Annotated[StrictInt, Field(ge=0, le=2**63 - 1)] | None
+Shape = Annotated[tuple[Dimension, ...], Field(strict=False, max_length=_MAX_RANK)]
 DtypeName = Literal[
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
-    "float16", "float32", "float64", "integer", "signed", "unsigned", "floating",
+    "float16", "float32", "float64", "string", "integer", "signed", "unsigned", "floating",
 ]  # fmt: skip
 _DTYPE = {"enum": list(get_args(DtypeName))}
 _DTYPES = {"anyOf": [_DTYPE, {"type": "array", "items": _DTYPE, "minItems": 1}]}
 Dtypes = Annotated[
     tuple[DtypeName, ...],
     BeforeValidator(_one_or_many),
-    Field(strict=False, min_length=1),
+    Field(strict=False, min_length=1, max_length=len(get_args(DtypeName))),
     WithJsonSchema(_DTYPES),
 ]
 EmitName = Literal[
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "float16", "float32", "float64"
 ]
 Number = StrictInt | StrictFloat
-# The limits stand twice: pydantic leaves those of a union out of the JSON Schema.
+# Sentinels of labels that hold numbers: NaN and null mean "not measured".
+Sentinels = Annotated[
+    tuple[Number | None, ...],
+    _Lax,
+    AfterValidator(nan_once),
+    WithJsonSchema({"type": "array", "items": {"type": ["number", "null"]}}),
+]
+# The limits are written twice: pydantic leaves those of a union out of the JSON Schema.
 NonNegative = Annotated[Number, Field(ge=0, json_schema_extra={"minimum": 0})]
 Ratio = Annotated[Number, Field(ge=0, le=1, json_schema_extra={"minimum": 0, "maximum": 1})]
-Count = Annotated[StrictInt, Field(ge=0)]
-NumClasses = Annotated[StrictInt, Field(ge=1)]
+Count = Annotated[StrictInt, Field(ge=0, le=2**63 - 1)]
+NumClasses = Annotated[StrictInt, Field(ge=1, le=_MAX_CLASSES)]
 
 
 class Model(BaseModel):
     """Strict, frozen, no unknown fields: the base of every model of a schema file."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, protected_namespaces=(), ser_json_inf_nan="constants"
+    )

@@ -1,18 +1,21 @@
-"""Pydantic models of the four label kinds and the contradictions within one label. Pure data, no NumPy."""
+"""Pydantic models of the four label kinds. Pure data, no NumPy; ``contradictions`` holds what they may not say."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import Field, StrictInt, ValidationInfo, model_validator
+from pydantic import Field, StrictStr, ValidationInfo, model_validator
 
 from label_guard.core import dtypes
 from label_guard.errors import UsageError
+from label_guard.schema.contradictions import label_problems, number_text
 from label_guard.schema.fields import (
     Count,
     Dtypes,
     EmitName,
+    FeaturePath,
+    Integer,
     Integers,
     Model,
     Names,
@@ -20,74 +23,86 @@ from label_guard.schema.fields import (
     Number,
     NumClasses,
     Problem,
+    Sentinels,
     Shape,
     lenient,
+    nan_once,
     refuse,
 )
 
-_INT32 = dtypes.integer_range("int32")
+Separator = Annotated[StrictStr, Field(min_length=1, max_length=8)]
 
 
 class ClassIdRange(Model):
     """Raw ids ``start, start + 1, ... start + num_classes - 1``: 1-based masks and the like."""
 
-    start: StrictInt = Field(description="The raw id of class 0.")
+    start: Integer = Field(description="The raw id of class 0.")
 
 
 class _Label(Model):
-    """What the label kinds share."""
+    """Base class of the label kinds."""
 
     dtype: Dtypes | None = Field(
-        default=None, description="Stored dtype: a NumPy name, a list of names, or integer, signed, unsigned, floating."
+        default=None,
+        description="Stored dtype: a NumPy name, a list of names, or integer, signed, unsigned, floating; string for "
+        "class names in place of ids.",
     )
     shape: Shape = Field(
         default=(), description="Shape per record, without the class axis; null stands for any length."
     )
     emit: EmitName | None = Field(default=None, description="Dtype handed on to training; absent: as stored.")
+    where: FeaturePath | None = Field(
+        default=None,
+        description="Path of a feature that says which records or positions count (0: not); it is broadcast from the "
+        "left over the shape. Those that do not count are not checked, and False in the validity mask.",
+    )
 
     # Stored dtypes where the schema names none.
     DEFAULT_DTYPES: ClassVar[tuple[str, ...]] = ("integer",)
 
     @property
     def stored_dtypes(self) -> tuple[str, ...]:
-        """NumPy names of the dtypes this label may be stored in, families expanded."""
+        """Names of the dtypes this label may be stored in, families expanded; ``string`` where it holds names."""
         return dtypes.expand(self.dtype or self.DEFAULT_DTYPES)
 
     @property
+    def stores_names(self) -> bool:
+        """Whether class names are stored in place of ids."""
+        return self.dtype == (dtypes.STRING,)
+
+    @property
+    def emitted_dtype(self) -> str | None:
+        """The dtype that is handed on; None where it is the stored one."""
+        return self.emit
+
+    @property
     def record_shape(self) -> tuple[int | None, ...]:
-        """Shape of one record's label array, class axis included; None stands for any length."""
+        """Shape of one record's stored label array, class axis included; None stands for any length."""
         return self.shape
 
     @property
     def rank(self) -> int:
-        """Number of dimensions of one record's label array."""
+        """Number of dimensions of one record's stored label array."""
         return len(self.record_shape)
 
     @property
-    def sentinels(self) -> tuple[int, ...]:
-        """Declared values that are legal but mean nothing to the loss."""
+    def sentinels(self) -> tuple[int | float, ...]:
+        """Declared finite values that are legal but mean nothing to the loss."""
         return ()
 
-    def problems(self) -> Iterator[Problem]:
-        """The contradictions between the fields of this label."""
-        if self.emit is not None:
-            for name in self._stored_for_emit():
-                if not dtypes.holds(self.emit, name) and not self._values_fit(self.emit):
-                    yield Problem(
-                        "LG205",
-                        ("emit",),
-                        f"emit {self.emit} cannot hold every legal value stored as {name}",
-                        "emit a wider dtype",
-                    )
-                    return
-
-    def _stored_for_emit(self) -> tuple[str, ...]:
-        return self.stored_dtypes
-
-    def _values_fit(self, target: str) -> bool:
-        """Whether the legal values fit ``target`` although the stored dtype does not."""
-        del target  # judged by the kinds that know their values
+    @property
+    def ignores_nan(self) -> bool:
+        """Whether NaN means "not measured"."""
         return False
+
+    @property
+    def ignores_null(self) -> bool:
+        """Whether None, or an empty cell, means "not measured"."""
+        return False
+
+    def problems(self) -> Iterator[Problem]:
+        """Yields the contradictions between the fields of this label."""
+        yield from label_problems(cast("Label", self))
 
     @model_validator(mode="after")
     def _consistent(self, info: ValidationInfo) -> _Label:
@@ -98,28 +113,96 @@ class _Label(Model):
         return self
 
 
+class _Measured(_Label):
+    """A label of numbers, any of which may be declared as not measured."""
+
+    ignore: Sentinels = Field(
+        default=(), description="Values that the loss must skip, such as -1; .nan and null mean: not measured."
+    )
+    on_ignore: Literal["keep", "replace"] = Field(
+        default="keep",
+        description="keep: the value stays; replace: a legal value is written in its place (always so where ignore "
+        "holds .nan or null). The mask is False in both.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _replace_what_no_array_keeps(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or "on_ignore" in values:
+            return cast(Any, values)
+        fields = cast("dict[str, Any]", values)
+        ignore = fields.get("ignore")
+        if isinstance(ignore, list | tuple) and any(map(_is_unmeasured, cast("list[Any]", ignore))):
+            return {**fields, "on_ignore": "replace"}
+        return fields
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        super().__setstate__(state)
+        vars(self)["ignore"] = nan_once(self.ignore)  # pickle makes a new NaN each time
+
+    @property
+    def sentinels(self) -> tuple[int | float, ...]:
+        return tuple(value for value in self.ignore if value is not None and value == value)
+
+    @property
+    def ignores_nan(self) -> bool:
+        return any(value is not None and value != value for value in self.ignore)
+
+    @property
+    def ignores_null(self) -> bool:
+        return None in self.ignore
+
+    @property
+    def kept_sentinels(self) -> tuple[int | float, ...]:
+        """Sentinels that are still in the array when it leaves the guard."""
+        return self.sentinels if self.on_ignore == "keep" else ()
+
+
+def _is_unmeasured(value: object) -> bool:
+    return value is None or (isinstance(value, float) and value != value)
+
+
+def _ignore_text(ignore: tuple[int | float | None, ...]) -> str:
+    shown = ("null" if value is None else ".nan" if value != value else str(value) for value in ignore)
+    return f" or ignore {', '.join(shown)}" if ignore else ""
+
+
+def _number(value: int | float) -> str:
+    return number_text(value) if isinstance(value, int) else f"{value:g}"
+
+
 class ClassLabel(_Label):
     """Class ids: legal iff in ``[0, num_classes)``, in ``ignore``, or the split's ``unlabeled``."""
 
-    kind: Literal["class_label"] = Field(default="class_label", description="One class id per place of `shape`.")
+    kind: Literal["class_label"] = Field(default="class_label", description="One class id per position of `shape`.")
     num_classes: NumClasses = Field(description="Number of classes; legal ids are 0..num_classes-1.")
-    class_names: Names | None = Field(default=None, description="One name per class, in order of the ids.")
+    class_names: Names | None = Field(
+        default=None, description="One name per class, in order of the ids; with dtype: string the legal values."
+    )
     class_ids: Integers | ClassIdRange | None = Field(
         default=None, description="Raw ids in class order (gaps allowed) or {start: 1}; the guard emits dense ids."
     )
     ignore: Integers = Field(default=(), description="Sentinels that the loss must skip, such as 255 or -100.")
     on_ignore: Literal["keep", "replace"] = Field(
         default="keep",
-        description="keep: the sentinel stays; replace: class 0 stands there. The mask is False in both.",
+        description="keep: the sentinel stays; replace: class 0 is written there. The mask is False in both.",
     )
-    unlabeled: StrictInt | None = Field(default=None, description="Value that means: no label in this split.")
+    unlabeled: Integer | None = Field(default=None, description="Value that means: no label in this split.")
     on_unlabeled: Literal["keep", "replace", "skip"] | None = Field(
         default=None,
-        description="What becomes of unlabeled records; a training split that declares unlabeled must choose.",
+        description="What happens to unlabeled records; a training split that declares unlabeled must choose.",
+    )
+    separator: Separator | None = Field(
+        default=None, description="What separates the ids or names of a list that is stored as one text."
     )
     unique: bool = Field(default=False, description="Ids of one record must not repeat.")
     min_length: Count | None = Field(default=None, description="Least number of ids of a ragged label.")
     max_length: Count | None = Field(default=None, description="Greatest number of ids of a ragged label.")
+
+    @property
+    def emitted_dtype(self) -> str | None:
+        converted = self.stores_names or self.separator is not None or "bool" in self.stored_dtypes
+        return self.emit or ("int32" if converted else None)
 
     @property
     def raw_ids(self) -> tuple[int, ...] | range:
@@ -128,11 +211,19 @@ class ClassLabel(_Label):
             return range(self.class_ids.start, self.class_ids.start + self.num_classes)
         return range(self.num_classes) if self.class_ids is None else self.class_ids
 
+    @property
+    def id_range(self) -> tuple[int, int]:
+        """Least and greatest raw id, both inclusive, without listing a range; ``(0, -1)`` where there is none."""
+        ids = self.raw_ids
+        if isinstance(ids, range):
+            return ids.start, ids.stop - 1
+        return (min(ids), max(ids)) if ids else (0, -1)
+
     def to_raw(self, index: int) -> int:
-        """The raw id of a dense index in ``[0, num_classes)``.
+        """Returns the raw id of a dense index in ``[0, num_classes)``.
 
         Raises:
-            UsageError: ``index`` is no dense index of this label.
+            UsageError: ``index`` is not a dense index of this label.
 
         >>> ClassLabel(kind="class_label", num_classes=3, class_ids=[1, 2, 90]).to_raw(2)
         90
@@ -144,7 +235,10 @@ class ClassLabel(_Label):
     @property
     def remaps(self) -> bool:
         """Whether emitted ids differ from stored ids."""
-        return self.class_ids is not None and tuple(self.raw_ids) != tuple(range(self.num_classes))
+        ids = self.raw_ids
+        if isinstance(ids, range):
+            return ids.start != 0
+        return len(ids) != self.num_classes or any(raw != index for index, raw in enumerate(ids))
 
     @property
     def sentinels(self) -> tuple[int, ...]:
@@ -164,168 +258,85 @@ class ClassLabel(_Label):
     @property
     def legal(self) -> str:
         """The legal set in words, such as ``[0, 10) or ignore 255``."""
-        if self.class_ids is None:
-            text = f"[0, {self.num_classes})"
-        elif isinstance(self.class_ids, ClassIdRange):
-            text = f"[{self.class_ids.start}, {self.class_ids.start + self.num_classes})"
+        if self.stores_names:
+            shown = ", ".join((self.class_names or ())[:4])
+            text = f"class_names {{{shown}{', ...' if self.num_classes > 4 else ''}}}"
+        elif isinstance(ids := self.raw_ids, range):
+            text = f"[{ids.start}, {ids.stop})"
         else:
-            shown = ", ".join(map(str, self.class_ids[:4]))
-            text = f"class_ids {{{shown}{', ...' if len(self.class_ids) > 4 else ''}}}"
-        if self.ignore:
-            text += f" or ignore {', '.join(map(str, self.ignore))}"
+            text = f"class_ids {{{', '.join(map(str, ids[:4]))}{', ...' if len(ids) > 4 else ''}}}"
+        text += _ignore_text(self.ignore)
         return text if self.unlabeled is None else f"{text} or unlabeled {self.unlabeled}"
 
-    def problems(self) -> Iterator[Problem]:
-        yield from self._count_problems()
-        yield from self._sentinel_problems()
-        yield from self._dtype_problems()
-        yield from self._length_problems()
-        yield from super().problems()
 
-    def _count_problems(self) -> Iterator[Problem]:
-        if self.class_names is not None:
-            yield from _name_problems(self.class_names, self.num_classes)
-        if isinstance(self.class_ids, tuple):
-            if len(self.class_ids) != self.num_classes:
-                yield Problem(
-                    "LG201",
-                    ("class_ids",),
-                    f"num_classes is {self.num_classes} but class_ids has {len(self.class_ids)}",
-                    f"set num_classes: {len(self.class_ids)} or mend class_ids",
-                )
-            for raw in _repeated(self.class_ids):
-                yield Problem("LG218", ("class_ids",), f"id {raw} stands twice in class_ids", "remove one")
-
-    def _sentinel_problems(self) -> Iterator[Problem]:
-        ids = set(self.raw_ids)
-        for position, value in enumerate(self.ignore):
-            if value in ids or (self.remaps and self.on_ignore == "keep" and 0 <= value < self.num_classes):
-                yield Problem(
-                    "LG204",
-                    ("ignore", position),
-                    f"ignore value {value} is a legal class id ({self._id_range()})",
-                    "use a value outside the legal ids, or on_ignore: replace where only dense ids collide",
-                )
-            elif self.on_ignore == "keep" and not _INT32[0] <= value <= _INT32[1]:
-                yield _truncated(("ignore", position), value)
-        if self.unlabeled is None:
-            return
-        if self.unlabeled in ids or self.unlabeled in self.ignore:
-            also = "an ignore value" if self.unlabeled in self.ignore else f"a legal class id ({self._id_range()})"
-            yield Problem("LG217", ("unlabeled",), f"unlabeled value {self.unlabeled} is {also}", "use another value")
-        elif self.keeps_unlabeled and not _INT32[0] <= self.unlabeled <= _INT32[1]:
-            yield _truncated(("unlabeled",), self.unlabeled)
-
-    def _id_range(self) -> str:
-        return f"{min(self.raw_ids, default=0)}..{max(self.raw_ids, default=0)}"
-
-    def _dtype_problems(self) -> Iterator[Problem]:
-        named = [name for name in self.dtype or () if name not in dtypes.FAMILIES]
-        for name in named:
-            if name == "bool":
-                yield Problem("LG203", ("dtype",), "bool is no dtype of class ids", "store integers")
-                return
-            low, high = dtypes.integer_range(name)
-            out = [i for i in (*self.raw_ids, *self.sentinels) if not low <= i <= high]
-            if out:
-                yield Problem(
-                    "LG203",
-                    ("dtype",),
-                    f"dtype {name} ({low}..{high}) cannot hold the declared id {out[0]}",
-                    "declare a wider dtype",
-                )
-                return
-        for name in named if self.emit is None else (self.emit,):
-            if dtypes.is_integer(name) and not dtypes.can_index(name, self.num_classes):
-                field = "dtype" if self.emit is None else "emit"
-                yield Problem(
-                    "LG203",
-                    (field,),
-                    f"{field} {name} cannot index {self.num_classes} classes in JAX: even legal labels go wrong",
-                    "set emit: int32",
-                )
-                return
-
-    def _length_problems(self) -> Iterator[Problem]:
-        low, high = self.min_length, self.max_length
-        if low is not None and high is not None and low > high:
-            yield Problem("LG216", ("min_length",), f"min_length {low} is above max_length {high}", "swap them")
-        if self.unique and low is not None and low > self.num_classes:
-            yield Problem(
-                "LG216",
-                ("min_length",),
-                f"{low} unique ids cannot be drawn from {self.num_classes} classes",
-                "lower min_length",
-            )
-        if (low is not None or high is not None or self.unique) and self.rank != 1:
-            yield Problem(
-                "LG216",
-                ("min_length" if low is not None else "max_length" if high is not None else "unique",),
-                "min_length, max_length and unique need a list of ids",
-                "set shape: [null]",
-            )
-
-    def _values_fit(self, target: str) -> bool:
-        low, high = dtypes.integer_range(target)
-        fits = low <= 0 and self.num_classes - 1 <= high
-        return fits and all(low <= value <= high for value in self.kept_sentinels)
-
-
-class MultiLabel(_Label):
+class MultiLabel(_Measured):
     """k-hot rows over a last axis of ``num_classes``: every value 0, 1 or an ``ignore`` value."""
 
     kind: Literal["multi_label"] = Field(default="multi_label", description="k-hot over a last axis of num_classes.")
     num_classes: NumClasses = Field(description="Length of the class axis.")
     class_names: Names | None = Field(default=None, description="One name per class, in order of the class axis.")
-    ignore: Integers = Field(default=(), description="Values that the loss must skip, such as -1 (CheXpert).")
-    on_ignore: Literal["keep", "replace"] = Field(default="keep", description="replace: 0 stands there.")
+    positive: Integer = Field(default=1, description="The stored value of a class that applies; 1 is emitted.")
+    negative: Integer = Field(default=0, description="The stored value of a class that does not; 0 is emitted.")
+    encoding: Literal["k_hot", "ids"] = Field(
+        default="k_hot", description="ids: a record holds a list of class ids or names; a k-hot row is emitted."
+    )
+    separator: Separator | None = Field(
+        default=None, description="With encoding: ids, what separates the ids or names of a list stored as one text."
+    )
+    columns: Annotated[tuple[FeaturePath, ...], Field(strict=False, min_length=1)] | None = Field(
+        default=None, description="Paths of the features that hold one class each, in order of the class axis."
+    )
+    unique: bool = Field(default=False, description="With encoding: ids, ids of one record must not repeat.")
+    min_length: Count | None = Field(default=None, description="With encoding: ids, least number of ids of a record.")
+    max_length: Count | None = Field(
+        default=None, description="With encoding: ids, greatest number of ids of a record."
+    )
     min_positive: Count | None = Field(default=None, description="Least number of ones per row.")
     max_positive: Count | None = Field(default=None, description="Greatest number of ones per row.")
 
     DEFAULT_DTYPES: ClassVar[tuple[str, ...]] = ("bool", "integer", "floating")
 
-    @property
-    def record_shape(self) -> tuple[int | None, ...]:
-        return (*self.shape, self.num_classes)
+    @model_validator(mode="before")
+    @classmethod
+    def _names_are_columns(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        fields = cast("dict[str, Any]", values)
+        columns = fields.get("columns")
+        return {**fields, "class_names": columns} if columns and fields.get("class_names") is None else fields
 
     @property
-    def sentinels(self) -> tuple[int, ...]:
-        return self.ignore
+    def stored_dtypes(self) -> tuple[str, ...]:
+        if self.dtype is not None:
+            return dtypes.expand(self.dtype)
+        if self.encoding == "ids":
+            return dtypes.expand(("integer",))
+        # bool holds 0 and 1 alone.
+        fits = {self.positive, self.negative} == {0, 1} and not self.sentinels and not self.ignores_nan
+        return dtypes.expand(self.DEFAULT_DTYPES if fits else self.DEFAULT_DTYPES[1:])
+
+    @property
+    def emitted_dtype(self) -> str | None:
+        return self.emit or ("int32" if self.encoding == "ids" else None)
+
+    @property
+    def record_shape(self) -> tuple[int | None, ...]:
+        if self.encoding == "ids":
+            return (*self.shape, None)
+        return (*self.shape, self.num_classes)
 
     @property
     def legal(self) -> str:
         """The legal set in words, such as ``{0, 1}``."""
-        text = "{0, 1}"
-        if self.ignore:
-            text += f" or ignore {', '.join(map(str, self.ignore))}"
+        if self.encoding == "ids":
+            what = "names of class_names" if self.stores_names else f"ids in [0, {self.num_classes})"
+            text = f"lists of {what}"
+        else:
+            text = f"{{{self.negative}, {self.positive}}}{_ignore_text(self.ignore)}"
         if self.min_positive is not None or self.max_positive is not None:
             most = self.num_classes if self.max_positive is None else self.max_positive
             text += f" with {self.min_positive or 0} to {most} ones"
         return text
-
-    def problems(self) -> Iterator[Problem]:
-        if self.class_names is not None:
-            yield from _name_problems(self.class_names, self.num_classes)
-        for position, value in enumerate(self.ignore):
-            if value in (0, 1):
-                yield Problem("LG204", ("ignore", position), f"ignore value {value} is a legal value", "use another")
-            for name in self.dtype or ():
-                low, high = (0, 0) if name in dtypes.FAMILIES else dtypes.integer_range(name)
-                if name not in dtypes.FAMILIES and not low <= value <= high:
-                    yield Problem("LG203", ("dtype",), f"dtype {name} cannot hold ignore value {value}", "widen it")
-        yield from self._positive_problems()
-        yield from super().problems()
-
-    def _positive_problems(self) -> Iterator[Problem]:
-        low, high = self.min_positive, self.max_positive
-        if low is not None and low > (self.num_classes if high is None else high):
-            limit = self.num_classes if high is None else high
-            yield Problem("LG216", ("min_positive",), f"min_positive {low} is above {limit}", "lower it")
-
-    def _values_fit(self, target: str) -> bool:
-        low, high = dtypes.integer_range(target)
-        kept = self.ignore if self.on_ignore == "keep" else ()
-        return all(low <= value <= high for value in kept)
 
 
 class SoftLabel(_Label):
@@ -336,7 +347,7 @@ class SoftLabel(_Label):
     )
     num_classes: NumClasses = Field(description="Length of the class axis.")
     class_names: Names | None = Field(default=None, description="One name per class, in order of the class axis.")
-    tolerance: NonNegative = Field(default=1e-3, description="Greatest distance of a row's sum from 1.")
+    tolerance: NonNegative = Field(default=1e-3, description="Greatest distance of a row's sum from 1, below 1.")
     one_hot: bool = Field(default=False, description="Every row must be exactly one 1 and zeros.")
 
     DEFAULT_DTYPES: ClassVar[tuple[str, ...]] = ("floating",)
@@ -352,21 +363,8 @@ class SoftLabel(_Label):
             return f"one-hot rows of {self.num_classes}"
         return f"rows of {self.num_classes} values >= 0 summing to 1 +- {self.tolerance:g}"
 
-    def problems(self) -> Iterator[Problem]:
-        if self.class_names is not None:
-            yield from _name_problems(self.class_names, self.num_classes)
-        yield from super().problems()
 
-    def _stored_for_emit(self) -> tuple[str, ...]:
-        # Rounding a probability to float32 keeps it legal; only a non-float target narrows.
-        return () if self.emit in dtypes.FLOATING else self.stored_dtypes
-
-    def _values_fit(self, target: str) -> bool:
-        del target  # every dtype holds 0 and 1
-        return self.one_hot
-
-
-class RealLabel(_Label):
+class RealLabel(_Measured):
     """Regression targets: finite, within optional ``minimum`` and ``maximum``, both inclusive."""
 
     kind: Literal["real_label"] = Field(default="real_label", description="Finite numbers, such as regression targets.")
@@ -378,55 +376,12 @@ class RealLabel(_Label):
     @property
     def legal(self) -> str:
         """The legal set in words, such as ``finite [0, 5]``."""
-        if self.minimum is None and self.maximum is None:
-            return "finite"
-        low = "-inf" if self.minimum is None else f"{self.minimum:g}"
-        high = "inf" if self.maximum is None else f"{self.maximum:g}"
-        return f"finite [{low}, {high}]"
-
-    def problems(self) -> Iterator[Problem]:
-        for field in ("minimum", "maximum"):
-            value = getattr(self, field)
-            if value is not None and value - value != 0:
-                yield Problem("LG216", (field,), f"{field} {value} is not finite", "leave the field out")
-                return
-        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
-            yield Problem("LG216", ("minimum",), f"minimum {self.minimum} is above maximum {self.maximum}", "swap them")
-        yield from super().problems()
-
-    def _stored_for_emit(self) -> tuple[str, ...]:
-        return () if self.emit in dtypes.FLOATING else self.stored_dtypes
-
-
-def _repeated(values: tuple[Any, ...]) -> list[Any]:
-    seen: set[Any] = set()
-    return [value for value in values if value in seen or seen.add(value)]
-
-
-def _name_problems(names: tuple[str, ...], num_classes: int) -> Iterator[Problem]:
-    if len(names) != num_classes:
-        yield Problem(
-            "LG201",
-            ("num_classes",),
-            f"num_classes is {num_classes} but class_names has {len(names)}",
-            f"{'remove' if len(names) > num_classes else 'add'} {abs(len(names) - num_classes)} "
-            f"or set num_classes: {len(names)}",
-        )
-    first: dict[str, int] = {}
-    for position, name in enumerate(names):
-        if name in first:
-            message = f"class name {name!r} stands at {first[name]} and {position}"
-            yield Problem("LG202", ("class_names", position), message, "give each class a name of its own")
-        first.setdefault(name, position)
-
-
-def _truncated(path: tuple[str | int, ...], value: int) -> Problem:
-    return Problem(
-        "LG205",
-        path,
-        f"kept sentinel {value} does not survive JAX's int32: it would arrive as another value",
-        "replace it (on_ignore or on_unlabeled: replace) or use one within int32",
-    )
+        text = "finite"
+        if self.minimum is not None or self.maximum is not None:
+            low = "-inf" if self.minimum is None else _number(self.minimum)
+            high = "inf" if self.maximum is None else _number(self.maximum)
+            text += f" [{low}, {high}]"
+        return text + _ignore_text(self.ignore)
 
 
 Label = ClassLabel | MultiLabel | SoftLabel | RealLabel

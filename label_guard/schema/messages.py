@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from label_guard.core.similar import MAX_SHOWN, closest, listed, near_name
 from label_guard.schema.fields import Problem
 from label_guard.schema.labels import KINDS
 
 Path = tuple[str | int, ...]
+MAX_SUGGESTIONS = MAX_SHOWN  # unknown names of one file whose near name is looked for
 
 _TYPES = {
     "int_type": "an integer",
@@ -26,6 +28,7 @@ _UNIONS = {
     "maximum": "a number",
     "tolerance": "a number",
     "max_invalid_ratio": "a number",
+    "ignore": "a number",
     "class_ids": "a list of integers, or {start: 1}",
 }
 _SYNONYMS = {
@@ -43,10 +46,18 @@ def in_words(errors: Sequence[Any]) -> Iterator[Problem]:
         errors: details with ``fields`` beside, the names that the section of the mistake knows.
     """
     problems: dict[Path, Problem] = {}
+    deeper: dict[Path, set[Any]] = {}  # by union: the branches whose items are wrong
     for found in errors:
-        path = _without_branch(tuple(found["loc"]), errors)
+        loc = tuple(found["loc"])
+        place = _union_place(loc)
+        if place is not None and len(loc) > place + 2:
+            deeper.setdefault(loc[: place + 1], set()).add(loc[place + 1])
+    unknown = 0
+    for found in errors:
+        path = _without_branch(tuple(found["loc"]), deeper)
         if path is not None and path not in problems:
-            problems[path] = _problem(found, path)
+            unknown += found["type"] == "extra_forbidden"
+            problems[path] = _problem(found, path, look_for_near=unknown <= MAX_SUGGESTIONS)
     # A field under a wrong name is not missing as well.
     meant = {(*path[:-1], problem.fix) for path, problem in problems.items() if problem.rule == "LG206"}
     for path, problem in problems.items():
@@ -55,28 +66,34 @@ def in_words(errors: Sequence[Any]) -> Iterator[Problem]:
             yield problem
 
 
-def _without_branch(loc: Path, errors: Sequence[Any]) -> Path | None:
+def _union_place(loc: Path) -> int | None:
+    return next((i for i, step in enumerate(loc[:-1]) if step in _UNIONS), None)
+
+
+def _without_branch(loc: Path, deeper: Mapping[Path, set[Any]]) -> Path | None:
     """``loc`` without the name of a union's branch; None for a branch that was not meant."""
-    place = next((i for i, step in enumerate(loc[:-1]) if step in _UNIONS), None)
+    place = _union_place(loc)
     if place is None:
         return loc
     branch, rest = loc[place + 1], loc[place + 2 :]
+    if loc[place] == "ignore":  # a list of numbers and nulls: the branch comes after the position
+        return loc[: place + 2]
     if loc[place] != "class_ids" or rest:
         return (*loc[: place + 1], *rest)
-    deeper = [e for e in errors if e["loc"][: place + 1] == loc[: place + 1] and len(e["loc"]) > place + 2]
-    return None if deeper and all(e["loc"][place + 1] != branch for e in deeper) else loc[: place + 1]
+    meant = deeper.get(loc[: place + 1])
+    return None if meant and branch not in meant else loc[: place + 1]
 
 
-def _problem(found: Any, path: Path) -> Problem:
+def _problem(found: Any, path: Path, look_for_near: bool) -> Problem:
     kind, value = found["type"], found["input"]
     if path[-1:] == ("[key]",):
-        return Problem("LG207", path[:-1], f"{shown(path[-2])} is no name of a split", "name the whole split")
+        return Problem("LG207", path[:-1], f"{shown(path[-2])} is not the name of a split", "name the whole split")
     if path == ("format",):
         return _format_problem(kind, value)
     if path == ("version",):
         return _version_problem(kind, value)
     if kind == "extra_forbidden":
-        return _unknown(path, found["fields"])
+        return _unknown(path, found["fields"], look_for_near)
     if kind == "missing":
         return Problem("LG207", path, f"{path[-1]} is missing", f"add {path[-1]}")
     if kind in ("union_tag_not_found", "union_tag_invalid"):
@@ -120,9 +137,9 @@ def _kind_problem(path: Path, found: Any) -> Problem:
     return Problem("LG207", (*path, "kind"), f"kind {tag!r} is not known", suggestion(tag, list(KINDS)))
 
 
-def _unknown(path: Path, fields: Sequence[str]) -> Problem:
+def _unknown(path: Path, fields: Sequence[str], look_for_near: bool) -> Problem:
     name = str(path[-1])
-    near = near_name(name, fields)
+    near = near_name(name, fields, _SYNONYMS) if look_for_near else None
     if near is not None:
         return Problem("LG206", path, f"unknown field {name!r}", _did_you_mean(near))
     homes = [kind for kind, model in KINDS.items() if name in model.model_fields]
@@ -132,29 +149,14 @@ def _unknown(path: Path, fields: Sequence[str]) -> Problem:
     return Problem("LG206", path, f"unknown field {name!r}", f"known fields: {', '.join(fields)}")
 
 
-def near_name(name: str, fields: Sequence[str]) -> str | None:
-    """The one field that ``name`` is a slip or a synonym of, or None.
-
-    >>> near_name("numclasses", ["num_classes", "class_names"]), near_name("ignore_index", ["ignore", "emit"])
-    ('num_classes', 'ignore')
-    """
-    from difflib import SequenceMatcher  # only a broken file pays for it
-
-    if _SYNONYMS.get(name.lower()) in fields:
-        return _SYNONYMS[name.lower()]
-    slip = name.lower().replace("-", "_")
-    ranked = sorted(((SequenceMatcher(None, slip, field).ratio(), field) for field in fields), reverse=True)
-    best, second = (*ranked, (0.0, ""), (0.0, ""))[:2]
-    return best[1] if best[0] >= 0.75 and best[0] - second[0] >= 0.05 else None
-
-
-def suggestion(value: str, choices: list[str]) -> str:
+def suggestion(value: str, choices: Iterable[str]) -> str:
     """Which of ``choices`` to write in place of ``value``."""
-    from difflib import get_close_matches
-
-    longer = [choice for choice in choices if value and choice.startswith(value)]  # int: int8, int16, ...
-    close = get_close_matches(value, choices, n=1)
-    return _did_you_mean(close[0]) if close and not longer else f"use one of: {', '.join(longer or choices)}"
+    names = list(choices)
+    longer = [name for name in names if value and name.startswith(value)]  # int: int8, int16, ...
+    close = closest(value, names)
+    if close is not None and not longer:
+        return _did_you_mean(close)
+    return f"use one of: {listed(longer or names)}" if names else ""
 
 
 def _did_you_mean(name: str) -> str:

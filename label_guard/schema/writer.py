@@ -80,6 +80,8 @@ def flow(value: Any) -> str:
     if isinstance(value, str):
         return quoted(value)
     if isinstance(value, float):
+        if value != value:
+            return ".nan"
         text = repr(value)
         # YAML 1.1 takes 1e-05 for a string: it wants the dot.
         return text.replace("e", ".0e") if "e" in text and "." not in text else text.replace("inf", ".inf")

@@ -81,7 +81,7 @@ def _class_labels(draw):
 
 _SOFT = st.fixed_dictionaries(
     {"kind": st.just("soft_label"), "num_classes": st.integers(1, 5)},
-    optional={"tolerance": st.floats(0, 1) | st.integers(0, 1), "one_hot": st.booleans(), "shape": _SHAPE},
+    optional={"tolerance": st.floats(0, 1, exclude_max=True) | st.just(0), "one_hot": st.booleans(), "shape": _SHAPE},
 )
 _MULTI = st.fixed_dictionaries(
     {"kind": st.just("multi_label"), "num_classes": st.integers(2, 5)},
@@ -98,7 +98,7 @@ def _schemas(draw):
     labels = draw(st.dictionaries(_NAME, _class_labels() | _SOFT | _MULTI | _REAL, min_size=1, max_size=3))
     override = _optional(shape=_SHAPE)
     overrides = st.fixed_dictionaries({}, optional=dict.fromkeys(labels, override))
-    split = _optional(num_examples=st.integers(0), source=_TEXT, labels=overrides)
+    split = _optional(num_examples=st.integers(0, 2**63 - 1), source=_TEXT, labels=overrides)
     values = {"format": 1, "name": draw(_TEXT.filter(bool)), "version": "1.0.0", "labels": labels}
     values |= draw(
         _optional(
@@ -190,8 +190,7 @@ def test_all_problems_of_a_file_come_in_one_error(tmp_path):
     assert [d.rule for d in error.diagnostics] == ["LG208", "LG202", "LG204", "LG206"]
     assert str(error).splitlines() == [
         f"{path}:1:1: LG208 unsupported-format: format is missing; add format: 1",
-        f"{path}:4:70: LG202 duplicate-class-name: class name 'cat' stands at 0 and 2; give each class a name of its "
-        "own",
+        f"{path}:4:70: LG202 duplicate-class-name: class name 'cat' is both 0 and 2; give each class a name of its own",
         f"{path}:4:85: LG204 ignore-inside-range: ignore value 1 is a legal class id (0..2); use a value outside the "
         "legal ids, or on_ignore: replace where only dense ids collide",
         f"{path}:4:89: LG206 unknown-field: unknown field 'shpe'; did you mean shape?",

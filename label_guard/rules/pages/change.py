@@ -231,6 +231,16 @@ PAGES = {
         "description: Photographs of cats and dogs.\n" + _label(_TWO),
         bump="patch",
     ),
+    "LG335": _page(
+        "Data in the old form is refused. Where columns change places, every value is taken for another class.",
+        _label("kind: multi_label, num_classes: 2, dtype: int8"),
+        _label("kind: multi_label, num_classes: 2, dtype: int8, negative: -1"),
+    ),
+    "LG336": _page(
+        "Positions that were checked are no longer checked, or the reverse, and the validity mask is False at others.",
+        _label(_TWO),
+        _label(_TWO + ", where: weights"),
+    ),
     "LG340": Page(
         why="Nothing checks the labels any more, and a pipeline that names the file does not start.",
         breaks=ChangeExample(_file(_label(_TWO)), ""),

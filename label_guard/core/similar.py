@@ -1,0 +1,57 @@
+"""Finds the name that was probably meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+MAX_SHOWN = 10  # names that a message lists
+_MAX_LENGTH = 100  # characters of a name worth comparing: the cost grows with the square
+_MAX_CHOICES = 2_000
+
+
+def near_name(name: str, choices: Sequence[str], synonyms: Mapping[str, str] | None = None) -> str | None:
+    """Returns the one of ``choices`` that ``name`` is a slip or a synonym of; None where two are as near.
+
+    >>> near_name("numclasses", ["num_classes", "class_names"])
+    'num_classes'
+    >>> near_name("ignore_index", ["ignore", "emit"], {"ignore_index": "ignore"})
+    'ignore'
+    """
+    from difflib import SequenceMatcher  # only a broken file pays for it
+
+    meant = (synonyms or {}).get(name.lower())
+    if meant in choices:
+        return meant
+    if len(name) > _MAX_LENGTH:
+        return None
+    slip = name.lower().replace("-", "_")
+    ranked = sorted(((SequenceMatcher(None, slip, choice).ratio(), choice) for choice in choices), reverse=True)
+    best, second = (*ranked, (0.0, ""), (0.0, ""))[:2]
+    return best[1] if best[0] >= 0.75 and best[0] - second[0] >= 0.05 else None
+
+
+def closest(name: str, choices: Iterable[str]) -> str | None:
+    """Returns the nearest of ``choices``, or one of which ``name`` is a whole part of the path; None if none is near.
+
+    >>> closest("lable", ["label", "image"]), closest("label", ["objects/label"]), closest("x", ["label"])
+    ('label', 'objects/label', None)
+    """
+    from difflib import get_close_matches
+
+    names = sorted(set(choices))
+    if not name or len(name) > _MAX_LENGTH or len(names) > _MAX_CHOICES:
+        return None
+    near = get_close_matches(name, names, n=1)
+    near = near or [n for n in names if n.split("/")[-1] == name or n.startswith(f"{name}/")]
+    return near[0] if near else None
+
+
+def listed(names: Iterable[str], *, quote: bool = False) -> str:
+    """Returns names in a message, the first ten of many.
+
+    >>> listed("abc"), listed(map(str, range(12)))
+    ('a, b, c', '0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more')
+    """
+    every = list(names)
+    more = f" and {len(every) - MAX_SHOWN} more" if len(every) > MAX_SHOWN else ""
+    return ", ".join(repr(name) if quote else name for name in every[:MAX_SHOWN]) + more

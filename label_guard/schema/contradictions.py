@@ -1,0 +1,412 @@
+"""What the fields of one label may not say together. Every check is linear in what the file lists."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from label_guard.core import dtypes
+from label_guard.schema.fields import Problem
+
+if TYPE_CHECKING:
+    from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
+
+_INT32 = dtypes.integer_range("int32")
+_LARGEST = {"float16": 65504.0, "float32": 3.4028234663852886e38, "float64": 1.7976931348623157e308}
+_STRUCT = {"float16": "e", "float32": "f", "float64": "d"}
+
+
+def label_problems(label: Label) -> Iterator[Problem]:
+    """Yields the contradictions between the fields of one label; paths start at the label."""
+    if label.kind == "class_label":
+        yield from _class_problems(label)
+    elif label.kind == "multi_label":
+        yield from _multi_problems(label)
+    elif label.kind == "soft_label":
+        yield from _soft_problems(label)
+    else:
+        yield from _real_problems(label)
+
+
+def number_text(value: float) -> str:
+    """A number in a message; an integer of many digits is shortened.
+
+    >>> number_text(0.5), number_text(10**400)
+    ('0.5', 'an integer of 401 digits')
+    """
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"an integer of {int(value.bit_length() * math.log10(2)) + 1} digits"
+    return str(value)
+
+
+def is_finite(value: float) -> bool:
+    """Whether a number is one that float64 holds without becoming infinite."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _class_problems(label: ClassLabel) -> Iterator[Problem]:
+    yield from _names_of(label)
+    yield from _id_list_problems(label)
+    yield from _class_sentinel_problems(label)
+    yield from _class_dtype_problems(label)
+    yield from _length_problems(label)
+    if label.emit == "bool":
+        yield Problem("LG205", ("emit",), "class ids are emitted as integers, not as bool", "set emit: int32")
+    elif not label.stores_names:
+        yield from _emit_problems(label, label.stored_dtypes, _dense_ids_fit(label))
+    elif not _dense_ids_fit(label)(str(label.emitted_dtype)):
+        yield Problem("LG205", ("emit",), f"emit {label.emit} cannot hold every class id", "emit a wider dtype")
+
+
+def _id_list_problems(label: ClassLabel) -> Iterator[Problem]:
+    if not isinstance(label.class_ids, tuple):
+        return
+    if len(label.class_ids) != label.num_classes:
+        yield Problem(
+            "LG201",
+            ("class_ids",),
+            f"num_classes is {label.num_classes} but class_ids has {len(label.class_ids)}",
+            f"set num_classes: {len(label.class_ids)} or correct class_ids",
+        )
+    for raw in _repeated(label.class_ids):
+        yield Problem("LG218", ("class_ids",), f"id {raw} is listed twice in class_ids", "remove one")
+
+
+def _class_sentinel_problems(label: ClassLabel) -> Iterator[Problem]:
+    raw_ids = label.raw_ids
+    ids = raw_ids if isinstance(raw_ids, range) else frozenset(raw_ids)
+    dense = range(label.num_classes) if label.remaps and label.on_ignore == "keep" else ()
+    span = f"{label.id_range[0]}..{label.id_range[1]}"
+    for position, value in enumerate(label.ignore):
+        if value in ids or value in dense:
+            yield Problem(
+                "LG204",
+                ("ignore", position),
+                f"ignore value {value} is a legal class id ({span})",
+                "use a value outside the legal ids, or on_ignore: replace where only dense ids collide",
+            )
+        elif label.on_ignore == "keep" and not _survives(value):
+            yield _truncated(("ignore", position), value)
+    if label.unlabeled is None:
+        return
+    ignored = label.unlabeled in label.ignore
+    if ignored or label.unlabeled in ids:
+        also = "an ignore value" if ignored else f"a legal class id ({span})"
+        yield Problem("LG217", ("unlabeled",), f"unlabeled value {label.unlabeled} is {also}", "use another value")
+    elif label.keeps_unlabeled and not _survives(label.unlabeled):
+        yield _truncated(("unlabeled",), label.unlabeled)
+
+
+def _class_dtype_problems(label: ClassLabel) -> Iterator[Problem]:
+    found = next(_name_storage_problems(label), None) or next(_narrow_problems(label), None)
+    if found is not None:
+        yield found
+        return
+    named = _named(label)
+    for name in named if label.emit is None else (label.emit,):
+        if dtypes.is_integer(name) and not dtypes.can_index(name, label.num_classes):
+            field = "dtype" if label.emit is None else "emit"
+            message = f"{field} {name} cannot index {label.num_classes} classes in JAX: even legal labels go wrong"
+            yield Problem("LG203", (field,), message, "set emit: int32")
+            return
+
+
+def _narrow_problems(label: ClassLabel) -> Iterator[Problem]:
+    """Stored dtypes that cannot hold the declared ids."""
+    for name in _named(label):
+        low, high = dtypes.integer_range(name)
+        if name == "bool" and (label.num_classes != 2 or label.class_ids is not None):
+            message = f"bool holds the class ids 0 and 1, not {label.num_classes} classes"
+            if label.class_ids is not None:
+                message = "bool holds the class ids 0 and 1, which class_ids cannot rename"
+            yield Problem("LG203", ("dtype",), message, "store integers")
+        out = [value for value in (*label.id_range, *label.sentinels) if not low <= value <= high]
+        if out:
+            yield Problem(
+                "LG203",
+                ("dtype",),
+                f"dtype {name} ({low}..{high}) cannot hold the declared id {out[0]}",
+                "declare a wider dtype",
+            )
+
+
+def _name_storage_problems(label: ClassLabel | MultiLabel) -> Iterator[Problem]:
+    """Names in place of ids: what else the label may then say."""
+    if dtypes.STRING not in (label.dtype or ()):
+        return
+    if not label.stores_names:
+        yield Problem("LG203", ("dtype",), "dtype string cannot be combined with other dtypes", "declare one of them")
+    elif label.class_names is None:
+        yield Problem("LG216", ("dtype",), "dtype string needs class_names: they are the legal values", "add them")
+    elif label.kind == "class_label" and label.class_ids is not None:
+        yield Problem("LG216", ("class_ids",), "class_ids are integers, but dtype string stores names", "remove them")
+    elif label.sentinels:
+        message = f"dtype string cannot hold the declared value {label.sentinels[0]}"
+        yield Problem("LG203", ("dtype",), message, "leave ignore and unlabeled out, or store integers")
+
+
+def _length_problems(label: ClassLabel | MultiLabel) -> Iterator[Problem]:
+    low, high = label.min_length, label.max_length
+    if low is not None and high is not None and low > high:
+        yield Problem("LG216", ("min_length",), f"min_length {low} is above max_length {high}", "swap them")
+    if label.unique and low is not None and low > label.num_classes:
+        message = f"{low} unique ids cannot be drawn from {label.num_classes} classes"
+        yield Problem("LG216", ("min_length",), message, "lower min_length")
+    is_list = label.rank == 1 if label.kind == "class_label" else label.encoding == "ids"
+    wanted = "set shape: [null]" if label.kind == "class_label" else "set encoding: ids"
+    for field in ("min_length", "max_length", "unique", "separator"):
+        value = getattr(label, field)
+        if not is_list and value is not None and value is not False:
+            yield Problem("LG216", (field,), f"{field} needs a list of ids", wanted)
+            return
+    yield from _separator_problems(label)
+
+
+def _separator_problems(label: ClassLabel | MultiLabel) -> Iterator[Problem]:
+    separator = label.separator
+    if separator is None:
+        return
+    if not label.stores_names:
+        if any(dtypes.is_integer(name) is False for name in label.stored_dtypes):
+            yield Problem("LG203", ("dtype",), "a list stored as one text holds integers or names", "set dtype: string")
+        if any(c in "0123456789" for c in separator):
+            yield Problem("LG216", ("separator",), f"separator {separator!r} holds a digit of an id", "use another")
+        return
+    for position, name in enumerate(label.class_names or ()):
+        if separator in name:
+            message = f"class name {name!r} holds the separator {separator!r}: no text can name this class"
+            yield Problem("LG216", ("class_names", position), message, "use another separator")
+            return
+
+
+def _dense_ids_fit(label: ClassLabel) -> Callable[[str], bool]:
+    def fit(target: str) -> bool:
+        low, high = dtypes.integer_range(target)
+        fits = low <= 0 and label.num_classes - 1 <= high
+        return fits and all(low <= value <= high for value in label.kept_sentinels)
+
+    return fit
+
+
+def _multi_problems(label: MultiLabel) -> Iterator[Problem]:
+    yield from _names_of(label)
+    if label.encoding == "ids":
+        yield from _id_rows_problems(label)
+    else:
+        yield from _k_hot_problems(label)
+    yield from _column_problems(label)
+    yield from _length_problems(label)
+    low, most = label.min_positive, label.num_classes if label.max_positive is None else label.max_positive
+    if low is not None and low > most:
+        yield Problem("LG216", ("min_positive",), f"min_positive {low} is above {most}", "lower it")
+
+    def fit(target: str) -> bool:
+        return all(_holds_value(target, value) for value in label.kept_sentinels)
+
+    yield from _emit_problems(label, () if label.encoding == "ids" else label.stored_dtypes, fit)
+
+
+def _id_rows_problems(label: MultiLabel) -> Iterator[Problem]:
+    """A list of ids: what only k-hot rows can have."""
+    yield from _name_storage_problems(label)
+    for field, usual in (("positive", 1), ("negative", 0), ("ignore", ()), ("columns", None)):
+        if getattr(label, field) != usual:
+            yield Problem("LG216", (field,), f"{field} is for k-hot rows, not for encoding: ids", "leave it out")
+    for name in _named(label):
+        low, high = dtypes.integer_range(name)
+        if not dtypes.is_integer(name) or not low <= label.num_classes - 1 <= high:
+            message = f"dtype {name} cannot hold the class id {label.num_classes - 1}"
+            yield Problem("LG203", ("dtype",), message, "declare a wider integer dtype")
+
+
+def _k_hot_problems(label: MultiLabel) -> Iterator[Problem]:
+    if dtypes.STRING in (label.dtype or ()):
+        message = "k-hot rows hold numbers; dtype string goes with encoding: ids"
+        yield Problem("LG203", ("dtype",), message, "set encoding: ids")
+    if label.positive == label.negative:
+        message = f"positive and negative are both {label.positive}"
+        yield Problem("LG216", ("positive",), message, "use two different values")
+    for field, value in (("positive", label.positive), ("negative", label.negative)):
+        for name in _named(label):
+            if not _holds_value(name, value):
+                yield Problem("LG203", ("dtype",), f"dtype {name} cannot hold {field} {value}", "declare a wider dtype")
+    legal = {label.positive, label.negative}
+    emitted = {0, 1} if label.on_ignore == "keep" else set[int]()
+    for position, value in enumerate(label.ignore):
+        if value in legal or value in emitted:
+            fix = "use another value" if value in legal else "set on_ignore: replace"
+            yield Problem("LG204", ("ignore", position), f"ignore value {value} is a legal value", fix)
+    yield from _ignore_problems(label)
+
+
+def _column_problems(label: MultiLabel) -> Iterator[Problem]:
+    if label.columns is None:
+        return
+    if len(label.columns) != label.num_classes and label.class_names != label.columns:
+        message = f"num_classes is {label.num_classes} but columns has {len(label.columns)}"
+        yield Problem("LG201", ("columns",), message, f"set num_classes: {len(label.columns)} or correct columns")
+    for column in _repeated(label.columns) if label.class_names != label.columns else ():
+        yield Problem("LG216", ("columns",), f"column {column!r} is listed twice", "remove one")
+
+
+def _ignore_problems(label: MultiLabel | RealLabel) -> Iterator[Problem]:
+    """Ignore values that are not finite, that the stored dtype cannot hold, or that do not survive."""
+    named = _named(label)
+    if label.on_ignore == "keep" and (label.ignores_nan or label.ignores_null):
+        message = "a value that was not measured (.nan, null) cannot stay in the array"
+        yield Problem("LG216", ("on_ignore",), message, "set on_ignore: replace")
+    for position, value in enumerate(label.ignore):
+        place = ("ignore", position)
+        if value is None:
+            continue
+        is_nan = value != value
+        if not is_nan and not is_finite(value):
+            yield Problem("LG216", place, f"ignore value {number_text(value)} is not finite", "remove it")
+            continue
+        for name in named:
+            if not (name in dtypes.FLOATING if is_nan else _holds_value(name, value)):
+                shown = ".nan" if is_nan else number_text(value)
+                yield Problem("LG203", ("dtype",), f"dtype {name} cannot hold ignore value {shown}", "widen it")
+        handed_on = (label.emit,) if label.emit is not None else label.stored_dtypes
+        integral = not is_nan and float(value).is_integer() and any(map(dtypes.is_integer, handed_on))
+        if integral and label.on_ignore == "keep" and not _survives(int(value)):
+            yield _truncated(place, int(value))
+
+
+def _soft_problems(label: SoftLabel) -> Iterator[Problem]:
+    yield from _names_of(label)
+    if not is_finite(label.tolerance) or label.tolerance >= 1:
+        message = f"tolerance {number_text(label.tolerance)} lets a row of zeros pass: it must be below 1"
+        yield Problem("LG216", ("tolerance",), message, "write the rounding error of a row, such as 0.001")
+
+    def fit(target: str) -> bool:
+        del target  # every dtype holds 0 and 1
+        return label.one_hot
+
+    # Rounding a probability keeps it legal; only a target that is not floating narrows.
+    yield from _emit_problems(label, () if label.emit in dtypes.FLOATING else label.stored_dtypes, fit)
+
+
+def _real_problems(label: RealLabel) -> Iterator[Problem]:
+    for field, value in (("minimum", label.minimum), ("maximum", label.maximum)):
+        if value is not None and not is_finite(value):
+            message = f"{field} is {number_text(value)}, which is not a finite 64-bit float"
+            yield Problem("LG216", (field,), message, "leave the field out")
+            return
+    low, high = label.minimum, label.maximum
+    if low is not None and high is not None and low > high:
+        yield Problem("LG216", ("minimum",), f"minimum {low} is above maximum {high}", "swap them")
+        return
+    yield from _limit_dtype_problems(label)
+    yield from _ignore_problems(label)
+    for position, value in enumerate(label.ignore):
+        if value is not None and _inside(value, low, high):
+            yield Problem("LG204", ("ignore", position), f"ignore value {value} is a legal value", "use another value")
+    yield from _emit_problems(label, () if label.emit in dtypes.FLOATING else label.stored_dtypes, lambda _: False)
+
+
+def _inside(value: float, low: float | None, high: float | None) -> bool:
+    """Whether ``value`` lies inside declared limits; where there are none, any sentinel is accepted."""
+    limited = low is not None or high is not None
+    return limited and (low is None or value >= low) and (high is None or value <= high)
+
+
+def _limit_dtype_problems(label: RealLabel) -> Iterator[Problem]:
+    """Limits that leave nothing to store, or that the emitted dtype turns into infinity."""
+    low = -math.inf if label.minimum is None else label.minimum
+    high = math.inf if label.maximum is None else label.maximum
+    field = "minimum" if label.minimum is not None else "maximum"
+    if dtypes.STRING in label.stored_dtypes:
+        yield Problem("LG203", ("dtype",), "a real_label holds numbers, not text", "declare a numeric dtype")
+    elif not any(_stores_some(name, low, high) for name in label.stored_dtypes):
+        names = ", ".join(label.dtype or label.DEFAULT_DTYPES)
+        message = f"no value of dtype {names} lies between minimum and maximum"
+        yield Problem("LG216", (field,), message, "correct the limits or the dtype")
+    if label.emit in _LARGEST:
+        largest = _LARGEST[str(label.emit)]
+        for name, value in (("minimum", label.minimum), ("maximum", label.maximum)):
+            if value is not None and abs(value) > largest:
+                message = f"emit {label.emit} (largest {largest:g}) turns the legal {name} {value} into infinity"
+                yield Problem("LG205", ("emit",), message, "emit a wider dtype")
+                return
+
+
+def _stores_some(name: str, low: float, high: float) -> bool:
+    """Whether dtype ``name`` has a value in ``[low, high]``."""
+    if name in _LARGEST:
+        return low <= _LARGEST[name] and high >= -_LARGEST[name]
+    first, last = dtypes.integer_range(name)
+    first = first if low <= first else math.ceil(low)
+    last = last if high >= last else math.floor(high)
+    return first <= last
+
+
+def _emit_problems(label: Label, stored: Sequence[str], fit: Callable[[str], bool]) -> Iterator[Problem]:
+    """An emitted dtype that cannot hold what is stored, nor the legal values."""
+    if label.emit is None:
+        return
+    for name in stored:
+        if not dtypes.holds(label.emit, name) and not fit(label.emit):
+            message = f"emit {label.emit} cannot hold every legal value stored as {name}"
+            yield Problem("LG205", ("emit",), message, "emit a wider dtype")
+            return
+
+
+def _named(label: Label) -> tuple[str, ...]:
+    """The declared dtypes that are one NumPy dtype, not a family."""
+    return tuple(name for name in label.dtype or () if name not in dtypes.FAMILIES and name != dtypes.STRING)
+
+
+def _holds_value(name: str, value: float) -> bool:
+    """Whether dtype ``name`` holds ``value``: an integer exactly, a fraction without becoming infinite."""
+    if name in _STRUCT and not isinstance(value, int):
+        try:
+            struct.pack(_STRUCT[name], value)
+        except OverflowError:
+            return False
+        return True
+    low, high = dtypes.integer_range(name)
+    return float(value).is_integer() and low <= value <= high
+
+
+def _survives(value: int) -> bool:
+    return _INT32[0] <= value <= _INT32[1]
+
+
+def _truncated(path: tuple[str | int, ...], value: int) -> Problem:
+    return Problem(
+        "LG205",
+        path,
+        f"kept sentinel {value} does not survive JAX's int32: it would arrive as another value",
+        "replace it (on_ignore or on_unlabeled: replace) or use one within int32",
+    )
+
+
+def _repeated(values: Sequence[Any]) -> list[Any]:
+    seen: set[Any] = set()
+    return [value for value in values if value in seen or seen.add(value)]
+
+
+def _names_of(label: ClassLabel | MultiLabel | SoftLabel) -> Iterator[Problem]:
+    names, count = label.class_names, label.num_classes
+    if names is None:
+        return
+    if len(names) != count:
+        field = "columns" if label.kind == "multi_label" and label.columns == names else "class_names"
+        yield Problem(
+            "LG201",
+            ("num_classes",),
+            f"num_classes is {count} but {field} has {len(names)}",
+            f"{'remove' if len(names) > count else 'add'} {abs(len(names) - count)} or set num_classes: {len(names)}",
+        )
+    first: dict[str, int] = {}
+    for position, name in enumerate(names):
+        if name in first:
+            message = f"class name {name!r} is both {first[name]} and {position}"
+            yield Problem("LG202", ("class_names", position), message, "give each class a name of its own")
+        first.setdefault(name, position)
