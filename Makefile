@@ -6,7 +6,7 @@ ENVIRONMENT := $(VENV)/.installed
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-long test-lowest test-wheel check torture fuzz bench bench-quick screenshots format clean
+.PHONY: help install run test test-long test-lowest test-wheel check torture fuzz bench bench-quick docs screenshots format clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,13 @@ bench: $(VENV)/.bench ## Measure every promise of speed beside the alternatives;
 
 bench-quick: $(ENVIRONMENT) ## The same in a minute: few rounds, small data
 	cd scripts && ../$(BIN)/python -W ignore -m bench --quick --json ../runs/bench-quick.json
+
+$(VENV)/.docs: $(ENVIRONMENT)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group docs
+	@touch $@
+
+docs: $(VENV)/.docs ## Build the site into build/site; a broken link or reference is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 screenshots: $(VENV)/.browser ## Take pictures of HTML reports, the one of the README included
 	$(BIN)/python scripts/screenshots.py runs/screenshots --readme docs/images/report.png
