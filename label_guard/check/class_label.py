@@ -8,12 +8,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.primitives import Array, IntegerSet, Positions, integer_values, member
+from label_guard.check.integer_set import IntegerSet
+from label_guard.check.primitives import (
+    Array,
+    Positions,
+    exact,
+    greatest_at_or_below,
+    least_at_or_above,
+    member,
+    values_at,
+)
 from label_guard.schema.labels import ClassLabel
 
 
 class ClassLabelCheck:
-    """Judges arrays ``[batch, ...]`` of class ids of any admitted dtype."""
+    """Checks arrays ``[batch, ...]`` of class ids of any admitted dtype."""
 
     def __init__(self, label: ClassLabel, elsewhere: frozenset[int] = frozenset()) -> None:
         self.label = label
@@ -40,7 +49,7 @@ class ClassLabelCheck:
             yield from self._find_float(array)
         else:
             positions = self._set(array.dtype).illegal_positions(array)
-            yield from self._classify(positions, integer_values(array, positions))
+            yield from self._classify(positions, values_at(array, positions))
         if self._lists:
             yield from self._find_lists(array)
 
@@ -50,20 +59,22 @@ class ClassLabelCheck:
         integral = finite & (np.floor(flat) == flat)
         for rule, bad in (("LG107", ~finite), ("LG106", finite & ~integral)):
             yield Positions(rule, np.flatnonzero(bad), flat[bad])
+        positions = np.flatnonzero(integral & ~self._float_legal(flat))
+        yield from self._classify(positions, flat[positions])
+
+    def _float_legal(self, flat: Array) -> NDArray[np.bool_]:
+        """bool[m]: where a float equals a legal id exactly: 300 is a number of float16, 70000 is not."""
         legal = member(flat, self.label.sentinels)
         ids = self.label.raw_ids
-        if isinstance(ids, range):
-            legal |= (flat >= np.float64(ids.start)) & (
-                flat < np.float64(ids.stop)
-            )  # 300 is fine in float16, 70000 not
-        else:
-            legal |= np.isin(flat, np.array(ids, np.float64))
-        positions = np.flatnonzero(integral & ~legal)
-        yield from self._classify(positions, flat[positions])
+        if isinstance(ids, tuple):
+            held = [scalar for i in ids if (scalar := exact(flat.dtype, i)) is not None]
+            return legal | np.isin(flat, np.array(held, np.float64))
+        least, greatest = least_at_or_above(flat.dtype, ids.start), greatest_at_or_below(flat.dtype, ids.stop - 1)
+        return legal if least is None or greatest is None else legal | ((flat >= least) & (flat <= greatest))
 
     def _classify(self, positions: NDArray[np.intp], values: Array) -> Iterator[Positions]:
         """One value breaks one rule: declared elsewhere before negative before range."""
-        if not self.elsewhere and len(values) and values.min() >= 0:  # nearly always; refills pay for each step
+        if not self.elsewhere and len(values) and values.min() >= 0:  # the common case, where each step counts
             yield Positions("LG101", positions, values)
             return
         elsewhere = member(values, self.elsewhere)
@@ -88,5 +99,5 @@ class ClassLabelCheck:
                 kept = array[row][counted[row]]
                 bad[row] |= len(np.unique(kept)) != len(kept)
         rows = np.flatnonzero(bad)
-        told = np.array([f"{lengths[row]} ids: {array[row][:8].tolist()}" for row in rows], object)
-        yield Positions("LG111", rows, told, whole=True)
+        described = np.array([f"{lengths[row]} ids: {array[row][:8].tolist()}" for row in rows], object)
+        yield Positions("LG111", rows, described, whole=True)

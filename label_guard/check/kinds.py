@@ -14,7 +14,7 @@ from label_guard.schema.labels import ClassLabel, Label, MultiLabel, SoftLabel
 
 
 class ValueCheck(Protocol):
-    """Judges the values of one label in arrays ``[batch, ...]``."""
+    """Checks the values of one label in arrays ``[batch, ...]``."""
 
     def clean(self, array: Array) -> bool:
         """Whether ``array`` breaks no rule: the fast path."""
@@ -25,10 +25,16 @@ class ValueCheck(Protocol):
         ...
 
 
-def value_check(label: Label, elsewhere: frozenset[int] = frozenset()) -> ValueCheck:
-    """The check for ``label``; ``elsewhere`` are values that other splits declare as unlabeled."""
+def value_check(label: Label, elsewhere: frozenset[int] = frozenset(), stored: str | None = None) -> ValueCheck:
+    """The check for the values of ``label``.
+
+    Args:
+        label: the resolved label.
+        elsewhere: values that other splits declare as unlabeled.
+        stored: dtype that Python numbers leave in; None for arrays, which have their own.
+    """
     if isinstance(label, ClassLabel):
         return ClassLabelCheck(label, elsewhere)
     if isinstance(label, MultiLabel):
         return MultiLabelCheck(label)
-    return SoftLabelCheck(label) if isinstance(label, SoftLabel) else RealLabelCheck(label)
+    return SoftLabelCheck(label, stored) if isinstance(label, SoftLabel) else RealLabelCheck(label, stored)

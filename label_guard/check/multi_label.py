@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from label_guard.check.primitives import Array, IntegerSet, Positions, integer_values, member
+from label_guard.check.integer_set import IntegerSet
+from label_guard.check.primitives import Array, Positions, member, values_at
 from label_guard.schema.labels import MultiLabel
 
 
 class MultiLabelCheck:
-    """Judges arrays ``[batch, ..., num_classes]`` of 0, 1 and ignore values."""
+    """Checks arrays ``[batch, ..., num_classes]`` of 0, 1 and ignore values."""
 
     def __init__(self, label: MultiLabel) -> None:
         self.label = label
@@ -37,7 +38,7 @@ class MultiLabelCheck:
     def find(self, array: Array) -> Iterator[Positions]:
         """The offending positions of ``array``, one entry for each rule broken."""
         illegal = self._illegal(array)
-        values = integer_values(array, illegal)
+        values = values_at(array, illegal)
         if array.dtype.kind == "f":
             finite = np.isfinite(values)
             yield Positions("LG107", illegal[~finite], values[~finite])

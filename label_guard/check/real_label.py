@@ -1,39 +1,115 @@
-"""real_label: finite numbers within optional limits."""
+"""real_label: finite numbers within optional limits, that stay so when they are emitted."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from label_guard.check.primitives import Array, Positions, integer_values, pieces
+from label_guard.check.primitives import (
+    Array,
+    Positions,
+    blocks,
+    greatest_at_or_below,
+    integer_bounds,
+    least_at_or_above,
+    values_at,
+)
 from label_guard.schema.labels import RealLabel
+
+Limits = tuple[Any, Any]
 
 
 class RealLabelCheck:
-    """Judges arrays ``[batch, ...]`` of regression targets."""
+    """Checks arrays ``[batch, ...]`` of regression targets.
 
-    def __init__(self, label: RealLabel) -> None:
+    Args:
+        label: the resolved label.
+        stored: dtype that Python numbers leave in; None for arrays, which have their own.
+    """
+
+    def __init__(self, label: RealLabel, stored: str | None = None) -> None:
         self.label = label
+        self._targets = [np.dtype(name) for name in (stored, label.emit) if name is not None]
+        self._limits: dict[np.dtype[Any], Limits | None] = {}
+
+    def _limits_of(self, dtype: np.dtype[Any]) -> Limits | None:
+        if dtype not in self._limits:
+            self._limits[dtype] = limits_in(self.label, dtype, self._targets)
+        return self._limits[dtype]
 
     def clean(self, array: Array) -> bool:
         """Whether ``array`` (an admitted dtype, the declared shape) breaks no rule."""
-        return not any(self._bad(piece).any() for _, piece in pieces(array))
+        limits = self._limits_of(array.dtype)
+        if not array.size:
+            return True
+        if limits is None:
+            return False
+        # NaN propagates through both reductions and compares False; infinities are beyond the limits.
+        return all(
+            bool(np.minimum.reduce(block) >= limits[0] and np.maximum.reduce(block) <= limits[1])
+            for _, block in blocks(array)
+        )
 
     def find(self, array: Array) -> Iterator[Positions]:
         """The offending positions of ``array``, one entry for each rule broken."""
-        parts = [np.flatnonzero(self._bad(piece)) + start for start, piece in pieces(array)]
+        limits = self._limits_of(array.dtype)
+        parts = [np.flatnonzero(_outside(block, limits)) + start for start, block in blocks(array)]
         positions = np.concatenate(parts) if parts else np.empty(0, np.intp)
-        values = integer_values(array, positions)
+        values = values_at(array, positions)
         finite = np.isfinite(values)
         yield Positions("LG107", positions[~finite], values[~finite])
         yield Positions("LG112", positions[finite], values[finite])
 
-    def _bad(self, piece: Array) -> Array:
-        good = np.isfinite(piece)
-        # Limits are compared as float64: a float16 5.0 is judged by its own value against 5.0.
-        if self.label.minimum is not None:
-            good &= piece >= np.float64(self.label.minimum)
-        if self.label.maximum is not None:
-            good &= piece <= np.float64(self.label.maximum)
-        return ~good
+
+def _outside(block: Array, limits: Limits | None) -> Array:
+    return np.ones(block.shape, np.bool_) if limits is None else ~((block >= limits[0]) & (block <= limits[1]))
+
+
+def limits_in(label: RealLabel, dtype: np.dtype[Any], targets: list[np.dtype[Any]] | None = None) -> Limits | None:
+    """The least and greatest value of ``dtype`` that is legal, inclusive and compared exactly.
+
+    Args:
+        label: the resolved label.
+        dtype: an integer or float dtype.
+        targets: dtypes that the value is converted to later and must be finite in: a float64 of 1e39 is infinite as
+            float32.
+
+    Returns:
+        Two scalars of ``dtype``; None where no value of it is legal.
+    """
+    least, greatest = _finite(dtype)
+    low, high = [least], [greatest]
+    if label.minimum is not None:
+        low.append(least_at_or_above(dtype, label.minimum))
+    if label.maximum is not None:
+        high.append(greatest_at_or_below(dtype, label.maximum))
+    for target in targets or ():
+        below, above = _converted_finite(target)
+        low.append(least_at_or_above(dtype, below))
+        high.append(greatest_at_or_below(dtype, above))
+    if any(limit is None for limit in (*low, *high)):
+        return None
+    limits = max(low), min(high)
+    return limits if limits[0] <= limits[1] else None
+
+
+def _finite(dtype: np.dtype[Any]) -> Limits:
+    if dtype.kind == "f":
+        return np.finfo(dtype).min, np.finfo(dtype).max
+    low, high = integer_bounds(dtype)
+    return dtype.type(low), dtype.type(high)
+
+
+def _converted_finite(target: np.dtype[Any]) -> tuple[float, float]:
+    """The numbers that are finite once they are rounded to ``target``."""
+    if target.kind != "f":
+        return integer_bounds(target)
+    greatest = np.finfo(target).max
+    if target.itemsize == 8:
+        return -greatest.item(), greatest.item()
+    # What is at least half a step above the greatest number is rounded to infinity.
+    half_step = (greatest.item() - np.nextafter(greatest, target.type(0)).item()) / 2
+    most = float(np.nextafter(greatest.item() + half_step, 0.0))
+    return -most, most

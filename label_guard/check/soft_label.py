@@ -11,10 +11,16 @@ from label_guard.schema.labels import SoftLabel
 
 
 class SoftLabelCheck:
-    """Judges arrays ``[batch, ..., num_classes]`` of probabilities."""
+    """Checks arrays ``[batch, ..., num_classes]`` of probabilities.
 
-    def __init__(self, label: SoftLabel) -> None:
+    Args:
+        label: the resolved label.
+        stored: dtype that Python numbers leave in, in which they are checked; None for arrays, which have their own.
+    """
+
+    def __init__(self, label: SoftLabel, stored: str | None = None) -> None:
         self.label = label
+        self._stored = None if stored is None else np.dtype(stored)
 
     def clean(self, array: Array) -> bool:
         """Whether ``array`` (an admitted dtype, the declared shape) breaks no rule."""
@@ -22,6 +28,7 @@ class SoftLabelCheck:
             return True
         if self.label.one_hot:
             return not any(len(found.positions) for found in self.find(array))
+        array = self._as_stored(array)
         with np.errstate(invalid="ignore"):  # inf - inf is NaN, which the next line refuses
             sums = np.add.reduce(array, axis=-1, dtype=np.float64)
         # A NaN or infinity anywhere makes the sum differ from 1, so finiteness needs no pass of its own.
@@ -30,7 +37,7 @@ class SoftLabelCheck:
 
     def find(self, array: Array) -> Iterator[Positions]:
         """The offending positions of ``array``: one for each bad value, or the first of a row with a bad sum."""
-        rows = array.reshape(-1, self.label.num_classes)
+        rows = self._as_stored(array).reshape(-1, self.label.num_classes)
         finite = np.isfinite(rows)
         yield self._found("LG107", ~finite, rows)
         good: Array = np.logical_and.reduce(finite, axis=1)
@@ -42,6 +49,12 @@ class SoftLabelCheck:
         values = np.concatenate([rows[wrong].astype(np.float64), sums[off]])
         order = np.argsort(positions, kind="stable")
         yield Positions("LG109", positions[order], values[order])
+
+    def _as_stored(self, array: Array) -> Array:
+        if self._stored is None or self._stored == array.dtype:
+            return array
+        with np.errstate(over="ignore"):  # infinity is LG107
+            return array.astype(self._stored)
 
     def _wrong_values(self, rows: Array) -> Array:
         return ~((rows == 0) | (rows == 1)) if self.label.one_hot else rows < 0

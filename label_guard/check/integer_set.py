@@ -1,0 +1,174 @@
+"""A set of legal integers of one dtype, compiled to the cheapest exact test."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from label_guard.check.primitives import Array, Scratch, blocks, integer_bounds
+
+# A lookup table for ids with gaps up to 1 MiB; sparser ids are searched.
+MAX_TABLE = 1 << 20
+_FEW = 4  # as many values are compared one after another, more are searched
+
+_SCRATCH = Scratch()
+_BOOL = np.dtype(np.bool_)
+
+
+class IntegerSet:
+    """Legal integers of one dtype: an interval, values outside of it, or a table of ids with gaps.
+
+    Numbers wrap around, so that 255 is next to 0 in uint8 and becomes a part of the interval. An interval that wraps in
+    unsigned order does not in signed order, and two reductions test it::
+
+        uint8, ids 0..20, ignore 255                   read as int8
+
+        0 1 2 ... 20 | 21 ... 254 | 255                128 ... 254 | 255 0 1 2 ... 20 | 21 ... 127
+        ids            illegal      ignore             illegal       -1 <= value <= 20  illegal
+
+    A negative value outside of the interval takes a third one: what is at least -100 in signed order and at most
+    2**32 - 100 in unsigned order is -100, or not negative::
+
+        int32, ids 0..9, ignore -100:    signed maximum <= 9, signed minimum >= -100, unsigned maximum <= 2**32 - 100
+
+    An interval that holds every value of the dtype needs no test; ids whose least and greatest are the ends of the
+    dtype (0 and 255) are not such an interval, but ids with a gap.
+
+    Args:
+        dtype: integer or bool.
+        ids: the legal ids.
+        sentinels: more legal values. Ids and sentinels that the dtype cannot hold are left out.
+    """
+
+    def __init__(self, dtype: np.dtype[Any], ids: range | tuple[int, ...], sentinels: tuple[int, ...] = ()) -> None:
+        self.unsigned = np.dtype(f"u{dtype.itemsize}")
+        self._signed = np.dtype(f"i{dtype.itemsize}")
+        self._modulus = 1 << (8 * dtype.itemsize)
+        low, high = integer_bounds(dtype)
+        held = [i for i in ids if low <= i <= high] if isinstance(ids, tuple) else []
+        extras = {s % self._modulus for s in sentinels if low <= s <= high}
+        self._table: NDArray[np.bool_] | None = None
+        start, size = _span(ids, held, low, high)
+        if isinstance(ids, tuple) and len(set(held)) != size:
+            if size <= MAX_TABLE:
+                self._table = np.zeros(size + 1, np.bool_)  # the last is for values beyond
+                self._table[[i - start for i in held]] = True
+            else:
+                extras |= {i % self._modulus for i in held}
+                size = 0
+        else:
+            extras = {e for e in extras if (e - start) % self._modulus >= size}
+            start, size = self._widen(start, size, extras)
+        self.offset = self.unsigned.type(start % self._modulus)
+        self.size = size
+        self.everything = self._table is None and size >= self._modulus
+        self._extras = np.array(sorted(extras), self.unsigned)
+        self._interval = None if self._table is not None or not 0 < size < self._modulus else self._ordered(start)
+        self._lone = self._is_lone(start)
+
+    def _widen(self, start: int, size: int, extras: set[int]) -> tuple[int, int]:
+        """The interval with the extras that are next to it, which are taken out of ``extras``."""
+        while extras and 0 < size < self._modulus:
+            if (start - 1) % self._modulus in extras:
+                start -= 1
+                extras.discard(start % self._modulus)
+            elif (start + size) % self._modulus in extras:
+                extras.discard((start + size) % self._modulus)
+            else:
+                break
+            size += 1
+        return start, size
+
+    def _ordered(self, start: int) -> tuple[np.dtype[Any], int | None, int | None] | None:
+        """The order in which the interval does not wrap, and its least and greatest value (None: the dtype's own)."""
+        for dtype in (self.unsigned, self._signed):
+            low, high = integer_bounds(dtype)
+            least = low + (start - low) % self._modulus
+            greatest = least + self.size - 1
+            if greatest <= high:
+                return dtype, None if least == low else least, None if greatest == high else greatest
+        return None
+
+    def _is_lone(self, start: int) -> bool:
+        """Whether ids from 0 and one negative value are legal, such as -100."""
+        half = self._modulus // 2
+        return self._interval is not None and start == 0 and self.size <= half and (self._extras >= half).tolist() == [True]
+
+    def all_legal(self, array: Array) -> bool:
+        """Whether every value of ``array`` is legal; allocates nothing in proportion to it."""
+        if self.everything or not array.size:
+            return True
+        if self._interval is not None and not len(self._extras) and None in self._interval:
+            return self._is_inside(array)  # one reduction: blocks would save nothing
+        return all(self._block_is_legal(block.view(self.unsigned)) for _, block in blocks(array))
+
+    def illegal_positions(self, array: Array) -> NDArray[np.intp]:
+        """int[m]: flat positions of illegal values; memory in proportion to these alone."""
+        if self.everything:
+            return np.empty(0, np.intp)
+        found: list[NDArray[np.intp]] = []
+        for start, block in blocks(array):
+            numbers = block.view(self.unsigned)
+            # A maximum costs a third of a comparison, and most blocks are clean; but one block alone is known not to be.
+            if len(block) == array.size or not self._block_is_legal(numbers):
+                found.append(np.flatnonzero(self._illegal(numbers)) + start)
+        return np.concatenate(found) if found else np.empty(0, np.intp)
+
+    def _is_inside(self, array: Array) -> bool:
+        """Whether every value is in the interval."""
+        if self._interval is None:
+            return False
+        dtype, least, greatest = self._interval
+        ordered = array.view(dtype)
+        below = least is not None and np.minimum.reduce(ordered, axis=None) < least
+        return not (below or (greatest is not None and np.maximum.reduce(ordered, axis=None) > greatest))
+
+    def _block_is_legal(self, block: Array) -> bool:
+        if self._lone:
+            return self._is_inside_or_lone(block)
+        if self._is_inside(block):
+            return True
+        return (self._interval is None or bool(len(self._extras))) and not self._illegal(block).any()
+
+    def _is_inside_or_lone(self, block: Array) -> bool:
+        greatest = np.maximum.reduce(block)
+        if greatest < self.size:
+            return True
+        signed = block.view(self._signed)
+        return bool(
+            greatest <= self._extras[0]
+            and np.maximum.reduce(signed) < self.size
+            and np.minimum.reduce(signed) >= self._extras.view(self._signed)[0]
+        )
+
+    def _shifted(self, block: Array) -> Array:
+        if not self.offset:
+            return block
+        return np.subtract(block, self.offset, out=_SCRATCH.get(self.unsigned, block.size))
+
+    def _illegal(self, block: Array) -> NDArray[np.bool_]:
+        shifted = self._shifted(block)
+        if self._table is not None:
+            places = shifted if self.size >= self._modulus else np.minimum(shifted, self.size)
+            illegal: NDArray[np.bool_] = ~self._table[places]
+        else:
+            illegal = np.greater_equal(shifted, self.size, out=_SCRATCH.get(_BOOL, block.size))
+        if len(self._extras) > _FEW:
+            nearest = np.minimum(np.searchsorted(self._extras, block), len(self._extras) - 1)
+            illegal &= self._extras[nearest] != block
+        else:
+            other = _SCRATCH.get(_BOOL, block.size, slot=1)
+            for extra in self._extras:
+                illegal &= np.not_equal(block, extra, out=other)
+        return illegal
+
+
+def _span(ids: range | tuple[int, ...], held: list[int], low: int, high: int) -> tuple[int, int]:
+    """Least legal id that the dtype holds, and the number of values from it to the greatest."""
+    if isinstance(ids, range):
+        start, stop = max(ids.start, low), min(ids.stop, high + 1)
+    else:
+        start, stop = min(held, default=0), max(held, default=-1) + 1
+    return start, max(0, stop - start)

@@ -1,0 +1,69 @@
+"""Which dtypes a label may be stored in, and which one records of several dtypes are joined in. No NumPy."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from label_guard.core import dtypes
+from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel
+
+Kind = Literal["b", "i", "f"]
+
+
+def admitted_dtypes(label: Label) -> tuple[str, ...]:
+    """NumPy names of the dtypes that a guard admits for ``label``, families expanded.
+
+    Ids of a dtype that JAX would index wrongly with are not admitted, unless ``emit`` widens them.
+    """
+    if not isinstance(label, ClassLabel) or label.emit is not None:
+        return label.stored_dtypes
+    return tuple(
+        name
+        for name in label.stored_dtypes
+        if not dtypes.is_integer(name) or dtypes.can_index(name, label.num_classes)
+    )
+
+
+def joined_dtype(label: Label, kind: Kind) -> str | None:
+    """The dtype of a batch made of Python numbers, or of records of several dtypes.
+
+    It does not depend on the values, so that every batch has the same one: int64, float64 or bool where these are
+    admitted, else the narrowest admitted integer that holds all legal values (int64 where none does), or the widest
+    admitted float.
+
+    Args:
+        label: the resolved label.
+        kind: ``b``, ``i`` or ``f``: the widest kind of number among the records.
+
+    Returns:
+        A NumPy name; None where no dtype of that kind is admitted.
+
+    >>> joined_dtype(ClassLabel(kind="class_label", num_classes=200, dtype=("int8", "uint8")), "i")
+    'uint8'
+    """
+    admitted = admitted_dtypes(label)
+    if kind == "b":
+        return "bool" if "bool" in admitted else None
+    if kind == "f":
+        return next((name for name in reversed(dtypes.FLOATING) if name in admitted), None)
+    integers = [name for name in admitted if dtypes.is_integer(name)]
+    if len(integers) <= 1:
+        return integers[0] if integers else None
+    low, high = _legal_range(label)
+    fitting = [name for name in integers if dtypes.integer_range(name)[0] <= low and high <= dtypes.integer_range(name)[1]]
+    if "int64" in fitting or not fitting:
+        return "int64"
+    return min(fitting, key=dtypes.bits)
+
+
+def _legal_range(label: Label) -> tuple[float, float]:
+    """Least and greatest legal value."""
+    if isinstance(label, RealLabel):
+        low = float("-inf") if label.minimum is None else label.minimum
+        return low, float("inf") if label.maximum is None else label.maximum
+    if isinstance(label, ClassLabel):
+        ids = label.raw_ids
+        ends = (ids[0], ids[-1]) if isinstance(ids, range) else ids
+        return min(*ends, *label.sentinels, 0), max(*ends, *label.sentinels, 0)
+    sentinels = label.sentinels if isinstance(label, MultiLabel) else ()
+    return min(0, *sentinels), max(1, *sentinels)
