@@ -1,6 +1,6 @@
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 # Elements are users' own trees: isinstance narrows Any to Unknown here, which says nothing about this code.
-"""Values of one label, record by record, gathered into arrays of one dtype and shape that can be judged at once."""
+"""Gathers the values of one label, record by record, into arrays of one dtype and shape."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from label_guard.core.tree import MISSING
 Array = NDArray[Any]
 Rows = NDArray[np.intp]
 _SCALARS = (bool, int, float)
+_MOST_DIMENSIONS = 32
 
 
 class Column(NamedTuple):
@@ -34,7 +35,7 @@ class Column(NamedTuple):
 def gather(values: Sequence[Any]) -> tuple[list[Column], Rows]:
     """Columns that hold every value, and the rows where it is missing (absent or None).
 
-    A record's verdict must not hang on its neighbours, so records of another dtype or shape get a column of
+    Each record is checked independently of its neighbours, so records of a different dtype or shape get a column of
     their own instead of being promoted.
     """
     uniform = _uniform(values)
@@ -86,21 +87,50 @@ def _uniform(values: Sequence[Any]) -> Column | None:
     return None
 
 
+class Unconvertible:
+    """Takes the place of a value that raised an error when it was converted to an array."""
+
+    def __init__(self, value: object, error: BaseException) -> None:
+        self.text = f"{type(value).__name__} that cannot be converted: {type(error).__name__}: {error}"[:200]
+
+    def __repr__(self) -> str:
+        return self.text
+
+
 def as_array(value: Any) -> tuple[Array, bool]:
-    """``value`` as an array and whether its width is its own; what is no array of one kind has dtype object."""
+    """Converts any value to an array, and says whether its dtype is its own; mixed kinds have dtype object.
+
+    Never raises: a value that cannot be converted (a deleted JAX array, a tensor that needs a gradient) is an object
+    array of one ``Unconvertible``.
+    """
+    try:
+        return _as_array(value)
+    except Exception as error:  # whatever a foreign __array__ raises
+        return _boxed(Unconvertible(value, error)), True
+
+
+def _as_array(value: Any) -> tuple[Array, bool]:
     if isinstance(value, np.ma.MaskedArray):
-        # A masked label is no label: never judge what the mask hides.
+        # A masked label is not a label: what the mask hides is not checked.
         return np.full(value.shape, f"masked {value.dtype}"), True
     if isinstance(value, np.ndarray | np.generic):
         array = np.asarray(value)
         return _unbox(array) if array.dtype == object else (array, True)
     if isinstance(value, _SCALARS):
-        return _python_array(value), False
+        return _python_array(value, _python_kind(type(value))), False
     if isinstance(value, list | tuple):
         return _sequence(value)
     if hasattr(value, "__array__"):
-        return np.asarray(value), True
+        array = np.asarray(value)
+        return _unbox(array) if array.dtype == object else (array, True)
     return (np.array(value), True) if isinstance(value, str | bytes) else (_boxed(value), True)
+
+
+def _python_kind(kind: type) -> type | None:
+    """bool, int or float for these and their subclasses (an IntEnum is a number); None for any other type."""
+    if issubclass(kind, np.generic):  # np.float64 is a float, too
+        return None
+    return next((scalar for scalar in _SCALARS if issubclass(kind, scalar)), None)
 
 
 def _boxed(value: Any) -> Array:
@@ -109,10 +139,12 @@ def _boxed(value: Any) -> Array:
     return box
 
 
-def _python_array(value: Any) -> Array:
-    array = np.array(value)
-    # Beyond int64 NumPy changes the dtype with the value; an object keeps the number itself.
-    return np.array(value, object) if array.dtype == np.uint64 else array
+def _python_array(value: Any, kind: type | None) -> Array:
+    """Python numbers of one kind as bool, int64 or float64; as objects where an integer is beyond int64."""
+    try:
+        return np.array(value, np.int64 if kind is int else kind)
+    except OverflowError:
+        return np.array(value, object)
 
 
 def _sequence(value: list[Any] | tuple[Any, ...]) -> tuple[Array, bool]:
@@ -120,6 +152,8 @@ def _sequence(value: list[Any] | tuple[Any, ...]) -> tuple[Array, bool]:
         boxed = np.array(value, object)
     except ValueError:
         return _boxed(value), True
+    if boxed.ndim > _MOST_DIMENSIONS:  # NumPy stops at 64, and a batch has one more
+        return np.full((1,) * _MOST_DIMENSIONS, "deeper list", object), True
     return _unbox(boxed) if boxed.size else (np.empty(boxed.shape, np.int64), False)
 
 
@@ -127,12 +161,12 @@ def _unbox(boxed: Array) -> tuple[Array, bool]:
     """An object array as an array of the one kind that all its items have, else as it is."""
     items = boxed.reshape(-1).tolist()
     kinds = set(map(type, items))
+    number = {_python_kind(kind) for kind in kinds}
+    if len(number) == 1 and None not in number:
+        return _python_array(items, number.pop()).reshape(boxed.shape), False
     if len(kinds) != 1:
         return boxed, True
     kind = kinds.pop()
-    if kind in _SCALARS:
-        array = _python_array(items)
-        return array.reshape(boxed.shape), False
     if issubclass(kind, np.generic) and not issubclass(kind, np.flexible):
         return np.array(items, items[0].dtype).reshape(boxed.shape), True
     if kind is np.ndarray and len({(item.dtype, item.shape) for item in items}) == 1 and items[0].dtype != object:

@@ -1,4 +1,4 @@
-"""Guard: a schema compiled once, asked for each element. NumPy only, no I/O, safe to share between threads."""
+"""Guard: a schema compiled once, checks each element. NumPy only, no I/O, safe to share between threads."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.columns import Column, as_array, gather
-from label_guard.check.kinds import value_check
-from label_guard.check.primitives import member
+from label_guard.check.columns import Column, Unconvertible, as_array, gather
+from label_guard.check.label_check import LabelCheck, spec_text
 from label_guard.check.result import CheckResult, Rows, RuleViolations
-from label_guard.core import dtypes, tree
+from label_guard.core import tree
 from label_guard.errors import UsageError
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel
@@ -22,168 +21,6 @@ from label_guard.schema.reader import load_schema
 
 Array = NDArray[Any]
 _NO_ROWS: Rows = np.empty(0, np.intp)
-
-
-class LabelCheck:
-    """One label of a schema, compiled: judges columns ``[n, ...]`` of its values.
-
-    Attributes:
-        path: path of the label in an element.
-        label: the resolved label.
-    """
-
-    def __init__(self, path: str, label: Label, elsewhere: frozenset[int] = frozenset()) -> None:
-        self.path = path
-        self.label = label
-        self.elsewhere = elsewhere
-        self._check = value_check(label, elsewhere)
-        self._admitted = frozenset(np.dtype(name) for name in label.stored_dtypes if _width_is_right(label, name))
-        self._tail = label.record_shape
-        self._fixed = None not in self._tail
-
-    def fits(self, shape: tuple[int, ...]) -> bool:
-        """Whether ``shape`` is the shape of one record's label."""
-        if self._fixed:
-            return shape == self._tail
-        return len(shape) == len(self._tail) and all(
-            want is None or want == have for want, have in zip(self._tail, shape, strict=True)
-        )
-
-    @property
-    def rank(self) -> int:
-        """Number of dimensions of one record's label."""
-        return len(self._tail)
-
-    @property
-    def has_free_shape(self) -> bool:
-        """Whether a dimension of the label may have any length."""
-        return not self._fixed
-
-    def clean(self, array: Array) -> bool:
-        """Whether every record of ``array`` (``[n, ...]``) is legal: the fast path."""
-        return array.dtype in self._admitted and self.fits(array.shape[1:]) and self._check.clean(array)
-
-    def faults(self, column: Column, whole: bool, *, dirty: bool = False) -> Iterator[RuleViolations]:
-        """The rules that records of ``column`` broke.
-
-        Args:
-            column: labels of some records.
-            whole: whether its rows are all rows of the batch.
-            dirty: whether the column is known to break a rule.
-        """
-        array, rows = column.array, column.rows
-        if array.dtype == object:
-            yield from self._judge_items(array, rows)
-        elif not column.typed and not self._kind_is_right(array):
-            yield from self._judge_kind(array, rows)
-        elif column.typed and array.dtype not in self._admitted:
-            yield self.bad_rows("LG103", rows, _spec(array.dtype, array.shape[1:]), self._dtype_legal())
-        elif not self.fits(array.shape[1:]):
-            yield self.bad_rows("LG105", rows, _spec(array.dtype, array.shape[1:]), self._shape_legal())
-        elif dirty or not self._check.clean(array):
-            yield from self._judge_values(array, rows, whole)
-
-    def _judge_values(self, array: Array, rows: Rows, whole: bool) -> Iterator[RuleViolations]:
-        per = max(1, array.size // max(1, array.shape[0]))
-        for found in self._check.find(array):
-            if len(found.positions):
-                broken, first, counts = found.by_row(per)
-                told = found.positions if whole and not found.whole else None
-                values = found.values if first is None else found.values[first]
-                yield RuleViolations(self.path, found.rule, self.label.legal, rows[broken], counts, values, told)
-
-    def bad_rows(self, rule: str, rows: Rows, value: str, legal: str) -> RuleViolations:
-        """A fault of whole labels: missing, wrong dtype or shape."""
-        return RuleViolations(self.path, rule, legal, rows, np.ones(len(rows), np.intp), value)
-
-    def missing(self, rows: Rows) -> RuleViolations:
-        """The fault of records without this label."""
-        return self.bad_rows("LG104", rows, "missing", self.label.legal)
-
-    def _kind_is_right(self, array: Array) -> bool:
-        return array.size == 0 or any(dtype.kind in _KINDS[array.dtype.kind] for dtype in self._admitted)
-
-    def _judge_kind(self, array: Array, rows: Rows) -> Iterator[RuleViolations]:
-        """Python numbers of the wrong kind; floats for class ids are told apart value by value."""
-        if isinstance(self.label, ClassLabel) and array.dtype.kind == "f":
-            yield from self._judge_items(array.astype(object), rows)
-        else:
-            yield self.bad_rows("LG103", rows, _spec(array.dtype, array.shape[1:]), self._dtype_legal())
-
-    def _judge_items(self, array: Array, rows: Rows) -> Iterator[RuleViolations]:
-        """Object arrays, item by item."""
-        if not self.fits(array.shape[1:]):
-            yield self.bad_rows("LG105", rows, _spec(array.dtype, array.shape[1:]), self._shape_legal())
-            return
-        found: dict[str, list[tuple[int, Any]]] = {}
-        for row, items in zip(rows.tolist(), array.reshape(array.shape[0], -1).tolist(), strict=True):
-            for item in items:
-                rule = self._item_rule(item)
-                if rule:
-                    found.setdefault(rule, []).append((row, item))
-        for rule, hits in found.items():
-            broken, first, counts = np.unique([row for row, _ in hits], return_index=True, return_counts=True)
-            legal = self._dtype_legal() if rule == "LG103" else self.label.legal
-            yield RuleViolations(self.path, rule, legal, broken.astype(np.intp), counts, [hits[k][1] for k in first])
-
-    def _item_rule(self, item: Any) -> str | None:
-        if item is None:
-            return "LG104"
-        if isinstance(item, float) and isinstance(self.label, ClassLabel):
-            return _float_rule(item)
-        if type(item) is not int or not isinstance(self.label, ClassLabel):
-            return "LG103"
-        if item in self.label.raw_ids or item in self.label.sentinels:
-            return None
-        if item in self.elsewhere:
-            return "LG110"
-        return "LG102" if item < 0 else "LG101"
-
-    def _dtype_legal(self) -> str:
-        names = self.label.dtype or self.label.DEFAULT_DTYPES
-        text = f"dtype {' or '.join(names)}"
-        admitted = {dtype.name for dtype in self._admitted}
-        if isinstance(self.label, ClassLabel) and not admitted.issuperset(self.label.stored_dtypes):
-            return f"{text} wide enough to index {self.label.num_classes} classes"
-        return text
-
-    def _shape_legal(self) -> str:
-        return f"shape {list(self._tail)}".replace("None", "null")
-
-    @property
-    def skips(self) -> bool:
-        """Whether records that hold the unlabeled value are left out of the stream."""
-        label = self.label
-        return isinstance(label, ClassLabel) and label.unlabeled is not None and label.on_unlabeled == "skip"
-
-    def unlabeled_rows(self, array: Array) -> Rows:
-        """Rows of ``array`` that hold the unlabeled value, where such records are skipped."""
-        unlabeled = self.label.unlabeled if isinstance(self.label, ClassLabel) else None
-        if not self.skips or unlabeled is None or array.dtype.kind not in "iuf":
-            return _NO_ROWS
-        hit = member(array, (unlabeled,))
-        return np.flatnonzero(hit.reshape(array.shape[0], -1).any(axis=1))
-
-
-_KINDS = {"i": "iu", "u": "iu", "f": "f", "b": "b"}
-
-
-def _float_rule(item: float) -> str:
-    if item != item or item in (float("inf"), float("-inf")):
-        return "LG107"
-    return "LG103" if item.is_integer() else "LG106"
-
-
-def _width_is_right(label: Label, name: str) -> bool:
-    """Narrow ids that JAX would index wrongly are no legal dtype, unless ``emit`` widens them."""
-    if not isinstance(label, ClassLabel) or label.emit is not None or not dtypes.is_integer(name):
-        return True
-    return dtypes.can_index(name, label.num_classes)
-
-
-def _spec(dtype: np.dtype[Any], shape: tuple[int, ...]) -> str:
-    name = dtype.name if dtype.isnative else dtype.str
-    return f"{name}[{', '.join(map(str, shape))}]" if shape else name
 
 
 class Guard:
@@ -216,8 +53,8 @@ class Guard:
         elsewhere = self.schema.unlabeled_elsewhere(split)
         judged = self.schema.judged(split, view)
         _refuse_uncompiled(judged)
-        self.judges = tuple(LabelCheck(path, label, elsewhere[path]) for path, label in judged.items())
-        self._skips = any(judge.skips for judge in self.judges)
+        self.checks = tuple(LabelCheck(path, label, elsewhere[path]) for path, label in judged.items())
+        self._skips = any(check.skips for check in self.checks)
         self.digest = self.schema.digest(split, view)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -229,15 +66,15 @@ class Guard:
 
     @property
     def labels(self) -> dict[str, Label]:
-        """The labels this guard judges, by path."""
-        return {judge.path: judge.label for judge in self.judges}
+        """The labels that this guard checks, by path."""
+        return {check.path: check.label for check in self.checks}
 
     def check(self, element: Any, *, batched: bool | None = None) -> CheckResult:
-        """Judge one element.
+        """Checks one element.
 
         Args:
             element: a tree of arrays; labels ``[batch, ...]`` or those of a single record.
-            batched: whether it is a batch; None: told from the labels' ranks where these leave no doubt.
+            batched: whether it is a batch; None: inferred from the labels' ranks, where these are unambiguous.
 
         Raises:
             UsageError: ``batched`` is needed (lists, free shapes, batches of one).
@@ -247,102 +84,104 @@ class Guard:
         return self.check_batch(element) if batched else self.check_records([element])
 
     def check_batch(self, element: Any) -> CheckResult:
-        """Judge a batch: every label ``[batch, ...]``, at its stored width."""
+        """Checks a batch: every label ``[batch, ...]``, at its stored width."""
         flat = cast("dict[str, Any]", element) if type(element) is dict else None
         size = -1
-        for judge in self.judges:
-            value: Any = flat.get(judge.path) if flat is not None else tree.get(element, judge.path)
-            if type(value) is not np.ndarray and not _is_plain_subclass(value):
-                return self._explain_batch(element)
+        for check in self.checks:
+            value: Any = flat.get(check.path) if flat is not None else tree.get(element, check.path)
+            if type(value) is not np.ndarray:
+                if not _is_plain_subclass(value):
+                    return self._explain_batch(element)
+                value = np.asarray(value)  # np.matrix has two dimensions, whatever is done to it
             if not value.ndim or size not in (-1, value.shape[0]):
                 return self._explain_batch(element)
-            if not judge.clean(value):
-                return self._explain_batch(element, judge)
+            if not check.clean(value):
+                return self._explain_batch(element, check)
             size = value.shape[0]
         return CheckResult(size, (), self._skipped(element) if self._skips else None)
 
     def check_records(self, records: Sequence[Any]) -> CheckResult:
-        """Judge unbatched records, vectorised over them; a verdict never hangs on the neighbours."""
-        gathered = {judge.path: gather([tree.get(record, judge.path) for record in records]) for judge in self.judges}
+        """Checks unbatched records, vectorised; each is checked independently of the others."""
+        gathered = {check.path: gather([tree.get(record, check.path) for record in records]) for check in self.checks}
         return self.check_columns(gathered, len(records))
 
     def check_columns(self, gathered: Mapping[str, tuple[list[Column], Rows]], size: int) -> CheckResult:
-        """Judge ``size`` records whose labels are gathered already: by path, columns and the rows that lack a value."""
+        """Checks ``size`` records that are gathered already: by label, columns and the rows that lack a value."""
         faults: list[RuleViolations] = []
         columns: list[tuple[LabelCheck, Column]] = []
-        for judge in self.judges:
-            found, missing = gathered[judge.path]
-            faults += self._judge(judge, found, missing, size)
-            columns += [(judge, column) for column in found]
+        for check in self.checks:
+            found, missing = gathered[check.path]
+            faults += self._check(check, found, missing, size)
+            columns += [(check, column) for column in found]
         return self._result(size, faults, columns)
 
     def record_columns(self, records: Sequence[Any]) -> dict[str, list[Column]]:
         """By label path: what the records hold, gathered by dtype and shape."""
-        return {judge.path: gather([tree.get(record, judge.path) for record in records])[0] for judge in self.judges}
+        return {check.path: gather([tree.get(record, check.path) for record in records])[0] for check in self.checks}
 
     def batch_columns(self, element: Any, size: int) -> dict[str, list[Column]]:
         """By label path: what a batch of ``size`` holds; empty where a label has no such leading axis."""
-        return {judge.path: _batch_columns(tree.get(element, judge.path), size)[0] or [] for judge in self.judges}
+        return {check.path: _batch_columns(tree.get(element, check.path), size)[0] or [] for check in self.checks}
 
     def _explain_batch(self, element: Any, dirty: LabelCheck | None = None) -> CheckResult:
-        """Judge a batch that is not plainly clean; ``dirty``: who found its own label unclean already."""
-        values = [(judge, tree.get(element, judge.path)) for judge in self.judges]
+        """Finds all violations of a batch; ``dirty``: the label check that already failed."""
+        values = [(check, tree.get(element, check.path)) for check in self.checks]
         size = _batch_size([value for _, value in values], element)
         rows = np.arange(size)
         faults: list[RuleViolations] = []
         columns: list[tuple[LabelCheck, Column]] = []
-        for judge, value in values:
+        for check, value in values:
             found, missing = _batch_columns(value, size)
             if found is None:
-                faults.append(judge.bad_rows("LG105", rows, _told(value), f"[{size}, ...]"))
+                faults.append(check.wrong_length(rows, value))
                 continue
-            faults += self._judge(judge, found, missing, size, dirty=judge is dirty)
-            columns += [(judge, column) for column in found]
+            faults += self._check(check, found, missing, size, dirty=check is dirty)
+            columns += [(check, column) for column in found]
         return self._result(size, faults, columns)
 
     @staticmethod
-    def _judge(
-        judge: LabelCheck, columns: list[Column], missing: Rows, size: int, *, dirty: bool = False
+    def _check(
+        check: LabelCheck, columns: list[Column], missing: Rows, size: int, *, dirty: bool = False
     ) -> list[RuleViolations]:
-        faults = [judge.missing(missing)] if len(missing) else []
+        faults = [check.missing(missing)] if len(missing) else []
         for column in columns if size else ():  # a wrong dtype without a record broke no rule
-            faults += judge.faults(column, len(column.rows) == size, dirty=dirty)
+            faults += check.faults(column, len(column.rows) == size, dirty=dirty)
         return _merged(faults)
 
     def _result(self, size: int, faults: list[RuleViolations], columns: list[tuple[LabelCheck, Column]]) -> CheckResult:
         result = CheckResult(size, tuple(faults))
-        skips = [column.rows[judge.unlabeled_rows(column.array)] for judge, column in columns]
+        skips = [column.rows[check.unlabeled_rows(column.array)] for check, column in columns]
         if any(len(rows) for rows in skips):
             rows = np.unique(np.concatenate(skips))
             result.skipped = rows[result.valid[rows]]
         return result
 
     def _skipped(self, element: Any) -> Rows | None:
-        found = [judge.unlabeled_rows(tree.get(element, judge.path)) for judge in self.judges]
+        found = [check.unlabeled_rows(tree.get(element, check.path)) for check in self.checks]
         return np.unique(np.concatenate(found)) if any(map(len, found)) else None
 
     def is_batched(self, element: Any) -> bool:
-        """Whether ``element`` is a batch, told from the ranks of its labels.
+        """Whether ``element`` is a batch, inferred from the ranks of its labels.
 
         Raises:
-            UsageError: the labels leave a doubt or disagree.
+            UsageError: the labels are ambiguous or disagree.
         """
-        told: set[bool] = set()
-        for judge in self.judges:
-            value = tree.get(element, judge.path)
+        forms: set[bool] = set()
+        for check in self.checks:
+            value = tree.get(element, check.path)
             if value is tree.MISSING or value is None:
                 continue
-            if isinstance(value, list | tuple) or judge.has_free_shape:
-                raise UsageError(f"cannot tell a record from a batch by label {judge.path!r} alone; pass batched=")
+            if isinstance(value, list | tuple) or check.has_free_shape:
+                raise UsageError(f"cannot tell a record from a batch by label {check.path!r} alone; pass batched=")
             array, _ = as_array(value)
-            extra = array.ndim - judge.rank
+            extra = array.ndim - check.rank
             if extra not in (0, 1) or (extra == 1 and array.shape[0] == 1):
-                shape = _spec(array.dtype, array.shape)
-                raise UsageError(f"label {judge.path!r} is {shape}: a record or a batch? pass batched=")
-            told.add(extra == 1)
-        if len(told) != 1:
+                shape = spec_text(array.dtype, array.shape)
+                raise UsageError(f"label {check.path!r} is {shape}: a record or a batch? pass batched=")
+            forms.add(extra == 1)
+        if len(forms) != 1:
             raise UsageError("the labels disagree on whether this is a batch, or are absent; pass batched=")
-        return told.pop()
+        return forms.pop()
 
 
 def _refuse_uncompiled(labels: Mapping[str, Label]) -> None:
@@ -381,12 +220,19 @@ def _is_plain_subclass(value: Any) -> bool:
 def _batch_size(labels: list[Any], element: Any) -> int:
     """Length of the leading axis: the labels' if any has one, else that of any leaf, else 1."""
     for value in itertools.chain(labels, (leaf for _, leaf in tree.leaves(element))):
-        if isinstance(value, list | tuple):
-            return len(cast("list[Any]", value))
-        shape = getattr(value, "shape", ())
-        if shape:
-            return int(shape[0])
+        length = _leading_length(value)
+        if length is not None:
+            return length
     return 1
+
+
+def _leading_length(value: Any) -> int | None:
+    if isinstance(value, list | tuple):
+        return len(cast("list[Any]", value))
+    try:
+        return int(value.shape[0]) if value.shape else None
+    except Exception:  # no shape; or a foreign attribute that raises anything
+        return None
 
 
 def _batch_columns(value: Any, size: int) -> tuple[list[Column] | None, Rows]:
@@ -395,19 +241,16 @@ def _batch_columns(value: Any, size: int) -> tuple[list[Column] | None, Rows]:
     if value is tree.MISSING or value is None:
         return [], everything
     if isinstance(value, np.ndarray) and cast(Array, value).dtype.hasobject and value.ndim:
-        value = list(cast(Array, value))  # ragged batches: judged record by record
+        value = list(cast(Array, value))  # ragged batches: checked record by record
     if isinstance(value, list | tuple):
         values = cast("Sequence[Any]", value)
         return gather(values) if len(values) == size else (None, _NO_ROWS)
     array, typed = as_array(value)
+    if array.dtype == object and not array.ndim and isinstance(array.item(), Unconvertible):
+        array = np.full(size, array.item(), object)
     if not array.ndim or array.shape[0] != size:
         return None, _NO_ROWS
     return [Column(everything, array, typed)], _NO_ROWS
-
-
-def _told(value: Any) -> str:
-    shape = getattr(value, "shape", None)
-    return f"length {len(value)}" if shape is None and hasattr(value, "__len__") else f"shape {list(shape or ())}"
 
 
 def _merged(faults: list[RuleViolations]) -> list[RuleViolations]:

@@ -94,7 +94,12 @@ class IntegerSet:
     def _is_lone(self, start: int) -> bool:
         """Whether ids from 0 and one negative value are legal, such as -100."""
         half = self._modulus // 2
-        return self._interval is not None and start == 0 and self.size <= half and (self._extras >= half).tolist() == [True]
+        return (
+            self._interval is not None
+            and start == 0
+            and self.size <= half
+            and (self._extras >= half).tolist() == [True]
+        )
 
     def all_legal(self, array: Array) -> bool:
         """Whether every value of ``array`` is legal; allocates nothing in proportion to it."""
@@ -111,7 +116,7 @@ class IntegerSet:
         found: list[NDArray[np.intp]] = []
         for start, block in blocks(array):
             numbers = block.view(self.unsigned)
-            # A maximum costs a third of a comparison, and most blocks are clean; but one block alone is known not to be.
+            # A maximum costs a third of a comparison, and most blocks are clean; a lone block is known not to be.
             if len(block) == array.size or not self._block_is_legal(numbers):
                 found.append(np.flatnonzero(self._illegal(numbers)) + start)
         return np.concatenate(found) if found else np.empty(0, np.intp)

@@ -90,11 +90,16 @@ def integer_bounds(dtype: np.dtype[Any]) -> tuple[int, int]:
     return int(info.min), int(info.max)
 
 
-def exact(dtype: np.dtype[Any], number: int) -> Any | None:
-    """``number`` as a scalar to compare arrays of ``dtype`` with, exactly; None where ``dtype`` cannot hold it.
+def exact(dtype: np.dtype[Any], number: float) -> Any | None:
+    """``number`` as a scalar to compare arrays of ``dtype`` with; None where ``dtype`` cannot hold it.
 
-    A float16 array is compared with float64 scalars: 70000 would become infinity in float16.
+    An integer is compared exactly: a float16 array with float64 scalars, as 70000 would become infinity in float16. A
+    fraction such as 0.1 is the number of ``dtype`` next to it, as it was when it was stored.
     """
+    if isinstance(number, float):
+        if not number.is_integer():
+            return dtype.type(number) if dtype.kind == "f" else None
+        number = int(number)
     if dtype.kind == "f":
         try:
             return np.float64(number) if int(float(number)) == number else None
@@ -104,13 +109,13 @@ def exact(dtype: np.dtype[Any], number: int) -> Any | None:
     return dtype.type(number) if low <= number <= high else None
 
 
-def equals(values: Array, number: int) -> NDArray[np.bool_] | None:
-    """Bool like ``values``: where one equals ``number``, exactly; None where the dtype cannot hold it."""
+def equals(values: Array, number: float) -> NDArray[np.bool_] | None:
+    """Bool like ``values``: where one equals ``number``; None where the dtype cannot hold it."""
     scalar = exact(values.dtype, number)
     return None if scalar is None else np.asarray(values == scalar)
 
 
-def member(values: Array, numbers: Iterable[int]) -> NDArray[np.bool_]:
+def member(values: Array, numbers: Iterable[float]) -> NDArray[np.bool_]:
     """Bool like ``values``: where one equals one of ``numbers`` (np.isin would cast int64 with uint64 to float)."""
     hit = np.zeros(values.shape, np.bool_)
     for number in numbers:

@@ -1,7 +1,8 @@
-"""What a check found in arrays: faults by row, counted exactly, told on demand. Plain arrays, no schema, no I/O."""
+"""Result of a check: violations per record, with exact counts. Plain arrays, no schema, no I/O."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from label_guard.rules.findings import Value, Violation
 
 EXAMPLES_PER_RULE = 5
+_MOST_BITS = 1024
+_MOST_TEXT = 120
 
 Rows = NDArray[np.intp]
 
@@ -23,7 +26,7 @@ class RuleViolations:
     Attributes:
         label: path of the label.
         rule: rule code.
-        legal: the legal set in words.
+        legal: description of the legal set.
         rows: int[k], ascending and unique: the records that broke it.
         counts: int[k], offending positions in each of these records.
         values: the first offending value of each of these records; one text where it is the same for all.
@@ -38,16 +41,25 @@ class RuleViolations:
     values: NDArray[Any] | list[Value] | str
     positions: Rows | None = None
 
-    def violation(self, place: int) -> Violation:
-        """The violation of the record at ``rows[place]``."""
-        value = self.values if isinstance(self.values, str) else plain(self.values[place])
-        return Violation(self.label, self.rule, value, self.legal, int(self.rows[place]), None, int(self.counts[place]))
+    def violation(self, index: int) -> Violation:
+        """The violation of the record at ``rows[index]``."""
+        value = self.values if isinstance(self.values, str) else plain(self.values[index])
+        return Violation(self.label, self.rule, value, self.legal, int(self.rows[index]), None, int(self.counts[index]))
 
 
 def plain(value: Any) -> Value:
     """``value`` as a Python scalar or a short text."""
     item: Any = cast("np.generic[Any]", value).item() if isinstance(value, np.generic) else value
-    return item if item is None or isinstance(item, bool | int | float | str) else repr(item)[:80]
+    if isinstance(item, int) and item.bit_length() > _MOST_BITS:  # str() refuses integers of 5,000 digits
+        return f"an integer of about {int(item.bit_length() * math.log10(2)) + 1} digits"
+    return item if item is None or isinstance(item, bool | int | float | str) else _text(item)
+
+
+def _text(value: Any) -> str:
+    try:
+        return repr(value)[:_MOST_TEXT]
+    except Exception as error:  # a foreign repr may raise anything
+        return f"{type(value).__name__} (its repr raises {type(error).__name__})"
 
 
 class CheckResult:
@@ -115,9 +127,9 @@ class CheckResult:
 
     def _of_row(self, row: int) -> Iterator[Violation]:
         for fault in self.faults:
-            place = int(np.searchsorted(fault.rows, row))
-            if place < len(fault.rows) and fault.rows[place] == row:
-                yield fault.violation(place)
+            index = int(np.searchsorted(fault.rows, row))
+            if index < len(fault.rows) and fault.rows[index] == row:
+                yield fault.violation(index)
 
     def __repr__(self) -> str:
         return f"CheckResult({self.num_records} records, {self.num_invalid} invalid, counts={self.counts})"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import struct
+
 SIGNED = ("int8", "int16", "int32", "int64")
 UNSIGNED = ("uint8", "uint16", "uint32", "uint64")
 FLOATING = ("float16", "float32", "float64")
@@ -65,3 +68,37 @@ def holds(target: str, source: str) -> bool:
     low, high = integer_range(source)
     target_low, target_high = integer_range(target)
     return target_low <= low and high <= target_high
+
+
+_STRUCT = {"float16": ("<e", "<h"), "float32": ("<f", "<i"), "float64": ("<d", "<q")}
+
+
+def greatest(name: str) -> float:
+    """Greatest finite number of dtype ``name``."""
+    if name not in _STRUCT:
+        return integer_range(name)[1]
+    number, bits_of = _STRUCT[name]
+    infinity = struct.unpack(bits_of, struct.pack(number, math.inf))[0]
+    return struct.unpack(number, struct.pack(bits_of, infinity - 1))[0]
+
+
+def has_value_between(name: str, low: float, high: float) -> bool:
+    """Whether dtype ``name`` holds a finite number in ``[low, high]``, compared exactly.
+
+    >>> has_value_between("float32", 0.1, 0.1), has_value_between("float64", 0.1, 0.1)
+    (False, True)
+    """
+    if name not in _STRUCT:
+        least, most = integer_range(name)
+        return max(least, least if low == -math.inf else math.ceil(low)) <= min(
+            most, most if high == math.inf else math.floor(high)
+        )
+    if low > greatest(name) or high < -greatest(name):
+        return False
+    number, bits_of = _STRUCT[name]
+    least = max(low, -greatest(name))
+    rounded = struct.unpack(number, struct.pack(number, least))[0]
+    if rounded < least:  # the next number up: bit patterns of floats are ordered
+        pattern = struct.unpack(bits_of, struct.pack(number, rounded))[0]
+        rounded = struct.unpack(number, struct.pack(bits_of, pattern + (1 if rounded >= 0 else -1)))[0]
+    return rounded <= high

@@ -100,6 +100,33 @@ def put(node: Any, path: str, value: Any) -> Any:
     raise TypeError(f"cannot add {name!r} to a {type(node).__name__}")
 
 
+def put_beside(node: Any, neighbour: str, path: str, value: Any) -> Any:
+    """``node`` with ``value`` at ``path``, in the container that holds ``neighbour``.
+
+    >>> put_beside({"image/label": 1}, "image/label", "image/label_valid", True)
+    {'image/label': 1, 'image/label_valid': True}
+    """
+    name, rest = split_path(node, neighbour)
+    inner = dict(children(node) or ())
+    if rest is not None and name in inner and path.startswith(f"{name}/"):
+        return put(node, name, put_beside(inner[name], rest, path[len(name) + 1 :], value))
+    if rest is None and "/" in neighbour and isinstance(node, Mapping):
+        return {**node, path: value}
+    return put(node, path, value)
+
+
+def parent(node: Any, path: str) -> Any:
+    """The container that holds the value at ``path``, or would."""
+    name, rest = split_path(node, path)
+    inner = dict(children(node) or ())
+    return parent(inner[name], rest) if rest is not None and name in inner else node
+
+
+def is_sequence(node: Any) -> bool:
+    """Whether ``node`` is a plain tuple or list, whose items have no names."""
+    return isinstance(node, tuple | list) and not hasattr(node, "_fields")
+
+
 def without(node: Any, path: str) -> Any:
     """``node`` without the dict key or last tuple place at ``path``."""
     name, rest = split_path(node, path)

@@ -38,9 +38,20 @@ def output_spec(plan: GuardConfig, spec: Any) -> Any:
         leaf = tree.get(spec, path)
         if leaf is tree.MISSING:
             continue
+        if isinstance(leaf, list | tuple):  # a label is a value: the lists of the records leave as one array
+            leaf = _stacked(leaf)
+            spec = tree.put(spec, path, leaf)
         if plan.mask.key is not None and (plan.mask_all or has_sentinels(label)):
             shape = leaf.shape if is_elementwise(label) else leaf.shape[:1]
-            spec = tree.put(spec, plan.mask.path(path), Spec(shape, plan.mask.dtype))
+            place = plan.mask.path(path)
+            if tree.get(spec, place) is tree.MISSING:
+                spec = tree.put_beside(spec, path, place, Spec(shape, plan.mask.dtype))
         if label.emit is not None:
             spec = tree.put(spec, path, Spec(leaf.shape, label.emit))
     return spec
+
+
+def _stacked(specs: Any) -> Any:
+    """The spec of one array for the specs of a batch of lists, each ``[batch, ...]``."""
+    inner = [_stacked(spec) if isinstance(spec, list | tuple) else spec for spec in specs]
+    return Spec((inner[0].shape[0], len(inner), *inner[0].shape[1:]), inner[0].dtype)

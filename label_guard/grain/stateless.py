@@ -15,7 +15,7 @@ from label_guard.errors import UsageError
 from label_guard.grain.specs import output_spec
 from label_guard.pipeline.checker import ElementChecker
 from label_guard.pipeline.config import GuardConfig
-from label_guard.pipeline.emit import finished, finished_record, mended
+from label_guard.pipeline.emit import finalize_batch, finalize_record, mask_batch
 from label_guard.pipeline.options import GuardOptions, SchemaLike, resolve_options, shows_options
 from label_guard.pipeline.record_keys import KeyedSource, RecordNames
 
@@ -86,14 +86,14 @@ class GuardMap(_Stateless, grain.transforms.Map):
         result = self.plan.guard.check_batch(batch)
         if not result.ok:
             self._report(lambda checker: checker.check_batch(batch))
-        batch, good = mended(self.plan, batch, result)
-        return finished(self.plan, batch, result.num_records, result=result, good=good)
+        batch, good = mask_batch(self.plan, batch, result)
+        return finalize_batch(self.plan, batch, result.num_records, result=result, good=good)
 
     def _map_record(self, record: Any) -> Any:
         result = CheckResult(1) if self._judged else self.plan.guard.check_records([record])
         if not result.ok:
             self._report(lambda checker: checker.check_records([record]))
-        return finished_record(self.plan, record, result)
+        return finalize_record(self.plan, record, result)
 
     def output_spec(self, input_spec: Any) -> Any:
         """Grain's hook for element specs."""

@@ -1,64 +1,105 @@
-"""Batches as trees: stack records, take rows, join pieces. Inputs are never written."""
+"""Batches as trees: stack records, take rows, join rows of several. Inputs are never written."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from label_guard.check.columns import as_array
+from label_guard.check.label_check import spec_text
 from label_guard.core import tree
 from label_guard.errors import UsageError
 
+Array = NDArray[Any]
 Rows = NDArray[np.intp]
-Piece = tuple[Any, Rows, int]  # a batch, rows of it, and its number of records
+BatchRows = tuple[Any, Rows, int]  # a batch, rows of it, and its number of records
 
 
-def stack(records: Sequence[Any], *, leave_out: str | None = None) -> Any:
+def stack(records: Sequence[Any], labels: Mapping[str, Array] | None = None, *, leave_out: str | None = None) -> Any:
     """Records of one structure as a batch: every leaf gets a leading axis of ``len(records)``.
 
     Args:
         records: at least one.
+        labels: features that are already stacked, by path: they are values, whatever the records hold there.
         leave_out: a feature of dict records that need not be stacked.
 
     Raises:
         UsageError: records differ in structure, or a feature in shape.
     """
-    first = records[0]
-    if type(first) is dict and all(type(r) is dict and r.keys() == first.keys() for r in records):
-        features = cast("Mapping[Any, Any]", first)
-        return {
-            key: _stack_feature([record[key] for record in records], str(key)) for key in features if key != leave_out
-        }
-    try:
-        return tree.map_leaves(lambda *leaves: _stack_leaves(leaves), *records)
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"records cannot be batched: {error}") from error
+    return _stack(list(records), labels or {}, "", leave_out)
 
 
-def _stack_feature(values: list[Any], name: str) -> Any:
-    if tree.children(values[0]) is not None:
-        return stack(values)
+def _stack(nodes: list[Any], labels: Mapping[str, Array], path: str, leave_out: str | None = None) -> Any:
+    first = nodes[0]
+    pairs = tree.children(first)
+    if pairs is None:
+        return _stack_feature(nodes, path)
+    own, inner = _by_child(nodes, labels)
+    columns = _columns(nodes)
+    names = [name for name, _ in pairs if name not in own and name != leave_out]
+    for column in columns:
+        if column.keys() - own.keys() - {leave_out} != set(names):
+            raise UsageError(f"records cannot be batched: elements differ in structure: {names} and {list(column)}")
+    stacked = {
+        name: _stack([column[name] for column in columns], inner.get(name, {}), f"{path}/{name}" if path else name)
+        for name in names
+    }
+    if isinstance(first, Mapping):
+        return {name: stacked[name] if name in stacked else own[name] for name, _ in pairs if name != leave_out} | own
+    batch = tree.rebuild(first, [stacked[name] if name in stacked else own[name] for name, _ in pairs])
+    for name in own.keys() - {name for name, _ in pairs}:
+        batch = tree.put(batch, name, own[name])
+    return batch
+
+
+def _columns(nodes: list[Any]) -> list[Mapping[str, Any]]:
+    """The children of each node by name."""
+    first = nodes[0]
+    named = type(first) is dict and all(type(name) is str for name in cast("dict[Any, Any]", first))
+    if named and all(type(node) is dict and node.keys() == first.keys() for node in nodes):
+        return nodes  # nearly every stream: no pass over the features of each record
+    return [dict(tree.children(node) or ()) for node in nodes]
+
+
+def _by_child(nodes: list[Any], labels: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, dict[str, Array]]]:
+    """Labels that are children of the nodes, and those that are inside of a child, by its name."""
+    own: dict[str, Array] = {}
+    inner: dict[str, dict[str, Array]] = {}
+    for path, array in labels.items():
+        node = next((node for node in nodes if tree.get(node, path) is not tree.MISSING), None)
+        name, rest = (path, None) if node is None else tree.split_path(node, path)
+        if rest is None:
+            own[name] = array
+        else:
+            inner.setdefault(name, {})[rest] = array
+    return own, inner
+
+
+def _stack_feature(values: list[Any], path: str) -> Any:
     try:
         return _stack_leaves(values)
-    except (ValueError, TypeError) as error:
-        specs = sorted({f"{np.asarray(value).dtype}{list(np.shape(value))}" for value in values})[:4]
-        raise UsageError(f"feature {name!r} cannot be batched: records hold {', '.join(specs)}") from error
+    except Exception as error:  # a foreign value may raise anything when it is converted
+        specs = sorted({spec_text(array.dtype, array.shape) for array, _ in map(as_array, values)})[:4]
+        feature = f"feature {path!r}" if path else "records"
+        raise UsageError(f"{feature} cannot be batched: records hold {', '.join(specs)}") from error
 
 
 def _stack_leaves(values: Sequence[Any]) -> Any:
     if any(value is None or value is tree.MISSING for value in values):
         raise ValueError("a record holds None")
     stacked = np.stack(values) if isinstance(values[0], np.ndarray) else np.array(values)
-    return _as_integers(stacked, values) if stacked.dtype.kind == "f" else stacked
+    return _as_integers(stacked, [np.asarray(value) for value in values]) if stacked.dtype.kind == "f" else stacked
 
 
-def _as_integers(stacked: NDArray[Any], values: Sequence[Any]) -> NDArray[Any]:
-    """NumPy promotes int64 beside uint64 to float64; integers stay integers where int64 holds them."""
-    if not all(np.asarray(value).dtype.kind in "iu" for value in values) or stacked.max(initial=0) >= 2.0**63:
+def _as_integers(stacked: Array, arrays: list[Array]) -> Array:
+    """NumPy promotes int64 beside uint64 to float64; integers stay integers where int64 or uint64 holds them all."""
+    if not all(array.dtype.kind in "iu" for array in arrays):
         return stacked
-    return np.stack([np.asarray(value).astype(np.int64) for value in values])
+    dtype = _common(arrays)
+    return stacked if dtype.kind == "f" else np.stack([array.astype(dtype) for array in arrays])
 
 
 def row(batch: Any, position: int, size: int) -> Any:
@@ -79,42 +120,42 @@ def is_column(node: Any, size: int) -> bool:
     return size <= 1 or not all(np.shape(value)[:1] == (size,) for value in cast("list[Any]", node))
 
 
-def join(pieces: Sequence[Piece]) -> Any:
-    """A new batch of the given rows of each piece, in order; every leaf is copied once.
+def join(parts: Sequence[BatchRows]) -> Any:
+    """A new batch of the given rows of each part, in order; every leaf is copied once.
 
     Raises:
-        UsageError: the pieces differ in structure, or in the shape of a feature.
+        UsageError: the parts differ in structure, or in the shape of a feature.
     """
     try:
-        return _join([batch for batch, _, _ in pieces], pieces)
+        return _join([batch for batch, _, _ in parts], parts)
     except (ValueError, TypeError) as error:
         raise UsageError(f"batches cannot be joined: {error}") from error
 
 
-def _join(nodes: list[Any], pieces: Sequence[Piece]) -> Any:
-    if all(is_column(node, size) for node, (_, _, size) in zip(nodes, pieces, strict=True)):
-        return [node[position] for node, (_, rows, _) in zip(nodes, pieces, strict=True) for position in rows.tolist()]
+def _join(nodes: list[Any], parts: Sequence[BatchRows]) -> Any:
+    if all(is_column(node, size) for node, (_, _, size) in zip(nodes, parts, strict=True)):
+        return [node[position] for node, (_, rows, _) in zip(nodes, parts, strict=True) for position in rows.tolist()]
     first, *others = [tree.children(node) for node in nodes]
     if first is None:
-        return _join_leaves(nodes, pieces)
+        return _join_leaves(nodes, parts)
     names = [name for name, _ in first]
     columns = [dict(pairs or ()) for pairs in others]
     if any(set(column) != set(names) for column in columns):
         raise ValueError(f"their features differ: {names} against {[list(column) for column in columns]}")
-    return tree.rebuild(nodes[0], [_join([v, *(c[name] for c in columns)], pieces) for name, v in first])
+    return tree.rebuild(nodes[0], [_join([v, *(c[name] for c in columns)], parts) for name, v in first])
 
 
-def _join_leaves(leaves: list[Any], pieces: Sequence[Piece]) -> Any:
+def _join_leaves(leaves: list[Any], parts: Sequence[BatchRows]) -> Any:
     arrays = [np.asarray(leaf) for leaf in leaves]
     if not all(array.ndim for array in arrays):
         return leaves[0]  # belongs to the batch, not to its records
     shape = arrays[0].shape[1:]
     if any(array.shape[1:] != shape for array in arrays):
         raise ValueError(f"a feature has shapes {', '.join(str(list(array.shape[1:])) for array in arrays)}")
-    total = sum(len(rows) for _, rows, _ in pieces)
-    joined = np.empty((total, *shape), _common({array.dtype for array in arrays}))
+    total = sum(len(rows) for _, rows, _ in parts)
+    joined = np.empty((total, *shape), _common(arrays))
     at = 0
-    for array, (_, rows, _) in zip(arrays, pieces, strict=True):
+    for array, (_, rows, _) in zip(arrays, parts, strict=True):
         # Any mode but "raise" writes into ``out`` without a buffer of its size; the rows are known to be inside.
         if array.dtype == joined.dtype:
             np.take(array, rows, axis=0, out=joined[at : at + len(rows)], mode="clip")
@@ -124,10 +165,16 @@ def _join_leaves(leaves: list[Any], pieces: Sequence[Piece]) -> Any:
     return joined
 
 
-def _common(dtypes: set[np.dtype[Any]]) -> np.dtype[Any]:
-    common = np.result_type(*dtypes)
-    integers = all(dtype.kind in "iu" for dtype in dtypes)
-    return np.dtype(np.int64) if integers and common.kind == "f" else common
+def _common(arrays: Sequence[Array]) -> np.dtype[Any]:
+    """The dtype of a feature that is joined: NumPy's, but integers stay integers where one dtype holds them all."""
+    common = np.result_type(*(array.dtype for array in arrays))
+    if common.kind != "f" or not all(array.dtype.kind in "iu" for array in arrays):
+        return common
+    filled = [array for array in arrays if array.size]
+    greatest, least = (max((int(a.max()) for a in filled), default=0), min((int(a.min()) for a in filled), default=0))
+    if greatest < 2**63:
+        return np.dtype(np.int64)
+    return np.dtype(np.uint64) if least >= 0 else common
 
 
 def take(batch: Any, rows: Rows, size: int) -> Any:
@@ -138,6 +185,18 @@ def take(batch: Any, rows: Rows, size: int) -> Any:
 def pad(batch: Any, have: int, size: int) -> Any:
     """A batch of ``have`` records filled up to ``size`` with copies of its first."""
     return take(batch, np.concatenate([np.arange(have), np.zeros(size - have, np.intp)]), have)
+
+
+def with_label_columns(batch: Any, paths: Iterable[str], size: int) -> Any:
+    """``batch`` with each label that is a list of ``size`` values as an object array: a value, not structure."""
+    for path in paths:
+        value = tree.get(batch, path)
+        if isinstance(value, list | tuple) and len(cast("list[Any]", value)) == size:
+            column = np.empty(size, object)
+            for position, item in enumerate(cast("list[Any]", value)):
+                column[position] = item
+            batch = tree.put(batch, path, column)
+    return batch
 
 
 def without_key(element: Any, key: str) -> Any:

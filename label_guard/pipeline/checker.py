@@ -102,7 +102,8 @@ class BatchWindow:
         self._config, self._batch, self.result = config, batch, result
 
     def element(self, row: int) -> Any:
-        return batches.row(self._batch, row, self.result.num_records)
+        size = self.result.num_records
+        return batches.row(batches.with_label_columns(self._batch, self._config.guard.labels, size), row, size)
 
     def key(self, row: int) -> Any:
         return key_in(self._batch, row)

@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from label_guard.check.guard import Guard
-from label_guard.pipeline.masking import MaskOptions, OnInvalid, Remainder, converts, has_sentinels
+from label_guard.pipeline.convert import LabelConverter
+from label_guard.pipeline.masking import MaskOptions, OnInvalid, Remainder, has_sentinels
 from label_guard.pipeline.record_keys import KEY, RecordNames
 from label_guard.quarantine.writer import QuarantineOptions
 from label_guard.schema.labels import ClassLabel, Label
@@ -74,12 +75,17 @@ class GuardConfig:
         """Whether records may leave the stream, so that batches are topped up."""
         return self.on_invalid == "drop" or (self.on_invalid == "raise" and self.skips)
 
+    @cached_property
+    def converters(self) -> dict[str, LabelConverter]:
+        """The labels compiled for the way out, by path."""
+        return {path: LabelConverter(label) for path, label in self.labels.items()}
+
     @cached_property  # asked for each batch
     def passes_untouched(self) -> bool:
         """Whether a clean batch needs neither conversion nor mask."""
         labels = self.labels.values()
         masks = self.mask.key is not None and (self.mask_all or any(map(has_sentinels, labels)))
-        return not masks and not any(map(converts, labels))
+        return not masks and not any(converter.changes for converter in self.converters.values())
 
     def replace(self, **changes: Any) -> GuardConfig:
         """A configuration with some fields changed."""

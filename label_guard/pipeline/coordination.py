@@ -9,7 +9,7 @@ from typing import Any, cast
 from label_guard import errors
 from label_guard.errors import LabelGuardError, UsageError
 from label_guard.pipeline.config import GuardConfig
-from label_guard.pipeline.emit import masked_out, stand_in_batch
+from label_guard.pipeline.emit import mask_all, placeholder_batch
 from label_guard.pipeline.state import guard_states
 
 
@@ -62,10 +62,10 @@ class CoordinatedStop:
         """
         if self.batch is None:
             try:
-                self.batch = stand_in_batch(self._config, self._pulled, size, batched=batched)
+                self.batch = placeholder_batch(self._config, self._pulled, size, batched=batched)
             except UsageError:
                 raise error from None
-        self.batch = masked_out(self._config, self.batch)
+        self.batch = mask_all(self._config, self.batch)
         self.error = error
 
 

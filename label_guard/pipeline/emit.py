@@ -1,64 +1,115 @@
-"""Judged records as they leave the guard: bad positions masked, labels converted, masks and padding added."""
+"""Builds the output batch: masks invalid positions, converts labels, adds masks and padding."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.columns import Column
-from label_guard.check.result import CheckResult
+from label_guard.check.columns import Column, gather
+from label_guard.check.result import CheckResult, RuleViolations
 from label_guard.core import tree
 from label_guard.errors import UsageError
-from label_guard.pipeline import batching as batches
+from label_guard.pipeline import batching
 from label_guard.pipeline.config import GuardConfig
-from label_guard.pipeline.masking import emit, masked
+from label_guard.pipeline.convert import LabelConverter
+from label_guard.pipeline.masking import add_mask, has_sentinels, join_columns, validity
 
+Array = NDArray[Any]
 Good = Mapping[str, NDArray[np.bool_]]
 
 
-def stacked(plan: GuardConfig, records: Sequence[Any], result: CheckResult) -> tuple[Any, Good]:
-    """Unbatched records as a batch, bad labels replaced under ``mask``; and by label, where the stored values stand."""
-    if result.ok or plan.on_invalid != "mask":
-        return batches.stack(records, leave_out=plan.dropped_key), {}
-    arrays, good = _masked(plan, result, plan.guard.record_columns(records))
-    stackable = list(records)
-    for path, array in arrays.items():  # a bad label may be absent or of any shape, and would not stack
-        for row in result.invalid_rows.tolist():
-            stackable[row] = tree.put(stackable[row], path, array[row])
-    return _with_labels(batches.stack(stackable, leave_out=plan.dropped_key), arrays), good
+def stack_records(config: GuardConfig, records: Sequence[Any], result: CheckResult) -> tuple[Any, Good]:
+    """Stacks unbatched records to a batch. A label is one array ``[batch, ...]``, also where records hold lists.
 
+    Args:
+        config: what the guard does.
+        records: records that are valid, or those of a window under ``mask`` or ``report``.
+        result: what the check found in them.
 
-def mended(plan: GuardConfig, batch: Any, result: CheckResult) -> tuple[Any, Good]:
-    """A batch, bad labels replaced under ``mask``; and by label, where the stored values stand."""
-    if result.ok or plan.on_invalid != "mask":
-        return batch, {}
-    arrays, good = _masked(plan, result, plan.guard.batch_columns(batch, result.num_records))
-    return _with_labels(batch, arrays), good
+    Returns:
+        The batch, bad labels replaced under ``mask``; and by label, where the stored values are still there.
 
-
-def _masked(
-    plan: GuardConfig, result: CheckResult, columns: Mapping[str, list[Column]]
-) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[np.bool_]]]:
-    arrays: dict[str, NDArray[Any]] = {}
+    Raises:
+        UsageError: the records differ in structure, or in the shape of a feature.
+    """
+    arrays: dict[str, Array] = {}
     good: dict[str, NDArray[np.bool_]] = {}
-    for path, label in plan.guard.labels.items():
-        faults = [fault for fault in result.faults if fault.label == path]
-        if faults:
-            arrays[path], good[path] = masked(label, columns[path], result.num_records, faults)
-    return arrays, good
+    for path, converter in config.converters.items():
+        violations = _violations_of(result, path)
+        if violations and config.on_invalid != "mask":
+            continue  # delivered as it is
+        columns, _ = gather([tree.get(record, path) for record in records])
+        try:
+            arrays[path], valid = join_columns(converter, columns, len(records), violations)
+        except ValueError as error:
+            raise UsageError(f"label {path!r} cannot be batched: {error}") from error
+        if violations:
+            good[path] = valid
+    return batching.stack(records, arrays, leave_out=config.dropped_key), good
 
 
-def _with_labels(batch: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
-    for path, array in arrays.items():
-        batch = tree.put(batch, path, array)
-    return batch
+def mask_batch(config: GuardConfig, batch: Any, result: CheckResult) -> tuple[Any, Good]:
+    """Replaces bad labels of a batch under ``mask``, and makes arrays of labels that are lists.
+
+    Returns:
+        The batch, the same object where it needs no change; and by label, where the stored values are still there.
+    """
+    good: dict[str, NDArray[np.bool_]] = {}
+    for path, converter in config.converters.items():
+        value = tree.get(batch, path)
+        violations = _violations_of(result, path)
+        if violations and config.on_invalid == "mask":
+            columns = config.guard.batch_columns(batch, result.num_records)[path]
+            value, good[path] = join_columns(converter, columns, result.num_records, violations)
+            batch = tree.put(batch, path, value)
+        elif not violations and _is_list(value):
+            batch = tree.put(batch, path, _as_array(converter, list(value)))
+    return batch, good
 
 
-def finished(
-    plan: GuardConfig,
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and cast(Array, value).dtype.hasobject)
+
+
+def _as_array(converter: LabelConverter, values: list[Any]) -> Array | list[Array]:
+    """Legal labels of a batch as one array, or as a list of arrays where they differ in shape."""
+    columns, _ = gather(values)
+    if len({column.array.shape[1:] for column in columns}) > 1:
+        return [join_columns(converter, gather([value])[0], 1)[0][0] for value in values]
+    return join_columns(converter, columns, len(values))[0] if values else np.empty(0, converter.fill.dtype())
+
+
+def _violations_of(result: CheckResult, path: str) -> list[RuleViolations]:
+    return [found for found in result.faults if found.label == path]
+
+
+def join_rows(config: GuardConfig, parts: Sequence[batching.BatchRows]) -> Any:
+    """A new batch of the given rows of each batch, in order. A label is a value: a list of labels is cut by record.
+
+    Raises:
+        UsageError: the batches differ in structure, or in the shape of a feature.
+    """
+    paths = list(config.guard.labels)
+    listed = [(batching.with_label_columns(batch, paths, size), rows, size) for batch, rows, size in parts]
+    labels = {path: [tree.get(batch, path) for batch, _, _ in listed] for path in paths}
+    joined = batching.join(listed)
+    for path, values in labels.items():
+        dtypes = {np.asarray(value).dtype for value in values}
+        if len(dtypes) > 1 or np.dtype(object) in dtypes:
+            items = [
+                np.asarray(value)[row]
+                for value, (_, rows, _) in zip(values, listed, strict=True)
+                for row in rows.tolist()
+            ]
+            joined = tree.put(joined, path, _as_array(config.converters[path], items))
+    return joined
+
+
+def finalize_batch(
+    config: GuardConfig,
     batch: Any,
     size: int,
     *,
@@ -66,56 +117,93 @@ def finished(
     result: CheckResult | None = None,
     good: Good | None = None,
 ) -> Any:
-    """A batch of ``size`` as it leaves the guard; the same object where it needs no change.
+    """Converts labels of a batch and adds masks and padding; the same object where it needs no change.
 
     Args:
-        plan: what the guard does.
-        batch: a batch that is clean, or that ``mended`` or ``stacked`` mended.
+        config: what the guard does.
+        batch: a batch that is valid, or that ``mask_batch`` or ``stack_records`` made.
         size: its number of records.
         full: number of records to pad it to.
-        result: what the check found in it; needed under ``report``, where bad labels go on as they are.
-        good: what ``mended`` or ``stacked`` told.
+        result: what the check found in it; needed under ``report``, where bad labels are delivered as they are.
+        good: what ``mask_batch`` or ``stack_records`` returned.
     """
-    if plan.dropped_key is not None:
-        batch = batches.without_key(batch, plan.dropped_key)
-    if plan.passes_untouched:
+    if config.dropped_key is not None:
+        batch = batching.without_key(batch, config.dropped_key)
+    if config.passes_untouched:
         return batch
     good = good or {}
     padding = max(0, full - size)
     if padding:
-        batch = batches.pad(batch, size, full)
-        good = {path: batches.pad(valid, size, full) for path, valid in good.items()}
-    labels = plan.labels
-    if result is not None and plan.on_invalid == "report":
-        broken = {fault.label for fault in result.faults if fault.positions is None}
-        labels = {path: label for path, label in labels.items() if path not in broken}
-    return emit(labels, batch, plan.mask, mask_all=plan.mask_all, good=good, padding=padding)
+        rows = np.concatenate([np.arange(size), np.zeros(padding, np.intp)])
+        batch = join_rows(config, [(batch, rows, size)])
+        good = {path: valid[rows] for path, valid in good.items()}
+    for path, label in config.labels.items():
+        broken = _violations_of(result, path) if result is not None and config.on_invalid == "report" else []
+        value = tree.get(batch, path)
+        if config.mask.key is not None and (config.mask_all or has_sentinels(label)):
+            whole = any(found.positions is None for found in broken)
+            valid = validity(label, None if whole else value, size + padding, good.get(path), padding)
+            batch = add_mask(batch, path, valid, config.mask)
+        if not any(found.positions is None for found in broken):
+            batch = _converted(config.converters[path], batch, path, value, illegal=bool(broken))
+    return batch
 
 
-def finished_record(plan: GuardConfig, record: Any, result: CheckResult) -> Any:
-    """One unbatched record as it leaves the guard: judged, and converted with a batch axis for the time of it."""
-    paths = [place for path in plan.guard.labels for place in (path, plan.mask.path(path))]
-    columns = plan.guard.record_columns([record]) if not result.ok and plan.on_invalid == "mask" else {}
-    if plan.passes_untouched and not columns:
-        return finished(plan, record, 1)
-    arrays, good = _masked(plan, result, columns) if columns else ({}, {})
-    for path in paths:
-        value = tree.get(record, path)
-        if path not in arrays and value is not tree.MISSING and value is not None:
-            record = tree.put(record, path, np.asarray(value)[None])
-    record = finished(plan, _with_labels(record, arrays), 1, result=result, good=good)
-    for path in paths:
+def _converted(converter: LabelConverter, batch: Any, path: str, value: Any, *, illegal: bool) -> Any:
+    if not converter.changes:
+        return batch
+    if isinstance(value, list):
+        items = cast("list[Any]", value)
+        return tree.put(batch, path, [converter(np.asarray(item), illegal=illegal) for item in items])
+    return tree.put(batch, path, converter(np.asarray(value), illegal=illegal))
+
+
+def finalize_record(config: GuardConfig, record: Any, result: CheckResult) -> Any:
+    """Converts one unbatched record and adds its masks, as a batch of one."""
+    columns = config.guard.record_columns([record])
+    typed = all(column.typed for found in columns.values() for column in found)
+    listed = any(_is_list(tree.get(record, path)) for path in columns)
+    if config.passes_untouched and typed and not listed and (result.ok or config.on_invalid != "mask"):
+        return finalize_batch(config, record, 1)
+    good: dict[str, NDArray[np.bool_]] = {}
+    expanded: list[str] = []
+    for path, converter in config.converters.items():
+        violations = _violations_of(result, path)
+        array = _batch_of_one(converter, tree.get(record, path), columns[path], violations, config.on_invalid == "mask")
+        if array is None:
+            continue
+        values, valid = array
+        record = tree.put(record, path, values)
+        good |= {path: valid} if violations and config.on_invalid == "mask" else {}
+        mask = tree.get(record, config.mask.path(path)) if config.mask.key is not None else None
+        if mask is not None and mask is not tree.MISSING:
+            record = tree.put(record, config.mask.path(path), np.asarray(mask)[None])
+        expanded += [path, config.mask.path(path)]
+    record = finalize_batch(config, record, 1, result=result, good=good)
+    for path in dict.fromkeys(expanded):
         value = tree.get(record, path)
         if isinstance(value, np.ndarray) and value.ndim:
             record = tree.put(record, path, value[0])
     return record
 
 
-def stand_in_batch(plan: GuardConfig, pulled: Sequence[Any], size: int, *, batched: bool) -> Any:
-    """A batch of the form that the guard delivers, made of elements none of which was delivered.
+def _batch_of_one(
+    converter: LabelConverter, value: Any, columns: list[Column], violations: list[RuleViolations], mask: bool
+) -> tuple[Array, NDArray[np.bool_]] | None:
+    """The label of one record with a batch axis; None where it is delivered as it is."""
+    if not violations or mask:
+        return join_columns(converter, columns, 1, violations)
+    if any(found.positions is None for found in violations):
+        return None
+    array = np.asarray(value)[None]
+    return array, np.ones(array.shape, np.bool_)
+
+
+def placeholder_batch(config: GuardConfig, pulled: Sequence[Any], size: int, *, batched: bool) -> Any:
+    """A fully masked placeholder batch, used when a host must stop before its first batch.
 
     Args:
-        plan: what the guard does.
+        config: what the guard does.
         pulled: a batch, or unbatched records.
         size: number of records of a full batch.
         batched: which of both.
@@ -125,21 +213,21 @@ def stand_in_batch(plan: GuardConfig, pulled: Sequence[Any], size: int, *, batch
     """
     if not pulled:
         raise UsageError("no element was read")
-    as_mask = plan.replace(on_invalid="mask", quarantine=None)
-    if any(None in label.record_shape for label in plan.guard.labels.values()):
+    as_mask = config.replace(on_invalid="mask", quarantine=None)
+    if any(None in label.record_shape for label in config.guard.labels.values()):
         raise UsageError("a label of free shape cannot be filled")
     if batched:
-        result = plan.guard.check_batch(pulled[0])
-        batch, good = mended(as_mask, pulled[0], result)
+        result = config.guard.check_batch(pulled[0])
+        batch, good = mask_batch(as_mask, pulled[0], result)
     else:
-        result = plan.guard.check_records(pulled)
-        batch, good = stacked(as_mask, pulled, result)
-    return finished(as_mask, batch, result.num_records, full=size, result=result, good=good)
+        result = config.guard.check_records(pulled)
+        batch, good = stack_records(as_mask, pulled, result)
+    return finalize_batch(as_mask, batch, result.num_records, full=size, result=result, good=good)
 
 
-def masked_out(plan: GuardConfig, batch: Any) -> Any:
+def mask_all(config: GuardConfig, batch: Any) -> Any:
     """``batch`` with every validity mask False throughout; labels and features are the same objects."""
-    for path in plan.guard.labels:
-        place = plan.mask.path(path)
+    for path in config.guard.labels:
+        place = config.mask.path(path)
         batch = tree.put(batch, place, np.zeros_like(tree.get(batch, place)))
     return batch

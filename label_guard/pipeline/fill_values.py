@@ -1,4 +1,4 @@
-"""Values that may stand where a bad label stood: legal without the mask, or the declared ignore value."""
+"""Replacement values for invalid labels: legal without the mask, or the declared ignore value."""
 
 from __future__ import annotations
 
@@ -7,53 +7,89 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from label_guard.check.kinds import value_check
+from label_guard.check.primitives import exact
+from label_guard.check.real_label import limits_in
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
+from label_guard.schema.stored_dtypes import admitted_dtypes, joined_dtype
 
 Array = NDArray[Any]
 
-_DEFAULT = {"class_label": "int32", "multi_label": "int32", "soft_label": "float32", "real_label": "float32"}
 
+class FillValues:
+    """Replacement values of one label, as stored, for any dtype that it is stored in.
 
-def stand_in_dtype(label: Label) -> np.dtype[Any]:
-    """Dtype of a label array made from nothing: the emitted, else the only declared one, else JAX's own width."""
-    stored = label.stored_dtypes
-    default = _DEFAULT[label.kind]
-    return np.dtype(label.emit or (stored[0] if len(stored) == 1 or default not in stored else default))
+    Args:
+        label: the resolved label.
 
+    Attributes:
+        check: the check for its values.
+    """
 
-def stand_in_value(label: Label) -> float:
-    """The stored value for one bad position: the first kept ignore value, else one legal without the mask."""
-    if isinstance(label, ClassLabel | MultiLabel) and label.ignore and label.on_ignore == "keep":
-        return label.sentinels[0]
-    if isinstance(label, ClassLabel):
-        return label.raw_ids[0]
-    if isinstance(label, RealLabel):
-        low = -np.inf if label.minimum is None else label.minimum
-        high = np.inf if label.maximum is None else label.maximum
-        return float(np.clip(0.0, low, high))
-    return 0
+    def __init__(self, label: Label) -> None:
+        self.label = label
+        self.check = value_check(label)
+        self._targets = [] if label.emit is None else [np.dtype(label.emit)]
+        self._records: dict[np.dtype[Any], Array | None] = {}
 
+    def value(self, dtype: np.dtype[Any]) -> Any | None:
+        """The value for one bad position: the first kept ignore value that ``dtype`` holds, else a legal one.
 
-def stand_in_record(label: Label, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """A whole label of ``shape`` (class axis included), legal or all ignored, as stored."""
-    record = np.full(shape, stand_in_value(label), dtype)
-    if isinstance(label, SoftLabel):
-        record[..., 0] = 1
-    elif isinstance(label, MultiLabel) and label.min_positive:
-        record[...] = 0
-        record[..., : label.min_positive] = 1
-    elif isinstance(label, ClassLabel) and (label.unique or label.min_length or label.max_length is not None):
-        most = shape[0] if label.max_length is None else min(shape[0], label.max_length)
-        ids = [label.raw_ids[place % label.num_classes] for place in range(most)]
-        record[:most] = ids
-    return record
+        None where ``dtype`` holds no legal value.
+        """
+        label = self.label
+        if isinstance(label, RealLabel):
+            limits = limits_in(label, dtype, self._targets)
+            return None if limits is None else np.clip(dtype.type(0), *limits)
+        if isinstance(label, ClassLabel | MultiLabel) and label.on_ignore == "keep":
+            for ignored in label.sentinels if isinstance(label, MultiLabel) else label.ignore:
+                if exact(dtype, ignored) is not None:
+                    return dtype.type(ignored)
+        if isinstance(label, ClassLabel):
+            return next((dtype.type(i) for i in label.raw_ids if exact(dtype, i) is not None), None)
+        return dtype.type(0)
 
+    def record(self, dtype: np.dtype[Any]) -> Array | None:
+        """A whole record of ``dtype``, legal or all ignored; None where ``dtype`` has none. The shape must be fixed."""
+        if dtype not in self._records:
+            self._records[dtype] = self._legal_record(dtype)
+        return self._records[dtype]
 
-def clip(label: RealLabel, values: Array) -> Array:
-    """``values`` moved to the nearest legal ones; what is not finite becomes the stand-in."""
-    finite = np.where(np.isfinite(values), values, stand_in_value(label))
-    return np.clip(finite, label.minimum, label.maximum) if _has_limits(label) else finite
+    def dtype(self, preferred: np.dtype[Any] | None = None) -> np.dtype[Any]:
+        """The first dtype that has a legal record: ``preferred``, the one of joined records, any other admitted one."""
+        kinds = ("i", "f", "b") if isinstance(self.label, ClassLabel | MultiLabel) else ("f", "i", "b")
+        names = [*(joined_dtype(self.label, kind) for kind in kinds), *admitted_dtypes(self.label)]
+        candidates = [*([] if preferred is None else [preferred]), *(np.dtype(name) for name in names if name)]
+        return next((dtype for dtype in candidates if self.record(dtype) is not None), candidates[0])
 
+    def _legal_record(self, dtype: np.dtype[Any]) -> Array | None:
+        value = self.value(dtype)
+        if value is None:
+            return None
+        record = self._filled(dtype, value)
+        return record if self.check.clean(record[None]) else None
 
-def _has_limits(label: RealLabel) -> bool:
-    return label.minimum is not None or label.maximum is not None
+    def _filled(self, dtype: np.dtype[Any], value: Any) -> Array:
+        label = self.label
+        shape = tuple(length or 0 for length in label.record_shape)
+        record = np.full(shape, value, dtype)
+        if isinstance(label, SoftLabel):
+            record[..., 0] = 1
+        elif isinstance(label, MultiLabel) and label.min_positive:
+            record[...] = 0
+            record[..., : label.min_positive] = 1
+        elif isinstance(label, ClassLabel) and (label.unique or label.min_length or label.max_length is not None):
+            most = shape[0] if label.max_length is None else min(shape[0], label.max_length)
+            most = min(most, label.num_classes) if label.unique else most
+            held = [i for i in label.raw_ids if exact(dtype, i) is not None][:most]
+            record[: len(held)] = held
+            if not label.unique:
+                record[len(held) : most] = held[0] if held else value
+        return record
+
+    def clip(self, values: Array) -> Array:
+        """Numbers of a real_label moved to the nearest legal ones; what is not finite becomes the fill value."""
+        limits = limits_in(self.label, values.dtype, self._targets) if isinstance(self.label, RealLabel) else None
+        finite = values.copy()
+        finite[~np.isfinite(values)] = self.value(values.dtype)
+        return finite if limits is None else np.clip(finite, *limits)

@@ -1,28 +1,30 @@
-"""What becomes of a checked batch: bad positions masked, labels converted, the validity mask added.
+"""Masks: replaces bad positions of a label, says which positions are valid, and puts the mask beside the label.
 
-Pure functions of (labels, batch, what the check found). A clean batch that needs no conversion and no mask comes
-back as the same object; input arrays are never written.
+Pure functions; input arrays are never written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from label_guard.check.columns import Column
-from label_guard.check.kinds import value_check
-from label_guard.check.primitives import equals, member
+from label_guard.check.primitives import equals
 from label_guard.check.result import RuleViolations
 from label_guard.core import tree
 from label_guard.errors import UsageError
-from label_guard.pipeline.fill_values import clip, stand_in_dtype, stand_in_record, stand_in_value
-from label_guard.schema.labels import ClassIdRange, ClassLabel, Label, MultiLabel, RealLabel
+from label_guard.pipeline.convert import LabelConverter, cast
+from label_guard.pipeline.fill_values import FillValues
+from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel
+from label_guard.schema.stored_dtypes import Kind, joined_dtype
 
 Array = NDArray[Any]
+Valid = NDArray[np.bool_]
+Mask = Valid | list[Valid]
 OnInvalid = Literal["raise", "drop", "mask", "report"]
 Remainder = Literal["short", "drop", "pad"]
 DEFAULT_VALID_KEY = "{label}_valid"
@@ -33,9 +35,9 @@ class MaskOptions:
     """How the validity mask is named.
 
     Attributes:
-        key: name beside the label; ``{label}`` stands for the label's own name. None: no mask.
+        key: name beside the label; ``{label}`` is replaced by the label's own name. None: no mask.
         dtype: ``bool``, which optax and jnp take as ``where=``, or a float dtype for weights.
-        explicit: whether the user chose ``key``; a tuple or dataclass needs that.
+        explicit: whether the user chose ``key``; a tuple needs that.
     """
 
     key: str | None = DEFAULT_VALID_KEY
@@ -50,7 +52,7 @@ class MaskOptions:
 
 
 def has_sentinels(label: Label) -> bool:
-    """Whether values that the loss must skip may leave the guard, so that a mask must tell."""
+    """Whether values that the loss must skip may leave the guard, so that a mask is needed."""
     if isinstance(label, ClassLabel):
         return bool(label.ignore) or (label.unlabeled is not None and label.on_unlabeled != "skip")
     return bool(label.sentinels)
@@ -61,177 +63,182 @@ def is_elementwise(label: Label) -> bool:
     return isinstance(label, ClassLabel) or (isinstance(label, MultiLabel) and bool(label.ignore))
 
 
-def converts(label: Label) -> bool:
-    """Whether the label leaves the guard in another form than it came."""
-    replaced = isinstance(label, ClassLabel | MultiLabel) and bool(label.ignore) and label.on_ignore == "replace"
-    if isinstance(label, ClassLabel):
-        replaced |= label.remaps or (label.unlabeled is not None and not label.keeps_unlabeled)
-    return replaced or label.emit is not None
-
-
-def is_no_sentinel(label: Label, array: Array) -> NDArray[np.bool_]:
-    """Bool like ``array``: False where a declared ignore or unlabeled value stands."""
-    found = [same for value in label.sentinels if (same := equals(array, int(value))) is not None]
+def is_not_sentinel(label: Label, array: Array) -> Valid:
+    """Bool like ``array``: False where it holds a declared ignore or unlabeled value."""
+    found = [same for value in label.sentinels if (same := equals(array, value)) is not None]
     if not found:
         return np.ones(array.shape, np.bool_)
-    valid = np.logical_not(found[0], out=found[0])
+    valid = np.logical_not(found[0], out=found[0] if found[0].ndim else None)
     for same in found[1:]:
-        valid &= ~same
+        valid = valid & ~same
     return valid
 
 
-def convert(label: Label, array: Array) -> Array:
-    """A legal stored ``array`` in emitted form: dense ids, replaced sentinels, emitted dtype."""
-    if isinstance(label, ClassLabel) and label.remaps:
-        array = _to_dense(label, array)
-    elif isinstance(label, ClassLabel | MultiLabel):
-        array = _replace_sentinels(label, array)
-    if label.emit is not None and array.dtype != np.dtype(label.emit):
-        array = array.astype(label.emit)
-    return array
+# One array from the values of several records ---------------------------------------------------------------------
 
 
-def _replaced(label: ClassLabel | MultiLabel) -> tuple[int, ...]:
-    values = tuple(int(value) for value in label.ignore if value is not None) if label.on_ignore == "replace" else ()
-    if isinstance(label, ClassLabel) and label.unlabeled is not None and not label.keeps_unlabeled:
-        values = (*values, label.unlabeled)
-    return values
+def join_columns(
+    converter: LabelConverter, columns: Sequence[Column], size: int, violations: Sequence[RuleViolations] = ()
+) -> tuple[Array, Valid]:
+    """Joins the labels of ``size`` records to one array, still as stored, with every bad position replaced.
 
-
-def _replace_sentinels(label: ClassLabel | MultiLabel, array: Array) -> Array:
-    values = _replaced(label)
-    where = member(array, values) if values else None
-    return np.where(where, array.dtype.type(0), array) if where is not None and where.any() else array
-
-
-def _to_dense(label: ClassLabel, array: Array) -> Array:
-    """Dense ids; kept sentinels and, under ``report``, illegal values stay as they are."""
-    ids = label.raw_ids
-    low, high = min(ids), max(ids)
-    inside = (array >= low) & (array <= high) & ~member(array, label.sentinels)
-    target = np.dtype(label.emit or array.dtype)
-    out = array.astype(target)
-    raw = array[inside].astype(np.int64) - low
-    if isinstance(label.class_ids, ClassIdRange) or (
-        high - low == label.num_classes - 1 and tuple(ids) == tuple(range(low, high + 1))
-    ):
-        out[inside] = raw
-    else:
-        order = np.argsort(np.array(ids, np.int64), kind="stable")
-        place = np.searchsorted(np.array(ids, np.int64)[order], raw + low)
-        known = np.array(ids, np.int64)[order][place] == raw + low
-        out[inside] = np.where(known, order[place], raw + low)
-    out[member(array, _replaced(label))] = 0
-    return out
-
-
-def masked(
-    label: Label, columns: list[Column], size: int, faults: list[RuleViolations]
-) -> tuple[Array, NDArray[np.bool_]]:
-    """A label array of ``size`` records with every bad position replaced, still as stored, and where it is good.
+    Records of one dtype keep it. Python numbers, and records of several dtypes, leave in one that the schema declares.
 
     Args:
-        label: the resolved label; its shape is fixed.
-        columns: what the records hold; those of an illegal dtype or shape are left out of the result.
+        converter: the label, compiled.
+        columns: the values of the records; those of an illegal dtype or shape are replaced.
         size: number of records.
-        faults: what the check found in this label.
+        violations: what the check found in this label. If there are any, its shape is fixed.
 
     Returns:
-        The array ``[size, ...]`` and bool of the same shape: True where the stored value stands.
+        The array ``[size, ...]`` and bool of the same shape: True where it holds a stored value.
+
+    Raises:
+        ValueError: records differ in shape, where the shape is free.
     """
-    shape = tuple(length or 0 for length in label.record_shape)
-    whole = {int(row) for fault in faults if fault.positions is None for row in fault.rows}
-    usable = [c for c in columns if c.array.shape[1:] == shape and not set(c.rows.tolist()) <= whole]
-    dtype = np.result_type(*(c.array.dtype for c in usable)) if usable else stand_in_dtype(label)
-    record = stand_in_record(label, shape, dtype)
-    array = np.empty((size, *shape), dtype)
-    array[...] = record
+    label, fill = converter.label, converter.fill
+    whole = {int(row) for found in violations if found.positions is None for row in found.rows}
+    usable = [column for column in columns if not set(column.rows.tolist()) <= whole]
+    shapes = {column.array.shape[1:] for column in usable}
+    if len(shapes) > 1:
+        raise ValueError(f"records have shapes {', '.join(str(list(shape)) for shape in sorted(shapes))}")
+    dtype = _joined_dtype(label, usable)
+    if None in label.record_shape:
+        array = np.empty((size, *next(iter(shapes))), dtype or fill.dtype())
+    else:
+        array = _filled(fill, dtype, size)
     good = np.zeros(array.shape, np.bool_)
     for column in usable:
-        array[column.rows] = column.array
-        good[column.rows] = True
-    bad_rows = np.array(sorted(whole), np.intp)
-    array[bad_rows], good[bad_rows] = record, False
-    for fault in faults:
-        if fault.positions is not None:
-            _mask_positions(label, array, good, fault, record)
-    _mask_rest(label, array, good, record)
+        keep = np.array([row not in whole for row in column.rows.tolist()], np.bool_)
+        rows = column.rows[keep]
+        array[rows] = _values(label, column.array[keep], array.dtype)
+        good[rows] = True
+    if violations:
+        _mask_positions(fill, array, good, violations)
     return array, good
 
 
-def _mask_positions(label: Label, array: Array, good: NDArray[np.bool_], fault: RuleViolations, record: Array) -> None:
-    if isinstance(label, RealLabel):
-        array[fault.rows] = clip(label, array[fault.rows])
-        good[fault.rows] = False
-    elif is_elementwise(label):
-        array.reshape(-1)[fault.positions] = stand_in_value(label)
-        good.reshape(-1)[fault.positions] = False
-    else:
-        array[fault.rows], good[fault.rows] = record, False
+def _filled(fill: FillValues, dtype: np.dtype[Any] | None, size: int) -> Array:
+    dtype = fill.dtype(dtype)
+    shape = tuple(length or 0 for length in fill.label.record_shape)
+    array = np.empty((size, *shape), dtype)
+    record = fill.record(dtype)
+    if record is not None:  # else the schema admits no legal record, and there is none to replace
+        array[...] = record
+    return array
 
 
-def _mask_rest(label: Label, array: Array, good: NDArray[np.bool_], record: Array) -> None:
-    """Records that a stand-in left illegal (too few ones, a repeated id) are replaced as a whole."""
-    per = max(1, record.size)
-    for found in value_check(label).find(array):
-        rows, _, _ = found.by_row(per)
+def _joined_dtype(label: Label, columns: Sequence[Column]) -> np.dtype[Any] | None:
+    """The dtype that records of ``columns`` have together; None where there are none."""
+    stored = {column.array.dtype for column in columns}
+    if len(stored) == 1 and all(column.typed for column in columns) and np.dtype(object) not in stored:
+        return stored.pop()
+    kinds = {"i" if dtype.kind in "uO" else dtype.kind for dtype in stored}
+    widest: list[Kind] = ["f", "i", "b"]
+    for kind in widest[next((k for k, name in enumerate(widest) if name in kinds), 0) :] if kinds else ():
+        name = joined_dtype(label, kind)
+        if name is not None:
+            return np.dtype(name)
+    return None
+
+
+def _values(label: Label, array: Array, dtype: np.dtype[Any]) -> Array:
+    return np.array(array.tolist(), dtype).reshape(array.shape) if array.dtype == object else cast(label, array, dtype)
+
+
+def _mask_positions(fill: FillValues, array: Array, good: Valid, violations: Sequence[RuleViolations]) -> None:
+    record = fill.record(array.dtype)
+    for found in violations:
+        if found.positions is None:
+            continue
+        if isinstance(fill.label, RealLabel):
+            array[found.rows] = fill.clip(array[found.rows])
+            good[found.rows] = False
+        elif is_elementwise(fill.label):
+            array.reshape(-1)[found.positions] = fill.value(array.dtype)
+            good.reshape(-1)[found.positions] = False
+        else:
+            array[found.rows], good[found.rows] = record, False
+    # Records that a replaced position left illegal (too few ones, a repeated id) are replaced as a whole.
+    per_record = max(1, array.size // max(1, len(array)))
+    for found in fill.check.find(array):
+        rows, _, _ = found.by_row(per_record)
         array[rows], good[rows] = record, False
 
 
-def emit(
-    labels: Mapping[str, Label],
-    batch: Any,
-    options: MaskOptions,
-    *,
-    mask_all: bool = False,
-    good: Mapping[str, NDArray[np.bool_]] | None = None,
-    padding: int = 0,
-) -> Any:
-    """``batch`` as it leaves the guard: labels converted, validity masks added.
+# The mask ---------------------------------------------------------------------------------------------------------
+
+
+def validity(label: Label, value: Any, size: int, good: Valid | None, padding: int) -> Mask:
+    """The validity mask of a batch of ``size``, before it is combined with an existing feature.
 
     Args:
-        labels: resolved labels by path.
-        batch: a batch whose labels are legal, or replaced by ``masked``.
-        options: name and dtype of the mask.
-        mask_all: every label gets a mask, not only those with sentinels.
-        good: by label path, where ``masked`` left the stored value standing.
-        padding: number of last records that only fill the batch up.
+        label: the resolved label.
+        value: the label, as stored; a list where records differ in shape.
+        size: number of records, padding included.
+        good: False where a bad value was replaced; None: nowhere.
+        padding: number of last records that only fill the batch.
+
+    Returns:
+        bool ``[size]``, or of the label's shape where the mask is elementwise; a list of arrays for a list of arrays.
     """
-    for path, label in labels.items():
-        array = tree.get(batch, path)
-        if options.key is not None and (mask_all or has_sentinels(label)):
-            valid = _validity(label, array, (good or {}).get(path), padding)
-            batch = _add_mask(batch, options.path(path), valid.astype(options.dtype, copy=False), options)
-        if converts(label):
-            batch = tree.put(batch, path, convert(label, np.asarray(array)))
-    return batch
-
-
-def _validity(label: Label, array: Array, good: NDArray[np.bool_] | None, padding: int) -> NDArray[np.bool_]:
-    array = np.asarray(array)
-    if is_elementwise(label):
-        valid = is_no_sentinel(label, array)
-        valid = valid if good is None else valid & good
+    if is_elementwise(label) and isinstance(value, list):
+        masks = [is_not_sentinel(label, np.asarray(item)) for item in cast("list[Array]", value)]
+        return [mask if row < size - padding else np.zeros_like(mask) for row, mask in enumerate(masks)]
+    if not is_elementwise(label):
+        valid = np.ones(size, np.bool_)
+    elif isinstance(value, np.ndarray | np.generic) or hasattr(value, "__array__"):
+        valid = is_not_sentinel(label, np.asarray(value))
     else:
-        size = array.shape[0]
-        valid = np.ones(size, np.bool_) if good is None else np.logical_and.reduce(good.reshape(size, -1), axis=1)
+        valid = np.ones((size, *(length or 1 for length in label.record_shape)), np.bool_)
+    if good is not None:
+        valid &= good if is_elementwise(label) else good.reshape(size, -1).all(axis=1)
     if padding:
         valid[-padding:] = False
     return valid
 
 
-def _add_mask(batch: Any, path: str, valid: Array, options: MaskOptions) -> Any:
-    if not isinstance(batch, Mapping) and not options.explicit:
+def add_mask(batch: Any, label_path: str, valid: Mask, options: MaskOptions) -> Any:
+    """``batch`` with the mask beside its label.
+
+    An existing feature of that name keeps its dtype and its values, and is 0 or False where the label is not valid.
+
+    Raises:
+        UsageError: the element has no place for the mask, or its feature of that name cannot be combined with it.
+    """
+    path = options.path(label_path)
+    existing = tree.get(batch, path)
+    absent = existing is None or existing is tree.MISSING
+    mask = _as_dtype(valid, options.dtype) if absent else _combined(path, existing, valid)
+    if existing is tree.MISSING and not options.explicit and tree.is_sequence(tree.parent(batch, label_path)):
         raise UsageError(
             f"the validity mask {path!r} has no name in a {type(batch).__name__}; pass valid_key= to append it "
             "(or valid_key=None to leave it out under raise and drop)"
         )
-    existing = tree.get(batch, path)
-    if existing is not tree.MISSING:
-        there = np.asarray(existing)
-        there = there.reshape(there.shape + (1,) * (valid.ndim - there.ndim))
-        valid = np.logical_and(there, valid) if options.dtype == "bool" else (there * valid).astype(options.dtype)
     try:
-        return tree.put(batch, path, valid)
-    except TypeError as error:
-        raise UsageError(f"the validity mask cannot be added: {error}; pass valid_key=None") from error
+        return tree.put_beside(batch, label_path, path, mask)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"the validity mask cannot be added: {error}; give the class a field {path.rpartition('/')[2]!r}, choose "
+            "another field with valid_key=, or pass valid_key=None (under raise and drop)"
+        ) from error
+
+
+def _as_dtype(valid: Mask, dtype: str) -> Array | list[Array]:
+    return [mask.astype(dtype) for mask in valid] if isinstance(valid, list) else valid.astype(dtype, copy=False)
+
+
+def _combined(path: str, existing: Any, valid: Mask) -> Any:
+    try:
+        if isinstance(valid, list):
+            return [_combined(path, have, mask) for have, mask in zip(existing, valid, strict=True)]
+        there: Array = np.asarray(existing)
+        rank = max(there.ndim, valid.ndim)
+        there, valid = (array.reshape(array.shape + (1,) * (rank - array.ndim)) for array in (there, valid))
+        if there.dtype.kind not in "biuf":
+            raise ValueError(f"it is {there.dtype}, not bool or numbers")
+        return np.where(valid, there, there.dtype.type(0))
+    except (ValueError, TypeError) as error:
+        raise UsageError(
+            f"the feature {path!r} cannot be combined with the validity mask: {error}; choose another valid_key="
+        ) from error

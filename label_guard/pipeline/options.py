@@ -17,6 +17,7 @@ from label_guard.check.guard import Guard
 from label_guard.errors import UsageError
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.masking import DEFAULT_VALID_KEY, MaskOptions, OnInvalid, Remainder, has_sentinels
+from label_guard.pipeline.record_keys import KEY
 from label_guard.quarantine.writer import QuarantineOptions
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.labels import Label
@@ -316,7 +317,12 @@ def _check_mask(config: GuardConfig) -> None:
             'remainder="pad" or coordinated=True'
         )
     labels = [path for path, label in config.guard.labels.items() if config.mask_all or has_sentinels(label)]
-    if config.mask.key is not None and len({config.mask.path(path) for path in labels}) < len(labels):
+    masks = {path: config.mask.path(path) for path in labels} if config.mask.key is not None else {}
+    for path, mask in masks.items():
+        taken = [label for label in config.guard.labels if f"{label}/".startswith(f"{mask}/")] or [KEY] * (mask == KEY)
+        if taken:
+            raise UsageError(f"the mask of {path} would replace the feature {taken[0]}; choose another valid_key=")
+    if len(set(masks.values())) < len(masks):
         raise UsageError(f"valid_key {config.mask.key!r} is one name for several labels; put {{label}} into it")
     in_tuples = [path for path in labels if path.rpartition("/")[2].isdigit()]
     if in_tuples and not config.mask.explicit:

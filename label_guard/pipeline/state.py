@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from label_guard.check.result import Rows
-from label_guard.pipeline.batching import Piece
+from label_guard.pipeline.batching import BatchRows
 from label_guard.pipeline.counts import Counts, Summary, summary_of
 
 STATE_KEY = "label_guard"
@@ -51,7 +51,7 @@ class Spare:
         """Number of records that are left to deliver."""
         return len(self.rows)
 
-    def split(self, most: int) -> tuple[Piece, Spare]:
+    def split(self, most: int) -> tuple[BatchRows, Spare]:
         """The first ``most`` rows that are left, and the spare without them."""
         return (self.batch, self.rows[:most], self.size), replace(self, rows=self.rows[most:])
 

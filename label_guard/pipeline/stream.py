@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from label_guard.check.result import CheckResult, Rows
 from label_guard.errors import LabelGuardError, SchemaChangedError, UsageError
-from label_guard.pipeline import batching as batches
+from label_guard.pipeline.batching import BatchRows
 from label_guard.pipeline.checker import ElementChecker, logger
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.coordination import CoordinatedStop, StopReason
 from label_guard.pipeline.counts import Counts, Summary
-from label_guard.pipeline.emit import Good, finished, mended, stacked
+from label_guard.pipeline.emit import Good, finalize_batch, join_rows, mask_batch, stack_records
 from label_guard.pipeline.state import STATE_KEY, Form, Snapshot, Spare, summary_of_state
 
 
@@ -166,7 +166,8 @@ class GuardStream:
                 break
         if self._is_remainder(len(kept)) or not kept:
             self._finish()
-        return self._deliver(batches.stack(kept, leave_out=self.config.dropped_key), len(kept))
+        batch, _ = stack_records(self.config, kept, CheckResult(len(kept)))
+        return self._deliver(batch, len(kept))
 
     def _next_checked(self, window: list[Any]) -> Any:
         """Every record of ``window`` at its place, bad ones masked or as they are."""
@@ -175,7 +176,7 @@ class GuardStream:
         result = self.checker.check_records(window)
         if self._is_remainder(len(window)):
             self._finish()
-        batch, good = stacked(self.config, window, result)
+        batch, good = stack_records(self.config, window, result)
         return self._deliver(batch, len(window), result, good)
 
     def _survivors(self, window: list[Any]) -> list[Any]:
@@ -205,28 +206,29 @@ class GuardStream:
             result = self.checker.check_batch(pulled[0])
             self._size = self._size or result.num_records
             if not self._is_remainder(result.num_records):
-                batch, good = mended(self.config, pulled[0], result)
+                batch, good = mask_batch(self.config, pulled[0], result)
                 return self._deliver(batch, result.num_records, result, good)
         return self._finish()
 
     def _next_refilled(self) -> Any:
-        pieces: list[batches.Piece] = []
+        parts: list[BatchRows] = []
         have = 0
-        while not pieces and (pulled := self._pull()):
+        while not parts and (pulled := self._pull()):
             result = self._check_sized(pulled[0])
             if result.ok and result.skipped is None and result.num_records == self._size:
-                return self._deliver(pulled[0], self._size)
+                batch, _ = mask_batch(self.config, pulled[0], result)
+                return self._deliver(batch, self._size)
             rows = self._leave_out(result)
             if len(rows):
-                pieces.append((pulled[0], rows, result.num_records))
+                parts.append((pulled[0], rows, result.num_records))
                 have = len(rows)
         while have < self._size and (self._spare.pending or self._read_spare()):
-            piece, self._spare = self._spare.split(self._size - have)
-            pieces.append(piece)
-            have += len(piece[1])
+            part, self._spare = self._spare.split(self._size - have)
+            parts.append(part)
+            have += len(part[1])
         if not have or self._is_remainder(have):
             self._finish()
-        return self._deliver(batches.join(pieces), have)
+        return self._deliver(join_rows(self.config, parts), have)
 
     def _check_sized(self, batch: Any) -> CheckResult:
         result = self.checker.check_batch(batch)
@@ -255,7 +257,7 @@ class GuardStream:
 
     def _deliver(self, batch: Any, size: int, result: CheckResult | None = None, good: Good | None = None) -> Any:
         full = self._size if self.config.remainder == "pad" else 0
-        batch = finished(self.config, batch, size, full=full, result=result, good=good)
+        batch = finalize_batch(self.config, batch, size, full=full, result=result, good=good)
         self.checker.counts.delivered += size
         self.checker.counts.masked += 0 if result is None else result.num_invalid
         if self.stop is not None:

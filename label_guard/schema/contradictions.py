@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
 
 _INT32 = dtypes.integer_range("int32")
-_LARGEST = {"float16": 65504.0, "float32": 3.4028234663852886e38, "float64": 1.7976931348623157e308}
 _STRUCT = {"float16": "e", "float32": "f", "float64": "d"}
 
 
@@ -98,6 +97,10 @@ def _class_sentinel_problems(label: ClassLabel) -> Iterator[Problem]:
     if ignored or label.unlabeled in ids:
         also = "an ignore value" if ignored else f"a legal class id ({span})"
         yield Problem("LG217", ("unlabeled",), f"unlabeled value {label.unlabeled} is {also}", "use another value")
+    elif label.keeps_unlabeled and label.remaps and 0 <= label.unlabeled < label.num_classes:
+        message = f"unlabeled value {label.unlabeled} would be emitted beside the dense id {label.unlabeled}"
+        fix = "use another value, or on_unlabeled: replace or skip"
+        yield Problem("LG217", ("unlabeled",), message, fix)
     elif label.keeps_unlabeled and not _survives(label.unlabeled):
         yield _truncated(("unlabeled",), label.unlabeled)
 
@@ -118,21 +121,23 @@ def _class_dtype_problems(label: ClassLabel) -> Iterator[Problem]:
 
 def _narrow_problems(label: ClassLabel) -> Iterator[Problem]:
     """Stored dtypes that cannot hold the declared ids."""
-    for name in _named(label):
-        low, high = dtypes.integer_range(name)
+    named = _named(label)
+    for name in named:
         if name == "bool" and (label.num_classes != 2 or label.class_ids is not None):
             message = f"bool holds the class ids 0 and 1, not {label.num_classes} classes"
             if label.class_ids is not None:
                 message = "bool holds the class ids 0 and 1, which class_ids cannot rename"
             yield Problem("LG203", ("dtype",), message, "store integers")
-        out = [value for value in (*label.id_range, *label.sentinels) if not low <= value <= high]
-        if out:
-            yield Problem(
-                "LG203",
-                ("dtype",),
-                f"dtype {name} ({low}..{high}) cannot hold the declared id {out[0]}",
-                "declare a wider dtype",
-            )
+    if not named or len(named) < len(label.dtype or ()):
+        return
+    # A declared id needs one dtype that holds it: of [int8, uint8], int8 alone holds -1.
+    out = [v for v in (*label.id_range, *label.sentinels) if not any(_holds_value(name, v) for name in named)]
+    if out:
+        low, high = dtypes.integer_range(named[0])
+        shown = f"dtype {named[0]} ({low}..{high})" if len(named) == 1 else f"none of the dtypes {', '.join(named)}"
+        verb = "cannot" if len(named) == 1 else "can"
+        message = f"{shown} {verb} hold the declared id {out[0]}"
+        yield Problem("LG203", ("dtype",), message, "declare a wider dtype")
 
 
 def _name_storage_problems(label: ClassLabel | MultiLabel) -> Iterator[Problem]:
@@ -164,7 +169,24 @@ def _length_problems(label: ClassLabel | MultiLabel) -> Iterator[Problem]:
         if not is_list and value is not None and value is not False:
             yield Problem("LG216", (field,), f"{field} needs a list of ids", wanted)
             return
+    if label.kind == "class_label" and label.separator is None:
+        yield from _fixed_length_problems(label)
     yield from _separator_problems(label)
+
+
+def _fixed_length_problems(label: ClassLabel) -> Iterator[Problem]:
+    """A list of fixed length that no record can fill: sentinels are not counted, but have a place in it."""
+    length = label.shape[0] if label.rank == 1 else None
+    if length is None:
+        return
+    if label.min_length is not None and label.min_length > length:
+        message = f"min_length {label.min_length} is above the length {length}"
+        yield Problem("LG216", ("min_length",), message, "lower it")
+    most = min(length if label.max_length is None else label.max_length, label.num_classes if label.unique else length)
+    if most < length and not label.sentinels:
+        field = "max_length" if label.max_length is not None and label.max_length < length else "unique"
+        message = f"records have {length} ids, of which at most {most} are legal, and no sentinel is declared"
+        yield Problem("LG216", (field,), message, "set shape: [null], or declare the padding as ignore")
 
 
 def _separator_problems(label: ClassLabel | MultiLabel) -> Iterator[Problem]:
@@ -268,10 +290,11 @@ def _ignore_problems(label: MultiLabel | RealLabel) -> Iterator[Problem]:
         if not is_nan and not is_finite(value):
             yield Problem("LG216", place, f"ignore value {number_text(value)} is not finite", "remove it")
             continue
-        for name in named:
-            if not (name in dtypes.FLOATING if is_nan else _holds_value(name, value)):
-                shown = ".nan" if is_nan else number_text(value)
-                yield Problem("LG203", ("dtype",), f"dtype {name} cannot hold ignore value {shown}", "widen it")
+        whole = len(named) == len(label.dtype or ())
+        if named and whole and not any(n in dtypes.FLOATING if is_nan else _holds_value(n, value) for n in named):
+            shown = ".nan" if is_nan else number_text(value)
+            message = f"dtype {' or '.join(named)} cannot hold ignore value {shown}"
+            yield Problem("LG203", ("dtype",), message, "widen it")
         handed_on = (label.emit,) if label.emit is not None else label.stored_dtypes
         integral = not is_nan and float(value).is_integer() and any(map(dtypes.is_integer, handed_on))
         if integral and label.on_ignore == "keep" and not _survives(int(value)):
@@ -323,27 +346,21 @@ def _limit_dtype_problems(label: RealLabel) -> Iterator[Problem]:
     field = "minimum" if label.minimum is not None else "maximum"
     if dtypes.STRING in label.stored_dtypes:
         yield Problem("LG203", ("dtype",), "a real_label holds numbers, not text", "declare a numeric dtype")
-    elif not any(_stores_some(name, low, high) for name in label.stored_dtypes):
+    elif not any(dtypes.has_value_between(name, low, high) for name in label.stored_dtypes):
         names = ", ".join(label.dtype or label.DEFAULT_DTYPES)
         message = f"no value of dtype {names} lies between minimum and maximum"
         yield Problem("LG216", (field,), message, "correct the limits or the dtype")
-    if label.emit in _LARGEST:
-        largest = _LARGEST[str(label.emit)]
-        for name, value in (("minimum", label.minimum), ("maximum", label.maximum)):
-            if value is not None and abs(value) > largest:
-                message = f"emit {label.emit} (largest {largest:g}) turns the legal {name} {value} into infinity"
-                yield Problem("LG205", ("emit",), message, "emit a wider dtype")
-                return
-
-
-def _stores_some(name: str, low: float, high: float) -> bool:
-    """Whether dtype ``name`` has a value in ``[low, high]``."""
-    if name in _LARGEST:
-        return low <= _LARGEST[name] and high >= -_LARGEST[name]
-    first, last = dtypes.integer_range(name)
-    first = first if low <= first else math.ceil(low)
-    last = last if high >= last else math.floor(high)
-    return first <= last
+    if label.emit is None:
+        return
+    largest = dtypes.greatest(label.emit)
+    for name, value in (("minimum", label.minimum), ("maximum", label.maximum)):
+        if value is not None and not -largest - 1 <= value <= largest:
+            message = f"emit {label.emit} (largest {largest:g}) cannot hold the legal {name} {value}"
+            yield Problem("LG205", ("emit",), message, "emit a wider dtype")
+            return
+    if low <= high and not dtypes.has_value_between(label.emit, low, high):
+        message = f"no value of emit {label.emit} lies between minimum and maximum"
+        yield Problem("LG205", ("emit",), message, "emit a wider dtype")
 
 
 def _emit_problems(label: Label, stored: Sequence[str], fit: Callable[[str], bool]) -> Iterator[Problem]:

@@ -22,7 +22,6 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from label_guard.core import dtypes
 from label_guard.errors import UsageError
 from label_guard.schema.fields import (
     PROBLEMS,
@@ -44,8 +43,19 @@ from label_guard.schema.fields import (
     lenient,
     refuse,
 )
-from label_guard.schema.labels import KINDS, AnyLabel, ClassIdRange, ClassLabel, Label, MultiLabel, RealLabel, Separator
+from label_guard.schema.labels import (
+    KINDS,
+    AnyLabel,
+    ClassIdRange,
+    ClassLabel,
+    Label,
+    MultiLabel,
+    RealLabel,
+    Separator,
+    SoftLabel,
+)
 from label_guard.schema.messages import MAX_SUGGESTIONS, Path, in_words, suggestion
+from label_guard.schema.stored_dtypes import emitted_dtypes, rounding_of_sums
 
 _SEMVER = r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$"
 _LABEL: TypeAdapter[Label] = TypeAdapter(AnyLabel)
@@ -247,12 +257,9 @@ def _override(labels: Mapping[str, Label], overrides: Mapping[str, LabelOverride
 
 def _emitted(label: Label) -> Label:
     """``label`` as it leaves the guard."""
-    update: dict[str, Any] = {"emit": None}
-    if label.emitted_dtype is not None:
-        update["dtype"] = (label.emitted_dtype,)
+    update: dict[str, Any] = {"emit": None, "dtype": emitted_dtypes(label)}
     if isinstance(label, ClassLabel):
         update |= {"class_ids": None, "separator": None}
-        update["dtype"] = update.get("dtype") or _indexing_dtypes(label)
         if label.unlabeled is not None and label.on_unlabeled in ("replace", "skip"):
             update["unlabeled"] = update["on_unlabeled"] = None
     elif isinstance(label, MultiLabel):
@@ -260,18 +267,9 @@ def _emitted(label: Label) -> Label:
         update |= {"positive": 1, "negative": 0, "encoding": "k_hot", "unique": False}
     if isinstance(label, ClassLabel | MultiLabel | RealLabel) and label.on_ignore == "replace":
         update["ignore"] = ()
+    if isinstance(label, SoftLabel):
+        update["tolerance"] = label.tolerance + rounding_of_sums(label)
     return label.model_copy(update={**update})
-
-
-def _indexing_dtypes(label: ClassLabel) -> tuple[str, ...]:
-    """Stored dtypes that JAX indexes with rightly and that hold what is kept; the guard passes no other on."""
-
-    def fits(name: str) -> bool:
-        low, high = dtypes.integer_range(name)
-        holds = all(low <= value <= high for value in label.kept_sentinels)
-        return not dtypes.is_integer(name) or (holds and dtypes.can_index(name, label.num_classes))
-
-    return tuple(filter(fits, label.stored_dtypes)) or label.stored_dtypes
 
 
 def contradictions(schema: DatasetSchema) -> list[Problem]:

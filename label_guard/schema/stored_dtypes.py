@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from label_guard.core import dtypes
-from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel
+from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
 
 Kind = Literal["b", "i", "f"]
 
@@ -15,12 +15,10 @@ def admitted_dtypes(label: Label) -> tuple[str, ...]:
 
     Ids of a dtype that JAX would index wrongly with are not admitted, unless ``emit`` widens them.
     """
-    if not isinstance(label, ClassLabel) or label.emit is not None:
+    if not isinstance(label, ClassLabel) or label.emitted_dtype is not None:
         return label.stored_dtypes
     return tuple(
-        name
-        for name in label.stored_dtypes
-        if not dtypes.is_integer(name) or dtypes.can_index(name, label.num_classes)
+        name for name in label.stored_dtypes if not dtypes.is_integer(name) or dtypes.can_index(name, label.num_classes)
     )
 
 
@@ -50,10 +48,36 @@ def joined_dtype(label: Label, kind: Kind) -> str | None:
     if len(integers) <= 1:
         return integers[0] if integers else None
     low, high = _legal_range(label)
-    fitting = [name for name in integers if dtypes.integer_range(name)[0] <= low and high <= dtypes.integer_range(name)[1]]
+    ranges = {name: dtypes.integer_range(name) for name in integers}
+    fitting = [name for name, (least, most) in ranges.items() if least <= low and high <= most]
     if "int64" in fitting or not fitting:
         return "int64"
     return min(fitting, key=dtypes.bits)
+
+
+def emitted_dtypes(label: Label) -> tuple[str, ...] | None:
+    """The dtypes that ``label`` may leave the guard in; None where these are the defaults of its kind.
+
+    One that only joined records have (int64, where no declared integer holds all legal values) is added.
+    """
+    if label.emitted_dtype is not None:
+        return (label.emitted_dtype,)
+    admitted = admitted_dtypes(label)
+    joined = [name for kind in ("i", "f") if (name := joined_dtype(label, kind)) and name not in admitted]
+    declared = label.dtype if not isinstance(label, ClassLabel) else None
+    return declared if not joined and not isinstance(label, ClassLabel) else (*admitted, *joined)
+
+
+_BITS = {"float16": (2.0**-11, 2.0**-25), "float32": (2.0**-24, 2.0**-150)}
+
+
+def rounding_of_sums(label: SoftLabel) -> float:
+    """How far ``emit`` can move the sum of a legal row: each value is rounded by itself."""
+    narrows = label.emit in _BITS and any(not dtypes.holds(label.emit, name) for name in label.stored_dtypes)
+    if label.one_hot or not narrows or label.emit is None:
+        return 0.0
+    relative, least = _BITS[label.emit]
+    return relative * (1 + label.tolerance) + label.num_classes * (least + 2.0**-50)
 
 
 def _legal_range(label: Label) -> tuple[float, float]:
@@ -62,8 +86,6 @@ def _legal_range(label: Label) -> tuple[float, float]:
         low = float("-inf") if label.minimum is None else label.minimum
         return low, float("inf") if label.maximum is None else label.maximum
     if isinstance(label, ClassLabel):
-        ids = label.raw_ids
-        ends = (ids[0], ids[-1]) if isinstance(ids, range) else ids
-        return min(*ends, *label.sentinels, 0), max(*ends, *label.sentinels, 0)
+        return min((*label.id_range, *label.sentinels)), max((*label.id_range, *label.sentinels))
     sentinels = label.sentinels if isinstance(label, MultiLabel) else ()
-    return min(0, *sentinels), max(1, *sentinels)
+    return min((0, *sentinels)), max((1, *sentinels))

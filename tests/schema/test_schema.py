@@ -69,7 +69,7 @@ def test_a_view_may_change_the_kind():
         ({"unlabeled": -1}, {"legal": "[0, 3) or unlabeled -1"}),
         ({"unlabeled": -1, "on_unlabeled": "skip"}, {"legal": "[0, 3)", "unlabeled": None}),
         ({"dtype": "int64"}, {"stored_dtypes": ("int64",)}),
-        ({"ignore": [-1], "class_ids": {"start": 1}}, {"stored_dtypes": ("int8", "int16", "int32", "int64")}),
+        ({"ignore": [-1], "class_ids": {"start": 1}}, {"stored_dtypes": (*dtypes.SIGNED, *dtypes.UNSIGNED)}),
     ],
 )
 def test_what_leaves_the_guard(fields, emitted):

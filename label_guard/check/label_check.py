@@ -1,0 +1,209 @@
+"""Checks the values of one label: dtype, shape, then the rules of its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from label_guard.check.columns import Column, Unconvertible
+from label_guard.check.kinds import ValueCheck, value_check
+from label_guard.check.primitives import member
+from label_guard.check.result import Rows, RuleViolations
+from label_guard.schema.labels import ClassLabel, Label
+from label_guard.schema.stored_dtypes import Kind, admitted_dtypes, joined_dtype
+
+Array = NDArray[Any]
+_NO_ROWS: Rows = np.empty(0, np.intp)
+
+
+class LabelCheck:
+    """One label of a schema, compiled: checks columns ``[n, ...]`` of its values.
+
+    Args:
+        path: path of the label in an element.
+        label: the resolved label.
+        elsewhere: values that other splits declare as unlabeled.
+    """
+
+    def __init__(self, path: str, label: Label, elsewhere: frozenset[int] = frozenset()) -> None:
+        self.path = path
+        self.label = label
+        self.elsewhere = elsewhere
+        self._check = value_check(label, elsewhere)
+        self._python_checks: dict[str, ValueCheck] = {}
+        self._admitted = frozenset(map(np.dtype, admitted_dtypes(label)))
+        self._tail = label.record_shape
+        self._fixed = None not in self._tail
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether ``shape`` is the shape of one record's label."""
+        if self._fixed:
+            return shape == self._tail
+        return len(shape) == len(self._tail) and all(
+            want is None or want == have for want, have in zip(self._tail, shape, strict=True)
+        )
+
+    @property
+    def rank(self) -> int:
+        """Number of dimensions of one record's label."""
+        return len(self._tail)
+
+    @property
+    def has_free_shape(self) -> bool:
+        """Whether a dimension of the label may have any length."""
+        return not self._fixed
+
+    def clean(self, array: Array) -> bool:
+        """Whether every record of ``array`` (``[n, ...]``) is legal: the fast path."""
+        return array.dtype in self._admitted and self.fits(array.shape[1:]) and self._check.clean(array)
+
+    def faults(self, column: Column, whole: bool, *, dirty: bool = False) -> Iterator[RuleViolations]:
+        """Finds the rules that records of ``column`` broke.
+
+        Args:
+            column: labels of some records.
+            whole: whether its rows are all rows of the batch.
+            dirty: whether the column is known to break a rule.
+        """
+        array, rows = column.array, column.rows
+        if array.dtype == object:
+            yield from self._check_items(array, rows)
+        elif not column.typed and not self._kind_is_right(array):
+            yield from self._wrong_kind(array, rows)
+        elif column.typed and array.dtype not in self._admitted:
+            yield self.bad_rows("LG103", rows, spec_text(array.dtype, array.shape[1:]), self._dtype_legal())
+        elif not self.fits(array.shape[1:]):
+            yield self.bad_rows("LG105", rows, spec_text(array.dtype, array.shape[1:]), self._shape_legal())
+        else:
+            check = self._check if column.typed else self._python_check(array.dtype.kind)
+            if dirty or not check.clean(array):
+                yield from self._find(check, array, rows, whole)
+
+    def _python_check(self, kind: str) -> ValueCheck:
+        """The check for Python numbers, which must be legal in the dtype that they leave in, too."""
+        if kind not in self._python_checks:
+            self._python_checks[kind] = value_check(self.label, self.elsewhere, joined_dtype(self.label, _KIND[kind]))
+        return self._python_checks[kind]
+
+    def _find(self, check: ValueCheck, array: Array, rows: Rows, whole: bool) -> Iterator[RuleViolations]:
+        per_record = max(1, array.size // max(1, array.shape[0]))
+        for found in check.find(array):
+            if len(found.positions):
+                broken, first, counts = found.by_row(per_record)
+                positions = found.positions if whole and not found.whole else None
+                values = found.values if first is None else found.values[first]
+                yield RuleViolations(self.path, found.rule, self.label.legal, rows[broken], counts, values, positions)
+
+    def bad_rows(self, rule: str, rows: Rows, value: str, legal: str) -> RuleViolations:
+        """A violation of whole labels: missing, wrong dtype or shape."""
+        return RuleViolations(self.path, rule, legal, rows, np.ones(len(rows), np.intp), value)
+
+    def missing(self, rows: Rows) -> RuleViolations:
+        """The violation of records without this label."""
+        return self.bad_rows("LG104", rows, "missing", self.label.legal)
+
+    def wrong_length(self, rows: Rows, value: Any) -> RuleViolations:
+        """The violation of a batch whose label has not one value per record."""
+        return self.bad_rows("LG105", rows, _shape_text(value), f"[{len(rows)}, ...]")
+
+    def _kind_is_right(self, array: Array) -> bool:
+        return array.size == 0 or any(dtype.kind in _KINDS[array.dtype.kind] for dtype in self._admitted)
+
+    def _wrong_kind(self, array: Array, rows: Rows) -> Iterator[RuleViolations]:
+        """Python numbers of the wrong kind; floats for class ids are distinguished value by value."""
+        if isinstance(self.label, ClassLabel) and array.dtype.kind == "f":
+            yield from self._check_items(array.astype(object), rows)
+        else:
+            yield self.bad_rows("LG103", rows, spec_text(array.dtype, array.shape[1:]), self._dtype_legal())
+
+    def _check_items(self, array: Array, rows: Rows) -> Iterator[RuleViolations]:
+        """Object arrays, item by item."""
+        items = array.reshape(array.shape[0], array.size // max(1, array.shape[0])).tolist()
+        if not self.fits(array.shape[1:]) and not (array.size and array.ndim == 1 and _unconvertible(array)):
+            yield self.bad_rows("LG105", rows, spec_text(array.dtype, array.shape[1:]), self._shape_legal())
+            return
+        found: dict[str, list[tuple[int, Any]]] = {}
+        for row, values in zip(rows.tolist(), items, strict=True):
+            for item in values:
+                rule = self._item_rule(item)
+                if rule:
+                    found.setdefault(rule, []).append((row, item))
+        for rule, hits in found.items():
+            broken, first, counts = np.unique([row for row, _ in hits], return_index=True, return_counts=True)
+            legal = self._dtype_legal() if rule == "LG103" else self.label.legal
+            yield RuleViolations(self.path, rule, legal, broken.astype(np.intp), counts, [hits[k][1] for k in first])
+
+    def _item_rule(self, item: Any) -> str | None:
+        if item is None:
+            return "LG104"
+        if isinstance(item, float) and isinstance(self.label, ClassLabel):
+            return _float_rule(item)
+        if not isinstance(item, int) or isinstance(item, bool) or not isinstance(self.label, ClassLabel):
+            return "LG103"
+        if item in self._ids or item in self.label.sentinels:
+            return None
+        if item in self.elsewhere:
+            return "LG110"
+        return "LG102" if item < 0 else "LG101"
+
+    @cached_property
+    def _ids(self) -> frozenset[int] | range:
+        ids = self.label.raw_ids if isinstance(self.label, ClassLabel) else ()
+        return ids if isinstance(ids, range) else frozenset(ids)
+
+    def _dtype_legal(self) -> str:
+        names = self.label.dtype or self.label.DEFAULT_DTYPES
+        text = f"dtype {' or '.join(names)}"
+        admitted = {dtype.name for dtype in self._admitted}
+        if isinstance(self.label, ClassLabel) and not admitted.issuperset(self.label.stored_dtypes):
+            return f"{text} wide enough to index {self.label.num_classes} classes"
+        return text
+
+    def _shape_legal(self) -> str:
+        return f"shape {list(self._tail)}".replace("None", "null")
+
+    @property
+    def skips(self) -> bool:
+        """Whether records that hold the unlabeled value are left out of the stream."""
+        label = self.label
+        return isinstance(label, ClassLabel) and label.unlabeled is not None and label.on_unlabeled == "skip"
+
+    def unlabeled_rows(self, array: Array) -> Rows:
+        """Rows of ``array`` that hold the unlabeled value, where such records are skipped."""
+        unlabeled = self.label.unlabeled if isinstance(self.label, ClassLabel) else None
+        if not self.skips or unlabeled is None or array.dtype.kind not in "iuf":
+            return _NO_ROWS
+        hit = member(array, (unlabeled,))
+        return np.flatnonzero(hit.reshape(array.shape[0], array.size // max(1, array.shape[0])).any(axis=1))
+
+
+_KINDS = {"i": "iu", "u": "iu", "f": "f", "b": "b"}
+_KIND: dict[str, Kind] = {"i": "i", "u": "i", "f": "f", "b": "b"}
+
+
+def _unconvertible(array: Array) -> bool:
+    return all(isinstance(item, Unconvertible) for item in array.tolist())
+
+
+def _float_rule(item: float) -> str:
+    if item != item or item in (float("inf"), float("-inf")):
+        return "LG107"
+    return "LG103" if item.is_integer() else "LG106"
+
+
+def spec_text(dtype: np.dtype[Any], shape: tuple[int, ...]) -> str:
+    """Dtype and shape as users write them, such as ``float32[3, 4]``."""
+    name = dtype.name if dtype.isnative else dtype.str
+    return f"{name}[{', '.join(map(str, shape))}]" if shape else name
+
+
+def _shape_text(value: Any) -> str:
+    try:
+        shape = getattr(value, "shape", None)
+        return f"length {len(value)}" if shape is None and hasattr(value, "__len__") else f"shape {list(shape or ())}"
+    except Exception as error:  # a foreign attribute may raise anything
+        return f"{type(value).__name__} ({type(error).__name__})"
