@@ -56,10 +56,10 @@ class LabelConverter:
         where = member(array, self._replaced) if self._replaced else None
         if where is not None and where.any():
             array = np.where(where, array.dtype.type(0), array)
-        return array if self._emit is None else cast(self.label, array, self._emit, illegal=illegal)
+        return array if self._emit is None else cast_labels(self.label, array, self._emit, illegal=illegal)
 
 
-def cast(label: Label, array: Array, dtype: np.dtype[Any], *, illegal: bool = False) -> Array:
+def cast_labels(label: Label, array: Array, dtype: np.dtype[Any], *, illegal: bool = False) -> Array:
     """``array`` in ``dtype``; a legal number that rounding moves past a limit becomes the nearest legal one."""
     if array.dtype == dtype:
         return array

@@ -17,7 +17,7 @@ from label_guard.check.primitives import equals
 from label_guard.check.result import RuleViolations
 from label_guard.core import tree
 from label_guard.errors import UsageError
-from label_guard.pipeline.convert import LabelConverter, cast
+from label_guard.pipeline.convert import LabelConverter, cast_labels
 from label_guard.pipeline.fill_values import FillValues
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel
 from label_guard.schema.stored_dtypes import Kind, joined_dtype
@@ -143,7 +143,11 @@ def _joined_dtype(label: Label, columns: Sequence[Column]) -> np.dtype[Any] | No
 
 
 def _values(label: Label, array: Array, dtype: np.dtype[Any]) -> Array:
-    return np.array(array.tolist(), dtype).reshape(array.shape) if array.dtype == object else cast(label, array, dtype)
+    return (
+        np.array(array.tolist(), dtype).reshape(array.shape)
+        if array.dtype == object
+        else cast_labels(label, array, dtype)
+    )
 
 
 def _mask_positions(fill: FillValues, array: Array, good: Valid, violations: Sequence[RuleViolations]) -> None:
@@ -192,7 +196,7 @@ def validity(label: Label, value: Any, size: int, good: Valid | None, padding: i
     else:
         valid = np.ones((size, *(length or 1 for length in label.record_shape)), np.bool_)
     if good is not None:
-        valid &= good if is_elementwise(label) else good.reshape(size, -1).all(axis=1)
+        valid &= good if is_elementwise(label) else np.logical_and.reduce(good.reshape(size, -1), axis=1)
     if padding:
         valid[-padding:] = False
     return valid

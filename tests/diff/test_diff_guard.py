@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from label_guard.check.guard import Guard
 from label_guard.diff.schemas import diff_schemas
-from label_guard.pipeline.masking import convert, has_sentinels, is_no_sentinel
+from label_guard.pipeline.convert import LabelConverter
+from label_guard.pipeline.masking import has_sentinels, is_not_sentinel
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.labels import ClassLabel
 
@@ -67,7 +68,7 @@ def behaviour(schema: DatasetSchema) -> Behaviour:
         found.accepts.update((dtype, int(value)) for value in accepted)
         skipped = accepted == label.unlabeled if label.on_unlabeled == "skip" and label.unlabeled is not None else False
         delivered = accepted[~np.broadcast_to(skipped, accepted.shape)]
-        valid, out = is_no_sentinel(label, delivered), convert(label, delivered)
+        valid, out = is_not_sentinel(label, delivered), LabelConverter(label)(delivered)
         for stored, value, is_class in zip(delivered, out, valid, strict=True):
             mask = bool(is_class) if has_sentinels(label) else None
             found.hands_on.add((out.dtype.name, int(value)))

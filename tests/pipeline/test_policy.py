@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from label_guard import DatasetSchema, Guard, UsageError, guard_batches
-from label_guard.pipeline.masking import MaskOptions, convert, emit
+from label_guard.pipeline.convert import LabelConverter
+from label_guard.pipeline.emit import finalize_batch
+from label_guard.pipeline.options import resolve_options
 from label_guard.schema.labels import ClassLabel
 
 SIZE = 6
@@ -114,7 +116,7 @@ def test_dense_ids_map_back_to_raw_ids(class_ids: Any, dtype: str) -> None:
     """Every raw id becomes its dense index, and to_raw takes it back."""
     label = ClassLabel(kind="class_label", num_classes=5, class_ids=class_ids)
     raw = np.array(list(label.raw_ids), dtype)
-    dense = convert(label, raw)
+    dense = LabelConverter(label)(raw)
     assert dense.tolist() == [0, 1, 2, 3, 4]
     assert [label.to_raw(i) for i in dense.tolist()] == raw.tolist()
 
@@ -146,38 +148,114 @@ class Example:
     y: Any
 
 
-def test_an_existing_mask_is_combined_not_overwritten() -> None:
-    """Bool masks are and-ed, float weights multiplied, per-record masks spread over the places."""
-    batch = {"y": IDS, "y_valid": np.array([False, True, True])}
-    assert emit(LABEL, batch, MaskOptions())["y_valid"].tolist() == [False, False, True]
-    weights = {"y": IDS, "w": np.array([0.5, 1.0, 2.0])}
-    out = emit(LABEL, weights, MaskOptions("w", "float32", explicit=True))["w"]
-    assert (out.dtype, out.tolist()) == (np.float32, [0.5, 0.0, 2.0])
+def emit(labels: Any, batch: Any, size: int = 3, **options: Any) -> Any:
+    """A valid batch as it leaves a guard."""
+    return finalize_batch(resolve_options(labels, on_invalid="raise", **options), batch, size)
+
+
+@pytest.mark.parametrize(
+    ("existing", "expected"),
+    [
+        (np.array([False, True, True]), [False, False, True]),
+        (np.array([0.5, 1.0, 2.0]), [0.5, 0.0, 2.0]),
+        (np.array([3, 1, 2], np.int32), [3, 0, 2]),
+        ([True, True, True], [True, False, True]),
+        (None, [True, False, True]),
+    ],
+)
+def test_an_existing_feature_keeps_its_dtype_and_values(existing: Any, expected: list[Any]) -> None:
+    """Masks, weights and segment ids keep what they are where the label is valid, and are 0 where it is not."""
+    batch = {"y": IDS, "w": existing}
+    out = emit(LABEL, batch, valid_key="w", valid_dtype="float32")["w"]
+    assert out.tolist() == expected
+    assert out.dtype == (np.float32 if existing is None else np.asarray(existing).dtype)
+    assert batch["w"] is existing
+
+
+def test_masks_of_another_rank_are_broadcast_from_the_left() -> None:
+    """A mask per record is spread over the positions of the label; one that does not fit is an error that names it."""
     dense = {"y": ClassLabel(kind="class_label", num_classes=5, ignore=(-1,), shape=(2,))}
-    wide = emit(dense, {"y": np.array([[1, -1], [2, 2]]), "y_valid": np.array([True, False])}, MaskOptions())
+    ids = np.array([[1, -1], [2, 2]])
+    wide = emit(dense, {"y": ids, "y_valid": np.array([True, False])}, 2)
     assert wide["y_valid"].tolist() == [[True, False], [False, False]]
-    assert batch["y_valid"].tolist() == [False, True, True]
+    for existing in (np.ones(3), np.array(["a", "b"])):
+        with pytest.raises(UsageError, match="'y_valid' cannot be combined"):
+            emit(dense, {"y": ids, "y_valid": existing}, 2)
 
 
-def test_the_mask_lies_beside_a_nested_label() -> None:
-    """objects/label gets objects/label_valid."""
-    labels = {"objects/label": LABEL["y"]}
-    out = emit(labels, {"objects": {"label": IDS}}, MaskOptions())
-    assert out["objects"]["label_valid"].tolist() == [True, False, True]
+@pytest.mark.parametrize(
+    ("path", "batch", "place"),
+    [
+        ("objects/label", {"objects": {"label": IDS}}, lambda out: out["objects"]["label_valid"]),
+        ("image/class/label", {"image/class/label": IDS}, lambda out: out["image/class/label_valid"]),
+        ("a/b/c", {"a": {"b/c": IDS}}, lambda out: out["a"]["b/c_valid"]),
+        ("1/y", (0, {"y": IDS}), lambda out: out[1]["y_valid"]),
+    ],
+)
+def test_the_mask_is_beside_its_label(path: str, batch: Any, place: Any) -> None:
+    """In a nested dict, and with a flat key of the same form."""
+    out = emit({path: LABEL["y"]}, batch)
+    assert place(out).tolist() == [True, False, True]
 
 
 def test_a_tuple_gets_its_mask_appended_by_explicit_choice() -> None:
     """A tuple without a choice is an error that says what to pass; with one the mask is its last item."""
     labels = {"1": LABEL["y"]}
     with pytest.raises(UsageError, match="valid_key="):
-        emit(labels, (np.zeros(3), IDS), MaskOptions())
-    out = emit(labels, (np.zeros(3), IDS), MaskOptions("mask", explicit=True))
+        emit(labels, (np.zeros(3), IDS))
+    out = emit(labels, (np.zeros(3), IDS), valid_key="mask")
     assert out[2].tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize("element", [Pair(np.zeros(3), IDS), Example(np.zeros(3), IDS)])
-def test_a_fixed_structure_cannot_take_a_mask(element: Any) -> None:
-    """Named tuples and dataclasses have no room; the error names the way out."""
-    with pytest.raises(UsageError, match="valid_key=None"):
-        emit(LABEL, element, MaskOptions("mask", explicit=True))
-    assert emit(LABEL, element, MaskOptions(None, explicit=True)) is element
+def test_a_class_without_a_field_for_the_mask(element: Any) -> None:
+    """The error names the field to add, and the way without a mask."""
+    for options in ({}, {"valid_key": "mask"}):
+        with pytest.raises(UsageError, match=r"field '(mask|y_valid)'.*valid_key=None"):
+            emit(LABEL, element, **options)
+    assert emit(LABEL, element, valid_key=None) is element
+
+
+@dataclass(frozen=True)
+class WithField:
+    """A dataclass with a place for the mask."""
+
+    y: Any
+    y_valid: Any = None
+
+
+class NamedWithField(NamedTuple):
+    """A named tuple with a place for the mask."""
+
+    y: Any
+    y_valid: Any = None
+
+
+@pytest.mark.parametrize("form", [WithField, NamedWithField])
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_field_of_the_masks_name_is_filled(form: Any, nested: bool) -> None:
+    """None is filled, an existing mask is combined with, by the default name too; also within a dict."""
+    for existing, expected in ((None, [True, False, True]), (np.array([True, True, False]), [True, False, False])):
+        element = form(IDS, existing)
+        path, batch = ("inner/y", {"inner": element}) if nested else ("y", element)
+        out = emit({path: LABEL["y"]}, batch)
+        found = out["inner"] if nested else out
+        assert type(found) is form
+        assert found.y_valid.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("labels", "options"),
+    [
+        (["x", "x_valid"], {}),
+        (["x", "y"], {"valid_key": "y"}),
+        (["a/x", "a/x_valid"], {}),
+        (["x", "x_valid/z"], {}),
+        (["1", "2"], {"valid_key": "2"}),
+        (["x", "y"], {"valid_key": "mask"}),
+    ],
+)
+def test_a_mask_never_takes_the_place_of_a_label(labels: list[str], options: Any) -> None:
+    """Refused when the guard is built: a label, a container of labels, one name for two masks."""
+    with pytest.raises(UsageError, match="valid_key"):
+        resolve_options(dict.fromkeys(labels, LABEL["y"]), on_invalid="mask", **options)
