@@ -191,7 +191,7 @@ def validity(label: Label, value: Any, size: int, good: Valid | None, padding: i
         return [mask if row < size - padding else np.zeros_like(mask) for row, mask in enumerate(masks)]
     if not is_elementwise(label):
         valid = np.ones(size, np.bool_)
-    elif isinstance(value, np.ndarray | np.generic) or hasattr(value, "__array__"):
+    elif hasattr(value, "__array__"):
         valid = is_not_sentinel(label, np.asarray(value))
     else:
         valid = np.ones((size, *(length or 1 for length in label.record_shape)), np.bool_)
