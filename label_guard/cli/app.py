@@ -12,7 +12,7 @@ from typing import NoReturn
 import click
 from typing_extensions import override
 
-from label_guard.core.escape import terminal
+from label_guard.core.escape import lines
 from label_guard.errors import LabelGuardError
 
 # Loaded on use: `lint` must start in 0.3 s and may import no framework.
@@ -59,13 +59,13 @@ def main(args: list[str] | None = None) -> NoReturn:
     try:
         code = group.main(args=args, standalone_mode=False)
     except click.ClickException as error:
+        vars(error)["message"] = lines(error.message)  # it may quote a file name
         error.show()
         sys.exit(2)
     except click.Abort:
         click.echo("interrupted", err=True)
         sys.exit(2)
     except (LabelGuardError, OSError) as error:
-        told = error if isinstance(error, LabelGuardError) else terminal(str(error))
-        click.echo(f"label-guard: error: {told}", err=True)
+        click.echo(f"label-guard: error: {lines(str(error))}", err=True)
         sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import click
 
+from label_guard.core.escape import terminal
 from label_guard.errors import SourceError, UsageError
 from label_guard.lint.fix import fix_file
 from label_guard.lint.linter import chosen_rules, lint_file
@@ -59,4 +60,4 @@ def _fix(names: Sequence[str], rules: frozenset[str]) -> None:
     for name in names:
         fixed = fix_file(name, rules)
         if fixed:
-            click.echo(f"{name}: fixed {fixed} problem{'s' if fixed > 1 else ''}", err=True)
+            click.echo(f"{terminal(name)}: fixed {fixed} problem{'s' if fixed > 1 else ''}", err=True)

@@ -9,14 +9,38 @@ _FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")  # the full-width forms work in
 
 
 def terminal(text: str) -> str:
-    r"""``text`` on one line, with control, bidirectional and invisible characters as escapes.
+    r"""Returns ``text`` on one line, with control, bidirectional and invisible characters as escapes.
+
+    What a CI runner would take for one of its commands is escaped too: ``##[`` anywhere, ``::`` at the beginning.
 
     >>> terminal("a\x1b[31m\n\u202eb é")
     'a\\x1b[31m\\n\\u202eb é'
+    >>> terminal("##[error]"), terminal(" ::set-output::")
+    ('#\\x23[error]', ' \\x3a:set-output::')
     """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    text = within_line(text)
+    return text.replace("::", "\\x3a:", 1) if text.lstrip().startswith("::") else text
+
+
+def within_line(text: str) -> str:
+    """Returns ``text`` as ``terminal`` does, for a place within a line: ``::`` stays at its beginning."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return text.replace("##[", "#\\x23[")
+
+
+def lines(text: str) -> str:
+    """Returns ``text`` with each of its lines made safe by ``terminal``."""
+    return "\n".join(map(terminal, text.split("\n")))
+
+
+def json_text(text: str) -> str:
+    r"""Returns JSON text, of equal meaning, in which a CI runner finds no command.
+
+    >>> json_text('["##[error]"]')
+    '["#\\u0023[error]"]'
+    """
+    return text.replace("##[", "#\\u0023[")
 
 
 def csv_cell(text: str) -> str:

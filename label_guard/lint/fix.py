@@ -126,7 +126,7 @@ def _complete_version(file: SchemaFile, diagnostic: Diagnostic) -> Edit | None:
     if found is None:
         return None
     version = f"{found[1]}{found[2] or '.0'}{found[3] or '.0'}"
-    quote = source[0] if source[0] in "\"'" else '"' if file.path.endswith(".json") else ""
+    quote = source[0] if source[0] in "\"'" else '"' if file.path.lower().endswith(".json") else ""
     return Edit(node.start, node.end, f"{quote}{version}{quote}")
 
 

@@ -40,7 +40,7 @@ def heed_noqa(file: SchemaFile, found: Sequence[Diagnostic], *, with_source: boo
 
 
 def _comments(file: SchemaFile) -> Iterator[_Comment]:
-    if file.root is None or "noqa" not in file.text.lower() or file.path.endswith(".json"):
+    if file.root is None or "noqa" not in file.text.lower() or file.path.lower().endswith(".json"):
         return
     texts = [(node.start, node.end) for node in _scalars(file.root)]
     for found in _COMMENT.finditer(file.text):

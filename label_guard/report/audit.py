@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from label_guard.audit.baseline import Comparison
 from label_guard.audit.report import AuditReport, SplitAudit
-from label_guard.core.escape import terminal
+from label_guard.core.escape import json_text, terminal
 from label_guard.errors import UsageError
 from label_guard.report import FORMATS, render_diagnostics
 from label_guard.report.summary import counted, percent
@@ -30,7 +30,7 @@ def render_audit(report: AuditReport, format: str) -> str:
     if format == "text":
         return "\n".join(_text(report))
     if format == "json":
-        return json.dumps(report.to_json(), indent=1, allow_nan=False)
+        return json_text(json.dumps(report.to_json(), indent=1, allow_nan=False))
     if format == "html":
         return importlib.import_module("label_guard.report.html").render(report)  # jinja2 costs start-up time
     if format not in FORMATS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from label_guard.core.escape import terminal
+from label_guard.core.escape import within_line
 from label_guard.report.summary import forward_slashes, summary, title
 from label_guard.rules.findings import Diagnostic
 
@@ -23,7 +23,7 @@ def _command(diagnostic: Diagnostic) -> str:
     if diagnostic.line and diagnostic.column:
         properties["col"] = str(diagnostic.column)
     named = ",".join(f"{name}={_property(value)}" for name, value in properties.items() if value)
-    text = "\n".join(terminal(part) for part in (diagnostic.message, diagnostic.fix) if part)
+    text = "\n".join(within_line(part) for part in (diagnostic.message, diagnostic.fix) if part)
     return f"::{_COMMANDS[diagnostic.severity]} {named}::{_data(text)}"
 
 
@@ -33,4 +33,4 @@ def _data(text: str) -> str:
 
 
 def _property(text: str) -> str:
-    return _data(terminal(text)).replace(":", "%3A").replace(",", "%2C")
+    return _data(within_line(text)).replace(":", "%3A").replace(",", "%2C")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from label_guard.core.escape import json_text
 from label_guard.report.summary import counts
 from label_guard.rules.findings import Diagnostic
 from label_guard.rules.registry import RULES
@@ -23,7 +24,7 @@ def render(diagnostics: Sequence[Diagnostic], tool: str, files_checked: int, com
         "counts": counts(diagnostics),
         "diagnostics": [_plain(diagnostic) for diagnostic in diagnostics],
     }
-    return json.dumps(report, indent=2, ensure_ascii=True, allow_nan=False)
+    return json_text(json.dumps(report, indent=2, ensure_ascii=True, allow_nan=False))
 
 
 def _plain(diagnostic: Diagnostic) -> dict[str, Any]:

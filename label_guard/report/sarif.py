@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from label_guard.core.escape import terminal
+from label_guard.core.escape import json_text, terminal
 from label_guard.report.summary import forward_slashes
 from label_guard.rules.findings import Diagnostic
 from label_guard.rules.registry import RULES
@@ -32,7 +32,7 @@ def render(diagnostics: Sequence[Diagnostic], tool: str, files_checked: int, com
         "originalUriBaseIds": {_ROOT: {"description": {"text": "The folder that label-guard ran in."}}},
         "results": list(_results(diagnostics, codes)),
     }
-    return json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2, ensure_ascii=True)
+    return json_text(json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2, ensure_ascii=True))
 
 
 def _driver(codes: Sequence[str]) -> dict[str, Any]:

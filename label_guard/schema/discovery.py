@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from glob import has_magic
 from pathlib import Path
 from typing import Any, cast
@@ -12,14 +12,15 @@ from label_guard.errors import UsageError
 from label_guard.rules.findings import Diagnostic
 
 SUFFIXES = (".yaml", ".yml", ".json")
-_DEFAULT = "configs"
+DEFAULT = "configs"
+MAX_FOLDERS = 10_000
 
 
 def find_files(names: Sequence[str | os.PathLike[str]]) -> tuple[list[str], list[Diagnostic]]:
     """The files that names stand for, each once, in order; and one LG200 for each name that stands for none.
 
     A folder stands for all ``.yaml``, ``.yml`` and ``.json`` files in and below it, a glob for the files it matches.
-    A name that is neither is a file; whether it can be read is seen by whoever reads it.
+    A name that is neither is a file; whether it can be read is seen by whoever reads it. Links are followed.
     """
     files: dict[str, None] = {}
     missing: list[Diagnostic] = []
@@ -36,10 +37,8 @@ def find_files(names: Sequence[str | os.PathLike[str]]) -> tuple[list[str], list
 def _files_of(name: str) -> list[str]:
     path = Path(name)
     if path.is_dir():
-        inside = (file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
-        # Hidden folders hold what tools keep (.git, .venv), not what people wrote.
-        return sorted(str(file) for file in inside if not any(p[0] == "." for p in file.relative_to(path).parts))
-    if path.exists() or not has_magic(name):
+        return sorted(_files_below(path))
+    if os.path.lexists(path) or not has_magic(name):
         return [name]
     root = Path(path.anchor)
     try:
@@ -49,6 +48,30 @@ def _files_of(name: str) -> list[str]:
     return [file for match in matches for file in (_files_of(str(match)) if match.is_dir() else [str(match)])]
 
 
+def _files_below(top: Path) -> Iterator[str]:
+    """The schema files in and below a folder, through links too, each folder once.
+
+    Links that lead nowhere, pipes and devices are among them: whoever reads them reports them.
+    """
+    above = {top.resolve(), *top.resolve().parents}
+    seen: set[Path] = set()
+    for place, folders, files in os.walk(top, followlinks=True):
+        # Hidden folders hold what tools keep (.git, .venv), not what people wrote.
+        inside = {name: Path(place, name).resolve() for name in folders if name[0] != "."}
+        folders[:] = sorted(name for name, real in inside.items() if real not in seen and real not in above)
+        seen.update(inside.values())
+        if len(seen) > MAX_FOLDERS:
+            raise UsageError(f"{top} has more than {MAX_FOLDERS:,} folders below it; name the schema files")
+        for name in files:
+            if name[0] != "." and is_schema_name(name):
+                yield str(Path(place, name))
+
+
+def is_schema_name(name: str) -> bool:
+    """Whether a file name ends as those of schema files do, in any case."""
+    return Path(name).suffix.lower() in SUFFIXES
+
+
 def default_names(folder: str | os.PathLike[str] = ".") -> list[str]:
     """What a command is about when no file is named.
 
@@ -56,23 +79,31 @@ def default_names(folder: str | os.PathLike[str] = ".") -> list[str]:
     else ``configs``.
 
     Raises:
-        UsageError: pyproject.toml cannot be read, or ``schemas`` is no list of file names, folders and globs.
+        UsageError: pyproject.toml cannot be read, or ``schemas`` is not a list of file names, folders and globs.
     """
     start = Path(folder).absolute()
     for place in (start, *start.parents):
         if (place / "pyproject.toml").is_file():
             names = _configured(place / "pyproject.toml")
-            return [os.path.relpath(place / name, start) for name in names or [_DEFAULT]]
-    return [_DEFAULT]
+            return [os.path.relpath(place / name, start) for name in names or [DEFAULT]]
+    return [DEFAULT]
 
 
 def _configured(project: Path) -> list[str] | None:
     import tomllib  # a hook that names its files does not pay for it
 
     try:
-        values: dict[str, Any] = tomllib.loads(project.read_text(encoding="utf-8"))
+        return schemas_in(tomllib.loads(project.read_text(encoding="utf-8")), str(project))
     except (OSError, ValueError) as error:  # a TOMLDecodeError is a ValueError
         raise UsageError(f"cannot read {project}: {error}") from None
+
+
+def schemas_in(values: dict[str, Any], project: str) -> list[str] | None:
+    """The ``schemas`` of ``[tool.label_guard]`` in the values of a pyproject.toml; None where it names none.
+
+    Raises:
+        UsageError: ``schemas`` is not a list of file names, folders and globs.
+    """
     table: Any = values
     for step in ("tool", "label_guard", "schemas"):
         table = cast("dict[str, Any]", table).get(step) if isinstance(table, dict) else None

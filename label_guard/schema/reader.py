@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 from pydantic import ValidationError
@@ -99,12 +99,22 @@ def read_schema(path: str | os.PathLike[str]) -> SchemaFile:
     """A schema file and everything that is wrong with it; never raises for what the file holds."""
     name = os.fspath(path)
     try:
-        with Path(name).open("rb") as stream:
-            data = stream.read(nodes.MAX_BYTES + 1)
+        data = _read_regular(name)
+    except UnreadableError as error:
+        return _unreadable(SchemaFile(name), error)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return _unreadable(SchemaFile(name), UnreadableError(f"cannot read the file: {reason}"))
     return read_schema_bytes(data, name)
+
+
+def _read_regular(name: str) -> bytes:
+    """The content of a regular file; a pipe or a device may never end."""
+    descriptor = os.open(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with open(descriptor, "rb") as stream:  # noqa: PTH123 - Path.open takes no descriptor
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise UnreadableError("not a regular file but a folder, a pipe or a device")
+        return stream.read(nodes.MAX_BYTES + 1)
 
 
 def read_schema_bytes(data: bytes, name: str) -> SchemaFile:
@@ -113,7 +123,7 @@ def read_schema_bytes(data: bytes, name: str) -> SchemaFile:
     try:
         text = nodes.read_text(data)
         file = SchemaFile(name, text)
-        root = nodes.parse(text, is_json=name.endswith(".json"))
+        root = nodes.parse(text, is_json=name.lower().endswith(".json"))
         values = nodes.to_plain(root)
     except UnreadableError as error:
         return _unreadable(file, error)

@@ -95,7 +95,8 @@ def quoted(text: str) -> str:
     fire truck "no" "010" "bow: tie"
     """
     plain = (_PLAIN.fullmatch(text) and text.lower() not in _WORDS) or _SEMVER.fullmatch(text)
-    return text if plain else '"' + "".join(map(_escaped, text)) + '"'
+    # ##[ begins a command of a CI runner, whose log may show a draft.
+    return text if plain else '"' + "".join(map(_escaped, text)).replace("##[", "#\\x23[") + '"'
 
 
 def _escaped(character: str) -> str:

@@ -83,6 +83,9 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     env = {**offline(), "RUNNER_TEMP": str(tmp_path_factory.mktemp("runner"))}
     done = run(STEPS[0], ROOT, {**env, "ACTION_PATH": str(ROOT)})
     assert done.returncode == 0, done.stderr
+    # Offline, what the package depends on comes from here; -I leaves PYTHONPATH out.
+    [site] = Path(env["RUNNER_TEMP"]).glob("label-guard/lib/python*/site-packages")
+    (site / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"], encoding="utf-8")
     return env
 
 
@@ -180,3 +183,23 @@ def test_inputs_are_never_run(runner: dict[str, str], repository: Path, hostile:
         inputs = {"AGAINST": "main", name: hostile}
         assert check(runner, repository, **inputs).returncode == 2
     assert not (repository / "pwned").exists()
+
+
+@pytest.mark.parametrize("name", ["venv.py", "pip/__main__.py", "label_guard/__main__.py", "sitecustomize.py"])
+def test_no_file_of_the_checkout_is_imported(runner: dict[str, str], tmp_path: Path, name: str) -> None:
+    """Every Python of the action ignores the working folder, though PYTHONPATH names it too."""
+    hostile = tmp_path / "checkout" / name
+    hostile.parent.mkdir(parents=True)
+    hostile.write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n", encoding="utf-8")
+    (hostile.parent / "__init__.py").touch()
+    env = {
+        **runner,
+        "PYTHONPATH": ".",
+        "ACTION_PATH": str(tmp_path / "nothing"),
+        "PATHS": "",
+        "AGAINST": "",
+        "SARIF": "",
+    }
+    for step in STEPS:
+        run(step, tmp_path / "checkout", {**env, "FAIL_ON": "undeclared"})
+    assert not (tmp_path / "ran").exists()

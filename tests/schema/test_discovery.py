@@ -1,9 +1,12 @@
 """Which files a command is about."""
 
+import os
+
 import pytest
 
 from label_guard.errors import UsageError
 from label_guard.schema.discovery import default_names, find_files
+from label_guard.schema.reader import read_schema
 
 
 def _tree(folder):
@@ -69,3 +72,37 @@ def test_a_wrong_pyproject_is_a_usage_error(tmp_path, text):
     (tmp_path / "pyproject.toml").write_bytes(text.encode("latin-1"))
     with pytest.raises(UsageError, match="pyproject"):
         default_names(tmp_path)
+
+
+def test_links_pipes_and_any_case_are_in_sight(tmp_path):
+    """Whatever has the name of a schema is found: a link to a folder, a link to nowhere, a pipe, A.YAML; loops end."""
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "far.yaml").write_text("")
+    top = tmp_path / "configs"
+    top.mkdir()
+    (top / "A.YAML").write_text("")
+    (top / "gone.yaml").symlink_to("nowhere.yaml")
+    (top / "linked").symlink_to("../shared")
+    (top / "again").symlink_to("../shared")
+    (top / "loop").symlink_to("..")
+    (top / "self").symlink_to(".")
+    os.mkfifo(top / "pipe.yaml")
+    files, _ = find_files([top])
+    names = sorted(os.path.relpath(file, top) for file in files)
+    assert names[:2] == ["A.YAML", "again/far.yaml"]
+    assert set(names[2:]) - {"linked/far.yaml"} == {"gone.yaml", "pipe.yaml"}
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "dangling"])
+def test_what_is_not_a_regular_file_is_an_error_at_once(tmp_path, kind):
+    """Nothing is waited for, nothing is read without end."""
+    place = tmp_path / "x.yaml"
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "folder":
+        place.mkdir()
+    else:
+        place.symlink_to("/dev/zero" if kind == "device" else "nowhere")
+    [found] = read_schema(place).diagnostics
+    assert found.rule == "LG200"
+    assert ("not a regular file" in found.message) == (kind in ("pipe", "device"))
