@@ -21,7 +21,8 @@ from label_guard.check.guard import Guard
 from label_guard.check.result import RuleViolations
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.errors import SourceError, UsageError
-from label_guard.quarantine.writer import BadRecord, Origin, QuarantineOptions, QuarantineWriter
+from label_guard.quarantine.options import BadRecord, Origin, QuarantineOptions
+from label_guard.quarantine.writer import QuarantineWriter
 from label_guard.rules.findings import Violation
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.reader import load_schema
@@ -324,7 +325,7 @@ def _add_chunk(
             broken = sorted({f"{violation.label} {violation.rule}" for violation in result.of_row(row)})
             found.bad[str(chunk.keys[row])] = BadPlace(found.name, int(chunk.rows[row]), tuple(broken))
     if writer is not None:
-        writer.append([_bad_record(chunk, row, result.of_row(row)) for row in rows])
+        writer.append([_bad_record(found.name, chunk, row, result.of_row(row)) for row in rows])
 
 
 def _columns(column: Any, size: int) -> tuple[list[Column], Rows]:
@@ -335,9 +336,9 @@ def _columns(column: Any, size: int) -> tuple[list[Column], Rows]:
     return [Column(np.arange(size), array, typed)], np.empty(0, np.intp)
 
 
-def _bad_record(chunk: Chunk, row: int, violations: Iterable[Violation]) -> BadRecord:
+def _bad_record(shard: str, chunk: Chunk, row: int, violations: Iterable[Violation]) -> BadRecord:
     labels: Mapping[str, Any] = {path: column[row] for path, column in chunk.columns.items()}
-    return BadRecord(chunk.keys[row], dict(labels), labels, tuple(violations))
+    return BadRecord(chunk.keys[row], dict(labels), labels, tuple(violations), position=f"{shard}__{chunk.rows[row]}")
 
 
 def fold_split(

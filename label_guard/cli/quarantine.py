@@ -12,8 +12,8 @@ import numpy as np
 from label_guard.core.escape import terminal
 from label_guard.errors import UsageError
 from label_guard.quarantine.export import write_csv, write_jsonl, write_npz
-from label_guard.quarantine.payload import Opaque
-from label_guard.quarantine.reader import QuarantineContents, QuarantineEntry, read_quarantine
+from label_guard.quarantine.line import QuarantineEntry
+from label_guard.quarantine.reader import QuarantineContents, read_quarantine
 from label_guard.quarantine.storage import whole_file
 from label_guard.rules.registry import RULES
 
@@ -184,20 +184,21 @@ def _show(group: Sequence[QuarantineEntry]) -> None:
 
 def _picture(value: Any) -> str:
     """A leaf in a few words: type, shape, and the value where it is small."""
-    if isinstance(value, Opaque):
-        return f"{value.type} (not kept): {value.text[:60]}"
     if isinstance(value, np.ndarray | np.generic):
         array = cast("np.ndarray[Any, np.dtype[Any]]", value)
         kind = f"{array.dtype}{list(array.shape)}" if array.shape else str(array.dtype)
         return f"{kind} {' '.join(str(array).split())[:60]}" if array.size <= 8 else kind
     if isinstance(value, bytes):
         return f"bytes, {len(value)} long"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        text = "of thousands of digits"
     return f"{type(value).__name__} {text[:60]}{'...' if len(text) > 60 else ''}"
 
 
 def _kept(entry: QuarantineEntry) -> str:
-    return entry.payload_kind + (f" (over {entry.payload_limit})" if entry.payload_limit else "")
+    return entry.payload_kind + (f" ({entry.payload_limit})" if entry.payload_limit else "")
 
 
 def _rule(code: str) -> str:

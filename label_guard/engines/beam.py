@@ -14,7 +14,7 @@ import fsspec
 from label_guard.audit.report import AuditReport, conclude, from_json
 from label_guard.audit.runner import ReadOptions, ShardAudit, Task, audit_shard, base_of, fold_split, plan_tasks
 from label_guard.errors import MissingDependencyError
-from label_guard.quarantine.writer import QuarantineOptions
+from label_guard.quarantine.options import QuarantineOptions
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.reader import load_schema
 from label_guard.sources.open import Source

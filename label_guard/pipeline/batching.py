@@ -109,8 +109,15 @@ def row(batch: Any, position: int, size: int) -> Any:
     pairs = tree.children(batch)
     if pairs is not None:
         return tree.rebuild(batch, [row(value, position, size) for _, value in pairs])
-    array: NDArray[Any] = np.asanyarray(batch)
-    return array[position] if array.ndim and array.shape[0] == size else None
+    array = _as_array(batch)
+    return array[position] if array.shape[:1] == (size,) else None
+
+
+def _as_array(leaf: Any) -> Any:
+    try:
+        return np.asanyarray(leaf)
+    except Exception:  # arrays of other libraries may refuse (JAX's PRNG keys); they have rows all the same
+        return leaf if hasattr(leaf, "shape") else np.empty(())
 
 
 def is_column(node: Any, size: int) -> bool:

@@ -20,7 +20,8 @@ from label_guard.pipeline.counts import Counts, Summary, summary_of
 from label_guard.pipeline.processes import process_count, process_index_of
 from label_guard.pipeline.record_keys import KEY, UNREADABLE, key_in, own_name, reason_in
 from label_guard.pipeline.thresholds import InvalidRatioLimit
-from label_guard.quarantine.writer import BadRecord, Origin, QuarantineWriter
+from label_guard.quarantine.options import BadRecord, Origin
+from label_guard.quarantine.writer import QuarantineWriter
 from label_guard.rules.findings import Violation
 
 logger = logging.getLogger("label_guard")
@@ -203,7 +204,8 @@ class ElementChecker:
         return "" if window.result.ok else f"; for example {self._named(window.result.violations[0], window)}"
 
     def _named(self, violation: Violation, window: Window) -> Violation:
-        return dataclasses.replace(violation, record=self._name(window, violation.row))
+        named = dataclasses.replace(violation, record=self._name(window, violation.row))
+        return named if self.config.quarantine is None else self.config.quarantine.visible(named)
 
     def _name(self, window: Window, row: int) -> str | None:
         """The record's name, as in an audit: by the schema's ``record_key``, else by its position."""
@@ -219,8 +221,10 @@ class ElementChecker:
             element = batches.without_key(window.element(row), KEY)
             labels = {path: tree.get(element, path) for path in self.config.guard.labels}
             kept = None if reason_in(element) is not None else element
-            bad.append(BadRecord(self._name(window, row), kept, labels, window.result.of_row(row)))
-        self._open_writer().append(bad)
+            position = self.config.names.position(window.key(row))
+            bad.append(BadRecord(self._name(window, row), kept, labels, window.result.of_row(row), position))
+        size = self.config.batch_size or window.result.num_records
+        self._open_writer().append(bad, step=self.counts.delivered // size)
 
     def _open_writer(self) -> QuarantineWriter:
         config, guard = self.config, self.config.guard

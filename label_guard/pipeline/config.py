@@ -12,7 +12,7 @@ from label_guard.check.guard import Guard
 from label_guard.pipeline.convert import LabelConverter
 from label_guard.pipeline.masking import MaskOptions, OnInvalid, Remainder, has_sentinels
 from label_guard.pipeline.record_keys import KEY, RecordNames
-from label_guard.quarantine.writer import QuarantineOptions
+from label_guard.quarantine.options import QuarantineOptions
 from label_guard.schema.labels import ClassLabel, Label
 
 

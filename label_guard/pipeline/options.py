@@ -18,7 +18,7 @@ from label_guard.errors import UsageError
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.masking import DEFAULT_VALID_KEY, MaskOptions, OnInvalid, Remainder, has_sentinels
 from label_guard.pipeline.record_keys import KEY
-from label_guard.quarantine.writer import QuarantineOptions
+from label_guard.quarantine.options import QuarantineOptions
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.labels import Label
 from label_guard.schema.messages import near_name

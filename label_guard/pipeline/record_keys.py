@@ -45,9 +45,16 @@ class RecordNames:
 
     Attributes:
         sources: by tag, the source that can name its records.
+        unique: whether every key of a known source belongs to one element; not after a flat map, for example.
     """
 
     sources: Mapping[int, NamesRecords]
+    unique: bool = True
+
+    def position(self, key: Any) -> str | None:
+        """The key as text where it identifies a record; None without one, and where its source is not known."""
+        known = key is not None and self.unique and int(key) >> _POSITION_BITS in self.sources
+        return str(int(key)) if known else None
 
     def name(self, key: Any) -> str | None:
         """The record's name; its position where no source can tell more; None without a key."""

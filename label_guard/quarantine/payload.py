@@ -1,8 +1,9 @@
 """Record leaves as strict JSON and back, type-exact, without pickle; and digests of leaves.
 
-JSON's own null, true, text, lists and small numbers stand for themselves; everything else is an object whose one
-telling key names its type: ``dtype`` (arrays), ``int``, ``float``, ``complex``, ``str``, ``bytes``, ``tuple``,
-``dict`` and ``opaque``. What is read back was written by others, so decoding trusts nothing and builds plain values.
+JSON's own null, true, text, lists and small numbers are themselves; everything else is an object whose one
+distinctive key names its type: ``dtype`` (arrays), ``int``, ``float``, ``complex``, ``str``, ``bytes``, ``tuple`` and
+``dict``. ``encode`` refuses what ``decode`` could not give back. ``decode`` reads foreign bytes: it builds plain values
+only, and checks every size before it allocates.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import hashlib
 import importlib
 import json
 import math
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -24,16 +26,18 @@ from label_guard.core import tree
 Array = np.ndarray[Any, np.dtype[Any]]
 
 EXACT = 2**53  # a JSON reader may hold every number as a double
+MAX_DEPTH = 64  # nested lists, tuples and dicts of one leaf
+MAX_KEYS = 1_000  # of one dict: keys made to collide cost their square
+MAX_FIELDS = 1_000  # of a structured dtype
+_MAX_KEY = 2**60  # beyond it different integers have one hash
+_MAX_EMPTY = 1_000_000  # items of no size, such as empty text
+_MAX_DIGESTED = 1_000_000
 _PLAIN_DTYPE = re.compile(r"[<>|=][?biufcmMSUV][0-9]*(\[[0-9A-Za-z]+\])?")
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Opaque:
-    """A leaf that JSON cannot hold: the name of its type and how it shows itself, for people only."""
-
-    type: str
-    text: str
+class NotEncodableError(ValueError):
+    """A leaf has no type-exact form in JSON."""
 
 
 def flatten(element: Any) -> dict[str, Any]:
@@ -60,30 +64,47 @@ def _walk(node: Any, path: str, *, top: bool) -> Iterator[tuple[str, Any]]:
         yield from _walk(value, name if top else f"{path}/{name}", top=False)
 
 
-def encode(value: Any) -> Any:
+def encode(value: Any, *, depth: int = MAX_DEPTH) -> Any:
     """``value`` as strict JSON that ``decode`` reads back with its exact type.
+
+    Raises:
+        NotEncodableError: it has no type-exact form: an object of another library, a dtype that NumPy's text does not
+            describe, a masked array, or lists nested more than ``depth`` deep.
 
     >>> encode([1, 2**60, b"ok"]), encode(np.int16(3))["dtype"]
     ([1, {'int': '1152921504606846976'}, {'bytes': 'b2s='}], '<i2')
     """
-    if _is_array(value):
-        return _encode_array(value)
     if value is None or isinstance(value, bool):
         return value
+    if _is_array(value):
+        return _encode_array(value, depth)
     if isinstance(value, int | float | complex):
         return _encode_number(value)
     if isinstance(value, str):
-        return value if _is_unicode(value) else {"str": _base64(value.encode("utf-8", "surrogatepass"))}
+        return str(value) if _is_unicode(value) else {"str": _base64(value.encode("utf-8", "surrogatepass"))}
     if isinstance(value, bytes | bytearray):
         return {"bytes": _base64(value)}
+    if depth == 0:
+        raise NotEncodableError(f"nested more than {MAX_DEPTH} deep")
     if isinstance(value, list):
-        return [encode(item) for item in cast("list[Any]", value)]
-    if isinstance(value, Mapping):
-        return {"dict": [[encode(key), encode(item)] for key, item in cast("Mapping[Any, Any]", value).items()]}
+        return [encode(item, depth=depth - 1) for item in cast("list[Any]", value)]
     if type(value) is tuple:
-        return {"tuple": [encode(item) for item in cast("tuple[Any, ...]", value)]}
-    pairs = tree.children(value)
-    return _opaque(value) if pairs is None else {"dict": [[name, encode(item)] for name, item in pairs]}
+        return {"tuple": [encode(item, depth=depth - 1) for item in cast("tuple[Any, ...]", value)]}
+    return _encode_mapping(value, depth)
+
+
+def _encode_mapping(value: Any, depth: int) -> Any:
+    """A dict, or a named tuple or dataclass as a dict of its fields."""
+    pairs = list(cast("Mapping[Any, Any]", value).items()) if isinstance(value, Mapping) else tree.children(value)
+    if pairs is None:
+        raise NotEncodableError(f"{type(value).__module__}.{type(value).__qualname__} has no form in JSON")
+    if len(pairs) > MAX_KEYS or not all(_is_key(key) for key, _ in pairs):
+        raise NotEncodableError(f"a dict in a list holds at most {MAX_KEYS} keys of text, bytes or small integers")
+    return {"dict": [[encode(key), encode(item, depth=depth - 1)] for key, item in pairs]}
+
+
+def _is_key(key: Any) -> bool:
+    return key is None or type(key) in (str, bytes, bool) or (type(key) is int and abs(key) < _MAX_KEY)
 
 
 def _encode_number(value: complex) -> Any:
@@ -98,43 +119,65 @@ def _encode_number(value: complex) -> Any:
     return {"complex": [repr(value.real), repr(value.imag)]}
 
 
-def _encode_array(value: Any) -> Any:
+def _encode_array(value: Any, depth: int) -> Any:
     if isinstance(value, np.str_):  # an array of it would gain or lose trailing NULs
         data = value.encode("utf-32-le", "surrogatepass")
         return {"dtype": f"<U{len(value)}", "shape": [], "scalar": True, "data": _base64(data)}
     if isinstance(value, np.bytes_):
         return {"dtype": f"|S{len(value)}", "shape": [], "scalar": True, "data": _base64(value)}
+    if isinstance(value, np.ma.MaskedArray):
+        raise NotEncodableError("a masked array has no form in JSON")
     array: Array = np.asarray(value)
     shape: dict[str, Any] = {"shape": list(array.shape)}
     if isinstance(value, np.generic):
         shape["scalar"] = True
     if array.dtype == object or array.dtype.kind == "T":
-        name = "object" if array.dtype == object else "str"
-        return {"dtype": name, **shape, "items": [encode(item) for item in array.ravel().tolist()]}
-    if array.dtype.hasobject:
-        return _opaque(value)
+        if depth == 0:
+            raise NotEncodableError(f"nested more than {MAX_DEPTH} deep")
+        name = "object" if array.dtype == object else _string_name(array.dtype)
+        return {"dtype": name, **shape, "items": [encode(item, depth=depth - 1) for item in array.ravel().tolist()]}
+    if array.itemsize == 0 and array.size > _MAX_EMPTY:
+        raise NotEncodableError(f"more than {_MAX_EMPTY} items of no size")
     return {**_describe(array.dtype), **shape, "data": _base64(array.tobytes())}
 
 
+def _string_name(dtype: np.dtype[Any]) -> str:
+    if dtype != np.dtypes.StringDType():
+        raise NotEncodableError(f"{dtype} has no form in JSON")
+    return "str"
+
+
+@lru_cache(maxsize=256)
 def _describe(dtype: np.dtype[Any]) -> dict[str, Any]:
+    """The dtype in JSON.
+
+    Raises:
+        NotEncodableError: reading it would give another dtype.
+    """
+    described = _described(dtype)
+    try:
+        back = _resolve(json.loads(json.dumps(described["dtype"])), described.get("itemsize"))
+    except (TypeError, ValueError) as error:
+        raise NotEncodableError(f"{dtype} has no form in JSON: {error}") from None
+    # NumPy compares raw bytes of one length as equal, whatever type an extension makes of them.
+    if back != dtype or back.type is not dtype.type or str(back) != str(dtype):
+        raise NotEncodableError(f"{dtype} has no form in JSON")
+    return described
+
+
+def _described(dtype: np.dtype[Any]) -> dict[str, Any]:
     if dtype.names is not None:
-        return {"dtype": np.lib.format.dtype_to_descr(dtype)}
-    if dtype.kind == "V" and dtype.type is not np.void:  # bfloat16 and its kin: NumPy's own text says only "2 bytes"
+        try:
+            return {"dtype": np.lib.format.dtype_to_descr(dtype)}
+        except ValueError as error:  # overlapping fields
+            raise NotEncodableError(f"{dtype} has no form in JSON: {error}") from None
+    if dtype.type.__module__.partition(".")[0] == "ml_dtypes":  # NumPy's own text says only how many bytes
         return {"dtype": dtype.name, "itemsize": dtype.itemsize}
     return {"dtype": dtype.str}
 
 
 def _is_array(value: Any) -> bool:
     return isinstance(value, np.ndarray | np.generic) or hasattr(value, "__array__")
-
-
-def _opaque(value: Any) -> Any:
-    kind = type(cast("object", value))
-    try:
-        text = _ADDRESS.sub("", repr(value))[:1000]
-    except Exception as error:  # a foreign __repr__ may raise anything, and no record may be lost to it
-        text = f"<no repr: {type(error).__name__}>"
-    return {"opaque": [f"{kind.__module__}.{kind.__qualname__}", text]}
 
 
 def _is_unicode(text: str) -> bool:
@@ -149,7 +192,7 @@ def decode(value: Any) -> Any:
     """The leaf that ``encode`` wrote.
 
     Raises:
-        ValueError: ``value`` is nothing that ``encode`` writes.
+        ValueError: ``encode`` does not write such a value.
 
     >>> decode({"dtype": ">i4", "shape": [2], "data": "AAAAAQAAAAI="})
     array([1, 2], dtype='>i4')
@@ -162,7 +205,7 @@ def decode(value: Any) -> Any:
 
 def _decode(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
-        return value
+        return cast("Any", value)
     if isinstance(value, list):
         return [_decode(item) for item in cast("list[Any]", value)]
     if "dtype" in value:
@@ -184,31 +227,56 @@ _TEXT_TAGS: dict[str, Callable[[str], Any]] = {
 _LIST_TAGS: dict[str, Callable[[list[Any]], Any]] = {
     "complex": lambda parts: complex(*(float(part) for part in parts)),
     "tuple": lambda items: tuple(_decode(item) for item in items),
-    "dict": lambda pairs: {_decode(key): _decode(item) for key, item in pairs},
-    "opaque": lambda texts: Opaque(*(str(text) for text in texts)),
+    "dict": lambda pairs: _decode_dict(pairs),
 }
 
 
+def _decode_dict(pairs: list[Any]) -> dict[Any, Any]:
+    if len(pairs) > MAX_KEYS:
+        raise ValueError(f"a dict of {len(pairs)} keys; at most {MAX_KEYS} are read")
+    decoded = [(_decode(key), item) for key, item in pairs]
+    if not all(_is_key(key) for key, _ in decoded):
+        raise ValueError("a key is neither text, bytes nor a small integer")
+    return {key: _decode(item) for key, item in decoded}
+
+
 def _decode_array(value: dict[str, Any]) -> Any:
-    dtype, shape = value["dtype"], value["shape"]
-    if not all(type(length) is int and length >= 0 for length in shape):
-        raise ValueError(f"{shape} is no shape")
+    dtype, shape = value["dtype"], _shape(value["shape"])
     if dtype in ("object", "str"):
-        array = _decode_items([_decode(item) for item in value["items"]], tuple(shape), dtype)
+        array = _decode_items([_decode(item) for item in value["items"]], shape, dtype)
     else:
         data = base64.b64decode(value["data"], validate=True)
         resolved = _resolve(dtype, value.get("itemsize"))
         if value.get("scalar") and resolved.kind in "US":
             return _text_scalar(data, resolved)
-        # frombuffer refuses items of no size, and its result is read-only
-        array = np.frombuffer(data, resolved) if data else np.ndarray((math.prod(shape),), resolved)
-        if not data and array.nbytes:
-            raise ValueError(f"no data for {array.nbytes} bytes")
-        array = array.reshape(shape).copy()
+        array = _array(data, resolved, shape)
     return array[()] if value.get("scalar") else array
 
 
+def _shape(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list) or len(cast("list[Any]", value)) > 64:
+        raise ValueError("shape is not a list of at most 64 lengths")
+    lengths = cast("list[Any]", value)
+    if not all(type(length) is int and 0 <= length < 2**63 for length in lengths):
+        raise ValueError("a length in the shape is not an integer of 0 or more")
+    return tuple(lengths)
+
+
+def _array(data: bytes, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
+    """An array of its own memory; its size is checked against the data before it is made."""
+    items = math.prod(shape)
+    if items * dtype.itemsize != len(data):
+        raise ValueError(f"{len(data)} bytes for {items} items of {dtype.itemsize} bytes")
+    if not data:  # frombuffer refuses items of no size
+        if items > _MAX_EMPTY:
+            raise ValueError(f"{items} items of no size; at most {_MAX_EMPTY} are read")
+        return np.zeros(shape, dtype)
+    return np.frombuffer(data, dtype).reshape(shape).copy()
+
+
 def _decode_items(items: list[Any], shape: tuple[int, ...], dtype: str) -> Array:
+    if math.prod(shape) != len(items):
+        raise ValueError(f"{len(items)} items for shape {list(shape)}")
     if dtype == "str" and hasattr(np.dtypes, "StringDType") and all(isinstance(item, str) for item in items):
         return np.array(items, np.dtypes.StringDType()).reshape(shape)
     array: Array = np.empty(len(items), object)
@@ -226,68 +294,124 @@ def _resolve(dtype: Any, itemsize: Any) -> np.dtype[Any]:
     if isinstance(dtype, list):
         return np.lib.format.descr_to_dtype(_descr(cast("list[Any]", dtype)))
     if not isinstance(dtype, str):
-        raise ValueError(f"{dtype!r} is no dtype")
+        raise ValueError(f"{dtype!r} is not a dtype")
     if _PLAIN_DTYPE.fullmatch(dtype):
         return np.dtype(dtype)
     if not dtype.isidentifier() or type(itemsize) is not int or not 0 < itemsize <= 16:
-        raise ValueError(f"{dtype!r} is no dtype")
+        raise ValueError(f"{dtype!r} is not a dtype")
     try:
-        return np.dtype(getattr(importlib.import_module("ml_dtypes"), dtype))
+        kind = getattr(importlib.import_module("ml_dtypes"), dtype)
     except (ImportError, AttributeError):  # read on a machine without JAX: the raw bytes are still right
         return np.dtype(f"V{itemsize}")
+    if not (isinstance(kind, type) and kind.__module__.partition(".")[0] == "ml_dtypes"):
+        raise ValueError(f"{dtype!r} is not a dtype")
+    resolved = np.dtype(kind)
+    if resolved.hasobject or resolved.itemsize != itemsize:
+        raise ValueError(f"{dtype!r} is not a dtype of {itemsize} bytes")
+    return resolved
 
 
 def _descr(fields: list[Any]) -> list[Any]:
     """JSON lists of a structured dtype as the tuples that NumPy wants, plain dtypes only."""
+    if len(fields) > MAX_FIELDS:
+        raise ValueError(f"a dtype of {len(fields)} fields; at most {MAX_FIELDS} are read")
     result: list[Any] = []
     for name, kind, *shape in fields:
         if isinstance(kind, list):
             kind = _descr(cast("list[Any]", kind))
         elif not _PLAIN_DTYPE.fullmatch(kind):
-            raise ValueError(f"{kind!r} is no dtype")
+            raise ValueError(f"{kind!r} is not a dtype")
         named = tuple(cast("list[Any]", name)) if isinstance(name, list) else name
-        result.append((named, kind, *(tuple(lengths) for lengths in shape)))
+        result.append((named, kind, *(_shape(lengths) for lengths in shape)))
     return result
 
 
-def weight(value: Any) -> int:
-    """About how many bytes ``encode(value)`` takes, without encoding it: at most the true number."""
-    if _is_array(value):
-        return getattr(value, "nbytes", 0) * 4 // 3
-    if isinstance(value, str):
-        return len(value)
-    if isinstance(value, bytes | bytearray):
-        return len(value) * 4 // 3
-    pairs = tree.children(value)
-    return 1 if pairs is None else sum(weight(item) for _, item in pairs)
+def weight(value: Any, limit: float = math.inf) -> int:
+    """About how many bytes ``encode(value)`` takes, without encoding it: at most the true number.
+
+    Counts no further once it is above ``limit``.
+    """
+    total, waiting = 0, [value]
+    while waiting and total <= limit:
+        node = waiting.pop()
+        if _is_array(node):
+            by_item = getattr(node, "dtype", None) == object
+            total += node.size if by_item else getattr(node, "nbytes", 0) * 4 // 3
+        elif isinstance(node, str):
+            total += len(node)
+        elif isinstance(node, bytes | bytearray):
+            total += len(node) * 4 // 3
+        else:
+            total += 1
+            waiting.extend(item for _, item in tree.children(node) or ())
+    return total
 
 
-def digest(value: Any) -> str:
+def digest(value: Any, *, exact: bool = False) -> str:
     """32 hex digits over types, shapes and bytes of ``value``; an array and a scalar of the same bytes are one.
+
+    Args:
+        value: any tree of leaves.
+        exact: whether a leaf that has no type-exact form gets a digest of its own each time. Else it is known by its
+            type and text, which two different objects may share.
 
     >>> digest(np.int64(3)) == digest(np.array(3)), digest(np.int64(3)) == digest(np.int32(3))
     (True, False)
     """
     hasher = hashlib.blake2b(digest_size=16)
-    for chunk in _chunks(value):
+    for number, chunk in enumerate(_chunks(value, exact, MAX_DEPTH)):
+        if number > _MAX_DIGESTED:  # a value that holds itself has no end
+            chunk = os.urandom(16)
         hasher.update(chunk)
+        if number > _MAX_DIGESTED:
+            break
     return hasher.hexdigest()
 
 
-def _chunks(value: Any) -> Iterator[Any]:
-    if _is_array(value):
-        array: Array = np.asarray(value)
-        if array.dtype.hasobject:
-            yield from _chunks(["object", list(array.shape), *array.ravel().tolist()])
-        else:
-            yield json.dumps([_describe(array.dtype), array.shape]).encode() + b"\n"
-            yield array.tobytes()
+def _chunks(value: Any, exact: bool, depth: int) -> Iterator[Any]:
+    array = _as_plain_array(value)
+    if array is not None and array.dtype.hasobject and depth:
+        yield from _chunks(["object", list(array.shape), *array.ravel().tolist()], exact, depth - 1)
+        return
+    if array is not None and not array.dtype.hasobject:
+        yield f"{_type_text(array.dtype)} {array.shape}\n".encode()
+        yield array.tobytes()
         return
     pairs = None if isinstance(value, str | bytes) else tree.children(value)
-    if pairs is None:
-        yield json.dumps(encode(value)).encode() + b"\n"
+    if pairs is None or not depth:
+        yield _leaf_bytes(value, exact=exact or not depth) + b"\n"
         return
     yield f"{len(pairs)}\n".encode()
     for name, item in pairs:
         yield json.dumps(name).encode() + b"\n"
-        yield from _chunks(item)
+        yield from _chunks(item, exact, depth - 1)
+
+
+def _as_plain_array(value: Any) -> Array | None:
+    """``value`` as an array; None where it is none, or does not convert (deleted JAX arrays, PRNG keys)."""
+    if not _is_array(value) or isinstance(value, np.ma.MaskedArray):
+        return None
+    try:
+        return np.asarray(value)
+    except Exception:  # a foreign __array__ may raise anything
+        return None
+
+
+def _type_text(dtype: np.dtype[Any]) -> str:
+    return dtype.str if dtype.names is None and dtype.kind != "V" and dtype.type.__module__ == "numpy" else str(dtype)
+
+
+def _leaf_bytes(value: Any, *, exact: bool) -> bytes:
+    try:
+        return json.dumps(encode(value, depth=0)).encode()
+    except Exception:  # no exact form: a record must not be taken for another one with the same text
+        return os.urandom(16) if exact else _text_of(value).encode("utf-8", "backslashreplace")
+
+
+def _text_of(value: object) -> str:
+    kind = type(value)
+    try:
+        text = _ADDRESS.sub("", repr(value))[:1000]
+    except Exception as error:  # a foreign __repr__ may raise anything
+        text = f"<no repr: {type(error).__name__}>"
+    return f"{kind.__module__}.{kind.__qualname__} {text}"

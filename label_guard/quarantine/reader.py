@@ -1,114 +1,27 @@
-"""Reading a quarantine: entries merged by identity, damaged lines skipped and reported, payloads read on demand."""
+"""Reading a quarantine: entries merged by identity, damaged lines skipped and reported, payloads read on demand.
+
+Lines are foreign bytes. One line costs at most ``MAX_LINE_BYTES`` and ``MAX_VALUES`` (quarantine/line.py); the whole
+costs memory in proportion to distinct entries, and time in proportion to bytes.
+"""
 
 from __future__ import annotations
 
-import json
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Literal, cast
+from typing import BinaryIO
 
+from label_guard.core.record_key import natural_order
 from label_guard.errors import QuarantineError
-from label_guard.quarantine import payload
+from label_guard.quarantine.line import MAX_LINE_BYTES, LineProblem, Place, QuarantineEntry, parse_line
+from label_guard.quarantine.options import folder_url
 from label_guard.quarantine.storage import LocalFolder, RemoteFolder, open_folder
-from label_guard.rules.findings import Value, Violation
 
-VERSION = 1  # of the line format
-PAYLOAD_KINDS = ("full", "labels", "none")
-# part-<process>-<worker>-<sequence>-<random>.jsonl: each writer takes the sequence after the highest one it finds,
-# so parts sort by age without a clock.
-_PART = re.compile(r"part-([0-9]+)-([0-9]+)-(?:([0-9]+)-)?[^/]*\.jsonl")
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a line lies: the quarantine, the part file, the line (1-based), its first byte and its length."""
-
-    url: str
-    part: str
-    line: int
-    offset: int
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
-class QuarantineEntry:
-    """One quarantined record, as it was judged.
-
-    Attributes:
-        dataset: name of the schema.
-        schema_version: version of the schema that judged it.
-        schema_digest: digest of the label rules that judged it.
-        source: id of the source it came from.
-        split: split as given to the guard, or None.
-        view: view as given to the guard, or None.
-        record: its key, or None where the pipeline carried none.
-        content: digest of the whole record where there is no key, else None.
-        digest: digest of the judged labels.
-        labels: paths of the labels that were judged, absent ones included.
-        violations: what was wrong with it.
-        payload_kind: ``full``, ``labels`` or ``none``: what ``payload`` holds.
-        payload_limit: the limit that reduced the payload (``max_payload_bytes`` or ``max_bytes``), or None.
-        place: where its line lies.
-    """
-
-    dataset: str
-    schema_version: str
-    schema_digest: str
-    source: str
-    split: str | None
-    view: str | None
-    record: str | None
-    content: str | None
-    digest: str
-    labels: tuple[str, ...]
-    violations: tuple[Violation, ...]
-    payload_kind: Literal["full", "labels", "none"]
-    payload_limit: str | None
-    place: Place
-
-    @property
-    def name(self) -> str:
-        """The record's key, else the digest of its content."""
-        return self.record if self.record is not None else str(self.content)
-
-    @property
-    def record_id(self) -> tuple[Any, ...]:
-        """What makes two entries the same record: dataset, source, split, and key or content."""
-        return (self.dataset, self.source, self.split, self.record is None, self.name)
-
-    @property
-    def payload(self) -> dict[str, Any]:
-        """Leaves by path, with their exact types, read from the part file anew at each access.
-
-        Raises:
-            QuarantineError: the part file is gone or was changed.
-        """
-        raw = raw_line(self)
-        try:
-            found = _object(json.loads(raw))["payload"]
-            return {path: payload.decode(value) for path, value in _object(found or {}).items()}
-        except (ValueError, KeyError, RecursionError) as error:
-            raise QuarantineError(f"{_told(self.place)} changed while it was read: {error}") from None
-
-
-@dataclass(frozen=True, slots=True)
-class LineProblem:
-    """A line, or a whole part file (line 0), that could not be read.
-
-    Attributes:
-        kind: ``torn`` (the last line, cut by a crash or a full disk), ``corrupt`` or ``unreadable``.
-    """
-
-    part: str
-    line: int
-    kind: Literal["torn", "corrupt", "unreadable"]
-    reason: str
-
-    def __str__(self) -> str:
-        where = f"{self.part}:{self.line}" if self.line else self.part
-        return f"{where}: {self.kind}: {self.reason}"
+# part-<process>-<worker>-<sequence>-<random>.jsonl: sequences order parts by age. ``compact`` merges parts into one of
+# process "compact"; while it reads a part, the part's name starts with "compacting-".
+_PART = re.compile(r"(?:compacting-)?part-([0-9]+|compact)-([0-9]+)-(?:([0-9]{1,15})-)?[^/]*\.jsonl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,166 +48,107 @@ class QuarantineContents:
         return tuple(tuple(group) for _, group in groupby(self.entries, key=lambda entry: entry.record_id))
 
 
-def read_quarantine(url: str) -> QuarantineContents:
+def read_quarantine(url: str | os.PathLike[str]) -> QuarantineContents:
     """Everything in the quarantine at ``url``, each record once. Memory grows with entries, not with payloads.
 
+    Args:
+        url: a folder, or any fsspec URL of one; the parts of an object store are fetched 32 at a time.
+
     Raises:
-        QuarantineError: there is no such folder, or it cannot be listed.
+        QuarantineError: the folder does not exist, or cannot be listed.
+        UsageError: ``url`` is neither text nor a path.
     """
-    folder, parts = _parts(url)
-    merged: dict[tuple[Any, ...], QuarantineEntry] = {}
+    url = folder_url(url)
+    folder, parts = open_parts(url)
+    merged: dict[tuple[str | None, ...], QuarantineEntry] = {}
     problems: list[LineProblem] = []
     lines = 0
-    for part in parts:
-        for found in _scan(folder, url, part):
-            if isinstance(found, LineProblem):
-                problems.append(found)
-                continue
-            lines += 1
-            identity = (*found.record_id, found.view, found.digest)
-            merged.pop(identity, None)
-            merged[identity] = found
+    for found in scan(folder, url, parts):
+        if isinstance(found, LineProblem):
+            problems.append(found)
+            continue
+        lines += 1
+        identity = found.identity
+        merged.pop(identity, None)
+        merged[identity] = found
     entries = list(reversed(merged.values()))
-    entries.sort(key=lambda entry: (_natural(entry.record_id), repr(entry.record_id)))
+    entries.sort(key=_by_record)
     return QuarantineContents(url, tuple(entries), tuple(problems), lines, len(parts))
 
 
-def raw_line(entry: QuarantineEntry) -> bytes:
-    """The entry's line as it lies in its part file, without the line break.
+def _by_record(entry: QuarantineEntry) -> tuple[list[str | tuple[int, str]], str]:
+    origin = (entry.dataset, entry.source, entry.split or "", entry.name)
+    return natural_order("\n".join(origin)), repr(entry.record_id)
+
+
+def open_parts(url: str) -> tuple[LocalFolder | RemoteFolder, list[str]]:
+    """The folder at ``url`` and its part files, oldest first.
 
     Raises:
-        QuarantineError: the part file is gone or cut.
+        QuarantineError: the folder does not exist, or cannot be listed.
     """
-    place = entry.place
-    try:
-        with open_folder(place.url).open(place.part) as file:
-            file.seek(place.offset)
-            raw = file.read(place.length)
-    except OSError as error:
-        raise QuarantineError(f"cannot read {_told(place)}: {error.strerror or error}") from None
-    if len(raw) != place.length:
-        raise QuarantineError(f"{_told(place)} was cut while it was read")
-    return raw.rstrip(b"\n")
-
-
-def next_sequence(names: list[str]) -> int:
-    """The sequence of a part newer than all of ``names``."""
-    matches = [_PART.fullmatch(name) for name in names]
-    return 1 + max((int(match[3] or 0) for match in matches if match), default=0)
-
-
-def _parts(url: str) -> tuple[LocalFolder | RemoteFolder, list[str]]:
     try:
         folder = open_folder(url)
-        names = list(folder.sizes())
+        names = folder.names()
     except FileNotFoundError:
         raise QuarantineError(f"there is no quarantine at {url}: no such folder; check the path") from None
     except NotADirectoryError:
         raise QuarantineError(f"{url} is a file, not a quarantine; give the folder that holds the part files") from None
     except Exception as error:  # an fsspec backend may raise anything
         raise QuarantineError(f"cannot list the quarantine at {url}: {error}") from error
+    return folder, _sorted(names)
+
+
+def _sorted(names: Sequence[str]) -> list[str]:
     matches = [match for name in names if (match := _PART.fullmatch(name))]
-    matches.sort(key=lambda match: (int(match[3] or 0), int(match[1]), int(match[2]), match[0]))
-    return folder, [match[0] for match in matches]
+    matches.sort(key=lambda match: (int(match[3] or 0), match[1] != "compact", match[1], int(match[2]), match[0]))
+    return [match[0] for match in matches]
 
 
-def _scan(folder: LocalFolder | RemoteFolder, url: str, part: str) -> Iterator[QuarantineEntry | LineProblem]:
-    """Entries and problems of one part, in order."""
-    try:
-        with folder.open(part) as file:
-            offset = 0
-            for number, raw in enumerate(file, 1):
-                place = Place(url, part, number, offset, len(raw))
-                offset += len(raw)
-                if raw.endswith(b"\n"):
-                    yield _entry(raw, place)
-                else:
-                    yield LineProblem(part, number, "torn", f"{len(raw)} bytes without a line end")
-    except Exception as error:  # an fsspec backend may raise anything
-        yield LineProblem(part, 0, "unreadable", str(getattr(error, "strerror", None) or error))
+def own_parts(names: Sequence[str], process_index: int, worker: int) -> list[str]:
+    """The part files that writers of this process and worker index made, newest first."""
+    return [name for name in reversed(_sorted(names)) if name.startswith(f"part-{process_index}-{worker}-")]
 
 
-def _entry(raw: bytes, place: Place) -> QuarantineEntry | LineProblem:
-    try:
-        return _parse(raw, place)
-    except (ValueError, KeyError, RecursionError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else str(error) or "nested too deep"
-        return LineProblem(place.part, place.line, "corrupt", reason)
+def sequence_of(names: Sequence[str]) -> int:
+    """The highest sequence of the part files among ``names``; 0 where there is none."""
+    matches = [_PART.fullmatch(name) for name in names]
+    return max((int(match[3] or 0) for match in matches if match), default=0)
 
 
-def _parse(raw: bytes, place: Place) -> QuarantineEntry:
-    line = _object(json.loads(raw, parse_constant=_refuse_constant))
-    if line.get("v") != VERSION:
-        raise ValueError(f"line format {line.get('v')!r} is not {VERSION}; a newer label-guard may have written it")
-    record, content = _text(line, "record", optional=True), _text(line, "content", optional=True)
-    kind = line["payload_kind"]
-    if kind not in PAYLOAD_KINDS or (record is None and content is None):
-        raise ValueError("neither key nor content digest" if kind in PAYLOAD_KINDS else f"payload_kind {kind!r}")
-    for value in _object(line["payload"] or {}).values():
-        payload.decode(value)
-    return QuarantineEntry(
-        dataset=str(_text(line, "dataset")),
-        schema_version=str(_text(line, "schema_version")),
-        schema_digest=str(_text(line, "schema_digest")),
-        source=str(_text(line, "source")),
-        split=_text(line, "split", optional=True),
-        view=_text(line, "view", optional=True),
-        record=record,
-        content=content,
-        digest=str(_text(line, "digest")),
-        labels=_texts(line["labels"]),
-        violations=tuple(_violation(found, record) for found in _list(line["violations"])),
-        payload_kind=kind,
-        payload_limit=_text(line, "payload_limit", optional=True),
-        place=place,
-    )
+def scan(
+    folder: LocalFolder | RemoteFolder, url: str, parts: Sequence[str]
+) -> Iterator[QuarantineEntry | LineProblem]:
+    """Entries and problems of the parts, line by line, in order."""
+    for part, file in folder.open_all(parts):
+        try:
+            if isinstance(file, Exception):
+                raise file
+            yield from _scan_part(file, url, part)
+        except Exception as error:  # an fsspec backend may raise anything
+            yield LineProblem(part, 0, "unreadable", str(getattr(error, "strerror", None) or error))
 
 
-def _violation(found: Any, record: str | None) -> Violation:
-    fields = _object(found)
-    value: Value = fields["value"]
-    count = fields["count"]
-    if isinstance(value, list | dict) or type(count) is not int:
-        raise ValueError("a violation is of no known form")
-    label, rule, legal = (str(_text(fields, name)) for name in ("label", "rule", "legal"))
-    return Violation(label, rule, value, legal, record=record, count=count)
+def _scan_part(file: BinaryIO, url: str, part: str) -> Iterator[QuarantineEntry | LineProblem]:
+    offset, number = 0, 0
+    while raw := file.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        place = Place(url, part, number, offset, len(raw))
+        offset += len(raw)
+        if raw.endswith(b"\n"):
+            yield parse_line(raw, place)
+        elif len(raw) <= MAX_LINE_BYTES:
+            yield LineProblem(part, number, "torn", f"{len(raw)} bytes without a line end")
+        else:
+            yield LineProblem(part, number, "corrupt", f"longer than {MAX_LINE_BYTES >> 20} MiB")
+            offset += _skip_line(file)
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _object(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError(f"{type(value).__name__} where an object is expected")
-    return cast("dict[str, Any]", value)
-
-
-def _list(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise ValueError(f"{type(value).__name__} where a list is expected")
-    return cast("list[Any]", value)
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    items = _list(value)
-    if not all(isinstance(item, str) for item in items):
-        raise ValueError("labels are not text")
-    return tuple(items)
-
-
-def _text(line: dict[str, Any], name: str, *, optional: bool = False) -> str | None:
-    value = line[name]
-    if not isinstance(value, str) and not (optional and value is None):
-        raise ValueError(f"{name} is {type(value).__name__} where text is expected")
-    return value
-
-
-def _natural(key: tuple[Any, ...]) -> list[Any]:
-    """A sort key in which ``file__9`` stands before ``file__10``."""
-    parts = re.split(r"([0-9]+)", "\n".join("" if part is None else str(part) for part in key))
-    return [(len(part.lstrip("0")), part) if number % 2 else part for number, part in enumerate(parts)]
-
-
-def _told(place: Place) -> str:
-    return f"{place.part}:{place.line} of {place.url}"
+def _skip_line(file: BinaryIO) -> int:
+    """Read on to the end of the line; the number of bytes."""
+    skipped = 0
+    while raw := file.readline(1 << 20):
+        skipped += len(raw)
+        if raw.endswith(b"\n"):
+            break
+    return skipped

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from label_guard.check.guard import Guard
 from label_guard.errors import QuarantineError, UsageError
-from label_guard.quarantine.reader import QuarantineEntry
+from label_guard.quarantine.line import QuarantineEntry
 from label_guard.schema.reader import load_schema
 
 

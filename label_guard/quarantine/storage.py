@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
 import posixpath
-from collections.abc import Generator
+import stat
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from label_guard.errors import UsageError
+
+_IN_FLIGHT = 32  # requests to an object store at a time
+_WHOLE_OBJECT_BYTES = 8 << 20
 
 
 def is_local(url: str) -> bool:
@@ -19,9 +26,15 @@ def is_local(url: str) -> bool:
     return "://" not in url or url.startswith(("file://", "local://"))
 
 
-def open_folder(url: str, *, sync: bool = False) -> LocalFolder | RemoteFolder:
-    """The folder at ``url``; touches nothing yet. With ``sync`` each write is on the disk when it returns."""
-    return LocalFolder(url, sync=sync) if is_local(url) else RemoteFolder(url)
+def open_folder(url: str, *, sync: bool = False, mode: int | None = None) -> LocalFolder | RemoteFolder:
+    """The folder at ``url``; touches nothing yet.
+
+    Args:
+        url: a path or an fsspec URL.
+        sync: whether each write is on the disk when it returns.
+        mode: permission bits of new files; None: by the umask.
+    """
+    return LocalFolder(url, sync=sync, mode=mode) if is_local(url) else RemoteFolder(url)
 
 
 @contextmanager
@@ -54,29 +67,47 @@ def whole_file(path: str) -> Generator[BinaryIO]:
 class LocalFolder:
     """Files are opened for each write: a part file deleted by hand is noticed, and no descriptor outlives a fork."""
 
-    def __init__(self, url: str, *, sync: bool = False) -> None:
+    def __init__(self, url: str, *, sync: bool = False, mode: int | None = None) -> None:
         self._root = Path(url.split("://", 1)[-1])
         self._sync = sync
+        self._mode = mode
 
-    def sizes(self) -> dict[str, int]:
-        """Size in bytes of each file by name.
+    def names(self) -> list[str]:
+        """Names of everything in the folder.
 
         Raises:
             OSError: the folder is not there, or cannot be read.
         """
-        with os.scandir(self._root) as entries:
-            return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
-
-    def size(self, name: str) -> int:
-        """Size in bytes of one file, 0 where it is not there."""
-        try:
-            return (self._root / name).stat().st_size
-        except FileNotFoundError:
-            return 0
+        return os.listdir(self._root)
 
     def open(self, name: str) -> BinaryIO:
-        """The file ``name`` for reading."""
-        return (self._root / name).open("rb")
+        """The file ``name`` for reading.
+
+        Raises:
+            OSError: it cannot be read, or it is not a regular file (a pipe would block, a device may have no end).
+        """
+        descriptor = os.open(self._root / name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "not a regular file", name)
+        return os.fdopen(descriptor, "rb")
+
+    def open_all(self, names: Sequence[str]) -> Iterator[tuple[str, BinaryIO | Exception]]:
+        """Each of ``names`` opened in order, or why it cannot be."""
+        for name in names:
+            try:
+                file = self.open(name)
+            except OSError as error:
+                yield name, error
+                continue
+            with file:
+                yield name, file
+
+    def read_range(self, name: str, offset: int, length: int) -> bytes:
+        """At most ``length`` bytes of the file ``name`` from ``offset``."""
+        with self.open(name) as file:
+            file.seek(offset)
+            return file.read(length)
 
     def create(self, name: str, data: bytes) -> None:
         """Make the file ``name``, which must not be there, with ``data``; the folder is made where needed.
@@ -84,15 +115,18 @@ class LocalFolder:
         Raises:
             OSError: disk full, no permission, a file in the way. A part of ``data`` may have been written.
         """
-        made = not self._root.is_dir()
-        if made:
-            self._root.mkdir(parents=True, exist_ok=True)
+        made = self._make_folder()
         path = self._root / name
+        mode = 0o666 if self._mode is None else self._mode
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        descriptor = os.open(path, flags, mode)
         try:
-            with path.open("xb", buffering=0) as file:
+            with io.FileIO(descriptor, "wb") as file:
+                if self._mode is not None:
+                    os.chmod(path, self._mode)  # the umask took bits away
                 _write(file, data, sync=self._sync)
         except OSError:
-            if self.size(name) == 0:  # so that retries on a full disk leave no heap of empty files
+            if path.stat().st_size == 0:  # so that retries on a full disk leave no heap of empty files
                 path.unlink(missing_ok=True)
             raise
         if self._sync:
@@ -100,26 +134,46 @@ class LocalFolder:
             if made:
                 _sync_folder(self._root.parent)
 
+    def _make_folder(self) -> bool:
+        if self._root.is_dir():
+            return False
+        self._root.mkdir(parents=True, exist_ok=True)
+        if self._mode is not None:
+            self._root.chmod(self._mode | (self._mode & 0o444) >> 2)  # whoever may read it may enter it
+        return True
+
     def append(self, name: str, data: bytes, *, end: int) -> bool:
-        """Add ``data`` to the file ``name`` in one write; False where it is not, or no longer, ``end`` bytes long.
+        """Add ``data`` to the file ``name`` in one write.
+
+        Returns:
+            False where the file is not, or no longer, there with a length of ``end`` bytes; also where it was moved
+            or deleted during the write, so that ``data`` must be written elsewhere.
 
         Raises:
             OSError: as for ``create``.
         """
+        path = self._root / name
         try:
-            descriptor = os.open(self._root / name, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
+            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
         except FileNotFoundError:
             return False
         with io.FileIO(descriptor, "ab") as file:
             if file.tell() != end:
                 return False
             _write(file, data, sync=self._sync)
-        return True
+            try:
+                return os.path.samestat(os.fstat(descriptor), os.stat(path))
+            except FileNotFoundError:
+                return False
 
-    def note(self, name: str, data: bytes) -> None:
-        """Add ``data``, never synced, to the file ``name``, which is made where needed."""
-        with (self._root / name).open("ab", buffering=0) as file:
-            _write(file, data)
+    def rename(self, name: str, new: str) -> None:
+        """Give a file another name."""
+        (self._root / name).rename(self._root / new)
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Delete files."""
+        for name in names:
+            (self._root / name).unlink(missing_ok=True)
 
 
 class RemoteFolder:
@@ -127,11 +181,13 @@ class RemoteFolder:
 
     def __init__(self, url: str) -> None:
         # Imported here: it costs start-up time, and most quarantines are local.
-        self._filesystem, root = importlib.import_module("fsspec.core").url_to_fs(url)
+        options = {"config_kwargs": {"max_pool_connections": _IN_FLIGHT}} if url.startswith(("s3://", "s3a://")) else {}
+        self._filesystem, root = importlib.import_module("fsspec.core").url_to_fs(url, **options)
         self._root: str = root.rstrip("/")
+        self._sizes: dict[str, int] = {}
 
-    def sizes(self) -> dict[str, int]:
-        """Size in bytes of each object by name.
+    def names(self) -> list[str]:
+        """Names of all objects.
 
         Raises:
             OSError: the prefix is not there, or cannot be read.
@@ -139,27 +195,53 @@ class RemoteFolder:
         self._filesystem.invalidate_cache()
         listed: list[dict[str, Any]] = self._filesystem.ls(self._root, detail=True)
         files = [entry for entry in listed if entry["type"] == "file"]
-        return {posixpath.basename(entry["name"]): int(entry["size"] or 0) for entry in files}
+        self._sizes = {posixpath.basename(entry["name"]): int(entry["size"] or 0) for entry in files}
+        return list(self._sizes)
 
     def open(self, name: str) -> BinaryIO:
-        """The object ``name`` for reading."""
-        return io.BytesIO(self._filesystem.cat_file(f"{self._root}/{name}"))
+        """The object ``name`` for reading: a small one whole, a large one in blocks."""
+        path = f"{self._root}/{name}"
+        if self._sizes.get(name, 0) > _WHOLE_OBJECT_BYTES:
+            return cast("BinaryIO", self._filesystem.open(path, "rb"))
+        return io.BytesIO(self._filesystem.cat_file(path))
+
+    def open_all(self, names: Sequence[str]) -> Iterator[tuple[str, BinaryIO | Exception]]:
+        """Each of ``names`` opened in order, or why it cannot be; up to 32 requests are in flight."""
+        with ThreadPoolExecutor(_IN_FLIGHT) as pool:
+            waiting: deque[tuple[str, Future[BinaryIO]]] = deque()
+            for name in names:
+                waiting.append((name, pool.submit(self.open, name)))
+                if len(waiting) == _IN_FLIGHT:
+                    yield _opened(*waiting.popleft())
+            while waiting:
+                yield _opened(*waiting.popleft())
+
+    def read_range(self, name: str, offset: int, length: int) -> bytes:
+        """At most ``length`` bytes of the object ``name`` from ``offset``."""
+        return self._filesystem.cat_file(f"{self._root}/{name}", start=offset, end=offset + length)
 
     def create(self, name: str, data: bytes) -> None:
         """Make the object ``name`` with ``data``; a put is durable when it returns."""
         try:
             self._filesystem.pipe_file(f"{self._root}/{name}", data)
         except FileNotFoundError:
-            # A real file system behind the URL wants its folder first; but a misspelt bucket is not to be made.
+            # A real file system behind the URL needs its folder first; but a misspelt bucket must not be made.
             top = posixpath.join("/" if self._root.startswith("/") else "", self._root.strip("/").split("/")[0])
             if not self._filesystem.exists(top):
                 raise
             self._filesystem.makedirs(self._root, exist_ok=True)
             self._filesystem.pipe_file(f"{self._root}/{name}", data)
 
-    def note(self, name: str, data: bytes) -> None:
-        """Make the object ``name`` with ``data``."""
-        self.create(name, data)
+    def remove(self, names: Sequence[str]) -> None:
+        """Delete objects."""
+        self._filesystem.rm([f"{self._root}/{name}" for name in names])
+
+
+def _opened(name: str, found: Future[BinaryIO]) -> tuple[str, BinaryIO | Exception]:
+    try:
+        return name, found.result()
+    except Exception as error:  # an fsspec backend may raise anything
+        return name, error
 
 
 def _write(file: io.FileIO, data: bytes, *, sync: bool = False) -> None:

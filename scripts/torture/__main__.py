@@ -25,7 +25,7 @@ import audits
 from lives import PATIENCE_S, Figures, children, end, fork, wait
 from runs import DISK_FULL, EPOCHS, Run, live
 
-from label_guard.quarantine.writer import read_quarantine
+from label_guard.quarantine.reader import read_quarantine
 
 NOBODY = 65534
 

@@ -18,7 +18,7 @@ import numpy as np
 from lives import PATIENCE_S, Figures, children, end, fork, wait
 from runs import bad_label, is_bad
 
-from label_guard.quarantine.writer import read_quarantine
+from label_guard.quarantine.reader import read_quarantine
 
 SHARDS, RECORDS = 4, 3000  # of each shard
 SCHEMA = """

@@ -15,7 +15,7 @@ from absl import app
 
 from label_guard.errors import LabelGuardError
 from label_guard.grain import guard_labels, keyed
-from label_guard.quarantine.writer import QuarantineOptions
+from label_guard.quarantine.options import QuarantineOptions
 from label_guard.schema.dataset import DatasetSchema
 
 SCHEMA = DatasetSchema.model_validate(

@@ -15,7 +15,7 @@ from label_guard.pipeline.checker import ElementChecker
 from label_guard.pipeline.counts import Counts
 from label_guard.pipeline.options import resolve_options
 from label_guard.pipeline.record_keys import KEY, KeyedSource, RecordNames
-from label_guard.quarantine.writer import read_quarantine
+from label_guard.quarantine.reader import read_quarantine
 from label_guard.schema.dataset import DatasetSchema
 
 

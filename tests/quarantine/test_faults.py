@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from label_guard.quarantine.writer import read_quarantine
+from label_guard.quarantine.reader import read_quarantine
 
 # The program under test: appends its records in batches, then says so. argv: folder, first, last, process index.
 RUN = """
 import sys
 import numpy as np
-from label_guard.quarantine.writer import BadRecord, Origin, QuarantineOptions, QuarantineWriter
+from label_guard.quarantine.options import BadRecord, Origin, QuarantineOptions
+from label_guard.quarantine.writer import QuarantineWriter
 from label_guard.rules.findings import Violation
 
 def bad(key):
