@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from label_guard.pipeline.options import GuardOptions as GuardOptions
     from label_guard.pipeline.record_keys import keyed as keyed
     from label_guard.pipeline.select import select_records as select_records
-    from label_guard.quarantine.reader import read_quarantine as read_quarantine
     from label_guard.quarantine.options import QuarantineOptions as QuarantineOptions
+    from label_guard.quarantine.reader import read_quarantine as read_quarantine
     from label_guard.rules.findings import Diagnostic as Diagnostic
     from label_guard.rules.findings import Violation as Violation
     from label_guard.schema.dataset import DatasetSchema as DatasetSchema

@@ -24,8 +24,8 @@ from label_guard.audit.suggest import patch_yaml, suggest
 from label_guard.audit.thumbnails import gather_thumbnails
 from label_guard.audit.workers import Progress
 from label_guard.errors import LabelGuardError, MissingDependencyError, UsageError
-from label_guard.quarantine.storage import whole_file
 from label_guard.quarantine.options import QuarantineOptions
+from label_guard.quarantine.storage import whole_file
 from label_guard.report.audit import AUDIT_FORMATS, render_audit
 from label_guard.schema.discovery import find_files
 from label_guard.schema.reader import load_schema

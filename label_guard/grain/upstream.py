@@ -14,6 +14,7 @@ from label_guard.grain.record_keys import AddKey
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.record_keys import KeyedSource, NamesRecords, RecordNames
 
+_ONE_TO_MANY = ("FlatMapMapDataset", "FlatMapIterDataset")
 _BATCHING = ("BatchMapDataset", "BatchIterDataset", "RebatchIterDataset")
 
 
@@ -98,7 +99,14 @@ def with_names(ds: Any, plan: GuardConfig, batched: bool | None) -> GuardConfig:
                 raise UsageError("two keyed sources share their positions; tell them apart: keyed(source, name=...)")
             _check_unreadable(ds, found, plan, batched)
     ids = sorted(source.source_id for source in sources.values())  # type: ignore[attr-defined]
-    return plan.replace(names=RecordNames(sources), source_id=plan.source_id or "+".join(ids), key_required=required)
+    names = RecordNames(sources, unique=not any(map(_repeats_keys, nodes_before(ds))))
+    return plan.replace(names=names, source_id=plan.source_id or "+".join(ids), key_required=required)
+
+
+def _repeats_keys(node: Any) -> bool:
+    """Whether two elements may have one key: a flat map copies it, and datasets made in a map hide their sources."""
+    made_in_a_map = isinstance(getattr(node, "_datasets", None), grain.MapDataset)
+    return made_in_a_map or type(node).__name__ in _ONE_TO_MANY
 
 
 def _check_unreadable(ds: Any, source: Any, plan: GuardConfig, batched: bool | None) -> None:

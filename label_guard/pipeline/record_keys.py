@@ -53,8 +53,9 @@ class RecordNames:
 
     def position(self, key: Any) -> str | None:
         """The key as text where it identifies a record; None without one, and where its source is not known."""
-        known = key is not None and self.unique and int(key) >> _POSITION_BITS in self.sources
-        return str(int(key)) if known else None
+        if key is None or not self.unique or int(key) >> _POSITION_BITS not in self.sources:
+            return None
+        return str(int(key))
 
     def name(self, key: Any) -> str | None:
         """The record's name; its position where no source can tell more; None without a key."""

@@ -82,6 +82,8 @@ class InvalidRatioLimit:
         )
 
     def _cause(self) -> str:
+        if self._config.quarantine is not None and self._config.quarantine.payload == "none":
+            return ""  # it would name values
         labels = self._config.guard.labels
         faults = FaultSummary()
         for columns, result in self._recent:

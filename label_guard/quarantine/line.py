@@ -198,7 +198,7 @@ def exceeded(raw: bytes) -> str | None:
 
 
 def parse_line(raw: bytes, place: Place) -> QuarantineEntry | LineProblem:
-    """The entry of a whole line, its payload decoded once, so that every entry can be read; or what is wrong with it."""
+    """The entry of a whole line, or what is wrong with it. The payload is decoded once: every entry can be read."""
     try:
         limit = exceeded(raw)
         if limit:

@@ -95,9 +95,12 @@ def encode(value: Any, *, depth: int = MAX_DEPTH) -> Any:
 
 def _encode_mapping(value: Any, depth: int) -> Any:
     """A dict, or a named tuple or dataclass as a dict of its fields."""
-    pairs = list(cast("Mapping[Any, Any]", value).items()) if isinstance(value, Mapping) else tree.children(value)
+    pairs: list[tuple[Any, Any]] | None = tree.children(value)
+    if isinstance(value, Mapping):  # keys that are not text stay what they are
+        pairs = list(cast("Mapping[Any, Any]", value).items())
     if pairs is None:
-        raise NotEncodableError(f"{type(value).__module__}.{type(value).__qualname__} has no form in JSON")
+        kind = type(cast("object", value))
+        raise NotEncodableError(f"{kind.__module__}.{kind.__qualname__} has no form in JSON")
     if len(pairs) > MAX_KEYS or not all(_is_key(key) for key, _ in pairs):
         raise NotEncodableError(f"a dict in a list holds at most {MAX_KEYS} keys of text, bytes or small integers")
     return {"dict": [[encode(key), encode(item, depth=depth - 1)] for key, item in pairs]}
@@ -127,7 +130,10 @@ def _encode_array(value: Any, depth: int) -> Any:
         return {"dtype": f"|S{len(value)}", "shape": [], "scalar": True, "data": _base64(value)}
     if isinstance(value, np.ma.MaskedArray):
         raise NotEncodableError("a masked array has no form in JSON")
-    array: Array = np.asarray(value)
+    try:
+        array: Array = np.asarray(value)
+    except Exception as error:  # a foreign __array__ may raise anything
+        raise NotEncodableError(f"{type(value).__qualname__} has no NumPy form: {error}") from None
     shape: dict[str, Any] = {"shape": list(array.shape)}
     if isinstance(value, np.generic):
         shape["scalar"] = True
@@ -159,8 +165,7 @@ def _describe(dtype: np.dtype[Any]) -> dict[str, Any]:
         back = _resolve(json.loads(json.dumps(described["dtype"])), described.get("itemsize"))
     except (TypeError, ValueError) as error:
         raise NotEncodableError(f"{dtype} has no form in JSON: {error}") from None
-    # NumPy compares raw bytes of one length as equal, whatever type an extension makes of them.
-    if back != dtype or back.type is not dtype.type or str(back) != str(dtype):
+    if back != dtype or str(back) != str(dtype):
         raise NotEncodableError(f"{dtype} has no form in JSON")
     return described
 
@@ -335,7 +340,7 @@ def weight(value: Any, limit: float = math.inf) -> int:
     while waiting and total <= limit:
         node = waiting.pop()
         if _is_array(node):
-            by_item = getattr(node, "dtype", None) == object
+            by_item = getattr(getattr(node, "dtype", None), "hasobject", False)
             total += node.size if by_item else getattr(node, "nbytes", 0) * 4 // 3
         elif isinstance(node, str):
             total += len(node)

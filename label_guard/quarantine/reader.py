@@ -21,7 +21,7 @@ from label_guard.quarantine.storage import LocalFolder, RemoteFolder, open_folde
 
 # part-<process>-<worker>-<sequence>-<random>.jsonl: sequences order parts by age. ``compact`` merges parts into one of
 # process "compact"; while it reads a part, the part's name starts with "compacting-".
-_PART = re.compile(r"(?:compacting-)?part-([0-9]+|compact)-([0-9]+)-(?:([0-9]{1,15})-)?[^/]*\.jsonl")
+_PART = re.compile(r"(?:compacting-)?part-([0-9]+|compact)-([0-9]+)-(?:([0-9]{1,18})-)?[^/]*\.jsonl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def read_quarantine(url: str | os.PathLike[str]) -> QuarantineContents:
 
 
 def _by_record(entry: QuarantineEntry) -> tuple[list[str | tuple[int, str]], str]:
-    origin = (entry.dataset, entry.source, entry.split or "", entry.name)
+    origin = (entry.dataset, entry.source, entry.split or "", str(entry.record is None), entry.name)
     return natural_order("\n".join(origin)), repr(entry.record_id)
 
 
@@ -116,9 +116,7 @@ def sequence_of(names: Sequence[str]) -> int:
     return max((int(match[3] or 0) for match in matches if match), default=0)
 
 
-def scan(
-    folder: LocalFolder | RemoteFolder, url: str, parts: Sequence[str]
-) -> Iterator[QuarantineEntry | LineProblem]:
+def scan(folder: LocalFolder | RemoteFolder, url: str, parts: Sequence[str]) -> Iterator[QuarantineEntry | LineProblem]:
     """Entries and problems of the parts, line by line, in order."""
     for part, file in folder.open_all(parts):
         try:

@@ -78,7 +78,7 @@ class LocalFolder:
         Raises:
             OSError: the folder is not there, or cannot be read.
         """
-        return os.listdir(self._root)
+        return [path.name for path in self._root.iterdir()]
 
     def open(self, name: str) -> BinaryIO:
         """The file ``name`` for reading.
@@ -123,7 +123,7 @@ class LocalFolder:
         try:
             with io.FileIO(descriptor, "wb") as file:
                 if self._mode is not None:
-                    os.chmod(path, self._mode)  # the umask took bits away
+                    path.chmod(self._mode)  # the umask took bits away
                 _write(file, data, sync=self._sync)
         except OSError:
             if path.stat().st_size == 0:  # so that retries on a full disk leave no heap of empty files
@@ -162,7 +162,7 @@ class LocalFolder:
                 return False
             _write(file, data, sync=self._sync)
             try:
-                return os.path.samestat(os.fstat(descriptor), os.stat(path))
+                return os.path.samestat(os.fstat(descriptor), path.stat())
             except FileNotFoundError:
                 return False
 

@@ -17,7 +17,7 @@ import time
 import uuid
 import weakref
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from label_guard.core import tree
@@ -178,7 +178,7 @@ class QuarantineWriter:
         return data
 
     def _stamp(self, step: int | None) -> dict[str, Any]:
-        now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         where = {"host": socket.gethostname(), "process": self._process_index, "worker": self._worker}
         return {"time": now, **where, "step": step}
 
@@ -204,8 +204,8 @@ class QuarantineWriter:
             self._part, self._end = part, self._end + len(data)
             return
         # The sequence orders parts by age: the clock where it goes forward, else the last one plus 1.
-        self._sequence = max(self._sequence + 1, time.time_ns() // 1_000_000)
-        part = f"part-{self._process_index}-{self._worker}-{self._sequence:013d}-{uuid.uuid4().hex[:12]}.jsonl"
+        self._sequence = max(self._sequence + 1, time.time_ns() // 1_000)
+        part = f"part-{self._process_index}-{self._worker}-{self._sequence:016d}-{uuid.uuid4().hex[:12]}.jsonl"
         folder.create(part, data)
         if isinstance(folder, LocalFolder):
             self._part, self._end = part, len(data)

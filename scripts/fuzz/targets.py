@@ -27,8 +27,8 @@ from label_guard.cli.merge import read_audit
 from label_guard.diff.schemas import diff_files
 from label_guard.errors import LabelGuardError
 from label_guard.lint.linter import lint_file
-from label_guard.quarantine.export import write_csv, write_jsonl
 from label_guard.quarantine import BadRecord, Origin, QuarantineOptions, QuarantineWriter, read_quarantine
+from label_guard.quarantine.export import write_csv, write_jsonl
 from label_guard.report import render_diagnostics
 from label_guard.report.audit import AUDIT_FORMATS, render_audit
 from label_guard.rules.findings import Violation

@@ -17,8 +17,8 @@ from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.options import resolve_options
 from label_guard.pipeline.record_keys import KEY, key_of
 from label_guard.pipeline.stream import GuardStream
-from label_guard.quarantine.reader import read_quarantine
 from label_guard.quarantine.options import QuarantineOptions
+from label_guard.quarantine.reader import read_quarantine
 from label_guard.schema.dataset import DatasetSchema
 
 GOOD, BAD, SKIPPED = "good", "bad", "skipped"

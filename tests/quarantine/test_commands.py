@@ -37,7 +37,7 @@ def bad(record: str | None, label: Any, rule: str = "LG101", **features: Any) ->
     """A record whose ``label`` broke ``rule``."""
     value = label if isinstance(label, str) else int(label)
     found = Violation("label", rule, value, "[0, 10)", record=record)
-    return BadRecord(record, {"label": label, **features}, {"label": label}, (found,))
+    return BadRecord(record, {"label": label, **features}, {"label": label}, (found,), position=record)
 
 
 def write(folder: Path, where: Origin, *records: BadRecord, **options: Any) -> None:
@@ -55,7 +55,7 @@ def folder(tmp_path: Path) -> Path:
     hostile = bad("=cmd|' /C calc'!A1\x1b[2J\u202e", "\x1b]0;owned\x07", "LG103", name="a\nb", raw=b"\x00\x01")
     write(place, origin("test"), hostile)
     unreadable = Violation("", "LG120", "checksum", "a whole record")
-    write(place, origin("test"), BadRecord("f__9", None, {"label": tree.MISSING}, (unreadable,)))
+    write(place, origin("test"), BadRecord("f__9", None, {"label": tree.MISSING}, (unreadable,), position="f__9"))
     write(place, origin(), bad("f__3", np.int64(2**40), image=image), max_payload_bytes=100)
     return place
 
@@ -165,7 +165,9 @@ def test_export_jsonl_is_a_quarantine_again(capsys: pytest.CaptureFixture[str], 
     before, after = read_quarantine(str(folder)), read_quarantine(str(target.parent))
     assert (before.lines, after.lines) == (9, 7)
     pictures = [
-        sorted((entry.record_id, entry.digest, entry.violations, repr(entry.payload)) for entry in contents.entries)
+        sorted(
+            (repr(entry.record_id), entry.digest, entry.violations, repr(entry.payload)) for entry in contents.entries
+        )
         for contents in (before, after)
     ]
     assert pictures[0] == pictures[1]

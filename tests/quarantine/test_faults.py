@@ -23,7 +23,8 @@ from label_guard.rules.findings import Violation
 def bad(key):
     image = np.random.default_rng(key).integers(0, 255, 1000 + 37 * (key % 100), np.uint8)
     found = (Violation("label", "LG101", key, "[0, 10)"),)
-    return BadRecord(f"shard__{key}", {"label": np.int64(key), "image": image}, {"label": np.int64(key)}, found)
+    return BadRecord(f"shard__{key}", {"label": np.int64(key), "image": image}, {"label": np.int64(key)}, found,
+                     position=f"shard__{key}")
 
 folder, first, last, index = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 writer = QuarantineWriter(QuarantineOptions(folder), Origin("d", "1.0.0", "x", "train", None, "s"), process_index=index)
