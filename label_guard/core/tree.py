@@ -3,7 +3,8 @@
 """Elements as trees: dicts, tuples, lists, named tuples and dataclasses of leaves. No JAX needed.
 
 A path is a flat dict key as it stands (``image/class/label``), else keys joined by ``/`` (``objects/label``),
-or a tuple index (``1``). Functions never change their input.
+or a tuple index (``1``); the empty path is an element that is one array or list as a whole. Functions never change
+their input.
 """
 
 from __future__ import annotations
@@ -61,6 +62,11 @@ def split_path(node: Any, path: str) -> tuple[str, str | None]:
     return parts[0], "/".join(parts[1:])
 
 
+def is_bare(node: Any) -> bool:
+    """Whether ``node`` as a whole is a value: an array, or a list of numbers."""
+    return isinstance(node, list) or children(node) is None
+
+
 def get(node: Any, path: str) -> Any:
     """The value at ``path``, or ``MISSING``.
 
@@ -69,6 +75,8 @@ def get(node: Any, path: str) -> Any:
     """
     if type(node) is dict and path in node:  # nearly every element; this runs once a record
         return node[path]
+    if path == "" and is_bare(node):
+        return node
     name, rest = split_path(node, path)
     for child, value in children(node) or ():
         if child == name:
@@ -82,6 +90,8 @@ def put(node: Any, path: str, value: Any) -> Any:
     >>> put({"a": {"b": 1}}, "a/c", 2)
     {'a': {'b': 1, 'c': 2}}
     """
+    if path == "" and is_bare(node):
+        return value
     name, rest = split_path(node, path)
     pairs = children(node)
     if pairs is None:

@@ -16,6 +16,7 @@ from label_guard.grain.specs import output_spec
 from label_guard.pipeline.checker import ElementChecker
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.emit import finalize_batch, finalize_record, mask_batch
+from label_guard.pipeline.first_element import check_first_elements, is_stacked
 from label_guard.pipeline.options import GuardOptions, SchemaLike, resolve_options, shows_options
 from label_guard.pipeline.record_keys import KeyedSource, RecordNames
 
@@ -50,8 +51,11 @@ class _Stateless:
 
     def __init__(self, plan: GuardConfig) -> None:
         self.plan = plan.replace(stop_above=None)
+        self._stops = plan.stop_above is not None
         self._lock = threading.Lock()
         self._checker: ElementChecker | None = None
+        self._checked_first = False
+        self._met_valid = False
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_lock": None, "_checker": None}
@@ -59,11 +63,18 @@ class _Stateless:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.Lock())
 
-    def _report(self, inspect: Callable[[ElementChecker], Any]) -> None:
+    def _check_first(self, element: Any) -> None:
+        if not self._checked_first:
+            self._checked_first = check_first_elements(self.plan, [element])
+
+    def _report(self, check: Callable[[ElementChecker], CheckResult]) -> None:
         """Write and log a dirty element; Grain maps from 16 threads."""
         with self._lock:
             self._checker = self._checker or ElementChecker(self.plan)
-            inspect(self._checker)
+            result = check(self._checker)
+            self._met_valid |= result.num_invalid < result.num_records
+            if self._stops and not self._met_valid:
+                self._checker.stop_if_all_invalid()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.plan.guard!r}, on_invalid={self.plan.on_invalid})"
@@ -78,20 +89,26 @@ class GuardMap(_Stateless, grain.transforms.Map):
         self._judged = judged
 
     def map(self, element: Any) -> Any:
+        if not self._judged:
+            self._check_first(element)
         if self._batched is None:
             self._batched = self.plan.guard.is_batched(element)
         return self._map_batch(element) if self._batched else self._map_record(element)
 
     def _map_batch(self, batch: Any) -> Any:
         result = self.plan.guard.check_batch(batch)
-        if not result.ok:
+        if result.ok:
+            self._met_valid = True
+        else:
             self._report(lambda checker: checker.check_batch(batch))
         batch, good = mask_batch(self.plan, batch, result)
         return finalize_batch(self.plan, batch, result.num_records, result=result, good=good)
 
     def _map_record(self, record: Any) -> Any:
         result = CheckResult(1) if self._judged else self.plan.guard.check_records([record])
-        if not result.ok:
+        if result.ok:
+            self._met_valid = True
+        else:
             self._report(lambda checker: checker.check_records([record]))
         return finalize_record(self.plan, record, result)
 
@@ -104,8 +121,10 @@ class GuardFilter(_Stateless, grain.transforms.Filter):
     """Leaves bad and skipped records out, after they are in the quarantine."""
 
     def filter(self, element: Any) -> bool:
+        self._check_first(element)
         result = self.plan.guard.check_records([element])
         if result.ok:
+            self._met_valid = True
             return result.skipped is None
         self._report(lambda checker: checker.check_records([element]))
         return False
@@ -140,19 +159,22 @@ def data_loader_operations(
 
 
 class _RecordsOnly(grain.transforms.Map):
-    """Refuses batches: a DataLoader tells its operations nothing of what stands before them."""
+    """Refuses batches: a DataLoader does not show its operations what comes before them."""
 
     def __init__(self, plan: GuardConfig) -> None:
         self.plan = plan
-        self._told = False
+        self._known = False
 
     def map(self, element: Any) -> Any:
-        if not self._told:
+        if not self._known:
             try:
-                batched = self.plan.guard.is_batched(element)
-            except UsageError:
-                return element  # a bad or ragged label tells nothing
+                self._known = True
+                batched = is_stacked(element) or self.plan.guard.is_batched(element)
+            except UsageError:  # an absent or ragged label: the next element may show it
+                self._known = batched = False
             if batched:
-                raise UsageError("label_guard operations stand after Batch; put them before it")
-            self._told = True
+                raise UsageError(
+                    "the operations of data_loader_operations come after Batch, where they get batches in place of "
+                    "records; put them before it: operations=[..., *ops, grain.transforms.Batch(N)]"
+                )
         return element

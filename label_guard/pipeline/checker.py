@@ -17,6 +17,7 @@ from label_guard.errors import InvalidLabelError, UsageError
 from label_guard.pipeline import batching as batches
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.counts import Counts, Summary, summary_of
+from label_guard.pipeline.first_element import check_first_elements, require_key
 from label_guard.pipeline.processes import process_count, process_index_of
 from label_guard.pipeline.record_keys import KEY, UNREADABLE, key_in, own_name, reason_in
 from label_guard.pipeline.thresholds import InvalidRatioLimit
@@ -131,6 +132,7 @@ class ElementChecker:
         self._last_log = -_LOG_EVERY_SECONDS
         self._ended = False
         self._warned: set[str] = set()
+        self._checked_first = False
 
     # Checking -----------------------------------------------------------------------------------------------------
 
@@ -143,7 +145,7 @@ class ElementChecker:
             NoValidRecordsError: too many records in a row are bad.
             QuarantineError: a bad record cannot be written.
         """
-        self._require_key(records[0])
+        self._check_first(records)
         result = _unreadable_apart(self.config.guard.check_records(records), records)
         self._count(result)
         if result.ok and result.skipped is None:
@@ -154,7 +156,7 @@ class ElementChecker:
 
     def check_batch(self, batch: Any) -> CheckResult:
         """Checks and counts a batch; as ``check_records``."""
-        self._require_key(batch)
+        self._check_first([batch])
         result = self.config.guard.check_batch(batch)
         self._count(result)
         if result.ok and result.skipped is None:
@@ -278,14 +280,19 @@ class ElementChecker:
 
     # Counts -------------------------------------------------------------------------------------------------------
 
-    def _require_key(self, element: Any) -> None:
-        if "key" in self._warned or not self.config.names.sources or key_in(element) is not None:
-            return
-        message = f"record keys were attached upstream but a transform lost the feature {KEY!r}; pass it on in the map"
-        if self.config.key_required:
-            raise UsageError(message)
-        self._warned.add("key")
-        logger.warning("%s. Quarantined records will be known by their content only", message)
+    def _check_first(self, elements: Sequence[Any]) -> None:
+        if self._checked_first:
+            require_key(self.config, elements[0])
+        else:
+            self._checked_first = check_first_elements(self.config, elements)
+
+    def stop_if_all_invalid(self) -> None:
+        """Stops a guard without a state where none of its first records is valid.
+
+        Raises:
+            TooManyInvalidError: there are at least 32 of them.
+        """
+        self._limit.check_all_invalid(self.counts)
 
     def restart(self, counts: Counts, *, retried: bool = False) -> None:
         """Goes on from restored counts; ``retried``: of a batch that is tried again after an error."""
@@ -298,6 +305,8 @@ class ElementChecker:
             )  # fmt: skip
         self.counts = counts
         self._ended = False
+        # A resumed run may begin at a record that lacks its label.
+        self._checked_first |= counts.seen > counts.invalid
 
     def close(self) -> None:
         """Closes the part file, if one was opened."""

@@ -23,6 +23,7 @@ from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.coordination import CoordinatedStop, StopReason
 from label_guard.pipeline.counts import Counts, Summary
 from label_guard.pipeline.emit import Good, finalize_batch, join_rows, mask_batch, stack_records
+from label_guard.pipeline.first_element import check_first_elements
 from label_guard.pipeline.state import STATE_KEY, Form, Snapshot, Spare, summary_of_state
 
 
@@ -121,12 +122,14 @@ class GuardStream:
         while self._form is Form.UNKNOWN and len(self._ahead) < (self._size or 1):
             try:
                 self._ahead.append(next(self._upstream))
-                self._form = Form.of(self.config.guard.is_batched(self._ahead[-1]))
             except StopIteration:
                 break
+            try:
+                self._form = Form.of(self.config.guard.is_batched(self._ahead[-1]))
             except UsageError as error:
                 doubt = error
         if self._form is Form.UNKNOWN and doubt is not None:
+            check_first_elements(self.config, self._ahead)
             raise doubt
         if self._form is Form.UNKNOWN:  # an empty stream
             self._form = Form.RECORDS if self._size else Form.BATCHES

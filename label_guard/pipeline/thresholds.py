@@ -71,6 +71,18 @@ class InvalidRatioLimit:
         """
         self._stop_if(counts.invalid, counts.seen, "over the whole stream", str)
 
+    def check_all_invalid(self, counts: Counts) -> None:
+        """Checks the first records of a stage that has no state; to be called while all of them are invalid.
+
+        Raises:
+            TooManyInvalidError: there are at least 32.
+        """
+        if counts.invalid >= FIRST_BATCH:
+            raise TooManyInvalidError(
+                f"{self._config.guard.schema.name}: all of the first {counts.invalid:,} records are bad{self._cause()}. "
+                "Check the schema against the data with label-guard audit, or pass stop_above=None to go on"
+            )
+
     def _stop_if(self, invalid: int, seen: int, over: str, example: Example) -> None:
         limit = self._config.stop_above
         if limit is None or invalid <= limit * seen:

@@ -1,0 +1,109 @@
+"""Checks the first elements against the schema: a wrong name is an error at once, in every placement.
+
+Otherwise a slip in a label's path would send a whole dataset to the quarantine, record by record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+
+from label_guard.core import tree
+from label_guard.errors import UsageError
+from label_guard.pipeline.config import GuardConfig
+from label_guard.pipeline.record_keys import KEY, UNREADABLE, key_in, reason_in
+from label_guard.schema.messages import near_name
+
+_MOST_SHOWN = 12
+
+
+def check_first_elements(config: GuardConfig, elements: Sequence[Any]) -> bool:
+    """Checks that the labels of the schema are features of ``elements``.
+
+    Args:
+        config: what the guard does.
+        elements: the first elements that were read: one batch, or some records.
+
+    Returns:
+        Whether there was an element to check: records that could not be read have no features.
+
+    Raises:
+        UsageError: a label is in none of the elements, or a map upstream lost the record key.
+    """
+    readable = [element for element in elements if reason_in(element) is None]
+    if not readable:
+        return False
+    require_key(config, readable[0])
+    for path in config.guard.labels:
+        if all(tree.get(element, path) is tree.MISSING for element in readable):
+            raise UsageError(f"{config.caller}: {_no_label(config, path, readable[0])}")
+    _check_record_key(config, readable[0])
+    return True
+
+
+def require_key(config: GuardConfig, element: Any) -> None:
+    """Checks that ``element`` holds the record key that was added upstream.
+
+    Raises:
+        UsageError: a map lost it.
+    """
+    if config.names.sources and key_in(element) is None:
+        raise UsageError(
+            f"{config.caller}: the elements have no feature {KEY!r}, which keyed() or with_record_keys added upstream; "
+            f"a map lost the feature. Return it from the map: {{..., {KEY!r}: record[{KEY!r}]}}; or leave keyed() out, "
+            "and bad records are known by their content only"
+        )
+
+
+def _check_record_key(config: GuardConfig, element: Any) -> None:
+    """Refuses a slip in ``record_key``. A pipeline may leave the feature out: an audit of the same schema needs it."""
+    path = config.guard.schema.record_key
+    if path is None or tree.get(element, path) is not tree.MISSING:
+        return
+    near = _near(path, list(_features(element)))
+    if near is not None and near not in config.guard.labels:
+        raise UsageError(
+            f"{config.caller}: no feature {path!r}, the record_key of schema {config.guard.schema.name}, in the "
+            f"elements; did you mean {near!r}?"
+        )
+
+
+def _no_label(config: GuardConfig, path: str, element: Any) -> str:
+    name = f"label {path!r} of schema {config.guard.schema.name}"
+    pairs = tree.children(element)
+    if pairs is None or tree.is_bare(element):
+        return (
+            f"no feature for {name}: the elements are bare arrays ({type(element).__name__}), whose label has path ''"
+        )
+    features = list(_features(element))
+    near = _near(path, features)
+    shown = ", ".join(features[:_MOST_SHOWN]) + ", ..." * (len(features) > _MOST_SHOWN)
+    return (
+        f"no feature {path!r} in the elements ({name}){f'; did you mean {near!r}?' if near else ';'} They have: "
+        f"{shown or 'no features'}. Correct the path in the schema, or the map before the guard; a record without a "
+        "label must hold None there"
+    )
+
+
+def _near(path: str, features: Sequence[str]) -> str | None:
+    """The feature that ``path`` is a slip of: by its whole path, else by its last name."""
+    last = path.rpartition("/")[2]
+    same = [feature for feature in features if feature.rpartition("/")[2] == last]
+    return near_name(path, features) or (same[0] if len(same) == 1 else near_name(last, features))
+
+
+def _features(node: Any, prefix: str = "") -> Iterator[str]:
+    """Paths of the features of an element; a list is one feature."""
+    pairs = None if isinstance(node, list) else tree.children(node)
+    if pairs is None:
+        yield prefix
+        return
+    for name, value in pairs:
+        if name not in (KEY, UNREADABLE):
+            yield from _features(value, f"{prefix}/{name}" if prefix else name)
+
+
+def is_stacked(element: Any) -> bool:
+    """Whether ``element`` is a batch by its record keys, which have no axis in a single record."""
+    key = cast("Mapping[str, Any]", element).get(KEY) if isinstance(element, Mapping) else None
+    return getattr(key, "ndim", 0) > 0
