@@ -74,7 +74,7 @@ class _Stateless:
             result = check(self._checker)
             self._met_valid |= result.num_invalid < result.num_records
             if self._stops and not self._met_valid:
-                self._checker.stop_if_all_invalid()
+                self._checker.stop_if_all_invalid(result)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.plan.guard!r}, on_invalid={self.plan.on_invalid})"

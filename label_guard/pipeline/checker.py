@@ -286,13 +286,13 @@ class ElementChecker:
         else:
             self._checked_first = check_first_elements(self.config, elements)
 
-    def stop_if_all_invalid(self) -> None:
+    def stop_if_all_invalid(self, result: CheckResult) -> None:
         """Stops a guard without a state where none of its first records is valid.
 
         Raises:
             TooManyInvalidError: there are at least 32 of them.
         """
-        self._limit.check_all_invalid(self.counts)
+        self._limit.check_all_invalid(self.counts, lambda: f"; for example {result.violations[0]}")
 
     def restart(self, counts: Counts, *, retried: bool = False) -> None:
         """Goes on from restored counts; ``retried``: of a batch that is tried again after an error."""

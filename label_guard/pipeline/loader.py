@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from typing import Any, cast
 
 from typing_extensions import Unpack
 
 from label_guard.errors import UsageError
 from label_guard.pipeline.checker import warn_about_policy
 from label_guard.pipeline.counts import Summary
-from label_guard.pipeline.options import GuardOptions, SchemaLike, resolve_options, shows_options
+from label_guard.pipeline.options import GuardOptions, SchemaLike, resolve_options, shown_type, shows_options
 from label_guard.pipeline.state import STATE_KEY
 from label_guard.pipeline.stream import GuardStream
+from label_guard.schema.dataset import DatasetSchema
 
 
 class _Counted:
@@ -35,29 +37,73 @@ class _Counted:
 
     def set_state(self, state: dict[str, int]) -> None:
         if state["read"] < self._read or self._iterator is None:
-            if self._iterator is not None and iter(self._iterable) is self._iterator:
-                raise UsageError(
-                    f"cannot go back to element {state['read']} of a generator at {self._read}; "
-                    "restore into a new guard over a fresh iterable"
-                )
-            self._iterator, self._read = iter(self._iterable), 0
+            self.restart(
+                f"cannot go back to element {state['read']} of an iterator at {self._read}; restore into a new guard "
+                "over a fresh iterable"
+            )
         while self._read < state["read"]:
             try:
                 next(self)
             except StopIteration:
                 raise UsageError(f"the iterable ends at {self._read}, before element {state['read']}") from None
 
+    def __len__(self) -> int:
+        return len(cast("Sized", self._iterable))
+
+    def restart(self, refusal: str) -> None:
+        """Goes back to the first element; raises ``refusal`` where the iterable can be iterated only once."""
+        iterator = iter(self._iterable)
+        if iterator is self._iterator:
+            raise UsageError(refusal)
+        self._iterator, self._read = iterator, 0
+
 
 class GuardedBatches:
-    """Guarded batches of an iterable. Made by ``guard_batches``."""
+    """Guarded batches of an iterable, to be iterated as the iterable itself. Made by ``guard_batches``.
 
-    def __init__(self, stream: GuardStream) -> None:
+    Each ``iter()`` after the first begins another pass over an iterable that can be iterated again; the counts go on.
+    ``len()`` is the number of batches of a pass where the iterable has a length; under ``drop`` it is an upper bound.
+    """
+
+    def __init__(self, stream: GuardStream, upstream: Any) -> None:
         self._stream = stream
+        self._upstream = upstream
+        self._pass: _Pass | None = None
 
     def __iter__(self) -> Iterator[Any]:
-        return self
+        if self._pass is not None and self._pass.begun:
+            self._begin_again()
+        self._pass = _Pass(self)
+        return self._pass
 
     def __next__(self) -> Any:
+        try:
+            return next(self._stream)
+        except StopIteration:
+            self._pass = _Pass(self, begun=True)
+            raise
+
+    def _begin_again(self) -> None:
+        refusal = (
+            "guard_batches was given an iterator, which can be iterated only once; give it the loader itself, or call "
+            "guard_batches over a new iterator for each epoch"
+        )
+        if not isinstance(self._upstream, _Counted):
+            raise UsageError(refusal)
+        self._upstream.restart(refusal)
+        self._stream.restart()
+
+    def __len__(self) -> int:
+        return self._stream.num_batches(len(self._upstream))
+
+    def next_of(self, current: _Pass) -> Any:
+        """The next batch of a pass.
+
+        Raises:
+            UsageError: another pass was begun meanwhile.
+        """
+        if current is not self._pass:
+            raise UsageError("another iter() over these guarded batches was begun; the passes share one loader")
         return next(self._stream)
 
     @property
@@ -79,12 +125,28 @@ class GuardedBatches:
             UsageError: the state is not one of ``guard_batches``, or the iterable cannot get there.
         """
         if STATE_KEY not in state:
-            raise UsageError("this is no state of guard_batches")
+            raise UsageError("not a state of guard_batches: it has no key 'label_guard'")
         self._stream.set_state(state)
+        self._pass = None
 
     def close(self) -> None:
         """Close the quarantine's part file."""
         self._stream.close()
+
+
+class _Pass:
+    """One pass over guarded batches."""
+
+    def __init__(self, batches: GuardedBatches, *, begun: bool = False) -> None:
+        self._batches = batches
+        self.begun = begun
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        self.begun = True
+        return self._batches.next_of(self)
 
 
 @shows_options
@@ -108,9 +170,31 @@ def guard_batches(iterable: Iterable[Any], schema: SchemaLike, **options: Unpack
     >>> [(batch["label"].tolist(), batch["label_valid"].tolist()) for batch in guarded]
     [([1, 0], [True, False]), ([2, 3], [True, True])]
     """
+    _check_iterable(iterable)
     upstream: Any = iterable
     if not (hasattr(iterable, "get_state") and hasattr(iterable, "set_state") and hasattr(iterable, "__next__")):
         upstream = _Counted(iterable)
-    plan = resolve_options(schema, "guard_batches", **options)
-    warn_about_policy(plan)
-    return GuardedBatches(GuardStream(plan, upstream))
+    config = resolve_options(schema, "guard_batches", **options)
+    warn_about_policy(config)
+    return GuardedBatches(GuardStream(config, upstream), upstream)
+
+
+def _check_iterable(iterable: object) -> None:
+    """Refuses what can be iterated but yields neither batches nor records, and arguments in the wrong order.
+
+    Raises:
+        UsageError: says what to pass.
+    """
+    wanted = "pass an iterable of batches or records as the first argument and the schema as the second"
+    if isinstance(iterable, Mapping):
+        keys = list(cast("Mapping[Any, Any]", iterable))[:4]
+        raise UsageError(
+            f"guard_batches got {shown_type(cast('Any', iterable))} with the keys {keys}; {wanted}: the loader of one "
+            "split, or [batch] for a single batch"
+        )
+    if isinstance(iterable, str | bytes | os.PathLike | DatasetSchema) or not _is_iterable(iterable):
+        raise UsageError(f"guard_batches got {shown_type(cast('Any', iterable))}; {wanted}")
+
+
+def _is_iterable(value: object) -> bool:
+    return isinstance(value, Iterable) or hasattr(value, "__next__") or hasattr(value, "__getitem__")

@@ -218,11 +218,12 @@ def _schema_of(schema: object, caller: str) -> DatasetSchema:
         hint = "; for the content of a schema file call DatasetSchema.model_validate(...) first" * ("labels" in labels)
         raise UsageError(f"{caller} got a dict as schema whose values are not label models; pass {forms}{hint}")
     if not isinstance(schema, DatasetSchema | str | os.PathLike):
-        raise UsageError(f"{caller} got {_shown(schema)} as schema; pass {forms}")
+        raise UsageError(f"{caller} got {shown_type(schema)} as schema; pass {forms}")
     return load_schema(cast("Any", schema))
 
 
-def _shown(value: object) -> str:
+def shown_type(value: object) -> str:
+    """The type of a wrong argument, for a message."""
     return "None" if value is None else f"a {type(value).__name__}"
 
 

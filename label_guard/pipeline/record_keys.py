@@ -153,8 +153,8 @@ class KeyedSource:
 def _require_mapping(record: object) -> None:
     if not isinstance(record, Mapping):
         raise UsageError(
-            f"keyed() adds a feature to dict records; the source yields {type(record).__name__}: pass parse= to turn "
-            "it into a dict"
+            f"keyed() adds the record key to dict records, and the source yields {type(record).__name__}; turn a "
+            "record into a dict within keyed(), not in a later map: keyed(source, parse=decode)"
         )
 
 

@@ -110,6 +110,13 @@ class GuardStream:
             return self.checker.summary(self._spare.pending)
         return summary_of_state(self.get_state()[STATE_KEY])
 
+    def num_batches(self, elements: int) -> int:
+        """Number of batches that ``elements`` of upstream make if no record is left out."""
+        size = self.config.batch_size
+        if size is None or self._form is Form.BATCHES:
+            return elements
+        return elements // size if self.config.remainder == "drop" else -(-elements // size)
+
     def close(self) -> None:
         """Closes the quarantine's part file, if one was opened."""
         self.checker.close()
@@ -298,6 +305,15 @@ class GuardStream:
             UsageError: the state was made by a guard on batches, and this one is on records.
         """
         self._restore(state)
+
+    def restart(self) -> None:
+        """Begins another pass over upstream, which is at its start again; the counts go on."""
+        if self._refused is not None:
+            self._refused, self.checker.counts = None, (self._before or self._snapshot(None)).counts
+        self._ahead.clear()
+        self.checker.counts.remainder += self._spare.pending
+        self._spare = Spare()
+        self.checker.restart(self.checker.counts)
 
     def _restore(self, state: dict[str, Any], *, retried: bool = False) -> None:
         self._ahead.clear()

@@ -30,11 +30,14 @@ class InvalidRatioLimit:
 
     def __init__(self, config: GuardConfig) -> None:
         self._config = config
-        self._recent: deque[tuple[dict[str, list[Column]], CheckResult]] = deque(maxlen=_KEPT)
+        self._recent: deque[tuple[dict[str, list[Column]], CheckResult]] = deque()
 
     def keep(self, columns: dict[str, list[Column]], result: CheckResult) -> None:
         """Keeps the labels of invalid records, from which the likely cause is worked out."""
         self._recent.append((columns, result))
+        most = FIRST_BATCH if result.num_records == 1 else _KEPT
+        while len(self._recent) > most:
+            self._recent.popleft()
 
     def is_due(self, counts: Counts, num_records: int) -> bool:
         """Whether counts that grew by ``num_records`` without a rejected record reached a size that is checked."""
@@ -71,7 +74,7 @@ class InvalidRatioLimit:
         """
         self._stop_if(counts.invalid, counts.seen, "over the whole stream", str)
 
-    def check_all_invalid(self, counts: Counts) -> None:
+    def check_all_invalid(self, counts: Counts, example: Example) -> None:
         """Checks the first records of a stage that has no state; to be called while all of them are invalid.
 
         Raises:
@@ -79,8 +82,9 @@ class InvalidRatioLimit:
         """
         if counts.invalid >= FIRST_BATCH:
             raise TooManyInvalidError(
-                f"{self._config.guard.schema.name}: all of the first {counts.invalid:,} records are bad{self._cause()}. "
-                "Check the schema against the data with label-guard audit, or pass stop_above=None to go on"
+                f"{self._config.guard.schema.name}: all of the first {counts.invalid:,} records are bad{example()}"
+                f"{self._cause()}. Check the schema against the data with label-guard audit, or pass stop_above=None "
+                "to go on"
             )
 
     def _stop_if(self, invalid: int, seen: int, over: str, example: Example) -> None:

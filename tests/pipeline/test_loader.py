@@ -88,7 +88,7 @@ def test_a_generator_cannot_go_back(tmp_path: Path) -> None:
 def test_states_that_do_not_fit(tmp_path: Path) -> None:
     """A state of something else, or made under other rules, is refused."""
     guarded = guard_batches(_batches(), _schema(), **_options(tmp_path))
-    with pytest.raises(UsageError, match="no state of guard_batches"):
+    with pytest.raises(UsageError, match="not a state of guard_batches"):
         guarded.restore({"next_index": 3})
     with pytest.raises(SchemaChangedError):
         guard_batches(_batches(), _schema(12), **_options(tmp_path)).restore(guarded.state())
@@ -134,3 +134,86 @@ def test_report_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
         assert sum(int((batch["label"] > 9).sum()) for batch in guarded) == 4
     assert "DELIVERED" in caplog.messages[0]
     assert "4 of the delivered are bad" in caplog.messages[-1]
+
+
+@pytest.mark.parametrize("policy", ["mask", "drop"])
+def test_each_iter_is_an_epoch(tmp_path: Path, policy: str) -> None:
+    """A loader that can be iterated again yields its batches in every epoch; the counts go on and stay conserved."""
+    guarded = guard_batches(_batches(), _schema(), **_options(tmp_path, on_invalid=policy))
+    epochs = [[batch["id"].tolist() for batch in guarded] for _ in range(3)]
+    assert epochs[0] == epochs[1] == epochs[2] != []
+    assert guarded.summary.seen == 120
+    assert guarded.summary.is_conserved
+
+
+@pytest.mark.parametrize("taken", [1, 2, 5])
+def test_an_epoch_that_was_left_early(tmp_path: Path, taken: int) -> None:
+    """After a break the next loop begins at the first batch; records read ahead are counted as left out."""
+    guarded = guard_batches(_batches(), _schema(), **_options(tmp_path))
+    first = [batch["id"].tolist() for batch, _ in zip(guarded, range(taken), strict=False)]
+    again = [batch["id"].tolist() for batch in guarded]
+    assert again[:taken] == first
+    assert len(again) == 9
+    assert guarded.summary.is_conserved
+
+
+def test_a_restored_epoch_is_followed_by_whole_ones(tmp_path: Path) -> None:
+    """After restore the first loop goes on, in any epoch; the next one begins at the first batch."""
+    guarded = guard_batches(_batches(), _schema(), **_options(tmp_path, on_invalid="mask"))
+    list(guarded)
+    epoch = iter(guarded)
+    for _ in range(4):
+        next(epoch)
+    state = json.loads(json.dumps(guarded.state()))
+    resumed = guard_batches(_batches(), _schema(), **_options(tmp_path, on_invalid="mask"))
+    resumed.restore(state)
+    assert [len(list(resumed)) for _ in range(2)] == [6, 10]
+    resumed.restore(state)
+    assert len(list(resumed)) == 6
+
+
+def test_a_second_epoch_over_an_iterator_is_refused(tmp_path: Path) -> None:
+    """What can be iterated only once is refused in the second loop, with what to pass instead."""
+    grain_iterator = iter(grain.MapDataset.source(_batches()).to_iter_dataset(grain.ReadOptions(0, 0)))
+    for loader in (iter(_batches()), (batch for batch in _batches()), grain_iterator):
+        guarded = guard_batches(loader, _schema(), batched=True, **_options(tmp_path))
+        assert len(list(guarded)) == 9
+        with pytest.raises(UsageError, match="only once"):
+            list(guarded)
+    guarded = guard_batches(iter(_batches()), _schema(), **_options(tmp_path))
+    for _ in range(9):
+        next(guarded)
+    assert next(guarded, None) is None
+    with pytest.raises(UsageError, match="only once"):
+        list(guarded)
+
+
+def test_two_loops_at_once_are_refused(tmp_path: Path) -> None:
+    """An iterator of an earlier epoch says so instead of taking batches from the later one."""
+    guarded = guard_batches(_batches(), _schema(), **_options(tmp_path))
+    early = iter(guarded)
+    next(early)
+    late = iter(guarded)
+    next(late)
+    with pytest.raises(UsageError, match="another iter"):
+        next(early)
+
+
+def test_the_length_is_that_of_an_epoch(tmp_path: Path) -> None:
+    """len() is the number of batches where the loader has a length, else a TypeError as for any iterator."""
+    records = [{"label": np.int64(1)}] * 10
+    for remainder, expected in (("short", 3), ("pad", 3), ("drop", 2)):
+        options = _options(tmp_path, batch_size=4, remainder=remainder, on_invalid="mask")
+        guarded = guard_batches(records, _schema(), **options)
+        assert len(guarded) == expected == len(list(guarded))
+    guarded = guard_batches(_batches(), _schema(), **_options(tmp_path, on_invalid="mask"))
+    assert len(guarded) == 10 == len(list(guarded))
+    with pytest.raises(TypeError):
+        len(guard_batches(iter(records), _schema(), on_invalid="mask"))
+
+
+@pytest.mark.parametrize("wrong", ["digits.yaml", _schema(), {"train": [], "test": []}, 7, None])
+def test_what_is_not_a_loader_is_refused(wrong: Any) -> None:
+    """Arguments in the wrong order, a dict of splits and a single batch are refused before the first element."""
+    with pytest.raises(UsageError, match=r"guard_batches got .* first argument"):
+        guard_batches(wrong, _schema(), on_invalid="mask")

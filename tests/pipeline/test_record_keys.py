@@ -42,7 +42,7 @@ def test_records_carry_their_position() -> None:
 
 def test_records_that_are_no_dicts() -> None:
     """A record without a place for the key is told, with parse= as the remedy."""
-    with pytest.raises(UsageError, match="pass parse="):
+    with pytest.raises(UsageError, match="parse=decode"):
         keyed([b"raw"])[0]
     assert keyed([b"7"], parse=lambda raw: {"label": int(raw)})[0]["label"] == 7
 
