@@ -18,6 +18,8 @@ takes ``message`` first, defaults for the rest, and keeps no arrays, models or h
 
 from __future__ import annotations
 
+import importlib
+import traceback
 from typing import Any
 
 from label_guard.core.escape import terminal
@@ -98,3 +100,28 @@ class MissingDependencyError(LabelGuardError, ImportError):
     def for_extra(cls, module: str, extra: str) -> MissingDependencyError:
         """The error for a missing ``module`` that ``extra`` of this package installs."""
         return cls(f'{module} is not installed; run: pip install "label-guard[{extra}]"')
+
+
+def unexpected(error: BaseException) -> str:
+    """One line for an exception that this package did not expect: what it is, where it was raised, where to report it.
+
+    >>> unexpected(KeyError("x")).split(";")[0]
+    "unexpected KeyError: 'x'"
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({frames[-1].filename.replace(chr(92), '/').rpartition('/')[2]}:{frames[-1].lineno})" if frames else ""
+    text = terminal(" ".join(str(error).split()))
+    name = type(error).__name__
+    what = f"unexpected {name}: {text}" if text else f"unexpected {name}"
+    return f"{what}{where}; this is a fault in label_guard: please report this line {_issue_tracker()}"
+
+
+def _issue_tracker() -> str:
+    """Where faults are reported: the address in the metadata of the installed package."""
+    metadata: Any = importlib.import_module("importlib.metadata")  # costs start-up time
+    try:
+        urls: list[str] = metadata.metadata("label-guard").get_all("Project-URL") or []
+    except metadata.PackageNotFoundError:
+        urls = []
+    found = [url.partition(",")[2].strip() for url in urls if url.lower().startswith("issues,")]
+    return f"at {found[0]}" if found else "to its issue tracker"

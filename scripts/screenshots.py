@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from label_guard import DatasetSchema
-from label_guard.audit.runner import audit
+from label_guard.audit.runner import audit_dataset
 from label_guard.report.audit import render_audit
 
 Made = tuple[Mapping[str, Any], Mapping[str, Mapping[str, np.ndarray]]]  # labels of the schema, arrays by split
@@ -96,7 +96,7 @@ def page_of(name: str, folder: Path) -> str:
         np.savez(folder / f"{split}.npz", **arrays)
     sources = {split: {"source": f"npz:{folder}/{split}.npz"} for split in splits}
     fields = {"format": 1, "name": name, "version": "1.0.0", "labels": labels, "splits": sources}
-    page = render_audit(audit(DatasetSchema.model_validate(fields)), "html")
+    page = render_audit(audit_dataset(DatasetSchema.model_validate(fields)), "html")
     return page.replace(f"{folder}/", "data/")
 
 

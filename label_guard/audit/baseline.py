@@ -1,132 +1,185 @@
-"""Living with dirty data: which records are known to be bad, which of today's are new, which have fixed."""
+"""Living with dirty data: which records are known to be bad, which of today's are new, which are fixed."""
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Annotated, Any, Literal, NamedTuple, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from label_guard.diagnosis.statistics import key_order
 from label_guard.errors import UsageError
 
-VERSION = 1  # of the file
+VERSION = 2  # of the file; version 1 is still read
 MAX_EXAMPLES = 5
+Count = Annotated[int, Field(strict=True, ge=0)]
+Broken = frozenset[str]
 
 
 class BadPlace(NamedTuple):
-    """Where a bad record stands and what it broke.
+    """An invalid record: its name, where it is, and what it broke. The place identifies it: names may repeat.
 
     Attributes:
+        record: its key.
         shard: name of its shard.
         row: its position there.
         broken: ``"LABEL RULE"`` of each rule it broke; ``"LG120"`` for a record that cannot be decoded.
     """
 
+    record: str
     shard: str
-    row: int
+    row: Count
     broken: tuple[str, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {"shard": self.shard, "row": self.row, "broken": list(self.broken)}
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> BadPlace:
-        """The place that ``to_json`` wrote."""
-        return cls(data["shard"], data["row"], tuple(data["broken"]))
+def in_order(found: Iterable[Iterable[BadPlace]]) -> tuple[BadPlace, ...]:
+    """Invalid records of several parts, in key order."""
+    together = [place for part in found for place in part]
+    return tuple(sorted(together, key=lambda place: (key_order(place.record), place.shard, place.row)))
 
 
-def in_order(found: Iterable[Mapping[str, BadPlace]]) -> dict[str, BadPlace]:
-    """Bad records of several parts, in key order."""
-    together = {key: place for part in found for key, place in part.items()}
-    return {key: together[key] for key in sorted(together, key=key_order)}
+def repeated_keys(bad: Sequence[BadPlace]) -> tuple[str, ...]:
+    """The first keys that several records of ``bad``, which is in order, have."""
+    found = dict.fromkeys(a.record for a, b in itertools.pairwise(bad) if a.record == b.record)
+    return tuple(found)[:MAX_EXAMPLES]
 
 
-@dataclass(frozen=True, slots=True)
-class Baseline:
-    """Known-bad records.
+class Baseline(BaseModel):
+    """Known-bad records. In JSON made to be reviewed and merged.
 
     Attributes:
+        version: of this format; in JSON ``baseline``.
         dataset: name of the dataset.
-        splits: by split (empty where the schema declares none), what each known-bad record broke, by key.
+        splits: by split (empty where the schema declares none) and record key, what each record of that key broke.
     """
 
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True, serialize_by_alias=True
+    )
+
+    version: Literal[2] = Field(default=VERSION, validation_alias="baseline", serialization_alias="baseline")
     dataset: str
-    splits: Mapping[str, Mapping[str, Sequence[str]]]
+    splits: dict[str, dict[str, list[tuple[str, ...]]]]
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, one record a line when indented: made to be reviewed and merged."""
-        return {"baseline": VERSION, "dataset": self.dataset, "splits": self.splits}
+    @classmethod
+    def of(cls, dataset: str, splits: Mapping[str, Iterable[BadPlace]]) -> Baseline:
+        """The baseline of today's bad records, by split."""
+        found: dict[str, dict[str, list[tuple[str, ...]]]] = {}
+        for split, places in splits.items():
+            records = found.setdefault(split, {})
+            for place in places:
+                records.setdefault(place.record, []).append(place.broken)
+        return cls(dataset=dataset, splits=found)
+
+    @property
+    def records(self) -> int:
+        """Number of known-bad records."""
+        return sum(len(broken) for records in self.splits.values() for broken in records.values())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_version_1(cls, data: Any) -> Any:
+        """Version 1 held one record a key."""
+        known = cast("dict[str, Any]", data) if isinstance(data, dict) else {}
+        if known.get("baseline") != 1:
+            return cast("Any", data)
+        try:
+            splits = {
+                split: {key: [broken] for key, broken in records.items()} for split, records in known["splits"].items()
+            }
+        except (KeyError, AttributeError) as error:
+            raise ValueError(f"splits: {error or type(error).__name__}") from None
+        return {**known, "baseline": VERSION, "splits": splits}
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(BaseModel):
     """Today's bad records beside the known ones.
 
     Attributes:
         new: bad records that are not in the baseline, or broke another rule then.
         known: bad records that are in it.
-        fixed: records of the baseline that are bad no more; None where not all records were read.
-        healed_examples: the first of them by key order.
+        fixed: records of the baseline that are not bad any more; None where not all records were read.
+        fixed_examples: the first of them by key order.
         new_by_rule: records new under each ``"LABEL RULE"``, and the first by key order.
     """
 
-    new: int
-    known: int
-    fixed: int | None
-    healed_examples: Sequence[str] = ()
-    new_by_rule: Mapping[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            "new": self.new,
-            "known": self.known,
-            "fixed": self.fixed,
-            "healed_examples": list(self.healed_examples),
-            "new_by_rule": {rule: list(found) for rule, found in sorted(self.new_by_rule.items())},
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Comparison:
-        """The comparison that ``to_json`` wrote."""
-        by_rule = {rule: (int(count), str(first)) for rule, (count, first) in data["new_by_rule"].items()}
-        return cls(data["new"], data["known"], data["fixed"], data["healed_examples"], by_rule)
+    new: Count
+    known: Count
+    fixed: Count | None
+    fixed_examples: tuple[str, ...] = ()
+    new_by_rule: dict[str, tuple[Count, str]] = Field(default_factory=dict[str, tuple[int, str]])
 
 
-def compare(known: Mapping[str, Sequence[str]], bad: Mapping[str, BadPlace], *, whole: bool) -> Comparison:
-    """What is new, known and fixed.
+def compare(known: Mapping[str, Sequence[Sequence[str]]], bad: Sequence[BadPlace], *, whole: bool) -> Comparison:
+    """What is new, known and fixed. Records of one key are paired so that as few rules as possible are new.
 
     Args:
-        known: what the records of the baseline broke, by key.
+        known: what each record of the baseline broke, by key.
         bad: today's bad records, in key order.
         whole: whether all records were read; otherwise nothing can be said to be fixed.
 
-    >>> now = {"a__1": BadPlace("a", 1, ("label LG101",)), "a__2": BadPlace("a", 2, ("label LG102",))}
-    >>> compare({"a__1": ["label LG101"], "a__9": ["label LG101"]}, now, whole=True)
-    Comparison(new=1, known=1, fixed=1, healed_examples=('a__9',), new_by_rule={'label LG102': (1, 'a__2')})
+    >>> now = [BadPlace("a__1", "a", 1, ("label LG101",)), BadPlace("a__2", "a", 2, ("label LG102",))]
+    >>> found = compare({"a__1": [["label LG101"]], "a__9": [["label LG101"]]}, now, whole=True)
+    >>> found.new, found.known, found.fixed, found.fixed_examples, found.new_by_rule
+    (1, 1, 1, ('a__9',), {'label LG102': (1, 'a__2')})
     """
+    today: dict[str, Counter[Broken]] = {}
+    for place in bad:
+        today.setdefault(place.record, Counter())[frozenset(place.broken)] += 1
     new_by_rule: dict[str, tuple[int, str]] = {}
+    fixed: Counter[str] = Counter({key: len(records) for key, records in known.items()})
     new = 0
-    for key, place in bad.items():
-        fresh = set(place.broken).difference(known.get(key, ()))
-        new += bool(fresh)
-        for rule in sorted(fresh):
-            count, first = new_by_rule.get(rule, (0, key))
-            new_by_rule[rule] = (count + 1, first)
-    fixed = sorted((key for key in known if key not in bad), key=key_order)
+    for key, records in today.items():
+        for fresh, times in _unknown(Counter(map(frozenset, known.get(key, ()))), records):
+            new += times if fresh else 0
+            for rule in sorted(fresh):
+                count, first = new_by_rule.get(rule, (0, key))
+                new_by_rule[rule] = (count + times, first)
+        fixed[key] -= records.total()
+    by_rule = dict(sorted(new_by_rule.items()))
     if not whole:
-        return Comparison(new, len(bad) - new, None, (), new_by_rule)
-    return Comparison(new, len(bad) - new, len(fixed), tuple(fixed[:MAX_EXAMPLES]), new_by_rule)
+        return Comparison(new=new, known=len(bad) - new, fixed=None, new_by_rule=by_rule)
+    names = sorted((key for key, count in fixed.items() if count > 0), key=key_order)
+    return Comparison(
+        new=new,
+        known=len(bad) - new,
+        fixed=sum(fixed[key] for key in names),
+        fixed_examples=tuple(names[:MAX_EXAMPLES]),
+        new_by_rule=by_rule,
+    )
+
+
+def _unknown(known: Counter[Broken], bad: Counter[Broken]) -> Iterator[tuple[Broken, int]]:
+    """Of the bad records of one key: the rules that no record of the baseline accounts for, and of how many records."""
+    # The best pairs first: most often records that broke the very same rules.
+    pairs = sorted(((b, k) for b in bad for k in known), key=lambda pair: _distance(*pair))
+    left, paired = Counter(known), Counter(bad)
+    for broken, rules in pairs:
+        times = min(paired[broken], left[rules])
+        if times:
+            left[rules] -= times
+            paired[broken] -= times
+            yield broken - rules, times
+    for broken, times in paired.items():
+        if times:
+            yield broken, times
+
+
+def _distance(broken: Broken, rules: Broken) -> tuple[int, int, list[str], list[str]]:
+    return len(broken - rules), len(rules - broken), sorted(broken), sorted(rules)
 
 
 def read_baseline(path: str) -> Baseline:
     """The baseline in a file.
 
     Raises:
-        UsageError: it is not there, or is no baseline of this version.
+        UsageError: it is not there, or is not a baseline of this version.
     """
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -135,15 +188,8 @@ def read_baseline(path: str) -> Baseline:
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"cannot read the baseline {path}: {error}") from None
     try:
-        return _parsed(data)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UsageError(f"{path} is no baseline of version {VERSION}: {error or type(error).__name__}") from None
-
-
-def _parsed(data: Any) -> Baseline:
-    if data["baseline"] != VERSION:
-        raise ValueError(f"it says version {data['baseline']!r}")
-    splits: dict[str, dict[str, list[str]]] = {}
-    for split, records in cast("Mapping[str, Mapping[str, Any]]", data["splits"]).items():
-        splits[split] = {str(key): [str(rule) for rule in broken] for key, broken in records.items()}
-    return Baseline(str(data["dataset"]), splits)
+        return Baseline.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UsageError(f"{path} is not a baseline of version {VERSION}: {place}: {first['msg']}") from None

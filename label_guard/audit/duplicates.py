@@ -7,18 +7,21 @@ are in memory at a time, whatever the size of the dataset.
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from contextlib import closing, suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
-from label_guard.audit.workers import run_shards
+from label_guard.audit.baseline import Count
+from label_guard.audit.workers import AuditControl, run_shards
 from label_guard.core.escape import terminal
+from label_guard.core.temporary import temporary_folder
 from label_guard.diagnosis.statistics import key_order
 from label_guard.errors import SourceError, UsageError
 from label_guard.quarantine.payload import digest, encode
@@ -27,6 +30,7 @@ from label_guard.schema.labels import ClassLabel, Label
 from label_guard.sources.open import Chunk, Shard, Source
 
 Rows = NDArray[Any]
+Splits = Sequence[tuple[str | None, Source]]
 _STOPPED = "stopped"  # in place of why a shard could not be read
 MAX_EXAMPLES = 5  # groups kept for each finding, and members of each
 _RUN_ROWS = 1 << 20  # of a sorted run, and about of a piece that is compared
@@ -41,7 +45,11 @@ _ROW = np.dtype(
 _NO_LABEL = 0  # digest of a record that is declared to have none
 
 
-class Member(NamedTuple):
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Member(_Model):
     """A record of a group: its split, its name, its labels in short."""
 
     split: str
@@ -49,8 +57,7 @@ class Member(NamedTuple):
     labels: str
 
 
-@dataclass(frozen=True, slots=True)
-class Groups:
+class Groups(_Model):
     """Groups of records of the same content.
 
     Attributes:
@@ -59,23 +66,18 @@ class Groups:
         examples: the first by key order, and of each the first members.
     """
 
-    groups: int = 0
-    records: int = 0
-    examples: Sequence[Sequence[Member]] = ()
+    groups: Count = 0
+    records: Count = 0
+    examples: list[list[Member]] = Field(default_factory=list[list[Member]])
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        examples = [[member._asdict() for member in group] for group in self.examples]
-        return {"groups": self.groups, "records": self.records, "examples": examples}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Groups:
-        """The groups that ``to_json`` wrote."""
-        return cls(data["groups"], data["records"], [[Member(**one) for one in group] for group in data["examples"]])
+    @model_validator(mode="after")
+    def _has_an_example(self) -> Groups:
+        if self.groups and not (self.examples and all(self.examples)):
+            raise ValueError("groups without an example")
+        return self
 
 
-@dataclass(frozen=True, slots=True)
-class Duplicates:
+class Duplicates(_Model):
     """What was found of the same content.
 
     Attributes:
@@ -86,92 +88,107 @@ class Duplicates:
         stopped: whether it was stopped before all records were read.
     """
 
-    conflicting: Groups
-    shared: Groups
-    repeated: Groups
-    unread: Sequence[tuple[str, str, str]] = ()
-    stopped: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        groups = {name: getattr(self, name).to_json() for name in ("conflicting", "shared", "repeated")}
-        return {**groups, "unread": [list(entry) for entry in self.unread], "stopped": self.stopped}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Duplicates:
-        """The duplicates that ``to_json`` wrote."""
-        conflicting, shared, repeated = (Groups.from_json(data[name]) for name in ("conflicting", "shared", "repeated"))
-        unread = [(str(split), str(shard), str(why)) for split, shard, why in data["unread"]]
-        return cls(conflicting, shared, repeated, unread, bool(data["stopped"]))
+    conflicting: Groups = Groups()
+    shared: Groups = Groups()
+    repeated: Groups = Groups()
+    unread: list[tuple[str, str, str]] = Field(default_factory=list[tuple[str, str, str]])
+    stopped: StrictBool = False
 
 
-class _Task(NamedTuple):
-    """One shard to digest: plain and picklable."""
+class _Job(NamedTuple):
+    """What the shards of one split have in common: plain and picklable."""
 
     source: Source
-    shard: Shard
     split: int
-    number: int
-    content: tuple[str, ...]
     labels: Mapping[str, Label]
+    content: tuple[str, ...]
     folder: str
+
+
+class _Item(NamedTuple):
+    """One shard to digest: the number of its job, and its own number among all shards."""
+
+    job: int
+    number: int
+    shard: Shard
 
 
 def find_duplicates(
     schema: DatasetSchema,
-    plans: Sequence[tuple[str | None, Source]],
+    splits: Splits,
     *,
+    content: tuple[str, ...] | None = None,
     workers: int = 0,
-    stop: Callable[[], bool] | None = None,
+    control: AuditControl = AuditControl(),
 ) -> Duplicates:
-    """Compare the contents of all records of a dataset.
+    """Compares the contents of all records of a dataset.
 
     Features are compared that the first records of any shard have. Cells of CSV are compared as they are parsed.
 
     Args:
-        schema: names the labels and the key, which are no content.
-        plans: the opened source of each split.
-        workers: processes beside this one.
-        stop: once it says True, what was digested is compared.
+        schema: names the labels and the key, which are not content.
+        splits: the opened source of each split.
+        content: the features to compare, from ``find_content``.
+        workers: worker processes, on this machine: they share a folder with this process.
+        control: stops the comparison; what was digested is then compared. Progress is not reported.
 
     Raises:
-        UsageError: records hold nothing but labels, or the disk for temporary files is full.
+        UsageError: records hold nothing but labels, or a source is a function.
     """
-    with tempfile.TemporaryDirectory(prefix="label-guard-") as folder:
-        tasks = _tasks(schema, plans, folder)
-        unread: list[tuple[str, str, str]] = []
-        done = 0
-        for task, why in run_shards(tasks, _digest_shard, workers, None, stop):
+    content = find_content(schema, splits) if content is None else content
+    control = AuditControl(should_stop=control.should_stop)
+    try:
+        with temporary_folder("label-guard-duplicates-") as folder:
+            return _find(schema, splits, content, folder, workers, control)
+    except OSError as error:
+        reason = f"{error.strerror or error}; set TMPDIR to another disk"
+        return Duplicates(unread=[(split or "", source.uri, reason) for split, source in splits], stopped=True)
+
+
+def _find(
+    schema: DatasetSchema, splits: Splits, content: tuple[str, ...], folder: Path, workers: int, control: AuditControl
+) -> Duplicates:
+    jobs, items = _plan(schema, splits, content, str(folder))
+    unread: list[tuple[str, str, str]] = []
+    done = 0
+    with closing(run_shards(items, partial(_digest_item, jobs), workers=workers, control=control)) as results:
+        for item, why in results:
             done += why != _STOPPED
             if why and why != _STOPPED:
-                unread.append((plans[task.split][0] or "", task.shard.name, why))
-        found = _compare(sorted(Path(folder).glob("*.rows")), [_Name.of(task, plans) for task in tasks])
-        return replace(found, unread=sorted(unread), stopped=done < len(tasks))
+                unread.append((splits[item.job][0] or "", item.shard.name, why))
+    found = _compare(sorted(folder.glob("*.rows")), [_Name.of(item, jobs, splits) for item in items])
+    return found.model_copy(update={"unread": sorted(unread), "stopped": done < len(items)})
 
 
-def _tasks(schema: DatasetSchema, plans: Sequence[tuple[str | None, Source]], folder: str) -> list[_Task]:
-    content = _content(schema, plans)
-    shards = [(place, split, source, shard) for place, (split, source) in enumerate(plans) for shard in source.shards()]
-    return [
-        _Task(source, shard, place, number, content, schema.stored(split), folder)
-        for number, (place, split, source, shard) in enumerate(shards)
+def _plan(
+    schema: DatasetSchema, splits: Splits, content: tuple[str, ...], folder: str
+) -> tuple[list[_Job], list[_Item]]:
+    jobs = [
+        _Job(replace(source, files=(), metadata={}), place, schema.stored(split), content, folder)
+        for place, (split, source) in enumerate(splits)
     ]
+    shards = [(place, shard) for place, (_, source) in enumerate(splits) for shard in source.shards()]
+    return jobs, [_Item(place, number, shard) for number, (place, shard) in enumerate(shards)]
 
 
-def _content(schema: DatasetSchema, plans: Sequence[tuple[str | None, Source]]) -> tuple[str, ...]:
-    """The features that are no label, no key, and hold none: the same for all splits, in one order."""
+def find_content(schema: DatasetSchema, splits: Splits) -> tuple[str, ...]:
+    """The features that are not labels, not the key, and hold none: the same for all splits, in one order.
+
+    Raises:
+        UsageError: records hold nothing but labels, or a source is a function.
+    """
     others = {*schema.labels, *([schema.record_key] if schema.record_key else [])}
     found: set[str] = set()
-    for _, source in plans:
+    for _, source in splits:
         if source.format.name == "python":
-            raise UsageError(f"duplicates are told of records in files; {source.uri} is a function")
+            raise UsageError(f"duplicates are looked for among records in files; {source.uri} is a function")
         for shard in source.shards():
-            with suppress(SourceError):  # reading it tells
+            with suppress(SourceError):  # reading it names the fault
                 found.update(source.format.fields(shard.path))
     content = {name for name in found - others if not any(other.startswith(f"{name}/") for other in others)}
     if not content:
-        uris = ", ".join(sorted({source.uri for _, source in plans}))
-        raise UsageError(f"duplicates are told by what is beside the labels; records of {uris} hold nothing")
+        uris = ", ".join(sorted({source.uri for _, source in splits}))
+        raise UsageError(f"duplicates are found by what is beside the labels; records of {uris} hold nothing")
     return tuple(sorted(content))
 
 
@@ -182,49 +199,50 @@ class _Name(NamedTuple):
     prefix: str
 
     @classmethod
-    def of(cls, task: _Task, plans: Sequence[tuple[str | None, Source]]) -> _Name:
-        """The name of a task's shard."""
-        return cls(plans[task.split][0] or "", "" if task.source.numbered else f"{task.shard.name}__")
+    def of(cls, item: _Item, jobs: Sequence[_Job], splits: Splits) -> _Name:
+        """The name of an item's shard."""
+        return cls(splits[item.job][0] or "", "" if jobs[item.job].source.numbered else f"{item.shard.name}__")
 
 
 # Digests --------------------------------------------------------------------------------------------------------------
 
 
-def _digest_shard(task: _Task, go_on: Callable[[int], bool]) -> str:
-    """Write sorted runs of the digests of one shard; why it could not be read to its end, or nothing."""
-    # One column for each field as it is stored: no shape is known of what is no label.
-    key = task.source.record_key
-    here = set(task.source.format.fields(task.shard.path)) if task.source.format.name == "parquet" else None
-    content = [name for name in task.content if here is None or name in here]
-    wanted = {**dict.fromkeys(content), **{path: task.source.labels.get(path) for path in task.labels}}
+def _digest_item(jobs: Sequence[_Job], item: _Item, go_on: Callable[[int], bool]) -> str:
+    """Writes sorted runs of the digests of one shard; returns why it could not be read to its end, or nothing."""
+    # One column for each field as it is stored: no shape is known of what is not a label.
+    job = jobs[item.job]
+    source, key = job.source, job.source.record_key
+    here = set(source.format.fields(item.shard.path)) if source.format.name == "parquet" else None
+    content = [name for name in job.content if here is None or name in here]
+    wanted = {**dict.fromkeys(content), **{path: source.labels.get(path) for path in job.labels}}
     wanted |= {} if key is None else {key: ()}
     waiting: list[Rows] = []
     why = ""
     try:
-        for chunk in replace(task.source, labels=wanted, record_key=None).read(task.shard):
-            waiting.append(_digests(task, chunk, content))
+        for chunk in replace(source, labels=wanted, record_key=None).read(item.shard):
+            waiting.append(_digests(job, item.number, chunk, content))
             if sum(map(len, waiting)) >= _RUN_ROWS:
-                _write_run(task, waiting)
+                _write_run(job, item.number, waiting)
             if not go_on(len(chunk)):
                 why = _STOPPED
                 break
     except SourceError as error:
         why = str(error)
-    _write_run(task, waiting)
+    _write_run(job, item.number, waiting)
     return why
 
 
-def _digests(task: _Task, chunk: Chunk, content: Sequence[str]) -> Rows:
+def _digests(job: _Job, number: int, chunk: Chunk, content: Sequence[str]) -> Rows:
     rows = np.zeros(len(chunk), _ROW)
-    keys = chunk.columns.get(task.source.record_key or "")
+    keys = chunk.columns.get(job.source.record_key or "")
     for place in range(len(chunk)):
         # A feature that a record lacks is left out, so that one may also be missing from a whole file.
         held = {name: v for name in content if (v := chunk.columns[name][place]) is not None}
         found = bytes.fromhex(digest(held))
-        labels = {path: _plain(chunk.columns[path][place]) for path in task.labels}
+        labels = {path: _plain(chunk.columns[path][place]) for path in job.labels}
         rows[place] = (
-            int.from_bytes(found[:8], "big"), int.from_bytes(found[8:], "big"), _label_digest(task.labels, labels),
-            task.split, task.number, chunk.rows[place], 1, _short(_told(labels), _TEXT),
+            int.from_bytes(found[:8], "big"), int.from_bytes(found[8:], "big"), _label_digest(job.labels, labels),
+            job.split, number, chunk.rows[place], 1, _short(_in_short(labels), _TEXT),
             b"" if keys is None else _short(_as_text(keys[place]), _KEY),
         )  # fmt: skip
     return rows
@@ -238,7 +256,7 @@ def _label_digest(declared: Mapping[str, Label], labels: Mapping[str, Any]) -> i
     return int(digest(dict(labels))[:16], 16)
 
 
-def _told(labels: Mapping[str, Any]) -> str:
+def _in_short(labels: Mapping[str, Any]) -> str:
     return ", ".join(f"{path}: {json.dumps(encode(value))}" for path, value in labels.items())
 
 
@@ -254,17 +272,18 @@ def _plain(value: Any) -> Any:
     return cast("Rows", value).tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
-def _write_run(task: _Task, waiting: list[Rows]) -> None:
+def _write_run(job: _Job, number: int, waiting: list[Rows]) -> None:
     if not sum(map(len, waiting)):
         return
     rows = _thinned(np.concatenate(waiting))
     waiting.clear()
-    path = Path(task.folder) / f"{task.number:08}-{rows['row'].min():016}.rows"
+    path = Path(job.folder) / f"{number:08}-{rows['row'].min():016}.rows"
     try:
-        rows.tofile(path)
+        rows.tofile(path.with_suffix(".partial"))
+        path.with_suffix(".partial").rename(path)  # a killed worker leaves no half run
     except OSError as error:
         reason = error.strerror or error
-        raise UsageError(f"cannot write to {path.parent}: {reason}; set TMPDIR to a larger disk") from None
+        raise SourceError(f"cannot write to {path.parent}: {reason}; set TMPDIR to a larger disk") from None
 
 
 def _thinned(rows: Rows) -> Rows:
@@ -288,7 +307,7 @@ def _thinned(rows: Rows) -> Rows:
 def _compare(runs: Sequence[Path], names: Sequence[_Name]) -> Duplicates:
     """Compare sorted runs piece by piece, each piece a range of digests."""
     kept: dict[str, _Kept] = {name: _Kept(names) for name in ("conflicting", "shared", "repeated")}
-    for rows in _pieces([np.memmap(run, _ROW, "r") for run in runs if run.stat().st_size]):
+    for rows in _pieces(runs):
         same = (rows["high"][1:] == rows["high"][:-1]) & (rows["low"][1:] == rows["low"][:-1])
         # Where a group starts and ends: its first row, and one past its last.
         edges = np.flatnonzero(np.diff(np.concatenate([[False], same, [False]]).astype(np.int8)))
@@ -302,20 +321,31 @@ def _compare(runs: Sequence[Path], names: Sequence[_Name]) -> Duplicates:
                 kept["shared"].add(group)
             if not conflicting and not shared:
                 kept["repeated"].add(group)
-    return Duplicates(kept["conflicting"].groups(), kept["shared"].groups(), kept["repeated"].groups())
+    conflicting, shared, repeated = (groups.groups() for groups in kept.values())
+    return Duplicates(conflicting=conflicting, shared=shared, repeated=repeated)
 
 
-def _pieces(runs: Sequence[Rows]) -> Iterator[Rows]:
-    """All rows in order of their digests, in pieces that never cut a group in two."""
-    total = sum(map(len, runs))
+def _pieces(runs: Sequence[Path]) -> Iterator[Rows]:
+    """Yields all rows in order of their digests, in pieces that cut no group in two; one file is open at a time."""
+    total = sum(run.stat().st_size // _ROW.itemsize for run in runs)
     count = max(1, -(-total // _RUN_ROWS))
-    starts = [0] * len(runs)
-    for number in range(1, count + 1):
-        bound = number * (1 << 64) // count  # digests spread evenly
-        stops = [len(run) if number == count else int(np.searchsorted(run["high"], np.uint64(bound))) for run in runs]
-        rows = np.concatenate([run[a:b] for run, a, b in zip(runs, starts, stops, strict=True)] or [np.empty(0, _ROW)])
+    # Digests spread evenly over 64 bits.
+    bounds = np.array([number * (1 << 64) // count for number in range(1, count)], np.uint64)
+    cuts = [_cuts(run, bounds) for run in runs]
+    for number in range(count):
+        parts = [
+            np.fromfile(run, _ROW, cut[number + 1] - cut[number], offset=cut[number] * _ROW.itemsize)
+            for run, cut in zip(runs, cuts, strict=True)
+            if cut[number] < cut[number + 1]
+        ]
+        rows = np.concatenate(parts or [np.empty(0, _ROW)])
         yield rows[np.lexsort((rows["row"], rows["shard"], rows["low"], rows["high"]))]
-        starts = stops
+
+
+def _cuts(run: Path, bounds: NDArray[np.uint64]) -> list[int]:
+    """Where a sorted run is cut so that each part holds the digests between two bounds."""
+    rows = np.memmap(run, _ROW, "r")
+    return [0, *np.searchsorted(rows["high"], bounds).tolist(), len(rows)]
 
 
 class _Kept:
@@ -339,11 +369,11 @@ class _Kept:
     def _member(self, row: Any) -> Member:
         name = self._names[int(row["shard"])]
         key = bytes(row["key"]).decode("ascii") or f"{name.prefix}{int(row['row'])}"
-        return Member(name.split, key, bytes(row["text"]).decode("ascii"))
+        return Member(split=name.split, record=key, labels=bytes(row["text"]).decode("ascii"))
 
     def groups(self) -> Groups:
         """What was counted."""
-        return Groups(self._groups, self._records, self._examples)
+        return Groups(groups=self._groups, records=self._records, examples=self._examples)
 
 
 def _order(member: Member) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.audit.report import AuditReport, SplitAudit
+from label_guard.audit.report import AuditReport, SplitReport
 from label_guard.errors import UsageError
 
 SUFFIXES = (".npz", ".txt")
@@ -23,12 +23,12 @@ def check_target(path: str) -> None:
         raise UsageError(f"--good-index {path}: expected .npz (positions) or .txt (one key a line)")
 
 
-def good_positions(split: SplitAudit) -> NDArray[np.int64]:
+def good_positions(split: SplitReport) -> NDArray[np.int64]:
     """int64[k], ascending: positions in the source, its shards one after the other, of the records without a fault."""
-    sizes = [int(shard["records"]) for shard in split.shards]
-    starts = dict(zip((shard["name"] for shard in split.shards), np.cumsum([0, *sizes]).tolist(), strict=False))
+    sizes = [shard.records for shard in split.shards]
+    starts = dict(zip((shard.name for shard in split.shards), np.cumsum([0, *sizes]).tolist(), strict=False))
     good = np.ones(sum(sizes), np.bool_)
-    good[[starts[place.shard] + place.row for place in split.bad.values()]] = False
+    good[[starts[place.shard] + place.row for place in split.bad]] = False
     return np.flatnonzero(good)
 
 
@@ -55,10 +55,10 @@ def write_good_index(report: AuditReport, file: BinaryIO, path: str) -> int:
     if not report.complete or report.part is not None or not split.counted:
         raise UsageError("no index of good records was written: not all records were read, so positions are not known")
     positions = good_positions(split)
-    names = [str(shard["name"]) for shard in split.shards]
-    sizes = np.array([shard["records"] for shard in split.shards], np.int64)
+    names = [shard.name for shard in split.shards]
+    sizes = np.array([shard.records for shard in split.shards], np.int64)
     if path.endswith(".txt"):
-        if report.schema.get("record_key"):
+        if report.schema_file.record_key:
             raise UsageError("keys come from record_key, which an audit does not keep; write the index as .npz")
         _write_keys(file, positions, names, sizes)
     else:

@@ -1,119 +1,220 @@
 """Labels kept beside a dataset, so that an audit after a schema change does not read the dataset again.
 
 One file, a zip archive of plain ``.npy`` and JSON members, never pickle. What it holds of a shard counts only while the
-shard's path, size and modification time (of an object store: what it keeps to tell versions apart), the labels
-wanted and their shapes are the same; anything else is read anew.
+shard's path, size and modification time (of an object store: what it keeps to distinguish versions), the labels
+wanted and their shapes are the same, and its bytes have the digest that the index names; anything else is read again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
+import logging
+import math
 import shutil
-import tempfile
 import zipfile
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from label_guard.errors import SourceError, UsageError
+from label_guard.core.temporary import temporary_folder
+from label_guard.errors import LabelGuardError, SourceError, UsageError
 from label_guard.quarantine.payload import decode, encode
 from label_guard.quarantine.storage import whole_file
 from label_guard.sources.base import Column, Format, Piece, Wanted
 from label_guard.sources.files import identity_of
 from label_guard.sources.open import Source
 
-VERSION = 1  # of the file
+VERSION = 2  # of the file
 _INDEX = "index.json"
-_DAMAGE = (zipfile.BadZipFile, OSError, ValueError, KeyError, TypeError, EOFError)
+_MAX_MEMBER = 256 << 20  # bytes of one member once it is unpacked; a shard with larger pieces is not kept
+_MAX_ROW = 1 << 53
+_logger = logging.getLogger("label_guard")
 
 
-class LabelCache(NamedTuple):
-    """A label cache in use: the file, and the folder where shards read in this run are gathered."""
+class Entry(NamedTuple):
+    """What the index says of one entry: the shard that it holds, and the SHA-256 of its bytes."""
+
+    shard: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelCache:
+    """A label cache in use.
+
+    Attributes:
+        path: the file.
+        entries: what it held when this run began, by name.
+        folder: where shards that are read in this run are gathered.
+    """
 
     path: str
+    entries: Mapping[str, Entry]
     folder: str
 
-    @property
-    def fresh(self) -> list[Path]:
-        """The entries of shards that were read in this run."""
-        return sorted(Path(self.folder).glob("*.zip"))
+
+@dataclass(slots=True)
+class CacheInUse:
+    """The label cache of one run.
+
+    Attributes:
+        cache: for the shards; None where it cannot be written.
+        error: why it could not be written, in one line; empty where it could.
+    """
+
+    cache: LabelCache | None = None
+    error: str = ""
+
+    def save(self) -> None:
+        """Writes the file with what was read in this run; it appears complete or not at all."""
+        fresh = sorted(Path(self.cache.folder).glob("*.zip")) if self.cache is not None else []
+        if self.cache is not None and fresh:
+            try:
+                _gather(self.cache, fresh)
+            except (LabelGuardError, OSError, zipfile.BadZipFile) as error:
+                self.error = f"cannot keep labels in the label cache {self.cache.path}: {error}"
 
 
 @contextmanager
-def open_label_cache(path: str) -> Generator[LabelCache]:
-    """A label cache for one audit; at the end what was read goes into the file, which appears whole or not at all.
+def open_label_cache(path: str | None) -> Generator[CacheInUse]:
+    """The label cache at ``path`` for one audit; call ``save`` once all shards were read.
 
     Raises:
-        UsageError: the file is no label cache, or cannot be written.
+        UsageError: its folder is not there, or the file is not a label cache.
     """
+    if path is None:
+        yield CacheInUse()
+        return
     parent = Path(path).resolve().parent
     if not parent.is_dir():
         raise UsageError(f"--label-cache {path}: the folder {parent} is not there")
-    _read_index(path)
-    with tempfile.TemporaryDirectory(prefix=".label_cache-", dir=parent) as folder:
-        label_cache = LabelCache(path, folder)
-        yield label_cache
-        if label_cache.fresh:
-            _gather(label_cache)
+    entries = _read_index(path)
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(temporary_folder(".label_cache-", parent))
+        except OSError as error:  # the audit goes on without it
+            yield CacheInUse(error=f"cannot keep labels in the label cache {path}: {error.strerror}")
+            return
+        yield CacheInUse(LabelCache(path, entries, str(folder)))
 
 
-def through_label_cache(source: Source, label_cache: LabelCache) -> Source:
-    """``source``, whose shards are read through the label_cache.
+def require_files(source: Source) -> None:
+    """Refuses a source whose labels cannot be kept.
 
     Raises:
         UsageError: a Python function is the source: it has no identity.
     """
     if source.format.name == "python":
-        raise UsageError(f"--label-cache keeps the labels of files; {source.uri} is none")
-    return replace(source, format=_KeptFormat(source.format, label_cache))
+        raise UsageError(f"--label-cache keeps the labels of files; {source.uri} is a function")
 
 
-@dataclass(frozen=True, slots=True)
-class _KeptFormat:
-    """A format whose files are read once."""
+@dataclass(slots=True)
+class CachedFormat:
+    """A format whose files are read once.
+
+    Attributes:
+        format: how a file is read that the cache does not hold.
+        cache: the label cache.
+        error: why labels of a file could not be kept; empty where they could.
+    """
 
     format: Format
-    label_cache: LabelCache
+    cache: LabelCache
+    error: str = field(default="", init=False)
 
     @property
     def name(self) -> str:
+        """As of ``format``."""
         return self.format.name
 
     def fields(self, path: str) -> Sequence[str]:
+        """As of ``format``."""
         return self.format.fields(path)
 
     def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+        """The labels of one file, out of the label cache where it holds them.
+
+        Raises:
+            SourceError: the file cannot be read, or its entry in the label cache is damaged.
+        """
         identity = identity_of(path)
         if identity is None:
             yield from self.format.read(path, wanted)
             return
         about = [path, identity, self.name, sorted((label, shape) for label, shape in wanted.items())]
-        name = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]
-        entry = f"{name}.zip"
-        if entry in _read_index(self.label_cache.path):
-            yield from _kept(self.label_cache.path, entry)
+        name = f"{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]}.zip"
+        entry = self.cache.entries.get(name)
+        if entry is not None and _is_intact(self.cache.path, name, entry):
+            yield from _kept(self.cache.path, name, wanted)
         else:
-            yield from self._read_and_keep(path, wanted, entry)
+            yield from self._read_and_keep(path, wanted, name)
 
-    def _read_and_keep(self, path: str, wanted: Wanted, entry: str) -> Iterator[Piece]:
-        partial = Path(self.label_cache.folder) / f"{entry}.partial"
+    def _read_and_keep(self, path: str, wanted: Wanted, name: str) -> Iterator[Piece]:
+        keeper = _Keeper(Path(self.cache.folder) / f"{name}.partial", path)
         try:
-            with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-                archive.writestr("path", path)
-                for number, piece in enumerate(self.format.read(path, wanted)):
-                    _write_piece(archive, number, piece)
-                    yield piece
-            partial.rename(partial.with_suffix(""))  # only what was read to its end is kept
-        except OSError as error:
-            raise UsageError(
-                f"cannot keep labels in the label cache {self.label_cache.path}: {error.strerror}"
-            ) from None
+            for number, piece in enumerate(self.format.read(path, wanted)):
+                keeper.add(number, piece)
+                yield piece
+            keeper.finish()  # only what was read to its end is kept
+        finally:
+            keeper.close()
+            if keeper.error:
+                self.error = f"cannot keep labels in the label cache {self.cache.path}: {keeper.error}"
+
+
+class _Keeper:
+    """Writes the entry of one shard. Once that fails it writes nothing more, and reading goes on."""
+
+    def __init__(self, partial: Path, shard: str) -> None:
+        self.error = ""
+        self._partial = partial
+        self._archive: zipfile.ZipFile | None = None
+        with self._without():
+            self._archive = zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1)
+            self._archive.writestr("path", shard)
+
+    def add(self, number: int, piece: Piece) -> None:
+        """Writes one piece."""
+        with self._without():
+            if self._archive is not None:
+                _write_piece(self._archive, number, piece)
+
+    def finish(self) -> None:
+        """Completes the entry."""
+        with self._without():
+            if self._archive is not None:
+                self._archive.close()
+                self._partial.rename(self._partial.with_suffix(""))
+
+    def close(self) -> None:
+        """Removes what is not complete."""
+        with suppress(OSError):
+            if self._archive is not None:
+                self._archive.close()
+        with suppress(OSError):
+            self._partial.unlink(missing_ok=True)
+
+    @contextmanager
+    def _without(self) -> Generator[None]:
+        try:
+            yield
+        except (OSError, _TooLargeError) as error:
+            self.error = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            archive, self._archive = self._archive, None
+            with suppress(OSError):
+                if archive is not None:
+                    archive.close()
+
+
+class _TooLargeError(Exception):
+    """A piece is too large to be kept."""
 
 
 def _write_piece(archive: zipfile.ZipFile, number: int, piece: Piece) -> None:
@@ -126,78 +227,139 @@ def _write_piece(archive: zipfile.ZipFile, number: int, piece: Piece) -> None:
             columns[label] = {"npy": f"{number}.{place}.npy"}
             buffer = io.BytesIO()
             np.lib.format.write_array(buffer, column, allow_pickle=False)
-            archive.writestr(f"{number}.{place}.npy", buffer.getvalue())
+            _write_member(archive, f"{number}.{place}.npy", buffer.getvalue())
         else:
             columns[label] = {"values": [encode(value) for value in column]}
     about = {kind: plain, "columns": columns, "unreadable": list(piece.unreadable)}
-    archive.writestr(f"{number}.json", json.dumps(about))
+    _write_member(archive, f"{number}.json", json.dumps(about).encode())
 
 
-def _kept(path: str, entry: str) -> Iterator[Piece]:
+def _write_member(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    if len(data) > _MAX_MEMBER:
+        raise _TooLargeError(f"labels of more than {_MAX_MEMBER >> 20} MiB in one piece are not kept")
+    archive.writestr(name, data)
+
+
+# Reading --------------------------------------------------------------------------------------------------------------
+
+
+def _is_intact(path: str, name: str, entry: Entry) -> bool:
+    """Whether the bytes of an entry are those that were written."""
+    try:
+        with zipfile.ZipFile(path) as outer, outer.open(name) as stream:
+            intact = hashlib.file_digest(cast("Any", stream), "sha256").hexdigest() == entry.digest
+    except Exception:  # a damaged archive raises almost anything
+        intact = False
+    if not intact:
+        _logger.warning("the entry of %s in the label cache %s is damaged and not used", entry.shard, path)
+    return intact
+
+
+def _kept(path: str, entry: str, wanted: Wanted) -> Iterator[Piece]:
     """The pieces of one shard, in order.
 
     Raises:
-        SourceError: the label cache is damaged.
+        SourceError: the entry is damaged.
     """
     try:
         with zipfile.ZipFile(path) as outer, outer.open(entry) as stream, zipfile.ZipFile(stream) as archive:
             names = set(archive.namelist())
-            number = 0
+            number = start = 0
             while f"{number}.json" in names:
-                yield _read_piece(archive, number)
+                piece = _read_piece(archive, number, wanted, start)
+                start = max([start, *(row + 1 for row in piece.rows[-1:]), *(row + 1 for row, _ in piece.unreadable)])
+                yield piece
                 number += 1
-    except _DAMAGE as error:
-        raise SourceError(f"the label cache {path} is damaged: {error}; delete it, and it is made anew") from None
+    except Exception as error:  # a damaged archive raises almost anything
+        text = str(error) or type(error).__name__
+        raise SourceError(f"the label cache {path} is damaged: {text}; delete it, and it is made again") from None
 
 
-def _read_piece(archive: zipfile.ZipFile, number: int) -> Piece:
-    about = json.loads(archive.read(f"{number}.json"))
-    columns = {label: _read_column(archive, column) for label, column in about["columns"].items()}
-    rows: Sequence[int] = range(*about["range"]) if "range" in about else about["rows"]
-    return Piece(rows, columns, [(int(row), str(reason)) for row, reason in about["unreadable"]])
+def _read_piece(archive: zipfile.ZipFile, number: int, wanted: Wanted, start: int) -> Piece:
+    """One piece whose parts agree with each other; its rows begin at ``start`` or later."""
+    about = json.loads(_read_member(archive, f"{number}.json"))
+    rows: Sequence[int] = range(*_rows(about["range"])) if "range" in about else _rows(about["rows"])
+    unreadable = [(int(row), str(reason)) for row, reason in about["unreadable"]]
+    for places in (rows, [row for row, _ in unreadable]):
+        if len(places) and not start <= places[0] <= places[-1] < _MAX_ROW:
+            raise ValueError(f"piece {number} has rows {places[0]} to {places[-1]}, expected {start} or more")
+        if not isinstance(places, range) and any(a >= b for a, b in itertools.pairwise(places)):
+            raise ValueError(f"the rows of piece {number} are not in order")
+    columns = {str(label): _read_column(archive, column) for label, column in about["columns"].items()}
+    if columns.keys() != set(wanted):
+        raise ValueError(f"piece {number} has labels {sorted(columns)}, expected {sorted(wanted)}")
+    if any(len(column) != len(rows) for column in columns.values()):
+        raise ValueError(f"piece {number} has {len(rows)} rows, but its labels have other lengths")
+    return Piece(rows, columns, unreadable)
+
+
+def _rows(found: Any) -> list[int]:
+    if not isinstance(found, list) or not all(type(row) is int for row in cast("list[Any]", found)):
+        raise ValueError("rows are not a list of integers")
+    return cast("list[int]", found)
 
 
 def _read_column(archive: zipfile.ZipFile, column: dict[str, Any]) -> Column:
     if "values" in column:
         return [decode(value) for value in column["values"]]
-    loaded: Any = np.lib.format.read_array(io.BytesIO(archive.read(column["npy"])), allow_pickle=False)
+    file = io.BytesIO(_read_member(archive, column["npy"]))
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    # Before memory is taken for it: an array is as long as its bytes.
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(file.getbuffer()) - file.tell():
+        raise ValueError(f"an array of shape {shape} and dtype {dtype} does not have that many bytes")
+    file.seek(0)
+    loaded: Any = np.lib.format.read_array(file, allow_pickle=False)
     return cast("Column", loaded)
 
 
-def _read_index(path: str) -> dict[str, str]:
-    """The shard that each entry of a label cache is of; nothing where there is no file yet.
+def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
+    with archive.open(name) as file:
+        data = file.read(_MAX_MEMBER + 1)
+    if len(data) > _MAX_MEMBER:
+        raise ValueError(f"{name} has more than {_MAX_MEMBER >> 20} MiB")
+    return data
+
+
+def _read_index(path: str) -> dict[str, Entry]:
+    """The entries of a label cache; nothing where there is no file yet.
 
     Raises:
-        UsageError: the file is no label cache of this version.
+        UsageError: the file is not a label cache of this version.
     """
     if not Path(path).exists():
         return {}
     try:
         with zipfile.ZipFile(path) as archive:
-            index = json.loads(archive.read(_INDEX))
+            index = json.loads(_read_member(archive, _INDEX))
         if index["label_cache"] != VERSION:
             raise ValueError(f"it says version {index['label_cache']!r}")
-        return {str(entry): str(shard) for entry, shard in index["shards"].items()}
-    except (*_DAMAGE, AttributeError) as error:
+        return {str(name): Entry(str(shard), str(digest)) for name, (shard, digest) in index["entries"].items()}
+    except Exception as error:  # a damaged archive raises almost anything
         raise UsageError(
-            f"{path} is no label cache of version {VERSION}: {error}; delete it, and it is made anew"
+            f"{path} is not a label cache of version {VERSION}: {error}; delete it, and it is made again"
         ) from None
 
 
-def _gather(label_cache: LabelCache) -> None:
-    """Write the file anew: what was read in this run, and what is kept of other shards."""
-    index: dict[str, str] = {}
-    for entry in label_cache.fresh:
-        with zipfile.ZipFile(entry) as archive:
-            index[entry.name] = archive.read("path").decode()
-    fresh = set(index.values())
-    kept = {entry: shard for entry, shard in _read_index(label_cache.path).items() if shard not in fresh}
-    with whole_file(label_cache.path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(_INDEX, json.dumps({"label_cache": VERSION, "shards": {**index, **kept}}, indent=1))
-        for entry in label_cache.fresh:
+# Writing --------------------------------------------------------------------------------------------------------------
+
+
+def _gather(cache: LabelCache, fresh: Sequence[Path]) -> None:
+    """Writes the file anew: what was read in this run, and what is kept of other shards."""
+    entries: dict[str, Entry] = {}
+    for entry in fresh:
+        with zipfile.ZipFile(entry) as archive, entry.open("rb") as file:
+            entries[entry.name] = Entry(archive.read("path").decode(), hashlib.file_digest(file, "sha256").hexdigest())
+    read = {entry.shard for entry in entries.values()}
+    others = {name: entry for name, entry in cache.entries.items() if entry.shard not in read}
+    kept = {name: entry for name, entry in others.items() if _is_intact(cache.path, name, entry)}
+    with whole_file(cache.path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(_INDEX, json.dumps({"label_cache": VERSION, "entries": {**entries, **kept}}, indent=1))
+        for entry in fresh:
             archive.write(entry, entry.name)
         if kept:
-            with zipfile.ZipFile(label_cache.path) as before:
-                for entry in sorted(kept):
-                    with before.open(entry) as old, archive.open(entry, "w", force_zip64=True) as new:
+            with zipfile.ZipFile(cache.path) as before:
+                for name in sorted(kept):
+                    with before.open(name) as old, archive.open(name, "w", force_zip64=True) as new:
                         shutil.copyfileobj(old, new)

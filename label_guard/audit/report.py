@@ -1,35 +1,118 @@
-"""What an audit found: values, the rules over a whole dataset (LG4xx), the verdict, and its plain form."""
+"""The audit report: frozen models that hold what an audit found, check a report that is read, and write its JSON."""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, cast
 
-from label_guard.audit.baseline import BadPlace, Baseline, Comparison, compare, in_order
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PlainSerializer,
+    PlainValidator,
+    StrictBool,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from label_guard.audit.baseline import BadPlace, Comparison, Count, in_order, repeated_keys
 from label_guard.audit.duplicates import Duplicates
-from label_guard.audit.report_format import VERSION, checked_report
-from label_guard.diagnosis.dataset import diagnose_dataset, shuffled_names
-from label_guard.diagnosis.label import UNUSED, Diagnosis
+from label_guard.audit.report_format import checked_labels
 from label_guard.diagnosis.statistics import LabelStatistics
-from label_guard.errors import UsageError
 from label_guard.rules.findings import Diagnostic, Severity
 from label_guard.rules.registry import RULES
 from label_guard.schema.dataset import DatasetSchema
-from label_guard.schema.labels import ClassLabel, Label, MultiLabel
 
-# Total variation distance between two class distributions, 0 to 1: half the sum of absolute differences
-# (Levin, Peres and Wilmer, Markov Chains and Mixing Times, 4.1). A fifth of the mass elsewhere is worth a look.
-MAX_DEPARTURE = 0.2
-# Below this many records a distribution of many classes departs by chance alone.
-RECORDS_PER_CLASS = 20
+VERSION = 2  # of the format; version 1 is still read
 
 
-@dataclass(frozen=True, slots=True)
-class SplitAudit:
-    """One split, folded.
+def _read_labels(found: Any) -> dict[str, LabelStatistics]:
+    if isinstance(found, dict) and all(isinstance(one, LabelStatistics) for one in cast("Any", found).values()):
+        return cast("dict[str, LabelStatistics]", found)
+    return {path: LabelStatistics.from_json(one, path) for path, one in checked_labels(found).items()}
+
+
+def _write_labels(labels: Mapping[str, LabelStatistics]) -> dict[str, Any]:
+    return {path: found.to_json() for path, found in sorted(labels.items())}
+
+
+Labels = Annotated[
+    dict[str, LabelStatistics],
+    PlainValidator(_read_labels),
+    PlainSerializer(_write_labels),
+    WithJsonSchema({"type": "object", "description": "statistics by label path"}),
+]
+Schema = Annotated[
+    DatasetSchema,
+    PlainSerializer(lambda schema: schema.model_dump(mode="json", exclude_unset=True)),
+    WithJsonSchema({"type": "object", "description": "the schema file as an object"}),
+]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True, validate_by_name=True,
+        validate_by_alias=True, serialize_by_alias=True,
+    )  # fmt: skip
+
+
+class SourceReport(_Model):
+    """Where a split was read from.
+
+    Attributes:
+        uri: as it was given.
+        format: how its files are read.
+        split: the split of the source, or None.
+        shards: number of files.
+        bytes: their size in all, as far as it is known.
+        expected_records: records that the metadata promise, or None.
+        dataset: name of the dataset by its metadata, or None.
+        version: its version, or None.
+        class_names: class names by label path, as the metadata have them.
+    """
+
+    uri: str
+    format: str = ""
+    split: str | None = None
+    shards: Count = 0
+    bytes: Count = 0
+    expected_records: Count | None = None
+    dataset: str | None = None
+    version: str | None = None
+    class_names: dict[str, list[str]] = Field(default_factory=dict[str, list[str]])
+
+
+class ShardReport(_Model):
+    """One file, as far as it was read.
+
+    Attributes:
+        name: its name.
+        records: records read, unreadable ones included.
+        invalid: records that broke a rule.
+        unreadable: records that cannot be decoded.
+        expected: records that the metadata promise, or None.
+        error: why it could not be read to its end; empty where it could.
+        unreadable_examples: the first records that cannot be decoded: key and reason.
+        violations: records by ``"LABEL RULE"``.
+        certified: whether its footer proved it legal, and no row was read.
+    """
+
+    name: str
+    records: Count
+    invalid: Count
+    unreadable: Count
+    expected: Count | None
+    error: str
+    unreadable_examples: tuple[tuple[str, str], ...]
+    violations: dict[str, Count]
+    certified: StrictBool = False
+
+
+class SplitReport(_Model):
+    """One split.
 
     Attributes:
         split: its name, or None where the schema declares none.
@@ -37,367 +120,173 @@ class SplitAudit:
         records: records read.
         invalid: records that broke a rule.
         unreadable: records that cannot be decoded.
-        declared: records the schema promises, or None.
-        promised: records the dataset's metadata promise, or None.
+        declared: records that the schema promises, or None.
+        promised: records that the dataset's metadata promise, or None.
         labels: statistics by label.
-        shards: one plain entry for each shard, by name.
-        bad: bad records by key, where they were kept.
-        counted: whether all shards were read without a limit, so that counts can be held against promises.
-        limited: whether a limit, or being stopped, left records unread.
-        known: how ``bad`` compares with a baseline, where there is one.
+        shards: the files, by name.
+        bad: invalid and unreadable records in key order, where they were kept.
+        counted: whether all shards were read without a limit, so that counts can be compared with promises.
+        limited: whether a limit, or a stop, left records unread.
+        baseline: how ``bad`` compares with a baseline, where there is one.
+        repeated_keys: the first keys that several records of ``bad`` have: ``record_key`` is not unique.
     """
 
     split: str | None
-    source: Mapping[str, Any]
-    records: int
-    invalid: int
-    unreadable: int
-    declared: int | None
-    promised: int | None
-    labels: Mapping[str, LabelStatistics]
-    shards: Sequence[Mapping[str, Any]]
-    bad: Mapping[str, BadPlace] = field(default_factory=dict[str, BadPlace])
-    counted: bool = True
-    limited: bool = False
-    known: Comparison | None = None
+    source: SourceReport
+    records: Count
+    invalid: Count
+    unreadable: Count
+    declared: Count | None
+    promised: Count | None
+    labels: Labels
+    shards: tuple[ShardReport, ...]
+    bad: tuple[BadPlace, ...] = ()
+    counted: StrictBool = True
+    limited: StrictBool = False
+    baseline: Comparison | None = None
+    repeated_keys: tuple[str, ...] = ()
 
     @property
     def certified(self) -> int:
-        """Shards that a footer proved legal: their records count, their classes were not counted."""
-        return sum("certified" in shard for shard in self.shards)
+        """Number of shards that a footer proved legal: their records count, their classes were not counted."""
+        return sum(shard.certified for shard in self.shards)
 
-    def merge(self, other: SplitAudit) -> SplitAudit:
-        """Both together: parts of one split, from two machines."""
+    def merge(self, other: SplitReport) -> SplitReport:
+        """Returns both together: parts of one split, from two machines."""
         limited = self.limited or other.limited
-        return SplitAudit(
-            self.split, self.source, self.records + other.records, self.invalid + other.invalid,
-            self.unreadable + other.unreadable, self.declared, self.promised,
-            {path: found.merge(other.labels[path]) for path, found in self.labels.items()},
-            sorted([*self.shards, *other.shards], key=lambda shard: shard["name"]),
-            in_order([self.bad, other.bad]), counted=not limited, limited=limited,
-        )  # fmt: skip
+        bad = in_order([self.bad, other.bad])
+        labels = {path: found.merge(other.labels[path]) for path, found in self.labels.items()}
+        return self.model_copy(
+            update={
+                "records": self.records + other.records,
+                "invalid": self.invalid + other.invalid,
+                "unreadable": self.unreadable + other.unreadable,
+                "labels": labels,
+                "shards": tuple(sorted([*self.shards, *other.shards], key=lambda shard: shard.name)),
+                "bad": bad,
+                "repeated_keys": repeated_keys(bad),
+                "counted": not limited,
+                "limited": limited,
+                "baseline": None,
+            }
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class AuditReport:
+class Finding(_Model):
+    """A rule that the data broke.
+
+    Attributes:
+        rule: rule code, such as ``LG101``.
+        name: its name, such as ``label-out-of-range``.
+        severity: ``error``, ``warning`` or ``note``.
+        message: what is wrong, with the offending value.
+        fix: what to do about it; empty where the message says all.
+        split: the split, or None where the schema declares none.
+        label: path of the label, or None where it is about records or files.
+    """
+
+    rule: str
+    name: str
+    severity: Severity
+    message: str
+    fix: str = ""
+    split: str | None = None
+    label: str | None = None
+
+    @field_validator("rule")
+    @classmethod
+    def _known_rule(cls, rule: str) -> str:
+        if rule not in RULES:
+            raise ValueError(f"{rule!r} is not a rule")
+        return rule
+
+    def diagnostic(self) -> Diagnostic:
+        """Returns the form that the renderers for CI take."""
+        path = (self.split or "", self.label) if self.label else (self.split or "",)
+        return Diagnostic(self.rule, self.severity, self.message, self.fix, path=path)
+
+
+class Cause(_Model):
+    """A likely cause of what is wrong with a label.
+
+    Attributes:
+        split: the split, or None where the schema declares none.
+        label: path of the label.
+        cause: a short stable name, such as ``one-based``.
+        text: the cause and its evidence, in words.
+        patch: fields of the label (or with ``splits`` of the schema) that would make it legal; empty where none would.
+    """
+
+    split: str | None
+    label: str
+    cause: str
+    text: str
+    patch: dict[str, JsonValue]
+
+
+class AuditReport(_Model):
     """The whole audit.
 
     Attributes:
+        format_version: version of this format; in JSON ``version``.
         dataset: name of the dataset.
-        version: version of the schema.
-        splits: one entry for each split.
-        findings: rules broken, over records and over the dataset, errors first within a split.
-        diagnoses: likely causes.
-        complete: whether all of the work was done; never true for work not done.
+        schema_version: version of the schema.
+        complete: whether all records were read; never true for work not done.
         part: ``(i, n)`` where this is a part of an audit over several machines, else None.
-        schema: the schema in plain form, for ``merge`` and for rendering again.
+        splits: one entry for each split.
+        findings: rules broken, over records and over the dataset, in the order of the splits.
+        diagnoses: likely causes.
+        not_checked: what was not checked, in one line each.
+        problems: what could not be written although it was read, in one line each.
+        schema_file: the schema; in JSON ``schema``.
         duplicates: records of the same content, where they were looked for.
         thumbnails: by split and record key, a picture of an example as a ``data:`` URI, where they were gathered.
     """
 
+    format_version: Literal[2] = Field(default=VERSION, validation_alias="version", serialization_alias="version")
     dataset: str
-    version: str
-    splits: Sequence[SplitAudit]
-    findings: Sequence[Diagnostic]
-    diagnoses: Sequence[tuple[str | None, Diagnosis]]
-    complete: bool
-    part: tuple[int, int] | None = None
-    schema: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    schema_version: str
+    complete: StrictBool
+    part: tuple[Count, Count] | None = None
+    splits: list[SplitReport]
+    findings: list[Finding] = Field(default_factory=list[Finding])
+    diagnoses: list[Cause] = Field(default_factory=list[Cause])
+    not_checked: list[str] = Field(default_factory=list[str])
+    problems: list[str] = Field(default_factory=list[str])
+    schema_file: Schema = Field(validation_alias="schema", serialization_alias="schema")
     duplicates: Duplicates | None = None
-    thumbnails: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+    thumbnails: dict[str, dict[str, str]] = Field(default_factory=dict[str, dict[str, str]])
 
     @property
     def exit_code(self) -> int:
         """0 clean, 1 findings, 2 where not all of the work was done."""
-        if not self.complete:
+        if not self.complete or self.problems:
             return 2
         return int(any(finding.severity == "error" for finding in self.findings))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, the same for any workers, shards or order."""
-        return {
-            "version": VERSION,
-            "dataset": self.dataset,
-            "schema_version": self.version,
-            "complete": self.complete,
-            "part": None if self.part is None else list(self.part),
-            "splits": [_split_json(split) for split in self.splits],
-            "findings": [_finding_json(finding) for finding in self.findings],
-            "diagnoses": [
-                {"split": split, "label": d.label, "cause": d.cause, "text": d.text, "patch": dict(d.patch)}
-                for split, d in self.diagnoses
-            ],
-            "schema": dict(self.schema),
-            **({} if self.duplicates is None else {"duplicates": self.duplicates.to_json()}),
-            **({"thumbnails": {k: dict(v) for k, v in self.thumbnails.items()}} if self.thumbnails else {}),
-        }
+        """Returns plain values, the same for any workers, shards or order."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """Returns the JSON Schema of a report, as it is published in ``docs/audit_report.schema.json``."""
+        return cls.model_json_schema(mode="serialization")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_version_1(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or cast("dict[str, Any]", data).get("version") != 1:
+            return cast("Any", data)
+        known = cast("dict[str, Any]", data)
+        return {**known, "version": VERSION, "splits": [_split_from_version_1(split) for split in known["splits"]]}
 
 
-def _split_json(split: SplitAudit) -> dict[str, Any]:
-    plain = {
-        "split": split.split, "source": dict(split.source), "records": split.records, "invalid": split.invalid,
-        "unreadable": split.unreadable, "declared": split.declared, "promised": split.promised,
-        "labels": {path: found.to_json() for path, found in sorted(split.labels.items())},
-        "shards": [dict(shard) for shard in split.shards], "counted": split.counted,
-        "bad": {key: place.to_json() for key, place in split.bad.items()}, "limited": split.limited,
-    }  # fmt: skip
-    return plain if split.known is None else {**plain, "baseline": split.known.to_json()}
-
-
-def _finding_json(finding: Diagnostic) -> dict[str, Any]:
-    return {
-        "rule": finding.rule, "name": RULES[finding.rule].name, "severity": finding.severity,
-        "message": finding.message, "fix": finding.fix, "split": finding.path[0] if finding.path else None,
-        "label": finding.path[1] if len(finding.path) > 1 else None,
-    }  # fmt: skip
-
-
-def from_json(data: Any) -> AuditReport:
-    """The report that ``to_json`` wrote; findings are judged anew.
-
-    Raises:
-        UsageError: another version of the format, or no audit.
-    """
-    data = checked_report(data)
-    schema = DatasetSchema.model_validate(data["schema"])
-    splits = [
-        SplitAudit(
-            s["split"], s["source"], s["records"], s["invalid"], s["unreadable"], s["declared"], s["promised"],
-            {path: LabelStatistics.from_json(found, path) for path, found in s["labels"].items()},
-            s["shards"], {key: BadPlace.from_json(place) for key, place in s["bad"].items()}, s["counted"],
-            s["limited"], Comparison.from_json(s["baseline"]) if "baseline" in s else None,
-        )
-        for s in data["splits"]
-    ]  # fmt: skip
-    part = None if data["part"] is None else (int(data["part"][0]), int(data["part"][1]))
-    report = conclude(schema, splits, shards=part)
-    if "duplicates" in data:
-        report = with_duplicates(report, Duplicates.from_json(data["duplicates"]))
-    return replace(report, thumbnails=_pictures(data.get("thumbnails", {})))
-
-
-def _pictures(data: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
-    return {str(split): {str(key): str(picture) for key, picture in found.items()} for split, found in data.items()}
-
-
-def merge_reports(parts: Sequence[AuditReport]) -> AuditReport:
-    """The report of all parts that ``--shards I/N`` made.
-
-    Raises:
-        UsageError: parts of different audits, one twice, or one missing.
-    """
-    numbers = [part.part for part in parts]
-    totals = {number[1] for number in numbers if number is not None}
-    if None in numbers or len(totals) != 1 or len({json.dumps(part.schema, sort_keys=True) for part in parts}) > 1:
-        raise UsageError("these are not parts of one audit; merge what --shards I/N wrote with one schema")
-    total = totals.pop()
-    missing = sorted(set(range(total)) - {number[0] for number in numbers if number is not None})
-    if missing or len(parts) != total:
-        told = f"part {missing[0]}/{total} is missing" if missing else "a part stands twice"
-        raise UsageError(f"{told}; merge takes each of the {total} parts once")
-    splits = list(parts[0].splits)
-    pictures = _pictures(parts[0].thumbnails)
-    for part in parts[1:]:
-        if [mine.split for mine in splits] != [theirs.split for theirs in part.splits]:
-            raise UsageError("the parts are of different splits; merge what --shards I/N wrote with the same --split")
-        splits = [mine.merge(theirs) for mine, theirs in zip(splits, part.splits, strict=True)]
-        for split, found in _pictures(part.thumbnails).items():
-            pictures.setdefault(split, {}).update(found)
-    merged = conclude(DatasetSchema.model_validate(dict(parts[0].schema)), splits, shards=None)
-    return replace(merged, thumbnails=pictures)
-
-
-def with_baseline(report: AuditReport, baseline: Baseline) -> AuditReport:
-    """The report judged against known-bad records: only new ones are errors, fixed ones are told.
-
-    Args:
-        report: an audit that kept which records are bad.
-        baseline: what was known.
-
-    Raises:
-        UsageError: the baseline is of another dataset.
-    """
-    if baseline.dataset != report.dataset:
-        raise UsageError(f"the baseline is of dataset {baseline.dataset!r}, not of {report.dataset!r}")
-    splits = [
-        replace(split, known=compare(baseline.splits.get(split.split or "", {}), split.bad, whole=split.counted))
-        for split in report.splits
-    ]
-    judged = conclude(DatasetSchema.model_validate(dict(report.schema)), splits, shards=report.part)
-    return judged if report.duplicates is None else with_duplicates(judged, report.duplicates)
-
-
-def with_duplicates(report: AuditReport, found: Duplicates) -> AuditReport:
-    """The report with what ``find_duplicates`` found."""
-    findings = list(report.findings)
-    words = (
-        ("LG406", found.conflicting, "the same content under different labels"),
-        ("LG407", found.shared, "the same content in several splits"),
-    )
-    for rule, groups, what in words:
-        if groups.groups:
-            first = groups.examples[0]
-            told = "; ".join(f"{_in(member.split)}{member.record} {{{member.labels}}}" for member in first)
-            message = f"{groups.records:,} records in {groups.groups:,} groups have {what}; first {told}"
-            findings.append(_finding(rule, first[0].split, message))
-    told = {shard["name"] for split in report.splits for shard in split.shards if shard["error"]}
-    for split, shard, why in found.unread:
-        if shard not in told:
-            message = f"whole records of {shard} could not be read to compare them: {why}"
-            findings.append(_finding("LG402", split, message, fix="mend or replace the file and audit again"))
-    complete = report.complete and not found.unread and not found.stopped
-    return replace(report, findings=findings, duplicates=found, complete=complete)
-
-
-def _in(split: str) -> str:
-    return f"{split}: " if split else ""
-
-
-def conclude(schema: DatasetSchema, splits: Sequence[SplitAudit], *, shards: tuple[int, int] | None) -> AuditReport:
-    """Judge folded splits: findings, likely causes, the verdict."""
-    findings: list[Diagnostic] = []
-    for split in splits:
-        labels = schema.stored(split.split)
-        findings += _record_findings(schema, split)
-        findings += _dataset_findings(schema, split, labels) if split.counted else ()
-        findings += _name_findings(split, labels)
-    findings += _departures(schema, splits)
-    causes = diagnose_dataset(
-        schema, {s.split: s.labels for s in splits}, {s.split: s.source.get("class_names", {}) for s in splits}
-    )
-    uncounted = {split.split for split in splits if split.certified}
-    diagnoses = [told for told in causes if not (told[0] in uncounted and told[1].cause in UNUSED)]
-    damaged = any(shard["error"] for split in splits for shard in split.shards)
-    complete = not damaged and not any(split.limited for split in splits)
-    return AuditReport(
-        schema.name,
-        schema.version,
-        splits,
-        findings,
-        diagnoses,
-        complete,
-        shards,
-        schema.model_dump(mode="json", exclude_unset=True),
-    )
-
-
-def _finding(
-    rule: str, split: str | None, message: str, *, label: str = "", fix: str = "", severity: Severity | None = None
-) -> Diagnostic:
-    path = (split or "", label) if label else (split or "",)
-    return Diagnostic(rule, severity or RULES[rule].severity, message, fix, path=path)
-
-
-def _record_findings(schema: DatasetSchema, split: SplitAudit) -> Iterator[Diagnostic]:
-    """One finding for each label and rule; warnings where the split stays within its limit."""
-    known = split.known
-    bad = split.invalid + split.unreadable if known is None else known.new
-    within = bad <= schema.limits.max_invalid_ratio * split.records
-    severity: Severity = "warning" if within else "error"
-    for path, found in split.labels.items():
-        for rule, (records, positions) in sorted(found.violations.items()):
-            key, first = found.examples[rule][0]
-            places = "" if positions == records else f" in {positions:,} places"
-            message = (
-                f"{path}: {records:,} of {split.records:,} records{places}; first {key}: {first.value}, "
-                f"expected {first.legal}"
-            )
-            yield _against(known, f"{path} {rule}", _finding(rule, split.split, message, label=path, severity=severity))
-    if split.unreadable:
-        key, reason = next(e for shard in split.shards for e in shard["unreadable_examples"])
-        message = f"{split.unreadable:,} of {split.records:,} records cannot be decoded; first {key}: {reason}"
-        yield _against(known, "LG120", _finding("LG120", split.split, message, severity=severity))
-    for shard in split.shards:
-        if shard["error"]:
-            yield _finding("LG402", split.split, shard["error"], fix="mend or replace the file and audit again")
-
-
-def _against(known: Comparison | None, broken: str, finding: Diagnostic) -> Diagnostic:
-    """The finding as a baseline leaves it: only what is new in it counts."""
-    if known is None:
-        return finding
-    new, first = known.new_by_rule.get(broken, (0, ""))
-    if not new:
-        return replace(finding, severity="warning", message=f"{finding.message}; all in the baseline")
-    return replace(finding, message=f"{finding.message}; not in the baseline: {new:,}, first {first}")
-
-
-def _dataset_findings(schema: DatasetSchema, split: SplitAudit, labels: Mapping[str, Label]) -> Iterator[Diagnostic]:
-    yield from _count_findings(split)
-    for path, label in labels.items():
-        if isinstance(label, ClassLabel | MultiLabel) and split.records and not split.certified:
-            yield from _class_findings(schema, split, path, label)
-
-
-def _name_findings(split: SplitAudit, labels: Mapping[str, Label]) -> Iterator[Diagnostic]:
-    for path, label in labels.items():
-        moved = shuffled_names(label, split.source.get("class_names", {}).get(path))
-        if moved is not None:
-            raw, theirs, ours = moved
-            message = (
-                f"{path}: the names of the dataset stand in another order: {raw} is {theirs!r} there, {ours!r} here"
-            )
-            yield _finding("LG232", split.split, message, label=path, fix="take the names of the dataset")
-
-
-def _count_findings(split: SplitAudit) -> Iterator[Diagnostic]:
-    for promise, who in ((split.declared, "the schema's num_examples"), (split.promised, "the dataset's metadata")):
-        if promise is not None and promise != split.records:
-            message = f"{split.records:,} records are there but {who} promises {promise:,}"
-            yield _finding("LG401", split.split, message, fix="find the lost records, or mend the promise")
-    for shard in split.shards:
-        if shard["expected"] is not None and shard["expected"] != shard["records"] and not shard["error"]:
-            message = f"{shard['name']} has {shard['records']:,} records but the metadata promise {shard['expected']:,}"
-            yield _finding(
-                "LG401", split.split, message, fix="readers that trust the metadata never see the difference"
-            )
-
-
-def _class_findings(
-    schema: DatasetSchema, split: SplitAudit, path: str, label: ClassLabel | MultiLabel
-) -> Iterator[Diagnostic]:
-    found = split.labels[path]
-    ids = label.raw_ids if isinstance(label, ClassLabel) else range(label.num_classes)
-    if not found.class_counts:
-        return
-    unused = [i for i in ids if not found.class_records[i]]
-    if unused:
-        message = f"{path}: {len(unused)} of {label.num_classes} classes are never used: {_some(unused, label)}"
-        yield _finding("LG403", split.split, message, label=path)
-    least = schema.limits.min_class_count
-    rare = [i for i in ids if found.class_records[i] < least]
-    if rare:
-        message = f"{path}: {len(rare)} classes have fewer than min_class_count {least} records: {_some(rare, label)}"
-        yield _finding("LG404", split.split, message, label=path)
-
-
-def _some(ids: Sequence[int], label: ClassLabel | MultiLabel) -> str:
-    names = label.class_names
-    raw = list(label.raw_ids) if isinstance(label, ClassLabel) else list(range(label.num_classes))
-    told = [f"{i} ({names[raw.index(i)]})" if names else str(i) for i in ids[:8]]
-    return ", ".join(told) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
-
-
-def _departures(schema: DatasetSchema, splits: Iterable[SplitAudit]) -> Iterator[Diagnostic]:
-    """Splits whose class distribution departs from train's."""
-    counted = {split.split: split for split in splits if split.counted and not split.certified}
-    train = counted.get("train")
-    for name, split in counted.items():
-        if train is None or name == "train":
-            continue
-        for path, label in schema.stored(name).items():
-            if not isinstance(label, ClassLabel | MultiLabel):
-                continue
-            distance = departure(train.labels[path], split.labels[path], label.num_classes)
-            if distance is not None and distance > MAX_DEPARTURE:
-                message = f"{path}: the classes are spread otherwise than in train: total variation {distance:.2f}"
-                yield _finding("LG405", name, message, label=path)
-
-
-def departure(train: LabelStatistics, other: LabelStatistics, num_classes: int) -> float | None:
-    """Total variation distance of two class distributions; None where there are too few records to tell."""
-    mine, theirs = sum(train.class_counts.values()), sum(other.class_counts.values())
-    if min(mine, theirs) < RECORDS_PER_CLASS * num_classes:
-        return None
-    ids = sorted({*train.class_counts, *other.class_counts})
-    return math.fsum(abs(train.class_counts[i] / mine - other.class_counts[i] / theirs) for i in ids) / 2
+def _split_from_version_1(split: Mapping[str, Any]) -> dict[str, Any]:
+    bad: Iterable[tuple[str, Mapping[str, Any]]] = split["bad"].items()
+    places = [(key, place["shard"], place["row"], place["broken"]) for key, place in bad]
+    baseline = split.get("baseline")
+    if baseline is not None:
+        baseline = dict(baseline)
+        baseline["fixed_examples"] = baseline.pop("healed_examples")
+    return {**split, "bad": places, "baseline": baseline}

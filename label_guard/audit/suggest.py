@@ -8,9 +8,8 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from label_guard.audit.report import AuditReport
+from label_guard.audit.report import AuditReport, Cause
 from label_guard.core.escape import terminal
-from label_guard.diagnosis.label import Diagnosis
 from label_guard.schema.dataset import DatasetSchema, problems_of
 from label_guard.schema.labels import KINDS, ClassIdRange
 from label_guard.schema.writer import flow, quoted
@@ -32,8 +31,8 @@ class Suggestion:
     """
 
     patch: Mapping[str, Any]
-    reasons: Sequence[tuple[str | None, Diagnosis]] = ()
-    left_out: Sequence[tuple[str | None, Diagnosis, str]] = ()
+    reasons: Sequence[tuple[str | None, Cause]] = ()
+    left_out: Sequence[tuple[str | None, Cause, str]] = ()
 
 
 def suggest(report: AuditReport) -> Suggestion:
@@ -42,11 +41,13 @@ def suggest(report: AuditReport) -> Suggestion:
     Args:
         report: an audit; its causes without a change of the schema are passed over.
     """
-    schema = DatasetSchema.model_validate(dict(report.schema))
-    wanted = [(split, cause, _placed(schema, report, split, cause)) for split, cause in report.diagnoses if cause.patch]
+    schema = report.schema_file
+    wanted = [
+        (cause.split, cause, _placed(schema, report, cause.split, cause)) for cause in report.diagnoses if cause.patch
+    ]
     patch: Patch = {}
-    reasons: list[tuple[str | None, Diagnosis]] = []
-    left_out: list[tuple[str | None, Diagnosis, str]] = []
+    reasons: list[tuple[str | None, Cause]] = []
+    left_out: list[tuple[str | None, Cause, str]] = []
     for number, (split, cause, change) in enumerate(wanted):
         others = [other for i, (_, _, other) in enumerate(wanted) if i != number]
         why = next((told for other in others if (told := _conflict(change, other))), "")
@@ -88,7 +89,7 @@ def patch_yaml(suggestion: Suggestion) -> str:
     return "\n".join(["# merge into the schema file; null: remove the field", *lines, *_lines(suggestion.patch, 0)])
 
 
-def _told(split: str | None, cause: Diagnosis) -> str:
+def _told(split: str | None, cause: Cause) -> str:
     where = f"{split}: " if split else ""
     return terminal(f"{where}{cause.label}: {cause.cause}: {cause.text}")
 
@@ -107,7 +108,7 @@ def _lines(values: Mapping[str, Any], depth: int) -> Iterator[str]:
 # One cause ---------------------------------------------------------------------------------------------------------
 
 
-def _placed(schema: DatasetSchema, report: AuditReport, split: str | None, cause: Diagnosis) -> Patch:
+def _placed(schema: DatasetSchema, report: AuditReport, split: str | None, cause: Cause) -> Patch:
     """The change of one cause as a mapping to merge into the schema file."""
     if "splits" in cause.patch:
         return dict(cause.patch)
@@ -134,11 +135,11 @@ def _foreign(known: set[str], fields: Mapping[str, Any]) -> dict[str, None]:
     return dict.fromkeys(sorted(known - set(KINDS[fields["kind"]].model_fields)))
 
 
-def _suits_all(report: AuditReport, cause: Diagnosis) -> bool:
+def _suits_all(report: AuditReport, cause: Cause) -> bool:
     """Whether the change makes no other split worse; else it is for the one split alone."""
     if cause.patch.keys() <= _WIDENING:
         return True
-    alike = {name for name, other in report.diagnoses if other.label == cause.label and other.patch == cause.patch}
+    alike = {other.split for other in report.diagnoses if (other.label, other.patch) == (cause.label, cause.patch)}
     others = [other.labels[cause.label] for other in report.splits if other.records and other.split not in alike]
     ids = cause.patch.get("class_ids")
     if not others or ids is None:

@@ -12,7 +12,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.audit.report import AuditReport, SplitAudit
+from label_guard.audit.baseline import BadPlace
+from label_guard.audit.report import AuditReport, SplitReport
 from label_guard.errors import LabelGuardError
 from label_guard.sources.base import framework
 from label_guard.sources.open import Shard, Source
@@ -47,25 +48,26 @@ def gather_thumbnails(report: AuditReport, plans: Iterable[tuple[str | None, Sou
         left -= len(pictures)
         if pictures:
             found[split.split or ""] = pictures
-    return replace(report, thumbnails=found)
+    return report.model_copy(update={"thumbnails": found})
 
 
-def _of_split(split: SplitAudit, source: Source, most: int) -> dict[str, str]:
+def _of_split(split: SplitReport, source: Source, most: int) -> dict[str, str]:
     wanted = {key for found in split.labels.values() for kept in found.examples.values() for key, _ in kept}
+    places = {place.record: place for place in reversed(split.bad) if place.record in wanted}
     found: dict[str, str] = {}
     for shard in source.shards():
-        rows = {row: key for key in sorted(wanted) if (row := _row_in(shard, key, split, source)) is not None}
+        rows = {row: key for key in sorted(wanted) if (row := _row_in(shard, key, places, source)) is not None}
         if rows and len(found) < most:
             try:
                 found |= _of_shard(source, shard, rows)
             except LabelGuardError:
-                continue  # a damaged shard was told by the audit
+                continue  # the audit has named the damaged shard
     return dict(sorted(found.items())[:most])
 
 
-def _row_in(shard: Shard, key: str, split: SplitAudit, source: Source) -> int | None:
-    """The position of a record in ``shard``; None where it is in another, or nothing tells."""
-    place = split.bad.get(key)
+def _row_in(shard: Shard, key: str, places: Mapping[str, BadPlace], source: Source) -> int | None:
+    """The position of a record in ``shard``; None where it is in another, or is not known."""
+    place = places.get(key)
     if place is not None:
         return place.row if place.shard == shard.name else None
     if source.record_key is not None:

@@ -6,14 +6,17 @@ Exit 0: clean. 1: findings. 2: could not do all of the work.
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
+import threading
+from contextlib import suppress
 from typing import NoReturn
 
 import click
 from typing_extensions import override
 
 from label_guard.core.escape import lines
-from label_guard.errors import LabelGuardError
+from label_guard.errors import LabelGuardError, unexpected
 
 # Loaded on use: `lint` must start in 0.3 s and may import no framework.
 COMMANDS = {
@@ -56,16 +59,51 @@ def group() -> None:
 
 def main(args: list[str] | None = None) -> NoReturn:
     """Run the command line; never shows a traceback for a user's mistake."""
+    if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison]
+        click.echo("label-guard: error: standard output is closed; redirect it to a file or to /dev/null", err=True)
+        sys.exit(2)
+    _treat_as_interrupt()
+    code = _run(args)
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _say(f"error: cannot write to standard output: {error.strerror or error}")
+        sys.stdout = None  # nothing more is flushed at the end
+        code = 2
+    sys.exit(code)
+
+
+def _run(args: list[str] | None) -> int:
+    """The exit code; errors become one line."""
     try:
         code = group.main(args=args, standalone_mode=False)
+        return code if isinstance(code, int) else 0
     except click.ClickException as error:
         vars(error)["message"] = lines(error.message)  # it may quote a file name
         error.show()
-        sys.exit(2)
-    except click.Abort:
-        click.echo("interrupted", err=True)
-        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        _say("interrupted")
+    except SystemExit:  # by click, with 1, where a pipe is closed; 1 means findings
+        pass
     except (LabelGuardError, OSError) as error:
-        click.echo(f"label-guard: error: {lines(str(error))}", err=True)
-        sys.exit(2)
-    sys.exit(code if isinstance(code, int) else 0)
+        _say(f"error: {lines(str(error))}")
+    except Exception as error:
+        if sys.flags.dev_mode:
+            raise
+        _say(f"error: {unexpected(error)} (with a traceback: python -X dev -m label_guard)")
+    return 2
+
+
+def _say(text: str) -> None:
+    with suppress(OSError):
+        click.echo(f"label-guard: {text}", err=True)
+
+
+def _treat_as_interrupt() -> None:
+    """SIGTERM and SIGHUP do what Ctrl-C does: temporary files are removed, and workers ended."""
+    if threading.current_thread() is not threading.main_thread():  # only there can a handler be set
+        return
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
+            signal.signal(number, signal.default_int_handler)

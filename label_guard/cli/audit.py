@@ -7,9 +7,8 @@ import signal
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,16 +16,20 @@ from typing import Any, BinaryIO
 import click
 
 from label_guard.audit.baseline import Baseline, read_baseline
+from label_guard.audit.conclude import with_baseline
 from label_guard.audit.good_index import check_target, write_good_index
-from label_guard.audit.report import AuditReport, with_baseline
-from label_guard.audit.runner import audit, base_of, plan_tasks
+from label_guard.audit.outputs import refuse_doubles, refuse_inputs
+from label_guard.audit.report import AuditReport
+from label_guard.audit.runner import Sources, audit_splits, base_of, open_splits
+from label_guard.audit.shard import ReadOptions
 from label_guard.audit.suggest import patch_yaml, suggest
 from label_guard.audit.thumbnails import gather_thumbnails
-from label_guard.audit.workers import Progress
+from label_guard.audit.workers import AuditControl, Progress
 from label_guard.errors import LabelGuardError, MissingDependencyError, UsageError
 from label_guard.quarantine.options import QuarantineOptions
 from label_guard.quarantine.storage import whole_file
 from label_guard.report.audit import AUDIT_FORMATS, render_audit
+from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.discovery import find_files
 from label_guard.schema.reader import load_schema
 
@@ -49,6 +52,7 @@ class Options:
     suggest: bool
     duplicates: bool
     trust_statistics: bool
+    output: str | None
     runner: str
     pipeline: tuple[str, ...]
 
@@ -78,9 +82,12 @@ class Options:
 @click.option("--trust-statistics", is_flag=True, help="Believe Parquet footers where they prove a file legal.")
 @click.option("--suggest", is_flag=True, help="Print the change of the schema that the likely causes call for.")
 @click.option("--duplicates", is_flag=True, help="Look for the same content under two labels or in two splits.")
+@click.option(
+    "--output", metavar="URL", help="With --runner beam: where workers write and this machine reads the result."
+)
 @click.option("--runner", type=click.Choice(["local", "beam"]), default="local", show_default=True)
 def command(schemas: tuple[str, ...], shards: str | None, reports: tuple[str, ...], runner: str, **options: Any) -> int:
-    """Audit datasets against schema files: every label, without decoding what is no label.
+    """Audit datasets against schema files: every label, without decoding what is not a label.
 
     With --runner beam, pipeline options follow after --. A python: source runs the function that it names.
     """
@@ -102,33 +109,50 @@ def command(schemas: tuple[str, ...], shards: str | None, reports: tuple[str, ..
 
 
 def _audit(file: str, options: Options, known: Baseline | None) -> int:
-    """Audit one dataset, tell of it, and write what was asked for; its exit code."""
-    report = _run(file, options)
+    """Audits one dataset, prints the report, and writes what was asked for; returns its exit code."""
+    schema = load_schema(file)
+    splits = open_splits(schema, options.source, options.splits, base_of(file))
+    refuse_inputs([path for _, path in _outputs(options, [file])], [file, options.baseline], splits)
+    report = _run(file, schema, splits, options)
     if known is not None:
         report = with_baseline(report, known)
     if any(style == "html" for style, _ in options.reports):
-        report = _with_thumbnails(file, report, options)
+        report = _with_thumbnails(report, splits)
+    # What a part found counts once the parts are merged; that it could not be read is known now.
+    code = report.exit_code if report.part is None or report.exit_code == 2 else 0
+    if options.write_baseline and code == 1:
+        code = 0
+    try:
+        _print(report, options)
+    finally:  # a closed pipe does not cost the files
+        written = _write_files(file, report, options)
+    for problem in report.problems:
+        click.echo(f"label-guard: error: {problem}", err=True)
+    return code if written else 2
+
+
+def _print(report: AuditReport, options: Options) -> None:
     click.echo(render_audit(report, "text"))
     if options.suggest:
         click.echo("\n" + patch_yaml(suggest(report)))
-    # What a part found is judged once the parts are merged; that it could not be read is known now.
-    code = report.exit_code if report.part is None or not report.complete else 0
-    if options.write_baseline and code == 1:
-        code = 0
+
+
+def _write_files(file: str, report: AuditReport, options: Options) -> bool:
+    """Writes what was asked for; returns whether all of it could be written."""
+    written = True
     for path, write in _files(file, report, options):
         try:
             with whole_file(path) as out:
                 write(out)
-        except LabelGuardError as error:  # the other files are written all the same
+        except (LabelGuardError, OSError) as error:  # the other files are written all the same
             click.echo(f"label-guard: error: {error}", err=True)
-            code = 2
-    return code
+            written = False
+    return written
 
 
-def _with_thumbnails(file: str, report: AuditReport, options: Options) -> AuditReport:
-    _, plans = plan_tasks(load_schema(file), options.source, options.splits, base_of(file), None)
+def _with_thumbnails(report: AuditReport, splits: Sources) -> AuditReport:
     try:
-        return gather_thumbnails(report, plans)
+        return gather_thumbnails(report, splits)
     except MissingDependencyError as error:
         click.echo(f"label-guard: no pictures in the report: {error}", err=True)
         return report
@@ -153,9 +177,9 @@ def _write(file: BinaryIO, text: str) -> None:
 def _write_baseline(report: AuditReport, file: BinaryIO) -> None:
     if not report.complete:
         raise UsageError("no baseline was written: not all records were read, so more may be bad")
-    splits = {split.split or "": {key: list(bad.broken) for key, bad in split.bad.items()} for split in report.splits}
-    _write(file, json.dumps(Baseline(report.dataset, splits).to_json(), indent=1))
-    click.echo(f"{sum(map(len, splits.values())):,} bad records go into the baseline", err=True)
+    baseline = Baseline.of(report.dataset, {split.split or "": split.bad for split in report.splits})
+    _write(file, json.dumps(baseline.model_dump(mode="json"), indent=1))
+    click.echo(f"{baseline.records:,} bad records go into the baseline", err=True)
 
 
 def _write_index(report: AuditReport, file: BinaryIO, path: str) -> None:
@@ -166,95 +190,116 @@ def _refuse(options: Options, files: Sequence[str]) -> None:
     """Refuse options that contradict each other, before anything is read."""
     if len(files) > 1 and (options.source or options.keep_bad):
         raise UsageError("--source, --baseline, --write-baseline and --good-index are for one schema")
-    doubles = Counter(target.replace("{schema}", Path(file).stem) for file in files for _, target in options.reports)
-    double = next((target for target, count in doubles.items() if count > 1), None)
-    if double is not None:
-        raise UsageError(f"--report: several reports would go to {double}; put {{schema}} into its name")
+    refuse_doubles(_outputs(options, files))
     if options.baseline and options.write_baseline:
-        raise UsageError("--baseline judges by a file and --write-baseline makes one; pass one of them")
+        raise UsageError("--baseline reads a file and --write-baseline makes one; pass one of them")
     partly = options.shards or options.limit
     if partly and (options.write_baseline or options.good_index):
         raise UsageError("--write-baseline and --good-index need all records: not with --shards or --limit")
     if options.shards and options.baseline:
-        raise UsageError("--baseline judges a whole dataset: not with --shards")
-    _refuse_on_beam(options)
+        raise UsageError("--baseline is for a whole dataset: not with --shards")
+    _refuse_for_runner(options)
     if options.good_index:
         check_target(options.good_index)
 
 
-def _refuse_on_beam(options: Options) -> None:
+def _outputs(options: Options, files: Sequence[str]) -> list[tuple[str, str]]:
+    """Every file that will be written: its option and its path."""
+    reports = [
+        ("--report", target.replace("{schema}", Path(file).stem)) for file in files for _, target in options.reports
+    ]
+    others = {
+        "--write-baseline": options.write_baseline, "--good-index": options.good_index,
+        "--label-cache": options.label_cache, "--quarantine": options.quarantine,
+    }  # fmt: skip
+    return [*reports, *((name, path) for name, path in others.items() if path)]
+
+
+def _refuse_for_runner(options: Options) -> None:
     only_here = {
-        "--shards": options.shards, "--limit": options.limit, "--workers": options.workers,
-        "--label-cache": options.label_cache, "--trust-statistics": options.trust_statistics,
+        "--shards": options.shards, "--workers": options.workers, "--label-cache": options.label_cache,
         "--duplicates": options.duplicates,
     }  # fmt: skip
     asked = [name for name, value in only_here.items() if value]
     if options.runner == "beam" and asked:
         raise UsageError(f"{', '.join(asked)}: for the local runner only")
+    if options.runner != "beam" and options.output:
+        raise UsageError("--output: for --runner beam only; a report goes to --report FORMAT=FILE")
 
 
 def _schemas(names: Sequence[str], runner: str) -> tuple[list[str], list[str]]:
     """Schema files, and what follows them as Beam's pipeline options."""
     pipeline = [name for name in names if name.startswith("--")]
     if pipeline and runner != "beam":
-        raise UsageError(f"{pipeline[0]} is no option of the local runner; pipeline options need --runner beam")
+        raise UsageError(f"{pipeline[0]} is not an option of the local runner; pipeline options need --runner beam")
     files, missing = find_files([name for name in names if not name.startswith("--")])
     if missing:
         raise UsageError(f"{missing[0].file}: {missing[0].message}")
     return list(files), pipeline
 
 
-def _run(file: str, options: Options) -> AuditReport:
+def _run(file: str, schema: DatasetSchema, splits: Sources, options: Options) -> AuditReport:
     quarantine = QuarantineOptions(options.quarantine) if options.quarantine else None
+    reading = ReadOptions(options.limit, quarantine, options.keep_bad, options.trust_statistics)
     if options.runner == "beam":
         from label_guard.engines.beam import audit_on_beam
 
         return audit_on_beam(
             file, options.pipeline, source=options.source, splits=options.splits, quarantine=quarantine,
-            keep_bad=options.keep_bad,
+            keep_bad=options.keep_bad, limit=options.limit, trust_statistics=options.trust_statistics,
+            output=options.output,
         )  # fmt: skip
-    with _progress() as on_progress, _interruptible() as stop:
-        return audit(
-            file, source=options.source, splits=options.splits, workers=options.workers, shards=options.shards,
-            limit=options.limit, quarantine=quarantine, keep_bad=options.keep_bad, label_cache=options.label_cache,
-            trust_statistics=options.trust_statistics, duplicates=options.duplicates,
-            on_progress=on_progress, stop=stop,
+    with _progress() as progress, _interruptible() as should_stop:
+        return audit_splits(
+            schema, splits, reading, workers=options.workers, shards=options.shards, label_cache=options.label_cache,
+            duplicates=options.duplicates, control=AuditControl(progress, should_stop),
         )  # fmt: skip
 
 
 @contextmanager
 def _interruptible() -> Generator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed: the audit then ends with a report of what it has read; a second one kills it."""
+    """Whether Ctrl-C was pressed: the audit then ends with a report of what it has read; a second one ends it at once.
+
+    SIGTERM (``timeout``, ``docker stop``, a scheduler) and SIGHUP (a closed terminal) count as Ctrl-C.
+    """
     if threading.current_thread() is not threading.main_thread():  # only there can a handler be set
         yield lambda: False
         return
     pressed = False
+    handled = (signal.SIGINT, *(number for number in _signals() if signal.getsignal(number) is not signal.SIG_IGN))
 
     def press(*_: Any) -> None:
         nonlocal pressed
         pressed = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        click.echo("label-guard: stopping; what was read so far is reported as incomplete", err=True)
+        for number in handled:
+            signal.signal(number, signal.default_int_handler)
+        with suppress(OSError):  # the terminal may be closed
+            click.echo("label-guard: stopping; what was read so far is reported as incomplete", err=True)
 
-    before = signal.signal(signal.SIGINT, press)
+    before = {number: signal.signal(number, press) for number in handled}
     try:
         yield lambda: pressed
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _signals() -> list[signal.Signals]:
+    return [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 @contextmanager
-def _progress() -> Generator[Callable[[Progress], None] | None]:
+def _progress() -> Generator[Callable[[Progress], None]]:
     """A bar with rate and time left on a terminal; nothing elsewhere."""
     if not sys.stderr.isatty():
-        yield None
+        yield lambda _: None
         return
     from tqdm import tqdm
 
     shown = 0.0
     with tqdm(unit=" records", unit_scale=True, file=sys.stderr) as bar:
 
-        def tell(progress: Progress) -> None:
+        def show(progress: Progress) -> None:
             nonlocal shown
             now = time.monotonic()
             if now - shown < 0.1 and progress.shards_done < progress.shards:
@@ -264,7 +309,7 @@ def _progress() -> Generator[Callable[[Progress], None] | None]:
             bar.set_postfix_str(f"{progress.shards_done} of {progress.shards} files", refresh=False)
             bar.update(progress.records - bar.n)
 
-        yield tell
+        yield show
 
 
 def _part(text: str | None) -> tuple[int, int] | None:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import click
 
-from label_guard.audit.report import AuditReport, from_json, merge_reports
-from label_guard.errors import UsageError
+from label_guard.audit.conclude import merge_reports, read_report
 from label_guard.quarantine.storage import whole_file
 from label_guard.report.audit import render_audit
 
@@ -18,22 +14,9 @@ from label_guard.report.audit import render_audit
 @click.option("--output", metavar="FILE", help="Write the merged audit as JSON.")
 def command(parts: tuple[str, ...], output: str | None) -> int:
     """Put the parts of one audit together."""
-    report = merge_reports([read_audit(part) for part in parts])
+    report = merge_reports([read_report(part) for part in parts])
     if output is not None:
         with whole_file(output) as file:
             file.write((render_audit(report, "json") + "\n").encode())
     click.echo(render_audit(report, "text"))
     return report.exit_code
-
-
-def read_audit(path: str) -> AuditReport:
-    """The audit in a JSON file.
-
-    Raises:
-        UsageError: it cannot be read, or is no audit.
-    """
-    try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-        return from_json(data)
-    except (OSError, ValueError, LookupError, TypeError, ArithmeticError, RuntimeError) as error:
-        raise UsageError(f"{path} is no audit report: {error}") from error

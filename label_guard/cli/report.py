@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from label_guard.cli.merge import read_audit
+from label_guard.audit.conclude import read_report
 from label_guard.report.audit import AUDIT_FORMATS, render_audit
 
 
@@ -13,5 +13,5 @@ from label_guard.report.audit import AUDIT_FORMATS, render_audit
 @click.option("--format", "style", type=click.Choice(AUDIT_FORMATS), default="text", show_default=True)
 def command(audit: str, style: str) -> int:
     """Render an audit in another format."""
-    click.echo(render_audit(read_audit(audit), style))
+    click.echo(render_audit(read_report(audit), style))
     return 0

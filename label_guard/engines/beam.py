@@ -4,89 +4,109 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import tempfile
+import uuid
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import fsspec
 
-from label_guard.audit.report import AuditReport, conclude, from_json
-from label_guard.audit.runner import ReadOptions, ShardAudit, Task, audit_shard, base_of, fold_split, plan_tasks
-from label_guard.errors import MissingDependencyError
+from label_guard.audit.conclude import conclude, parse_report
+from label_guard.audit.fold import SplitFold
+from label_guard.audit.report import AuditReport
+from label_guard.audit.runner import Sources, base_of, make_tasks, numbered, open_splits
+from label_guard.audit.shard import ReadOptions, ShardResult, SplitJob, audit_item
+from label_guard.errors import LabelGuardError, MissingDependencyError, SourceError, UsageError, unexpected
 from label_guard.quarantine.options import QuarantineOptions
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.reader import load_schema
-from label_guard.sources.open import Source
+from label_guard.sources.open import Shard
 
 try:
     import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
 except ImportError as error:
     raise MissingDependencyError.for_extra("apache_beam", "beam") from error
+
+# Runners whose workers have the disk of this machine.
+_LOCAL_RUNNERS = ("DirectRunner", "BundleBasedDirectRunner", "SwitchingDirectRunner", "FnApiRunner", "PrismRunner")
+
+Folds = dict[str | None, SplitFold]
 
 
 class AuditLabels(beam.PTransform):
     """Audits every shard of a dataset; yields the report as one JSON text.
 
-    The unit of work is a shard. Its statistics are mergeable, so bundles, retries and order do not show.
+    The unit of work is a shard. An element is the number of its split and the shard; what shards have in common is part
+    of the pipeline, once. Statistics are mergeable, so bundles, retries and order do not show.
 
     Args:
-        tasks: the shards, from ``label_guard.audit.runner.plan_tasks``.
-        plans: the opened source of each split, from the same.
-        schema: the promise.
+        schema: the schema.
+        splits: the opened source of each split, from ``label_guard.audit.runner.open_splits``.
+        options: how shards are read.
     """
 
-    def __init__(
-        self, schema: DatasetSchema, tasks: Sequence[Task], plans: Sequence[tuple[str | None, Source]]
-    ) -> None:
+    def __init__(self, schema: DatasetSchema, splits: Sources, options: ReadOptions = ReadOptions()) -> None:
         super().__init__()
         self._schema = schema
-        self._tasks = list(tasks)
-        self._plans = list(plans)
+        self._splits = list(splits)
+        self._options = options
 
     def expand(self, input_or_inputs: Any) -> Any:
         """Shards to one report."""
-        return (
+        jobs, items = numbered(make_tasks(self._schema, self._splits, self._options))
+        folds = (
             input_or_inputs
-            | "Shards" >> beam.Create(self._tasks)
+            | "Shards" >> beam.Create(items)
             | "Spread" >> beam.Reshuffle()  # without it one worker would fuse and read them all
-            | "Audit" >> beam.Map(_audit_task)
-            | "Fold" >> beam.CombineGlobally(_Fold(self._schema, self._plans))
+            | "Audit" >> beam.Map(partial(_audit_item, jobs))
+            | "Fold" >> beam.CombineGlobally(_Fold())
         )
+        return folds | "Report" >> beam.Map(_report, self._schema, self._splits, self._options, len(items))
 
 
-def _audit_task(task: Task) -> tuple[str, ShardAudit]:
-    return task.split or "", audit_shard(task)
+def _audit_item(jobs: Sequence[SplitJob], item: tuple[int, Shard]) -> tuple[str | None, ShardResult]:
+    try:
+        found = audit_item(jobs, item)
+    except (UsageError, MissingDependencyError):
+        raise
+    except LabelGuardError as error:
+        found = ShardResult(item[1].name, error=str(error))
+    except Exception as error:
+        found = ShardResult(item[1].name, error=f"{item[1].name}: {unexpected(error)}")
+    return jobs[item[0]].split, found
 
 
 class _Fold(beam.CombineFn):
-    """Folds shards into a report: commutative, so any grouping gives the same bytes."""
+    """Folds shards in place: the cost is that of the classes, not of the shards times the classes."""
 
-    def __init__(self, schema: DatasetSchema, plans: Sequence[tuple[str | None, Source]]) -> None:
-        super().__init__()
-        self._schema = schema
-        self._plans = list(plans)
-
-    def create_accumulator(self) -> dict[str, list[ShardAudit]]:
+    def create_accumulator(self) -> Folds:
         return {}
 
-    def add_input(self, mutable_accumulator: dict[str, list[ShardAudit]], element: tuple[str, ShardAudit]) -> Any:
-        mutable_accumulator.setdefault(element[0], []).append(element[1])
+    def add_input(self, mutable_accumulator: Folds, element: tuple[str | None, ShardResult]) -> Folds:
+        mutable_accumulator.setdefault(element[0], SplitFold()).add(element[1])
         return mutable_accumulator
 
-    def merge_accumulators(self, accumulators: Iterable[dict[str, list[ShardAudit]]]) -> dict[str, list[ShardAudit]]:
-        merged: dict[str, list[ShardAudit]] = {}
+    def merge_accumulators(self, accumulators: Iterable[Folds]) -> Folds:
+        merged: Folds = {}
         for accumulator in accumulators:
-            for split, shards in accumulator.items():
-                merged.setdefault(split, []).extend(shards)
+            for split, fold in accumulator.items():
+                merged.setdefault(split, SplitFold()).merge(fold)
         return merged
 
-    def extract_output(self, accumulator: dict[str, list[ShardAudit]]) -> str:
-        splits = [
-            fold_split(self._schema, split, source, accumulator.get(split or "", []), partial=False, limited=False)
-            for split, source in self._plans
-        ]
-        return json.dumps(conclude(self._schema, splits, shards=None).to_json())
+    def extract_output(self, accumulator: Folds) -> Folds:
+        return accumulator
+
+
+def _report(folds: Folds, schema: DatasetSchema, splits: Sources, options: ReadOptions, shards: int) -> str:
+    limited = options.limit is not None or sum(len(fold.shards) for fold in folds.values()) < shards
+    reports = [folds.get(split, SplitFold()).report(schema, split, source, limited=limited) for split, source in splits]
+    problems = [text for fold in folds.values() for text in fold.problems()]
+    return json.dumps(conclude(schema, reports, problems=problems).to_json())
 
 
 def audit_on_beam(
@@ -97,37 +117,76 @@ def audit_on_beam(
     splits: Sequence[str] = (),
     quarantine: QuarantineOptions | None = None,
     keep_bad: bool = False,
+    limit: int | None = None,
+    trust_statistics: bool = False,
     output: str | None = None,
 ) -> AuditReport:
-    """Audit a dataset on Beam and wait for the report.
+    """Audits a dataset on Beam and waits for the report.
 
     Args:
         schema: a ``DatasetSchema`` or the path of a schema file.
         options: pipeline options, such as ``["--runner=DirectRunner", "--direct_num_workers=2"]``.
         source: URI in place of the schema's own sources; workers must reach it under the same path.
         splits: splits to audit; all that the schema declares, where empty.
-        quarantine: where workers write bad records, each into part files of its own.
-        keep_bad: keep which records are bad, for a baseline or an index of good ones.
-        output: fsspec URL for the report, which workers and this process reach; a temporary local file for the
-            DirectRunner, where None.
+        quarantine: where workers write invalid records, each into part files of its own.
+        keep_bad: keep which records are invalid, for a baseline or an index of good ones.
+        limit: at most so many records of each shard; the report is then incomplete.
+        trust_statistics: believe Parquet footers where they prove a file legal, and do not read it.
+        output: fsspec URL of a file for the report, which workers write and this process reads. Default: a file in the
+            pipeline's ``--temp_location``; with a local runner a temporary file.
+
+    Returns:
+        The report, the same as that of a local run.
 
     Raises:
-        UsageError, SourceError, SchemaError: as ``label_guard.audit.runner.audit``.
+        UsageError: as ``label_guard.audit.audit_dataset``; or workers and this process have no place in common.
+        SourceError: a source cannot be opened, or the run left no report.
+        SchemaError: the schema file is not sound.
     """
     loaded = load_schema(schema)
-    options_of = ReadOptions(quarantine=quarantine, keep_bad=keep_bad)
-    tasks, plans = plan_tasks(loaded, source, splits, base_of(schema), None, options_of)
-    with tempfile.TemporaryDirectory() as folder:
-        target = output or str(Path(folder) / "audit.json")
+    opened = open_splits(loaded, source, splits, base_of(schema))
+    reading = ReadOptions(limit, quarantine, keep_bad, trust_statistics)
+    with ExitStack() as stack:
+        target = output or _common_place(options)
+        if target is None:
+            target = str(Path(stack.enter_context(tempfile.TemporaryDirectory())) / "audit.json")
         with beam.Pipeline(argv=list(options)) as pipeline:
-            report = pipeline | AuditLabels(loaded, tasks, plans)
+            report = pipeline | AuditLabels(loaded, opened, reading)
             _ = report | beam.Map(_write, target)
-        opened: Any = fsspec.open(target, "r", encoding="utf-8")
-        with opened as file:
-            return from_json(json.load(file))
+        return parse_report(_read(target))
+
+
+def _common_place(options: Sequence[str]) -> str | None:
+    """A file in the pipeline's temporary location; None for a runner on this machine.
+
+    Raises:
+        UsageError: neither.
+    """
+    known = PipelineOptions(list(options)).get_all_options()
+    if known.get("temp_location"):
+        return posixpath.join(known["temp_location"], f"label-guard-audit-{uuid.uuid4().hex}.json")
+    runner = known.get("runner") or "DirectRunner"
+    if runner.rpartition(".")[2] not in _LOCAL_RUNNERS:
+        raise UsageError(
+            f"workers of {runner} may not have the disk of this machine: pass output= (--output), a URL that they and "
+            "this process reach, or the pipeline option --temp_location"
+        )
+    return None
 
 
 def _write(text: str, target: str) -> None:
     opened: Any = fsspec.open(target, "w", encoding="utf-8")
     with opened as file:
         file.write(text)
+
+
+def _read(target: str) -> str:
+    try:
+        opened: Any = fsspec.open(target, "r", encoding="utf-8")
+        with opened as file:
+            return file.read()
+    except OSError as error:
+        raise SourceError(
+            f"the run ended, but its report is not at {target} ({error}); pass output= (--output), a URL that workers "
+            "and this process reach"
+        ) from None

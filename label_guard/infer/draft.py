@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from label_guard.audit.report import AuditReport
-from label_guard.audit.runner import audit
+from label_guard.audit.runner import audit_dataset
 from label_guard.audit.suggest import apply_patch, suggest
 from label_guard.errors import SchemaError, SourceError, UsageError
 from label_guard.infer.profile import Seen, describe
@@ -213,11 +213,11 @@ def _name_of(source: str) -> str:
 def _audited(draft: Draft, source: str, limit: int) -> Draft:
     """The draft with the changes that an audit of the data suggests, and what stays wrong in words."""
     schema = _sound(draft)
-    report = audit(schema, source=source, splits=list(schema.splits), limit=limit)
+    report = audit_dataset(schema, source=source, splits=list(schema.splits), limit=limit)
     suggestion = suggest(report)
     if suggestion.patch:
         patched = apply_patch(schema, suggestion.patch)
-        again = audit(patched, source=source, splits=list(patched.splits), limit=limit)
+        again = audit_dataset(patched, source=source, splits=list(patched.splits), limit=limit)
         if _errors(again) < _errors(report):
             draft.schema = patched.model_dump(mode="json", exclude_unset=True)
             draft.head += [
@@ -227,7 +227,7 @@ def _audited(draft: Draft, source: str, limit: int) -> Draft:
             report = again
     for finding in report.findings:
         if finding.rule != "LG401":  # a limit leaves records out
-            draft.head.append(f"{finding.severity} {finding.rule} in {finding.path[0]}: {finding.message}")
+            draft.head.append(f"{finding.severity} {finding.rule} in {finding.split or ''}: {finding.message}")
     return draft
 
 

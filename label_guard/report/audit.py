@@ -1,4 +1,4 @@
-"""An audit told to people (text) and programs (JSON); its findings go through the diagnostic renderers for CI."""
+"""An audit for people (text) and programs (JSON); its findings go through the diagnostic renderers for CI."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 
 from label_guard.audit.baseline import Comparison
-from label_guard.audit.report import AuditReport, SplitAudit
+from label_guard.audit.report import AuditReport, SplitReport
 from label_guard.core.escape import json_text, terminal
 from label_guard.errors import UsageError
 from label_guard.report import FORMATS, render_diagnostics
@@ -36,11 +36,12 @@ def render_audit(report: AuditReport, format: str) -> str:
     if format not in FORMATS:
         raise UsageError(f"unknown format {format!r}; use one of: {', '.join(AUDIT_FORMATS)}")
     files = sum(len(split.shards) for split in report.splits)
-    return render_diagnostics(report.findings, format, tool="audit", files_checked=files, complete=report.complete)
+    found = [finding.diagnostic() for finding in report.findings]
+    return render_diagnostics(found, format, tool="audit", files_checked=files, complete=report.complete)
 
 
 def _text(report: AuditReport) -> Iterator[str]:
-    yield terminal(f"{report.dataset} {report.version}")
+    yield terminal(f"{report.dataset} {report.schema_version}")
     for split in report.splits:
         yield ""
         yield from _split(report, split)
@@ -48,31 +49,38 @@ def _text(report: AuditReport) -> Iterator[str]:
         repeated = report.duplicates.repeated
         yield ""
         yield f"repeated within a split under one label: {repeated.records:,} records in {repeated.groups:,} groups"
+    if report.not_checked:
+        yield ""
+        yield "not checked:"
+        yield from (terminal(f"  {text}") for text in report.not_checked)
     yield ""
     yield _verdict(report)
 
 
-def _split(report: AuditReport, split: SplitAudit) -> Iterator[str]:
+def _split(report: AuditReport, split: SplitReport) -> Iterator[str]:
     name = split.split or "(no split)"
     bad = split.invalid + split.unreadable
     share = f" ({percent(bad / split.records)})" if split.records and bad else ""
     yield terminal(f"{name}: {split.records:,} records in {counted(len(split.shards), 'file')}, {bad:,} bad{share}")
-    yield terminal(f"  {split.source['uri']}")
+    yield terminal(f"  {split.source.uri}")
     if split.certified:
         yield (
-            f"  {split.certified} of {len(split.shards)} files are vouched for by their Parquet statistics: "
+            f"  {split.certified} of {len(split.shards)} files are legal by their Parquet statistics: "
             "no row of them was read, their classes were not counted"
         )
-    if split.known is not None:
-        yield from _baseline(split.known)
+    if split.repeated_keys:
+        keys = ", ".join(split.repeated_keys)
+        yield terminal(f"  record_key is not unique: several invalid records have the key {keys}")
+    if split.baseline is not None:
+        yield from _baseline(split.baseline)
     for finding in report.findings:
-        if finding.path[0] == (split.split or ""):
+        if finding.split == split.split:
             mark = "" if finding.severity == "error" else "[warning] "
             yield terminal(f"  {finding.rule} {RULES[finding.rule].name}: {mark}{finding.message}")
             if finding.fix:
                 yield terminal(f"    {finding.fix}")
-    for of, cause in report.diagnoses:
-        if of == split.split:
+    for cause in report.diagnoses:
+        if cause.split == split.split:
             yield terminal(f"  likely cause: {cause.label}: {cause.text}")
             if cause.patch:
                 yield terminal(f"    in the schema: {json.dumps(dict(cause.patch))}")
@@ -85,8 +93,8 @@ def _baseline(known: Comparison) -> Iterator[str]:
 def _fixed(known: Comparison) -> str:
     if known.fixed is None:
         return "fixed ones are not known before all records are read"
-    first = ", ".join(known.healed_examples)
-    more = ", ..." if known.fixed > len(known.healed_examples) else ""
+    first = ", ".join(known.fixed_examples)
+    more = ", ..." if known.fixed > len(known.fixed_examples) else ""
     return terminal(f"{known.fixed:,} fixed" + (f" ({first}{more})" if first else ""))
 
 
@@ -99,5 +107,5 @@ def _verdict(report: AuditReport) -> str:
     if not report.findings:
         return f"as promised{done}" if report.complete else f"nothing found in what was read{done}"
     rules = sorted({finding.rule for finding in report.findings})
-    told = f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}"
-    return f"{told}{done}; explained by: label-guard rule {rules[0]}"
+    found = f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}"
+    return f"{found}{done}; explained by: label-guard rule {rules[0]}"

@@ -10,14 +10,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from label_guard.audit.report import AuditReport, SplitAudit
+from label_guard.audit.report import AuditReport, Cause, Finding, ShardReport, SplitReport
 from label_guard.audit.suggest import patch_yaml, suggest
 from label_guard.core.escape import terminal
-from label_guard.diagnosis.label import Diagnosis
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.report.charts import HEIGHT, MAX_BARS, WIDTH, Bar, Chart, Line, class_charts, comparison, ranges, strip
 from label_guard.report.summary import counted, percent
-from label_guard.rules.findings import Diagnostic
 from label_guard.rules.pages import PAGES
 from label_guard.rules.registry import RULES
 from label_guard.schema.dataset import DatasetSchema
@@ -75,15 +73,15 @@ class SplitView:
 
     anchor: str
     name: str
-    split: SplitAudit
+    split: SplitReport
     bad: int
-    findings: Sequence[Diagnostic]
-    causes: Sequence[Diagnosis]
+    findings: Sequence[Finding]
+    causes: Sequence[Cause]
     labels: Sequence[LabelView]
     examples: Sequence[Mapping[str, Any]]
     broken: Sequence[str]
     strip: Sequence[Bar]
-    shards: Sequence[Mapping[str, Any]]
+    shards: Sequence[ShardReport]
     more_shards: int
 
 
@@ -101,14 +99,14 @@ def render(report: AuditReport) -> str:
         loader=PackageLoader("label_guard", "report"), autoescape=True, undefined=StrictUndefined, finalize=_visible,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    schema = DatasetSchema.model_validate(dict(report.schema))
+    schema = report.schema_file
     rules = sorted({finding.rule for finding in report.findings})
     splits = _split_views(report, schema)
     page = environment.get_template("audit.html.j2").render(
         report=report,
         verdict=_verdict(report),
         tiles=_tiles(report, splits),
-        unchecked=list(_unchecked(report)),
+        unchecked=report.not_checked,
         suggestion=_suggestion(report),
         splits=splits,
         comparisons=list(_comparisons(report, schema)),
@@ -162,19 +160,6 @@ def _tiles(report: AuditReport, splits: Sequence[SplitView]) -> list[tuple[str, 
     ]
 
 
-def _unchecked(report: AuditReport) -> Iterator[str]:
-    """What the audit did not check, one sentence each."""
-    for split in report.splits:
-        name = split.split or "the dataset"
-        if damaged := sum(bool(shard["error"]) for shard in split.shards):
-            yield f"{name}: {counted(damaged, 'file')} could not be read to the end."
-        if split.limited:
-            yield f"{name}: a limit, or a stop, left records unread; counts were not compared with what is declared."
-        if split.certified:
-            files = counted(split.certified, "file")
-            yield f"{name}: {files} proved valid by Parquet statistics; no row was read and no class counted."
-
-
 def _suggestion(report: AuditReport) -> list[str]:
     """Lines of the merged change of the schema as YAML; none where no change helps."""
     suggestion = suggest(report)
@@ -196,33 +181,33 @@ def _split_views(report: AuditReport, schema: DatasetSchema) -> list[SplitView]:
     return views
 
 
-def _split_view(report: AuditReport, split: SplitAudit, number: int, labels: Sequence[LabelView]) -> SplitView:
-    dirty = [shard for shard in split.shards if shard["violations"] or shard["unreadable"] or shard["error"]]
+def _split_view(report: AuditReport, split: SplitReport, number: int, labels: Sequence[LabelView]) -> SplitView:
+    dirty = [shard for shard in split.shards if shard.violations or shard.unreadable or shard.error]
     return SplitView(
         anchor=f"split-{number}",
         name=split.split or "(no split)",
         split=split,
         bad=split.invalid + split.unreadable,
-        findings=[finding for finding in report.findings if finding.path[0] == (split.split or "")],
-        causes=[cause for of, cause in report.diagnoses if of == split.split],
+        findings=[finding for finding in report.findings if finding.split == split.split],
+        causes=[cause for cause in report.diagnoses if cause.split == split.split],
         labels=labels,
         examples=list(_examples(report, split)),
-        broken=sorted({rule for shard in split.shards for rule in shard["violations"]}),
+        broken=sorted({rule for shard in split.shards for rule in shard.violations}),
         strip=strip([_bad_share(shard) for shard in split.shards]) if dirty and len(split.shards) > 1 else [],
         shards=dirty[:_MAX_FILES],
         more_shards=max(0, len(dirty) - _MAX_FILES),
     )
 
 
-def _bad_share(shard: Mapping[str, Any]) -> float:
+def _bad_share(shard: ShardReport) -> float:
     """Share of invalid records of a file; 1 where it could not be read, at most 1 where a record breaks two rules."""
-    if shard["error"]:
+    if shard.error:
         return 1.0
-    bad = max([shard["unreadable"], *shard["violations"].values()])
-    return min(1.0, bad / shard["records"]) if shard["records"] else 0.0
+    bad = max([shard.unreadable, *shard.violations.values()])
+    return min(1.0, bad / shard.records) if shard.records else 0.0
 
 
-def _examples(report: AuditReport, split: SplitAudit) -> Iterator[dict[str, Any]]:
+def _examples(report: AuditReport, split: SplitReport) -> Iterator[dict[str, Any]]:
     pictures = report.thumbnails.get(split.split or "", {})
     for path, found in split.labels.items():
         for rule, kept in sorted(found.examples.items()):
@@ -234,7 +219,7 @@ def _examples(report: AuditReport, split: SplitAudit) -> Iterator[dict[str, Any]
                     "picture": Markup(picture) if _PICTURE.fullmatch(picture) else "",  # noqa: S704 (matched above)
                 }  # fmt: skip
     for shard in split.shards:
-        for key, reason in shard["unreadable_examples"]:
+        for key, reason in shard.unreadable_examples:
             yield {
                 "key": key, "label": "", "rule": "LG120", "value": reason, "legal": "a readable record", "places": 1,
                 "picture": "",

@@ -73,7 +73,9 @@ def _load(path: str, folder: str) -> Callable[..., Iterable[Any]]:
         sys.path.append(folder)
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit among them: a module ends neither this process nor its exit code
         raise SourceError(f"cannot import {module_name!r} of python:{path}: {type(error).__name__}: {error}") from None
     function: Any = getattr(module, name, None)
     if not callable(function):
@@ -85,16 +87,21 @@ def _load(path: str, folder: str) -> Callable[..., Iterable[Any]]:
 def _elements(function: Callable[..., Iterable[Any]], path: str, split: str | None) -> Iterator[Any]:
     takes_split = "split" in inspect.signature(function).parameters
     count = 0
-    try:
-        elements = function(split=split) if takes_split else function()
-        for element in elements:
-            yield element
-            count += 1
-    except SourceError:
-        raise
-    except Exception as error:
-        text = f"python:{path} raised {type(error).__name__} at element {count}: {error}"
-        raise SourceError(text) from error
+    elements: Iterator[Any] = iter(())
+    while True:
+        try:
+            if count == 0:
+                elements = iter(function(split=split) if takes_split else function())
+            element = next(elements)
+        except StopIteration:
+            return
+        except (KeyboardInterrupt, SourceError):
+            raise
+        except BaseException as error:  # SystemExit among them
+            text = f"python:{path} raised {type(error).__name__} at element {count}: {error}"
+            raise SourceError(text) from error
+        yield element
+        count += 1
 
 
 def _is_batch(labels: dict[str, Any], wanted: Wanted, path: str, element: Any) -> bool:

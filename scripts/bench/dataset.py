@@ -20,7 +20,7 @@ from array_record.python import array_record_module
 from bench.checks import CLASSES, schema
 from bench.measure import Row, measure, row
 
-from label_guard.audit.runner import audit
+from label_guard.audit.runner import audit_dataset
 from label_guard.sources.open import open_source
 
 
@@ -81,7 +81,7 @@ def _audit(uri: str) -> Callable[[], None]:
     promised = schema(dtype="int64")
 
     def run() -> None:
-        report = audit(promised, source=uri)
+        report = audit_dataset(promised, source=uri)
         if report.exit_code:
             raise ValueError(f"{uri}: the benchmark's labels are clean")
 
@@ -154,7 +154,7 @@ def _audit_split(prepared: str) -> Callable[[], None]:
     )
 
     def run() -> None:
-        audit(promised, source=f"tfds:{prepared}")
+        audit_dataset(promised, source=f"tfds:{prepared}")
 
     return run
 
@@ -217,7 +217,7 @@ def _checked(uri: str) -> Callable[[], None]:
 
 
 def _peak(uri: str, queue: Any) -> None:
-    audit(schema(dtype="int64"), source=uri)
+    audit_dataset(schema(dtype="int64"), source=uri)
     # Not ru_maxrss: a new process inherits that of the one that started it.
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     queue.put(int(status.partition("VmHWM:")[2].split()[0]) * 1024)

@@ -21,9 +21,9 @@ import google_crc32c
 import numpy as np
 
 from label_guard.audit.baseline import read_baseline
+from label_guard.audit.conclude import read_report
 from label_guard.audit.report import AuditReport
-from label_guard.audit.runner import audit
-from label_guard.cli.merge import read_audit
+from label_guard.audit.runner import audit_dataset
 from label_guard.diff.schemas import diff_files
 from label_guard.errors import LabelGuardError
 from label_guard.lint.linter import lint_file
@@ -137,7 +137,9 @@ def _reader(scheme: str) -> Callable[[bytes], None]:
         with tempfile.TemporaryDirectory() as folder:
             Path(folder, f"a.{scheme}").write_bytes(data)
             try:
-                report = audit(_SCHEMA, source=f"{scheme}:{folder}/a.{scheme}", duplicates=scheme in ("jsonl", "csv"))
+                report = audit_dataset(
+                    _SCHEMA, source=f"{scheme}:{folder}/a.{scheme}", duplicates=scheme in ("jsonl", "csv")
+                )
             except LabelGuardError as error:
                 _tame(str(error), "an error")
                 return
@@ -217,7 +219,7 @@ def reports(data: bytes) -> None:
         except LabelGuardError as error:
             _tame(str(error), "an error")
         try:
-            report = read_audit(str(path))
+            report = read_report(path)
         except LabelGuardError as error:
             _tame(str(error), "an error")
             return
@@ -228,7 +230,7 @@ def reports(data: bytes) -> None:
 def _report_seed() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "a.csv").write_text("label,text\n0,a\n7,b\n1,a\n")
-        found = audit(_SCHEMA, source=f"csv:{folder}/a.csv", duplicates=True).to_json()
+        found = audit_dataset(_SCHEMA, source=f"csv:{folder}/a.csv", duplicates=True).to_json()
     return json.dumps(found).encode()
 
 

@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from label_guard import read_quarantine
-from label_guard.audit.runner import audit
+from label_guard.audit.runner import audit_dataset
 from label_guard.cli import app as cli
 
 Run = Callable[..., tuple[int, str, str]]
@@ -80,7 +80,7 @@ def test_any_cut_of_text_files_gives_the_same_report(folder: Path, style: str) -
     for shard in range(3):
         lines = [f'{{"label": {v}}}' if style == "jsonl" else str(v) for v in BAD]
         (folder / f"a-{shard}.{style}").write_text("\n".join([*(["label"] if style == "csv" else []), *lines]) + "\n")
-    reports = [audit("s.yaml", source=f"{style}:{folder}/a-*.{style}", workers=n).to_json() for n in (0, 3)]
+    reports = [audit_dataset("s.yaml", source=f"{style}:{folder}/a-*.{style}", workers=n).to_json() for n in (0, 3)]
     assert json.dumps(reports[0]) == json.dumps(reports[1])
 
 

@@ -16,8 +16,8 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.proto import tf_example_pb2
 
 from label_guard import DatasetSchema, QuarantineOptions, read_quarantine
-from label_guard.audit.report import from_json, merge_reports
-from label_guard.audit.runner import audit
+from label_guard.audit.conclude import merge_reports, parse_report
+from label_guard.audit.runner import audit_dataset
 from label_guard.cli import app as cli
 
 SHARDS, PER_SHARD = 4, 60
@@ -88,9 +88,9 @@ FORMATS = ["parquet", "csv", "jsonl", "array_record", "tfrecord"]
 def test_the_audit_names_exactly_the_planted_faults(tmp_path: Path, schema: DatasetSchema, scheme: str) -> None:
     """In every format the bad keys are the planted ones, the counts are exact, and so is the quarantine."""
     uri = write(tmp_path, scheme)
-    report = audit(schema, source=uri, keep_bad=True, quarantine=QuarantineOptions(str(tmp_path / "q")))
+    report = audit_dataset(schema, source=uri, keep_bad=True, quarantine=QuarantineOptions(str(tmp_path / "q")))
     planted = {f"train-{shard}.{scheme}__{row}" for shard in range(SHARDS) for row in FAULTS}
-    assert set(report.splits[0].bad) == planted
+    assert {place.record for place in report.splits[0].bad} == planted
     assert report.splits[0].labels["label"].violations == {"LG101": [8, 8], "LG102": [4, 4]}
     assert {entry.record for entry in read_quarantine(str(tmp_path / "q")).entries} == planted
     assert (report.complete, report.exit_code) == (True, 1)
@@ -99,10 +99,10 @@ def test_the_audit_names_exactly_the_planted_faults(tmp_path: Path, schema: Data
 def test_any_cut_gives_the_same_report_byte_for_byte(tmp_path: Path, schema: DatasetSchema) -> None:
     """One process, three, and four merged parts through their JSON: the same bytes."""
     uri = write(tmp_path, "parquet")
-    alone = json.dumps(audit(schema, source=uri).to_json())
-    assert json.dumps(audit(schema, source=uri, workers=3).to_json()) == alone
-    parts = [json.loads(json.dumps(audit(schema, source=uri, shards=(i, 4)).to_json())) for i in range(4)]
-    assert json.dumps(merge_reports([from_json(part) for part in reversed(parts)]).to_json()) == alone
+    alone = json.dumps(audit_dataset(schema, source=uri).to_json())
+    assert json.dumps(audit_dataset(schema, source=uri, workers=3).to_json()) == alone
+    parts = [json.loads(json.dumps(audit_dataset(schema, source=uri, shards=(i, 4)).to_json())) for i in range(4)]
+    assert json.dumps(merge_reports([parse_report(json.dumps(part)) for part in reversed(parts)]).to_json()) == alone
 
 
 def test_a_damaged_shard_leaves_the_rest_audited_and_says_so(tmp_path: Path, schema: DatasetSchema) -> None:
@@ -110,7 +110,7 @@ def test_a_damaged_shard_leaves_the_rest_audited_and_says_so(tmp_path: Path, sch
     uri = write(tmp_path, "tfrecord")
     damaged = tmp_path / "train-1.tfrecord"
     damaged.write_bytes(damaged.read_bytes()[:-700])
-    report = audit(schema, source=uri)
+    report = audit_dataset(schema, source=uri)
     assert (report.complete, report.exit_code) == (False, 2)
     assert report.splits[0].records == SHARDS * PER_SHARD - 2
     assert {finding.rule for finding in report.findings} >= {"LG101", "LG402", "LG401"}
@@ -120,7 +120,7 @@ def test_a_promise_of_more_records_is_a_finding(tmp_path: Path, schema: DatasetS
     """A lost file shows in the count, though every record that is there is read."""
     uri = write(tmp_path, "csv")
     (tmp_path / "train-3.csv").unlink()
-    told = [finding.message for finding in audit(schema, source=uri).findings if finding.rule == "LG401"]
+    told = [finding.message for finding in audit_dataset(schema, source=uri).findings if finding.rule == "LG401"]
     assert told == ["180 records are there but the schema's num_examples promises 240"]
 
 
@@ -129,8 +129,8 @@ def test_limited_or_damaged_parts_never_merge_to_a_complete_audit(
 ) -> None:
     """A limit and an unreadable file survive the merge; the part that met the file exits 2 itself."""
     uri = write(tmp_path, "tfrecord")
-    limited = [audit(schema, source=uri, shards=(i, 2), limit=3) for i in range(2)]
-    merged = merge_reports([from_json(json.loads(json.dumps(part.to_json()))) for part in limited])
+    limited = [audit_dataset(schema, source=uri, shards=(i, 2), limit=3) for i in range(2)]
+    merged = merge_reports([parse_report(json.dumps(part.to_json())) for part in limited])
     assert (merged.complete, merged.exit_code) == (False, 2)
     damaged = tmp_path / "train-1.tfrecord"
     damaged.write_bytes(damaged.read_bytes()[:-700])
@@ -159,7 +159,7 @@ def test_within_its_limit_a_dataset_passes_with_warnings(tmp_path: Path, schema:
     lenient = DatasetSchema.model_validate(
         {**schema.model_dump(exclude_unset=True), "limits": {"max_invalid_ratio": 0.05}}
     )
-    report = audit(lenient, source=uri)
+    report = audit_dataset(lenient, source=uri)
     assert {finding.severity for finding in report.findings} == {"warning"}
     assert report.exit_code == 0
 
@@ -170,7 +170,7 @@ def test_an_empty_class_and_a_rare_one_are_findings(tmp_path: Path) -> None:
     label = {"kind": "class_label", "num_classes": 3, "class_names": ["cat", "dog", "emu"]}
     fields = {"format": 1, "name": "t", "version": "1.0.0", "labels": {"label": label}}
     rare = DatasetSchema.model_validate({**fields, "limits": {"min_class_count": 5}})
-    found = {f.rule: f.message for f in audit(rare, source=f"parquet:{tmp_path}/a.parquet").findings}
+    found = {f.rule: f.message for f in audit_dataset(rare, source=f"parquet:{tmp_path}/a.parquet").findings}
     assert found["LG403"] == "label: 1 of 3 classes are never used: 2 (emu)"
     assert found["LG404"].endswith("records: 1 (dog), 2 (emu)")
 
@@ -182,8 +182,8 @@ def test_a_split_that_departs_from_train_is_a_finding(tmp_path: Path) -> None:
     fields: dict[str, Any] = {"format": 1, "name": "t", "version": "1.0.0"}
     fields["labels"] = {"label": {"kind": "class_label", "num_classes": 2}}
     fields["splits"] = {name: {"source": f"npz:{tmp_path}/{name}.npz"} for name in ("train", "test")}
-    told = [f.message for f in audit(DatasetSchema.model_validate(fields)).findings if f.rule == "LG405"]
-    assert told == ["label: the classes are spread otherwise than in train: total variation 0.45"]
+    told = [f.message for f in audit_dataset(DatasetSchema.model_validate(fields)).findings if f.rule == "LG405"]
+    assert told == ["label: the classes are distributed differently from train: total variation 0.45"]
 
 
 def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:

@@ -21,7 +21,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from label_guard import DatasetSchema
 from label_guard.audit.report import AuditReport
-from label_guard.audit.runner import audit
+from label_guard.audit.runner import audit_dataset
 from label_guard.audit.suggest import apply_patch, suggest
 from label_guard.cli import app as cli
 from label_guard.lint.linter import lint_file
@@ -251,13 +251,13 @@ def rules_of(report: AuditReport) -> dict[str, set[str]]:
     """Codes found, by split."""
     found: dict[str, set[str]] = {}
     for finding in report.findings:
-        found.setdefault(str(finding.path[0]), set()).add(finding.rule)
+        found.setdefault(finding.split or "", set()).add(finding.rule)
     return found
 
 
 def causes_of(report: AuditReport) -> set[tuple[str | None, str, str]]:
     """Split, label and cause of every diagnosis."""
-    return {(split, cause.label, cause.cause) for split, cause in report.diagnoses}
+    return {(cause.split, cause.label, cause.cause) for cause in report.diagnoses}
 
 
 def lint_errors(folder: Path, schema: DatasetSchema) -> list[str]:
@@ -271,7 +271,7 @@ def lint_errors(folder: Path, schema: DatasetSchema) -> list[str]:
 def test_each_trap_is_found_and_its_cause_named(tmp_path: Path, name: str) -> None:
     """Exactly the expected rules in each split, and exactly the expected causes."""
     trap = TRAPS[name]
-    report = audit(prepared(tmp_path, trap))
+    report = audit_dataset(prepared(tmp_path, trap))
     assert rules_of(report) == trap.rules
     assert causes_of(report) == trap.causes
     assert report.exit_code == int(any(codes - {"LG403"} for codes in trap.rules.values()))
@@ -282,11 +282,11 @@ def test_the_suggested_patch_makes_the_audit_pass(tmp_path: Path, name: str) -> 
     """The patched schema is sound, and the same data audited with it leaves what the trap says, and no cause."""
     trap = TRAPS[name]
     schema = prepared(tmp_path, trap)
-    suggestion = suggest(audit(schema))
+    suggestion = suggest(audit_dataset(schema))
     assert suggestion.left_out == []
     patched = apply_patch(schema, suggestion.patch)
     assert lint_errors(tmp_path, patched) == []
-    report = audit(patched)
+    report = audit_dataset(patched)
     assert rules_of(report) == trap.patched
     assert causes_of(report) == set()
     assert report.exit_code == 0
@@ -295,7 +295,7 @@ def test_the_suggested_patch_makes_the_audit_pass(tmp_path: Path, name: str) -> 
 @pytest.mark.parametrize("name", [name for name in TRAPS if TRAPS[name].patched is None])
 def test_where_no_change_of_the_schema_helps_none_is_suggested(tmp_path: Path, name: str) -> None:
     """Data that are legal, or wrong whatever the schema says, lead to no patch."""
-    assert suggest(audit(prepared(tmp_path, TRAPS[name]))).patch == {}
+    assert suggest(audit_dataset(prepared(tmp_path, TRAPS[name]))).patch == {}
 
 
 # What only the metadata of a prepared folder tell -------------------------------------------------------------------
@@ -341,22 +341,22 @@ def tfds_schema(folder: Path, name: str, names: list[str]) -> DatasetSchema:
 def test_20_winogrande_has_no_answers_in_test(tmp_path: Path) -> None:
     """Names "1" and "2" stand for ids 0 and 1, which is sound; test is -1 throughout."""
     schema = tfds_schema(tmp_path, "winogrande", ["1", "2"])
-    report = audit(schema)
+    report = audit_dataset(schema)
     assert (rules_of(report), causes_of(report)) == ({"test": {"LG102"}}, {("test", "label", "unlabeled-split")})
-    assert audit(apply_patch(schema, suggest(report).patch)).findings == []
+    assert audit_dataset(apply_patch(schema, suggest(report).patch)).findings == []
 
 
 def test_21_caltech101_has_its_background_at_4(tmp_path: Path) -> None:
     """A schema that puts the background first has the names of the folder in another order: told, and mended."""
     names = ["background_google", "accordion", "airplanes", "anchor", "ant"]
     schema = tfds_schema(tmp_path, "caltech101", names)
-    report = audit(schema)
+    report = audit_dataset(schema)
     assert rules_of(report) == {"train": {"LG232"}, "test": {"LG232"}}
     assert causes_of(report) == {(split, "label", "shuffled-names") for split in ("train", "test")}
-    assert "0 is 'accordion' there" in report.diagnoses[0][1].text
+    assert "0 is 'accordion' there" in report.diagnoses[0].text
     patched = apply_patch(schema, suggest(report).patch)
     assert patched.labels["label"].class_names == (*names[1:], names[0])
-    assert (audit(patched).findings, audit(patched).diagnoses) == ([], [])
+    assert (audit_dataset(patched).findings, audit_dataset(patched).diagnoses) == ([], [])
 
 
 def test_names_in_a_parquet_file_stand_in_another_order(tmp_path: Path) -> None:
@@ -371,9 +371,11 @@ def test_names_in_a_parquet_file_stand_in_another_order(tmp_path: Path) -> None:
         "labels": {"label": classes(4, class_names=sorted(names)[::-1])},
     }
     schema = DatasetSchema.model_validate(fields)
-    report = audit(schema, source=f"parquet:{tmp_path}/a.parquet")
+    report = audit_dataset(schema, source=f"parquet:{tmp_path}/a.parquet")
     assert (rules_of(report), causes_of(report)) == ({"": {"LG232"}}, {(None, "label", "shuffled-names")})
-    assert audit(apply_patch(schema, suggest(report).patch), source=f"parquet:{tmp_path}/a.parquet").findings == []
+    assert (
+        audit_dataset(apply_patch(schema, suggest(report).patch), source=f"parquet:{tmp_path}/a.parquet").findings == []
+    )
 
 
 # From the command line ----------------------------------------------------------------------------------------------

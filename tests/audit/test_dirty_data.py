@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from label_guard import DatasetSchema
-from label_guard.audit.baseline import BadPlace, compare
-from label_guard.audit.runner import Task, audit, audit_shard
-from label_guard.audit.workers import run_shards
+from label_guard import DatasetSchema, UsageError
+from label_guard.audit.baseline import BadPlace, Baseline, compare
+from label_guard.audit.conclude import with_baseline
+from label_guard.audit.good_index import good_positions
+from label_guard.audit.runner import audit_dataset, make_tasks, open_splits
+from label_guard.audit.shard import Task, audit_shard
+from label_guard.audit.workers import AuditControl, run_shards
 from label_guard.cli import app as cli
-from label_guard.pipeline import record_keys as keys
+from label_guard.pipeline.select import select_records
+from label_guard.schema.reader import load_schema
 
 SCHEMA = """
 format: 1
@@ -63,8 +68,8 @@ def test_a_baseline_lets_known_bad_records_pass_and_fails_on_new_ones(tmp_path: 
     assert run(*arguments)[0] == 1
     assert run(*arguments, "--write-baseline", known)[0] == 0
     assert json.loads(known.read_text())["splits"][""] == {
-        "train-0.parquet__1": ["label LG101"],
-        "train-1.parquet__0": ["label LG102"],
+        "train-0.parquet__1": [["label LG101"]],
+        "train-1.parquet__0": [["label LG102"]],
     }
     code, out, _ = run(*arguments, "--baseline", known)
     assert code == 0
@@ -93,8 +98,8 @@ def test_a_known_record_that_breaks_another_rule_is_new(tmp_path: Path, run: Run
 def test_new_known_and_fixed_are_set_differences(now: dict[int, set[str]], data: st.DataObject) -> None:
     """The comparison agrees with plain sets of (record, rule)."""
     then = data.draw(st.dictionaries(st.integers(0, 9), st.sets(st.sampled_from("ab"), min_size=1)))
-    bad = {f"f__{k}": BadPlace("f", k, tuple(sorted(rules))) for k, rules in sorted(now.items())}
-    found = compare({f"f__{k}": sorted(rules) for k, rules in then.items()}, bad, whole=True)
+    bad = [BadPlace(f"f__{k}", "f", k, tuple(sorted(rules))) for k, rules in sorted(now.items())]
+    found = compare({f"f__{k}": [sorted(rules)] for k, rules in then.items()}, bad, whole=True)
     pairs = {(k, r) for k, rules in now.items() for r in rules} - {(k, r) for k, rules in then.items() for r in rules}
     assert found.new == len({k for k, _ in pairs})
     assert found.known == len(now) - found.new
@@ -109,9 +114,10 @@ def test_new_known_and_fixed_are_set_differences(now: dict[int, set[str]], data:
     [
         (None, "there is no baseline"),
         ("{", "cannot read the baseline"),
-        ("[]", "is no baseline of version 1"),
-        ('{"baseline": 2, "dataset": "planted", "splits": {}}', "it says version 2"),
-        ('{"baseline": 1, "dataset": "planted", "splits": {"": [1]}}', "is no baseline of version 1"),
+        ("[]", "is not a baseline of version 2"),
+        ('{"baseline": 3, "dataset": "planted", "splits": {}}', "is not a baseline of version 2: baseline:"),
+        ('{"baseline": 1, "dataset": "planted", "splits": {"": [1]}}', "is not a baseline of version 2"),
+        ('{"baseline": 1, "dataset": "planted", "splits": {"": {"a": [1]}}}', "is not a baseline of version 2"),
         ('{"baseline": 1, "dataset": "cifar10", "splits": {}}', "is of dataset 'cifar10', not of 'planted'"),
     ],
 )
@@ -123,6 +129,48 @@ def test_a_baseline_that_is_none_is_refused(tmp_path: Path, run: Run, content: s
     code, out, err = run(*arguments, "--baseline", known)
     assert (code, out) == (2, "")
     assert told in err
+
+
+KEYED = """format: 1
+name: keyed
+version: 1.0.0
+record_key: id
+labels:
+  label: {kind: class_label, num_classes: 10}
+"""
+ROWS = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([1, -1, 10, 77])), max_size=7)
+
+
+@given(then=ROWS, now=ROWS)
+@settings(max_examples=30, deadline=None)
+def test_repeated_record_keys_hide_no_record(
+    tmp_path_factory: pytest.TempPathFactory, then: list[tuple[str, int]], now: list[tuple[str, int]]
+) -> None:
+    """With keys that are not unique, as many bad records of a key are known as there were; no index lists a bad one."""
+    folder = tmp_path_factory.mktemp("keyed")
+    (folder / "s.yaml").write_text(KEYED)
+    reports = []
+    for name, rows in (("then", then), ("now", now)):
+        (folder / f"{name}.csv").write_text("id,label\n" + "".join(f"{key},{label}\n" for key, label in rows))
+        reports.append(audit_dataset(folder / "s.yaml", source=f"csv:{folder}/{name}.csv", keep_bad=True))
+    split = reports[1].splits[0]
+    good = good_positions(split).tolist()
+    assert good == [row for row, (_, label) in enumerate(now) if label == 1]
+    baseline = Baseline.of("keyed", {"": reports[0].splits[0].bad})
+    compared = with_baseline(reports[1], Baseline.model_validate(baseline.model_dump())).splits[0].baseline
+    broken = [Counter((key, min(label, 10)) for key, label in rows if label != 1) for rows in (then, now)]
+    assert compared is not None
+    assert compared.new == (broken[1] - broken[0]).total()
+    keys = [Counter(key for key, label in rows if label != 1) for rows in (then, now)]
+    assert compared.fixed == (keys[0] - keys[1]).total()
+    assert set(split.repeated_keys) == {key for key, count in keys[1].items() if count > 1}
+
+
+def test_many_records_of_one_key_are_compared_soon() -> None:
+    """A key that every record has costs no more than keys of their own."""
+    bad = [BadPlace("same", "a", row, (f"label LG10{row % 3}",)) for row in range(20_000)]
+    found = compare({"same": [place.broken for place in bad[5_000:]]}, bad, whole=True)
+    assert (found.new, found.known, found.fixed) == (5_000, 15_000, 0)
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".txt"])
@@ -141,7 +189,7 @@ def test_the_index_of_good_records_selects_exactly_these(tmp_path: Path, run: Ru
             return f"train-{shard}.parquet__{position - sum(map(len, labels[:shard]))}"
 
     source = Source(value for values in labels for value in values)
-    selected = keys.select_records(source, index)
+    selected = select_records(source, index)
     assert list(selected) == [0, 2, 3, 4, 5, 6, 7]
     assert selected.record_key(3) == "train-1.parquet__1"
 
@@ -150,8 +198,8 @@ def test_an_index_for_another_source_is_refused(tmp_path: Path, run: Run) -> Non
     """Positions of one dataset never select records of another: the number of records must agree."""
     arguments, index = write(tmp_path, [[0, 10, 2]]), tmp_path / "good.npz"
     run(*arguments, "--good-index", index)
-    with pytest.raises(keys.UsageError, match="made for a source of 3 records, not of 4"):
-        keys.select_records([1, 2, 3, 4], index)
+    with pytest.raises(UsageError, match="made for a source of 3 records, not of 4"):
+        select_records([1, 2, 3, 4], index)
 
 
 def test_nothing_is_written_of_a_dataset_that_could_not_be_read_to_its_end(tmp_path: Path, run: Run) -> None:
@@ -221,7 +269,9 @@ def test_an_audit_over_workers_stops_with_what_was_read(tmp_path: Path) -> None:
     schema = DatasetSchema.model_validate(
         {"format": 1, "name": "n", "version": "1.0.0", "labels": {"label": {"kind": "class_label", "num_classes": 10}}}
     )
-    report = audit(schema, source=f"parquet:{tmp_path}/train-*.parquet", workers=2, stop=lambda: True)
+    report = audit_dataset(
+        schema, source=f"parquet:{tmp_path}/train-*.parquet", workers=2, control=AuditControl(should_stop=lambda: True)
+    )
     assert not report.complete
     assert report.splits[0].records < 18
     assert report.exit_code == 2
@@ -237,7 +287,7 @@ def die_on_two(task: int, go_on: Callable[[int], bool]) -> int:
 
 def test_a_killed_worker_costs_its_own_shard_alone() -> None:
     """The shard that kills its process is told by name; all others are audited."""
-    found = dict(run_shards([0, 1, 2, 3, 4], die_on_two, 2, None, None))
+    found = dict(run_shards([0, 1, 2, 3, 4], die_on_two, workers=2))
     assert {task: result for task, result in found.items() if task != 2} == {0: 0, 1: 10, 3: 30, 4: 40}
     assert "died" in str(found[2])
 
@@ -247,11 +297,11 @@ def test_progress_ends_at_all_records_and_shards(tmp_path: Path) -> None:
     write(tmp_path, [[0, 1, 2]] * 3)
     told: list[Any] = []
     for workers in (0, 2):
-        audit(
+        audit_dataset(
             tmp_path / "planted.yaml",
             source=f"parquet:{tmp_path}/train-*.parquet",
             workers=workers,
-            on_progress=told.append,
+            control=AuditControl(progress=told.append),
         )
         assert (told[-1].records, told[-1].shards_done, told[-1].shards) == (9, 3, 3)
         assert told[-1].expected == 9
@@ -275,10 +325,8 @@ def test_options_that_contradict_each_other_are_refused(tmp_path: Path, run: Run
 def test_a_shard_can_be_audited_by_itself(tmp_path: Path) -> None:
     """The unit of work of every engine is plain: a task in, counts out."""
     write(tmp_path, [[0, 10]])
-    from label_guard.audit.runner import plan_tasks
-    from label_guard.schema.reader import load_schema
-
-    tasks, _ = plan_tasks(load_schema(tmp_path / "planted.yaml"), f"parquet:{tmp_path}/train-0.parquet", (), None, None)
+    schema = load_schema(tmp_path / "planted.yaml")
+    tasks = make_tasks(schema, open_splits(schema, f"parquet:{tmp_path}/train-0.parquet"))
     assert isinstance(tasks[0], Task)
     assert (audit_shard(tasks[0]).records, audit_shard(tasks[0]).invalid) == (2, 1)
 
@@ -291,7 +339,7 @@ def held(task, go_on):
     return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 if __name__ == "__main__":
-    print([result for _, result in run_shards([1, 2, 3], held, 2, None, None)])
+    print([result for _, result in run_shards([1, 2, 3], held, workers=2)])
     print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))
 """
 

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from label_guard import DatasetSchema, UsageError
 from label_guard.audit import duplicates
-from label_guard.audit.report import from_json, with_duplicates
-from label_guard.audit.runner import audit, plan_tasks
+from label_guard.audit.conclude import parse_report, with_duplicates
+from label_guard.audit.runner import audit_dataset, open_splits
+from label_guard.audit.workers import AuditControl
 from label_guard.cli import app as cli
 from label_guard.report.audit import render_audit
 
@@ -83,8 +84,7 @@ def test_every_group_is_found_and_no_other(
     schema = schema_of(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(duplicates, "_RUN_ROWS", run_rows)
-        _, plans = plan_tasks(schema, None, (), None, None)
-        found = duplicates.find_duplicates(schema, plans)
+        found = duplicates.find_duplicates(schema, open_splits(schema))
     for kind, groups in expected.items():
         told: duplicates.Groups = getattr(found, kind)
         assert told.groups == len(groups), kind
@@ -101,7 +101,7 @@ def test_planted_duplicates_are_named_alike_by_any_number_of_workers(tmp_path: P
     records = [(0, k, k % 3) for k in range(20)] + [(1, k, k % 3) for k in range(20, 30)]
     records += [(0, 4, 2), (1, 7, 1), (0, 11, 2)]
     named = write(tmp_path, records, style)
-    report = audit(schema_of(tmp_path, style), workers=workers, duplicates=True)
+    report = audit_dataset(schema_of(tmp_path, style), workers=workers, duplicates=True)
     assert report.duplicates is not None
     conflicting, shared, repeated = (getattr(report.duplicates, n) for n in ("conflicting", "shared", "repeated"))
     assert [(g.groups, g.records) for g in (conflicting, shared, repeated)] == [(1, 2), (1, 2), (1, 2)]
@@ -109,8 +109,8 @@ def test_planted_duplicates_are_named_alike_by_any_number_of_workers(tmp_path: P
     assert {member.labels for member in conflicting.examples[0]} == {"label: 1", "label: 2"}
     assert [finding.rule for finding in report.findings if finding.rule in ("LG406", "LG407")] == ["LG406", "LG407"]
     text = render_audit(report, "json")
-    assert text == render_audit(audit(schema_of(tmp_path, style), duplicates=True), "json")
-    again = from_json(json.loads(text))
+    assert text == render_audit(audit_dataset(schema_of(tmp_path, style), duplicates=True), "json")
+    again = parse_report(text)
     assert render_audit(again, "text") == render_audit(report, "text")
     assert "repeated within a split under one label: 2 records in 1 groups" in render_audit(report, "text")
 
@@ -122,7 +122,7 @@ def test_the_order_of_features_does_not_matter(tmp_path: Path) -> None:
         ("test", ['{"label": 1, "b": [2], "a": 1}', '{"a": 1.0, "b": [2], "label": 0}']),
     ):
         (tmp_path / f"{name}-0.jsonl").write_text("\n".join(lines))
-    report = audit(schema_of(tmp_path, "jsonl"), duplicates=True)
+    report = audit_dataset(schema_of(tmp_path, "jsonl"), duplicates=True)
     assert report.duplicates is not None
     assert (report.duplicates.conflicting.groups, report.duplicates.conflicting.records) == (1, 2)
 
@@ -132,7 +132,7 @@ def test_pictures_in_arrays_are_compared(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 255, (6, 4, 4), dtype=np.uint8)
     images[5] = images[1]
     np.savez(tmp_path / "train-0.npz", image=images, label=np.arange(6) % 3)
-    report = audit(schema_of(tmp_path, "npz"), duplicates=True, splits=["train"])
+    report = audit_dataset(schema_of(tmp_path, "npz"), duplicates=True, splits=["train"])
     assert report.duplicates is not None
     assert {m.record for m in report.duplicates.conflicting.examples[0]} == {"1", "5"}
 
@@ -150,18 +150,18 @@ def test_what_has_no_content_is_refused(tmp_path: Path, source: str, told: str) 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         with pytest.raises(UsageError, match=told):
-            audit(schema, source=uri, splits=["train"], duplicates=True)
+            audit_dataset(schema, source=uri, splits=["train"], duplicates=True)
     with pytest.raises(UsageError, match="among all records"):
-        audit(schema, source=uri, splits=["train"], duplicates=True, limit=1)
+        audit_dataset(schema, source=uri, splits=["train"], duplicates=True, limit=1)
 
 
 def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Temporary files are gone after a run, and after one that a full disk ended with one clear error."""
+    """Temporary files are gone after a run, and after one on a full disk, whose report names what was not compared."""
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     write(tmp_path, [(0, k, 0) for k in range(3000)] + [(1, 1, 0)])
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
-    audit(schema_of(tmp_path), duplicates=True)
+    audit_dataset(schema_of(tmp_path), duplicates=True)
     assert list(scratch.iterdir()) == []
     (tmp_path / "s.yaml").write_text(
         "format: 1\nname: n\nversion: 1.0.0\nlabels: {label: {kind: class_label, num_classes: 3}}\n"
@@ -180,7 +180,8 @@ main(["audit", "s.yaml", "--source", "parquet:{tmp_path}/train-*.parquet", "--du
         text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 2, done.stderr
-    assert "set TMPDIR to a larger disk" in done.stderr
+    assert "set TMPDIR to a larger disk" in done.stdout
+    assert "LG402" in done.stdout
     assert "Traceback" not in done.stderr
     assert list(scratch.iterdir()) == []
 
@@ -209,14 +210,14 @@ def found_in(folder: Path, files: dict[str, str], style: str = "jsonl", **labels
     for key, value in labels.items():
         fields[key] = {**fields.get(key, {}), **value} if isinstance(value, dict) else value
     splits = [split for split in ("train", "test") if list(folder.glob(f"{split}-*"))]
-    return audit(DatasetSchema.model_validate(fields), splits=splits, duplicates=True)
+    return audit_dataset(DatasetSchema.model_validate(fields), splits=splits, duplicates=True)
 
 
 def test_a_damaged_payload_is_never_complete(tmp_path: Path) -> None:
     """Where records cannot be read as wholes the audit of their labels may be sound: it is incomplete all the same."""
     records = [(0, k % 40, k % 2) for k in range(4000)]
     write(tmp_path, records)
-    assert audit(schema_of(tmp_path), duplicates=True, splits=["train"]).complete
+    assert audit_dataset(schema_of(tmp_path), duplicates=True, splits=["train"]).complete
     path = tmp_path / "train-0.parquet"
     column = pq.ParquetFile(path).metadata.row_group(0).column(1)
     assert column.path_in_schema == "text"
@@ -224,21 +225,22 @@ def test_a_damaged_payload_is_never_complete(tmp_path: Path) -> None:
     start = column.dictionary_page_offset or column.data_page_offset
     data[start : start + 60] = bytes(60)
     path.write_bytes(bytes(data))
-    report = audit(schema_of(tmp_path), duplicates=True, splits=["train"])
+    report = audit_dataset(schema_of(tmp_path), duplicates=True, splits=["train"])
     assert report.splits[0].invalid == 0
     assert (report.complete, report.exit_code) == (False, 2)
     assert any(f.rule == "LG402" and "train-0.parquet" in f.message for f in report.findings)
-    again = from_json(json.loads(render_audit(report, "json")))
+    again = parse_report(render_audit(report, "json"))
     assert (again.complete, again.exit_code) == (False, 2)
 
 
 def test_stopped_is_never_complete(tmp_path: Path) -> None:
     """Ctrl-C while whole records are compared gives an incomplete report, not one without duplicates."""
     write(tmp_path, [(0, 1, 0), (1, 1, 1)])
-    _, plans = plan_tasks(schema_of(tmp_path), None, (), None, None)
-    found = duplicates.find_duplicates(schema_of(tmp_path), plans, stop=lambda: True)
+    schema = schema_of(tmp_path)
+    control = AuditControl(should_stop=lambda: True)
+    found = duplicates.find_duplicates(schema, open_splits(schema), control=control)
     assert found.stopped
-    report = audit(schema_of(tmp_path))
+    report = audit_dataset(schema_of(tmp_path))
     assert report.complete
     assert not with_duplicates(report, found).complete
 
@@ -249,7 +251,9 @@ def test_labels_within_objects_are_no_content(tmp_path: Path) -> None:
     (tmp_path / "train-0.jsonl").write_text("\n".join(lines))
     label = {"kind": "class_label", "num_classes": 3}
     fields = {"format": 1, "name": "n", "version": "1.0.0", "labels": {"o/label": label}}
-    report = audit(DatasetSchema.model_validate(fields), source=f"jsonl:{tmp_path}/train-0.jsonl", duplicates=True)
+    report = audit_dataset(
+        DatasetSchema.model_validate(fields), source=f"jsonl:{tmp_path}/train-0.jsonl", duplicates=True
+    )
     assert report.duplicates is not None
     assert report.duplicates.conflicting.groups == 1
 
@@ -267,7 +271,7 @@ def test_the_width_of_a_label_is_no_difference(tmp_path: Path) -> None:
     for name, dtype in (("train", np.int64), ("test", np.int32)):
         table = {"label": np.array([1], dtype), "text": ["a"]}
         pq.write_table(pa.table(table), tmp_path / f"{name}-0.parquet")
-    report = audit(schema_of(tmp_path), duplicates=True)
+    report = audit_dataset(schema_of(tmp_path), duplicates=True)
     assert report.duplicates is not None
     assert (report.duplicates.conflicting.groups, report.duplicates.shared.groups) == (0, 1)
 

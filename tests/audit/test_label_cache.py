@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import io
 import json
 import os
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from label_guard import DatasetSchema, UsageError
-from label_guard.audit.label_cache import open_label_cache, through_label_cache
-from label_guard.audit.runner import audit
+from label_guard.audit.label_cache import CachedFormat, open_label_cache, require_files
+from label_guard.audit.runner import audit_dataset
 from label_guard.cli import app as cli
 from label_guard.sources.open import Chunk, open_source
 
@@ -48,14 +51,14 @@ def overwrite_unseen(path: Path, data: bytes) -> None:
 def test_after_a_schema_change_nothing_is_read_again(tmp_path: Path) -> None:
     """The second audit judges the kept labels by the new schema, though the files themselves are no more readable."""
     source, kept = write(tmp_path, {"a": [0, 1, 10], "b": [2, 11]}), str(tmp_path / "labels.label_cache")
-    first = audit(schema_of(10), source=source, label_cache=kept)
+    first = audit_dataset(schema_of(10), source=source, label_cache=kept)
     assert first.splits[0].invalid == 2
-    plain = audit(schema_of(11), source=source).to_json()
+    plain = audit_dataset(schema_of(11), source=source).to_json()
     for name in ("a", "b"):
         path = tmp_path / f"{name}.parquet"
         overwrite_unseen(path, b"PAR1" + bytes(36) + path.read_bytes()[40:])
-    assert not audit(schema_of(11), source=source).complete
-    again = audit(schema_of(11), source=source, label_cache=kept)
+    assert not audit_dataset(schema_of(11), source=source).complete
+    again = audit_dataset(schema_of(11), source=source, label_cache=kept)
     assert again.to_json() == plain
     assert again.splits[0].invalid == 1
 
@@ -64,14 +67,14 @@ def test_after_a_schema_change_nothing_is_read_again(tmp_path: Path) -> None:
 def test_a_changed_file_is_read_anew_and_the_others_are_not(tmp_path: Path, workers: int) -> None:
     """Identity is by file: of a changed one the new labels are judged and kept, and its old ones are thrown away."""
     source, kept = write(tmp_path, {"a": [0, 1, 10], "b": [2, 11]}), tmp_path / "labels.label_cache"
-    audit(schema_of(), source=source, label_cache=str(kept), workers=workers)
+    audit_dataset(schema_of(), source=source, label_cache=str(kept), workers=workers)
     overwrite_unseen(tmp_path / "a.parquet", b"garbage")
     write(tmp_path, {"b": [2, 3, 4, -1, -2]})
-    found = audit(schema_of(), source=source, label_cache=str(kept), workers=workers)
+    found = audit_dataset(schema_of(), source=source, label_cache=str(kept), workers=workers)
     assert found.complete
-    assert {(s["name"], s["invalid"]) for s in found.splits[0].shards} == {("a.parquet", 1), ("b.parquet", 2)}
+    assert {(s.name, s.invalid) for s in found.splits[0].shards} == {("a.parquet", 1), ("b.parquet", 2)}
     with zipfile.ZipFile(kept) as archive:
-        assert len(json.loads(archive.read("index.json"))["shards"]) == 2
+        assert len(json.loads(archive.read("index.json"))["entries"]) == 2
 
 
 def chunks_of(source: Any) -> list[Chunk]:
@@ -96,25 +99,29 @@ def test_what_is_kept_is_what_was_read(tmp_path_factory: pytest.TempPathFactory,
     source = open_source(f"parquet:{folder}/a.parquet", labels=["label"])
     plain = chunks_of(source)
     for _ in range(2):
-        with open_label_cache(str(folder / "s")) as label_cache:
-            for one, other in zip(chunks_of(through_label_cache(source, label_cache)), plain, strict=True):
+        with open_label_cache(str(folder / "s")) as in_use:
+            assert in_use.cache is not None
+            cached = replace(source, format=CachedFormat(source.format, in_use.cache))
+            for one, other in zip(chunks_of(cached), plain, strict=True):
                 assert list(one.rows) == list(other.rows)
                 assert list(one.keys) == list(other.keys)
                 assert type(one.columns["label"]) is type(other.columns["label"])
                 assert repr(one.columns["label"]) == repr(other.columns["label"])
                 assert [type(v) for v in one.columns["label"]] == [type(v) for v in other.columns["label"]]
+            in_use.save()
+            assert not in_use.error
 
 
 def test_a_damaged_file_is_not_kept(tmp_path: Path) -> None:
     """What could not be read to its end is read again next time, and is never taken for whole."""
     kept = str(tmp_path / "labels.label_cache")
     (tmp_path / "a.jsonl").write_text('{"label": 1}\n{"label": 2}\n')
-    audit(schema_of(), source=f"jsonl:{tmp_path}/a.jsonl", label_cache=kept, limit=1)
+    audit_dataset(schema_of(), source=f"jsonl:{tmp_path}/a.jsonl", label_cache=kept, limit=1)
     (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(b'{"label": 1}\n' * 9)[:-9])
-    assert not audit(schema_of(), source=f"jsonl:{tmp_path}/*.jsonl*", label_cache=kept).complete
+    assert not audit_dataset(schema_of(), source=f"jsonl:{tmp_path}/*.jsonl*", label_cache=kept).complete
     with zipfile.ZipFile(kept) as archive:
-        shards = json.loads(archive.read("index.json"))["shards"]
-    assert [Path(shard).name for shard in shards.values()] == ["a.jsonl"]
+        shards = json.loads(archive.read("index.json"))["entries"]
+    assert [Path(shard).name for shard, _ in shards.values()] == ["a.jsonl"]
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
@@ -122,22 +129,98 @@ def test_a_file_that_is_no_label_cache_is_refused_and_left_as_it_is(tmp_path: Pa
     """A wrong path never overwrites a user's file."""
     source, wrong = write(tmp_path, {"a": [0]}), tmp_path / "notes.txt"
     wrong.write_text("mine")
-    with pytest.raises(UsageError, match="is no label cache of version 1"):
-        audit(schema_of(), source=source, label_cache=str(wrong))
+    with pytest.raises(UsageError, match="is not a label cache of version 2"):
+        audit_dataset(schema_of(), source=source, label_cache=str(wrong))
     assert wrong.read_text() == "mine"
 
 
-def test_a_damaged_label_cache_is_told_and_makes_the_audit_incomplete(tmp_path: Path) -> None:
-    """Flipped bytes in the kept labels are found by their checksum, and the error says what to do."""
-    source, kept = write(tmp_path, {"a": np.arange(5000) % 10}), tmp_path / "labels.label_cache"
-    audit(schema_of(), source=source, label_cache=str(kept))
-    data = bytearray(kept.read_bytes())
-    place = data.index(b"0.0.npy") + 60
-    data[place : place + 8] = bytes(255 - byte for byte in data[place : place + 8])
-    kept.write_bytes(bytes(data))
-    found = audit(schema_of(), source=source, label_cache=str(kept))
-    assert not found.complete
-    assert "delete it, and it is made anew" in found.splits[0].shards[0]["error"]
+def test_flipped_bytes_are_found_and_the_file_is_read_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """An entry whose bytes changed is not used: the report is as without a cache, and a log line says so."""
+    source, kept = write(tmp_path, {"a": np.arange(5000) % 11}), tmp_path / "labels.label_cache"
+    sound = audit_dataset(schema_of(), source=source, label_cache=str(kept)).to_json()
+    data = kept.read_bytes()
+    start, end = data.index(b"0.0.npy"), data.rindex(b"0.0.npy")
+    for place in range(start, end, (end - start) // 7):
+        kept.write_bytes(data[:place] + bytes([data[place] ^ 0x20]) + data[place + 1 :])
+        caplog.clear()
+        assert audit_dataset(schema_of(), source=source, label_cache=str(kept)).to_json() == sound
+        assert "is damaged and not used" in caplog.text
+
+
+def about(**changes: Any) -> bytes:
+    """The JSON member of a piece of 3,000 records, with some fields changed."""
+    plain = {"range": [0, 3000], "columns": {"label": {"npy": "0.0.npy"}}, "unreadable": []}
+    return json.dumps({**plain, **changes}).encode()
+
+
+def array_of(header: dict[str, Any]) -> bytes:
+    """An array without its items."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<i8", "fortran_order": False, **header})
+    return file.getvalue()
+
+
+HOSTILE = {
+    "a range shorter than the column": {"0.json": about(range=[0, 3])},
+    "a range longer than the column": {"0.json": about(range=[0, 10**9])},
+    "a range of texts": {"0.json": about(range=["0", "3000"])},
+    "rows out of order": {"0.json": about(range=None, rows=[*range(2999), 5]).replace(b'"range": null, ', b"")},
+    "a negative row": {"0.json": about(range=[-1, 2999])},
+    "an unreadable row beyond all rows": {"0.json": about(unreadable=[[10**30, "x"]])},
+    "an unreadable row without a reason": {"0.json": about(unreadable=[[1]])},
+    "no column of the label": {"0.json": about(columns={})},
+    "one column too many": {"0.json": about(columns={"label": {"npy": "0.0.npy"}, "x": {"values": []}})},
+    "columns are a list": {"0.json": about(columns=[1])},
+    "a member that is not there": {"0.json": about(columns={"label": {"npy": "9.npy"}})},
+    "values that do not decode": {"0.json": about(range=[0, 1], columns={"label": {"values": [{"dtype": "x"}]}})},
+    "deep nesting": {"0.json": b"[" * 200_000},
+    "not JSON": {"0.json": b"\xff"},
+    "an array of 10**15 items": {"0.0.npy": array_of({"shape": (10**15,)})},
+    "an array of negative size": {"0.0.npy": array_of({"shape": (-3000,)})},
+    "an array of objects": {"0.0.npy": array_of({"shape": (3000,), "descr": "|O"})},
+    "not an array": {"0.0.npy": b"x"},
+}
+
+
+@pytest.mark.parametrize("damage", HOSTILE)
+def test_an_entry_whose_parts_disagree_is_one_line(tmp_path: Path, damage: str) -> None:
+    """A cache made by somebody else, its digests right, is never believed further than its parts agree."""
+    source, kept = write(tmp_path, {"a": np.arange(3000) % 10}), tmp_path / "labels.label_cache"
+    sound = audit_dataset(schema_of(), source=source, label_cache=str(kept)).to_json()
+    with zipfile.ZipFile(kept) as outer:
+        index = json.loads(outer.read("index.json"))
+        (name,) = index["entries"]
+        with zipfile.ZipFile(io.BytesIO(outer.read(name))) as inner:
+            members = {member: inner.read(member) for member in inner.namelist()}
+    for changes, fine in (({}, True), (HOSTILE[damage], False)):
+        entry = io.BytesIO()
+        with zipfile.ZipFile(entry, "w", zipfile.ZIP_DEFLATED) as inner:
+            for member, content in {**members, **changes}.items():
+                inner.writestr(member, content)
+        index["entries"][name][1] = hashlib.sha256(entry.getvalue()).hexdigest()
+        with zipfile.ZipFile(kept, "w") as outer:
+            outer.writestr("index.json", json.dumps(index))
+            outer.writestr(name, entry.getvalue())
+        found = audit_dataset(schema_of(), source=source, label_cache=str(kept))
+        assert (found.to_json() == sound) is fine
+        assert found.complete is fine
+    assert "delete it, and it is made again" in found.splits[0].shards[0].error
+
+
+@pytest.mark.parametrize(
+    "index",
+    [b"{}", b"[]", b'{"label_cache": 1}', b'{"label_cache": 2, "entries": {"a": 1}}', b"[" * 200_000, b"\xff", None],
+    ids=["empty", "list", "version", "entries", "deep", "bytes", "none"],
+)
+def test_a_damaged_index_is_refused_before_anything_is_read(tmp_path: Path, index: bytes | None) -> None:
+    """One line that names the file; it is left as it is."""
+    source, kept = write(tmp_path, {"a": [0]}), tmp_path / "labels.label_cache"
+    with zipfile.ZipFile(kept, "w") as outer:
+        outer.writestr("other" if index is None else "index.json", index or b"")
+    before = kept.read_bytes()
+    with pytest.raises(UsageError, match="is not a label cache of version 2"):
+        audit_dataset(schema_of(), source=source, label_cache=str(kept))
+    assert kept.read_bytes() == before
 
 
 def test_a_function_has_no_label_cache(tmp_path: Path) -> None:
@@ -146,22 +229,18 @@ def test_a_function_has_no_label_cache(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(
         "format: 1\nname: n\nversion: 1.0.0\nlabels: {label: {kind: class_label, num_classes: 3}}\n"
     )
-    with (
-        pytest.raises(UsageError, match="keeps the labels of files"),
-        open_label_cache(str(tmp_path / "s")) as label_cache,
-    ):
-        through_label_cache(
-            open_source("python:label_cache_records:records", labels=["label"], base_dir=str(tmp_path)), label_cache
-        )
+    with pytest.raises(UsageError, match="keeps the labels of files"):
+        require_files(open_source("python:label_cache_records:records", labels=["label"], base_dir=str(tmp_path)))
 
 
-def test_a_full_disk_is_one_error(tmp_path: Path) -> None:
-    """Labels that cannot be kept stop the audit with the name of the label cache; its old content stays."""
+def test_labels_that_cannot_be_kept_do_not_stop_the_reading(tmp_path: Path) -> None:
+    """All labels are read, and the reason is kept for the report."""
     source = open_source(write(tmp_path, {"a": [1]}), labels=["label"])
-    with open_label_cache(str(tmp_path / "s")) as label_cache:
-        gone = label_cache._replace(folder=str(tmp_path / "not" / "there"))
-        with pytest.raises(UsageError, match=r"cannot keep labels in the label cache .*s: No such file"):
-            chunks_of(through_label_cache(source, gone))
+    with open_label_cache(str(tmp_path / "s")) as in_use:
+        assert in_use.cache is not None
+        gone = CachedFormat(source.format, replace(in_use.cache, folder=str(tmp_path / "not" / "there")))
+        assert [list(chunk.rows) for chunk in chunks_of(replace(source, format=gone))] == [[0]]
+        assert "s: No such file" in gone.error
 
 
 # Parquet footers ------------------------------------------------------------------------------------------------------
@@ -190,8 +269,8 @@ def test_a_footer_never_vouches_for_a_bad_record(
         values = [None if v is None else abs(v) for v in values]
     path = tmp_path_factory.mktemp("footer") / "a.parquet"
     pq.write_table(pa.table({"label": pa.array(values, dtype)}), path, row_group_size=group)
-    read = audit(schema_of(**fields), source=f"parquet:{path}")
-    trusted = audit(schema_of(**fields), source=f"parquet:{path}", trust_statistics=True)
+    read = audit_dataset(schema_of(**fields), source=f"parquet:{path}")
+    trusted = audit_dataset(schema_of(**fields), source=f"parquet:{path}", trust_statistics=True)
     assert trusted.splits[0].records == read.splits[0].records == len(values)
     assert trusted.splits[0].invalid == read.splits[0].invalid
     assert (trusted.exit_code, trusted.complete) == (read.exit_code, read.complete)
@@ -220,7 +299,7 @@ def test_a_certified_file_is_not_read_and_the_report_says_so(
         cli.main([*arguments, "--trust-statistics"])
     out = capsys.readouterr().out
     assert exit_.value.code == 1
-    assert "1 of 2 files are vouched for by their Parquet statistics" in out
+    assert "1 of 2 files are legal by their Parquet statistics" in out
     assert "b.parquet__1: 10" in out
     assert "LG403" not in out
     with pytest.raises(SystemExit) as exit_:
@@ -232,12 +311,12 @@ def test_only_parquet_has_statistics(tmp_path: Path) -> None:
     """The option is refused where it could do nothing."""
     (tmp_path / "a.csv").write_text("label\n1\n")
     with pytest.raises(UsageError, match="reads Parquet footers"):
-        audit(schema_of(), source=f"csv:{tmp_path}/a.csv", trust_statistics=True)
+        audit_dataset(schema_of(), source=f"csv:{tmp_path}/a.csv", trust_statistics=True)
 
 
 def test_a_damaged_footer_is_told_by_reading(tmp_path: Path) -> None:
     """A file without a readable footer is a damaged shard, as without the option."""
     write(tmp_path, {"a": [1], "b": [2]})
     (tmp_path / "b.parquet").write_bytes(b"PAR1 no more")
-    found = audit(schema_of(), source=f"parquet:{tmp_path}/*.parquet", trust_statistics=True)
+    found = audit_dataset(schema_of(), source=f"parquet:{tmp_path}/*.parquet", trust_statistics=True)
     assert (found.complete, found.exit_code) == (False, 2)

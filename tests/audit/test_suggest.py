@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from label_guard import DatasetSchema
 from label_guard.audit.report import AuditReport
-from label_guard.audit.runner import audit
+from label_guard.audit.runner import audit_dataset
 from label_guard.audit.suggest import apply_patch, patch_yaml, suggest
 from label_guard.schema.syntax import parse, to_plain
 from label_guard.schema.writer import dump_schema
@@ -33,12 +33,12 @@ def audited(
         splits["train"]["labels"] = {"y": split_label}
     labels = {"y": {"kind": "class_label", "num_classes": 10, **label}}
     fields = {"format": 1, "name": "t", "version": "1.0.0", "labels": labels, "splits": splits}
-    return audit(DatasetSchema.model_validate(fields))
+    return audit_dataset(DatasetSchema.model_validate(fields))
 
 
 def patched(report: AuditReport) -> DatasetSchema:
     """The schema with what is suggested."""
-    return apply_patch(DatasetSchema.model_validate(dict(report.schema)), suggest(report).patch)
+    return apply_patch(report.schema_file, suggest(report).patch)
 
 
 def test_the_patch_is_yaml_that_says_why(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_split_that_is_sound_stays_sound(tmp_path: Path) -> None:
     """Where train alone is 1-based, the change is for train alone; where both are, it is at the label."""
     report = audited(tmp_path, {}, train=IDS + 1, test=IDS)
     assert suggest(report).patch == {"splits": {"train": {"labels": {"y": {"class_ids": {"start": 1}}}}}}
-    assert audit(patched(report)).exit_code == 0
+    assert audit_dataset(patched(report)).exit_code == 0
     report = audited(tmp_path, {}, train=IDS + 1, test=IDS + 1)
     assert suggest(report).patch == {"labels": {"y": {"class_ids": {"start": 1}}}}
 
@@ -73,21 +73,21 @@ def test_a_small_split_that_fits_both_ways_follows_the_others(tmp_path: Path) ->
     """Test holds only ids that are legal before and after: one change at the label."""
     report = audited(tmp_path, {}, train=IDS + 1, test=np.array([3, 5]))
     assert suggest(report).patch == {"labels": {"y": {"class_ids": {"start": 1}}}}
-    assert audit(patched(report)).exit_code == 0
+    assert audit_dataset(patched(report)).exit_code == 0
 
 
 def test_a_field_that_the_split_overrides_is_changed_there(tmp_path: Path) -> None:
     """A change at the label would not reach a split with a value of its own."""
     report = audited(tmp_path, {}, split_label={"ignore": [254]}, train=np.where(IDS == 3, 255, IDS).astype(np.int64))
     assert suggest(report).patch == {"splits": {"train": {"labels": {"y": {"ignore": [254, 255]}}}}}
-    assert audit(patched(report)).exit_code == 0
+    assert audit_dataset(patched(report)).exit_code == 0
 
 
 def test_ignore_values_of_several_splits_add_up(tmp_path: Path) -> None:
     """255 in one split and -100 in the other: both are declared."""
     report = audited(tmp_path, {}, train=np.where(IDS == 3, 255, IDS), test=np.where(IDS == 4, -100, IDS))
     assert suggest(report).patch == {"labels": {"y": {"ignore": [255, -100]}}}
-    assert audit(patched(report)).exit_code == 0
+    assert audit_dataset(patched(report)).exit_code == 0
 
 
 def test_contradicting_changes_are_told_and_left_out(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_another_kind_loses_the_fields_it_does_not_know(tmp_path: Path) -> None:
     assert to_plain(parse(patch_yaml(suggest(report)), is_json=False)) == patch
     again = patched(report)
     assert DatasetSchema.model_validate(to_plain(parse(dump_schema(again), is_json=False))) == again
-    assert audit(again).exit_code == 0
+    assert audit_dataset(again).exit_code == 0
 
 
 def test_another_kind_for_one_split_takes_its_foreign_fields_away(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_another_kind_for_one_split_takes_its_foreign_fields_away(tmp_path: Path
     report = audited(tmp_path, {}, split_label={"unlabeled": -1, "on_unlabeled": "skip"}, train=ROWS, test=IDS)
     fields = suggest(report).patch["splits"]["train"]["labels"]["y"]
     assert (fields["kind"], fields["unlabeled"], fields["on_unlabeled"]) == ("soft_label", None, None)
-    assert audit(patched(report)).exit_code == 0
+    assert audit_dataset(patched(report)).exit_code == 0
 
 
 KINDS: dict[str, tuple[dict[str, Any], Any]] = {
@@ -154,7 +154,7 @@ def test_the_patched_schema_accepts_the_data(tmp_path: Path, name: str) -> None:
     label, data = KINDS[name]
     report = audited(tmp_path, label, train=data)
     assert report.exit_code == 1
-    assert audit(patched(report)).findings == []
+    assert audit_dataset(patched(report)).findings == []
 
 
 CORRUPTIONS: dict[str, Any] = {
@@ -189,9 +189,9 @@ def test_a_patch_is_always_sound_and_never_makes_a_split_worse(
     suggestion = suggest(report)
     if suggestion.patch:
         assert to_plain(parse(patch_yaml(suggestion), is_json=False)) == suggestion.patch
-    again = audit(patched(report))
+    again = audit_dataset(patched(report))
     for before, after in zip(report.splits, again.splits, strict=True):
         assert after.invalid <= before.invalid
     alone = train == test or "none" in (train, test)  # changes for different faults need not add up to a cure
-    if alone and report.diagnoses and all(cause.patch for _, cause in report.diagnoses) and not suggestion.left_out:
+    if alone and report.diagnoses and all(cause.patch for cause in report.diagnoses) and not suggestion.left_out:
         assert sum(split.invalid for split in again.splits) == 0

@@ -16,7 +16,7 @@ from label_guard import read_quarantine
 SCRIPT = """
 import json, sys
 from label_guard import DatasetSchema, QuarantineOptions
-from label_guard.audit.runner import audit
+from label_guard.audit.runner import audit_dataset
 from label_guard.engines.beam import audit_on_beam
 
 if __name__ == "__main__":
@@ -27,7 +27,7 @@ if __name__ == "__main__":
     source = f"parquet:{folder}/train-*.parquet"
     options = ["--runner=DirectRunner", "--direct_num_workers=2", "--direct_running_mode=multi_processing"]
     there = audit_on_beam(schema, options, source=source, quarantine=QuarantineOptions(quarantine))
-    here = audit(schema, source=source)
+    here = audit_dataset(schema, source=source)
     print(json.dumps([json.dumps(there.to_json()), json.dumps(here.to_json())]))
 """
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from label_guard import UsageError, load_schema
-from label_guard.audit.runner import audit
+from label_guard.audit.runner import audit_dataset
 from label_guard.cli import app as cli
 from label_guard.infer.draft import infer
 from label_guard.schema.labels import ClassLabel
@@ -71,7 +71,7 @@ def test_each_form_of_label_is_recognised(tmp_path: Path, name: str) -> None:
     found = schema.labels["label"].model_dump()
     assert {field: found[field] for field in expected} == expected
     assert note in draft.to_yaml()
-    assert audit(tmp_path / "s.yaml").exit_code == 0
+    assert audit_dataset(tmp_path / "s.yaml").exit_code == 0
 
 
 NUMBERS = st.one_of(
@@ -99,7 +99,7 @@ def test_a_draft_accepts_what_it_was_drafted_from(tmp_path_factory: pytest.TempP
     except UsageError:
         return  # an id, a count, nothing but sentinels
     (folder / "s.yaml").write_text(draft.to_yaml())
-    report = audit(folder / "s.yaml")
+    report = audit_dataset(folder / "s.yaml")
     assert report.exit_code == 0, draft.to_yaml()
     assert report.splits[0].declared == len(values)
 
@@ -111,7 +111,7 @@ def test_ragged_ids_are_drafted(tmp_path_factory: pytest.TempPathFactory, values
     folder = tmp_path_factory.mktemp("ragged")
     pq.write_table(pa.table({"label": pa.array(values, pa.list_(pa.int64()))}), folder / "a.parquet")
     (folder / "s.yaml").write_text(infer(f"parquet:{folder}/a.parquet").to_yaml())
-    assert audit(folder / "s.yaml").exit_code == 0
+    assert audit_dataset(folder / "s.yaml").exit_code == 0
 
 
 def test_a_folder_of_files_is_drafted_audited_and_linted(tmp_path: Path, run: Run) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from label_guard.audit.runner import audit
+from label_guard.audit.runner import audit_dataset
 from label_guard.check.guard import Guard
 from label_guard.diff.files import compare_paths, compare_with_revision
 from label_guard.lint.linter import lint_file
@@ -128,4 +128,4 @@ def _audited(example, duplicates=False):
     for name, text in (("train.csv", example.train), ("test.csv", example.test)):
         if text is not None:
             Path(name).write_text(eval(text))
-    return {finding.rule for finding in audit("example.yaml", duplicates=duplicates).findings}
+    return {finding.rule for finding in audit_dataset("example.yaml", duplicates=duplicates).findings}

@@ -8,7 +8,6 @@ import itertools
 import json
 import re
 import tempfile
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from label_guard import DatasetSchema, UsageError
-from label_guard.audit.report import AuditReport, from_json, merge_reports
-from label_guard.audit.runner import audit
+from label_guard.audit.conclude import merge_reports, parse_report, read_report
+from label_guard.audit.report import AuditReport
+from label_guard.audit.runner import audit_dataset
 from label_guard.audit.thumbnails import MAX_THUMBNAILS, thumbnail
 from label_guard.cli import app as cli
 from label_guard.report.audit import AUDIT_FORMATS, render_audit
@@ -62,7 +62,7 @@ def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AuditReport:
     """The audit of that dataset, read by relative paths."""
     make(tmp_path)
     monkeypatch.chdir(tmp_path)
-    return audit("planted.yaml")
+    return audit_dataset("planted.yaml")
 
 
 @pytest.mark.parametrize("style", AUDIT_FORMATS)
@@ -72,14 +72,20 @@ def test_an_audit_reads_as_it_did(report: AuditReport, style: str) -> None:
     assert render_audit(report, style) + "\n" == golden.read_text(encoding="utf-8")
 
 
+def test_a_report_of_version_1_is_still_read(report: AuditReport) -> None:
+    """What an earlier release wrote renders as today's audit of the same data."""
+    old = read_report(GOLDEN / "audit-version-1.json")
+    assert render_audit(old, "json") == render_audit(report, "json")
+
+
 @pytest.mark.parametrize("style", AUDIT_FORMATS)
 def test_an_audit_is_rendered_again_without_the_data(report: AuditReport, style: str) -> None:
     """What the JSON holds is enough for every format, pictures included."""
     picture = thumbnail(np.zeros((4, 4), np.uint8))
     assert picture is not None
 
-    report = replace(report, thumbnails={"train": {"train-0.jsonl__4": picture}})
-    again = from_json(json.loads(render_audit(report, "json")))
+    report = report.model_copy(update={"thumbnails": {"train": {"train-0.jsonl__4": picture}}})
+    again = parse_report(render_audit(report, "json"))
     assert render_audit(again, style) == render_audit(report, style)
     assert (picture in render_audit(again, "html")) is True
 
@@ -164,14 +170,14 @@ def nasty_report(text: str) -> AuditReport:
         for example in kept:
             example |= {"record": text, "value": text, "legal": text}
     plain["thumbnails"] = {"train": {text: f'data:image/png;base64,AAAA" onerror="{text}'}}
-    return from_json(plain)
+    return parse_report(json.dumps(plain))
 
 
 def audit_of(schema: DatasetSchema) -> dict[str, Any]:
     """The JSON of a small audit with one bad record."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "a.csv").write_text("label\n0\n1\n2\n")
-        return audit(schema, source=f"csv:{folder}/a.csv", splits=["train"]).to_json()
+        return audit_dataset(schema, source=f"csv:{folder}/a.csv", splits=["train"]).to_json()
 
 
 @given(text=st.one_of(st.just(NASTY), st.text(min_size=1, max_size=30)))
@@ -208,7 +214,7 @@ def page_of(folder: Path, classes: int, records: int = 20_000) -> str:
         "class_names": [f"class number {k}" for k in range(classes)],
     }
     fields = {"format": 1, "name": "many", "version": "1.0.0", "labels": {"label": label}}
-    return render_audit(audit(DatasetSchema.model_validate(fields), source=f"npy:{folder}/labels.npy"), "html")
+    return render_audit(audit_dataset(DatasetSchema.model_validate(fields), source=f"npy:{folder}/labels.npy"), "html")
 
 
 def test_a_thousand_classes_stay_readable(tmp_path: Path) -> None:
@@ -237,7 +243,7 @@ def test_splits_are_compared(tmp_path: Path) -> None:
         "format": 1, "name": "n", "version": "1.0.0", "labels": {"label": {"kind": "class_label", "num_classes": 2}},
         "splits": {name: {"source": f"npy:{tmp_path}/{name}.npy"} for name in ("train", "test")},
     }  # fmt: skip
-    text = render_audit(audit(DatasetSchema.model_validate(fields)), "html")
+    text = render_audit(audit_dataset(DatasetSchema.model_validate(fields)), "html")
     check_page(text)
     assert text.count('<path class="s') == 4  # two lines, and their keys in the table
     assert '<td class="number">0.500</td>' in text
@@ -316,17 +322,19 @@ def test_pictures_that_are_none_are_a_mistake_of_the_file(
     with pytest.raises(SystemExit) as exit_:
         cli.main(["report", str(tmp_path / "a.json"), "--format", "html"])
     assert exit_.value.code == 2
-    assert "is no audit report" in capsys.readouterr().err
+    assert "is not an audit report: thumbnails" in capsys.readouterr().err
 
 
 def test_merged_parts_keep_their_pictures(tmp_path: Path) -> None:
     """The page of a merged audit shows what the parts show; parts of different splits are no parts of one audit."""
     make(tmp_path)
-    parts = [audit(tmp_path / "planted.yaml", shards=(k, 2)) for k in range(2)]
+    parts = [audit_dataset(tmp_path / "planted.yaml", shards=(k, 2)) for k in range(2)]
     uris = [f"data:image/png;base64,{letter * 4}" for letter in "AB"]
     shown = [{"train": {f"train-{k}.jsonl__4": uri}} for k, uri in enumerate(uris)]
-    merged = merge_reports([replace(part, thumbnails=found) for part, found in zip(parts, shown, strict=True)])
+    merged = merge_reports(
+        [part.model_copy(update={"thumbnails": found}) for part, found in zip(parts, shown, strict=True)]
+    )
     assert merged.thumbnails == {"train": {**shown[0]["train"], **shown[1]["train"]}}
-    other = audit(tmp_path / "planted.yaml", shards=(1, 2), splits=["train"])
+    other = audit_dataset(tmp_path / "planted.yaml", shards=(1, 2), splits=["train"])
     with pytest.raises(UsageError, match="different splits"):
         merge_reports([parts[0], other])

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from label_guard import DatasetSchema
-from label_guard.audit.runner import audit
+from label_guard.audit.runner import audit_dataset
 from label_guard.report.audit import render_audit
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -53,7 +53,7 @@ def report_of(folder: Path, name: str = "digits") -> str:
     }
     splits = {split: {"source": f"npz:{folder}/{split}.npz"} for split in ("train", "test")}
     fields = {"format": 1, "name": "planted", "version": "1.0.0", "labels": labels, "splits": splits}
-    return render_audit(audit(DatasetSchema.model_validate(fields)), "html")
+    return render_audit(audit_dataset(DatasetSchema.model_validate(fields)), "html")
 
 
 def test_a_browser_shows_the_page_and_runs_nothing(tmp_path: Path) -> None:

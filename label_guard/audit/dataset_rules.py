@@ -1,0 +1,221 @@
+"""From folded splits to findings (those of records, and LG4xx), causes, and what was not checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from label_guard.audit.baseline import Comparison
+from label_guard.audit.report import Cause, Finding, SplitReport
+from label_guard.diagnosis.dataset import diagnose_dataset, shuffled_names
+from label_guard.diagnosis.label import UNUSED
+from label_guard.diagnosis.statistics import LabelStatistics
+from label_guard.rules.findings import Severity
+from label_guard.rules.registry import RULES
+from label_guard.schema.dataset import DatasetSchema
+from label_guard.schema.labels import ClassLabel, Label, MultiLabel
+
+# Total variation distance between two class distributions, 0 to 1: half the sum of absolute differences
+# (Levin, Peres and Wilmer, Markov Chains and Mixing Times, 4.1). A fifth of the mass elsewhere is worth a look.
+MAX_DEPARTURE = 0.2
+# Below this many records a distribution of many classes departs by chance alone.
+RECORDS_PER_CLASS = 20
+_REPLACE = "repair or replace the file and audit again"
+
+
+def find_all(schema: DatasetSchema, splits: Sequence[SplitReport]) -> list[Finding]:
+    """Returns the rules that the data broke, in the order of the splits."""
+    found: list[Finding] = []
+    for split in splits:
+        labels = schema.stored(split.split)
+        found += _record_findings(schema, split, labels)
+        found += _dataset_findings(schema, split, labels) if split.counted else ()
+        found += _name_findings(split, labels)
+    return [*found, *_departures(schema, splits)]
+
+
+def find_causes(schema: DatasetSchema, splits: Sequence[SplitReport]) -> list[Cause]:
+    """Returns the likely causes of what is wrong with labels."""
+    found = diagnose_dataset(
+        schema, {s.split: dict(s.labels) for s in splits}, {s.split: s.source.class_names for s in splits}
+    )
+    uncounted = {split.split for split in splits if split.certified}
+    return [
+        Cause(split=split, label=one.label, cause=one.cause, text=one.text, patch=dict(one.patch))
+        for split, one in found
+        if not (split in uncounted and one.cause in UNUSED)
+    ]
+
+
+def list_not_checked(schema: DatasetSchema, splits: Sequence[SplitReport]) -> list[str]:
+    """Returns what an audit could not check, in one line each."""
+    found: list[str] = []
+    for split in splits:
+        name = split.split or "(no split)"
+        unread = sum(bool(shard.error) for shard in split.shards)
+        if unread:
+            found.append(f"{name}: {unread:,} of {len(split.shards):,} files could not be read to the end")
+        if split.limited:
+            found.append(
+                f"{name}: a limit, or a stop, left records unread; counts were not compared with what is declared"
+            )
+        if split.certified:
+            found.append(
+                f"{name}: {split.certified:,} files are legal by their Parquet statistics; no class was counted"
+            )
+    found += [f"{split.split}: {text}" for split in splits for text in _not_compared(schema, splits, split)]
+    return found
+
+
+def _not_compared(schema: DatasetSchema, splits: Sequence[SplitReport], split: SplitReport) -> Iterator[str]:
+    train = next((one for one in splits if one.split == "train"), None)
+    if train is None or split.split in (None, "train"):
+        return
+    for path, label in schema.stored(split.split).items():
+        if isinstance(label, ClassLabel | MultiLabel) and path in train.labels:
+            pair = (train.labels[path], split.labels[path])
+            if departure(*pair, label.num_classes) is None:
+                yield (
+                    f"{path}: whether its classes are distributed as in train (LG405), which takes "
+                    f"{RECORDS_PER_CLASS} records per class in both"
+                )
+
+
+def _finding(
+    rule: str, split: str | None, message: str, *, label: str = "", fix: str = "", severity: Severity | None = None
+) -> Finding:
+    known = RULES[rule]
+    return Finding(
+        rule=rule, name=known.name, severity=severity or known.severity, message=message, fix=fix, split=split,
+        label=label or None,
+    )  # fmt: skip
+
+
+def unread_whole(split: str | None, shard: str, reason: str) -> Finding:
+    """Returns the finding for a file whose whole records could not be read to compare them."""
+    message = f"whole records of {shard} could not be read to compare them: {reason}"
+    return _finding("LG402", split, message, fix=_REPLACE)
+
+
+def same_content(rule: str, split: str | None, message: str) -> Finding:
+    """Returns the finding for records of the same content."""
+    return _finding(rule, split, message)
+
+
+# Records --------------------------------------------------------------------------------------------------------------
+
+
+def _record_findings(schema: DatasetSchema, split: SplitReport, labels: Mapping[str, Label]) -> Iterator[Finding]:
+    """Yields one finding for each label and rule; warnings where the split stays within its limit."""
+    known = split.baseline
+    bad = split.invalid + split.unreadable if known is None else known.new
+    within = bad <= schema.limits.max_invalid_ratio * split.records
+    severity: Severity = "warning" if within else "error"
+    for path in labels:
+        found = split.labels[path]
+        for rule, (records, positions) in sorted(found.violations.items()):
+            key, first = found.examples[rule][0]
+            places = "" if positions == records else f" in {positions:,} places"
+            message = (
+                f"{path}: {records:,} of {split.records:,} records{places}; first {key}: {first.value}, "
+                f"expected {first.legal}"
+            )
+            yield _against(known, f"{path} {rule}", _finding(rule, split.split, message, label=path, severity=severity))
+    if split.unreadable:
+        key, reason = next(e for shard in split.shards for e in shard.unreadable_examples)
+        message = f"{split.unreadable:,} of {split.records:,} records cannot be decoded; first {key}: {reason}"
+        yield _against(known, "LG120", _finding("LG120", split.split, message, severity=severity))
+    for shard in split.shards:
+        if shard.error:
+            yield _finding("LG402", split.split, shard.error, fix=_REPLACE)
+
+
+def _against(known: Comparison | None, broken: str, finding: Finding) -> Finding:
+    """The finding as a baseline leaves it: only what is new in it counts."""
+    if known is None:
+        return finding
+    new, first = known.new_by_rule.get(broken, (0, ""))
+    if not new:
+        return finding.model_copy(update={"severity": "warning", "message": f"{finding.message}; all in the baseline"})
+    return finding.model_copy(update={"message": f"{finding.message}; not in the baseline: {new:,}, first {first}"})
+
+
+# The dataset ----------------------------------------------------------------------------------------------------------
+
+
+def _dataset_findings(schema: DatasetSchema, split: SplitReport, labels: Mapping[str, Label]) -> Iterator[Finding]:
+    yield from _count_findings(split)
+    for path, label in labels.items():
+        if isinstance(label, ClassLabel | MultiLabel) and split.records and not split.certified:
+            yield from _class_findings(schema, split, path, label)
+
+
+def _name_findings(split: SplitReport, labels: Mapping[str, Label]) -> Iterator[Finding]:
+    for path, label in labels.items():
+        moved = shuffled_names(label, split.source.class_names.get(path))
+        if moved is not None:
+            raw, theirs, ours = moved
+            message = f"{path}: the dataset has its names in another order: {raw} is {theirs!r} there, {ours!r} here"
+            yield _finding("LG232", split.split, message, label=path, fix="take the names of the dataset")
+
+
+def _count_findings(split: SplitReport) -> Iterator[Finding]:
+    for promise, who in ((split.declared, "the schema's num_examples"), (split.promised, "the dataset's metadata")):
+        if promise is not None and promise != split.records:
+            message = f"{split.records:,} records are there but {who} promises {promise:,}"
+            yield _finding("LG401", split.split, message, fix="find the lost records, or correct the promise")
+    for shard in split.shards:
+        if shard.expected is not None and shard.expected != shard.records and not shard.error:
+            message = f"{shard.name} has {shard.records:,} records but the metadata promise {shard.expected:,}"
+            fix = "readers that trust the metadata never see the difference"
+            yield _finding("LG401", split.split, message, fix=fix)
+
+
+def _class_findings(
+    schema: DatasetSchema, split: SplitReport, path: str, label: ClassLabel | MultiLabel
+) -> Iterator[Finding]:
+    found = split.labels[path]
+    ids = label.raw_ids if isinstance(label, ClassLabel) else range(label.num_classes)
+    if not found.class_counts:
+        return
+    unused = [i for i in ids if not found.class_records[i]]
+    if unused:
+        message = f"{path}: {len(unused)} of {label.num_classes} classes are never used: {_some(unused, label)}"
+        yield _finding("LG403", split.split, message, label=path)
+    least = schema.limits.min_class_count
+    rare = [i for i in ids if found.class_records[i] < least]
+    if rare:
+        message = f"{path}: {len(rare)} classes have fewer than min_class_count {least} records: {_some(rare, label)}"
+        yield _finding("LG404", split.split, message, label=path)
+
+
+def _some(ids: Sequence[int], label: ClassLabel | MultiLabel) -> str:
+    names = label.class_names
+    raw = list(label.raw_ids) if isinstance(label, ClassLabel) else list(range(label.num_classes))
+    shown = [f"{i} ({names[raw.index(i)]})" if names else str(i) for i in ids[:8]]
+    return ", ".join(shown) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
+
+
+def _departures(schema: DatasetSchema, splits: Iterable[SplitReport]) -> Iterator[Finding]:
+    """Splits whose class distribution departs from train's."""
+    counted = {split.split: split for split in splits if split.counted and not split.certified}
+    train = counted.get("train")
+    for name, split in counted.items():
+        if train is None or name == "train":
+            continue
+        for path, label in schema.stored(name).items():
+            if not isinstance(label, ClassLabel | MultiLabel):
+                continue
+            distance = departure(train.labels[path], split.labels[path], label.num_classes)
+            if distance is not None and distance > MAX_DEPARTURE:
+                message = f"{path}: the classes are distributed differently from train: total variation {distance:.2f}"
+                yield _finding("LG405", name, message, label=path)
+
+
+def departure(train: LabelStatistics, other: LabelStatistics, num_classes: int) -> float | None:
+    """Returns the total variation distance of two class distributions; None where there are too few records."""
+    mine, theirs = sum(train.class_counts.values()), sum(other.class_counts.values())
+    if min(mine, theirs) < RECORDS_PER_CLASS * num_classes:
+        return None
+    ids = sorted({*train.class_counts, *other.class_counts})
+    return math.fsum(abs(train.class_counts[i] / mine - other.class_counts[i] / theirs) for i in ids) / 2

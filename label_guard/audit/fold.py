@@ -1,0 +1,114 @@
+"""The results of shards, folded into one split in any order and any grouping."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from label_guard.audit.baseline import BadPlace, in_order, repeated_keys
+from label_guard.audit.report import ShardReport, SourceReport, SplitReport
+from label_guard.audit.shard import ShardResult
+from label_guard.diagnosis.statistics import LabelStatistics
+from label_guard.schema.dataset import DatasetSchema
+from label_guard.sources.open import Source
+
+
+@dataclass(slots=True)
+class SplitFold:
+    """What is known of one split so far. Adding is commutative, so bundles, retries and order do not show.
+
+    Attributes:
+        labels: statistics by label.
+        shards: the shards added so far.
+        bad: their invalid records.
+        stopped: whether reading one of them was stopped.
+        not_quarantined: number of invalid records that are not in the quarantine.
+        errors: why; and why labels are not in the label cache.
+    """
+
+    labels: dict[str, LabelStatistics] = field(default_factory=dict[str, LabelStatistics])
+    shards: list[ShardReport] = field(default_factory=list[ShardReport])
+    bad: list[BadPlace] = field(default_factory=list[BadPlace])
+    stopped: bool = False
+    not_quarantined: int = 0
+    errors: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+
+    def add(self, found: ShardResult) -> None:
+        """Adds one shard."""
+        self._add_labels(found.labels)
+        self.shards.append(_shard_report(found))
+        self.bad += found.bad
+        self.stopped |= found.stopped
+        self.not_quarantined += found.not_quarantined
+        self.errors |= {
+            (kind, text)
+            for kind, text in (("quarantine", found.quarantine_error), ("label cache", found.cache_error))
+            if text
+        }
+
+    def merge(self, other: SplitFold) -> None:
+        """Adds the shards of ``other``."""
+        self._add_labels(other.labels)
+        self.shards += other.shards
+        self.bad += other.bad
+        self.stopped |= other.stopped
+        self.not_quarantined += other.not_quarantined
+        self.errors |= other.errors
+
+    def _add_labels(self, labels: dict[str, LabelStatistics]) -> None:
+        for path, found in labels.items():
+            self.labels[path] = self.labels[path].merge(found) if path in self.labels else found
+
+    def problems(self) -> list[str]:
+        """What could not be written although it was read: one line for each kind."""
+        first = dict(sorted(self.errors, reverse=True))
+        lost = f"{self.not_quarantined:,} invalid records are in no quarantine: "
+        return [f"{lost if kind == 'quarantine' else ''}{text}" for kind, text in sorted(first.items())]
+
+    def report(
+        self, schema: DatasetSchema, split: str | None, source: Source, *, partial: bool = False, limited: bool = False
+    ) -> SplitReport:
+        """The split of the shards added so far.
+
+        Args:
+            schema: the schema.
+            split: the split.
+            source: where it was read from.
+            partial: whether other shards are audited elsewhere.
+            limited: whether records were left out.
+        """
+        limited |= self.stopped
+        bad = in_order([self.bad])
+        shards = sorted(self.shards, key=lambda shard: shard.name)
+        return SplitReport(
+            split=split,
+            source=SourceReport(**source.describe()),
+            records=sum(shard.records for shard in shards),
+            invalid=sum(shard.invalid for shard in shards),
+            unreadable=sum(shard.unreadable for shard in shards),
+            declared=schema.splits[split].num_examples if split in schema.splits else None,
+            promised=source.expected_records,
+            labels={path: self.labels.get(path, LabelStatistics()) for path in sorted(schema.stored(split))},
+            shards=tuple(shards),
+            bad=bad,
+            repeated_keys=repeated_keys(bad),
+            counted=not partial and not limited,
+            limited=limited,
+        )
+
+
+def _shard_report(shard: ShardResult) -> ShardReport:
+    return ShardReport(
+        name=shard.name,
+        records=shard.records,
+        invalid=shard.invalid,
+        unreadable=shard.unreadable,
+        expected=shard.expected,
+        error=shard.error,
+        unreadable_examples=tuple(shard.unreadable_examples),
+        violations={
+            f"{path} {rule}": found.violations[rule][0]
+            for path, found in sorted(shard.labels.items())
+            for rule in sorted(found.violations)
+        },
+        certified=shard.certified,
+    )

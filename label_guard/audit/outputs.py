@@ -1,0 +1,78 @@
+"""The files that an audit writes: never one of those that it reads, and never one twice."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from label_guard.errors import UsageError
+from label_guard.sources.files import is_remote
+from label_guard.sources.open import Source
+
+_METADATA = ("features.json", "dataset_info.json")
+
+
+def refuse_doubles(outputs: Sequence[tuple[str, str]]) -> None:
+    """Refuses outputs that would overwrite each other.
+
+    Args:
+        outputs: for each, its option and its path.
+
+    Raises:
+        UsageError: two have one path, or one is a folder where a file is expected.
+    """
+    seen: dict[str, str] = {}
+    for option, path in outputs:
+        real = path if is_remote(path) else os.path.realpath(path)
+        if option != "--quarantine" and not is_remote(path) and Path(path).is_dir():
+            raise UsageError(f"{option} {path}: this is a folder; expected a file")
+        if real in seen and seen[real] == option == "--report":
+            raise UsageError(f"--report: several reports would go to {path}; put {{schema}} into its name")
+        if real in seen:
+            raise UsageError(f"{option} {path}: {seen[real]} would be written to the same place")
+        seen[real] = option
+
+
+def refuse_inputs(
+    outputs: Iterable[str], inputs: Iterable[str | None], splits: Sequence[tuple[str | None, Source]]
+) -> None:
+    """Refuses outputs that are an input of the audit, also by a link.
+
+    Args:
+        outputs: paths that will be written.
+        inputs: the schema file, the baseline; None where there is none.
+        splits: the opened source of each split.
+
+    Raises:
+        UsageError: an output is an input.
+    """
+    there = {found: path for path in outputs if (found := _identity(path)) is not None}
+    if not there:
+        return
+    read = [path for path in inputs if path is not None]
+    for _, source in splits:
+        read += _files_of(source)
+    for path in read:
+        found = _identity(path)
+        if found in there:
+            raise UsageError(f"{there[found]} would overwrite {path}, which the audit reads; choose another name")
+
+
+def _files_of(source: Source) -> list[str]:
+    if source.format.name == "python":
+        module = str(source.files[0].path).partition(":")[0].replace(".", "/")
+        folder = Path(getattr(source.format, "folder", "."))
+        return [str(folder / f"{module}.py"), str(folder / module / "__init__.py")]
+    paths = [shard.path for shard in source.shards()]
+    folders = {Path(path).parent for path in paths if not is_remote(path)}
+    return [*paths, *(str(folder / name) for folder in folders for name in _METADATA)]
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """What is the same for all names of one regular file; None where there is none."""
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if Path(path).is_file() else None

@@ -1,0 +1,282 @@
+"""The audit of one shard: the unit of work of every worker, machine and engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from label_guard.audit.baseline import BadPlace
+from label_guard.audit.label_cache import CachedFormat, LabelCache
+from label_guard.audit.parquet_statistics import certify
+from label_guard.check.columns import Column, Rows, as_array, gather
+from label_guard.check.guard import Guard
+from label_guard.check.result import RuleViolations
+from label_guard.diagnosis.statistics import LabelStatistics
+from label_guard.errors import LabelGuardError, QuarantineError, SourceError, unexpected
+from label_guard.quarantine.options import BadRecord, Origin, QuarantineOptions
+from label_guard.quarantine.writer import QuarantineWriter
+from label_guard.rules.findings import Violation
+from label_guard.schema.dataset import DatasetSchema
+from label_guard.sources.open import Chunk, Shard, Source
+
+MAX_UNREADABLE = 5  # examples of unreadable records kept for each split
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How shards are read.
+
+    Attributes:
+        limit: at most so many records of each shard; the report is then incomplete.
+        quarantine: where invalid records are written, in the pipeline's format, payload labels.
+        keep_bad: keep which records are invalid, and why, for a baseline or an index of good ones.
+        trust_statistics: believe Parquet footers where they prove a file legal, and do not read it.
+        label_cache: where labels are kept for the next audit.
+    """
+
+    limit: int | None = None
+    quarantine: QuarantineOptions | None = None
+    keep_bad: bool = False
+    trust_statistics: bool = False
+    label_cache: LabelCache | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SplitJob:
+    """What the shards of one split have in common. Plain and picklable; its size does not depend on their number.
+
+    Attributes:
+        schema: the schema.
+        split: the split, or None where the schema declares none.
+        source: how to read a shard; without the list of shards.
+        options: how shards are read.
+    """
+
+    schema: DatasetSchema
+    split: str | None
+    source: Source
+    options: ReadOptions = ReadOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One shard to audit: plain and picklable, for worker processes and other machines."""
+
+    job: SplitJob
+    shard: Shard
+
+
+@dataclass(slots=True)
+class ShardResult:
+    """What one shard holds.
+
+    Attributes:
+        name: the shard's name.
+        records: records read, unreadable ones included.
+        invalid: records that broke a rule in any label.
+        expected: what the metadata promise, or None.
+        unreadable: records that cannot be decoded, counted.
+        unreadable_examples: the first of them: key and reason.
+        error: why the shard could not be read to its end; empty where it could.
+        stopped: whether reading was stopped before the end.
+        certified: whether its footer proved it legal, and no row was read.
+        labels: statistics by label.
+        bad: invalid and unreadable records in order, where they were asked for.
+        cache_error: why its labels are not in the label cache; empty where they are, or where there is none.
+        quarantine_error: why invalid records are not in the quarantine; empty where they all are.
+        not_quarantined: number of invalid records that are not in the quarantine.
+    """
+
+    name: str
+    records: int = 0
+    invalid: int = 0
+    expected: int | None = None
+    unreadable: int = 0
+    unreadable_examples: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    error: str = ""
+    stopped: bool = False
+    certified: bool = False
+    labels: dict[str, LabelStatistics] = field(default_factory=dict[str, LabelStatistics])
+    bad: list[BadPlace] = field(default_factory=list[BadPlace])
+    cache_error: str = ""
+    quarantine_error: str = ""
+    not_quarantined: int = 0
+
+
+def audit_item(
+    jobs: Sequence[SplitJob], item: tuple[int, Shard], go_on: Callable[[int], bool] | None = None
+) -> ShardResult:
+    """Audits one shard, given as the number of its job and the shard.
+
+    ``partial(audit_item, jobs)`` is sent once to each worker, and items are small.
+    """
+    return audit_shard(Task(jobs[item[0]], item[1]), go_on)
+
+
+def audit_shard(task: Task, go_on: Callable[[int], bool] | None = None) -> ShardResult:
+    """Audits one shard. A fault of the shard is part of the result, and what came before it is counted.
+
+    Args:
+        task: the shard.
+        go_on: called with the number of records of each chunk; reading stops where it returns False.
+    """
+    job = task.job
+    guard = Guard(job.schema, job.split)
+    found = ShardResult(task.shard.name, expected=task.shard.expected_records)
+    found.labels = {path: LabelStatistics() for path in guard.labels}
+    if job.options.trust_statistics and _certify(task, guard, found):
+        return found
+    quarantine = _Quarantine(job, guard)
+    source, cached = job.source, None
+    if job.options.label_cache is not None:
+        cached = CachedFormat(source.format, job.options.label_cache)
+        source = replace(source, format=cached)
+    try:
+        _read(source, task, guard, found, quarantine, go_on)
+    except SourceError as error:
+        found.error = str(error)
+    except LabelGuardError:
+        raise
+    except Exception as error:  # the fault of one shard costs that shard; what was read of it counts
+        found.error = f"{task.shard.name}: {unexpected(error)}"
+    finally:
+        quarantine.close()
+        found.cache_error = cached.error if cached is not None else ""
+        found.quarantine_error, found.not_quarantined = quarantine.error, quarantine.missing
+    return found
+
+
+def _read(
+    source: Source,
+    task: Task,
+    guard: Guard,
+    found: ShardResult,
+    quarantine: _Quarantine,
+    go_on: Callable[[int], bool] | None,
+) -> None:
+    options = task.job.options
+    for chunk in source.read(task.shard):
+        chunk = _limited(chunk, options.limit, found.records)
+        _add_chunk(guard, chunk, found, quarantine, keep_bad=options.keep_bad)
+        if options.limit is not None and found.records >= options.limit:
+            return
+        if go_on is not None and not go_on(len(chunk) + len(chunk.unreadable)):
+            found.stopped = True
+            return
+
+
+def _certify(task: Task, guard: Guard, found: ShardResult) -> bool:
+    """Fills ``found`` from the footer where it proves the shard legal; returns whether it does."""
+    try:
+        proven = certify(task.shard, guard.labels)
+    except SourceError:
+        return False  # reading names the fault
+    if proven is not None:
+        found.labels, found.certified = proven, True
+        found.records = next(iter(proven.values())).records
+    return proven is not None
+
+
+class _Quarantine:
+    """The quarantine of one shard. Once it cannot be written the audit goes on without it, and counts."""
+
+    def __init__(self, job: SplitJob, guard: Guard) -> None:
+        options = job.options.quarantine
+        self.error = ""
+        self.missing = 0
+        self._writer: QuarantineWriter | None = None
+        if options is not None:
+            with self._without(0):
+                self._writer = QuarantineWriter(options, _origin(job, guard))
+
+    @property
+    def wanted(self) -> bool:
+        """Whether invalid records are written or counted as missing."""
+        return self._writer is not None or bool(self.error)
+
+    def append(self, records: Sequence[BadRecord]) -> None:
+        """Writes records, or counts them where that cannot be done."""
+        if self._writer is None:
+            self.missing += len(records)
+            return
+        with self._without(len(records)):
+            self._writer.append(records)
+
+    def close(self) -> None:
+        """Closes the writer."""
+        if self._writer is not None:
+            with self._without(0):
+                self._writer.close()
+
+    @contextmanager
+    def _without(self, records: int) -> Generator[None]:
+        try:
+            yield
+        except QuarantineError as error:
+            self.error, self._writer = str(error), None
+            self.missing += records
+
+
+def _origin(job: SplitJob, guard: Guard) -> Origin:
+    return Origin(
+        dataset=job.schema.name,
+        schema_version=job.schema.version,
+        schema_digest=guard.digest,
+        split=guard.split,
+        view=None,
+        source=job.source.uri,
+    )
+
+
+def _limited(chunk: Chunk, limit: int | None, read: int) -> Chunk:
+    if limit is None or read + len(chunk) <= limit:
+        return chunk
+    left = limit - read
+    columns = {path: column[:left] for path, column in chunk.columns.items()}
+    last = chunk.rows[left - 1] if left else -1
+    unreadable = tuple(u for u in chunk.unreadable if u.row <= last)
+    return Chunk(chunk.rows[:left], list(chunk.keys[:left]), columns, unreadable)
+
+
+def _add_chunk(guard: Guard, chunk: Chunk, found: ShardResult, quarantine: _Quarantine, *, keep_bad: bool) -> None:
+    size = len(chunk)
+    found.records += size + len(chunk.unreadable)
+    found.unreadable += len(chunk.unreadable)
+    examples = [(u.key, u.reason) for u in chunk.unreadable]
+    found.unreadable_examples = (found.unreadable_examples + examples)[:MAX_UNREADABLE]
+    if keep_bad:
+        found.bad += [BadPlace(str(u.key), found.name, u.row, ("LG120",)) for u in chunk.unreadable]
+    if not size:
+        return
+    gathered = {path: _columns(column, size) for path, column in chunk.columns.items()}
+    result = guard.check_columns(gathered, size)
+    found.invalid += result.num_invalid
+    for path, label in guard.labels.items():
+        faults: list[RuleViolations] = [fault for fault in result.faults if fault.label == path]
+        found.labels[path].add(label, gathered[path][0], faults, size, chunk.keys)
+    if result.ok:
+        return
+    rows: list[int] = result.invalid_rows.tolist()
+    if keep_bad:
+        for row in rows:
+            broken = tuple(sorted({f"{violation.label} {violation.rule}" for violation in result.of_row(row)}))
+            found.bad.append(BadPlace(str(chunk.keys[row]), found.name, int(chunk.rows[row]), broken))
+    if quarantine.wanted:
+        quarantine.append([_bad_record(found.name, chunk, row, result.of_row(row)) for row in rows])
+
+
+def _columns(column: Any, size: int) -> tuple[list[Column], Rows]:
+    """Columns of one dtype and shape, and the rows that lack a value."""
+    if not isinstance(column, np.ndarray):
+        return gather(column)
+    array, typed = as_array(column)
+    return [Column(np.arange(size), array, typed)], np.empty(0, np.intp)
+
+
+def _bad_record(shard: str, chunk: Chunk, row: int, violations: Iterable[Violation]) -> BadRecord:
+    labels: Mapping[str, Any] = {path: column[row] for path, column in chunk.columns.items()}
+    return BadRecord(chunk.keys[row], dict(labels), labels, tuple(violations), position=f"{shard}__{chunk.rows[row]}")
