@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import operator
 import os
+import re
 import tempfile
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from pathlib import Path
@@ -21,6 +22,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from label_guard.core import tree
+from label_guard.core.files import read_bounded
 from label_guard.errors import MissingDependencyError, SchemaError, SourceError, UsageError
 from label_guard.infer.draft import of_metadata
 from label_guard.pipeline.record_keys import source_digest
@@ -32,6 +34,7 @@ from label_guard.sources.tf_example_values import record_shape
 from label_guard.sources.tfds_metadata import (
     FEATURES,
     INFO,
+    MAX_BYTES,
     Feature,
     SplitInfo,
     TfdsMetadata,
@@ -48,6 +51,7 @@ except ImportError as error:
     raise MissingDependencyError.for_extra("tensorflow_datasets", "tfds") from error
 
 tfds: Any = tensorflow_datasets  # it loads lazily what pyright then takes for None
+_OWN_CLASS = re.compile(r"tensorflow_datasets\.core\.features(\.[a-z0-9_]+)+\.[A-Za-z0-9_]+")
 _OPENERS = 16  # files whose records are counted at a time; on a network disk each costs a round trip
 
 
@@ -174,8 +178,8 @@ class TfdsSource:
         self._records = ArrayRecordDataSource(instructions)
         self._stored = stored
         self._decoders = decoders
-        rest, self._layout = _divide(json.loads((Path(folder) / FEATURES).read_bytes()), "", stored)
-        self._rest = None if rest is None else tfds.features.FeatureConnector.from_json(rest)
+        rest, self._layout = _divide(json.loads(read_bounded(Path(folder) / FEATURES, MAX_BYTES)), "", stored)
+        self._rest = None if rest is None else _feature(rest, folder)
         self._files = _files_of({name for name, _ in self._pieces}, metadata.splits.values())
 
     def __len__(self) -> int:
@@ -191,8 +195,9 @@ class TfdsSource:
         try:
             return self._decode(self._records[place])
         except Exception as error:  # TFDS and its decoders raise errors of many kinds for damaged data
-            reason = str(error).split("\n", maxsplit=1)[0] or type(error).__name__
-            raise SourceError(f"record {self.record_key(place)} of {self!r} cannot be read: {reason}") from error
+            raise SourceError(
+                f"record {self.record_key(place)} of {self!r} cannot be read: {_first_line(error)}"
+            ) from error
 
     def _place(self, position: int) -> int:
         place = operator.index(position)
@@ -226,6 +231,40 @@ class TfdsSource:
 
     def __repr__(self) -> str:
         return f"TfdsSource({self._name!r}, split={self._split!r}, files={self.source_id})"
+
+
+def _feature(config: Mapping[str, Any], folder: str | os.PathLike[str]) -> Any:
+    """The feature connector that ``config`` describes.
+
+    Raises:
+        SourceError: it names a class that is not one of TFDS's own: TFDS would import its module.
+    """
+    foreign = next((name for name in _class_names(config) if not _OWN_CLASS.fullmatch(name)), None)
+    if foreign is not None:
+        raise SourceError(
+            f"{Path(folder) / FEATURES} names the feature class {foreign!r}; only TFDS's own are imported. Read this "
+            "dataset with tfds.data_source if you trust that code"
+        )
+    try:
+        return tfds.features.FeatureConnector.from_json(config)
+    except Exception as error:  # TFDS raises errors of many kinds for damaged metadata
+        raise SourceError(f"{Path(folder) / FEATURES} is not as TFDS writes it: {_first_line(error)}") from None
+
+
+def _class_names(config: Any) -> Iterator[str]:
+    """The classes that TFDS would look up, in all spellings that it takes, at every depth."""
+    if isinstance(config, Mapping):
+        for key, value in config.items():
+            if isinstance(value, str) and key.replace("_", "").lower() in ("pythonclassname", "type"):
+                yield value
+            yield from _class_names(value)
+    elif isinstance(config, list):
+        for value in config:
+            yield from _class_names(value)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n", maxsplit=1)[0] or type(error).__name__
 
 
 def _files_of(read: set[str], splits: Iterable[SplitInfo]) -> list[str]:

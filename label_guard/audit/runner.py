@@ -40,6 +40,7 @@ def audit_dataset(
     label_cache: str | None = None,
     trust_statistics: bool = False,
     duplicates: bool = False,
+    allow_python: bool = False,
     control: AuditControl = AuditControl(),
 ) -> AuditReport:
     """Checks every label of a dataset.
@@ -62,6 +63,7 @@ def audit_dataset(
         trust_statistics: believe Parquet footers where they prove a file legal, and do not read it; classes of such
             files are not counted.
         duplicates: look for records of the same content as well, which reads whole records.
+        allow_python: run the function of a ``python:`` source that the schema itself names.
         control: reports progress, and stops the audit; its report is then incomplete.
 
     Returns:
@@ -73,7 +75,7 @@ def audit_dataset(
         SourceError: a source cannot be opened at all.
     """
     loaded = load_schema(schema)
-    opened = open_splits(loaded, source, splits, base_of(schema))
+    opened = open_splits(loaded, source, splits, base_of(schema), allow_python=allow_python)
     options = ReadOptions(limit, quarantine, keep_bad, trust_statistics)
     return audit_splits(
         loaded, opened, options, workers=workers, executor=executor, shards=shards, label_cache=label_cache,
@@ -136,7 +138,12 @@ def base_of(schema: DatasetSchema | str | Path) -> str | None:
 
 
 def open_splits(
-    schema: DatasetSchema, source: str | None = None, splits: Sequence[str] = (), base: str | None = None
+    schema: DatasetSchema,
+    source: str | None = None,
+    splits: Sequence[str] = (),
+    base: str | None = None,
+    *,
+    allow_python: bool = False,
 ) -> list[tuple[str | None, Source]]:
     """Opens the source of each split; lists files, and reads metadata but not records.
 
@@ -145,9 +152,11 @@ def open_splits(
         source: URI in place of the schema's own sources.
         splits: splits to open; all that the schema declares, where empty.
         base: folder that the schema's own relative paths start from.
+        allow_python: run the function of a ``python:`` source that the schema itself names.
 
     Raises:
-        UsageError: a split without a source, or one source for several splits that it does not separate.
+        UsageError: a split without a source, one source for several splits that it does not separate, or a ``python:``
+            source of the schema that is not allowed.
         SourceError: a source cannot be opened at all.
     """
     names: Sequence[str | None] = splits or list(schema.splits) or [None]
@@ -160,6 +169,11 @@ def open_splits(
         uri = source or declared
         if uri is None:
             raise UsageError(f"split {split!r} of schema {schema.name} has no source; pass --source URI")
+        if source is None and uri.startswith("python:") and not allow_python:
+            raise UsageError(
+                f"split {split!r} of schema {schema.name} has the source {uri}, which runs code; pass --allow-python "
+                "(allow_python=True) if you trust the schema file"
+            )
         wanted = {path: label.record_shape for path, label in labels.items()}
         base_dir = None if source else base
         found = open_source(uri, split=split, labels=wanted, record_key=schema.record_key, base_dir=base_dir)

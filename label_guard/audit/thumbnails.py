@@ -21,6 +21,8 @@ from label_guard.sources.open import Shard, Source
 SIDE = 96  # pixels, at most
 MAX_THUMBNAILS = 60  # in one report, about 0.5 MB
 _MAX_PIXELS = 1 << 26  # of a picture before it is shrunk: no decompression bomb is opened
+# Without a list, bytes of data would choose the decoder, and some of these start programs (EPS: Ghostscript).
+_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
 # Examples are the first by key, so near the start of their shard; looking further costs more than a picture is worth.
 _MAX_BYTES = 256 << 20
 _NAMES = ("image/encoded", "image/bytes", "image", "img", "picture", "png", "jpg", "jpeg", "x")
@@ -106,16 +108,21 @@ def _size(value: Any) -> int:
 
 
 def thumbnail(value: Any) -> str | None:
-    """A picture as a PNG ``data:`` URI of at most ``SIDE`` pixels a side; None where ``value`` is none.
+    """A picture as a PNG ``data:`` URI of at most ``SIDE`` pixels a side; None where ``value`` is not a picture.
 
     Args:
-        value: the bytes of a picture file, or uint8 ``[height, width]`` or ``[height, width, 1 | 3 | 4]``.
+        value: the bytes of a PNG, JPEG, GIF, BMP or WebP file of at most 64 Mi pixels; or uint8
+            ``[height, width]`` or ``[height, width, 1 | 3 | 4]``.
     """
     image: Any = framework("PIL.Image", "tfds")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's of a bomb, which the next line refuses
-            picture = image.open(io.BytesIO(value)) if isinstance(value, bytes) else _from_array(image, value)
+            picture = (
+                image.open(io.BytesIO(value), formats=_FORMATS)
+                if isinstance(value, bytes)
+                else _from_array(image, value)
+            )
         if picture is None or picture.width * picture.height > _MAX_PIXELS:
             return None
         picture.draft("RGB", (SIDE, SIDE))
@@ -123,7 +130,7 @@ def thumbnail(value: Any) -> str | None:
         picture.thumbnail((SIDE, SIDE))
         out = io.BytesIO()
         picture.save(out, "PNG")
-    except Exception:  # Pillow raises errors of many kinds for damaged data; an audit has told what counts
+    except Exception:  # Pillow raises errors of many kinds for damaged data
         return None
     return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode("ascii")
 

@@ -52,6 +52,7 @@ class Options:
     suggest: bool
     duplicates: bool
     trust_statistics: bool
+    allow_python: bool
     output: str | None
     runner: str
     pipeline: tuple[str, ...]
@@ -80,6 +81,7 @@ class Options:
     "--label-cache", metavar="FILE", help="Keep the labels there; files that have not changed are not read again."
 )
 @click.option("--trust-statistics", is_flag=True, help="Believe Parquet footers where they prove a file legal.")
+@click.option("--allow-python", is_flag=True, help="Run the python: source that a schema file names.")
 @click.option("--suggest", is_flag=True, help="Print the change of the schema that the likely causes call for.")
 @click.option("--duplicates", is_flag=True, help="Look for the same content under two labels or in two splits.")
 @click.option(
@@ -89,7 +91,8 @@ class Options:
 def command(schemas: tuple[str, ...], shards: str | None, reports: tuple[str, ...], runner: str, **options: Any) -> int:
     """Audit datasets against schema files: every label, without decoding what is not a label.
 
-    With --runner beam, pipeline options follow after --. A python: source runs the function that it names.
+    With --runner beam, pipeline options follow after --. A python: source runs the function that it names; one that
+    a schema file names needs --allow-python.
     """
     files, pipeline = _schemas(schemas, runner)
     targets = tuple(_target(report) for report in reports)
@@ -111,7 +114,7 @@ def command(schemas: tuple[str, ...], shards: str | None, reports: tuple[str, ..
 def _audit(file: str, options: Options, known: Baseline | None) -> int:
     """Audits one dataset, prints the report, and writes what was asked for; returns its exit code."""
     schema = load_schema(file)
-    splits = open_splits(schema, options.source, options.splits, base_of(file))
+    splits = open_splits(schema, options.source, options.splits, base_of(file), allow_python=options.allow_python)
     refuse_inputs([path for _, path in _outputs(options, [file])], [file, options.baseline], splits)
     report = _run(file, schema, splits, options)
     if known is not None:
@@ -247,7 +250,7 @@ def _run(file: str, schema: DatasetSchema, splits: Sources, options: Options) ->
         return audit_on_beam(
             file, options.pipeline, source=options.source, splits=options.splits, quarantine=quarantine,
             keep_bad=options.keep_bad, limit=options.limit, trust_statistics=options.trust_statistics,
-            output=options.output,
+            allow_python=options.allow_python, output=options.output,
         )  # fmt: skip
     with _progress() as progress, _interruptible() as should_stop:
         return audit_splits(

@@ -20,6 +20,7 @@ from label_guard.audit.fold import SplitFold
 from label_guard.audit.report import AuditReport
 from label_guard.audit.runner import Sources, base_of, make_tasks, numbered, open_splits
 from label_guard.audit.shard import ReadOptions, ShardResult, SplitJob, audit_item
+from label_guard.core.files import is_url, require_protocol
 from label_guard.errors import LabelGuardError, MissingDependencyError, SourceError, UsageError, unexpected
 from label_guard.quarantine.options import QuarantineOptions
 from label_guard.schema.dataset import DatasetSchema
@@ -119,6 +120,7 @@ def audit_on_beam(
     keep_bad: bool = False,
     limit: int | None = None,
     trust_statistics: bool = False,
+    allow_python: bool = False,
     output: str | None = None,
 ) -> AuditReport:
     """Audits a dataset on Beam and waits for the report.
@@ -132,6 +134,7 @@ def audit_on_beam(
         keep_bad: keep which records are invalid, for a baseline or an index of good ones.
         limit: at most so many records of each shard; the report is then incomplete.
         trust_statistics: believe Parquet footers where they prove a file legal, and do not read it.
+        allow_python: run the function of a ``python:`` source that the schema itself names.
         output: fsspec URL of a file for the report, which workers write and this process reads. Default: a file in the
             pipeline's ``--temp_location``; with a local runner a temporary file.
 
@@ -144,16 +147,25 @@ def audit_on_beam(
         SchemaError: the schema file is not sound.
     """
     loaded = load_schema(schema)
-    opened = open_splits(loaded, source, splits, base_of(schema))
+    opened = open_splits(loaded, source, splits, base_of(schema), allow_python=allow_python)
     reading = ReadOptions(limit, quarantine, keep_bad, trust_statistics)
     with ExitStack() as stack:
         target = output or _common_place(options)
+        if target is not None and is_url(target):
+            _check_protocol(target)
         if target is None:
             target = str(Path(stack.enter_context(tempfile.TemporaryDirectory())) / "audit.json")
         with beam.Pipeline(argv=list(options)) as pipeline:
             report = pipeline | AuditLabels(loaded, opened, reading)
             _ = report | beam.Map(_write, target)
         return parse_report(_read(target))
+
+
+def _check_protocol(url: str) -> None:
+    try:
+        require_protocol(url)
+    except ValueError as error:
+        raise UsageError(f"cannot write the report to {url}: {error}") from None
 
 
 def _common_place(options: Sequence[str]) -> str | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
+from label_guard.core.files import require_protocol
 from label_guard.errors import MissingDependencyError, UsageError
 from label_guard.quarantine.storage import is_local
 from label_guard.rules.findings import Violation
@@ -136,9 +136,9 @@ def _check_protocol(url: str) -> None:
     """Find a misspelt or uninstalled file system when the pipeline is built, not at the first invalid record."""
     if is_local(url):
         return
-    protocol = re.split("://|::", url, maxsplit=1)[0]
     try:
-        importlib.import_module("fsspec").get_filesystem_class(protocol)
+        require_protocol(url)
+        importlib.import_module("fsspec").get_filesystem_class(url.partition("://")[0])
     except ValueError as error:
         raise UsageError(f"quarantine url {url}: {error}; give a folder or an fsspec URL") from None
     except ImportError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import io
 import os
 import posixpath
@@ -16,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from label_guard.core.files import filesystem_of
 from label_guard.core.temporary import locked, remove_orphans
 from label_guard.errors import UsageError
 
@@ -189,9 +189,8 @@ class RemoteFolder:
     """A prefix of an object store, through fsspec. Objects cannot grow: there is no ``append``."""
 
     def __init__(self, url: str) -> None:
-        # Imported here: it costs start-up time, and most quarantines are local.
         options = {"config_kwargs": {"max_pool_connections": _IN_FLIGHT}} if url.startswith(("s3://", "s3a://")) else {}
-        self._filesystem, root = importlib.import_module("fsspec.core").url_to_fs(url, **options)
+        self._filesystem, root = filesystem_of(url, **options)
         self._root: str = root.rstrip("/")
         self._sizes: dict[str, int] = {}
 

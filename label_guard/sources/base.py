@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, overload
+from typing import Any, NamedTuple, Protocol, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ Column = NDArray[Any] | list[Any]
 Wanted = Mapping[str, Shape | None]
 # What is read at a time: 26 k image records/s with 16-record chunks against 5 k with 1,024 (100 KB each).
 CHUNK_BYTES = 2 << 20
+# What one record's label may take once it is unpacked: a file of kilobytes may promise terabytes.
+MAX_LABEL_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,28 @@ class Piece(NamedTuple):
     rows: Sequence[int]
     columns: dict[str, Column]
     unreadable: Sequence[tuple[int, str]] = ()
+
+
+Item = TypeVar("Item")
+
+
+def blocks(items: Iterable[Item], size_of: Callable[[Item], int], enough: int) -> Iterator[list[Item]]:
+    """``items`` in lists of a total size of about ``enough``; what precedes a fault is yielded before it is raised."""
+    block: list[Item] = []
+    size = 0
+    try:
+        for item in items:
+            block.append(item)
+            size += size_of(item)
+            if size >= enough:
+                yield block
+                block, size = [], 0
+    except Exception:
+        if block:
+            yield block
+        raise
+    if block:
+        yield block
 
 
 class Format(Protocol):

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import io
+import struct
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.sources.base import Column, Piece, Shape, Wanted, framework, values_column
+from label_guard.sources.base import (
+    CHUNK_BYTES,
+    MAX_LABEL_BYTES,
+    Column,
+    Piece,
+    Shape,
+    Wanted,
+    framework,
+    values_column,
+)
 from label_guard.sources.tf_example_values import record_shape
 
 Array = NDArray[Any]
-# A mask may grow a hundredfold when decoded: so many at a time keep memory flat (8 MiB each for 4K masks).
-_DECODED_RECORDS = 16
-_MAX_DECODED_BYTES = 1 << 30
 _PNG = b"\x89PNG\r\n\x1a\n"
+_IHDR = struct.Struct(">IIBBBBB")
+_GRAY = 0
+_CHANNELS = {_GRAY: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
 class Encoding(NamedTuple):
@@ -33,53 +43,54 @@ def decode_pieces(piece: Piece, wanted: Wanted, encodings: Mapping[str, Encoding
     if not encoded:
         yield piece
         return
-    unreadable = list(piece.unreadable)
-    for start in range(0, max(1, len(piece.rows)), _DECODED_RECORDS):
-        stop = start + _DECODED_RECORDS
-        columns = {path: column[start:stop] for path, column in piece.columns.items()}
-        yield _decoded(piece.rows[start:stop], columns, wanted, encoded, unreadable)
-        unreadable = []
+    rows: list[int] = []
+    columns: dict[str, list[Any]] = {path: [] for path in piece.columns}
+    unreadable, size = list(piece.unreadable), 0
+    for position, row in enumerate(piece.rows):
+        record = {path: column[position] for path, column in piece.columns.items()}
+        try:
+            record |= {path: _decoded(path, record[path], how, wanted) for path, how in encoded.items()}
+        except ValueError as error:
+            unreadable.append((row, str(error)))
+            continue
+        rows.append(row)
+        for path, value in record.items():
+            columns[path].append(value)
+        size += sum(int(getattr(record[path], "nbytes", 8)) for path in encoded)
+        if size >= CHUNK_BYTES:  # a mask may grow a thousandfold when it is decoded
+            yield _piece(rows, columns, unreadable)
+            rows, unreadable, size = [], [], 0
+            columns = {path: [] for path in piece.columns}
+    yield _piece(rows, columns, unreadable)
+
+
+def _piece(rows: list[int], columns: dict[str, list[Any]], unreadable: list[tuple[int, str]]) -> Piece:
+    return Piece(rows, {path: _column(values) for path, values in columns.items()}, sorted(unreadable))
+
+
+def _column(values: list[Any]) -> Column:
+    """Values of one dtype and shape as an array, be these arrays or NumPy numbers."""
+    kinds = set(map(type, values))
+    if len(kinds) == 1 and issubclass(kinds.pop(), np.number | np.bool_):
+        return np.array(values)
+    return values_column(values)
+
+
+def _decoded(path: str, value: Any, how: Encoding, wanted: Wanted) -> Any:
+    """``value`` decoded where it is bytes; another value is left for the check to report."""
+    if not isinstance(value, bytes):
+        return value
+    try:
+        return decode(value, how, wanted[path])
+    except ValueError as error:
+        raise ValueError(f"label {path!r}: {error}") from None
 
 
 def _encoding(path: str, column: Column, wanted: Wanted, encodings: Mapping[str, Encoding]) -> Encoding | None:
     if not isinstance(column, list) or path in encodings:
         return encodings.get(path)
     rank = len(wanted[path] or ())  # a mask has height and width; the bytes of a scalar label are text
-    return Encoding("image") if rank >= 2 and any(_is_png(value) for value in column) else None
-
-
-def _is_png(value: object) -> bool:
-    return isinstance(value, bytes) and value.startswith(_PNG)
-
-
-def _decoded(
-    rows: Sequence[int],
-    columns: dict[str, Column],
-    wanted: Wanted,
-    encoded: Mapping[str, Encoding],
-    unreadable: list[tuple[int, str]],
-) -> Piece:
-    failed: dict[int, str] = {}
-    for path, how in encoded.items():
-        values: list[Any] = list(columns[path])
-        for position, value in enumerate(values):
-            if isinstance(value, bytes):
-                try:
-                    values[position] = decode(value, how, wanted[path])
-                except ValueError as error:
-                    failed[position] = f"label {path!r}: {error}"
-        columns[path] = values
-    kept = [position for position in range(len(rows)) if position not in failed]
-    found = {
-        path: values_column([column[k] for k in kept]) if path in encoded else _at(column, kept)
-        for path, column in columns.items()
-    }
-    unreadable += [(rows[position], why) for position, why in failed.items()]
-    return Piece([rows[k] for k in kept] if failed else rows, found, sorted(unreadable))
-
-
-def _at(column: Column, kept: list[int]) -> Column:
-    return [column[k] for k in kept] if isinstance(column, list) else column[kept]
+    return Encoding("image") if rank >= 2 and any(isinstance(value, bytes) for value in column) else None
 
 
 def decode(data: bytes, how: Encoding, shape: Shape | None) -> Array:
@@ -95,21 +106,71 @@ def decode(data: bytes, how: Encoding, shape: Shape | None) -> Array:
 
 
 def _image(data: bytes) -> Array:
+    """The stored numbers of a PNG: of a palette image its indices, which are the class ids, never the colours."""
+    head = read_png_header(data)
+    size = head.width * head.height * head.channels * max(1, head.depth // 8)
+    if size > MAX_LABEL_BYTES:
+        raise ValueError(f"its {head.width} x {head.height} pixels take more than {MAX_LABEL_BYTES >> 20} MiB")
+    if head.depth == 16 and head.channels > 1:  # Pillow would drop the low bits
+        raise ValueError(f"a PNG of {head.channels} channels of 16 bits is not read; store one channel")
     image: Any = framework("PIL.Image", "tfds")
     try:
-        with image.open(io.BytesIO(data)) as picture:
-            return np.array(picture)  # of a palette image the indices, which are the class ids, not the colours
+        # Without `formats`, bytes of data would choose the decoder, and some of these start programs.
+        with image.open(io.BytesIO(data), formats=["PNG"]) as picture:
+            pixels = np.array(picture)
     except Exception as error:  # Pillow raises errors of many kinds for damaged data
-        raise ValueError(f"no image: {error}") from None
+        raise ValueError(f"not a PNG: {error}") from None
+    if head.depth == 16:
+        return pixels.astype(np.uint16)
+    if head.depth < 8 and head.color == _GRAY:  # Pillow spreads 2 and 4 bits over 0..255
+        return pixels.astype(np.uint8) // np.uint8(1 if head.depth == 1 else 255 // (2**head.depth - 1))
+    return pixels
+
+
+class PngHeader(NamedTuple):
+    """What a PNG says of itself: width and height in pixels, bits a channel, PNG's colour type, channels."""
+
+    width: int
+    height: int
+    depth: int
+    color: int
+    channels: int
+
+
+def read_png_header(data: bytes) -> PngHeader:
+    """The header of a PNG, the checksum of every chunk verified: Pillow skips those of pixels.
+
+    Raises:
+        ValueError: ``data`` are not a PNG, or are damaged.
+    """
+    if not data.startswith(_PNG):
+        raise ValueError("not a PNG")
+    view, position, last = memoryview(data), len(_PNG), b""
+    while last != b"IEND":
+        if position + 12 > len(data):
+            raise ValueError("a PNG that ends too early")
+        length, last = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
+        stop = position + 8 + length
+        if stop + 4 > len(data):
+            raise ValueError("a PNG that ends too early")
+        if zlib.crc32(view[position + 4 : stop]) != int.from_bytes(data[stop : stop + 4], "big"):
+            raise ValueError("a PNG whose checksum fails")
+        if position == len(_PNG) and (last != b"IHDR" or length != _IHDR.size):
+            raise ValueError("a PNG without a header")
+        position = stop + 4
+    width, height, depth, color, *_ = _IHDR.unpack_from(data, len(_PNG) + 8)
+    if color not in _CHANNELS or not width or not height:
+        raise ValueError("a PNG whose header is damaged")
+    return PngHeader(width, height, depth, color, _CHANNELS[color])
 
 
 def _tensor(data: bytes, how: Encoding) -> Array:
     if how.kind == "zlib":
         unzip = zlib.decompressobj()
         try:
-            data = unzip.decompress(data, _MAX_DECODED_BYTES)
+            data = unzip.decompress(data, MAX_LABEL_BYTES)
         except zlib.error as error:
-            raise ValueError(f"no zlib data: {error}") from None
+            raise ValueError(f"not zlib data: {error}") from None
         if not unzip.eof:
-            raise ValueError("zlib data that end too early, or are beyond 1 GiB")
+            raise ValueError(f"zlib data that end too early, or unpack to more than {MAX_LABEL_BYTES >> 20} MiB")
     return np.frombuffer(data, how.dtype)

@@ -4,29 +4,40 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import importlib
 import posixpath
 import zlib
 from collections.abc import Generator
 from pathlib import Path
 from typing import IO, Any, cast
 
+from label_guard.core.files import filesystem_of, is_url, open_regular, require_protocol
 from label_guard.errors import LabelGuardError, SourceError
 from label_guard.sources.base import Shard
 
 _WILDCARDS = "*?["
-# What a reader may meet in a file that is not what it says: told as one error, without a traceback.
+# What reading a damaged file may raise: reported as one error, without a traceback.
 _READ_ERRORS = (OSError, EOFError, zlib.error)
+_LOCAL = ("file://", "local://")
 
 
 def is_remote(path: str) -> bool:
     """Whether ``path`` is a URL for fsspec."""
-    return "://" in path
+    return is_url(path)
 
 
 def resolve(path: str, base_dir: str | None) -> str:
-    """``path``, taken from ``base_dir`` where it is relative."""
-    if base_dir is None or is_remote(path) or Path(path).is_absolute():
+    """``path``, taken from ``base_dir`` where it is relative; a ``file://`` URL becomes a path.
+
+    Raises:
+        SourceError: the URL is chained, or of a protocol that a source may not name.
+    """
+    if is_remote(path):
+        try:
+            require_protocol(path)
+        except ValueError as error:
+            raise SourceError(f"cannot read {path}: {error}") from None
+        return path.partition("://")[2] if path.startswith(_LOCAL) else path
+    if base_dir is None or Path(path).is_absolute():
         return path
     return posixpath.join(base_dir, path) if is_remote(base_dir) else str(Path(base_dir) / path)
 
@@ -60,14 +71,17 @@ def _below(root: str, path: str) -> str:
 
 def _local_files(pattern: str) -> list[str]:
     path = Path(pattern)
-    if path.is_dir():
-        raise SourceError(f"{pattern} is a folder, expected a file or a glob such as {path / '*'}")
-    if path.exists():  # a name may hold signs that look like wildcards
-        return [path.as_posix()]
+    try:
+        if path.is_dir():
+            raise SourceError(f"{pattern} is a folder, expected a file or a glob such as {path / '*'}")
+        if path.exists():  # a name may hold signs that look like wildcards
+            return [path.as_posix()]
+    except OSError as error:
+        raise SourceError(f"cannot read {pattern}: {_reason(error)}") from None
     plain = next((k for k, part in enumerate(path.parts) if _has_wildcard(part)), None)
     found: list[Path] = []
     if plain is not None:
-        with contextlib.suppress(ValueError):  # "**.csv"
+        with contextlib.suppress(ValueError, OSError):  # "**.csv"; a name that is too long
             found = list(Path(*path.parts[:plain]).glob("/".join(path.parts[plain:])))
     paths = sorted(name.as_posix() for name in found if name.is_file() and not name.name.startswith("."))
     if not paths:
@@ -77,7 +91,7 @@ def _local_files(pattern: str) -> list[str]:
 
 def _remote_files(pattern: str) -> list[str]:
     try:
-        filesystem, path = _filesystem(pattern)
+        filesystem, path = filesystem_of(pattern)
         if not _has_wildcard(path):
             if filesystem.isdir(path):
                 raise SourceError(f"{pattern} is a folder, expected a file or a glob such as {pattern.rstrip('/')}/*")
@@ -87,13 +101,11 @@ def _remote_files(pattern: str) -> list[str]:
     except SourceError:
         raise
     except Exception as error:  # an fsspec backend may raise anything
-        raise SourceError(f"cannot list {pattern}: {_told(error)}") from None
+        raise SourceError(f"cannot list {pattern}: {_reason(error)}") from None
     if not found:
         raise SourceError(f"no file matches {pattern}")
     scheme = pattern.split("://", 1)[0]
-    return [
-        name if is_remote(name) else f"{scheme}://{name.lstrip('/') if scheme != 'file' else name}" for name in found
-    ]
+    return [name if is_remote(name) else f"{scheme}://{name.lstrip('/')}" for name in found]
 
 
 @contextlib.contextmanager
@@ -114,23 +126,18 @@ def opened(path: str, *, unzip: bool = False) -> Generator[IO[bytes]]:
         raise
     except Exception as error:
         if isinstance(error, _READ_ERRORS) or is_remote(path):  # an fsspec backend may raise anything
-            raise SourceError(f"cannot read {path}: {_told(error)}") from None
+            raise SourceError(f"cannot read {path}: {_reason(error)}") from None
         raise
 
 
 def _open(path: str) -> Any:
     if not is_remote(path):
-        return Path(path).open("rb")
-    filesystem, name = _filesystem(path)
+        return open_regular(path)
+    filesystem, name = filesystem_of(path)
     return filesystem.open(name, "rb")
 
 
-def _filesystem(url: str) -> tuple[Any, str]:
-    core: Any = importlib.import_module("fsspec.core")  # costs start-up time, and most files are local
-    return core.url_to_fs(url)
-
-
-def _told(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
     if isinstance(error, EOFError):
@@ -142,7 +149,7 @@ def identity_of(path: str) -> list[str] | None:
     """What changes with the content of a file: size and modification time, or what an object store keeps of it."""
     try:
         if is_remote(path):
-            filesystem, name = _filesystem(path)
+            filesystem, name = filesystem_of(path)
             return [str(filesystem.ukey(name))]
         found = Path(path).stat()
         return [str(found.st_size), str(found.st_mtime_ns)]
@@ -158,7 +165,7 @@ def size_of(path: str) -> int | None:
         except OSError:
             return None
     try:
-        filesystem, name = _filesystem(path)
+        filesystem, name = filesystem_of(path)
         return filesystem.size(name)
     except Exception:  # an fsspec backend may raise anything
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import math
 import os
 import struct
@@ -19,12 +20,13 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from label_guard.errors import SourceError
-from label_guard.sources.base import CHUNK_BYTES, Piece, Wanted, require_fields
+from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, Piece, Wanted, require_fields
 from label_guard.sources.files import is_remote, opened
 
 Array = NDArray[Any]
 # NumPy parses a header as Python: damage there may be any of these.
 _HEADER_ERRORS = (ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError)
+_MAX_HEADER = 64 << 10  # NumPy would read a header of 4 GiB before it refuses one beyond 10,000 bytes
 # zipfile and its decompressors raise any of these for damage; RuntimeError where a member is encrypted.
 _ARCHIVE_ERRORS = (
     zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, OverflowError, RuntimeError, ValueError
@@ -71,8 +73,6 @@ def _mapped(path: str) -> Array:
         raise SourceError(f"{path} is an .npz archive; use npz:{path}")
     if array.ndim == 0:
         raise SourceError(f"{path} holds a single value, expected an array [n, ...]")
-    if len(array) and not array.nbytes:
-        raise SourceError(_no_values(path))
     return array
 
 
@@ -83,9 +83,23 @@ def _require_whole(path: str) -> None:
             return
         file.seek(0)
         shape, _, dtype = _header(file, path)
+        _require_rows(shape, dtype, path)
         promised, size = file.tell() + dtype.itemsize * math.prod(shape), file.seek(0, os.SEEK_END)
         if promised > size:
             raise SourceError(f"{path} is truncated: its header promises {promised:,} bytes, and it has {size:,}")
+        if promised < size:
+            raise SourceError(f"{path} has {size - promised:,} bytes behind its array; save each array in its own file")
+
+
+def _require_rows(shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> None:
+    """Checks that an array has rows, of a size that fits into memory."""
+    if not shape:
+        raise SourceError(f"{where} holds a single value, expected an array [n, ...]")
+    row = dtype.itemsize * math.prod(shape[1:])
+    if shape[0] and not row:  # a header of 80 bytes may promise 2**60 of such rows
+        raise SourceError(f"{where} has rows without values: its shape is {list(shape)}")
+    if row > MAX_LABEL_BYTES:
+        raise SourceError(f"{where} has rows of {row:,} bytes; at most {MAX_LABEL_BYTES >> 20} MiB are read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +110,11 @@ class NpzFormat:
 
     def fields(self, path: str) -> Sequence[str]:
         with _archive(path) as archive:
-            return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+            names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+        doubled = next((name for name in names if names.count(name) > 1), None) if len({*names}) < len(names) else None
+        if doubled is not None:
+            raise SourceError(f"{path} has two arrays named {doubled!r}")
+        return names
 
     def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
         held = self.fields(path)
@@ -116,6 +134,8 @@ class NpzFormat:
             for start in range(0, total, step):
                 stop = min(total, start + step)
                 yield Piece(range(start, stop), {label: m.take(stop - start) for label, m in members.items()})
+            for member in members.values():
+                member.finish()
 
 
 @contextlib.contextmanager
@@ -141,12 +161,9 @@ class _Member:
         self._file = file
         self._where = where
         shape, fortran, self._dtype = _header(file, where)
-        if not shape:
-            raise SourceError(f"{where} holds a single value, expected an array [n, ...]")
+        _require_rows(shape, self._dtype, where)
         self.count, self._tail = shape[0], shape[1:]
         self._row_bytes = self._dtype.itemsize * math.prod(self._tail)
-        if self.count and not self._row_bytes:
-            raise SourceError(_no_values(where))
         self.step = max(1, CHUNK_BYTES // max(1, self._row_bytes))
         if fortran and len(shape) > 1:  # its first axis varies fastest: no row is whole before the last byte
             raise SourceError(f"{where} is in Fortran order; save it with numpy.ascontiguousarray")
@@ -162,12 +179,24 @@ class _Member:
             raise SourceError(f"{self._where} ends too early: the file is truncated")
         return np.frombuffer(data, self._dtype).reshape(count, *self._tail)
 
+    def finish(self) -> None:
+        """Reads to the end of the member, where zip verifies its checksum.
+
+        Raises:
+            SourceError: bytes follow the array.
+        """
+        if self._file.read(1):
+            raise SourceError(f"{self._where} has bytes behind its array: the header promises too few rows")
+
 
 def _header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     try:
         version = npy_format.read_magic(file)
         read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
-        shape, fortran, dtype = read(file)
+        size = file.read(2 if version == (1, 0) else 4)
+        if int.from_bytes(size, "little") > _MAX_HEADER:
+            raise ValueError(f"its header is longer than {_MAX_HEADER >> 10} KiB")
+        shape, fortran, dtype = read(io.BytesIO(size + file.read(int.from_bytes(size, "little"))))
     except _HEADER_ERRORS as error:
         raise SourceError(f"cannot read {where} as .npy: {error}") from None
     if any(length < 0 for length in shape):
@@ -175,11 +204,6 @@ def _header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtyp
     if dtype.hasobject:
         raise SourceError(_pickled(where))
     return shape, fortran, dtype
-
-
-def _no_values(where: str) -> str:
-    # A header of 80 bytes may promise 2**60 of such rows.
-    return f"{where} has rows that hold no values, so that nothing tells how many there are"
 
 
 def _pickled(where: str) -> str:

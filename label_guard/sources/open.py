@@ -28,12 +28,13 @@ from label_guard.sources.base import (
     did_you_mean,
     require_fields,
 )
+from label_guard.sources.csv import CsvFormat
 from label_guard.sources.files import find_shards, resolve
+from label_guard.sources.jsonl import JsonLinesFormat
 from label_guard.sources.numpy_files import NpyFormat, NpzFormat
 from label_guard.sources.parquet import GroupStatistics, ParquetFormat, class_names, column_statistics
 from label_guard.sources.python_function import FunctionFormat
 from label_guard.sources.source import Source, peek_fields
-from label_guard.sources.text import CsvFormat, JsonLinesFormat
 from label_guard.sources.tf_example import ExampleFormat
 from label_guard.sources.tfds import open_tfds
 

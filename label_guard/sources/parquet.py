@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
@@ -27,6 +27,14 @@ class GroupStatistics(NamedTuple):
     dtype: str
 
 
+class Leaf(NamedTuple):
+    """A leaf column: its number, the names on the way to it (lists have none), how many columns have this path."""
+
+    number: int
+    names: Sequence[str]
+    columns: int = 1
+
+
 @dataclass(frozen=True, slots=True)
 class ParquetFormat:
     """Columns of Parquet files; ``objects/label`` names a field of a struct, or of a list of structs."""
@@ -39,36 +47,72 @@ class ParquetFormat:
 
     def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
         with _file(path) as file:
-            leaves = _leaves(file.schema_arrow)
-            require_fields(wanted, list(leaves), path)
-            numbers = [leaves[label][0] for label in wanted]
-            names = [file.schema.column(number).path for number in numbers]
-            size = _batch_rows(file.metadata, numbers)
-            row = 0
-            for batch in _batches(file, names, size):
-                columns = {
-                    label: _leaf_column(batch.column(leaves[label][1][0]), leaves[label][1][1:]) for label in wanted
-                }
-                yield Piece(range(row, row + batch.num_rows), columns)
-                row += batch.num_rows
+            leaves = _wanted_leaves(file, wanted, path)
+            columns = [file.schema.column(leaf.number) for leaf in leaves.values()]
+            names = [column.path for column in columns]
+            texts = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
+            metadata = file.metadata
+        with _file(path, metadata=metadata, read_dictionary=texts) as file:
+            yield from _pieces(file, path, leaves, names)
+
+
+def _pieces(file: Any, path: str, leaves: Mapping[str, Leaf], names: Sequence[str]) -> Iterator[Piece]:
+    groups, fault = _readable_groups(file, names)
+    size, row = _batch_rows(file.metadata, groups, [leaf.number for leaf in leaves.values()]), 0
+    for batch in _batches(file, groups, names, size):
+        columns = {label: _leaf_column(batch.column(leaf.names[0]), leaf.names[1:]) for label, leaf in leaves.items()}
+        yield Piece(range(row, row + batch.num_rows), columns)
+        row += batch.num_rows
+    if fault:
+        raise SourceError(f"cannot read {path} as Parquet, row group {groups}: {fault}")
+    if row != file.metadata.num_rows:
+        raise SourceError(f"{path} holds {row:,} rows, but its footer promises {file.metadata.num_rows:,}")
+
+
+def _wanted_leaves(file: Any, wanted: Iterable[str], path: str) -> dict[str, Leaf]:
+    """The leaf columns of the labels.
+
+    Raises:
+        SourceError: the file has no such column, or two of that name.
+    """
+    leaves = _leaves(file.schema_arrow)
+    require_fields(wanted, list(leaves), path)
+    doubled = next((label for label in wanted if leaves[label].columns > 1), None)
+    if doubled is not None:
+        raise SourceError(f"{path} has {leaves[doubled].columns} columns named {doubled!r}; rename one")
+    return {label: leaves[label] for label in wanted}
+
+
+def _readable_groups(file: Any, names: Sequence[str]) -> tuple[int, str]:
+    """How many row groups can be read, and why the next one cannot.
+
+    A first row of each is read: pyarrow ends the process when it is asked for the metadata of an encrypted column.
+    """
+    arrow = _arrow()[0]
+    for group in range(file.num_row_groups):
+        try:
+            next(file.iter_batches(batch_size=1, row_groups=[group], columns=names, use_threads=False), None)
+        except (arrow.ArrowException, OSError) as error:
+            return group, str(error)
+    return file.num_row_groups, ""
 
 
 def column_statistics(path: str, label: str) -> list[GroupStatistics | None]:
     """Statistics of one label column from the footer, one entry a row group, without reading data.
 
-    None where the footer cannot vouch for the values: no statistics, no integers (those of floats leave NaN out), or a
-    list (its nulls are not told from empty lists).
+    None where the footer proves nothing: no statistics, not integers (those of floats leave NaN out), or a list (it
+    does not say whether a null is a list or in one).
 
     Raises:
         SourceError: the file is missing, not Parquet, or has no such column.
     """
     with _file(path) as file:
-        leaves = _leaves(file.schema_arrow)
-        require_fields([label], list(leaves), path)
-        number, names = leaves[label]
+        number, names, _ = _wanted_leaves(file, [label], path)[label]
         arrow, metadata = _arrow()[0], file.metadata
         kind = file.schema_arrow.field(names[0]).type
         if len(names) > 1 or not arrow.types.is_integer(kind):
+            return [None] * metadata.num_row_groups
+        if _readable_groups(file, [file.schema.column(number).path])[1]:
             return [None] * metadata.num_row_groups
         groups = (metadata.row_group(k) for k in range(metadata.num_row_groups))
         return [_group_statistics(group, number, str(kind)) for group in groups]
@@ -106,36 +150,36 @@ def _arrow() -> tuple[Any, ...]:
 
 
 @contextmanager
-def _file(path: str) -> Generator[Any]:
+def _file(path: str, **options: Any) -> Generator[Any]:
     arrow, _, parquet = _arrow()
     with opened(path) as stream:
         try:
-            with parquet.ParquetFile(stream) as file:
+            with parquet.ParquetFile(stream, page_checksum_verification=True, **options) as file:
                 yield file
         except arrow.ArrowException as error:
             raise SourceError(f"cannot read {path} as Parquet: {error}") from None
 
 
-def _batches(file: Any, names: Sequence[str], size: int) -> Iterator[Any]:
+def _batches(file: Any, groups: int, names: Sequence[str], size: int) -> Iterator[Any]:
     """Record batches in order. A batch spans small row groups; after a fault these are read one by one up to it."""
     arrow, row = _arrow()[0], 0
     options = {"batch_size": size, "columns": names, "use_threads": False}
     try:
-        for batch in file.iter_batches(**options):
+        for batch in file.iter_batches(row_groups=list(range(groups)), **options):
             yield batch
             row += batch.num_rows
     except (arrow.ArrowException, OSError):
         start = 0
-        for group in range(file.num_row_groups):
+        for group in range(groups):
             for batch in file.iter_batches(row_groups=[group], **options):
                 if start + batch.num_rows > row:
                     yield batch.slice(max(0, row - start))
                 start += batch.num_rows
 
 
-def _leaves(schema: Any) -> dict[str, tuple[int, list[str]]]:
-    """By label path: number of the leaf column, and the names on the way to it (lists have none)."""
-    found: dict[str, tuple[int, list[str]]] = {}
+def _leaves(schema: Any) -> dict[str, Leaf]:
+    """The leaf columns by label path."""
+    found: dict[str, Leaf] = {}
     number = 0
 
     def walk(kind: Any, names: list[str]) -> None:
@@ -150,7 +194,9 @@ def _leaves(schema: Any) -> dict[str, tuple[int, list[str]]]:
         elif types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
             walk(kind.value_type, names)
         else:
-            found.setdefault("/".join(names), (number, names))
+            path = "/".join(names)
+            first = found.get(path)
+            found[path] = Leaf(number, names) if first is None else first._replace(columns=first.columns + 1)
             number += 1
 
     for field in schema:
@@ -158,24 +204,25 @@ def _leaves(schema: Any) -> dict[str, tuple[int, list[str]]]:
     return found
 
 
-def _batch_rows(metadata: Any, numbers: Sequence[int]) -> int:
+def _batch_rows(metadata: Any, groups: int, numbers: Sequence[int]) -> int:
     """Rows that hold about a chunk of label values, lists and strings reckoned with."""
-    total = 0
-    for k in range(metadata.num_row_groups):
+    total = rows = 0
+    for k in range(groups):
         group = metadata.row_group(k)
+        rows += group.num_rows
         for number in numbers:
             column = group.column(number)
             width = _WIDTHS.get(column.physical_type)
             total += column.num_values * width if width else column.total_uncompressed_size + 8 * column.num_values
-    return max(1, min(CHUNK_BYTES // 8, CHUNK_BYTES * metadata.num_rows // max(1, total)))
+    return max(1, min(CHUNK_BYTES // 8, CHUNK_BYTES * rows // max(1, total)))
 
 
-def _leaf_column(array: Any, names: list[str]) -> Column:
+def _leaf_column(array: Any, names: Sequence[str]) -> Column:
     """An Arrow array as a label column; ``names`` lead through its structs."""
     arrow, compute, _ = _arrow()
     types, kind = arrow.types, array.type
     if types.is_dictionary(kind):
-        return _leaf_column(array.dictionary_decode(), names)
+        return _decoded(array)
     if types.is_struct(kind):
         return _leaf_column(array.flatten()[kind.get_field_index(names[0])], names[1:])
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind) or types.is_map(kind):
@@ -195,6 +242,16 @@ def _leaf_column(array: Any, names: list[str]) -> Column:
     return values
 
 
+def _decoded(array: Any) -> Column:
+    """The values of a dictionary array: equal texts share one object, so that a text of a megabyte may repeat."""
+    arrow, compute, _ = _arrow()
+    values = _leaf_column(array.dictionary, [])
+    if isinstance(values, np.ndarray) and not array.null_count:
+        return values[array.indices.to_numpy(zero_copy_only=False)]
+    places = compute.fill_null(array.indices.cast(arrow.int64()), -1).to_numpy(zero_copy_only=False).tolist()
+    return [None if place < 0 else values[place] for place in places]
+
+
 def _cut(inner: Column, lengths: Any, valid: Any) -> Column:
     """The values of all lists, one list a record; None for a null list."""
     count = int(lengths[0]) if len(lengths) else 0
@@ -207,9 +264,7 @@ def _cut(inner: Column, lengths: Any, valid: Any) -> Column:
 
 
 def _one_list(piece: Column, dtype: Any) -> Column:
-    """The list of one record: of its stored dtype, but with a null inside as Python values, judged one by one."""
-    if not isinstance(piece, list) or dtype is None:
+    """The list of one record: of its stored dtype, but with a null inside as a list of NumPy numbers and None."""
+    if not isinstance(piece, list) or dtype is None or any(item is None for item in piece):
         return piece
-    if any(item is None for item in piece):
-        return [item.item() if isinstance(item, np.generic) else item for item in piece]
     return np.array(piece, dtype)

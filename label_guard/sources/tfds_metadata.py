@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from label_guard.core.files import read_bounded
 from label_guard.errors import SourceError
 
 Shape = tuple[int | None, ...]
 INFO, FEATURES = "dataset_info.json", "features.json"
 _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 _LEAVES = ("classLabel", "tensor", "image", "boundingBox", "text", "audio", "video", "translation")
+MAX_BYTES = 64 << 20  # of each JSON file and each list of class names
 _DAMAGED = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
 
 
@@ -132,13 +134,13 @@ def read_features(folder: str | os.PathLike[str]) -> dict[str, Feature]:
 
 def _read_json(root: Path, name: str) -> dict[str, Any]:
     try:
-        found = json.loads((root / name).read_bytes())
+        found = json.loads(read_bounded(root / name, MAX_BYTES))
     except FileNotFoundError:
-        raise SourceError(f"{root} is no prepared TFDS folder: it has no {name}{_near(root)}") from None
+        raise SourceError(f"{root} is not a prepared TFDS folder: it has no {name}{_near(root)}") from None
     except OSError as error:
         raise SourceError(f"cannot read {root / name}: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
-        raise SourceError(f"{root / name} is no JSON: {error}; prepare the dataset again") from None
+        raise SourceError(f"{root / name} is not JSON: {error}; prepare the dataset again") from None
     if not isinstance(found, dict):
         raise SourceError(f"{root / name} holds a {type(found).__name__}, expected an object")
     return cast("dict[str, Any]", found)
@@ -221,7 +223,7 @@ def _leaf(root: Path, config: Mapping[str, Any], kind: str, file: str, lengths: 
 
 def _class_names(root: Path, file: str) -> tuple[str, ...] | None:
     try:
-        text = (root / f"{file}.labels.txt").read_text(encoding="utf-8")
+        text = read_bounded(root / f"{file}.labels.txt", MAX_BYTES).decode()
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:

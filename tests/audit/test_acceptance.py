@@ -194,7 +194,7 @@ def test_a_narrow_declared_dtype_does_not_hide_what_is_stored(toy: Path, run: Ru
         ("tfrecord:s.yaml", "is no TFRecord file"),
         ("array_record:s.yaml", "is no ArrayRecord file"),
         ("npy:s.yaml", "s.yaml"),
-        ("tfds:nowhere", "is no prepared TFDS folder"),
+        ("tfds:nowhere", "is not a prepared TFDS folder"),
         ("python:nothing:here", "cannot import 'nothing'"),
         ("csv:none-*.csv", "no file matches none-*.csv"),
     ],

@@ -164,7 +164,7 @@ def test_fewer_records_than_there_are_promise_no_number(tmp_path: Path) -> None:
         (["csv:a.csv", "--label", "height"], "an id or a count rather than a class"),
         (["a.csv"], "such as csv:a.csv"),
         (["cvs:a.csv"], "did you mean 'csv'?"),
-        (["tfds:nowhere"], "is no prepared TFDS folder"),
+        (["tfds:nowhere"], "is not a prepared TFDS folder"),
     ],
 )
 def test_mistakes_are_one_clear_error(

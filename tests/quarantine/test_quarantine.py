@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import fsspec.implementations.local
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -580,14 +581,26 @@ def test_an_object_store_that_fails_is_a_quarantine_error(monkeypatch: pytest.Mo
     filesystem.store.clear()
 
 
-def test_a_file_system_with_real_folders_gets_them_made(tmp_path: Path) -> None:
+class _Disk(fsspec.implementations.local.LocalFileSystem):
+    """A disk that fsspec reaches under a protocol of its own."""
+
+    protocol = "disk"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return path.removeprefix("disk://")
+
+
+def test_a_file_system_with_real_folders_gets_them_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind fsspec a missing folder is made where its place exists; a missing place (a bucket) is an error."""
-    url = f"simplecache::file://{tmp_path}/new/q"
+    fsspec.register_implementation("disk", _Disk, clobber=True)
+    monkeypatch.setenv("LABEL_GUARD_PROTOCOLS", "disk")
+    url = f"disk://{tmp_path}/new/q"
     writer = writer_of(url)
     assert (writer.append([bad("a")]), writer.append([bad("a"), bad("b")])) == (1, 1)
     assert names(url) == names(f"{tmp_path}/new/q") == ["a", "b"]
     with pytest.raises(QuarantineError, match="no record was dropped without it"):
-        writer_of("simplecache::file:///no-such-place-for-label-guard/q").append([bad("a")])
+        writer_of("disk:///no-such-place-for-label-guard/q").append([bad("a")])
 
 
 def test_fsync_writes_what_flush_writes(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from label_guard.errors import SourceError
-from label_guard.sources import base, numpy_files, text
+from label_guard.sources import base, jsonl, numpy_files
+from label_guard.sources import csv as csv_source
 from label_guard.sources.open import Chunk, list_fields, open_source
 
 
@@ -59,7 +60,7 @@ def test_csv_with_quotes_and_line_breaks(
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, quoting=csv.QUOTE_ALL).writerows([("name", "label"), *rows])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text, "_CSV_ROWS", block)
+        patch.setattr(csv_source, "_ROWS", block)
         chunks = chunks_of(f"csv:{path}")
     assert values(chunks) == [label for _, label in rows]
     assert keys(chunks) == [f"a.csv__{k}" for k in range(len(rows))]
@@ -82,10 +83,10 @@ def test_csv_row_of_another_width_is_unreadable(tmp_path: Path) -> None:
     [
         ("csv", b"", "is empty"),
         ("csv", b"\x93NUMPY\xff\xfe\x00", "cannot read .* as CSV"),
-        ("csv", b'id,label\na,"1\nb,2\n', "line 4: unexpected end of data"),
+        ("csv", b'id,"label\na,1\nb,2\n', "line 1: a quote is opened and never closed"),
         ("csv", b"id,lable\na,1\n", "has no field 'label'; did you mean 'lable'"),
-        ("jsonl", b"\x93NUMPY", "is no JSON Lines file"),
-        ("jsonl", b"[1]\n", "is no JSON Lines file: no JSON object"),
+        ("jsonl", b"\x93NUMPY", "is not a JSON Lines file"),
+        ("jsonl", b"[1]\n", "is not a JSON Lines file: not a JSON object"),
         ("jsonl", b'{"objects": {"label": 1}}\n', "did you mean 'objects/label'"),
         ("npy", b"no array", "cannot read .* as .npy"),
         ("npy", b"", "cannot read .* as .npy"),
@@ -125,7 +126,7 @@ def test_jsonl_lines_that_are_no_records(tmp_path: Path) -> None:
 
 def test_jsonl_is_read_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks are cut by bytes and positions run on."""
-    monkeypatch.setattr(text, "CHUNK_BYTES", 64)
+    monkeypatch.setattr(jsonl, "CHUNK_BYTES", 64)
     (tmp_path / "a.jsonl").write_text("".join(f'{{"label": {k}}}\n' for k in range(50)))
     chunks = chunks_of(f"jsonl:{tmp_path}/a.jsonl")
     assert len(chunks) > 5
@@ -136,8 +137,8 @@ def test_jsonl_is_read_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
 def test_truncated_gzip_yields_what_came_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
     """What was unzipped before the fault is yielded, then one error."""
-    monkeypatch.setattr(text, "_CSV_ROWS", 100)
-    monkeypatch.setattr(text, "CHUNK_BYTES", 1000)
+    monkeypatch.setattr(csv_source, "_ROWS", 100)
+    monkeypatch.setattr(jsonl, "CHUNK_BYTES", 1000)
     rng = np.random.default_rng(0).integers(0, 10**9, 20_000)
     lines = [f'{{"label": {v}}}' if suffix == "jsonl" else str(v) for v in rng]
     data = gzip.compress("\n".join(["label", *lines] if suffix == "csv" else lines).encode())
@@ -340,7 +341,7 @@ def test_functions_that_cannot_be_read(user_module: str, where: str, labels: dic
         ("csv:", "is no source"),
         ("csv:/no/such/file.csv", "no file matches /no/such/file.csv"),
         ("csv:/", "is a folder, expected a file or a glob such as"),
-        ("csv:nosuchscheme://x/y.csv", "cannot list nosuchscheme://x/y.csv"),
+        ("csv:nosuchscheme://x/y.csv", "protocol 'nosuchscheme' is not allowed"),
     ],
 )
 def test_uris_that_name_nothing(uri: str, told: str) -> None:

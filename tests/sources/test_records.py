@@ -27,7 +27,7 @@ from PIL import Image
 from label_guard.check.guard import Guard
 from label_guard.errors import MissingDependencyError, SourceError
 from label_guard.schema.dataset import DatasetSchema
-from label_guard.sources import base, tf_record
+from label_guard.sources import base, encoded_labels, tf_record
 from label_guard.sources import merge_pieces as pieces
 from label_guard.sources import tf_example as examples
 from label_guard.sources.encoded_labels import Encoding
@@ -313,6 +313,7 @@ def test_png_masks_are_decoded_as_stored(tmp_path: Path, monkeypatch: pytest.Mon
     plain = np.arange(12, dtype=np.uint8).reshape(3, 4)
     wide = np.full((3, 4), 60_000, np.uint16)
     monkeypatch.setattr(pieces, "_ENOUGH_ROWS", 1)
+    monkeypatch.setattr(encoded_labels, "CHUNK_BYTES", 40)
     values = [png(plain), png(plain, palette=True), b"\x89PNG\r\n\x1a\nbroken", png(wide), *[png(plain)] * 20]
     masks_file(tmp_path / "a.tfrecord", values)
     source = open_source(f"tfrecord:{tmp_path}/a.tfrecord", labels={"mask": (None, None), "label": ()})

@@ -25,8 +25,8 @@ PAGES = {
     ),
     "LG402": Page(
         why="What comes after the fault was not audited, and a pipeline loses it or stops in the middle of an epoch.",
-        breaks=DatasetExample(_schema(""), r'"label\n0\n1\n" + "\"1\n"'),
-        holds=DatasetExample(_schema(""), r'"label\n0\n1\n" + "1\n"'),
+        breaks=DatasetExample(_schema(""), r'"label,label\n0,1\n1,0\n"'),
+        holds=DatasetExample(_schema(""), r'"label,other\n0,1\n1,0\n"'),
         fix="Compare the file's checksum with its origin, copy it again, and audit again.",
     ),
     "LG403": Page(

@@ -1,0 +1,89 @@
+"""What may be opened: regular local files, and URLs of a short list of protocols through fsspec."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import stat
+from pathlib import Path
+from typing import IO, Any
+
+# A URL may come from a schema that somebody else wrote. Other protocols of fsspec run code (reference), start programs,
+# open SSH connections, or read what a browser or a cluster keeps.
+PROTOCOLS = (
+    "file", "local", "http", "https", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf", "memory",
+)  # fmt: skip
+ALLOW_VARIABLE = "LABEL_GUARD_PROTOCOLS"
+_IRREGULAR = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISSOCK, "a socket"),
+)
+
+
+def is_url(path: str) -> bool:
+    """Whether fsspec would take ``path`` for a URL, chained ones included.
+
+    >>> is_url("s3://bucket/a.csv"), is_url("zip::a.zip"), is_url("data/a.csv")
+    (True, True, False)
+    """
+    return "://" in path or "::" in path
+
+
+def require_protocol(url: str) -> None:
+    """Checks that ``url`` names one file system of the list, before fsspec is asked for it.
+
+    The environment variable ``LABEL_GUARD_PROTOCOLS`` may name more, separated by commas.
+
+    Raises:
+        ValueError: the URL is chained (``a://x::b://y``), or its protocol is not allowed.
+    """
+    if "::" in url:
+        raise ValueError(f"the chained URL {url!r} is not allowed; name one file system, such as s3://bucket/file")
+    protocol = url.partition("://")[0]
+    more = {name.strip() for name in os.environ.get(ALLOW_VARIABLE, "").split(",")} - {""}
+    if protocol not in PROTOCOLS and protocol not in more:
+        known = ", ".join(PROTOCOLS)
+        raise ValueError(
+            f"protocol {protocol!r} is not allowed in {url!r}; allowed are {known}; to allow more, set {ALLOW_VARIABLE}"
+        )
+
+
+def filesystem_of(url: str, **options: Any) -> tuple[Any, str]:
+    """The fsspec file system of ``url``, made with ``options``, and the path within it.
+
+    Raises:
+        ValueError: as ``require_protocol``.
+    """
+    require_protocol(url)
+    core: Any = importlib.import_module("fsspec.core")  # costs start-up time, and most files are local
+    return core.url_to_fs(url, **options)
+
+
+def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
+    """Opens a local file for reading. A pipe would block forever, a device may never end.
+
+    Raises:
+        OSError: there is no such file, or it is not a regular one.
+    """
+    mode = Path(path).stat().st_mode
+    kind = next((name for test, name in _IRREGULAR if test(mode)), None)
+    if kind is not None:
+        raise OSError(errno.EINVAL, f"it is {kind}, expected a regular file")
+    return Path(path).open("rb")
+
+
+def read_bounded(path: str | os.PathLike[str], limit: int) -> bytes:
+    """The content of a regular local file of at most ``limit`` bytes.
+
+    Raises:
+        OSError: as ``open_regular``, or the file is larger.
+    """
+    with open_regular(path) as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"it is larger than {limit >> 20} MiB")
+    return data

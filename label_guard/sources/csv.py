@@ -1,0 +1,226 @@
+"""CSV files. Text has no width: columns are lists of Python values."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO
+
+from label_guard.errors import SourceError
+from label_guard.sources.base import Column, Piece, Wanted, blocks, require_fields
+from label_guard.sources.files import opened
+
+ENCODINGS = (
+    "utf-8", "ascii", "latin-1", "iso-8859-15", "cp1250", "cp1251", "cp1252", "utf-16", "utf-16-le", "utf-16-be",
+    "shift_jis", "euc-jp", "euc-kr", "gb18030", "big5",
+)  # fmt: skip
+_ROWS = 8192
+_MAX_ROW = 32 << 20  # characters
+_SKIPPED = 1 << 20
+_OTHER_DELIMITERS = {";": ";", "\t": "tab", "|": "|"}
+# A row that cannot be read is tried again from its second line; text made for it could do so without end.
+_MAX_REREAD = 4
+
+
+@dataclass(frozen=True, slots=True)
+class CsvFormat:
+    """CSV: whole numbers are ints, other numbers floats, an empty field is missing, the rest stays text.
+
+    Attributes:
+        delimiter: one character between fields.
+        header: ``first``: the first line names the columns; ``none``: there is no header, columns are ``0``, ``1``,
+            ...; ``""``: as ``first``, but a first line of numbers alone is refused.
+        encoding: of the text; a byte that is not valid in it makes a record unreadable only inside a label.
+    """
+
+    delimiter: str = ","
+    header: str = ""
+    encoding: str = "utf-8"
+    name: str = "csv"
+
+    def fields(self, path: str) -> Sequence[str]:
+        with self._rows(path) as (header, _):
+            return header
+
+    def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+        with self._rows(path) as (header, rows):
+            require_fields(wanted, header, path)
+            doubled = [label for label in wanted if header.count(label) > 1]
+            if doubled:
+                raise SourceError(f"{path} has {header.count(doubled[0])} columns named {doubled[0]!r}; rename one")
+            places = {label: header.index(label) for label in wanted}
+            row = 0
+            for block in blocks(rows, lambda _: 1, _ROWS):
+                yield _piece(row, block, len(header), places)
+                row += len(block)
+
+    @contextmanager
+    def _rows(self, path: str) -> Generator[tuple[list[str], Iterator[list[str] | str]]]:
+        with opened(path, unzip=True) as file:
+            lines = _Lines(file, self.encoding, path)
+            rows = _rows(lines, self.delimiter)
+            try:
+                first = next(rows, None)
+                if first is None:
+                    raise SourceError(f"{path} is empty, expected CSV")
+                if isinstance(first, str):
+                    raise SourceError(f"cannot read {path} as CSV: {first}")
+                if self.header == "none":
+                    lines.again()
+                    rows = _rows(lines, self.delimiter)
+                    yield [str(number) for number in range(len(first))], rows
+                else:
+                    self._check_header(first, path)
+                    yield list(map(_shown, first)), rows
+            except UnicodeError as error:
+                raise SourceError(f"cannot read {path} as {self.encoding}: {error}") from None
+
+    def _check_header(self, header: list[str], path: str) -> None:
+        if any(_shown(name) != name for name in header):
+            raise SourceError(f"cannot read {path} as CSV: its header is not {self.encoding}; add ?encoding=NAME")
+        other = next((sign for sign in _OTHER_DELIMITERS if len(header) == 1 and sign in header[0]), None)
+        if other is not None:
+            option = f"delimiter={_OTHER_DELIMITERS[other]}"
+            raise SourceError(
+                f"{path}: its header is one field with {other!r} inside; add ?{option}, as in csv:{path}?{option}"
+            )
+        if not self.header and all(isinstance(_number(field), int | float) for field in header):
+            shown = ", ".join(header[:5]) + (", ..." if len(header) > 5 else "")
+            raise SourceError(
+                f"{path}: its header looks like data ({shown}); add ?header=none where there is no header (columns are "
+                "then 0, 1, ...), or ?header=first where these are names"
+            )
+
+
+class _Lines(Iterator[str]):
+    """The lines of a text, bounded; knows the lines of the current row, to read it again."""
+
+    def __init__(self, file: IO[bytes], encoding: str, path: str) -> None:
+        encoding = "utf-8-sig" if encoding == "utf-8" else encoding
+        self._text = io.TextIOWrapper(file, encoding=encoding, errors="surrogateescape", newline="")
+        self._path = path
+        self._waiting: deque[str] = deque()
+        self._row: list[str] = []
+        self._size = self._read = self._fed = 0
+        self.number = 0  # of the row's first line
+
+    def start(self) -> None:
+        """Begins a row."""
+        self.number += len(self._row)
+        self._row = []
+        self._size = 0
+
+    def again(self) -> None:
+        """Gives the lines of the current row once more."""
+        self._waiting.extendleft(reversed(self._row))
+        self._row = []
+
+    def drop_first(self) -> None:
+        """Gives the lines of the current row once more, all but the first."""
+        self._waiting.extendleft(reversed(self._row[1:]))
+        del self._row[1:]
+
+    def __next__(self) -> str:
+        line = self._waiting.popleft() if self._waiting else self._next_line()
+        self._row.append(line)
+        self._size += len(line)
+        self._fed += len(line)
+        if self._size > _MAX_ROW:
+            raise csv.Error(f"the row is longer than {_MAX_ROW >> 20} MiB")
+        if self._fed > _MAX_REREAD * self._read + _MAX_REREAD * _MAX_ROW:
+            raise SourceError(f"cannot read {self._path} as CSV: too many quotes are opened and not closed")
+        return line
+
+    def _next_line(self) -> str:
+        line = self._text.readline(_MAX_ROW + 1)
+        if not line:
+            raise StopIteration
+        self._read += len(line)
+        if len(line) > _MAX_ROW:
+            while line and line[-1] not in "\r\n":
+                line = self._text.readline(_SKIPPED)
+            self._row.append("")
+            raise csv.Error(f"the line is longer than {_MAX_ROW >> 20} MiB")
+        return line
+
+
+def _rows(lines: _Lines, delimiter: str) -> Iterator[list[str] | str]:
+    """The rows, blank lines left out; of one that cannot be read the reason.
+
+    Such a row is one line long: a quote that is never closed must not swallow the records behind it.
+    """
+    reader = csv.reader(lines, strict=True, delimiter=delimiter)
+    while True:
+        lines.start()
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            lines.drop_first()
+            yield f"line {lines.number + 1}: {_reason(error)}"
+        else:
+            if row:
+                yield row
+
+
+def _reason(error: csv.Error) -> str:
+    if "unexpected end" in str(error):
+        return "a quote is opened and never closed"
+    if "field larger" in str(error):
+        return f"a field is longer than {csv.field_size_limit() >> 10} KiB, or a quote is never closed"
+    return str(error)
+
+
+def _piece(first: int, block: list[list[str] | str], width: int, places: dict[str, int]) -> Piece:
+    unreadable: list[tuple[int, str]] = []
+    rows: list[int] = []
+    found: list[list[str]] = []
+    for number, row in enumerate(block, first):
+        fault = row if isinstance(row, str) else _fault(row, width, places)
+        if fault:
+            unreadable.append((number, fault))
+        elif not isinstance(row, str):
+            rows.append(number)
+            found.append(row)
+    columns = {label: _numbers([row[k] for row in found]) for label, k in places.items()}
+    return Piece(rows if unreadable else range(first, first + len(block)), columns, unreadable)
+
+
+def _fault(row: list[str], width: int, places: dict[str, int]) -> str:
+    if len(row) != width:
+        return f"the row has {len(row)} fields, the header {width}"
+    broken = next((label for label, k in places.items() if not row[k].isascii() and _shown(row[k]) != row[k]), None)
+    return "" if broken is None else f"column {broken!r} holds bytes that are not text in this encoding"
+
+
+def _shown(text: str) -> str:
+    """``text`` with bytes that could not be decoded as escapes."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _numbers(texts: list[str]) -> Column:
+    together = "".join(texts)
+    if "_" not in together and together.isascii():  # int() takes "1_0" for 10, and digits of any script
+        try:
+            return list(map(int, texts))
+        except ValueError:
+            pass
+    return [_number(text) for text in texts]
+
+
+def _number(text: str) -> int | float | str | None:
+    if not text.strip():
+        return None
+    if "_" in text or not text.isascii():
+        return text
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

@@ -1,0 +1,102 @@
+"""JSON Lines: one object a line. Text has no width: columns are lists of Python values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import IO, Any
+
+from label_guard.core import tree
+from label_guard.errors import SourceError
+from label_guard.sources.base import CHUNK_BYTES, Piece, Wanted, blocks
+from label_guard.sources.files import opened
+
+MAX_LINE_BYTES = 32 << 20  # Python takes up to 24 bytes for each byte of JSON
+_SKIPPED = 1 << 20
+_PEEKED_LINES = 64
+_TOO_LONG = b""
+
+
+@dataclass(frozen=True, slots=True)
+class JsonLinesFormat:
+    """JSON Lines: one object a line; another line is an unreadable record."""
+
+    name: str = "jsonl"
+
+    def fields(self, path: str) -> Sequence[str]:
+        names: dict[str, None] = {}
+        faults: list[str] = []
+        with opened(path, unzip=True) as file:
+            for line in islice(_lines(file), _PEEKED_LINES):
+                record, fault = parse_object(line)
+                names |= dict.fromkeys(object_paths(record))
+                faults += [fault] if fault else []
+        if faults and not names:
+            raise SourceError(f"{path} is not a JSON Lines file: {faults[0]}")
+        return list(names)
+
+    def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+        with opened(path, unzip=True) as file:
+            row = 0
+            for block in blocks(_lines(file), len, CHUNK_BYTES):
+                yield objects_piece(row, map(parse_object, block), len(block), wanted)
+                row += len(block)
+
+
+def _lines(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines that are not blank; an empty one in place of one that is too long, which is not kept."""
+    while line := file.readline(MAX_LINE_BYTES + 1):
+        if len(line) > MAX_LINE_BYTES:
+            while line and not line.endswith(b"\n"):
+                line = file.readline(_SKIPPED)
+            yield _TOO_LONG
+        elif not line.isspace():
+            yield line
+
+
+def parse_object(text: bytes) -> tuple[dict[str, Any], str]:
+    """The object that ``text`` holds, or why it holds none."""
+    if text == _TOO_LONG:
+        return {}, f"the line is longer than {MAX_LINE_BYTES >> 20} MiB"
+    try:
+        record: Any = json.loads(text, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        return {}, f"not JSON: {error}"
+    if not isinstance(record, dict):
+        return {}, "not a JSON object"
+    return record, ""  # pyright: ignore[reportUnknownVariableType]
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A dict of ``pairs``; json itself keeps the last of a doubled key, other readers the first."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} is there twice")
+    return found
+
+
+def object_paths(record: Any, prefix: str = "") -> Iterator[str]:
+    """The paths of all values of ``record``, objects included."""
+    for name, value in record.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, dict):
+            yield from object_paths(value, f"{prefix}{name}/")
+
+
+def objects_piece(first: int, records: Iterator[tuple[dict[str, Any], str]], count: int, wanted: Wanted) -> Piece:
+    """A piece of ``count`` parsed objects, or reasons why they are none, from row ``first``."""
+    rows: list[int] = []
+    unreadable: list[tuple[int, str]] = []
+    columns: dict[str, list[Any]] = {label: [] for label in wanted}
+    for row, (record, fault) in enumerate(records, first):
+        if fault:
+            unreadable.append((row, fault))
+            continue
+        rows.append(row)
+        for label, values in columns.items():
+            value = tree.get(record, label)
+            values.append(None if value is tree.MISSING else value)
+    return Piece(rows if unreadable else range(first, first + count), dict(columns), unreadable)
