@@ -10,6 +10,7 @@ import grain
 import numpy as np
 
 from label_guard.errors import UsageError
+from label_guard.grain import _private
 from label_guard.grain.specs import Spec
 from label_guard.pipeline.record_keys import KEY, KeyedSource, key_of
 
@@ -44,6 +45,6 @@ def with_record_keys(ds: Any, *, name: str | None = None) -> Any:
     Raises:
         UsageError: ``ds`` is no bare source: after a shuffle or a repeat an index is only a position.
     """
-    if not isinstance(ds, grain.MapDataset) or getattr(ds, "_parents", ()):
+    if not isinstance(ds, grain.MapDataset) or _private.parents(ds):
         raise UsageError("with_record_keys goes directly after MapDataset.source(...): later an index names no record")
-    return ds.map_with_index(AddKey(getattr(ds, "_source", ds), len(ds), name))
+    return ds.map_with_index(AddKey(_private.source(ds) or ds, len(ds), name))

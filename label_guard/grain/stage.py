@@ -10,7 +10,7 @@ from typing_extensions import Unpack
 
 from label_guard.core import tree
 from label_guard.errors import UsageError
-from label_guard.grain import upstream
+from label_guard.grain import _private, upstream
 from label_guard.grain.specs import Spec, output_spec
 from label_guard.grain.stateless import guard_map
 from label_guard.pipeline.checker import warn_about_policy
@@ -42,6 +42,8 @@ def guard_labels(ds: Any, schema: SchemaLike, **options: Unpack[GuardOptions]) -
     """
     if not isinstance(ds, grain.MapDataset | grain.IterDataset):
         raise UsageError(f"guard_labels takes a grain dataset, not {type(ds).__name__}; see label_guard.guard_batches")
+    if isinstance(ds, grain.IterDataset) and "remainder" not in options and upstream.drops_remainder(ds):
+        options["remainder"] = "drop"  # a Batch upstream promised full batches
     plan = resolve_options(schema, **options)
     batched = upstream.is_batched(ds, plan)
     plan = upstream.with_names(ds, plan, batched)
@@ -63,8 +65,6 @@ class GuardIterDataset(grain.IterDataset):
         super().__init__(parent)
         self.plan = plan
         self._batched = batched
-        if batched is False and plan.batch_size is None:
-            raise UsageError("the elements are unbatched records; pass batch_size=N (in place of .batch(N))")
 
     def __iter__(self) -> Any:
         return _GuardDatasetIterator(self._parent, self.plan, self._batched)
@@ -87,18 +87,17 @@ class _GuardDatasetIterator(grain.DatasetIterator):
     def __init__(self, parent: Any, plan: GuardConfig, batched: bool | None) -> None:
         iterator = parent.__iter__()
         super().__init__(iterator)
+        workers = _private.num_workers(parent)
         self.stream = GuardStream(
             plan,
             iterator,
             batched=batched,
-            worker=lambda: self._ctx.mp_context.process_index,  # Grain sets it after the iterator is made
+            processes=lambda: _private.processes(self, workers),  # Grain sets them after the iterator is made
             start=lambda: parent.__iter__().get_state(),  # asking the running one first would delay Grain's workers
         )
 
     def __next__(self) -> Any:
-        # Until a node's stats are asked for, Grain takes the node before it for the output of the pipeline, and times
-        # each of its records: a tenth of the cost of a small one.
-        _ = self._stats
+        _private.mark_as_output(self)
         return next(self.stream)
 
     def get_state(self) -> dict[str, Any]:

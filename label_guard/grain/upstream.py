@@ -3,44 +3,19 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from typing import Any
 
 import grain
 
 from label_guard.errors import UsageError
+from label_guard.grain import _private
 from label_guard.grain.record_keys import AddKey
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.record_keys import KeyedSource, NamesRecords, RecordNames
 
-_ONE_TO_MANY = ("FlatMapMapDataset", "FlatMapIterDataset")
-_BATCHING = ("BatchMapDataset", "BatchIterDataset", "RebatchIterDataset")
-
-
-def nodes_before(ds: Any) -> Iterator[Any]:
-    """``ds`` and everything upstream of it, each once, nearest first."""
-    waiting, met = [ds], set[int]()
-    while waiting:
-        node = waiting.pop(0)
-        if id(node) in met:
-            continue
-        met.add(id(node))
-        yield node
-        waiting.extend(getattr(node, "_parents", ()))
-        interleaved = getattr(node, "_datasets", ())  # mp_prefetch and interleave keep theirs out of the parents
-        waiting.extend(interleaved if isinstance(interleaved, list | tuple) else [interleaved])
-        if isinstance(getattr(node, "_source", None), grain.MapDataset):  # what slicing leaves of a source
-            waiting.append(node._source)
-
-
-def _transform_of(node: Any) -> Any:
-    """The transform of a map or filter node."""
-    return getattr(node, "_transform", None) or getattr(getattr(node, "_filter_fn", None), "__self__", None)
-
 
 def _guard_at(node: Any) -> GuardConfig | None:
-    plan = getattr(node, "plan", None) or getattr(_transform_of(node), "plan", None)
+    plan = getattr(node, "plan", None) or getattr(_private.transform_of(node), "plan", None)
     return plan if isinstance(plan, GuardConfig) else None
 
 
@@ -49,19 +24,26 @@ def is_batched(ds: Any, plan: GuardConfig) -> bool | None:
     if plan.batched is not None:
         return plan.batched
     stacks = any(
-        type(node).__name__ in _BATCHING or (isinstance(node, grain.IterDataset) and _guard_at(node) is not None)
-        for node in nodes_before(ds)
+        _private.is_batch(node) or (isinstance(node, grain.IterDataset) and _stacks(_guard_at(node)))
+        for node in _private.nodes_before(ds)
     )
     return True if stacks else None
 
 
+def _stacks(before: GuardConfig | None) -> bool:
+    """Whether a guard upstream delivers batches."""
+    return before is not None and not (before.batched is False and before.batch_size is None)
+
+
+def drops_remainder(ds: Any) -> bool:
+    """Whether the nearest batch upstream leaves out an incomplete last batch."""
+    batch = next((node for node in _private.nodes_before(ds) if _private.is_batch(node)), None)
+    return _private.drops_remainder(batch)
+
+
 def is_endless(ds: Any) -> bool:
     """Whether ``ds`` repeats without end."""
-    return any(
-        (isinstance(node, grain.MapDataset) and len(node) >= sys.maxsize)
-        or (isinstance(node, grain.experimental.RepeatIterDataset) and getattr(node, "_num_epochs", 1) is None)
-        for node in nodes_before(ds)
-    )
+    return any(map(_private.repeats_forever, _private.nodes_before(ds)))
 
 
 def refuse_second_remap(ds: Any, plan: GuardConfig) -> None:
@@ -70,7 +52,7 @@ def refuse_second_remap(ds: Any, plan: GuardConfig) -> None:
     Raises:
         UsageError: it would map legal dense ids once more, and nothing would show.
     """
-    for node in nodes_before(ds):
+    for node in _private.nodes_before(ds):
         before = _guard_at(node)
         if before is None or plan.view is not None:
             continue
@@ -90,8 +72,8 @@ def with_names(ds: Any, plan: GuardConfig, batched: bool | None) -> GuardConfig:
     """
     sources: dict[int, NamesRecords] = {}
     required = False
-    for node in nodes_before(ds):
-        for found in (getattr(node, "_source", None), _transform_of(node)):
+    for node in _private.nodes_before(ds):
+        for found in (_private.source(node), _private.transform_of(node)):
             if not isinstance(found, KeyedSource | AddKey):
                 continue
             required |= isinstance(found, AddKey)
@@ -99,14 +81,8 @@ def with_names(ds: Any, plan: GuardConfig, batched: bool | None) -> GuardConfig:
                 raise UsageError("two keyed sources share their positions; tell them apart: keyed(source, name=...)")
             _check_unreadable(ds, found, plan, batched)
     ids = sorted(source.source_id for source in sources.values())  # type: ignore[attr-defined]
-    names = RecordNames(sources, unique=not any(map(_repeats_keys, nodes_before(ds))))
+    names = RecordNames(sources, unique=not any(map(_private.repeats_keys, _private.nodes_before(ds))))
     return plan.replace(names=names, source_id=plan.source_id or "+".join(ids), key_required=required)
-
-
-def _repeats_keys(node: Any) -> bool:
-    """Whether two elements may have one key: a flat map copies it, and datasets made in a map hide their sources."""
-    made_in_a_map = isinstance(getattr(node, "_datasets", None), grain.MapDataset)
-    return made_in_a_map or type(node).__name__ in _ONE_TO_MANY
 
 
 def _check_unreadable(ds: Any, source: Any, plan: GuardConfig, batched: bool | None) -> None:

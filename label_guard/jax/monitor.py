@@ -11,8 +11,8 @@ from weakref import WeakKeyDictionary
 import jax
 import numpy as np
 
-from label_guard.errors import HostStoppedError, InvalidLabelError
-from label_guard.pipeline.coordination import StopReason, stop_requested
+from label_guard.errors import HostStoppedError, InvalidLabelError, LabelGuardError
+from label_guard.pipeline.coordination import StopReason, stop_requested, stream_of
 
 
 class LabelMonitor:
@@ -73,24 +73,33 @@ _calls: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 
 
 def sync_stop(iterator: Any, *, every: int = 1) -> None:
-    """Let every host raise at the same step once the guard of one of them must stop: the only collective here.
+    """Raises at the same step on every host, once the guard of one of them must stop.
 
-    Call it once after each step, on every host, with the iterator of a pipeline guarded with ``coordinated=True``. Up
-    to ``every`` steps run on batches that are masked out: losses are 0, but momentum and weight decay still act.
+    Call it once after each step, on every host, with the iterator of a pipeline guarded with ``coordinated=True``, and
+    once more after the loop: a guard may have stopped in the last steps. It is the only collective of this package.
+    Where the guard is the last stage, the end of the iterator asks too, so that a forgotten last call loses no error.
+
+    Up to ``every`` steps run on batches that are masked out: losses are 0, but momentum and weight decay still act.
 
     Args:
         iterator: see ``label_guard.grain.stop_requested``.
         every: ask at every so many calls; in between no host waits.
 
     Raises:
-        LabelGuardError: on the host whose guard met its end, what it met.
+        LabelGuardError: on the host whose guard stopped, its error.
         HostStoppedError: on the others; names that host.
         UsageError: no guard with ``coordinated=True`` is behind ``iterator``.
     """
     calls = _calls[iterator] = _calls.get(iterator, 0) + 1
-    if calls % every:
-        return
-    error = stop_requested(iterator)
+    stream = stream_of(iterator)
+    if stream is not None:
+        stream.on_end = lambda: _raise_together(stop_requested(iterator), calls)
+    if calls % every == 0:
+        _raise_together(stop_requested(iterator), calls)
+
+
+def _raise_together(error: LabelGuardError | None, step: int) -> None:
+    """Raises on every host if ``error`` is given on any; a collective."""
     codes = np.array([StopReason.of(error)], np.int32)
     if jax.process_count() > 1:
         from jax.experimental import multihost_utils
@@ -101,5 +110,5 @@ def sync_stop(iterator: Any, *, every: int = 1) -> None:
     if error is not None:
         raise error
     kinds = {host: StopReason(int(codes[host])).name for host in np.flatnonzero(codes).tolist()}
-    told = ", ".join(f"process {host} ({kind})" for host, kind in kinds.items())
-    raise HostStoppedError(f"step {calls}: stopped by {told}; the log and the quarantine there say why")
+    hosts = ", ".join(f"process {host} ({kind})" for host, kind in kinds.items())
+    raise HostStoppedError(f"step {step}: stopped by {hosts}; the log and the quarantine there say why")

@@ -13,7 +13,7 @@ import numpy as np
 from label_guard.check.columns import Column
 from label_guard.check.result import CheckResult, RuleViolations
 from label_guard.core import tree
-from label_guard.errors import InvalidLabelError, UsageError
+from label_guard.errors import InvalidLabelError, LabelGuardError, UsageError
 from label_guard.pipeline import batching as batches
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.counts import Counts, Summary, summary_of
@@ -133,6 +133,7 @@ class ElementChecker:
         self._ended = False
         self._warned: set[str] = set()
         self._checked_first = False
+        self.error: LabelGuardError | None = None  # that stopped a coordinated guard
 
     # Checking -----------------------------------------------------------------------------------------------------
 
@@ -148,10 +149,10 @@ class ElementChecker:
         self._check_first(records)
         result = _unreadable_apart(self.config.guard.check_records(records), records)
         self._count(result)
-        if result.ok and result.skipped is None:
-            self._check_clean(result)
-        else:
+        if not (result.ok and result.skipped is None):
             self._handle(RecordWindow(self.config, records, result))
+        elif self._limit.is_due(self.counts, result.num_records):
+            self._limit.check(self.counts, result, str)
         return result
 
     def check_batch(self, batch: Any) -> CheckResult:
@@ -159,10 +160,10 @@ class ElementChecker:
         self._check_first([batch])
         result = self.config.guard.check_batch(batch)
         self._count(result)
-        if result.ok and result.skipped is None:
-            self._check_clean(result)
-        else:
+        if not (result.ok and result.skipped is None):
             self._handle(BatchWindow(self.config, batch, result))
+        elif self._limit.is_due(self.counts, result.num_records):
+            self._limit.check(self.counts, result, str)
         return result
 
     def check_again(self, batch: Any, *, write: bool) -> CheckResult:
@@ -172,21 +173,35 @@ class ElementChecker:
             self._write(BatchWindow(self.config, batch, result))
         return result
 
-    def _check_clean(self, result: CheckResult) -> None:
-        if self._limit.is_due(self.counts, result.num_records):
-            self._limit.check(self.counts, result, str)
-
     def _handle(self, window: Window) -> None:
         """Quarantines and logs what is bad, and raises where the policy or a limit says so."""
-        result = window.result
-        if not result.ok:
-            if self.config.quarantine is not None:
-                self._write(window)
-            self._log(window)
-            if self.config.on_invalid == "raise":
-                self._raise(window)
-            self._limit.keep(window.columns(), result)
-        self._limit.check(self.counts, result, lambda: self._example(window))
+        if self.error is not None:
+            self._limit.check_rejected(self.counts, window.result)
+            return
+        try:
+            if not window.result.ok:
+                self._report(window)
+            self._limit.check(self.counts, window.result, lambda: self._example(window))
+        except LabelGuardError as error:
+            self.fail(error)
+
+    def _report(self, window: Window) -> None:
+        if self.config.quarantine is not None:
+            self._write(window)
+        self._log(window)
+        if self.config.on_invalid == "raise":
+            self._raise(window)
+        self._limit.keep(window.columns(), window.result)
+
+    def fail(self, error: LabelGuardError) -> None:
+        """Raises ``error``; a coordinated guard keeps it, and from then on only checks.
+
+        Raises:
+            LabelGuardError: ``error``.
+        """
+        if not self.config.coordinated:
+            raise error
+        self.error = self.error or error
 
     def _count(self, result: CheckResult) -> None:
         counts, number = self.counts, result.num_records
@@ -271,9 +286,13 @@ class ElementChecker:
 
     def end(self, pending: int = 0) -> None:
         """Checks the share at the end of the stream, at any count, and logs the summary."""
-        if self._ended:
+        if self._ended or self.error is not None:
             return
-        self._limit.check_end(self.counts)
+        try:
+            self._limit.check_end(self.counts)
+        except LabelGuardError as error:
+            self.fail(error)
+            return
         self._ended = True
         level = logging.WARNING if self.counts.invalid else logging.INFO
         logger.log(level, "%s: end of stream: %s", self.config.guard.schema.name, self.summary(pending))
@@ -281,6 +300,8 @@ class ElementChecker:
     # Counts -------------------------------------------------------------------------------------------------------
 
     def _check_first(self, elements: Sequence[Any]) -> None:
+        if self.error is not None:
+            return
         if self._checked_first:
             require_key(self.config, elements[0])
         else:
@@ -304,7 +325,7 @@ class ElementChecker:
                 self.config.guard.schema.name, self.summary(),
             )  # fmt: skip
         self.counts = counts
-        self._ended = False
+        self._ended, self.error = False, None
         # A resumed run may begin at a record that lacks its label.
         self._checked_first |= counts.seen > counts.invalid
 

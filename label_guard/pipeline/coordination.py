@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any, cast
 
 from label_guard import errors
 from label_guard.errors import LabelGuardError, UsageError
 from label_guard.pipeline.config import GuardConfig
+from label_guard.pipeline.copies import copied
 from label_guard.pipeline.emit import mask_all, placeholder_batch
 from label_guard.pipeline.state import guard_states
 
@@ -51,10 +51,14 @@ class CoordinatedStop:
 
     def saw(self, elements: list[Any]) -> None:
         """Keeps the elements read for a first batch: a placeholder is made of them if none is delivered."""
-        if self.batch is None:
+        if self.batch is None and elements:
             self._pulled = list(elements)
 
-    def stop(self, error: LabelGuardError, size: int, *, batched: bool) -> None:
+    def delivered(self, batch: Any, *, shared: bool) -> None:
+        """Keeps the last good batch; a copy of one that is ``shared`` with the loader, which may fill it again."""
+        self.batch = copied(batch) if shared else batch
+
+    def mask(self, error: LabelGuardError, size: int, *, batched: bool) -> None:
         """Keeps ``error`` for the loop and masks the batch that is delivered from now on.
 
         Raises:
@@ -73,41 +77,30 @@ def stop_requested(iterator: Any) -> LabelGuardError | None:
     """The error of a guard with ``coordinated=True``, or None while there is none.
 
     Args:
-        iterator: one of ``guard_batches`` or Grain with such a guard anywhere behind it, in worker processes too (of
-            these only the kind of error comes back; their log and quarantine have the rest).
+        iterator: one of ``guard_batches`` or Grain with such a guard anywhere behind it, in worker processes too.
+            Where other stages come after the guard, the error is made from the state: its kind and its message.
 
     Raises:
         UsageError: there is no guard with ``coordinated=True`` behind it.
     """
-    stops = [stop for stop in _stops(iterator, set()) if stop is not None]
-    for stop in stops:
-        if stop.error is not None:
-            return stop.error
-    if stops:
-        return None
-    found = [own["stop"] for own in guard_states(_state_of(iterator)) if "stop" in own]
+    stop = getattr(stream_of(iterator), "stop", None)
+    if isinstance(stop, CoordinatedStop):
+        return stop.error
+    found = [own for own in guard_states(_state_of(iterator)) if own.get("coordinated")]
     if not found:
         raise UsageError("there is no guard with coordinated=True behind this iterator; pass it to guard_labels")
-    reason = StopReason(min(max(map(int, found)), StopReason.OTHER))
-    return reason.error("the guard of a worker stopped; its log and quarantine say why") if reason else None
+    for own in found:
+        if own["stop"]:
+            reason = StopReason(min(int(own["stop"]), StopReason.OTHER))
+            return reason.error(str(own.get("stop_message", "")))
+    return None
+
+
+def stream_of(iterator: Any) -> Any:
+    """The ``GuardStream`` of an iterator of ours; None where another stage comes last."""
+    return getattr(iterator, "stream", None) or getattr(iterator, "_stream", None)
 
 
 def _state_of(iterator: Any) -> Any:
     ask = getattr(iterator, "get_state", None) or getattr(iterator, "state", None)
     return ask() if callable(ask) else None
-
-
-def _stops(node: Any, seen: set[int]) -> Iterator[CoordinatedStop | None]:
-    """The coordinated stops of this process behind an iterator."""
-    if node is None or id(node) in seen:
-        return
-    seen.add(id(node))
-    inside: dict[str, Any] = getattr(node, "__dict__", {})
-    for name in ("stream", "_stream"):
-        stop = getattr(inside.get(name), "stop", None)
-        if isinstance(stop, CoordinatedStop):
-            yield stop
-    parents: Any = inside.get("_parents")
-    for parent in cast("list[Any]", parents if isinstance(parents, list | tuple) else []):
-        yield from _stops(parent, seen)
-    yield from _stops(inside.get("_iterator"), seen)

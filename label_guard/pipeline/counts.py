@@ -1,4 +1,4 @@
-"""What a guard has done so far: counts of constant shape that travel in an iterator's state, and their summary."""
+"""The counts of a guard, of constant shape, which are in an iterator's state; and their summary."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from label_guard.rules.registry import RULES
 
 RULE_CODES = tuple(code for code in RULES if code.startswith("LG1"))
 _FIELDS = ("seen", "delivered", "quarantined", "skipped", "remainder", "masked", "invalid")
+_PARTS = ("delivered", "quarantined", "skipped", "remainder", "refused", "pending")  # of the records seen
 _INTERNAL = ("window_seen", "window_invalid", "consecutive_rejected")
 
 
@@ -23,7 +24,7 @@ class Counts:
         skipped: unlabeled records left out by ``on_unlabeled: skip``.
         remainder: records of an incomplete last batch that ``remainder="drop"`` left out.
         masked: bad records among the delivered.
-        invalid: records that broke a rule, whatever became of them.
+        invalid: records that broke a rule, under every policy.
         window_seen: records of the current window of ``stop_above``.
         window_invalid: bad ones among them.
         consecutive_rejected: records since the last batch from which one stayed.
@@ -58,12 +59,15 @@ class Counts:
         return cls(**totals, by_rule={code: int(state.get(code, 0)) for code in RULE_CODES})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Summary:
-    """What became of every record; ``str()`` is the conservation line.
+    """Counts of records; ``str()`` is the conservation line.
 
-    Attributes are those of ``Counts``; ``pending`` are records read ahead to fill the next batch, ``refused`` those
-    that an error kept from being delivered.
+    Attributes are those of ``Counts``, and:
+        pending: records read ahead to fill the next batch.
+        refused: records of a batch that an error kept from being delivered.
+        workers: Grain worker processes whose counts are added up here, 0 for a guard in the main process. What a worker
+            read after its last batch is not known outside it: the counts may be short of it at the end of a stream.
     """
 
     seen: int = 0
@@ -76,16 +80,35 @@ class Summary:
     masked: int = 0
     invalid: int = 0
     by_rule: Mapping[str, int] = field(default_factory=dict[str, int])
+    workers: int = 0
 
     @property
     def is_conserved(self) -> bool:
         """Whether every record seen is accounted for."""
-        parts = (self.delivered, self.quarantined, self.skipped, self.remainder, self.refused, self.pending)
-        return self.seen == sum(parts)
+        return self.seen == sum(getattr(self, name) for name in _PARTS)
+
+    def as_metrics(self, prefix: str = "labels/") -> dict[str, float]:
+        """The counts as a flat dict of numbers for a metrics writer, with the same keys at every step.
+
+        Args:
+            prefix: put before each key.
+
+        Returns:
+            Each count, ``invalid_ratio`` (of the records seen, 0 to 1), and the bad records by rule: ``labels/LG101``.
+
+        >>> metrics = Summary(seen=8, delivered=7, quarantined=1, invalid=1, by_rule={"LG101": 1}).as_metrics()
+        >>> metrics["labels/seen"], metrics["labels/invalid_ratio"], metrics["labels/LG101"], metrics["labels/LG102"]
+        (8, 0.125, 1, 0)
+        """
+        numbers: dict[str, float] = {name: getattr(self, name) for name in (*_FIELDS, "refused", "pending")}
+        numbers["invalid_ratio"] = self.invalid / self.seen if self.seen else 0.0
+        numbers |= {code: self.by_rule.get(code, 0) for code in RULE_CODES}
+        return {f"{prefix}{name}": number for name, number in numbers.items()}
 
     def __add__(self, other: Summary) -> Summary:
         rules = {code: self.by_rule.get(code, 0) + other.by_rule.get(code, 0) for code in RULE_CODES}
-        totals = {name: getattr(self, name) + getattr(other, name) for name in (*_FIELDS, "refused", "pending")}
+        names = (*_FIELDS, "refused", "pending", "workers")
+        totals = {name: getattr(self, name) + getattr(other, name) for name in names}
         return Summary(**totals, by_rule={code: count for code, count in rules.items() if count})
 
     def __str__(self) -> str:
@@ -98,18 +121,34 @@ class Summary:
         if self.masked:
             line += f"; {self.masked:,} of the delivered are bad"
         rules = ", ".join(f"{code} {RULES[code].name} {count:,}" for code, count in self.by_rule.items() if count)
-        return f"{line}; {rules}" if rules else line
+        if rules:
+            line += f"; {rules}"
+        if self.workers:
+            line += f"; in {self.workers} worker{'s'[: self.workers > 1]}, without what each read after its last batch"
+        return line
+
+    def __repr__(self) -> str:
+        return f"Summary({self})"
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks: the counts that are not zero, and the bad records by rule."""
+        counts = {"seen": self.seen, **{name: getattr(self, name) for name in (*_PARTS, "masked")}}
+        rows = [(name, count) for name, count in counts.items() if count or name in ("seen", "delivered")]
+        rows += [(f"{code} {RULES[code].name}", count) for code, count in self.by_rule.items() if count]
+        cells = "".join(f"<tr><th>{name}</th><td>{count:,}</td></tr>" for name, count in rows)
+        return f"<table><caption>Labels</caption>{cells}</table>"
 
 
-def summary_of(counts: Counts, pending: int = 0, refused: int = 0) -> Summary:
+def summary_of(counts: Counts, pending: int = 0, refused: int = 0, workers: int = 0) -> Summary:
     """The public summary of running counts.
 
     Args:
         counts: as of the last batch delivered.
         pending: records read ahead.
         refused: records read since, by a batch that an error ended.
+        workers: number of worker processes that the counts are of, 0 in the main process.
     """
     totals: dict[str, int] = {name: getattr(counts, name) for name in _FIELDS}
     totals["seen"] += refused
     by_rule = {code: count for code, count in counts.by_rule.items() if count}
-    return Summary(**totals, pending=pending, refused=refused, by_rule=by_rule)
+    return Summary(**totals, pending=pending, refused=refused, by_rule=by_rule, workers=workers)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from label_guard.check.result import Rows
+from label_guard.errors import SchemaChangedError, UsageError
 from label_guard.pipeline.batching import BatchRows
 from label_guard.pipeline.counts import Counts, Summary, summary_of
 
@@ -28,6 +29,20 @@ class Form(Enum):
     def of(cls, batched: bool | None) -> Form:
         """The form that ``batched=`` means."""
         return cls.UNKNOWN if batched is None else cls.BATCHES if batched else cls.RECORDS
+
+
+class Processes(NamedTuple):
+    """The place of this process among Grain's workers.
+
+    Attributes:
+        worker: index of this worker, 0 in the main process.
+        workers: number of workers before or around the guard, 0 where there are none.
+        in_worker: whether this process is one of them.
+    """
+
+    worker: int = 0
+    workers: int = 0
+    in_worker: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,35 +88,84 @@ class Snapshot(NamedTuple):
     spare: Spare
     counts: Counts
 
-    def to_state(self, digest: str, refused: int = 0, stop: int = 0) -> dict[str, Any]:
+    def to_state(self, made_by: MadeBy, refused: int = 0, stop: int = 0, message: str = "") -> dict[str, Any]:
         """A JSON-able state of constant shape.
 
         Args:
-            digest: of the label rules.
+            made_by: the guard.
             refused: number of records that were read since, by a batch that an error ended.
             stop: why a coordinated guard stopped, a ``StopReason``.
+            message: of the error that stopped it.
         """
         spare = self.spare
         return {
             "parent": self.parent,
             STATE_KEY: {
                 "version": 1,
-                "digest": digest,
+                **made_by._asdict(),
                 "form": self.form.value,
                 "size": self.size,
                 "spare": spare.state if spare.pending else self.parent,
                 "spare_from": int(spare.rows[0]) if spare.pending else _NO_SPARE,
+                "spare_size": spare.size if spare.pending else 0,
                 "pending": spare.pending,
                 "refused": refused,
                 "stop": stop,
+                "stop_message": message,
                 "counts": self.counts.to_state(),
             },
         }
 
 
+class MadeBy(NamedTuple):
+    """The guard that made a state.
+
+    Attributes:
+        digest: of the label rules.
+        rules: schema, split and view in words, for messages.
+        workers: number of Grain worker processes, 0 where there are none.
+        in_worker: 1 where the guard is inside them, 0 where it comes after them.
+        coordinated: 1 under ``coordinated=True``, else 0.
+        form_given: the ``Form`` that the options or the pipeline gave, 0 where the first element decided it.
+    """
+
+    digest: str
+    rules: str
+    workers: int
+    in_worker: int
+    coordinated: int
+    form_given: int
+
+    def refuse_changed(self, own: Mapping[str, Any], *, allow_schema_change: bool) -> None:
+        """Refuses a state that this guard cannot go on from.
+
+        Args:
+            own: the guard's own part of the state.
+            allow_schema_change: whether label rules may differ.
+
+        Raises:
+            SchemaChangedError: the state was made under other label rules.
+            UsageError: it was made with another number of worker processes, each of which reads a share of its own.
+        """
+        if own["digest"] != self.digest and not allow_schema_change:
+            raise SchemaChangedError(
+                f"the checkpoint was made under the label rules of {own.get('rules', 'another schema')} "
+                f"({own['digest']}); this guard checks {self.rules} ({self.digest}), so batches would not go on as "
+                "they were. Restore with the old rules, or pass allow_schema_change=True"
+            )
+        workers = own.get("workers", self.workers)
+        if workers != self.workers and own["counts"].get("seen"):
+            raise UsageError(
+                f"the checkpoint was made with {workers} worker processes and this pipeline has {self.workers}; each "
+                "reads a share of its own, so records would be lost or delivered twice. Restore with "
+                f"num_workers={workers}"
+            )
+
+
 def summary_of_state(own: Mapping[str, Any]) -> Summary:
     """The summary in the guard's own part of a state."""
-    return summary_of(Counts.from_state(own["counts"]), int(own["pending"]), int(own["refused"]))
+    counts = Counts.from_state(own["counts"])
+    return summary_of(counts, int(own["pending"]), int(own["refused"]), int(own.get("in_worker", 0)))
 
 
 def guard_states(state: Any) -> Iterator[Mapping[str, Any]]:

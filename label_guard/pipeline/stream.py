@@ -1,7 +1,10 @@
 """The guard over a stream: pulls from upstream, tops batches up, keeps a state that resumes. No framework.
 
-Two forms. Unbatched records are checked in windows and then stacked, which replaces ``batch``. Batches are checked as
-they come; under ``drop`` the holes are filled from a spare batch, at a cost in proportion to the bad records.
+Three forms. Unbatched records are checked in windows and then stacked, which replaces ``batch``; or, without a batch
+size, one by one, and delivered as records. Batches are checked as they come; under ``drop`` the holes are filled from a
+spare batch, at a cost in proportion to the bad records.
+
+A check holds only for the bytes that were checked: whatever is kept while upstream is asked for more is copied first.
 
 An error leaves the stream where it was before the batch that it ended: so a checkpoint written on the way out loses
 no record, and another ``next`` tries that batch again.
@@ -16,15 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from label_guard.check.result import CheckResult, Rows
-from label_guard.errors import LabelGuardError, SchemaChangedError, UsageError
+from label_guard.errors import LabelGuardError, UsageError
 from label_guard.pipeline.batching import BatchRows
 from label_guard.pipeline.checker import ElementChecker, logger
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.coordination import CoordinatedStop, StopReason
+from label_guard.pipeline.copies import copied
 from label_guard.pipeline.counts import Counts, Summary
-from label_guard.pipeline.emit import Good, finalize_batch, join_rows, mask_batch, stack_records
+from label_guard.pipeline.emit import Good, finalize_batch, finalize_record, join_rows, mask_batch, stack_records
 from label_guard.pipeline.first_element import check_first_elements
-from label_guard.pipeline.state import STATE_KEY, Form, Snapshot, Spare, summary_of_state
+from label_guard.pipeline.state import STATE_KEY, Form, MadeBy, Processes, Snapshot, Spare, summary_of_state
+
+Build = Callable[[], tuple[Any, Good]]
 
 
 class Upstream(Protocol):
@@ -38,14 +44,15 @@ class Upstream(Protocol):
 class GuardStream:
     """Guarded batches from ``upstream``.
 
-    With ``config.coordinated`` an error of the guard is not raised: ``stop`` keeps it, and what was the last good
-    batch comes again and again with masks that are False everywhere, until all hosts stop together.
+    With ``config.coordinated`` an error of the guard is not raised: ``stop`` keeps it, and the last good batch comes
+    again and again with masks that are False everywhere, as often as upstream has a batch left, until all hosts stop
+    together.
 
     Args:
         config: the guard's configuration.
         upstream: where elements come from.
         batched: whether upstream yields batches, where something upstream shows it.
-        worker: gives the index of this worker process.
+        processes: gives the place of this process among Grain's workers.
         start: gives upstream's state before its first element, where asking upstream itself would cost something.
     """
 
@@ -55,54 +62,78 @@ class GuardStream:
         upstream: Upstream,
         *,
         batched: bool | None = None,
-        worker: Callable[[], int] = lambda: 0,
+        processes: Callable[[], Processes] = Processes,
         start: Callable[[], Any] | None = None,
     ) -> None:
         self.config = config
-        self.checker = ElementChecker(config, worker)
+        self.checker = ElementChecker(config, lambda: processes().worker)
         self.stop = CoordinatedStop(config) if config.coordinated else None
+        self.on_end: Callable[[], None] | None = None  # called once, before the end of the stream is reported
         self._upstream = upstream
+        self._processes = processes
         self._start = start  # until the first batch
         self._given_form = Form.of(batched if config.batched is None else config.batched)
         self._form = self._given_form
         self._size = config.batch_size or 0
+        self._may_grow = False  # the first batch after a restore may be larger: another batch size upstream
         self._ahead: list[Any] = []
         self._spare = Spare()
         self._before: Snapshot | None = None  # before the current batch
         self._refused: int | None = None  # records of a batch that an error ended
-        if self._form is Form.RECORDS:
-            self._require_size()
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __next__(self) -> Any:
-        if self.stop is not None and self.stop.error is not None:
-            return self.stop.batch
-        if self._refused is not None:
-            self._restore(self.get_state(), retried=True)
-        before = self._before = self._snapshot(None if self._start else self._upstream.get_state())
+        if self.checker.error is None:
+            if self._refused is not None:
+                self._restore(self.get_state(), retried=True)
+            self._before = self._snapshot(None if self._start else self._upstream.get_state())
         try:
             batch = self._next()
         except StopIteration:
-            self._start = None
+            self._end()
             raise
         except BaseException as error:
-            self._refused = self.checker.counts.seen - before.counts.seen
-            if self.stop is None or not isinstance(error, LabelGuardError):
+            if self.checker.error is None:
+                self._refused = self._read_since()
+            if not isinstance(error, LabelGuardError):
                 raise
-            self.stop.stop(error, self._size, batched=self._form is Form.BATCHES)
-            logger.error("%s: stopping all hosts: %s", self.config.guard.schema.name, error)
-            return self.stop.batch
+            self.checker.fail(error)
+            batch = None
         self._start = None
-        return batch
+        return batch if self.checker.error is None else self._masked(self.checker.error)
 
     def _next(self) -> Any:
         if self._form is Form.UNKNOWN:
             self._pin()
         if self._form is Form.RECORDS:
-            return self._next_of_records()
+            return self._next_of_records() if self._size else self._next_record()
+        if self._spare.pending and not self.config.refills:
+            return self._next_held()
         return self._next_refilled() if self.config.refills else self._next_of_batches()
+
+    def _masked(self, error: LabelGuardError) -> Any:
+        """The batch of a coordinated guard that stopped: the last good one, with masks that are False everywhere."""
+        if self.stop is None:
+            raise error
+        if self.stop.error is None:
+            self._refused = self._read_since()
+            self.stop.mask(error, self._size, batched=self._form is Form.BATCHES)
+            logger.error("%s: stopping all hosts: %s", self.config.guard.schema.name, error)
+        return self.stop.batch
+
+    def _end(self) -> None:
+        self._start = None
+        if self.stop is not None and self.stop.error is None and self.checker.error is not None:
+            self.stop.error, self._refused = self.checker.error, self._read_since()
+        on_end, self.on_end = self.on_end, None
+        if on_end is not None:
+            on_end()
+
+    def _read_since(self) -> int:
+        """Number of records that were read since the last batch."""
+        return self.checker.counts.seen - (self._before.counts.seen if self._before else 0)
 
     def summary(self) -> Summary:
         """The counts of records so far."""
@@ -128,7 +159,7 @@ class GuardStream:
         doubt: UsageError | None = None
         while self._form is Form.UNKNOWN and len(self._ahead) < (self._size or 1):
             try:
-                self._ahead.append(next(self._upstream))
+                self._pull_one(self._ahead)
             except StopIteration:
                 break
             try:
@@ -140,35 +171,43 @@ class GuardStream:
             raise doubt
         if self._form is Form.UNKNOWN:  # an empty stream
             self._form = Form.RECORDS if self._size else Form.BATCHES
-        if self._form is Form.RECORDS:
-            self._require_size()
-        elif len(self._ahead) > 1:  # batches read ahead would be missing from the next state
+        if self._form is Form.RECORDS and not self._size:
+            self._form = Form.UNKNOWN
+            raise UsageError(
+                "the elements are unbatched records; pass batch_size=N to deliver batches (in place of .batch(N)), or "
+                "batched=False to deliver records"
+            )
+        if self._form is Form.BATCHES and len(self._ahead) > 1:  # batches read ahead would be missing from the state
             self._ahead.clear()
             self._upstream.set_state(self._state_before()["parent"])
-
-    def _require_size(self) -> None:
-        if not self._size:
-            raise UsageError("the elements are unbatched records; pass batch_size=N (in place of .batch(N))")
 
     def _pull(self, most: int = 1) -> list[Any]:
         """The next ``most`` elements; fewer at the end of upstream."""
         pulled, self._ahead = self._ahead, []
         while len(pulled) < most:
             try:
-                pulled.append(next(self._upstream))
+                self._pull_one(pulled)
             except StopIteration:
                 break
         if self.stop is not None:
             self.stop.saw(pulled)
         return pulled
 
+    def _pull_one(self, pulled: list[Any]) -> None:
+        """Appends the next element; the last is copied first, as upstream may fill its arrays again."""
+        if pulled:
+            pulled[-1] = copied(pulled[-1])
+        pulled.append(next(self._upstream))
+
     # Unbatched records --------------------------------------------------------------------------------------------
 
     def _next_of_records(self) -> Any:
         if not self.config.refills:
-            return self._next_checked(self._pull(self._size))
+            return self._next_window(self._pull(self._size))
         kept: list[Any] = []
         while len(kept) < self._size:
+            if kept:
+                kept[-1] = copied(kept[-1])  # the last of a window is not copied yet
             wanted = self._size - len(kept)
             window = self._pull(wanted)
             kept += self._survivors(window) if window else []
@@ -176,18 +215,25 @@ class GuardStream:
                 break
         if self._is_remainder(len(kept)) or not kept:
             self._finish()
-        batch, _ = stack_records(self.config, kept, CheckResult(len(kept)))
-        return self._deliver(batch, len(kept))
+        return self._deliver(len(kept), lambda: stack_records(self.config, kept, CheckResult(len(kept))))
 
-    def _next_checked(self, window: list[Any]) -> Any:
+    def _next_window(self, window: list[Any]) -> Any:
         """Every record of ``window`` at its place, bad ones masked or as they are."""
         if not window:
             self._finish()
         result = self.checker.check_records(window)
         if self._is_remainder(len(window)):
             self._finish()
-        batch, good = stack_records(self.config, window, result)
-        return self._deliver(batch, len(window), result, good)
+        return self._deliver(len(window), lambda: stack_records(self.config, window, result), result)
+
+    def _next_record(self) -> Any:
+        """The next record that stays, as a record."""
+        while pulled := self._pull():
+            result = self.checker.check_records(pulled)
+            if (result.ok and result.skipped is None) or not self.config.refills:
+                return self._deliver_record(pulled[0], result)
+            self._leave_out(result)
+        return self._finish()
 
     def _survivors(self, window: list[Any]) -> list[Any]:
         result = self.checker.check_records(window)
@@ -196,7 +242,7 @@ class GuardStream:
         return [window[row] for row in self._leave_out(result).tolist()]
 
     def _leave_out(self, result: CheckResult) -> Rows:
-        """Count what leaves the stream; int[k]: the rows that stay."""
+        """Counts what leaves the stream; int[k]: the rows that stay."""
         keep = _staying(result)
         self.checker.counts.quarantined += result.num_invalid
         self.checker.counts.skipped += 0 if result.skipped is None else len(result.skipped)
@@ -213,36 +259,45 @@ class GuardStream:
 
     def _next_of_batches(self) -> Any:
         while pulled := self._pull():
-            result = self.checker.check_batch(pulled[0])
+            batch = pulled[0]
+            result = self.checker.check_batch(batch)
             self._size = self._size or result.num_records
             if not self._is_remainder(result.num_records):
-                batch, good = mask_batch(self.config, pulled[0], result)
-                return self._deliver(batch, result.num_records, result, good)
+                return self._deliver(result.num_records, lambda: mask_batch(self.config, batch, result), result)  # noqa: B023
         return self._finish()
+
+    def _next_held(self) -> Any:
+        """The records that a policy with refill held back, in one batch; padded where there is a mask."""
+        part, self._spare = self._spare.split(self._spare.pending)
+        return self._deliver(len(part[1]), lambda: (join_rows(self.config, [part]), {}), pad=self.config.mask_all)
 
     def _next_refilled(self) -> Any:
         parts: list[BatchRows] = []
         have = 0
         while not parts and (pulled := self._pull()):
-            result = self._check_sized(pulled[0])
+            batch = pulled[0]
+            result = self._check_sized(batch)
             if result.ok and result.skipped is None and result.num_records == self._size:
-                batch, _ = mask_batch(self.config, pulled[0], result)
-                return self._deliver(batch, self._size)
+                return self._deliver(self._size, lambda: mask_batch(self.config, batch, result))  # noqa: B023
             rows = self._leave_out(result)
             if len(rows):
-                parts.append((pulled[0], rows, result.num_records))
+                parts.append((batch, rows, result.num_records))
                 have = len(rows)
+        if have < self._size and self._spare.pending < self._size - have:  # more must be read
+            parts = [_own_rows(part) for part in parts]
         while have < self._size and (self._spare.pending or self._read_spare()):
             part, self._spare = self._spare.split(self._size - have)
             parts.append(part)
             have += len(part[1])
         if not have or self._is_remainder(have):
             self._finish()
-        return self._deliver(join_rows(self.config, parts), have)
+        return self._deliver(have, lambda: (join_rows(self.config, parts), {}))
 
     def _check_sized(self, batch: Any) -> CheckResult:
         result = self.checker.check_batch(batch)
-        self._size = self._size or result.num_records
+        if not self._size or (self._may_grow and result.num_records > self._size):
+            self._size = result.num_records
+        self._may_grow = False
         if result.num_records > self._size:
             raise UsageError(
                 f"a batch of {result.num_records} records came after batches of {self._size}; all but the last must "
@@ -251,7 +306,7 @@ class GuardStream:
         return result
 
     def _read_spare(self) -> bool:
-        """Read on to a batch that has a good row, which becomes the spare; False at the end."""
+        """Reads on to a batch that has a valid row, which becomes the spare; False at the end."""
         while True:
             state = self._upstream.get_state()
             pulled = self._pull()
@@ -260,19 +315,35 @@ class GuardStream:
             result = self._check_sized(pulled[0])
             rows = self._leave_out(result)
             if len(rows):
-                self._spare = Spare(pulled[0], state, rows, result.num_records)
+                self._spare = Spare(copied(pulled[0]), state, rows, result.num_records)
                 return True
 
     # Delivery -----------------------------------------------------------------------------------------------------
 
-    def _deliver(self, batch: Any, size: int, result: CheckResult | None = None, good: Good | None = None) -> Any:
-        full = self._size if self.config.remainder == "pad" else 0
+    def _deliver(self, size: int, build: Build, result: CheckResult | None = None, *, pad: bool = False) -> Any:
+        """The batch of ``size`` that ``build`` makes, converted, with its masks; None where the guard has stopped."""
+        if self.checker.error is not None:
+            return None
+        batch, good = build()
+        full = self._size if pad or self.config.remainder == "pad" else 0
         batch = finalize_batch(self.config, batch, size, full=full, result=result, good=good)
+        self._count_delivered(size, result)
+        if self.stop is not None:
+            self.stop.delivered(batch, shared=self._form is Form.BATCHES)
+        return batch
+
+    def _deliver_record(self, record: Any, result: CheckResult) -> Any:
+        if self.checker.error is not None:
+            return None
+        record = finalize_record(self.config, record, result)
+        self._count_delivered(1, result)
+        if self.stop is not None:
+            self.stop.delivered(record, shared=True)
+        return record
+
+    def _count_delivered(self, size: int, result: CheckResult | None) -> None:
         self.checker.counts.delivered += size
         self.checker.counts.masked += 0 if result is None else result.num_invalid
-        if self.stop is not None:
-            self.stop.batch = batch
-        return batch
 
     def _finish(self) -> NoReturn:
         self.checker.end(self._spare.pending)
@@ -284,7 +355,20 @@ class GuardStream:
         """A JSON-able state of constant shape, from which a new stream goes on with the next batch."""
         if self._refused is not None:
             return self._state_before()
-        return self._snapshot(self._upstream.get_state()).to_state(self.config.guard.digest)
+        return self._snapshot(self._upstream.get_state()).to_state(self._made_by())
+
+    def _made_by(self) -> MadeBy:
+        guard, processes = self.config.guard, self._processes()
+        view = f", view {guard.view}" if guard.view else ""
+        rules = f"{guard.schema.name} {guard.schema.version}, split {guard.split}{view}"
+        return MadeBy(
+            guard.digest,
+            rules,
+            processes.workers,
+            int(processes.in_worker),
+            int(self.config.coordinated),
+            self._given_form.value,
+        )
 
     def _snapshot(self, parent: Any) -> Snapshot:
         return Snapshot(parent, self._form, self._size, self._spare, self.checker.counts.copy())
@@ -294,20 +378,26 @@ class GuardStream:
         before = self._before or self._snapshot(None)
         if before.parent is None and self._start is not None:
             before = self._before = before._replace(parent=self._start())
-        reason = StopReason.of(None if self.stop is None else self.stop.error)
-        return before.to_state(self.config.guard.digest, self._refused or 0, int(reason))
+        error = self.checker.error
+        message = "" if error is None else str(error)
+        return before.to_state(self._made_by(), self._refused or 0, int(StopReason.of(error)), message)
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on from ``state``; one made before the guard was put in is taken as upstream's.
 
+        Another policy, remainder or batch size goes on too, with no record lost: records that were read ahead are
+        delivered first.
+
         Raises:
             SchemaChangedError: the state was made under other label rules.
-            UsageError: the state was made by a guard on batches, and this one is on records.
+            UsageError: the state was made by a pipeline of another form, or with another number of workers.
         """
         self._restore(state)
 
     def restart(self) -> None:
         """Begins another pass over upstream, which is at its start again; the counts go on."""
+        if self.checker.error is not None:  # of a coordinated guard, which no sync_stop has raised
+            raise self.checker.error
         if self._refused is not None:
             self._refused, self.checker.counts = None, (self._before or self._snapshot(None)).counts
         self._ahead.clear()
@@ -316,45 +406,85 @@ class GuardStream:
         self.checker.restart(self.checker.counts)
 
     def _restore(self, state: dict[str, Any], *, retried: bool = False) -> None:
-        self._ahead.clear()
-        self._spare, self._refused, self._start = Spare(), None, None
-        self.stop = CoordinatedStop(self.config) if self.config.coordinated else None
         own = state.get(STATE_KEY)
+        form = self._given_form
+        if own is not None:
+            self._made_by().refuse_changed(own, allow_schema_change=self.config.allow_schema_change)
+            form = self._saved_form(own)
+            self._refuse_pending(own, form)
+        self._ahead.clear()
+        self._spare, self._refused, self._start, self._form = Spare(), None, None, form
+        self.stop = CoordinatedStop(self.config) if self.config.coordinated else None
+        self.checker.restart(Counts() if own is None else Counts.from_state(own["counts"]), retried=retried)
         if own is None:
-            self.checker.restart(Counts())
-            self._upstream.set_state(state)
+            self._set_upstream(state)
             return
-        changed = self._is_changed(own)
-        self.checker.restart(Counts.from_state(own["counts"]), retried=retried)
-        self._form = Form(own["form"]) if self._given_form is Form.UNKNOWN else self._given_form
-        self._size = self.config.batch_size or own["size"]
+        same_form = form is Form.BATCHES and own["form"] == form.value
+        self._size = self.config.batch_size or (own["size"] if same_form else 0)
+        self._may_grow = not own["pending"] and not retried
         if own["pending"]:
-            self._restore_spare(own, changed)
-        self._upstream.set_state(state["parent"])
+            self._restore_spare(own)
+        self._set_upstream(state["parent"])
 
-    def _is_changed(self, own: dict[str, Any]) -> bool:
-        changed = own["digest"] != self.config.guard.digest
-        if changed and not self.config.allow_schema_change:
-            raise SchemaChangedError(
-                f"the checkpoint was made under other label rules ({own['digest']}) than those of schema "
-                f"{self.config.guard.schema.name} ({self.config.guard.digest}); batches would not go on as they were. "
-                "Restore with the old schema, or pass allow_schema_change=True"
-            )
-        return changed
+    def _saved_form(self, own: dict[str, Any]) -> Form:
+        """The form given now, else the one in the state: the next element may be a bad one, and must not decide it.
 
-    def _restore_spare(self, own: dict[str, Any], changed: bool) -> None:
-        """Reads the spare again, uncounted: its bad rows are in the quarantine already."""
-        if self._form is not Form.BATCHES:
+        A form that was given and is not given any more (a Batch was taken out) is found out again.
+        """
+        if self._given_form is not Form.UNKNOWN:
+            return self._given_form
+        given = own.get("form_given", 0)
+        return Form.UNKNOWN if given and not own["pending"] else Form(own["form"])
+
+    def _set_upstream(self, state: Any) -> None:
+        try:
+            self._upstream.set_state(state)
+        except LabelGuardError:
+            raise
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise UsageError(
-                "the checkpoint was made by a guard on batches and this one is on records; restore with the pipeline "
-                "as it was, or restore label_guard.grain.strip_state(state)"
+                "the pipeline before the guard cannot be set to the checkpoint, which was made by another pipeline "
+                f"(other stages, or another number of workers): {type(error).__name__}: {error}"
+            ) from error
+
+    def _refuse_pending(self, own: dict[str, Any], form: Form) -> None:
+        pending, policy = own["pending"], self.config.on_invalid
+        if pending and form is Form.RECORDS:
+            raise UsageError(
+                f"the checkpoint was made by a guard on batches, which holds {pending} records of a batch that it read "
+                "ahead, and this guard is on records; restore with the pipeline as it was, or restore "
+                "label_guard.grain.strip_state(state)"
             )
-        self._upstream.set_state(own["spare"])
-        batch = next(self._upstream)
+        if pending and self.config.remainder == "drop" and not (self.config.refills or self.config.mask_all):
+            raise UsageError(
+                f'the checkpoint holds {pending} records that on_invalid="drop" read ahead, which '
+                f'on_invalid="{policy}" can deliver only as a short batch; restore with remainder="short" or "pad"'
+            )
+
+    def _restore_spare(self, own: dict[str, Any]) -> None:
+        """Reads the spare again, uncounted: its bad rows are in the quarantine already."""
+        changed = own["digest"] != self.config.guard.digest
+        self._set_upstream(own["spare"])
+        batch = copied(next(self._upstream))
         result = self.checker.check_again(batch, write=changed)
         rows = np.flatnonzero(_staying(result))
-        self._spare = Spare(batch, own["spare"], rows[rows >= own["spare_from"]], result.num_records)
+        rows = rows[rows >= own["spare_from"]]
+        if result.num_records != own.get("spare_size", result.num_records) or (
+            len(rows) != own["pending"] and not changed
+        ):
+            raise UsageError(
+                f"the checkpoint holds {own['pending']} records of a batch of {own.get('spare_size')}, and now "
+                f"upstream yields {len(rows)} of a batch of {result.num_records} there; restore with the same batch "
+                "size, data and order before the guard"
+            )
+        self._spare = Spare(batch, own["spare"], rows, result.num_records)
         self.checker.counts.quarantined += own["pending"] - self._spare.pending
+
+
+def _own_rows(part: BatchRows) -> BatchRows:
+    """A copy of the rows of ``part``, which upstream cannot write."""
+    batch, rows, size = part
+    return copied(batch), rows, size
 
 
 def _staying(result: CheckResult) -> NDArray[np.bool_]:

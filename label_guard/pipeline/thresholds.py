@@ -34,7 +34,8 @@ class InvalidRatioLimit:
 
     def keep(self, columns: dict[str, list[Column]], result: CheckResult) -> None:
         """Keeps the labels of invalid records, from which the likely cause is worked out."""
-        self._recent.append((columns, result))
+        own = {path: [c._replace(array=c.array.copy()) for c in found] for path, found in columns.items()}
+        self._recent.append((own, result))
         most = FIRST_BATCH if result.num_records == 1 else _KEPT
         while len(self._recent) > most:
             self._recent.popleft()
@@ -51,15 +52,23 @@ class InvalidRatioLimit:
             NoValidRecordsError: too many records in a row were rejected.
         """
         config = self._config
-        whole = result.num_invalid == result.num_records == counts.seen
-        if whole and counts.seen >= max(FIRST_BATCH, config.batch_size or 0):
+        if counts.invalid == counts.seen >= max(FIRST_BATCH, config.batch_size or 0):
             self._stop_if(counts.invalid, counts.seen, "the whole first batch", example)
         if counts.seen >= RUN:
             self._stop_if(counts.invalid, counts.seen, "over the run", example)
         if counts.window_seen >= WINDOW:
             self._stop_if(counts.window_invalid, counts.window_seen, f"of a window of {WINDOW:,}", example)
             counts.window_seen = counts.window_invalid = 0
-        most = max(MAX_REJECTED, 100 * (config.batch_size or result.num_records))
+        self.check_rejected(counts, result, MAX_REJECTED, example)
+
+    def check_rejected(self, counts: Counts, result: CheckResult, least: int = 0, example: Example = str) -> None:
+        """Checks the number of records in a row that a refill rejected: 100 batches of them, and at least ``least``.
+
+        Raises:
+            NoValidRecordsError: there were more.
+        """
+        config = self._config
+        most = max(least, 100 * (config.batch_size or result.num_records))
         if config.refills and counts.consecutive_rejected >= most:
             raise NoValidRecordsError(
                 f"{config.guard.schema.name}: {counts.consecutive_rejected:,} records in a row are bad or "

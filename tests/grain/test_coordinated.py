@@ -89,12 +89,9 @@ def test_every_terminal_condition_is_told(
     """A share of bad records above the limit stops as a bad record under raise does."""
     data = records(bad_from=1, count=400)
     iterator = iter(form(data, quarantine=tmp_path / "q", coordinated=True, **options))
-    for _ in range(300):
-        batch = next(iterator)
-        if stop_requested(iterator):
-            break
+    for batch in iterator:
+        assert not stop_requested(iterator) or not batch["y_valid"].any()
     assert isinstance(stop_requested(iterator), kind)
-    assert not batch["y_valid"].any()
 
 
 def test_a_quarantine_that_cannot_be_written_stops_all_hosts(tmp_path: Path) -> None:
@@ -173,7 +170,56 @@ def test_any_loader_can_be_coordinated() -> None:
 
     with pytest.raises(InvalidLabelError, match="1 of 2 records are bad"):
         loop()
-    assert steps == 3
+    assert steps == 2, "the end of the stream asks too"
+
+
+@pytest.mark.parametrize("remainder", ["short", "drop", "pad"])
+@pytest.mark.parametrize("policy", ["raise", "mask", "drop"])
+@FORMS
+def test_a_stopped_stream_ends_where_it_would_have_ended(
+    form: Callable[..., Any], tmp_path: Path, policy: str, remainder: str
+) -> None:
+    """Wherever the first bad batch is, a stopped stream has as many batches as one that went on, all masked."""
+    for bad_from in range(0, 15, 3):
+        data = [{"x": np.full(2, k), "y": np.int64(4 if k >= bad_from and k % 4 == 1 else 0)} for k in range(14)]
+        options: dict[str, Any] = {"quarantine": tmp_path / f"{bad_from}", "remainder": remainder, "on_invalid": policy}
+        if policy == "raise":
+            whole = len(list(form(data, **{**options, "on_invalid": "mask"}, stop_above=None)))
+        else:
+            whole = len(list(form(data, **options, stop_above=None)))
+            options["quarantine"].unlink() if options["quarantine"].is_file() else None
+            options["quarantine"] = tmp_path / "file"
+            options["quarantine"].write_text("no folder: the first bad record stops the run")
+        iterator = iter(form(data, **options, coordinated=True))
+        batches = list(iterator)
+        assert len(batches) == whole, bad_from
+        assert (stop_requested(iterator) is not None) == any(record["y"] == 4 for record in data)
+        valid = [bool(batch["y_valid"].any()) for batch in batches]
+        assert valid == sorted(valid, reverse=True), "once stopped, nothing is valid"
+
+
+def test_a_stop_at_the_very_end_is_kept() -> None:
+    """A limit that only the end of the stream checks adds no batch; the last sync_stop raises it."""
+    data = [{"y": np.array([0, 9])}] * 3
+    guarded = guard_batches(data, SCHEMA, on_invalid="mask", coordinated=True)
+    assert len(list(guarded)) == 3
+    with pytest.raises(TooManyInvalidError, match="over the whole stream"):
+        sync_stop(guarded)
+
+
+def test_a_loader_that_reuses_its_arrays_does_not_change_the_last_batch() -> None:
+    """The batch that comes after a stop holds what was delivered, not what the loader filled in since."""
+
+    def loader() -> Any:
+        x, y = np.zeros(2), np.zeros(2, np.int64)
+        for k in range(4):
+            x[:], y[:] = k, 9 if k == 2 else k
+            yield {"x": x, "y": y}
+
+    guarded = guard_batches(loader(), SCHEMA, on_invalid="raise", coordinated=True)
+    batches = [{name: value.copy() for name, value in batch.items()} for batch in guarded]
+    assert [batch["x"].tolist() for batch in batches] == [[0, 0], [1, 1], [1, 1], [1, 1]]
+    assert [batch["y_valid"].tolist() for batch in batches] == [[True] * 2] * 2 + [[False] * 2] * 2
 
 
 def test_a_sound_stream_ends_as_ever() -> None:

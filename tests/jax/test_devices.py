@@ -99,15 +99,32 @@ try:
         sync_stop(guarded, every=4)
 except LabelGuardError as error:
     stopped = f"{type(error).__name__}: {error}"
+ends = {}
+for position in range(5):                        # the loop of the docs; the fault in each batch of a finite stream
+    for every in (1, 2, 5, 9):
+        labels = np.zeros((5, 4), np.int64)
+        if rank == 1:
+            labels[position, 2] = 7
+        finite = guard_batches([{"x": x[0, rank], "y": row} for row in labels], schema, on_invalid="raise",
+                               coordinated=True)
+        try:
+            for batch in finite:
+                step(*[multihost_utils.host_local_array_to_global_array(batch[k], mesh, P("data"))
+                       for k in ("x", "y", "y_valid")])
+                sync_stop(finite, every=every)
+            sync_stop(finite)
+            ends[f"{position}/{every}"] = "ended"
+        except LabelGuardError as error:
+            ends[f"{position}/{every}"] = type(error).__name__
 if rank == 0:
     good = (y >= 0) & (y < 5)
     reference = []
     for i in range(6):
         xs, ys, ws = x[i].reshape(8, 5), np.where(good[i], y[i], 0).reshape(8), good[i].reshape(8)
         reference.append(float(masked_mean(cross_entropy(jnp.asarray(xs), jnp.asarray(ys), spec), jnp.asarray(ws))))
-    print(json.dumps({"losses": losses, "reference": reference, "stopped": stopped, "steps": steps}))
+    print(json.dumps({"losses": losses, "reference": reference, "stopped": stopped, "steps": steps, "ends": ends}))
 else:
-    print(json.dumps({"losses": losses, "stopped": stopped, "steps": steps}))
+    print(json.dumps({"losses": losses, "stopped": stopped, "steps": steps, "ends": ends}))
 jax.distributed.shutdown()
 """
 
@@ -163,3 +180,5 @@ def test_two_processes_take_the_same_steps_under_mask(tmp_path: Path) -> None:
     )
     assert second["stopped"].startswith("InvalidLabelError: t: 1 of 4 records are bad")
     assert len(list((tmp_path / "quarantine").glob("part-*.jsonl"))) == 2
+    assert set(first["ends"].values()) == {"HostStoppedError"}
+    assert set(second["ends"].values()) == {"InvalidLabelError"}

@@ -258,18 +258,16 @@ def test_the_form_is_pinned(tmp_path: Path) -> None:
 
 
 def test_doubt_about_the_form_is_told(tmp_path: Path) -> None:
-    """Elements that leave a doubt need batched=; records need batch_size=."""
+    """Elements that leave a doubt need batched=; records need batch_size=, or batched=False to stay records."""
     with pytest.raises(UsageError, match="batched="):
         next(GuardStream(_plan(str(tmp_path)), Listed([{"label": np.int64([1])}])))
     with pytest.raises(UsageError, match="batch_size=N"):
         next(GuardStream(_plan(str(tmp_path)), Listed([{"label": np.int64(1)}])))
-    with pytest.raises(UsageError, match="batch_size=N"):
-        GuardStream(_plan(str(tmp_path), batched=False), Listed([]))
 
 
 def test_an_empty_stream(tmp_path: Path) -> None:
     """A stream without elements ends at once, in every form."""
-    for options in ({}, {"batch_size": 4}, {"batched": True}):
+    for options in ({}, {"batch_size": 4}, {"batched": True}, {"batched": False}):
         stream = GuardStream(_plan(str(tmp_path), **options), Listed([]))
         assert list(stream) == []
         assert stream.summary().seen == 0

@@ -1,0 +1,54 @@
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# Elements are users' own trees: isinstance narrows Any to Unknown here, which says nothing about this code.
+"""Copies of elements that are kept while the loader goes on: it may fill the same arrays again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+
+from label_guard.core import tree
+
+_IMMUTABLE = (int, float, complex, str, bytes, bool, np.generic, type(None))
+
+
+def copied(element: Any) -> Any:
+    """``element`` with containers and arrays of its own; values that cannot change stay the same objects.
+
+    A check result is valid only for the bytes that were checked, so whatever is kept across another ``next`` of the
+    loader is copied first.
+
+    >>> shared = np.arange(2)
+    >>> kept = copied({"label": shared, "id": 7})
+    >>> shared[:] = 9
+    >>> kept
+    {'label': array([0, 1]), 'id': 7}
+    """
+    if type(element) is dict:  # nearly every element; this runs for each record
+        features = cast("dict[Any, Any]", element)
+        return {name: _copied_leaf(value) for name, value in features.items()}
+    return _copied_leaf(element)
+
+
+def _copied_leaf(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return np.array(value, subok=False)
+    if isinstance(value, _IMMUTABLE):
+        return value
+    pairs = tree.children(value)
+    if pairs is not None:
+        values = [copied(child) for _, child in pairs]
+        return dict(zip(value, values, strict=True)) if isinstance(value, Mapping) else tree.rebuild(value, values)
+    return _copied_foreign(value)
+
+
+def _copied_foreign(value: Any) -> Any:
+    """A copy of a tensor of another library; an immutable JAX array, or what is not an array, as it is."""
+    clone = getattr(value, "clone", None)  # PyTorch
+    if callable(clone):
+        return clone()
+    if isinstance(value, bytearray | memoryview):
+        return bytes(value)
+    return value

@@ -1,0 +1,158 @@
+"""Restoring a checkpoint under other options: no record is lost or delivered twice, or the restore is refused."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import grain
+import numpy as np
+import pytest
+
+from label_guard import DatasetSchema, SchemaChangedError, UsageError, guard_batches
+from label_guard.grain import guard_labels, strip_state, summary
+from label_guard.quarantine.reader import read_quarantine
+
+SCHEMA = DatasetSchema.model_validate(
+    {
+        "format": 1,
+        "name": "n",
+        "version": "1.0.0",
+        "labels": {"y": {"kind": "class_label", "num_classes": 10}},
+        "views": {"late": {"labels": {"y": {"num_classes": 5}}}},
+    }
+)
+COUNT = 40
+BAD = {3, 12, 13, 14, 30}
+DATA = [{"id": np.int64(k), "y": np.int64(77 if k in BAD else k % 10)} for k in range(COUNT)]
+# form, batch size; "single" has none
+PLACES = [("batches", 8), ("batches", 5), ("records", 8), ("records", 5), ("single", None)]
+WAYS = list(itertools.product(PLACES, ["drop", "mask", "report"]))
+
+
+def pipeline(place: tuple[str, int | None], policy: str, folder: Path, **options: Any) -> Any:
+    """A Grain pipeline with the guard after a batch, in place of it, or on single records."""
+    form, size = place
+    dataset = grain.MapDataset.source(DATA).to_iter_dataset(grain.ReadOptions(0, 0))
+    own: dict[str, Any] = {"on_invalid": policy, "quarantine": str(folder), "stop_above": None, **options}
+    if form == "batches":
+        dataset = dataset.batch(size)
+    elif form == "records":
+        own["batch_size"] = size
+    else:
+        own["batched"] = False
+    return dataset.pipe(guard_labels, SCHEMA, **own)
+
+
+def valid_ids(batch: dict[str, Any]) -> list[int]:
+    """Ids of the delivered records, those that are False in the mask left out."""
+    ids = np.atleast_1d(batch["id"])
+    return ids[np.atleast_1d(batch.get("y_valid", np.ones(len(ids), bool)))].tolist()
+
+
+@pytest.mark.parametrize(("before", "after"), [*itertools.product(WAYS, WAYS)], ids=str)
+def test_every_pair_of_policy_form_and_batch_size(tmp_path: Path, before: Any, after: Any) -> None:
+    """Every valid record is delivered exactly once over both runs, or the restore says what changed."""
+    iterator = iter(pipeline(*before, tmp_path))
+    delivered: list[int] = []
+    for _ in range(2 if before[0][1] else 14):
+        delivered += valid_ids(next(iterator))
+    state = json.loads(json.dumps(iterator.get_state()))
+    again = iter(pipeline(*after, tmp_path))
+    try:
+        again.set_state(state)
+    except UsageError as error:
+        assert "restore" in str(error)  # noqa: PT017
+        assert state["label_guard"]["pending"]
+        return
+    for batch in again:
+        delivered += valid_ids(batch)
+    good = [k for k in delivered if k not in BAD]
+    assert sorted(good) == [k for k in range(COUNT) if k not in BAD]
+    assert {int(entry.payload["id"]) for entry in read_quarantine(str(tmp_path)).entries} == BAD
+    total = summary(again)
+    assert total.is_conserved
+    assert (total.seen, total.pending) == (COUNT, 0)
+
+
+@pytest.mark.parametrize("remainder", ["short", "drop", "pad"])
+@pytest.mark.parametrize("policy", ["drop", "mask", "report", "raise"])
+def test_records_read_ahead_come_first(tmp_path: Path, policy: str, remainder: str) -> None:
+    """What drop read ahead is delivered under every policy and remainder, or refused with what to do."""
+    batches = [
+        {"id": np.arange(k, k + 8), "y": np.array([77 if i == 3 else i % 10 for i in range(k, k + 8)])}
+        for k in range(0, 40, 8)
+    ]
+    options: dict[str, Any] = {"quarantine": tmp_path, "stop_above": None, "batched": True}
+    first = guard_batches(batches, SCHEMA, on_invalid="drop", **options)
+    delivered = next(first)["id"].tolist()
+    again = guard_batches(batches, SCHEMA, on_invalid=policy, remainder=remainder, **options)
+    if remainder == "drop" and policy in ("report", "raise"):
+        with pytest.raises(UsageError, match=r"7 records that .* read ahead"):
+            again.restore(first.state())
+        return
+    again.restore(first.state())
+    assert again.summary.is_conserved
+    sizes = []
+    for batch in again:
+        delivered += valid_ids(batch)
+        sizes.append(len(batch["id"]))
+    lost = 7 if (policy, remainder) == ("drop", "drop") else 0
+    assert len(delivered) == 39 - lost
+    assert again.summary.remainder == lost
+    assert again.summary.pending == 0
+    if policy == "mask" or remainder == "pad":
+        assert set(sizes) == {8}, "static shapes hold where there is a mask"
+
+
+def test_what_changed_is_in_the_message(tmp_path: Path) -> None:
+    """Other label rules, another batch size before the guard, another pipeline: each is refused by name."""
+    iterator = iter(pipeline(("batches", 8), "drop", tmp_path))
+    next(iterator)
+    state = iterator.get_state()
+    with pytest.raises(SchemaChangedError, match=r"n 1.0.0, split \w+ .*this guard checks .*view late"):
+        iter(pipeline(("batches", 8), "drop", tmp_path, view="late")).set_state(state)
+    with pytest.raises(UsageError, match="records of a batch of 8, and now upstream yields"):
+        iter(pipeline(("batches", 16), "drop", tmp_path)).set_state(state)
+    with pytest.raises(UsageError, match="another pipeline"):
+        guard_batches([], SCHEMA, on_invalid="mask", batched=True).restore(state)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_another_number_of_workers_is_refused(tmp_path: Path, inside: bool) -> None:
+    """Grain gives each worker a share by their number, so a state of two workers is not one of three or none."""
+
+    def made(workers: int) -> Any:
+        dataset = grain.MapDataset.source(DATA).to_iter_dataset(grain.ReadOptions(0, 0))
+        options: dict[str, Any] = {"on_invalid": "mask", "stop_above": None}
+        prefetch = grain.MultiprocessingOptions(num_workers=workers)
+        if inside:
+            return dataset.pipe(guard_labels, SCHEMA, batch_size=4, **options).mp_prefetch(prefetch)
+        return dataset.batch(4).mp_prefetch(prefetch).pipe(guard_labels, SCHEMA, **options)
+
+    iterator = iter(made(2))
+    for _ in range(2):
+        next(iterator)
+    state = iterator.get_state()
+    iterator.close()
+    again = iter(made(0))
+    with pytest.raises(UsageError, match="another pipeline" if inside else "with 2 worker processes"):
+        again.set_state(state)
+    if not inside:  # inside, the workers refuse it, when they start
+        with pytest.raises(UsageError, match="with 2 worker processes and this pipeline has 3"):
+            iter(made(3)).set_state(state)
+
+
+def test_a_state_without_the_guard(tmp_path: Path) -> None:
+    """strip_state gives a state for the pipeline without the guard, and a state from before the guard is taken."""
+    iterator = iter(pipeline(("records", 8), "drop", tmp_path))
+    next(iterator)
+    plain = grain.MapDataset.source(DATA).to_iter_dataset(grain.ReadOptions(0, 0)).batch(8)
+    bare = iter(plain)
+    bare.set_state(strip_state(iterator.get_state()))
+    assert next(bare)["id"][0] == 9
+    guarded = iter(pipeline(("records", 8), "drop", tmp_path))
+    guarded.set_state(bare.get_state())
+    assert next(guarded)["id"][0] == 17
