@@ -78,7 +78,8 @@ def stop_requested(iterator: Any) -> LabelGuardError | None:
 
     Args:
         iterator: one of ``guard_batches`` or Grain with such a guard anywhere behind it, in worker processes too.
-            Where other stages come after the guard, the error is made from the state: its kind and its message.
+            Where other stages come after the guard, only the kind of error is known; its log and quarantine have the
+            rest (a state holds no values of records).
 
     Raises:
         UsageError: there is no guard with ``coordinated=True`` behind it.
@@ -92,7 +93,7 @@ def stop_requested(iterator: Any) -> LabelGuardError | None:
     for own in found:
         if own["stop"]:
             reason = StopReason(min(int(own["stop"]), StopReason.OTHER))
-            return reason.error(str(own.get("stop_message", "")))
+            return reason.error("a guard stopped; its log and its quarantine say why")
     return None
 
 

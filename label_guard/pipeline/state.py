@@ -88,14 +88,13 @@ class Snapshot(NamedTuple):
     spare: Spare
     counts: Counts
 
-    def to_state(self, made_by: MadeBy, refused: int = 0, stop: int = 0, message: str = "") -> dict[str, Any]:
+    def to_state(self, made_by: MadeBy, refused: int = 0, stop: int = 0) -> dict[str, Any]:
         """A JSON-able state of constant shape.
 
         Args:
             made_by: the guard.
             refused: number of records that were read since, by a batch that an error ended.
             stop: why a coordinated guard stopped, a ``StopReason``.
-            message: of the error that stopped it.
         """
         spare = self.spare
         return {
@@ -111,7 +110,6 @@ class Snapshot(NamedTuple):
                 "pending": spare.pending,
                 "refused": refused,
                 "stop": stop,
-                "stop_message": message,
                 "counts": self.counts.to_state(),
             },
         }

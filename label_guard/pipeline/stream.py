@@ -378,9 +378,7 @@ class GuardStream:
         before = self._before or self._snapshot(None)
         if before.parent is None and self._start is not None:
             before = self._before = before._replace(parent=self._start())
-        error = self.checker.error
-        message = "" if error is None else str(error)
-        return before.to_state(self._made_by(), self._refused or 0, int(StopReason.of(error)), message)
+        return before.to_state(self._made_by(), self._refused or 0, int(StopReason.of(self.checker.error)))
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on from ``state``; one made before the guard was put in is taken as upstream's.

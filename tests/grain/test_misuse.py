@@ -68,7 +68,6 @@ BUILT: dict[str, tuple[Callable[[], Any], str]] = {
     "report without a mask": (lambda: _guard(_iter(), on_invalid="report", valid_key=None), "valid_key=None"),
     "mask of a free shape": (lambda: _guard(_iter(), _schema(shape=[None])), "whose shape is free"),
     "tuple without valid_key": (lambda: _guard(_iter(), _schema("1")), "is in a tuple"),
-    "records without batch_size": (lambda: _guard(_iter(), batched=False), "pass batch_size=N"),
     "no dataset": (lambda: guard_labels(iter(RECORDS), SCHEMA, split="train", on_invalid="mask"), "guard_batches"),
     "a second remap": (lambda: _guard(_guard(_iter(), REMAPPED, batch_size=2), REMAPPED), "map it twice"),
     "a second remap on a MapDataset": (lambda: _guard(_guard(_map(), REMAPPED), REMAPPED), "map it twice"),
