@@ -9,6 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from label_guard.audit.report import AuditReport as AuditReport
+    from label_guard.audit.runner import audit_dataset as audit_dataset
     from label_guard.check.guard import Guard as Guard
     from label_guard.check.result import CheckResult as CheckResult
     from label_guard.errors import HostStoppedError as HostStoppedError
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from label_guard.schema.writer import dump_schema as dump_schema
 
 _HOMES = {
+    "AuditReport": "audit.report",
+    "audit_dataset": "audit.runner",
     "stop_requested": "pipeline.coordination",
     "select_records": "pipeline.select",
     "keyed": "pipeline.record_keys",

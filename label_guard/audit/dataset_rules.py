@@ -109,7 +109,7 @@ def _record_findings(schema: DatasetSchema, split: SplitReport, labels: Mapping[
     """Yields one finding for each label and rule; warnings where the split stays within its limit."""
     known = split.baseline
     bad = split.invalid + split.unreadable if known is None else known.new
-    within = bad <= schema.limits.max_invalid_ratio * split.records
+    within = bad <= schema.limits_of(split.split).max_invalid_ratio * split.records
     severity: Severity = "warning" if within else "error"
     for path in labels:
         found = split.labels[path]
@@ -175,25 +175,28 @@ def _class_findings(
     schema: DatasetSchema, split: SplitReport, path: str, label: ClassLabel | MultiLabel
 ) -> Iterator[Finding]:
     found = split.labels[path]
-    ids = label.raw_ids if isinstance(label, ClassLabel) else range(label.num_classes)
     if not found.class_counts:
         return
-    unused = [i for i in ids if not found.class_records[i]]
+    ids = label.raw_ids if isinstance(label, ClassLabel) else range(label.num_classes)
+    least = schema.limits_of(split.split).min_class_count
+    used = dict(found.class_records.items())
+    places = [place for place, raw in enumerate(ids) if used.get(raw, 0) < max(least, 1)]
+    unused = [place for place in places if not used.get(ids[place], 0)]
     if unused:
-        message = f"{path}: {len(unused)} of {label.num_classes} classes are never used: {_some(unused, label)}"
+        names = _some(unused, ids, label)
+        message = f"{path}: {len(unused)} of {label.num_classes} classes are never used: {names}"
         yield _finding("LG403", split.split, message, label=path)
-    least = schema.limits.min_class_count
-    rare = [i for i in ids if found.class_records[i] < least]
+    rare = [place for place in places if used.get(ids[place], 0) < least]
     if rare:
-        message = f"{path}: {len(rare)} classes have fewer than min_class_count {least} records: {_some(rare, label)}"
+        names = _some(rare, ids, label)
+        message = f"{path}: {len(rare)} classes have fewer than min_class_count {least} records: {names}"
         yield _finding("LG404", split.split, message, label=path)
 
 
-def _some(ids: Sequence[int], label: ClassLabel | MultiLabel) -> str:
+def _some(places: Sequence[int], ids: Sequence[int], label: ClassLabel | MultiLabel) -> str:
     names = label.class_names
-    raw = list(label.raw_ids) if isinstance(label, ClassLabel) else list(range(label.num_classes))
-    shown = [f"{i} ({names[raw.index(i)]})" if names else str(i) for i in ids[:8]]
-    return ", ".join(shown) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
+    shown = [f"{ids[place]} ({names[place]})" if names else str(ids[place]) for place in places[:8]]
+    return ", ".join(shown) + (f" and {len(places) - 8} more" if len(places) > 8 else "")
 
 
 def _departures(schema: DatasetSchema, splits: Iterable[SplitReport]) -> Iterator[Finding]:
@@ -217,5 +220,6 @@ def departure(train: LabelStatistics, other: LabelStatistics, num_classes: int) 
     mine, theirs = sum(train.class_counts.values()), sum(other.class_counts.values())
     if min(mine, theirs) < RECORDS_PER_CLASS * num_classes:
         return None
-    ids = sorted({*train.class_counts, *other.class_counts})
-    return math.fsum(abs(train.class_counts[i] / mine - other.class_counts[i] / theirs) for i in ids) / 2
+    first, second = dict(train.class_counts.items()), dict(other.class_counts.items())
+    ids = sorted({*first, *second})
+    return math.fsum(abs(first.get(i, 0) / mine - second.get(i, 0) / theirs) for i in ids) / 2

@@ -164,6 +164,30 @@ def test_within_its_limit_a_dataset_passes_with_warnings(tmp_path: Path, schema:
     assert report.exit_code == 0
 
 
+def test_the_limits_of_a_split_replace_the_global_ones(tmp_path: Path) -> None:
+    """A split with limits of its own is held to them, field by field; the others to the global ones."""
+    pq.write_table(pa.table({"label": [0] * 50 + [1] * 3 + [7]}), tmp_path / "a.parquet")
+    source = f"parquet:{tmp_path}/a.parquet"
+    schema = DatasetSchema.model_validate(
+        {
+            "format": 1, "name": "t", "version": "1.0.0",
+            "labels": {"label": {"kind": "class_label", "num_classes": 2}},
+            "limits": {"max_invalid_ratio": 0.1, "min_class_count": 5},
+            "splits": {
+                "train": {"source": source},
+                "dirty": {"source": source, "limits": {"max_invalid_ratio": 0.0}},
+                "rare": {"source": source, "limits": {"min_class_count": 3}},
+            },
+        }
+    )  # fmt: skip
+    found = {(f.split, f.rule): f.severity for f in audit_dataset(schema).findings if f.rule != "LG407"}
+    assert found == {
+        ("train", "LG101"): "warning", ("train", "LG404"): "error",
+        ("dirty", "LG101"): "error", ("dirty", "LG404"): "error",
+        ("rare", "LG101"): "warning",
+    }  # fmt: skip
+
+
 def test_an_empty_class_and_a_rare_one_are_findings(tmp_path: Path) -> None:
     """A class never used is a warning, one below min_class_count an error."""
     pq.write_table(pa.table({"label": [0] * 50 + [1] * 3}), tmp_path / "a.parquet")

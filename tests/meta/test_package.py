@@ -43,11 +43,11 @@ def test_the_probe_sees_a_framework() -> None:
 def test_the_public_names_are_these() -> None:
     """A name that comes or goes is a decision."""
     assert label_guard.__all__ == [
-        "CheckResult", "ClassLabel", "DatasetSchema", "Diagnostic", "Guard", "GuardOptions", "HostStoppedError",
-        "InvalidLabelError", "Label", "LabelGuardError", "MissingDependencyError", "MultiLabel",
+        "AuditReport", "CheckResult", "ClassLabel", "DatasetSchema", "Diagnostic", "Guard", "GuardOptions",
+        "HostStoppedError", "InvalidLabelError", "Label", "LabelGuardError", "MissingDependencyError", "MultiLabel",
         "NoValidRecordsError", "QuarantineError", "QuarantineOptions", "RealLabel", "SchemaChangedError",
         "SchemaError", "SoftLabel", "SourceError", "Summary", "TooManyInvalidError", "UsageError", "Violation",
-        "dump_schema", "guard_batches", "keyed", "load_schema", "read_quarantine", "select_records",
+        "audit_dataset", "dump_schema", "guard_batches", "keyed", "load_schema", "read_quarantine", "select_records",
         "stop_requested",
     ]  # fmt: skip
     assert label_guard.grain.__all__ == [

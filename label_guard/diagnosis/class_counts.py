@@ -1,0 +1,133 @@
+"""Counts by class id in sorted arrays: adding and merging take NumPy, not a loop over the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import override
+
+Ids = NDArray[np.int64]
+_MIN_PENDING = 1 << 12
+_DENSE = 8  # times as many places as there are ids: adding in a dense array beats sorting up to there
+
+
+class ClassCounts(Mapping[int, int]):
+    """A counter of integers: 0 for what was never counted, in order of the ids.
+
+    What is added waits until there is twice as much of it as of what is sorted, so that a batch costs what its values
+    cost, whatever the number of classes.
+
+    >>> counts = ClassCounts({3: 1})
+    >>> counts.add(np.array([3, 7]), np.array([2, 5]))
+    >>> counts, counts[4], counts.total()
+    (ClassCounts({3: 3, 7: 5}), 0, 8)
+    """
+
+    __slots__ = ("_counts", "_ids", "_size", "_waiting")
+
+    def __init__(self, counts: Mapping[int, int] | None = None) -> None:
+        self._ids: Ids = np.empty(0, np.int64)
+        self._counts: Ids = np.empty(0, np.int64)
+        self._waiting: list[tuple[Ids, Ids]] = []
+        self._size = 0
+        if counts:
+            ids = np.array(sorted(counts), np.int64)
+            self.add(ids, np.array([counts[i] for i in ids.tolist()], np.int64))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self._settle()
+        return _rebuilt, (self._ids, self._counts)
+
+    def add(self, ids: NDArray[Any], counts: NDArray[Any]) -> None:
+        """Adds counts.
+
+        Args:
+            ids: int[k], ascending and distinct.
+            counts: int[k], 0 or more.
+        """
+        some = np.flatnonzero(counts)
+        if some.size:
+            self._waiting.append((ids[some].astype(np.int64), counts[some].astype(np.int64)))
+            self._size += some.size
+            if self._size > max(_MIN_PENDING, 2 * len(self._ids)):
+                self._settle()
+
+    def update(self, other: ClassCounts) -> None:
+        """Adds the counts of ``other``."""
+        ids, counts = other.arrays()
+        self.add(ids, counts)
+
+    def arrays(self) -> tuple[Ids, Ids]:
+        """Ids in order and their counts, int64[k] each; not to be written to."""
+        self._settle()
+        return self._ids, self._counts
+
+    def total(self) -> int:
+        """Sum of all counts."""
+        return int(self.arrays()[1].sum())
+
+    def _settle(self) -> None:
+        if self._waiting:
+            parts = [(self._ids, self._counts), *self._waiting]
+            self._waiting, self._size = [], 0
+            self._ids, self._counts = _sum(parts)
+
+    @override
+    def __getitem__(self, key: int) -> int:
+        ids, counts = self.arrays()
+        place = int(np.searchsorted(ids, key))
+        return int(counts[place]) if place < len(ids) and ids[place] == key else 0
+
+    @override
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.arrays()[0].tolist())
+
+    @override
+    def __len__(self) -> int:
+        return len(self.arrays()[0])
+
+    @override
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, int) and self[key] > 0
+
+    @override
+    def items(self) -> Any:
+        """Pairs of id and count, in order."""
+        ids, counts = self.arrays()
+        return dict(zip(ids.tolist(), counts.tolist(), strict=True)).items()
+
+    @override
+    def values(self) -> Any:
+        """Counts in order of the ids."""
+        ids, counts = self.arrays()
+        return dict(zip(ids.tolist(), counts.tolist(), strict=True)).values()
+
+    def __repr__(self) -> str:
+        return f"ClassCounts({dict(self.items())})"
+
+
+def _rebuilt(ids: Ids, counts: Ids) -> ClassCounts:
+    found = ClassCounts()
+    found.add(ids, counts)
+    return found
+
+
+def _sum(parts: Iterable[tuple[Ids, Ids]]) -> tuple[Ids, Ids]:
+    """The sum of several sorted counters."""
+    known = [(ids, counts) for ids, counts in parts if ids.size]
+    if len(known) == 1:
+        return known[0]
+    low, high = min(int(ids[0]) for ids, _ in known), max(int(ids[-1]) for ids, _ in known)
+    if high - low < _DENSE * sum(ids.size for ids, _ in known):
+        dense = np.zeros(high - low + 1, np.int64)
+        for ids, counts in known:
+            dense[ids - low] += counts
+        places = np.flatnonzero(dense)
+        return places + low, dense[places]
+    ids, where = np.unique(np.concatenate([ids for ids, _ in known]), return_inverse=True)
+    total = np.zeros(ids.size, np.int64)
+    np.add.at(total, where.reshape(-1), np.concatenate([counts for _, counts in known]))
+    return ids, total
