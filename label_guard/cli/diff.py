@@ -9,7 +9,6 @@ import click
 from label_guard.diff.files import Comparison, compare_paths, compare_with_revision
 from label_guard.diff.schemas import FailOn
 from label_guard.report import FORMATS, render_diagnostics
-from label_guard.schema.discovery import default_names
 
 
 @click.command()
@@ -43,7 +42,7 @@ def command(paths: tuple[str, ...], ref: str | None, exact: bool, fail_on: str, 
 
 def _compare(paths: tuple[str, ...], ref: str | None, exact: bool, fail_on: FailOn) -> Comparison:
     if ref is not None:
-        return compare_with_revision(ref, list(paths) or default_names(), exact=exact, fail_on=fail_on)
+        return compare_with_revision(ref, paths, exact=exact, fail_on=fail_on)
     if exact:
         raise click.UsageError("--exact goes with --against REF")
     if len(paths) != 2:

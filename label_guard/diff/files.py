@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from label_guard.diff.git import Moved, Revision, open_revision
+from label_guard.diff.git import Revision, open_revision
 from label_guard.diff.schemas import FailOn, diff_files
+from label_guard.diff.tree import LinkError
 from label_guard.errors import UsageError
 from label_guard.rules.findings import Diagnostic, Severity
-from label_guard.schema.discovery import find_files
+from label_guard.schema.discovery import default_names, find_files
 from label_guard.schema.reader import SchemaFile, one_line, read_schema, read_schema_bytes
 
 
@@ -50,7 +51,7 @@ def compare_paths(old: str, new: str, fail_on: FailOn = "undeclared") -> Compari
     if Path(old).is_dir() != Path(new).is_dir():
         raise UsageError(f"{old} and {new} are not both files or both folders")
     if not Path(old).is_dir():
-        return _gathered([_told(_Pair(read_schema(old), read_schema(new)), fail_on)], 1)
+        return _gathered([_reported(_Pair(read_schema(old), read_schema(new)), fail_on)], 1)
     before, after = ([read_schema(name) for name in find_files([folder])[0]] for folder in (old, new))
     if not before and not after:
         raise UsageError(f"there is no schema file in {old} or {new}")
@@ -58,17 +59,18 @@ def compare_paths(old: str, new: str, fail_on: FailOn = "undeclared") -> Compari
     def same_place(one: SchemaFile, other: SchemaFile) -> bool:
         return os.path.relpath(one.path, old) == os.path.relpath(other.path, new)
 
-    return _gathered([_told(pair, fail_on) for pair in _in_order(_pairs(before, after, same_place))], len(after))
+    return _gathered([_reported(pair, fail_on) for pair in _in_order(_pairs(before, after, same_place))], len(after))
 
 
 def compare_with_revision(
-    ref: str, names: Sequence[str], *, exact: bool = False, fail_on: FailOn = "undeclared"
+    ref: str, names: Sequence[str] = (), *, exact: bool = False, fail_on: FailOn = "undeclared"
 ) -> Comparison:
     """The schema files of the working tree with those of a git revision.
 
     Args:
         ref: a branch, tag or commit; what is compared with is the merge base of it and ``HEAD``.
-        names: files, folders and globs, as ``schema_files.find_files`` takes them.
+        names: files, folders and globs, as ``discovery.find_files`` takes them; without them those that pyproject.toml
+            names, now or in the revision.
         exact: compare with ``ref`` itself.
         fail_on: which changes are errors.
 
@@ -76,35 +78,87 @@ def compare_with_revision(
         UsageError: git or the revision is not there, or a name stands for no file, now or then.
     """
     revision = open_revision(ref, exact=exact)
-    gone = revision.gone(names)  # first: it refuses names outside the repository, before they are walked
-    files, missing = find_files(names)
-    now = {revision.path_of(file): file for file in files if Path(file).exists()}
-    _refuse_unknown(revision, missing, [file for file in files if not Path(file).exists()], gone)
-    differing = [moved for moved in revision.differences(names) if moved.old in gone or moved.new in now]
-    found = [_told(pair, fail_on, revision) for pair in _in_order(_revision_pairs(revision, differing, now))]
-    return _gathered(found, len(now))
+    listed = list(names) or default_names()
+    every: list[str] = [*listed, *([] if names else revision.default_names())]
+    then = {path: name for name in every for path in revision.tree.find(revision.path_of(name))}
+    files = {revision.path_of(file): file for file in find_files(every)[0] if os.path.lexists(file)}
+    _refuse_unknown(revision, listed, set(files))
+    broken = [_unfollowed(file) for file in files.values() if _is_astray(revision, file)]
+    now = {path: file for path, file in files.items() if not _is_astray(revision, file)}
+    gone = files.keys() - now.keys()
+    pairs = _revision_pairs(revision, every, set(then), now, gone)
+    found = [_reported(pair, fail_on, revision) for pair in _in_order(pairs)]
+    found += [([diagnostic], False) for diagnostic in broken]
+    if not names:
+        kept = {revision.path_of(file) for file in find_files(listed)[0]}
+        moved = {revision.path_of(pair.new.path) for pair in pairs if pair.old is not None and pair.new is not None}
+        unlisted = sorted((moved | (then.keys() & now.keys())) - kept)
+        found += [([_unlisted(revision.name_of(path))], True) for path in unlisted]
+    return _gathered(found, len(files))
 
 
-def _refuse_unknown(revision: Revision, missing: list[Diagnostic], absent: list[str], gone: set[str]) -> None:
-    for name in [*(diagnostic.file for diagnostic in missing), *absent]:
-        if not revision.gone([name]) & gone:
+def _refuse_unknown(revision: Revision, names: Sequence[str], now: set[str]) -> None:
+    for name in names:
+        path = revision.path_of(name)
+        here = any(revision.path_of(file) in now for file in find_files([name])[0])
+        if not here and not revision.tree.find(path):
             raise UsageError(f"{name} stands for no schema file, neither here nor at {revision}")
 
 
-def _revision_pairs(revision: Revision, differing: list[Moved], now: dict[str, str]) -> list[_Pair]:
+def _is_astray(revision: Revision, file: str) -> bool:
+    return not Path(file).exists() or revision.leaves(file)
+
+
+def _unfollowed(file: str) -> Diagnostic:
+    where = "out of the repository, where git keeps no earlier version" if Path(file).exists() else "nowhere"
+    return Diagnostic("LG200", "error", f"the link leads {where}", "put the file in its place", file)
+
+
+def _unlisted(file: str) -> Diagnostic:
+    message = "schemas of [tool.label_guard] no longer names this file: nothing checks its labels"
+    return Diagnostic(
+        "LG340", "error", message, "name it again; where it is meant to go, name the files to compare", file
+    )
+
+
+def _revision_pairs(
+    revision: Revision, names: Sequence[str], then: set[str], now: dict[str, str], astray: Set[str]
+) -> list[_Pair]:
     """The differing files, by their path; then by the name of the schema; then as git finds renames."""
+    stayed = [path for path in now if path in then and not _is_same(revision, path, now[path])]
+    pairs = [_Pair(_read_old(revision, path), read_schema(now[path])) for path in stayed]
+    before = {path: _read_old(revision, path) for path in sorted(then - now.keys())}
+    after = {path: read_schema(file) for path, file in now.items() if path not in then}
+    moves = [move for move in revision.differences(names) if move.old in before or move.new in after]
+    # What was moved into or out of the names; alone it is of no concern.
+    old_elsewhere = {m.old: _read_old(revision, m.old) for m in moves if m.old is not None and m.old not in before}
+    new_elsewhere = {
+        m.new: read_schema(revision.name_of(m.new))
+        for m in moves
+        if m.new is not None and m.new not in after and m.new not in astray
+    }
+    every_old, every_new = {**before, **old_elsewhere}, {**after, **new_elsewhere}
+    renames = {
+        (revision.name_of(old), every_new[new].path) for old, new in moves if old in every_old and new in every_new
+    }
+    found = _pairs([*every_old.values()], [*every_new.values()], lambda old, new: (old.path, new.path) in renames)
+    aside = {id(file) for file in (*old_elsewhere.values(), *new_elsewhere.values())}
+    return pairs + [pair for pair in found if {id(file) for file in (pair.old, pair.new) if file is not None} - aside]
 
-    def read_old(path: str) -> SchemaFile:
-        return read_schema_bytes(revision.read(path), revision.name_of(path))
 
-    def read_new(path: str) -> SchemaFile:
-        return read_schema(now.get(path) or revision.name_of(path))
+def _is_same(revision: Revision, path: str, file: str) -> bool:
+    try:
+        return Path(file).is_file() and revision.holds(path, Path(file).read_bytes())
+    except OSError:
+        return False
 
-    before = {moved.old: read_old(moved.old) for moved in differing if moved.old is not None}
-    after = {moved.new: read_new(moved.new) for moved in differing if moved.new is not None}
-    stayed = [_Pair(before.pop(path), after.pop(path)) for path in [*before] if path in after]
-    renames = {(revision.name_of(old), after[new].path) for old, new in differing if old in before and new in after}
-    return [*stayed, *_pairs([*before.values()], [*after.values()], lambda old, new: (old.path, new.path) in renames)]
+
+def _read_old(revision: Revision, path: str) -> SchemaFile:
+    name = revision.name_of(path)
+    try:
+        return read_schema_bytes(revision.read(path), name)
+    except LinkError as error:
+        return SchemaFile(name, diagnostics=(Diagnostic("LG200", "error", f"at {revision}: {error}", file=name),))
 
 
 def _pairs(
@@ -133,13 +187,13 @@ def _in_order(pairs: Iterable[_Pair]) -> list[_Pair]:
     return sorted(pairs, key=lambda pair: next(file.path for file in (pair.new, pair.old) if file is not None))
 
 
-def _gathered(told: Iterable[tuple[list[Diagnostic], bool]], files_checked: int) -> Comparison:
-    pairs = list(told)
-    found = [diagnostic for diagnostics, _ in pairs for diagnostic in diagnostics]
-    return Comparison(found, files_checked, all(complete for _, complete in pairs))
+def _gathered(found: Iterable[tuple[list[Diagnostic], bool]], files_checked: int) -> Comparison:
+    pairs = list(found)
+    every = [diagnostic for diagnostics, _ in pairs for diagnostic in diagnostics]
+    return Comparison(every, files_checked, all(complete for _, complete in pairs))
 
 
-def _told(pair: _Pair, fail_on: FailOn, revision: Revision | None = None) -> tuple[list[Diagnostic], bool]:
+def _reported(pair: _Pair, fail_on: FailOn, revision: Revision | None = None) -> tuple[list[Diagnostic], bool]:
     """The diagnostics of a pair, and whether it could be compared."""
     old, new = pair.old, pair.new
     severity: Severity = "error" if fail_on == "any" else "note"

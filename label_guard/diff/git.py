@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shlex
@@ -9,13 +10,14 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from glob import has_magic
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from label_guard.core.escape import terminal
+from label_guard.diff.tree import Entry, LinkError, Tree
 from label_guard.errors import UsageError
-from label_guard.schema.discovery import SUFFIXES
+from label_guard.schema.discovery import DEFAULT, SUFFIXES, schemas_in
 
 _HASH = re.compile(r"[0-9a-f]{7,64}")
 _TWO_FILES = "label-guard diff OLD NEW compares two files without git"
@@ -45,22 +47,63 @@ class Revision:
     def __str__(self) -> str:
         return f"{terminal(self.ref)} ({self.commit[:9]})"
 
+    @property
+    def tree(self) -> Tree:
+        """The files of the commit."""
+        return _tree(self.root, self.commit)
+
     def read(self, path: str) -> bytes:
-        """The content of a file, named from the root of the repository."""
-        return _git("cat-file", "blob", f"{self.commit}:{path}", folder=self.root)
+        """Returns the content of a file, named from the root of the repository, links followed.
+
+        Raises:
+            LinkError: the path leads to no file of the repository.
+        """
+        return _git("cat-file", "blob", self.tree.blob(path), folder=self.root)
+
+    def holds(self, path: str, data: bytes) -> bool:
+        """Whether the file at ``path`` is there and has the content ``data``."""
+        try:
+            oid = self.tree.blob(path)
+        except LinkError:
+            return False
+        digest = hashlib.new("sha256" if len(oid) == 64 else "sha1", usedforsecurity=False)
+        digest.update(b"blob %d\0" % len(data) + data)
+        return digest.hexdigest() == oid
 
     def path_of(self, name: str | os.PathLike[str]) -> str:
-        """The path of a file from the root of the repository.
+        """Returns the path of a file from the root of the repository, as it is named: links are not followed.
 
         Raises:
             UsageError: the file lies elsewhere.
         """
-        absolute = Path(os.path.abspath(name))  # noqa: PTH100 - resolve() would follow a link, which git holds as itself
-        place = absolute.parent.resolve() / absolute.name
+        here = os.path.normpath(Path.cwd().resolve() / name)
+        for absolute in (Path(here), Path(here).parent.resolve() / Path(here).name):
+            if absolute.is_relative_to(self.root):
+                return absolute.relative_to(self.root).as_posix()
+        raise UsageError(f"{name} is not in the git repository {self.root}; {_TWO_FILES}")
+
+    def leaves(self, name: str) -> bool:
+        """Whether a file of the working tree lies outside the repository once links are followed."""
+        return not Path(name).resolve().is_relative_to(self.root)
+
+    def default_names(self) -> list[str]:
+        """Returns what ``schema.discovery.default_names`` gave in this revision, from the current folder."""
+        here = Path.cwd().resolve()
+        for place in (here, *here.parents):
+            path = (place / "pyproject.toml").relative_to(self.root).as_posix()
+            if path in self.tree.entries:
+                return [os.path.relpath(place / name, here) for name in self._configured(path) or [DEFAULT]]
+            if place == self.root:
+                break
+        return [DEFAULT]
+
+    def _configured(self, path: str) -> list[str] | None:
+        import tomllib  # a diff of two files does not pay for it
+
         try:
-            return place.relative_to(self.root).as_posix()
-        except ValueError:
-            raise UsageError(f"{name} is not in the git repository {self.root}; {_TWO_FILES}") from None
+            return schemas_in(tomllib.loads(self.read(path).decode()), path)
+        except (LinkError, ValueError, UsageError):  # what could not be read then named nothing
+            return None
 
     def name_of(self, path: str) -> str:
         """A path from the root of the repository as one from the current folder."""
@@ -78,12 +121,6 @@ class Revision:
         found = list(_moves(iter(_split(listed))))
         untracked = _split(_git("ls-files", "--others", "-z", "--", *kinds, folder=self.root))
         return [*found, *(Moved(None, path) for path in untracked)]
-
-    def gone(self, names: Sequence[str]) -> set[str]:
-        """The paths under ``names`` (files, folders, globs) that the working tree no longer has."""
-        specs = [f":({'glob' if has_magic(name) else 'literal'},top){self.path_of(name)}" for name in names]
-        arguments = ("diff", "--name-only", "-z", "--no-renames", "--diff-filter=D", *_PLAIN)
-        return set(_split(_git(*arguments, self.commit, "--", *specs, folder=self.root)))
 
 
 # Programs that the configuration of a repository names for diffs are not run.
@@ -113,6 +150,16 @@ def open_revision(ref: str, *, exact: bool = False) -> Revision:
         except _GitError:
             raise UsageError(_no_merge_base(ref)) from None
     return Revision(ref, commit, root)
+
+
+@lru_cache(maxsize=4)
+def _tree(root: Path, commit: str) -> Tree:
+    entries: dict[str, Entry] = {}
+    for line in _split(_git("ls-tree", "-r", "-z", "--full-tree", commit, folder=root)):
+        about, _, path = line.partition("\t")
+        mode, _, oid = about.split(" ")
+        entries[path] = Entry(mode, oid)
+    return Tree(entries, lambda oid: _git("cat-file", "blob", oid, folder=root))
 
 
 class _GitError(UsageError):

@@ -180,6 +180,82 @@ def test_a_schema_moved_out_of_the_paths_is_no_deletion(repository: Path) -> Non
         assert (result.code, result.found) == (0, [("LG342", "note", "archive/one.yaml")])
 
 
+def _link(place: Path, target: str) -> None:
+    place.unlink(missing_ok=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(target)
+
+
+def test_a_schema_replaced_by_a_link_to_nowhere_is_removed(repository: Path) -> None:
+    """The file is gone, and what is in its place cannot be read."""
+    _link(repository / "configs" / "two.yaml", "nowhere.yaml")
+    commit(repository)
+    result = diff("--against", "main", "configs", cwd=repository)
+    assert result.code == 2
+    assert result.found == [("LG340", "error", "configs/two.yaml"), ("LG200", "error", "configs/two.yaml")]
+
+
+def test_a_link_out_of_the_repository_is_work_not_done(repository: Path) -> None:
+    """Git holds no earlier version of what lies outside, nor can the old link be followed."""
+    outside = repository.parent / "outside.yaml"
+    (repository / "configs" / "two.yaml").rename(outside)
+    _link(repository / "configs" / "two.yaml", str(outside))
+    commit(repository)
+    assert diff("--against", "main", "configs", cwd=repository).code == 2
+    assert diff("--against", "HEAD", "configs", cwd=repository).code == 2
+
+
+@pytest.mark.parametrize("link", ["file", "folder", "link", "target"])
+def test_links_are_followed_on_both_sides(repository: Path, link: str) -> None:
+    """A change behind a link is a change: of the file, of a folder that is a link, of a link's link, of the target."""
+    shared, place = repository / "shared", repository / "configs" / "one.yaml"
+    shared.mkdir()
+    place.rename(shared / "one.yaml")
+    if link == "folder":
+        _link(repository / "configs" / "more", "../shared")
+    elif link == "link":
+        _link(repository / "middle.yaml", "shared/one.yaml")
+        _link(place, "../middle.yaml")
+    else:
+        _link(place, "../shared/one.yaml")
+    commit(repository)
+    git("branch", "--force", "main", cwd=repository)
+    assert diff("--against", "main", "configs", cwd=repository).found == []
+    if link == "target":
+        shutil.copy(shared / "one.yaml", shared / "other.yaml")
+        _link(place, "../shared/other.yaml")
+    edit(shared / ("other.yaml" if link == "target" else "one.yaml"), "name: one", "name: won")
+    commit(repository)
+    result = diff("--against", "main", "configs", cwd=repository)
+    assert result.code == 1
+    assert ("LG330", "error") in [(rule, severity) for rule, severity, _ in result.found]
+
+
+def test_a_list_of_schemas_that_narrows_is_seen(repository: Path) -> None:
+    """The names of both revisions are looked at; a file that is no longer named is out of the gate."""
+    project = repository / "pyproject.toml"
+    project.write_text('[tool.label_guard]\nschemas = ["configs/**/*.yaml"]\n', encoding="utf-8")
+    commit(repository)
+    git("branch", "--force", "main", cwd=repository)
+    project.write_text('[tool.label_guard]\nschemas = ["configs/one.yaml", "configs/three.yaml"]\n', encoding="utf-8")
+    commit(repository)
+    assert diff("--against", "main", cwd=repository).found == [("LG340", "error", "configs/two.yaml")]
+    edit(repository / "configs" / "two.yaml", "name: two", "name: too")
+    found = diff("--against", "main", cwd=repository).found
+    assert {("LG330", "error", "configs/two.yaml"), ("LG340", "error", "configs/two.yaml")} <= set(found)
+    (repository / "away").mkdir()
+    (repository / "configs" / "three.yaml").rename(repository / "away" / "three.yaml")
+    commit(repository)
+    assert ("LG340", "error", "away/three.yaml") in diff("--against", "main", cwd=repository).found
+
+
+def test_a_pipe_in_place_of_a_schema_is_work_not_done(repository: Path) -> None:
+    """It is not waited for."""
+    (repository / "configs" / "two.yaml").unlink()
+    os.mkfifo(repository / "configs" / "two.yaml")
+    assert diff("--against", "main", "configs", cwd=repository).code == 2
+
+
 @pytest.mark.parametrize("paths", [[], ["configs"], ["configs/two.yaml"], ["configs/t*.yaml"]])
 def test_a_deleted_schema_is_breaking(repository: Path, paths: list[str]) -> None:
     """Its promise is gone; a file, a folder or a glob may name what is no longer there."""
