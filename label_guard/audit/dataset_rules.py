@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from label_guard.audit.baseline import Comparison
-from label_guard.audit.report import Cause, Finding, SplitReport
+from label_guard.audit.report import Cause, Finding, OtherCause, SplitReport
 from label_guard.diagnosis.dataset import diagnose_dataset, shuffled_names
-from label_guard.diagnosis.label import UNUSED
 from label_guard.diagnosis.statistics import LabelStatistics
+from label_guard.diagnosis.unused import LEGAL_CAUSES
 from label_guard.rules.findings import Severity
 from label_guard.rules.registry import RULES
 from label_guard.schema.dataset import DatasetSchema
@@ -41,9 +41,12 @@ def find_causes(schema: DatasetSchema, splits: Sequence[SplitReport]) -> list[Ca
     )
     uncounted = {split.split for split in splits if split.certified}
     return [
-        Cause(split=split, label=one.label, cause=one.cause, text=one.text, patch=dict(one.patch))
+        Cause(
+            split=split, label=one.label, cause=one.cause, text=one.text, patch=dict(one.patch),
+            alternatives=tuple(OtherCause(cause=other.cause, text=other.text) for other in one.alternatives),
+        )  # fmt: skip
         for split, one in found
-        if not (split in uncounted and one.cause in UNUSED)
+        if not (split in uncounted and one.cause in LEGAL_CAUSES)
     ]
 
 

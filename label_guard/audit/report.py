@@ -206,6 +206,18 @@ class Finding(_Model):
         return Diagnostic(self.rule, self.severity, self.message, self.fix, path=path)
 
 
+class OtherCause(_Model):
+    """Another cause that explains the same counts.
+
+    Attributes:
+        cause: a short stable name, such as ``one-based``.
+        text: what it would mean, in words.
+    """
+
+    cause: str
+    text: str
+
+
 class Cause(_Model):
     """A likely cause of what is wrong with a label.
 
@@ -214,7 +226,8 @@ class Cause(_Model):
         label: path of the label.
         cause: a short stable name, such as ``one-based``.
         text: the cause and its evidence, in words.
-        patch: fields of the label (or with ``splits`` of the schema) that would make it legal; empty where none would.
+        patch: fields of the label (or with ``splits`` of the schema) that make the data legal; empty unless certain.
+        alternatives: other causes that the evidence cannot exclude, most likely first.
     """
 
     split: str | None
@@ -222,6 +235,7 @@ class Cause(_Model):
     cause: str
     text: str
     patch: dict[str, JsonValue]
+    alternatives: tuple[OtherCause, ...] = ()
 
 
 class AuditReport(_Model):
@@ -289,4 +303,14 @@ def _split_from_version_1(split: Mapping[str, Any]) -> dict[str, Any]:
     if baseline is not None:
         baseline = dict(baseline)
         baseline["fixed_examples"] = baseline.pop("healed_examples")
-    return {**split, "bad": places, "baseline": baseline}
+    labels = {path: _label_from_version_1(found) for path, found in split["labels"].items()}
+    return {**split, "bad": places, "baseline": baseline, "labels": labels}
+
+
+def _label_from_version_1(found: Mapping[str, Any]) -> dict[str, Any]:
+    nowhere = ("", 0, "")
+    values = {value: (count, count, nowhere, nowhere) for value, count in found["illegal"].items()}
+    overflow = found.get("illegal_overflow", 0)
+    illegal = {"values": values, "overflow": overflow, "files": {}, "clean_files": (0, 0, None, None)}
+    later = {"texts": {}, "not_finite": 0, "normalized": 0, "nothing_left": 0}
+    return {**later, **found, "illegal": illegal}

@@ -13,6 +13,7 @@ from label_guard.rules.registry import RULES
 
 Counts = dict[str, NonNegativeInt]
 Integer = Annotated[str, StringConstraints(pattern=r"^-?[0-9]{1,20}$")]
+Number = Annotated[str, StringConstraints(pattern=r"^-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?$", max_length=40)]
 ClassCounts = dict[Integer, NonNegativeInt]
 Rule = Annotated[str, StringConstraints(pattern=f"^({'|'.join(RULES)})$")]
 
@@ -26,6 +27,28 @@ class ExampleJson(TypedDict):
     count: NonNegativeInt
 
 
+PlaceOfValue = tuple[str, NonNegativeInt, str]
+
+
+class FileJson(TypedDict):
+    """One file that holds illegal values."""
+
+    positions: NonNegativeInt
+    illegal: NonNegativeInt
+    low: int | None
+    high: int | None
+    values: dict[Number, NonNegativeInt]
+
+
+class IllegalJson(TypedDict):
+    """Illegal values; see ``label_guard.diagnosis.illegal.IllegalValues``."""
+
+    values: dict[Number, tuple[NonNegativeInt, NonNegativeInt, PlaceOfValue, PlaceOfValue]]
+    overflow: NonNegativeInt
+    files: dict[str, FileJson]
+    clean_files: tuple[NonNegativeInt, NonNegativeInt, int | None, int | None]
+
+
 class LabelJson(TypedDict):
     """Statistics of one label; see ``label_guard.diagnosis.statistics.LabelStatistics``."""
 
@@ -35,8 +58,11 @@ class LabelJson(TypedDict):
     class_records: ClassCounts
     sentinels: ClassCounts
     violations: dict[Rule, tuple[NonNegativeInt, NonNegativeInt]]
-    illegal: Counts
-    illegal_overflow: NonNegativeInt
+    illegal: IllegalJson
+    texts: Counts
+    not_finite: NonNegativeInt
+    normalized: NonNegativeInt
+    nothing_left: NonNegativeInt
     low: int | float | None
     high: int | float | None
     dtypes: Counts

@@ -145,6 +145,8 @@ def audit_shard(task: Task, go_on: Callable[[int], bool] | None = None) -> Shard
         found.error = f"{task.shard.name}: {unexpected(error)}"
     finally:
         quarantine.close()
+        for statistics in found.labels.values():
+            statistics.end_of_file(found.name)
         found.cache_error = cached.error if cached is not None else ""
         found.quarantine_error, found.not_quarantined = quarantine.error, quarantine.missing
     return found
@@ -257,7 +259,9 @@ def _add_chunk(guard: Guard, chunk: Chunk, found: ShardResult, quarantine: _Quar
     found.invalid += result.num_invalid
     for path, label in guard.labels.items():
         faults: list[RuleViolations] = [fault for fault in result.faults if fault.label == path]
-        found.labels[path].add(label, gathered[path][0], faults, size, chunk.keys)
+        found.labels[path].add(
+            label, gathered[path][0], faults, size, chunk.keys, file=found.name, rows=chunk.rows
+        )
     if result.ok:
         return
     rows: list[int] = result.invalid_rows.tolist()

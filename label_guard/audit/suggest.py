@@ -15,7 +15,7 @@ from label_guard.schema.labels import KINDS, ClassIdRange
 from label_guard.schema.writer import flow, quoted
 
 # Fields that only widen what is legal, or say the same of every split: safe at the label itself.
-_WIDENING = {"ignore", "unlabeled", "on_unlabeled", "min_length", "num_classes", "class_names"}
+_WIDENING = {"ignore", "on_ignore", "unlabeled", "on_unlabeled", "min_length", "num_classes", "class_names"}
 
 Patch = dict[str, Any]
 

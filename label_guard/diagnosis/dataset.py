@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from label_guard.diagnosis.label import UNUSED, Diagnosis, diagnose
+from label_guard.diagnosis.cause import LikelyCause
+from label_guard.diagnosis.label import diagnose
 from label_guard.diagnosis.statistics import LabelStatistics
+from label_guard.diagnosis.unused import LEGAL_CAUSES
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel
 
@@ -21,7 +23,7 @@ def diagnose_dataset(
     schema: DatasetSchema,
     found: Mapping[str | None, Mapping[str, LabelStatistics]],
     names: Mapping[str | None, Mapping[str, Sequence[str]]],
-) -> list[tuple[str | None, Diagnosis]]:
+) -> list[tuple[str | None, LikelyCause]]:
     """Likely causes by split, in the order of the splits and labels.
 
     Args:
@@ -30,7 +32,7 @@ def diagnose_dataset(
         names: class names that the dataset's own metadata give, by split and label, in order of the ids.
     """
     causes = [(split, cause) for split in found for cause in _of_split(schema, split, found[split], names[split])]
-    return [item for item in causes if item[1].cause not in UNUSED or not _used_elsewhere(found, *item)]
+    return [item for item in causes if item[1].cause not in LEGAL_CAUSES or not _used_elsewhere(found, *item)]
 
 
 def shuffled_names(label: Label, theirs: Sequence[str] | None) -> tuple[int, str, str] | None:
@@ -53,7 +55,7 @@ def _of_split(
     split: str | None,
     found: Mapping[str, LabelStatistics],
     names: Mapping[str, Sequence[str]],
-) -> Iterator[Diagnosis]:
+) -> Iterator[LikelyCause]:
     labels = schema.stored(split)
     pairs = list(_swapped(labels, found))
     exchanged = {path for pair in pairs for path in pair}
@@ -61,19 +63,19 @@ def _of_split(
         for a, b in pairs:
             if a == path:
                 text = f"{a} holds what {b} declares, and {b} what {a} declares: the two features are exchanged"
-                yield Diagnosis(a, "swapped-features", text)
+                yield LikelyCause(a, "swapped-features", text)
         if path not in exchanged:
-            yield from diagnose(path, label, found[path], split)
+            yield from diagnose(path, label, found[path], split, only_label=len(labels) == 1)
         moved = shuffled_names(label, names.get(path))
         if moved is not None and found[path].records:
             text = f"the dataset's metadata have the same names in another order: {moved[0]} is {moved[1]!r} there"
-            yield Diagnosis(path, "shuffled-names", text, {"class_names": list(names[path])})
+            yield LikelyCause(path, "shuffled-names", text, {"class_names": list(names[path])})
 
 
 def _used_elsewhere(
     found: Mapping[str | None, Mapping[str, LabelStatistics]],
     split: str | None,
-    cause: Diagnosis,
+    cause: LikelyCause,
 ) -> bool:
     """Whether another split uses ids that this one does not: then the classes are there, only not in this split."""
     mine = set(found[split][cause.label].class_counts)

@@ -1,7 +1,8 @@
 """Mergeable statistics of one label: exact and order-independent, so any cut into shards gives the same report.
 
-A commutative monoid: ``LabelStatistics()`` is the unit, ``merge`` the operation. Bounded parts keep the smallest by
-value or key and count the rest, which does not hang on the order either. There are no float sums: those would.
+A commutative monoid: ``LabelStatistics()`` is the unit, ``merge`` the operation. Bounded parts keep the first in a
+fixed order (magnitude, name or key) and count the rest, so the result does not depend on the order of merging. There
+are no float sums: those would.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from numpy.typing import NDArray
 
 from label_guard.check.columns import Column
 from label_guard.check.result import RuleViolations
+from label_guard.diagnosis.illegal import IllegalValues, Place, extreme, whole
 from label_guard.rules.findings import Violation
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel
 
 Array = NDArray[Any]
-MAX_VALUES = 64  # distinct illegal values kept for each label, the smallest; the rest are counted
+PlaceOf = Callable[[int], Place]
 MAX_SHAPES = 16
+_TOLERANCE = 1e-3  # of the sum of a row of probabilities, as soft_label has by default
 MAX_EXAMPLES = 5
 # Labels that were Python numbers: a kind, but no width of their own.
 _PYTHON = {"i": "Python int", "u": "Python int", "f": "Python float", "b": "Python bool"}
@@ -45,8 +48,11 @@ class LabelStatistics:
         class_records: records by stored class id that hold it at least once.
         sentinels: positions by declared sentinel.
         violations: by rule, ``[records, positions]``.
-        illegal: positions by illegal value, the smallest ``MAX_VALUES`` of them.
-        illegal_overflow: positions of the other illegal values.
+        illegal_values: illegal integers, with records, places and files.
+        texts: positions that hold text: ``number``, ``class name``, ``name`` or ``blank``.
+        not_finite: positions that hold NaN or infinity.
+        normalized: records whose label is a row of numbers from 0 to 1 that sum to 1.
+        nothing_left: records whose every position holds a declared sentinel.
         low: smallest finite value seen, None where there was none.
         high: greatest finite value seen.
         dtypes: records by stored dtype; ``python int`` and the like where values had no width.
@@ -62,8 +68,11 @@ class LabelStatistics:
     class_records: Counter[int] = field(default_factory=Counter[int])
     sentinels: Counter[int] = field(default_factory=Counter[int])
     violations: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
-    illegal: dict[int | float, int] = field(default_factory=dict[int | float, int])
-    illegal_overflow: int = 0
+    illegal_values: IllegalValues = field(default_factory=IllegalValues)
+    texts: Counter[str] = field(default_factory=Counter[str])
+    not_finite: int = 0
+    normalized: int = 0
+    nothing_left: int = 0
     low: int | float | None = None
     high: int | float | None = None
     dtypes: Counter[str] = field(default_factory=Counter[str])
@@ -72,10 +81,33 @@ class LabelStatistics:
     one_hot: int = 0
     examples: dict[str, list[tuple[str, Violation]]] = field(default_factory=dict[str, list[tuple[str, Violation]]])
 
+    @property
+    def illegal(self) -> dict[int | float, int]:
+        """Positions by illegal value; see ``illegal.MAX_VALUES`` for how many are kept."""
+        return {value: found.positions for value, found in self.illegal_values.values.items()}
+
+    @property
+    def illegal_overflow(self) -> int:
+        """Positions of illegal values that are not in ``illegal``."""
+        return self.illegal_values.overflow
+
+    @property
+    def positions(self) -> int:
+        """Integer values seen: class ids, sentinels and illegal ones."""
+        return self.class_counts.total() + self.sentinels.total() + self.illegal_values.positions
+
     # Adding -------------------------------------------------------------------------------------------------------
 
     def add(
-        self, label: Label, columns: Sequence[Column], faults: Iterable[RuleViolations], size: int, keys: Sequence[str]
+        self,
+        label: Label,
+        columns: Sequence[Column],
+        faults: Iterable[RuleViolations],
+        size: int,
+        keys: Sequence[str],
+        *,
+        file: str = "",
+        rows: Sequence[int] = (),
     ) -> None:
         """Count ``size`` records.
 
@@ -85,6 +117,8 @@ class LabelStatistics:
             faults: what the check found in this label.
             size: number of records, those without the label included.
             keys: their record keys.
+            file: the file that they are in.
+            rows: their numbers in it; 0, 1, ... where empty.
         """
         self.records += size
         bad: set[int] = set()
@@ -96,42 +130,68 @@ class LabelStatistics:
             self._add_examples(fault, keys)
         self.invalid += len(bad)
         for column in columns:
-            self._add_column(label, column)
+            self._add_column(label, column, lambda row: (file, int(rows[row]) if len(rows) else row, str(keys[row])))
+
+    def add_legal_ids(self, label: ClassLabel, values: Array) -> None:
+        """Count ``values`` of records that are known to be legal, without their dtype and shape."""
+        self._add_ids(label, values.reshape(-1, 1), lambda row: ("", row, ""))
+
+    def end_of_file(self, name: str) -> None:
+        """Note that these are the statistics of one whole file (or one piece of a file) and of nothing else."""
+        self.illegal_values.end_of_file(name, self.positions, self.class_counts)
 
     def _add_examples(self, fault: RuleViolations, keys: Sequence[str]) -> None:
         order = sorted(range(len(fault.rows)), key=lambda place: key_order(keys[int(fault.rows[place])]))
         found = [(keys[int(fault.rows[place])], fault.violation(place)) for place in order[:MAX_EXAMPLES]]
         self.examples[fault.rule] = _first_examples([*self.examples.get(fault.rule, []), *found])
 
-    def _add_column(self, label: Label, column: Column) -> None:
+    def _add_column(self, label: Label, column: Column, place_of: PlaceOf) -> None:
         array = column.array
         name = array.dtype.name if array.dtype.isnative else array.dtype.str
         self.dtypes[name if column.typed else _PYTHON.get(array.dtype.kind, "Python object")] += len(column.rows)
         self._add_shape(str(list(array.shape[1:])), len(column.rows))
+        if array.dtype.kind in "OSU":
+            self._add_texts(label, array)
         if array.dtype.kind not in "biuf" or not array.dtype.isnative or not array.size:
             return
         self._add_range(array)
         classes = getattr(label, "num_classes", None)
         if array.ndim == 2 and array.shape[1] == classes and not isinstance(label, MultiLabel):
-            self.one_hot += _one_hot_rows(array)
+            self._add_rows(array)
         if isinstance(label, MultiLabel) and array.ndim > 1 and array.shape[-1] == classes:
             self._add_ones(array)
-        elif isinstance(label, ClassLabel):
-            self._add_ids(label, array)
+        if isinstance(label, ClassLabel | MultiLabel):
+            self._add_ids(label, array, lambda row: place_of(int(column.rows[row])))
 
     def _add_shape(self, shape: str, records: int) -> None:
         self.shapes = _bounded({**self.shapes, shape: self.shapes.get(shape, 0) + records})
+
+    def _add_texts(self, label: Label, array: Array) -> None:
+        names: set[str] = set(getattr(label, "class_names", None) or ())
+        for value, count in Counter(map(_text, array.reshape(-1).tolist())).items():
+            if value is not None:
+                self.texts["class name" if value in names else _kind_of_text(value)] += count
 
     def _add_range(self, array: Array) -> None:
         if array.dtype.kind == "f":
             finite = array[np.isfinite(array)]
             self.fractional += int(np.count_nonzero(np.floor(finite) != finite))
+            self.not_finite += array.size - finite.size
         else:
             finite = array
         if finite.size:
-            low, high = _whole(finite.min().item()), _whole(finite.max().item())
+            low, high = whole(finite.min().item()), whole(finite.max().item())
             self.low = low if self.low is None else min(self.low, low)
             self.high = high if self.high is None else max(self.high, high)
+
+    def _add_rows(self, array: Array) -> None:
+        """Count rows that are one-hot, or probabilities."""
+        binary = np.asarray((array == 0) | (array == 1)).all(axis=1)
+        self.one_hot += int(np.count_nonzero(binary & (np.count_nonzero(array, axis=1) == 1)))
+        if array.dtype.kind == "f":
+            sums = array.sum(axis=1, dtype=np.float64)
+            good = (np.abs(sums - 1) <= _TOLERANCE) & np.asarray((array >= 0) & (array <= 1)).all(axis=1)
+            self.normalized += int(np.count_nonzero(good))
 
     def _add_ones(self, array: Array) -> None:
         hot = np.asarray(array == 1)
@@ -139,23 +199,29 @@ class LabelStatistics:
         _count(self.class_counts, rows.sum(axis=(0, 1)))
         _count(self.class_records, rows.any(axis=1).sum(axis=0))
 
-    def _add_ids(self, label: ClassLabel, array: Array) -> None:
+    def _add_ids(self, label: ClassLabel | MultiLabel, array: Array, place_of: PlaceOf) -> None:
+        """Count class ids, sentinels and illegal integers; of k-hot rows the last two alone."""
         values = array.reshape(array.shape[0], -1)
         if array.dtype.kind == "f":
             values = np.where(np.isfinite(values) & (np.floor(values) == values), values, np.nan)
-        ids = label.raw_ids
+        ids = label.raw_ids if isinstance(label, ClassLabel) else range(2)
         low, high = min(ids), max(ids)
-        inside = (
-            np.asarray((values >= low) & (values <= high)) if values.dtype.kind != "b" else np.ones(values.shape, bool)
-        )
+        if values.dtype.kind == "b":
+            values = values.astype(np.int8)
+        inside = np.asarray((values >= low) & (values <= high))
         dense = (values[inside].astype(np.int64) - low) if inside.any() else np.empty(0, np.int64)
-        known = np.zeros(high - low + 1, np.bool_)
-        known[np.array(ids, np.int64) - low] = True
-        self._count_ids(dense, known, inside, low)
-        outside = values[~inside]
-        self._add_outside(label, outside[outside == outside])
+        known = np.ones(high - low + 1, np.bool_)
+        if not isinstance(ids, range):
+            known[:] = False
+            known[np.array(ids, np.int64) - low] = True
+        if isinstance(label, ClassLabel):
+            self._count_ids(dense, known, inside, low)
+        if known.all() and dense.size == values.size:
+            return
+        illegal = ~inside & (values == values)
         if not known.all():
-            self._add_outside(label, dense[~known[dense]] + low)
+            illegal[inside] = ~known[dense]
+        self._add_outside(label, values, illegal, place_of)
 
     def _count_ids(self, dense: Array, known: Array, inside: Array, low: int) -> None:
         legal = dense[known[dense]]
@@ -168,27 +234,21 @@ class LabelStatistics:
         found = pairs % len(known)
         _count(self.class_records, np.bincount(found[known[found]], minlength=0), low)
 
-    def _add_outside(self, label: ClassLabel, values: Array) -> None:
+    def _add_outside(self, label: ClassLabel | MultiLabel, values: Array, illegal: Array, place_of: PlaceOf) -> None:
         """Count sentinels, and values that are neither ids nor sentinels."""
-        if not values.size:
-            return
-        numbers, counts = np.unique(values, return_counts=True)
-        found: dict[int | float, int] = {}
-        for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
-            whole = _whole(number)
-            if whole in label.sentinels:
-                self.sentinels[int(whole)] += count
-            else:
-                found[whole] = count
-        self._add_illegal(found)
-
-    def _add_illegal(self, found: dict[int | float, int]) -> None:
-        merged = dict(self.illegal)
-        for value, count in found.items():
-            merged[value] = merged.get(value, 0) + count
-        kept = sorted(merged)[:MAX_VALUES]
-        self.illegal = {value: merged[value] for value in kept}
-        self.illegal_overflow += sum(merged.values()) - sum(self.illegal.values())
+        marked = np.zeros(values.shape, np.bool_)
+        for sentinel in label.sentinels:
+            if sentinel != sentinel:
+                continue  # NaN is no integer
+            hit = illegal & np.asarray(values == sentinel)
+            count = int(np.count_nonzero(hit))
+            if count:
+                self.sentinels[int(sentinel)] += count
+                marked |= hit
+        illegal &= ~marked
+        self.nothing_left += int(np.count_nonzero(marked.all(axis=1)))
+        if illegal.any():
+            self.illegal_values.add(values[illegal], np.nonzero(illegal)[0], place_of)
 
     # Merging ------------------------------------------------------------------------------------------------------
 
@@ -200,15 +260,17 @@ class LabelStatistics:
             class_counts=self.class_counts + other.class_counts,
             class_records=self.class_records + other.class_records,
             sentinels=self.sentinels + other.sentinels,
-            low=_extreme(min, self.low, other.low),
-            high=_extreme(max, self.high, other.high),
+            low=extreme(min, self.low, other.low),
+            high=extreme(max, self.high, other.high),
             dtypes=self.dtypes + other.dtypes,
             fractional=self.fractional + other.fractional,
             one_hot=self.one_hot + other.one_hot,
-            illegal=dict(self.illegal),
-            illegal_overflow=self.illegal_overflow + other.illegal_overflow,
+            illegal_values=self.illegal_values.merge(other.illegal_values),
+            texts=self.texts + other.texts,
+            not_finite=self.not_finite + other.not_finite,
+            normalized=self.normalized + other.normalized,
+            nothing_left=self.nothing_left + other.nothing_left,
         )
-        both._add_illegal(other.illegal)
         for rule in {*self.violations, *other.violations}:
             mine, theirs = self.violations.get(rule, [0, 0]), other.violations.get(rule, [0, 0])
             both.violations[rule] = [mine[0] + theirs[0], mine[1] + theirs[1]]
@@ -233,8 +295,11 @@ class LabelStatistics:
             "class_records": {str(k): self.class_records[k] for k in sorted(self.class_records)},
             "sentinels": {str(k): self.sentinels[k] for k in sorted(self.sentinels)},
             "violations": {k: self.violations[k] for k in sorted(self.violations)},
-            "illegal": {str(k): self.illegal[k] for k in sorted(self.illegal)},
-            "illegal_overflow": self.illegal_overflow,
+            "illegal": self.illegal_values.to_json(),
+            "texts": {k: self.texts[k] for k in sorted(self.texts)},
+            "not_finite": self.not_finite,
+            "normalized": self.normalized,
+            "nothing_left": self.nothing_left,
             "low": self.low,
             "high": self.high,
             "dtypes": {k: self.dtypes[k] for k in sorted(self.dtypes)},
@@ -259,8 +324,11 @@ class LabelStatistics:
             class_records=Counter({int(k): v for k, v in data["class_records"].items()}),
             sentinels=Counter({int(k): v for k, v in data["sentinels"].items()}),
             violations={k: list(v) for k, v in data["violations"].items()},
-            illegal={_number(k): v for k, v in data["illegal"].items()},
-            illegal_overflow=data["illegal_overflow"],
+            illegal_values=IllegalValues.from_json(data["illegal"]),
+            texts=Counter(data["texts"]),
+            not_finite=data["not_finite"],
+            normalized=data["normalized"],
+            nothing_left=data["nothing_left"],
             low=data["low"],
             high=data["high"],
             dtypes=Counter(data["dtypes"]),
@@ -282,11 +350,6 @@ def _count(counter: Counter[int], counts: Array, low: int = 0) -> None:
         counter[place + low] += int(counts[place])
 
 
-def _one_hot_rows(array: Array) -> int:
-    binary = np.asarray((array == 0) | (array == 1)).all(axis=1)
-    return int(np.count_nonzero(binary & (np.count_nonzero(array, axis=1) == 1)))
-
-
 def _first_examples(found: list[tuple[str, Violation]]) -> list[tuple[str, Violation]]:
     return sorted(found, key=lambda pair: key_order(pair[0]))[:MAX_EXAMPLES]
 
@@ -298,25 +361,20 @@ def _bounded(counts: dict[str, int]) -> dict[str, int]:
     return {**kept, "...": rest} if rest else kept
 
 
-def _extreme(
-    choose: Callable[[int | float, int | float], int | float], mine: int | float | None, theirs: int | float | None
-) -> int | float | None:
-    if mine is None or theirs is None:
-        return theirs if mine is None else mine
-    return choose(mine, theirs)
+def _text(value: Any) -> str | None:
+    """``value`` where it is text."""
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return value if isinstance(value, str) else None
 
 
-def _whole(number: int | float) -> int | float:
-    """A float without a fraction as an int: 1.0 beside 1 would show in which order shards were merged."""
-    whole = isinstance(number, bool) or (isinstance(number, float) and number.is_integer())
-    return int(number) if whole else number
-
-
-def _number(text: str) -> int | float:
+def _kind_of_text(value: str) -> str:
+    if not value.strip():
+        return "blank"
     try:
-        return int(text)
+        return "number" if float(value) == float(value) else "name"
     except ValueError:
-        return float(text)
+        return "name"
 
 
 def _strict(value: Any) -> Any:

@@ -151,8 +151,8 @@ class ElementChecker:
         self._count(result)
         if not (result.ok and result.skipped is None):
             self._handle(RecordWindow(self.config, records, result))
-        elif self._limit.is_due(self.counts, result.num_records):
-            self._limit.check(self.counts, result, str)
+        else:
+            self._check_clean(result, lambda: self.config.guard.record_columns(records))
         return result
 
     def check_batch(self, batch: Any) -> CheckResult:
@@ -162,8 +162,8 @@ class ElementChecker:
         self._count(result)
         if not (result.ok and result.skipped is None):
             self._handle(BatchWindow(self.config, batch, result))
-        elif self._limit.is_due(self.counts, result.num_records):
-            self._limit.check(self.counts, result, str)
+        else:
+            self._check_clean(result, lambda: self.config.guard.batch_columns(batch, result.num_records))
         return result
 
     def check_again(self, batch: Any, *, write: bool) -> CheckResult:
@@ -172,6 +172,12 @@ class ElementChecker:
         if write and not result.ok and self.config.quarantine is not None:
             self._write(BatchWindow(self.config, batch, result))
         return result
+
+    def _check_clean(self, result: CheckResult, columns: Callable[[], dict[str, list[Column]]]) -> None:
+        if self._limit.sample.wants_clean():
+            self._limit.sample.add_clean(columns())
+        if self._limit.is_due(self.counts, result.num_records):
+            self._limit.check(self.counts, result, str)
 
     def _handle(self, window: Window) -> None:
         """Quarantines and logs what is bad, and raises where the policy or a limit says so."""
@@ -191,7 +197,8 @@ class ElementChecker:
         self._log(window)
         if self.config.on_invalid == "raise":
             self._raise(window)
-        self._limit.keep(window.columns(), window.result)
+        if self._limit.sample.wants_dirty():
+            self._limit.sample.add_dirty(self.config.guard.labels, window.columns(), window.result)
 
     def fail(self, error: LabelGuardError) -> None:
         """Raises ``error``; a coordinated guard keeps it, and from then on only checks.

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
-from label_guard.check.columns import Column
 from label_guard.check.result import CheckResult
-from label_guard.diagnosis.label import FaultSummary
+from label_guard.diagnosis.stream import StreamSample
 from label_guard.errors import NoValidRecordsError, TooManyInvalidError
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.counts import Counts
@@ -16,7 +14,6 @@ FIRST_BATCH = 32  # a first full batch of at least this many records, all invali
 RUN = 1_000  # records after which the share over the run is checked
 WINDOW = 10_000  # records of each window that is checked by itself, so that late damage is not averaged away
 MAX_REJECTED = 100_000  # records rejected in a row before a refill gives up
-_KEPT = 4  # invalid batches that are kept for the likely cause; large masks weigh megabytes
 
 Example = Callable[[], str]  # makes the text of an example, only when it is needed
 
@@ -26,19 +23,14 @@ class InvalidRatioLimit:
 
     Args:
         config: the guard's configuration; ``stop_above`` is the limit.
+
+    Attributes:
+        sample: what the stream held so far, from which the likely cause is worked out.
     """
 
     def __init__(self, config: GuardConfig) -> None:
         self._config = config
-        self._recent: deque[tuple[dict[str, list[Column]], CheckResult]] = deque()
-
-    def keep(self, columns: dict[str, list[Column]], result: CheckResult) -> None:
-        """Keeps the labels of invalid records, from which the likely cause is worked out."""
-        own = {path: [c._replace(array=c.array.copy()) for c in found] for path, found in columns.items()}
-        self._recent.append((own, result))
-        most = FIRST_BATCH if result.num_records == 1 else _KEPT
-        while len(self._recent) > most:
-            self._recent.popleft()
+        self.sample = StreamSample()
 
     def is_due(self, counts: Counts, num_records: int) -> bool:
         """Whether counts that grew by ``num_records`` without a rejected record reached a size that is checked."""
@@ -109,9 +101,5 @@ class InvalidRatioLimit:
     def _cause(self) -> str:
         if self._config.quarantine is not None and self._config.quarantine.payload == "none":
             return ""  # it would name values
-        labels = self._config.guard.labels
-        faults = FaultSummary()
-        for columns, result in self._recent:
-            faults.add(labels, columns, result)
-        likely = faults.diagnosis(labels)
+        likely = self.sample.diagnosis(self._config.guard.labels)
         return f". Likely cause: {likely}" if likely else ""

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from label_guard import DatasetSchema, Guard
-from label_guard.diagnosis.statistics import MAX_EXAMPLES, MAX_VALUES, LabelStatistics, key_order
+from label_guard.diagnosis.illegal import MAX_VALUES
+from label_guard.diagnosis.statistics import MAX_EXAMPLES, LabelStatistics, key_order
 
 
 def guard_of(**label: Any) -> Guard:
@@ -27,7 +28,9 @@ def statistics_of(guard: Guard, values: list[Any], first: int = 0) -> LabelStati
         records = [{"y": value} for value in values]
         result = guard.check_records(records)
         keys = [f"f__{first + i}" for i in range(len(values))]
-        found.add(guard.labels["y"], guard.record_columns(records)["y"], result.faults, len(values), keys)
+        columns = guard.record_columns(records)["y"]
+        rows = range(first, first + len(values))
+        found.add(guard.labels["y"], columns, result.faults, len(values), keys, file="f", rows=rows)
     return found
 
 
@@ -97,12 +100,36 @@ def test_multi_labels_count_their_ones() -> None:
 
 
 def test_memory_is_bounded_and_the_rest_is_counted() -> None:
-    """A hundred distinct illegal values keep the smallest and count the others; examples keep the first keys."""
-    values = [np.int64(v) for v in range(1000, 900, -1)]
+    """Of too many illegal values the smallest and the well-known are kept and the others counted; so are examples."""
+    values = [np.int64(v) for v in range(901 + MAX_VALUES + 100, 900, -1)]
+    values.append(np.int64(2**31 - 1))
     found = statistics_of(guard_of(), values)
-    assert sorted(found.illegal) == list(range(901, 901 + MAX_VALUES))
-    assert found.illegal_overflow == 100 - MAX_VALUES
+    assert sorted(found.illegal) == [*range(901, 900 + MAX_VALUES), 2**31 - 1]
+    assert found.illegal_overflow == len(values) - MAX_VALUES
     assert [key for key, _ in found.examples["LG101"]] == [f"f__{i}" for i in range(MAX_EXAMPLES)]
+
+
+@given(st.lists(st.sampled_from([0, 1, 4, 7, 255, -100, 12]), min_size=1, max_size=40))
+def test_each_illegal_value_is_known_by_records_and_places(values: list[int]) -> None:
+    """An illegal value is counted in positions and records, with the first and the last place where it occurs."""
+    found = statistics_of(guard_of(), [np.int64(v) for v in values]).illegal_values.values
+    for value in {7, 255, -100, 12} & set(values):
+        rows = [row for row, other in enumerate(values) if other == value]
+        one = found[value]
+        assert (one.positions, one.records) == (len(rows), len(rows))
+        assert one.first == ("f", rows[0], f"f__{rows[0]}")
+        assert one.last == ("f", rows[-1], f"f__{rows[-1]}")
+
+
+def test_files_with_illegal_values_are_counted_by_name() -> None:
+    """A closed file keeps its counts by illegal value when files are merged; clean files are counted together."""
+    guard = guard_of()
+    parts = [statistics_of(guard, [np.int64(v) for v in values]) for values in ([0, 7, 7], [1, 4], [2, 3])]
+    for name, part in zip("abc", parts, strict=True):
+        part.end_of_file(name)
+    found = parts[0].merge(parts[1]).merge(parts[2]).illegal_values
+    assert {name: (f.positions, f.illegal, dict(f.values)) for name, f in found.files.items()} == {"a": (3, 2, {7: 2})}
+    assert (found.clean_files, found.clean_positions, found.clean_low, found.clean_high) == (2, 4, 1, 4)
 
 
 def test_keys_sort_by_file_and_number() -> None:

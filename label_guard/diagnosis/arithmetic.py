@@ -1,0 +1,142 @@
+"""Causes that the values themselves show: wrapped or truncated integers, characters, blended masks, no class ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from label_guard.core import dtypes
+from label_guard.diagnosis.cause import Alternative, LikelyCause, with_alternatives
+from label_guard.diagnosis.illegal import WELL_KNOWN
+from label_guard.diagnosis.statistics import LabelStatistics
+from label_guard.schema.labels import ClassLabel
+
+_DIGITS = range(48, 58)
+_CHARACTERS = {*_DIGITS, 9, 10, 13, 32, 43, 45, 46}
+_BASES = (1000, 256, 65536, 100, 10_000, 512, 1024, 4096)  # class * base + instance
+
+
+def arithmetic_cause(path: str, label: ClassLabel, found: LabelStatistics) -> LikelyCause | None:
+    """The cause that follows from illegal values before their counts are weighed; None where there is none."""
+    illegal = {int(v): n for v, n in found.illegal.items()}
+    if not illegal:
+        return None
+    words = characters(found)
+    if words is not None and label.num_classes <= _DIGITS.stop:
+        return LikelyCause(path, "ascii", words)
+    for rule in (_truncated, _wrapped, _lossy, _no_ids):
+        cause = rule(path, label, found, illegal)
+        if cause is not None:
+            return cause
+    return None
+
+
+def _truncated(path: str, label: ClassLabel, found: LabelStatistics, illegal: dict[int, int]) -> LikelyCause | None:
+    ids = set(label.raw_ids) if label.num_classes <= 10**6 else label.raw_ids
+    if found.illegal_overflow or not all(abs(v) >= 2**31 and v % 2**32 in ids for v in illegal):
+        return None
+    if all(v in WELL_KNOWN for v in illegal):
+        return None
+    first = min(illegal, key=lambda v: (-illegal[v], v))
+    text = (
+        f"{sum(illegal.values()):,} values need more than 32 bits, and each is a legal id after truncation: {first} "
+        f"becomes {first % 2**32}, and JAX would train that class. Find what wrote the upper half"
+    )
+    return LikelyCause(path, "int32-truncation", text)
+
+
+def _wrapped(path: str, label: ClassLabel, found: LabelStatistics, illegal: dict[int, int]) -> LikelyCause | None:
+    """Ids beyond a signed width that became negative."""
+    top = max(label.raw_ids)
+    for bits in (8, 16, 32):
+        low, whole = -(2 ** (bits - 1)), 2**bits
+        wrapped = [v for v in illegal if low <= v <= top - whole]
+        if top < 2 ** (bits - 1) or not wrapped or found.illegal_overflow:
+            continue
+        rest = [v for v in illegal if v not in wrapped and v not in WELL_KNOWN]
+        if rest or (len(wrapped) < 3 and all(v in WELL_KNOWN for v in wrapped)):
+            continue
+        example = min(wrapped)
+        text = (
+            f"{sum(illegal[v] for v in wrapped):,} labels are negative, {example}..{max(wrapped)}, with "
+            f"{label.num_classes:,} classes: ids above {2 ** (bits - 1) - 1:,} wrapped around in int{bits} "
+            f"({example + whole} became {example}). Store them in a wider dtype; ids that wrapped twice are legal but "
+            "wrong, so write the labels again"
+        )
+        return LikelyCause(path, f"int{bits}-wrap", text)
+    return None
+
+
+def characters(found: LabelStatistics) -> str | None:
+    """The words for values that are all characters of numbers; None where they are not."""
+    values = {*found.class_counts, *(v for v in found.illegal if v not in (0, 255))}
+    digits = values & set(_DIGITS)
+    if len(digits) < 2 or not values <= _CHARACTERS or found.illegal_overflow:
+        return None
+    return (
+        f"the values are {min(digits)}..{max(digits)}, the ASCII characters {chr(int(min(digits)))} to "
+        f"{chr(int(max(digits)))}: the text of a number was read as bytes. Parse the text where the labels are read"
+    )
+
+
+def _lossy(path: str, label: ClassLabel, found: LabelStatistics, illegal: dict[int, int]) -> LikelyCause | None:
+    """Values between the ids of a mask, as JPEG or interpolation leaves them."""
+    if label.rank < 2 or found.illegal_overflow or len(illegal) < 8:
+        return None
+    used = sorted({*found.class_counts, *found.sentinels})
+    if len(used) < 2 or not all(used[0] < v < used[-1] for v in illegal):
+        return None
+    gap = max(b - a for a, b in pairwise(used))
+    share = sum(illegal.values()) / max(1, found.positions)
+    if gap < 8 or share > 0.4:
+        return None
+    text = (
+        f"{share:.1%} of the values, {len(illegal)} distinct ones, lie between the declared ids {used[0]}..{used[-1]}: "
+        "a mask that was saved as JPEG or resized with interpolation. Make it again with a lossless format and "
+        "nearest-neighbour resizing"
+    )
+    other = Alternative("noise", "random or corrupt values")
+    return with_alternatives(path, "lossy-mask", text, [other])
+
+
+def _no_ids(path: str, label: ClassLabel, found: LabelStatistics, illegal: dict[int, int]) -> LikelyCause | None:
+    """Most values are illegal, and far more distinct ones than classes: the column or file holds something else."""
+    bad = found.illegal_values.positions
+    distinct, total = len(illegal), max(1, found.positions)
+    known = sum(n for v, n in illegal.items() if v in WELL_KNOWN)
+    if bad - known < 0.7 * total or distinct < 12:
+        return None
+    values = sorted({*found.class_counts, *illegal} - set(WELL_KNOWN))
+    dense = len(values) >= 0.8 * (values[-1] - values[0] + 1)
+    # A dense range from the first id on is another set of classes, unless it is all that a byte holds.
+    whole_byte = values[0] <= 1 and 240 <= values[-1] <= 255 and label.num_classes < 128
+    starts = values[0] in (0, 1, min(label.raw_ids)) or values[0] < 0
+    if distinct <= 2 * label.num_classes and dense and not whole_byte:
+        return None
+    if dense and starts and not whole_byte and values[0] >= 0:
+        return None
+    if distinct <= label.num_classes and not found.illegal_overflow:
+        return None  # may be ids with gaps, or from another start
+    more = "more than " if found.illegal_overflow else ""
+    text = (
+        f"{bad:,} of {total:,} values are no declared ids, with {more}{distinct:,} distinct values from {found.low} to "
+        f"{found.high} for {label.num_classes:,} classes: not class ids but something else, such as an image, a count, "
+        f"an identifier{_packed(label, illegal)}. Check that the right column or file is read"
+    )
+    return LikelyCause(path, "not-ids", text)
+
+
+def _packed(label: ClassLabel, illegal: dict[int, int]) -> str:
+    large = [v for v in illegal if v >= 100]
+    ids = set(label.raw_ids) if label.num_classes < 10**6 else set[int]()
+    for base in _BASES:
+        if len(large) >= 12 and min(large) >= base // 2 and all(v // base in ids for v in large):
+            return f", or class and instance packed as class * {base} + instance"
+    return ""
+
+
+def narrow_dtype(label: ClassLabel, found: LabelStatistics) -> Iterator[str]:
+    """Stored dtypes that cannot hold every class id: greater ids wrapped around into other legal ids."""
+    for name in sorted(found.dtypes):
+        if dtypes.is_integer(name) and dtypes.integer_range(name)[1] < max(label.raw_ids):
+            yield name

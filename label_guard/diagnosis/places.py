@@ -1,0 +1,86 @@
+"""Illegal values that are all in some files, or in one run of records, though chance would spread them."""
+
+from __future__ import annotations
+
+import math
+
+from label_guard.diagnosis.illegal import IllegalValues
+from label_guard.diagnosis.statistics import LabelStatistics
+from label_guard.schema.labels import ClassLabel
+
+_LEAST = 5  # occurrences below which chance explains a place
+_CHANCE = -13.0  # log probability of such a place by chance
+_DENSE = 0.9  # a run in which nearly every record has the value is what sorted records look like
+
+
+def clustered(label: ClassLabel, found: LabelStatistics) -> tuple[str, str] | None:
+    """The cause that a place shows, and its words; None where illegal values are spread as chance would."""
+    return _in_files(found.illegal_values) or _in_a_run(label, found)
+
+
+def _in_files(illegal: IllegalValues) -> tuple[str, str] | None:
+    number = len(illegal.files) + illegal.clean_files
+    if number < 2:
+        return None
+    whole = illegal.clean_positions + sum(one.positions for one in illegal.files.values())
+    counts: dict[int | float | None, int] = {None: illegal.positions}
+    for one in illegal.files.values():
+        for value, count in one.values.items():
+            counts[value] = counts.get(value, 0) + count
+    for value, count in sorted(counts.items(), key=lambda pair: -pair[1])[:8]:
+        names = [name for name, one in illegal.files.items() if value is None or value in one.values]
+        held = sum(illegal.files[name].positions for name in names)
+        if count < _LEAST or not 0 < held < whole or count * math.log(held / whole) + math.log(number) > _CHANCE:
+            continue
+        if _sorted_by_class(illegal, names):
+            continue
+        what = "illegal values" if value is None else f"values of {value}"
+        where = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1:,} other files"
+        text = (
+            f"all {count:,} {what} are in {where} ({len(names):,} of {number:,} files, {held / whole:.0%} of the "
+            "values): these files follow another convention or are corrupt. Compare them with the others and write "
+            "them again"
+        )
+        return "mixed-files", text
+    return None
+
+
+def _sorted_by_class(illegal: IllegalValues, names: list[str]) -> bool:
+    """Whether the other files hold other classes: then illegal values are in few files as every class is."""
+    others = [(one.low, one.high) for name, one in illegal.files.items() if name not in names]
+    others.append((illegal.clean_low, illegal.clean_high))
+    mine = [(illegal.files[name].low, illegal.files[name].high) for name in names]
+    low, high = _span(mine)
+    other_low, other_high = _span(others)
+    if low is None or high is None or other_low is None or other_high is None:
+        return low is None
+    common = min(high, other_high) - max(low, other_low) + 1
+    return 2 * common < min(high - low, other_high - other_low) + 1
+
+
+def _span(ranges: list[tuple[int | None, int | None]]) -> tuple[int | None, int | None]:
+    lows, highs = [a for a, _ in ranges if a is not None], [b for _, b in ranges if b is not None]
+    return min(lows, default=None), max(highs, default=None)
+
+
+def _in_a_run(label: ClassLabel, found: LabelStatistics) -> tuple[str, str] | None:
+    """Whether illegal values of a single file are all within one run of its records."""
+    illegal = found.illegal_values
+    values = [one for one in illegal.values.values() if one.first[0] == one.last[0]]
+    if len(illegal.files) + illegal.clean_files != 1 or not values or len(values) < len(illegal.values):
+        return None
+    first = min(values, key=lambda one: one.first[1]).first
+    last = max(values, key=lambda one: one.last[1]).last
+    span, records = last[1] - first[1] + 1, sum(one.records for one in values)
+    if records < _LEAST or span >= found.records:
+        return None
+    if records * math.log(span / found.records) + math.log(found.records) > _CHANCE:
+        return None
+    if label.rank == 0 and records > _DENSE * span and len(values) < _LEAST:
+        return None
+    text = (
+        f"all {illegal.positions:,} illegal values are in a run of {span:,} of {found.records:,} records, from "
+        f"{first[2] or first[1]} to {last[2] or last[1]}: this block follows another convention or is corrupt. Compare "
+        "it with the others and write it again"
+    )
+    return ("corrupt-block" if len(values) >= _LEAST else "mixed-conventions"), text

@@ -1,0 +1,252 @@
+"""Readings of class ids that are integers but not all legal: which values are classes, which mean "no label".
+
+Each reading is a model of the counts: a set of class ids, some void values, and noise. Their evidence decides which one
+is reported, and whether it is reported alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, combinations, pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from label_guard.diagnosis.evidence import log_classes, log_noise, posterior
+from label_guard.diagnosis.illegal import WELL_KNOWN
+from label_guard.diagnosis.statistics import LabelStatistics
+from label_guard.schema.labels import ClassLabel
+
+Array = NDArray[Any]
+_VOIDS = {255: 0.3, -1: 0.3, -100: 0.3}  # how likely it is that each is used without being declared
+_RARE_VOID = 0.01
+_MOST_VOIDS = 3
+_MANY_VALUES = 20_000  # with more distinct values, fewer combinations of void values are tried
+_WIDEST = 8  # classes of another set are looked for up to so many times the declared number
+_FAR = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The integers that one label holds.
+
+    Attributes:
+        label: the label as declared.
+        values: int64[n], ascending: distinct values but for declared sentinels.
+        counts: int64[n], positions of each.
+        far: positions of values that are not listed, all illegal.
+        found: all statistics.
+    """
+
+    label: ClassLabel
+    values: Array
+    counts: Array
+    far: int
+    found: LabelStatistics
+    illegal: dict[int, int] = field(default_factory=dict[int, int])
+
+    @property
+    def total(self) -> int:
+        """All positions."""
+        return int(self.counts.sum()) + self.far
+
+    def count(self, value: int) -> int:
+        """Positions that hold ``value``."""
+        place = int(np.searchsorted(self.values, value))
+        return int(self.counts[place]) if place < len(self.values) and self.values[place] == value else 0
+
+    def inside(self, low: int, high: int) -> Array:
+        """Counts of the values from ``low`` to ``high``."""
+        return self.counts[np.searchsorted(self.values, low) : np.searchsorted(self.values, high, "right")]
+
+
+def seen_of(label: ClassLabel, found: LabelStatistics) -> Seen:
+    """The integers of a label, from its statistics."""
+    illegal = {int(v): n for v, n in found.illegal.items() if abs(v) < _FAR}
+    far = found.illegal_overflow + sum(n for v, n in found.illegal.items() if abs(v) >= _FAR)
+    both = {**found.class_counts, **illegal}
+    values = np.array(sorted(both), np.int64)
+    counts = np.array([both[value] for value in values.tolist()], np.int64)
+    return Seen(label, values, counts, far, found, illegal)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One way to read the counts.
+
+    Attributes:
+        cause: short name of the cause that it means.
+        low: smallest class id.
+        high: greatest class id.
+        prior: how likely it is before the counts are seen.
+        ids: the class ids where they have gaps, else None.
+        voids: values that mean "no label".
+        mixed: whether ``low`` and ``high`` are the two ends of one class that moves by one.
+    """
+
+    cause: str
+    low: int
+    high: int
+    prior: float
+    ids: tuple[int, ...] | None = None
+    voids: tuple[int, ...] = ()
+    mixed: bool = False
+
+    def holds(self, value: int) -> bool:
+        """Whether ``value`` is a class."""
+        return self.low <= value <= self.high if self.ids is None else value in self.ids
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A reading with what it leaves over and how probable it is.
+
+    Attributes:
+        reading: the reading.
+        noise: positions by value that it takes for noise.
+        probability: posterior probability among all readings.
+    """
+
+    reading: Reading
+    noise: dict[int, int]
+    probability: float = 0.0
+
+
+def score(seen: Seen) -> list[Scored]:
+    """Every reading with its posterior probability, most probable first."""
+    candidates = list(_with_voids(seen))
+    scored = [_evidence(seen, reading) for reading in candidates]
+    shares = posterior([value for _, value in scored])
+    found = [
+        Scored(reading, noise, share) for reading, (noise, _), share in zip(candidates, scored, shares, strict=True)
+    ]
+    return sorted(found, key=lambda one: -one.probability)
+
+
+def _evidence(seen: Seen, reading: Reading) -> tuple[dict[int, int], float]:
+    """The noise that a reading leaves, and its log posterior weight."""
+    if reading.ids is None:
+        classes, size = seen.inside(reading.low, reading.high), reading.high - reading.low + 1
+        outside = np.flatnonzero((seen.values < reading.low) | (seen.values > reading.high))
+    else:
+        member = np.isin(seen.values, np.array(reading.ids, np.int64))
+        classes, size, outside = seen.counts[member], len(reading.ids), np.flatnonzero(~member)
+    rest = dict(zip(seen.values[outside].tolist(), seen.counts[outside].tolist(), strict=True))
+    voids = [rest.pop(value) for value in reading.voids]
+    split = 0.0
+    if reading.mixed:
+        ends = seen.count(reading.low), seen.count(reading.high)
+        classes = np.append(seen.inside(reading.low + 1, reading.high - 1), sum(ends))
+        size -= 1
+        split = math.lgamma(ends[0] + 1) + math.lgamma(ends[1] + 1) - math.lgamma(sum(ends) + 2)
+    classes = np.append(classes, np.array(voids, np.int64)) if voids else classes
+    value = math.log(reading.prior) + log_classes(classes, size + len(voids)) + split
+    return rest, value + log_noise(rest, seen.far, seen.total, reading.low, reading.high)
+
+
+# Candidates ----------------------------------------------------------------------------------------------------------
+
+
+def _with_voids(seen: Seen) -> Iterator[Reading]:
+    """Every set of classes, with every choice of void values outside it."""
+    most = 1 if len(seen.values) > _MANY_VALUES else _MOST_VOIDS
+    known = sorted((v for v in WELL_KNOWN if v in seen.illegal), key=lambda v: -seen.illegal[v])[:most]
+    for reading in _class_sets(seen):
+        if reading.cause != "stray" and not any(map(reading.holds, seen.illegal)):
+            continue  # it explains nothing
+        free = [value for value in known if not reading.holds(value) and value not in reading.voids]
+        for chosen in chain.from_iterable(combinations(free, n) for n in range(len(free) + 1)):
+            prior = reading.prior * math.prod(_VOIDS.get(value, _RARE_VOID) for value in chosen)
+            cause = "undeclared-ignore" if reading.cause == "stray" and chosen else reading.cause
+            voids = (*reading.voids, *chosen)
+            yield Reading(cause, reading.low, reading.high, prior, reading.ids, voids, reading.mixed)
+
+
+def _class_sets(seen: Seen) -> Iterator[Reading]:
+    label = seen.label
+    ids, size = label.raw_ids, label.num_classes
+    low, high = min(ids), max(ids)
+    gapped = None if isinstance(ids, range) or high - low + 1 == size else tuple(ids)
+    yield Reading("stray", low, high, 1.0, gapped)
+    if gapped is None:
+        yield from _moved(seen, low, high)
+        yield Reading("one-class-too-few", low, high + 1, 0.3 if seen.count(low) else 0.1)
+        yield Reading("mixed", low, high + 1, max(0.004, 0.03 / size), mixed=True)  # few classes show it less clearly
+    else:
+        yield Reading("zero-based", 0, size - 1, 0.2)
+    yield from _wider(seen, low, high)
+    yield from _gaps(seen)
+
+
+def _moved(seen: Seen, low: int, high: int) -> Iterator[Reading]:
+    """As many classes from another start."""
+    size = high - low + 1
+    known = set(WELL_KNOWN) - {-1, -2}
+    plain = [v for v in seen.values[:8].tolist() if v not in known]
+    priors = {1: 0.4, 0: 0.4, -1: 0.1}
+    for start in sorted({low - 1, low + 1, 0, 1, *plain[:2]} - {low}):
+        cause = {1: "one-based", 0: "zero-based"}.get(start, "minus-one-shift" if start == low - 1 else "offset")
+        yield Reading(cause, start, start + size - 1, priors.get(start, 0.01))
+    if low == 0 and seen.count(0):
+        yield Reading("one-based", 1, size, _prior_of_void_zero(seen), voids=(0,))
+    if size == 2 and seen.count(-1) and seen.count(1):
+        yield Reading("plus-minus-one", -1, 1, 0.2, (-1, 1))
+
+
+def _prior_of_void_zero(seen: Seen) -> float:
+    """How likely 0 is "nothing" where the other ids count from 1: often in masks, in lists where it fills them."""
+    if seen.label.rank > 1:
+        return 0.3
+    others = seen.counts[seen.values != 0]
+    fills = seen.count(0) >= 3 * int(others.max(initial=0))
+    if seen.label.rank == 1:
+        return 0.1 if fills else 0.003
+    return 0.02 if fills else 0.002
+
+
+def _wider(seen: Seen, low: int, high: int) -> Iterator[Reading]:
+    """More classes than are declared, up to each of the greatest plausible ids."""
+    size = high - low + 1
+    above = sorted(v for v in seen.illegal if high + 1 < v <= high + _WIDEST * size + 32 and v not in (255, 65535))
+    if not above:
+        return
+    ends = {above[-1]}
+    run = [v for v in [high + 1, *above] if v == high + 1 or v in seen.illegal]
+    for before, after in pairwise(run):
+        if after - before > max(2, size // 4):
+            ends.add(before)
+    for end in sorted(ends - {high + 1})[:4]:
+        yield Reading("other-classes", low, end, 0.05)
+        if low == 0:
+            yield Reading("other-classes", 1, end, 0.02)
+
+
+def _gaps(seen: Seen) -> Iterator[Reading]:
+    """As many distinct ids as classes, with gaps.
+
+    Where each of them occurs several times no class is missing by chance, so none of them is a stray in its place.
+    """
+    size = seen.label.num_classes
+    frequent = seen.counts >= np.median(seen.counts) / 30
+    binary = size == 2 and seen.values[frequent].tolist() == [0, 255]
+    top = max((v for v in seen.values.tolist() if v not in WELL_KNOWN), default=0)
+    for chosen in (seen.values, seen.values[frequent]):
+        ids = [v for v in chosen.tolist() if binary or v not in WELL_KNOWN or 0 <= v < top]
+        new = [v for v in ids if v in seen.illegal]
+        often = all(seen.illegal[v] > 1 for v in new)
+        if len(ids) == size and new and often and ids[-1] - ids[0] + 1 > size and ids[0] >= 0:
+            yield Reading("ids-with-gaps", ids[0], ids[-1], 0.5 if binary else 0.05, tuple(ids))
+            return
+
+
+def grouped(scored: Sequence[Scored]) -> list[tuple[Scored, float]]:
+    """The best reading of each cause with the probability of the cause, most probable first."""
+    best: dict[str, Scored] = {}
+    shares: dict[str, float] = {}
+    for one in scored:
+        best.setdefault(one.reading.cause, one)
+        shares[one.reading.cause] = shares.get(one.reading.cause, 0.0) + one.probability
+    return sorted(((best[cause], share) for cause, share in shares.items()), key=lambda pair: -pair[1])

@@ -1,0 +1,102 @@
+"""What a guarded stream held so far, in bounded memory, for the likely cause in the error that stops it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from label_guard.check.columns import Column
+from label_guard.check.result import CheckResult
+from label_guard.diagnosis.label import diagnose
+from label_guard.diagnosis.statistics import LabelStatistics
+from label_guard.diagnosis.unused import LEGAL_CAUSES
+from label_guard.schema.labels import ClassLabel, Label
+
+_BATCHES = 256  # clean batches kept; of a longer stream, evenly spaced ones
+_POSITIONS = 1024  # values kept of each, evenly spaced
+_DIRTY = 64  # dirty batches that are counted in full; after that, each second, fourth, ...
+
+Columns = Mapping[str, list[Column]]
+
+
+class StreamSample:
+    """Counts of dirty batches, and a sample of the clean ones.
+
+    A clean batch costs an addition and a comparison; one of ``stride`` is sampled, and the stride doubles whenever
+    ``_BATCHES`` are kept. Values are copied, because a loader may fill the same arrays again.
+    """
+
+    def __init__(self) -> None:
+        self._dirty: dict[str, LabelStatistics] = {}
+        self._dirty_seen = self._dirty_counted = 0
+        self._clean: list[dict[str, tuple[NDArray[Any], float]]] = []
+        self._clean_seen = 0
+        self._stride = 1
+
+    def wants_clean(self) -> bool:
+        """Counts a clean batch; whether it is one to sample."""
+        self._clean_seen += 1
+        return self._clean_seen % self._stride == 0
+
+    def add_clean(self, columns: Columns) -> None:
+        """Samples a clean batch."""
+        self._clean.append({path: _thinned(found) for path, found in columns.items()})
+        if len(self._clean) > _BATCHES:
+            self._clean = self._clean[1::2]
+            self._stride *= 2
+
+    def wants_dirty(self) -> bool:
+        """Counts a dirty batch; whether its labels are to be counted."""
+        self._dirty_seen += 1
+        return self._dirty_seen <= _DIRTY or self._dirty_seen & (self._dirty_seen - 1) == 0
+
+    def add_dirty(self, labels: Mapping[str, Label], columns: Columns, result: CheckResult) -> None:
+        """Counts the labels of a dirty batch."""
+        self._dirty_counted += 1
+        keys = [""] * result.num_records
+        for path, label in labels.items():
+            faults = [fault for fault in result.faults if fault.label == path]
+            found = self._dirty.setdefault(path, LabelStatistics())
+            found.add(label, columns[path], faults, result.num_records, keys)
+
+    def diagnosis(self, labels: Mapping[str, Label]) -> str:
+        """The likely causes in words, or nothing."""
+        causes = [
+            cause
+            for path, found in self._dirty.items()
+            for cause in diagnose(path, labels[path], self._with_clean(path, labels[path], found))
+        ]
+        return "; ".join(f"{cause.label}: {cause.text}" for cause in causes if cause.cause not in LEGAL_CAUSES)
+
+    def _with_clean(self, path: str, label: Label, dirty: LabelStatistics) -> LabelStatistics:
+        """``dirty`` with the class ids of clean batches, in the proportion in which the stream had them."""
+        whole = dirty.merge(LabelStatistics())
+        if not isinstance(label, ClassLabel):
+            return whole
+        share = self._dirty_counted / self._dirty_seen * self._clean_seen / max(1, len(self._clean))
+        clean = LabelStatistics()
+        for sample in self._clean:
+            values, weight = sample[path]
+            if values.size and values.dtype.kind in "iuf":
+                part = LabelStatistics()
+                part.add_legal_ids(label, values)
+                clean.records += part.records
+                for mine, theirs in ((clean.class_counts, part.class_counts), (clean.sentinels, part.sentinels)):
+                    for value, count in theirs.items():
+                        mine[value] += max(1, round(count * weight * share))
+        whole.class_counts += clean.class_counts
+        whole.sentinels += clean.sentinels
+        return whole
+
+
+def _thinned(columns: list[Column]) -> tuple[NDArray[Any], float]:
+    """Some values of a batch, evenly spaced, and how many each stands for."""
+    if len(columns) != 1 or columns[0].array.dtype.kind not in "iuf":
+        return np.empty(0, np.int64), 0.0
+    flat = columns[0].array.reshape(-1)
+    step = -(-flat.size // _POSITIONS) or 1
+    kept = flat[::step].copy()
+    return kept, flat.size / max(1, kept.size)

@@ -1,0 +1,76 @@
+"""What legal labels show: classes never used, one class alone, nothing but ignore values, a dtype too narrow."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from label_guard.diagnosis.arithmetic import narrow_dtype
+from label_guard.diagnosis.cause import Alternative, LikelyCause, with_alternatives
+from label_guard.diagnosis.evidence import log_classes
+from label_guard.diagnosis.statistics import LabelStatistics
+from label_guard.schema.labels import ClassLabel
+
+LEGAL_CAUSES = ("unused-ids", "one-class-too-many", "constant-label", "narrow-dtype-wrap", "all-ignored")
+_LEAST_RECORDS = 100  # before one class alone is worth a word
+# Records that an unused class would have, were it as frequent as the rarest used one, summed over the unused ones: a
+# class 16 times rarer than that is still absent by chance with a probability of e^-12 only.
+_ENOUGH_UNUSED = 200
+_EVIDENCE = math.log(1000)
+
+
+def legal_cause(path: str, label: ClassLabel, found: LabelStatistics) -> LikelyCause | None:
+    """A likely cause although every value is legal; None where nothing is remarkable."""
+    used, declared = sorted(found.class_counts), label.num_classes
+    if not used:
+        return _all_ignored(path, label, found)
+    narrow = list(narrow_dtype(label, found))
+    if narrow and used[-1] < max(label.raw_ids):
+        text = (
+            f"labels are stored as {narrow[0]}, which cannot hold {max(label.raw_ids)}, with {declared:,} classes: "
+            "greater ids wrapped around into other legal ids. Store them in a wider dtype and write them again"
+        )
+        return LikelyCause(path, "narrow-dtype-wrap", text)
+    if label.class_ids is not None or found.invalid:
+        return None
+    if len(used) == 1:
+        return _constant(path, label, found, used[0])
+    return _unused(path, label, found, used)
+
+
+def _all_ignored(path: str, label: ClassLabel, found: LabelStatistics) -> LikelyCause | None:
+    ignored = sum(found.sentinels[value] for value in label.ignore)
+    if not ignored or ignored != found.positions:
+        return None
+    return LikelyCause(path, "all-ignored", "every value is an ignore value: no label left to learn from")
+
+
+def _constant(path: str, label: ClassLabel, found: LabelStatistics, value: int) -> LikelyCause | None:
+    if found.records < _LEAST_RECORDS or label.num_classes < 2:
+        return None
+    text = (
+        f"all {found.class_counts[value]:,} values are {value}: the label is always the same, one class only of "
+        f"{label.num_classes:,}. Check that the right column or file is read"
+    )
+    return LikelyCause(path, "constant-label", text)
+
+
+def _unused(path: str, label: ClassLabel, found: LabelStatistics, used: list[int]) -> LikelyCause | None:
+    """The ends of the range are never used while everything between is, and often."""
+    declared, first, last = label.num_classes, used[0], used[-1]
+    if used != list(range(first, last + 1)) or len(used) == declared:
+        return None
+    if min(found.class_counts.values()) * (declared - len(used)) < _ENOUGH_UNUSED:
+        return None
+    counts = np.array(list(found.class_counts.values()))
+    if log_classes(counts, len(used)) - log_classes(counts, declared) < _EVIDENCE:
+        return None
+    text = f"only ids {first}..{last} of 0..{declared - 1} are ever used"
+    if (first, last) == (0, declared - 2):
+        return LikelyCause(path, "one-class-too-many", f"{text}: num_classes may be one too many")
+    if first == 1:
+        text += f", {len(used)} of {declared} classes"
+        other = Alternative("one-based", f"ids that count from 1, with {declared - last:,} classes absent")
+        return with_alternatives(path, "unused-ids", text, [other])
+    return LikelyCause(path, "unused-ids", text)

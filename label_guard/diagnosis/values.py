@@ -1,0 +1,155 @@
+"""From the readings of class ids to one likely cause, with its alternatives, and a change where it is certain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from label_guard.diagnosis.cause import Alternative, LikelyCause, with_alternatives
+from label_guard.diagnosis.places import clustered
+from label_guard.diagnosis.readings import Reading, Scored, Seen, grouped, score, seen_of
+from label_guard.diagnosis.statistics import LabelStatistics
+from label_guard.diagnosis.wording import advice, alternative, name_of, text_of
+from label_guard.schema.labels import ClassLabel
+
+_PLAUSIBLE = 0.02  # a cause that reaches this probability is named beside the most likely one
+_CHANCE = 1e-5  # rare values may be strays although that is less probable than _PLAUSIBLE, above this
+_CERTAIN = 0.95  # a reading below this changes nothing
+_FREQUENT = 20  # occurrences of a value before it may become legal; fewer where classes have fewer
+_LEAST = 5  # occurrences of a value before it may become legal, however few the others have
+_RARER = 30  # times rarer than the median class: too rare to become legal
+_RARE_MINUS_ONE = 0.03  # below this share -1 may as well come from names that were not found
+_RULES_OF_VALUES = frozenset({"LG101", "LG102", "LG110"})
+
+
+def value_cause(
+    path: str, label: ClassLabel, found: LabelStatistics, split: str | None, *, only_label: bool = True
+) -> LikelyCause | None:
+    """The likely cause of illegal class ids; None where there are none.
+
+    Args:
+        path: path of the label.
+        label: the resolved label.
+        found: its statistics.
+        split: the split they are of.
+        only_label: whether the schema has no other label: only then may records be left out.
+    """
+    if not found.illegal_values.positions:
+        return None
+    seen = seen_of(label, found)
+    if not found.class_counts and len(seen.illegal) == 1 and not seen.far:
+        constant = _no_label_at_all(path, seen, split)
+        if constant is not None:
+            return constant
+    scored = grouped(score(seen))
+    ranked = [one for one, share in scored if share >= _PLAUSIBLE]
+    best = ranked[0]
+    strays = sum(share for one, share in scored if one.reading.cause == "stray")
+    others = [alternative(seen, one) for one in ranked[1:]] + _twins(seen, best, strays)
+    place = clustered(label, found)
+    if place is not None:
+        cause, text = place
+        readings = [one for one in (alternative(seen, best), *others) if one.cause not in ("stray", "noise")]
+        return with_alternatives(path, cause, text, readings)
+    if others:
+        return with_alternatives(path, name_of(seen, best), text_of(seen, best), others)
+    patch: Mapping[str, Any] = patch_of(seen, best.reading, only_label=only_label) if _certain(seen, best) else {}
+    return LikelyCause(path, name_of(seen, best), text_of(seen, best) + advice(seen, best, patch), patch)
+
+
+def _no_label_at_all(path: str, seen: Seen, split: str | None) -> LikelyCause | None:
+    """Every value is the same well-known number."""
+    value = next(iter(seen.illegal))
+    where = f"the split {split}" if split else "the data"
+    if value == -1 and seen.label.rank == 0:
+        text = f"every label is -1: {where} looks unlabeled"
+        if split is None or split.startswith("train"):
+            return LikelyCause(path, "unlabeled-split", f"{text}; find its labels before you train on it")
+        patch = {"splits": {split: {"labels": {path: {"unlabeled": -1}}}}}
+        return LikelyCause(path, "unlabeled-split", f"{text}; if it has labels elsewhere, read those, else: ", patch)
+    if value in (255, -1, -100):
+        return LikelyCause(
+            path, "all-ignored", f"every value is {value}: no label left in {where}; read the right file"
+        )
+    return None
+
+
+def _twins(seen: Seen, best: Scored, strays: float) -> list[Alternative]:
+    """Causes that leave the very same counts as the best reading; ``strays``: probability that they are strays."""
+    reading = best.reading
+    if reading.cause != "stray" and strays > _CHANCE and not all(_frequent(seen, v) for v in seen.illegal):
+        rare = {v: n for v, n in seen.illegal.items() if not _frequent(seen, v)}
+        return [alternative(seen, Scored(Reading("stray", reading.low, reading.high, 1.0), rare))]
+    lookup = Alternative("lookup-failed", "-1 marks names that were not found in a list of classes")
+    if reading.cause == "stray" and best.noise.keys() == {-1} and not seen.far:
+        return [lookup]
+    if reading.cause == "undeclared-ignore" and -1 in reading.voids and seen.label.rank < 2:
+        ragged = any(n is None for n in seen.label.record_shape)
+        if (ragged or seen.label.rank == 0) and seen.count(-1) < _RARE_MINUS_ONE * seen.total:
+            return [lookup]
+    return []
+
+
+# A change of the schema --------------------------------------------------------------------------------------------
+
+
+def _certain(seen: Seen, best: Scored) -> bool:
+    """Whether the reading explains everything, and each value that it makes legal is frequent."""
+    found = seen.found
+    if best.probability < _CERTAIN or best.noise or seen.far or found.fractional or found.not_finite:
+        return False
+    if found.violations.keys() - _RULES_OF_VALUES:
+        return False
+    reading = best.reading
+    if reading.cause == "ids-with-gaps":
+        return all(_frequent(seen, value, most=_LEAST) for value in reading.ids or ())
+    usual = float(np.median(list(found.class_counts.values()) or [0]))
+    if reading.cause == "one-class-too-few" and seen.count(reading.low) < min(_FREQUENT, usual / 4):
+        return False  # an extra class may have been sorted first
+    return all(_frequent(seen, value) for value in seen.illegal)
+
+
+def _frequent(seen: Seen, value: int, most: int = _FREQUENT) -> bool:
+    """Whether ``value`` occurs often enough (``most`` times suffice), and in enough records, to be no accident."""
+    count, found = seen.count(value), seen.found
+    declared = list(found.class_counts.values()) or [count]
+    median = float(np.median(declared))
+    if count < min(most, max(_LEAST, median / 4)) or count * _RARER < median:
+        return False
+    illegal = found.illegal_values.values.get(value)
+    records = found.class_records[value] if illegal is None else illegal.records
+    usual = float(np.median(list(found.class_records.values()) or [records]))
+    return records >= min(5, max(2, found.records // 10)) and records * _RARER >= usual
+
+
+def patch_of(seen: Seen, reading: Reading, *, only_label: bool) -> Mapping[str, Any]:
+    """The fields that declare what ``reading`` says; empty where no change is ever suggested for its cause."""
+    label = seen.label
+    void = _patch_of_voids(label, reading, only_label=only_label)
+    if reading.cause == "undeclared-ignore":
+        return void
+    if reading.cause == "one-class-too-few" and label.class_names is None and seen.label.rank < 2:
+        return {"num_classes": label.num_classes + 1, **void}
+    if reading.cause in ("one-based", "offset") and reading.low > 0 and not _digits(label):
+        return {"class_ids": {"start": reading.low}, **void}
+    if reading.cause == "zero-based" and label.class_names is None:
+        return {"class_ids": None, **void}
+    if reading.cause == "ids-with-gaps" and reading.ids is not None:
+        return {"class_ids": list(reading.ids), **void}
+    return {}
+
+
+def _patch_of_voids(label: ClassLabel, reading: Reading, *, only_label: bool) -> dict[str, Any]:
+    if not reading.voids:
+        return {}
+    if label.rank == 0 and reading.voids == (-1,) and label.unlabeled is None:
+        return {"unlabeled": -1, "on_unlabeled": "skip" if only_label else "replace"}
+    patch: dict[str, Any] = {"ignore": [*label.ignore, *reading.voids]}
+    # A loss that skips only what was declared before would train the last class at a negative value.
+    return {**patch, "on_ignore": "replace"} if min(reading.voids) < 0 or 0 in reading.voids else patch
+
+
+def _digits(label: ClassLabel) -> bool:
+    return label.class_names == tuple(map(str, range(label.num_classes)))
