@@ -42,9 +42,13 @@ def find_causes(schema: DatasetSchema, splits: Sequence[SplitReport]) -> list[Ca
     uncounted = {split.split for split in splits if split.certified}
     return [
         Cause(
-            split=split, label=one.label, cause=one.cause, text=one.text, patch=dict(one.patch),
+            split=split,
+            label=one.label,
+            cause=one.cause,
+            text=one.text,
+            patch=dict(one.patch),
             alternatives=tuple(OtherCause(cause=other.cause, text=other.text) for other in one.alternatives),
-        )  # fmt: skip
+        )
         for split, one in found
         if not (split in uncounted and one.cause in LEGAL_CAUSES)
     ]

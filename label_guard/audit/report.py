@@ -312,5 +312,5 @@ def _label_from_version_1(found: Mapping[str, Any]) -> dict[str, Any]:
     values = {value: (count, count, nowhere, nowhere) for value, count in found["illegal"].items()}
     overflow = found.get("illegal_overflow", 0)
     illegal = {"values": values, "overflow": overflow, "files": {}, "clean_files": (0, 0, None, None)}
-    later = {"texts": {}, "not_finite": 0, "normalized": 0, "nothing_left": 0}
+    later: dict[str, Any] = {"texts": {}, "not_finite": 0, "normalized": 0, "nothing_left": 0}
     return {**later, **found, "illegal": illegal}

@@ -259,9 +259,7 @@ def _add_chunk(guard: Guard, chunk: Chunk, found: ShardResult, quarantine: _Quar
     found.invalid += result.num_invalid
     for path, label in guard.labels.items():
         faults: list[RuleViolations] = [fault for fault in result.faults if fault.label == path]
-        found.labels[path].add(
-            label, gathered[path][0], faults, size, chunk.keys, file=found.name, rows=chunk.rows
-        )
+        found.labels[path].add(label, gathered[path][0], faults, size, chunk.keys, file=found.name, rows=chunk.rows)
     if result.ok:
         return
     rows: list[int] = result.invalid_rows.tolist()
