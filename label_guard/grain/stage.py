@@ -6,6 +6,8 @@ from __future__ import annotations
 from typing import Any
 
 import grain
+import numpy as np
+from absl import flags as absl_flags
 from typing_extensions import Unpack
 
 from label_guard.core import tree
@@ -15,8 +17,14 @@ from label_guard.grain.specs import Spec, output_spec
 from label_guard.grain.stateless import guard_map
 from label_guard.pipeline.checker import warn_about_policy
 from label_guard.pipeline.config import GuardConfig
-from label_guard.pipeline.options import GuardOptions, SchemaLike, resolve_options, shows_options
+from label_guard.pipeline.options import GuardOptions, SchemaLike, resolve_options, shown_type, shows_options
 from label_guard.pipeline.stream import GuardStream
+
+_UNPARSED = (
+    "Grain reads an absl flag when it starts a worker, and no flags were parsed: run the script through "
+    "absl.app.run(main); or in a notebook, or with a command line of your own, call absl.flags.FLAGS.mark_as_parsed() "
+    "first"
+)
 
 
 @shows_options
@@ -41,7 +49,7 @@ def guard_labels(ds: Any, schema: SchemaLike, **options: Unpack[GuardOptions]) -
         SchemaError: the schema file is unsound.
     """
     if not isinstance(ds, grain.MapDataset | grain.IterDataset):
-        raise UsageError(f"guard_labels takes a grain dataset, not {type(ds).__name__}; see label_guard.guard_batches")
+        raise UsageError(f"guard_labels takes a grain MapDataset or IterDataset, not {shown_type(ds)}; {_remedy(ds)}")
     if isinstance(ds, grain.IterDataset) and "remainder" not in options and upstream.drops_remainder(ds):
         options["remainder"] = "drop"  # a Batch upstream promised full batches
     plan = resolve_options(schema, **options)
@@ -52,6 +60,14 @@ def guard_labels(ds: Any, schema: SchemaLike, **options: Unpack[GuardOptions]) -
     if isinstance(ds, grain.MapDataset):
         return guard_map(ds, plan, options, batched)
     return GuardIterDataset(ds, plan, batched)
+
+
+def _remedy(ds: Any) -> str:
+    if isinstance(ds, grain.DataLoader):
+        return "give the DataLoader operations=[..., *data_loader_operations(schema, ...), grain.transforms.Batch(N)]"
+    if isinstance(ds, dict | tuple | np.ndarray | bytes):
+        return "it guards a whole dataset, not one element: call ds.pipe(guard_labels, schema, ...), not ds.map(...)"
+    return "for any other loader use label_guard.guard_batches(loader, schema, ...)"
 
 
 class GuardIterDataset(grain.IterDataset):
@@ -98,7 +114,10 @@ class _GuardDatasetIterator(grain.DatasetIterator):
 
     def __next__(self) -> Any:
         _private.mark_as_output(self)
-        return next(self.stream)
+        try:
+            return next(self.stream)
+        except absl_flags.UnparsedFlagAccessError as error:
+            raise UsageError(_UNPARSED) from error
 
     def get_state(self) -> dict[str, Any]:
         return self.stream.get_state()

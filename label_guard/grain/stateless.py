@@ -144,18 +144,31 @@ def data_loader_operations(
     Raises:
         UsageError: such an option; or, on the first element, that the operations stand after ``Batch``.
     """
+    config = resolve_options(schema, "data_loader_operations", **options).replace(batched=False)
     _refuse_stateful(options, "a DataLoader")
-    if options.get("batch_size") is not None:
-        raise UsageError("a DataLoader batches with grain.transforms.Batch; leave batch_size out")
-    options["batched"] = False
-    plan = resolve_options(schema, "data_loader_operations", **options)
+    if config.batch_size is not None:
+        raise UsageError("a DataLoader batches with grain.transforms.Batch(N); pass no batch_size=")
     if source is not None:
         names = RecordNames({source.tag: source})
-        plan = plan.replace(names=names, source_id=plan.source_id or source.source_id)
-    first: list[Any] = [_RecordsOnly(plan)]
-    if plan.refills:
-        return [*first, GuardFilter(plan), GuardMap(plan, False, judged=True)]
-    return [*first, GuardMap(plan, False)]
+        config = config.replace(names=names, source_id=config.source_id or source.source_id)
+    if config.refills:
+        return Operations([_RecordsOnly(config), GuardFilter(config), GuardMap(config, False, judged=True)])
+    return Operations([_RecordsOnly(config), GuardMap(config, False)])
+
+
+class Operations(list[Any]):
+    """Operations to be unpacked into ``grain.DataLoader(operations=[...])``."""
+
+    def __call__(self, *_: Any) -> Any:
+        """Refuses a list that was not unpacked: Grain calls an operation that it does not know.
+
+        Raises:
+            UsageError: shows how to unpack it.
+        """
+        raise UsageError(
+            "data_loader_operations returns a list of operations; unpack it: "
+            "operations=[*data_loader_operations(schema, ...), grain.transforms.Batch(N)]"
+        )
 
 
 class _RecordsOnly(grain.transforms.Map):

@@ -9,12 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from label_guard.core import tree
+from label_guard.core.similar import closest, listed, near_name
 from label_guard.errors import UsageError
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.record_keys import KEY, UNREADABLE, key_in, reason_in
-from label_guard.schema.messages import near_name
-
-_MOST_SHOWN = 12
 
 
 def check_first_elements(config: GuardConfig, elements: Sequence[Any]) -> bool:
@@ -60,7 +58,7 @@ def _check_record_key(config: GuardConfig, element: Any) -> None:
     path = config.guard.schema.record_key
     if path is None or tree.get(element, path) is not tree.MISSING:
         return
-    near = _near(path, list(_features(element)))
+    near = near_name(path, list(_features(element)))
     if near is not None and near not in config.guard.labels:
         raise UsageError(
             f"{config.caller}: no feature {path!r}, the record_key of schema {config.guard.schema.name}, in the "
@@ -76,20 +74,12 @@ def _no_label(config: GuardConfig, path: str, element: Any) -> str:
             f"no feature for {name}: the elements are bare arrays ({type(element).__name__}), whose label has path ''"
         )
     features = list(_features(element))
-    near = _near(path, features)
-    shown = ", ".join(features[:_MOST_SHOWN]) + ", ..." * (len(features) > _MOST_SHOWN)
+    near = closest(path, features) or closest(path.rpartition("/")[2], features)
     return (
         f"no feature {path!r} in the elements ({name}){f'; did you mean {near!r}?' if near else ';'} They have: "
-        f"{shown or 'no features'}. Correct the path in the schema, or the map before the guard; a record without a "
-        "label must hold None there"
+        f"{listed(features) or 'no features'}. Correct the path in the schema, or the map before the guard; a record "
+        "without a label must hold None there"
     )
-
-
-def _near(path: str, features: Sequence[str]) -> str | None:
-    """The feature that ``path`` is a slip of: by its whole path, else by its last name."""
-    last = path.rpartition("/")[2]
-    same = [feature for feature in features if feature.rpartition("/")[2] == last]
-    return near_name(path, features) or (same[0] if len(same) == 1 else near_name(last, features))
 
 
 def _features(node: Any, prefix: str = "") -> Iterator[str]:

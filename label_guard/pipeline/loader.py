@@ -163,7 +163,8 @@ def guard_batches(iterable: Iterable[Any], schema: SchemaLike, **options: Unpack
         SchemaError: the schema file is unsound.
 
     >>> import numpy as np
-    >>>     >>> schema = DatasetSchema(format=1, name="digits", version="1.0.0",
+    >>> from label_guard import DatasetSchema
+    >>> schema = DatasetSchema(format=1, name="digits", version="1.0.0",
     ...     labels={"label": {"kind": "class_label", "num_classes": 10}})
     >>> batches = [{"label": np.array([1, 10])}, {"label": np.array([2, 3])}]
     >>> guarded = guard_batches(batches, schema, on_invalid="mask", stop_above=None)

@@ -14,6 +14,7 @@ import numpy as np
 from typing_extensions import Unpack
 
 from label_guard.check.guard import Guard
+from label_guard.core.similar import near_name
 from label_guard.errors import UsageError
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.masking import DEFAULT_VALID_KEY, MaskOptions, OnInvalid, Remainder, has_sentinels
@@ -21,7 +22,6 @@ from label_guard.pipeline.record_keys import KEY
 from label_guard.quarantine.options import QuarantineOptions
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.labels import Label
-from label_guard.schema.messages import near_name
 from label_guard.schema.reader import load_schema
 
 SchemaLike = DatasetSchema | str | os.PathLike[str] | Mapping[str, Label]

@@ -58,12 +58,18 @@ class RecordNames:
         return str(int(key))
 
     def name(self, key: Any) -> str | None:
-        """The record's name; its position where no source can tell more; None without a key."""
+        """Returns the record's name; None without a key.
+
+        Where the source is not known (it was made inside a map) the name is the position, after the tag of a source
+        that has a name: so the records of two named sources have different names.
+        """
         if key is None:
             return None
         tag, position = divmod(int(key), 1 << _POSITION_BITS)
         source = self.sources.get(tag)
-        return str(position) if source is None else source.record_key(position)
+        if source is None:
+            return f"source-{tag:06x}/{position}" if tag else str(position)
+        return source.record_key(position)
 
 
 def own_name(element: Any, path: str | None) -> str | None:
@@ -214,6 +220,9 @@ def keyed(
     >>> source[0]["label"], source[1]["label_guard_unreadable"]
     (3, "ValueError: invalid literal for int() with base 10: b'x'")
     """
+    if isinstance(source, Mapping):
+        first = next(iter(cast("Mapping[Any, Any]", source)), "train")
+        raise UsageError(f"keyed() takes the source of one split, not a dict of splits: keyed(source[{first!r}])")
     if not hasattr(source, "__len__") or not hasattr(source, "__getitem__"):
         raise UsageError(
             f"keyed() takes a random-access source with __len__ and __getitem__, not {type(source).__name__}"

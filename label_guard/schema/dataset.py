@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
@@ -22,6 +22,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from label_guard.core.similar import closest
 from label_guard.errors import UsageError
 from label_guard.schema.fields import (
     PROBLEMS,
@@ -181,7 +182,10 @@ class DatasetSchema(Model):
         bases = {re.split(r"[\[(]", part, maxsplit=1)[0].strip() for part in split.split("+")}
         unknown = sorted(bases - set(self.splits))
         if unknown:
-            raise UsageError(f"schema {self.name} has no split {unknown[0]!r}; it declares: {names or 'none'}")
+            raise UsageError(
+                f"schema {self.name} has no split {unknown[0]!r}{_did_you_mean(unknown[0], self.splits)}; it declares: "
+                f"{names or 'none'}"
+            )
         if len({self.splits[base].model_dump_json(include={"labels"}) for base in bases}) > 1:
             raise UsageError(f"the splits of {split!r} have different label rules; guard each by itself")
         return min(bases)
@@ -208,7 +212,9 @@ class DatasetSchema(Model):
             return stored
         if view not in self.views:
             known = ", ".join(self.views) or "none"
-            raise UsageError(f"schema {self.name} has no view {view!r}; it declares: {known}")
+            raise UsageError(
+                f"schema {self.name} has no view {view!r}{_did_you_mean(view, self.views)}; it declares: {known}"
+            )
         return _override({path: _emitted(label) for path, label in stored.items()}, self.views[view].labels)
 
     def emitted(self, split: str | None = None, view: str | None = None) -> DatasetSchema:
@@ -249,6 +255,11 @@ class DatasetSchema(Model):
 
 def _names_aside(label: Label) -> set[str]:
     return set() if label.stores_names else {"class_names"}
+
+
+def _did_you_mean(name: str, choices: Iterable[str]) -> str:
+    near = closest(name, choices)
+    return f"; did you mean {near!r}?" if near else ""
 
 
 def _override(labels: Mapping[str, Label], overrides: Mapping[str, LabelOverride]) -> dict[str, Label]:

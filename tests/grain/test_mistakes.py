@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -232,3 +234,133 @@ def test_a_dataset_that_is_wrong_as_a_whole(tmp_path: Path, place: str) -> None:
     with pytest.raises(TooManyInvalidError, match=r"bad.*for example LG101.*Likely cause"):
         PLACES[place](Shifted(), make_schema(), split="train", quarantine=str(tmp_path / "q"))
     assert len(read) <= 1_100
+
+
+CALLS: dict[str, Callable[..., Any]] = {
+    "guard_labels": lambda schema, **o: _iter(RECORDS).pipe(guard_labels, schema, **o),
+    "guard_labels on a MapDataset": lambda schema, **o: grain.MapDataset.source(RECORDS).pipe(
+        guard_labels, schema, **o
+    ),
+    "data_loader_operations": data_loader_operations,
+    "guard_batches": lambda schema, **o: guard_batches(RECORDS, schema, **o),
+}
+WRONG_OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
+    "a slip": ({"on_invald": "mask"}, "{caller} has no option on_invald=; did you mean on_invalid=?"),
+    "no near name": ({"colour": 1}, "{caller} has no option colour=; the options are split, view,"),
+    "a wrong split": ({"split": "trian"}, "has no split 'trian'; did you mean 'train'?; it declares: train, test"),
+    "no split": ({"split": None}, "declares several splits (train, test); pass split="),
+    "a wrong view": ({"view": "batch"}, "has no view 'batch'; it declares: none"),
+    "a wrong policy": ({"on_invalid": "discard"}, "choose one of raise, drop, mask, report"),
+    "a size that is text": ({"batch_size": "8"}, "batch_size is '8'; it must be an integer of at least 1"),
+    "a share above 1": ({"stop_above": 5}, "stop_above is 5; it is a share of records, 0 to 1"),
+    "a number for a flag": ({"keep_key": 1}, "keep_key is 1; it must be True or False"),
+    "no folder": ({"quarantine": None}, 'pass quarantine="DIR"'),
+    "a wrong folder": ({"quarantine": True}, "quarantine is True; it must be a folder"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_OPTIONS)
+@pytest.mark.parametrize("call", CALLS)
+def test_a_wrong_option(call: str, name: str) -> None:
+    """An unknown option or a value out of its range is an error of the call, with the function and the near name."""
+    options, expected = WRONG_OPTIONS[name]
+    with pytest.raises(UsageError) as caught:
+        CALLS[call](make_schema(), **{"split": "train", "quarantine": "q", **options})
+    assert expected.format(caller=call.partition(" ")[0]) in str(caught.value)
+
+
+CONTENT = make_schema().model_dump(mode="json")
+
+
+@pytest.mark.parametrize(
+    "schema", [CONTENT, CONTENT["labels"], {}, {"label": 10}, None, 10, ["a.yaml"], ClassLabel(num_classes=2)]
+)
+@pytest.mark.parametrize("call", CALLS)
+def test_what_is_not_a_schema(call: str, schema: Any) -> None:
+    """A dict that is not of label models, or anything else in the place of the schema, is refused with what to pass."""
+    with pytest.raises(UsageError) as caught:
+        CALLS[call](schema, on_invalid="mask")
+    message = str(caught.value)
+    function = call.partition(" ")[0]
+    assert message.startswith((f"{function} got a ", f"{function} got None"))
+    assert '{"label": ClassLabel(num_classes=10)}' in message
+    assert ("DatasetSchema.model_validate" in message) == (schema is CONTENT)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_mapping_of_label_models(tmp_path: Path, place: str) -> None:
+    """Label paths and label models serve as a schema in every placement."""
+    batches = PLACES[place](RECORDS, {"label": ClassLabel(num_classes=10)}, quarantine=str(tmp_path / "q"))
+    assert sum(np.size(batch["label"]) for batch in batches) in (8, N)
+
+
+def test_operations_that_were_not_unpacked() -> None:
+    """A forgotten star is an error that shows where to put it, in a DataLoader and in a map."""
+    operations = data_loader_operations(make_schema(), split="train", on_invalid="mask")
+    with pytest.raises(UsageError, match=r"operations=\[\*data_loader_operations"):
+        _loader(RECORDS, operations, grain.transforms.Batch(8))
+    with pytest.raises(UsageError, match=r"operations=\[\*data_loader_operations"):
+        grain.MapDataset.source(RECORDS).map(operations)[0]
+
+
+@pytest.mark.parametrize("source", [RECORDS, keyed(RECORDS)])
+@pytest.mark.parametrize("shape", [(), (None,)])
+def test_operations_after_batch(source: Any, shape: tuple[int | None, ...]) -> None:
+    """Operations after Batch are an error on the first element; of ragged labels too where the source is keyed."""
+    if shape and source is RECORDS:
+        return  # nothing tells a ragged record from a batch
+    schema = {"label": ClassLabel(num_classes=10, shape=shape)}
+    with pytest.raises(UsageError, match="put them before it"):
+        _loader(source, grain.transforms.Batch(8), *data_loader_operations(schema, on_invalid="raise"))
+
+
+WRONG_PLACES: dict[str, tuple[Callable[[], Any], str]] = {
+    "guard_labels in a map": (
+        lambda: grain.MapDataset.source(RECORDS).map(lambda r: guard_labels(r, make_schema(), split="train"))[0],
+        "call ds.pipe(guard_labels, schema, ...), not ds.map(...)",
+    ),
+    "guard_labels on a list": (lambda: guard_labels(RECORDS, make_schema(), split="train"), "guard_batches(loader"),
+    "guard_labels on an iterator": (
+        lambda: guard_labels(iter(_iter(RECORDS)), make_schema(), split="train"), "guard_batches(loader"
+    ),
+    "guard_labels on a DataLoader": (
+        lambda: guard_labels(
+            grain.DataLoader(data_source=RECORDS, sampler=grain.samplers.IndexSampler(4, num_epochs=1)), make_schema()
+        ),
+        "*data_loader_operations(schema, ...)",
+    ),
+    "keyed over a dict of splits": (lambda: keyed({"train": RECORDS}), "keyed(source['train'])"),
+    "keyed over an IterDataset": (lambda: keyed(_iter(RECORDS)), "random-access"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG_PLACES)
+def test_a_call_in_the_wrong_place(name: str) -> None:
+    """A function that was given the wrong thing says which call is meant."""
+    call, expected = WRONG_PLACES[name]
+    with pytest.raises(UsageError) as caught:
+        call()
+    assert expected in str(caught.value)
+
+
+FLAGS = """
+import grain, numpy as np
+from label_guard import ClassLabel
+from label_guard.grain import guard_labels
+from label_guard.errors import UsageError
+if __name__ == "__main__":
+    ds = grain.MapDataset.source([{"label": np.int64(1)}] * 8).to_iter_dataset()
+    ds = ds.mp_prefetch(grain.MultiprocessingOptions(num_workers=1))
+    try:
+        next(iter(ds.pipe(guard_labels, {"label": ClassLabel(num_classes=10)}, batch_size=4, on_invalid="mask")))
+    except UsageError as error:
+        print(error)
+"""
+
+
+def test_flags_that_were_not_parsed(tmp_path: Path) -> None:
+    """In a notebook or a script without absl.app, Grain's workers need parsed flags: the error says how."""
+    script = tmp_path / "train.py"
+    script.write_text(FLAGS)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=120)
+    assert "absl.flags.FLAGS.mark_as_parsed()" in done.stdout

@@ -78,8 +78,8 @@ BUILT: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: _guard(_map().batch(2), on_invalid="drop", quarantine="q"),
         "cannot drop records",
     ),
-    "stop_above on a DataLoader": (lambda: data_loader_operations(SCHEMA, split="train", stop_above=0.1), "no state"),
-    "batch_size on a DataLoader": (lambda: data_loader_operations(SCHEMA, split="train", batch_size=2), "leave batch_"),
+    "stop_above on a DataLoader": (lambda: data_loader_operations(SCHEMA, split="train", on_invalid="mask", stop_above=0.1), "no state"),
+    "batch_size on a DataLoader": (lambda: data_loader_operations(SCHEMA, split="train", on_invalid="mask", batch_size=2), "pass no"),
     "keys after a shuffle": (lambda: _map().shuffle(seed=0).pipe(with_record_keys), "directly after"),
     "keys on an IterDataset": (lambda: _iter().pipe(with_record_keys), "directly after"),
     "two sources of one name": (
