@@ -50,6 +50,10 @@ def _guard(ds: Any, schema: DatasetSchema = SCHEMA, **options: Any) -> Any:
     return ds.pipe(guard_labels, schema, **{"split": "train", "on_invalid": "mask", **options})
 
 
+def _operations(**options: Any) -> Any:
+    return data_loader_operations(SCHEMA, **{"split": "train", "on_invalid": "mask", **options})
+
+
 BUILT: dict[str, tuple[Callable[[], Any], str]] = {
     "drop without quarantine": (lambda: _guard(_iter(), batch_size=2, on_invalid="drop"), "needs somewhere to keep"),
     "unknown policy": (lambda: _guard(_iter(), on_invalid="discard"), "choose one of raise, drop, mask, report"),
@@ -78,8 +82,8 @@ BUILT: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: _guard(_map().batch(2), on_invalid="drop", quarantine="q"),
         "cannot drop records",
     ),
-    "stop_above on a DataLoader": (lambda: data_loader_operations(SCHEMA, split="train", on_invalid="mask", stop_above=0.1), "no state"),
-    "batch_size on a DataLoader": (lambda: data_loader_operations(SCHEMA, split="train", on_invalid="mask", batch_size=2), "pass no"),
+    "stop_above on a DataLoader": (lambda: _operations(stop_above=0.1), "no state"),
+    "batch_size on a DataLoader": (lambda: _operations(batch_size=2), "pass no"),
     "keys after a shuffle": (lambda: _map().shuffle(seed=0).pipe(with_record_keys), "directly after"),
     "keys on an IterDataset": (lambda: _iter().pipe(with_record_keys), "directly after"),
     "two sources of one name": (
