@@ -57,7 +57,8 @@ class GuardOptions(TypedDict, total=False):
 
     remainder: Remainder
     """What happens to the records that do not fill the last batch: `"short"` delivers a short batch, `"drop"` leaves
-    them out and counts them, `"pad"` fills the batch up with records that are False in the mask."""
+    them out and counts them, `"pad"` fills the batch up with records that are False in the mask. After a Grain batch
+    with `drop_remainder=True` the default is `"drop"`."""
 
     valid_key: str | None
     """Name of the validity mask, beside its label; `{label}` is replaced by the label's own name. An existing feature
@@ -73,7 +74,8 @@ class GuardOptions(TypedDict, total=False):
 
     batched: bool | None
     """Whether the elements are batches (True) or single records (False). None finds out: from a `Batch` upstream, else
-    from the first element; needed for lists, labels of free shape and batches of one record."""
+    from the first element; needed for lists, labels of free shape and batches of one record. False without
+    `batch_size` yields single records again."""
 
     name: str | None
     """What identifies the source in the quarantine, where records of several sources share a folder. None takes the
