@@ -93,18 +93,18 @@ def integer_bounds(dtype: np.dtype[Any]) -> tuple[int, int]:
 def exact(dtype: np.dtype[Any], number: float) -> Any | None:
     """``number`` as a scalar to compare arrays of ``dtype`` with; None where ``dtype`` cannot hold it.
 
-    An integer is compared exactly: a float16 array with float64 scalars, as 70000 would become infinity in float16. A
-    fraction such as 0.1 is the number of ``dtype`` next to it, as it was when it was stored.
+    An integer is compared exactly: 70000 is not a float16, 2**53 + 1 is not a float64. A fraction such as 0.1 is the
+    number of ``dtype`` next to it, as it was when it was stored.
     """
     if isinstance(number, float):
         if not number.is_integer():
             return dtype.type(number) if dtype.kind == "f" else None
         number = int(number)
     if dtype.kind == "f":
-        try:
-            return np.float64(number) if int(float(number)) == number else None
-        except OverflowError:
+        if abs(number) > np.finfo(dtype).max.item():
             return None
+        scalar = dtype.type(number)
+        return scalar if int(scalar) == number else None
     low, high = integer_bounds(dtype)
     return dtype.type(number) if low <= number <= high else None
 

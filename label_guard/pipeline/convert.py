@@ -114,12 +114,12 @@ class DenseIds:
         """Dense indices of ``dtype``; kept sentinels stay, ``replaced`` ones are 0."""
         offsets, known = self._offsets_of(array)
         dense = self._dense(offsets, known)
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             out = np.where(known, 0, array).astype(dtype)
         out[known] = dense[known]
         if illegal and dtype.kind in "iu":
             low, high = integer_bounds(dtype)
-            with np.errstate(invalid="ignore"):
+            with np.errstate(invalid="ignore", over="ignore"):
                 lost = ~known & ((out.astype(array.dtype) != array) | ((out >= 0) & (out < self._size)))
             out[lost] = low or high
         if replaced:
@@ -130,6 +130,7 @@ class DenseIds:
         """Distance of each value from the least id, modulo 2**64, and which values are integers."""
         integral = np.ones(array.shape, np.bool_)
         if array.dtype.kind == "f":
+            array = array.astype(np.float64)  # 2**63 is infinite in float16
             integral = np.isfinite(array) & (np.floor(array) == array) & (np.abs(array) < 2.0**63)
             array = np.where(integral, array, 0).astype(np.int64)
         wide = array.astype(np.uint64 if array.dtype.kind in "ub" else np.int64).view(np.uint64)

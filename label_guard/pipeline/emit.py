@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -39,9 +39,12 @@ def stack_records(config: GuardConfig, records: Sequence[Any], result: CheckResu
     good: dict[str, NDArray[np.bool_]] = {}
     for path, converter in config.converters.items():
         violations = _violations_of(result, path)
+        values = [tree.get(record, path) for record in records]
         if violations and config.on_invalid != "mask":
-            continue  # delivered as it is
-        columns, _ = gather([tree.get(record, path) for record in records])
+            delivered = _as_stored(values)
+            arrays |= {} if delivered is None else {path: delivered}
+            continue
+        columns, _ = gather(values)
         try:
             arrays[path], valid = join_columns(converter, columns, len(records), violations)
         except ValueError as error:
@@ -65,13 +68,30 @@ def mask_batch(config: GuardConfig, batch: Any, result: CheckResult) -> tuple[An
             columns = config.guard.batch_columns(batch, result.num_records)[path]
             value, good[path] = join_columns(converter, columns, result.num_records, violations)
             batch = tree.put(batch, path, value)
-        elif not violations and _is_list(value):
-            batch = tree.put(batch, path, _as_array(converter, list(value)))
+        elif _is_list(value):
+            array = _as_stored(list(value)) if violations else _as_array(converter, list(value))
+            batch = batch if array is None else tree.put(batch, path, array)
     return batch, good
 
 
 def _is_list(value: Any) -> bool:
     return isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and cast(Array, value).dtype.hasobject)
+
+
+def _as_stored(values: list[Any]) -> Array | None:
+    """Labels under ``report`` as one array of numbers, whether they are legal or not; None where they are not one."""
+    columns, missing = gather(values)
+    arrays = [column.array for column in columns]
+    if (
+        len(missing)
+        or len({array.shape[1:] for array in arrays}) != 1
+        or any(a.dtype.kind not in "biuf" for a in arrays)
+    ):
+        return None
+    joined = np.empty((len(values), *arrays[0].shape[1:]), np.result_type(*arrays))
+    for column in columns:
+        joined[column.rows] = column.array
+    return joined
 
 
 def _as_array(converter: LabelConverter, values: list[Any]) -> Array | list[Array]:
@@ -86,25 +106,29 @@ def _violations_of(result: CheckResult, path: str) -> list[RuleViolations]:
     return [found for found in result.faults if found.label == path]
 
 
-def join_rows(config: GuardConfig, parts: Sequence[batching.BatchRows]) -> Any:
+def join_rows(config: GuardConfig, parts: Sequence[batching.BatchRows], *, broken: Collection[str] = ()) -> Any:
     """A new batch of the given rows of each batch, in order. A label is a value: a list of labels is cut by record.
+
+    Args:
+        config: what the guard does.
+        parts: batches, and the rows of each.
+        broken: paths of labels that are bad as a whole, and are delivered so.
 
     Raises:
         UsageError: the batches differ in structure, or in the shape of a feature.
     """
     paths = list(config.guard.labels)
-    listed = [(batching.with_label_columns(batch, paths, size), rows, size) for batch, rows, size in parts]
-    labels = {path: [tree.get(batch, path) for batch, _, _ in listed] for path in paths}
-    joined = batching.join(listed)
-    for path, values in labels.items():
-        dtypes = {np.asarray(value).dtype for value in values}
-        if len(dtypes) > 1 or np.dtype(object) in dtypes:
-            items = [
-                np.asarray(value)[row]
-                for value, (_, rows, _) in zip(values, listed, strict=True)
-                for row in rows.tolist()
-            ]
-            joined = tree.put(joined, path, _as_array(config.converters[path], items))
+    parts = [(batching.with_label_columns(batch, paths, size), rows, size) for batch, rows, size in parts]
+    separate: dict[str, Array | list[Any]] = {}
+    for path in paths:
+        values = [np.asarray(tree.get(batch, path)) for batch, _, _ in parts]
+        if len({(value.dtype, value.shape[1:]) for value in values}) > 1 or values[0].dtype == object:
+            items = [value[row] for value, (_, rows, _) in zip(values, parts, strict=True) for row in rows.tolist()]
+            separate[path] = items if path in broken else _as_array(config.converters[path], items)
+            parts = [(tree.put(batch, path, np.empty((size, 0))), rows, size) for batch, rows, size in parts]
+    joined = batching.join(parts)
+    for path, label in separate.items():
+        joined = tree.put(joined, path, label)
     return joined
 
 
@@ -132,20 +156,22 @@ def finalize_batch(
     if config.passes_untouched:
         return batch
     good = good or {}
+    found = result.faults if result is not None and config.on_invalid == "report" else ()
+    broken = {fault.label for fault in found}
+    whole = {fault.label for fault in found if fault.positions is None}
     padding = max(0, full - size)
     if padding:
         rows = np.concatenate([np.arange(size), np.zeros(padding, np.intp)])
-        batch = join_rows(config, [(batch, rows, size)])
+        batch = join_rows(config, [(batch, rows, size)], broken=whole)
         good = {path: valid[rows] for path, valid in good.items()}
     for path, label in config.labels.items():
-        broken = _violations_of(result, path) if result is not None and config.on_invalid == "report" else []
         value = tree.get(batch, path)
         if config.mask.key is not None and (config.mask_all or has_sentinels(label)):
-            whole = any(found.positions is None for found in broken)
-            valid = validity(label, None if whole else value, size + padding, good.get(path), padding)
+            shown = None if path in whole else value
+            valid = validity(label, shown, size + padding, good.get(path), padding)
             batch = add_mask(batch, path, valid, config.mask)
-        if not any(found.positions is None for found in broken):
-            batch = _converted(config.converters[path], batch, path, value, illegal=bool(broken))
+        if path not in whole:
+            batch = _converted(config.converters[path], batch, path, value, illegal=path in broken)
     return batch
 
 

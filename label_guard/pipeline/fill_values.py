@@ -81,6 +81,9 @@ class FillValues:
         elif isinstance(label, ClassLabel) and (label.unique or label.min_length or label.max_length is not None):
             most = shape[0] if label.max_length is None else min(shape[0], label.max_length)
             most = min(most, label.num_classes) if label.unique else most
+            # Sentinels are not counted, also those that are replaced on the way out.
+            padding = [s for s in label.sentinels if exact(dtype, s) is not None]
+            record[...] = padding[0] if padding else value
             held = [i for i in label.raw_ids if exact(dtype, i) is not None][:most]
             record[: len(held)] = held
             if not label.unique:

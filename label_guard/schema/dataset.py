@@ -273,6 +273,8 @@ def _emitted(label: Label) -> Label:
         update |= {"class_ids": None, "separator": None}
         if label.unlabeled is not None and label.on_unlabeled in ("replace", "skip"):
             update["unlabeled"] = update["on_unlabeled"] = None
+        if set(label.sentinels) - set(label.kept_sentinels):  # replaced, they are counted as ids
+            update |= {"unique": False, "max_length": None}
     elif isinstance(label, MultiLabel):
         update |= dict.fromkeys(("separator", "columns", "min_length", "max_length"))
         update |= {"positive": 1, "negative": 0, "encoding": "k_hot", "unique": False}

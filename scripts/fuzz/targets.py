@@ -19,6 +19,9 @@ from typing import Any
 
 import google_crc32c
 import numpy as np
+from emission import cases, check_case
+from hypothesis import given, settings
+from hypothesis.strategies import SearchStrategy
 
 from label_guard.audit.baseline import read_baseline
 from label_guard.audit.conclude import read_report
@@ -243,6 +246,17 @@ def _features_seed() -> bytes:
     return json.dumps({"pythonClassName": kind, "featuresDict": {"features": {"label": label}}}).encode()
 
 
+def _property(check: Callable[[Any], None], strategy: SearchStrategy[Any]) -> Callable[[bytes], None]:
+    """A property test driven by the fuzzer's bytes."""
+
+    @settings(database=None, deadline=None)
+    @given(strategy)
+    def run(case: Any) -> None:
+        check(case)
+
+    return run.hypothesis.fuzz_one_input  # type: ignore[attr-defined]
+
+
 TARGETS = {
     "schema": Target(schema, (_YAML, json.dumps({"format": 1, "labels": {}}).encode(), b"a: &a [*a]", b"- \t{")),
     "quarantine": Target(quarantine, (_quarantine_seed(), b"{}\n", b"\xff\n")),
@@ -255,6 +269,7 @@ TARGETS = {
     "tfds": Target(
         tfds_metadata, (_features_seed(), b'{"name": "d", "splits": [{"name": "train", "shardLengths": ["3"]}]}')
     ),
+    "emission": Target(_property(check_case, cases()), (b"", bytes(64), bytes(range(256)) * 4)),
     "reports": Target(reports, (_report_seed(), b'{"version": 1, "splits": {}}', b"[]")),
 }
 

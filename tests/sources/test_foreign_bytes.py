@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 ROOT = Path(__file__).parents[2]
 CORPUS = sorted(path for path in (ROOT / "tests" / "corpus").glob("*/*") if path.is_file())
-NAMES = ("schema", "quarantine", "tfrecord", "example", "npy", "npz", "jsonl", "csv", "tfds", "reports")
+NAMES = ("schema", "quarantine", "tfrecord", "example", "npy", "npz", "jsonl", "csv", "tfds", "emission", "reports")
 MOST_SECONDS = 20  # of one input of a few kilobytes; most take milliseconds
 
 
@@ -28,6 +28,7 @@ def targets() -> Iterator[dict[str, Any]]:
         patch.syspath_prepend(str(ROOT / "scripts" / "fuzz"))
         yield importlib.import_module("targets").TARGETS
         sys.modules.pop("targets", None)
+        sys.modules.pop("emission", None)
 
 
 def test_every_target_is_tested(targets: dict[str, Any]) -> None:
