@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from label_guard.audit.conclude import conclude, with_duplicates
@@ -15,7 +14,7 @@ from label_guard.audit.fold import SplitFold
 from label_guard.audit.label_cache import open_label_cache, require_files
 from label_guard.audit.parquet_statistics import require_statistics
 from label_guard.audit.report import AuditReport
-from label_guard.audit.shard import ReadOptions, ShardResult, SplitJob, Task, audit_item
+from label_guard.audit.shard import ReadOptions, ShardAuditor, ShardResult, SplitJob, Task
 from label_guard.audit.workers import AuditControl, Progress, run_shards
 from label_guard.errors import UsageError
 from label_guard.quarantine.options import QuarantineOptions
@@ -202,7 +201,7 @@ def slim(source: Source) -> Source:
 
 
 def numbered(tasks: Sequence[Task]) -> tuple[list[SplitJob], list[tuple[int, Shard]]]:
-    """The jobs of ``tasks``, and each task as the number of its job and its shard: arguments of ``audit_item``."""
+    """The jobs of ``tasks``, and each task as the number of its job and its shard: as ``ShardAuditor`` takes them."""
     jobs = list({id(task.job): task.job for task in tasks}.values())
     places = {id(job): place for place, job in enumerate(jobs)}
     return jobs, [(places[id(task.job)], task.shard) for task in tasks]
@@ -214,7 +213,7 @@ def _run(
     """The job and the result of every shard; those that a stop left out are missing."""
     jobs, items = numbered(tasks)
     control = replace(control, progress=_with_promise(control.progress, tasks))
-    runs = run_shards(items, partial(audit_item, jobs), workers=workers, executor=executor, control=control)
+    runs = run_shards(items, ShardAuditor(jobs), workers=workers, executor=executor, control=control)
     with closing(runs) as results:
         for (job, shard), found in results:
             yield jobs[job], found if isinstance(found, ShardResult) else ShardResult(shard.name, error=found)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -107,14 +106,37 @@ class ShardResult:
     not_quarantined: int = 0
 
 
-def audit_item(
-    jobs: Sequence[SplitJob], item: tuple[int, Shard], go_on: Callable[[int], bool] | None = None
-) -> ShardResult:
-    """Audits one shard, given as the number of its job and the shard.
+class ShardAuditor:
+    """Audits the shards of a run, given as the number of their job and the shard.
 
-    ``partial(audit_item, jobs)`` is sent once to each worker, and items are small.
+    Pickled once for each worker process. What shards have in common is made once there: the compiled schema, and one
+    quarantine writer for each split; a writer for each shard would read what those before it wrote.
+
+    Args:
+        jobs: one for each split.
     """
-    return audit_shard(Task(jobs[item[0]], item[1]), go_on)
+
+    def __init__(self, jobs: Sequence[SplitJob]) -> None:
+        self._jobs = tuple(jobs)
+        self._made: dict[int, tuple[Guard, QuarantineWriter | None]] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ShardAuditor, (self._jobs,)
+
+    @property
+    def jobs(self) -> Sequence[SplitJob]:
+        """The jobs, by number."""
+        return self._jobs
+
+    def __call__(self, item: tuple[int, Shard], go_on: Callable[[int], bool] | None = None) -> ShardResult:
+        """Audits one shard; the arguments are those of ``audit_shard``."""
+        number, shard = item
+        job = self._jobs[number]
+        if number not in self._made:
+            guard, options = Guard(job.schema, job.split), job.options.quarantine
+            writer = None if options is None else QuarantineWriter(options, _origin(job, guard))
+            self._made[number] = (guard, writer)
+        return _audit(job, shard, *self._made[number], go_on)
 
 
 def audit_shard(task: Task, go_on: Callable[[int], bool] | None = None) -> ShardResult:
@@ -124,57 +146,47 @@ def audit_shard(task: Task, go_on: Callable[[int], bool] | None = None) -> Shard
         task: the shard.
         go_on: called with the number of records of each chunk; reading stops where it returns False.
     """
-    job = task.job
-    guard = Guard(job.schema, job.split)
-    found = ShardResult(task.shard.name, expected=task.shard.expected_records)
+    return ShardAuditor([task.job])((0, task.shard), go_on)
+
+
+def _audit(
+    job: SplitJob, shard: Shard, guard: Guard, writer: QuarantineWriter | None, go_on: Callable[[int], bool] | None
+) -> ShardResult:
+    found = ShardResult(shard.name, expected=shard.expected_records)
     found.labels = {path: LabelStatistics() for path in guard.labels}
-    if job.options.trust_statistics and _certify(task, guard, found):
+    if job.options.trust_statistics and _certify(shard, guard, found):
         return found
-    quarantine = _Quarantine(job, guard)
+    quarantine = _Quarantine(writer)
     source, cached = job.source, None
     if job.options.label_cache is not None:
         cached = CachedFormat(source.format, job.options.label_cache)
         source = replace(source, format=cached)
     try:
-        _read(source, task, guard, found, quarantine, go_on)
+        for chunk in source.read(shard):
+            chunk = _limited(chunk, job.options.limit, found.records)
+            _add_chunk(guard, chunk, found, quarantine, keep_bad=job.options.keep_bad)
+            if job.options.limit is not None and found.records >= job.options.limit:
+                break
+            if go_on is not None and not go_on(len(chunk) + len(chunk.unreadable)):
+                found.stopped = True
+                break
     except SourceError as error:
         found.error = str(error)
     except LabelGuardError:
         raise
     except Exception as error:  # the fault of one shard costs that shard; what was read of it counts
-        found.error = f"{task.shard.name}: {unexpected(error)}"
-    finally:
-        quarantine.close()
-        for statistics in found.labels.values():
-            statistics.end_of_file(found.name)
-        found.cache_error = cached.error if cached is not None else ""
-        found.quarantine_error, found.not_quarantined = quarantine.error, quarantine.missing
+        found.error = f"{shard.name}: {unexpected(error)}"
+    for statistics in found.labels.values():
+        statistics.end_of_file(found.name)
+    found.cache_error = cached.error if cached is not None else ""
+    found.quarantine_error, found.not_quarantined = quarantine.error, quarantine.missing
     return found
 
 
-def _read(
-    source: Source,
-    task: Task,
-    guard: Guard,
-    found: ShardResult,
-    quarantine: _Quarantine,
-    go_on: Callable[[int], bool] | None,
-) -> None:
-    options = task.job.options
-    for chunk in source.read(task.shard):
-        chunk = _limited(chunk, options.limit, found.records)
-        _add_chunk(guard, chunk, found, quarantine, keep_bad=options.keep_bad)
-        if options.limit is not None and found.records >= options.limit:
-            return
-        if go_on is not None and not go_on(len(chunk) + len(chunk.unreadable)):
-            found.stopped = True
-            return
-
-
-def _certify(task: Task, guard: Guard, found: ShardResult) -> bool:
+def _certify(shard: Shard, guard: Guard, found: ShardResult) -> bool:
     """Fills ``found`` from the footer where it proves the shard legal; returns whether it does."""
     try:
-        proven = certify(task.shard, guard.labels)
+        proven = certify(shard, guard.labels)
     except SourceError:
         return False  # reading names the fault
     if proven is not None:
@@ -184,43 +196,27 @@ def _certify(task: Task, guard: Guard, found: ShardResult) -> bool:
 
 
 class _Quarantine:
-    """The quarantine of one shard. Once it cannot be written the audit goes on without it, and counts."""
+    """The quarantine as one shard sees it. Once it cannot be written the shard goes on without it, and counts."""
 
-    def __init__(self, job: SplitJob, guard: Guard) -> None:
-        options = job.options.quarantine
+    def __init__(self, writer: QuarantineWriter | None) -> None:
         self.error = ""
         self.missing = 0
-        self._writer: QuarantineWriter | None = None
-        if options is not None:
-            with self._without(0):
-                self._writer = QuarantineWriter(options, _origin(job, guard))
+        self._writer = writer
 
     @property
     def wanted(self) -> bool:
-        """Whether invalid records are written or counted as missing."""
-        return self._writer is not None or bool(self.error)
+        """Whether invalid records are written."""
+        return self._writer is not None
 
     def append(self, records: Sequence[BadRecord]) -> None:
         """Writes records, or counts them where that cannot be done."""
-        if self._writer is None:
-            self.missing += len(records)
-            return
-        with self._without(len(records)):
-            self._writer.append(records)
-
-    def close(self) -> None:
-        """Closes the writer."""
-        if self._writer is not None:
-            with self._without(0):
-                self._writer.close()
-
-    @contextmanager
-    def _without(self, records: int) -> Generator[None]:
         try:
-            yield
+            if self._writer is not None and not self.error:
+                self._writer.append(records)
+                return
         except QuarantineError as error:
-            self.error, self._writer = str(error), None
-            self.missing += records
+            self.error = str(error)
+        self.missing += len(records)
 
 
 def _origin(job: SplitJob, guard: Guard) -> Origin:

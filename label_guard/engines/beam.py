@@ -19,7 +19,7 @@ from label_guard.audit.conclude import conclude, parse_report
 from label_guard.audit.fold import SplitFold
 from label_guard.audit.report import AuditReport
 from label_guard.audit.runner import Sources, base_of, make_tasks, numbered, open_splits
-from label_guard.audit.shard import ReadOptions, ShardResult, SplitJob, audit_item
+from label_guard.audit.shard import ReadOptions, ShardAuditor, ShardResult
 from label_guard.core.files import is_url, require_protocol
 from label_guard.errors import LabelGuardError, MissingDependencyError, SourceError, UsageError, unexpected
 from label_guard.quarantine.options import QuarantineOptions
@@ -64,22 +64,22 @@ class AuditLabels(beam.PTransform):
             input_or_inputs
             | "Shards" >> beam.Create(items)
             | "Spread" >> beam.Reshuffle()  # without it one worker would fuse and read them all
-            | "Audit" >> beam.Map(partial(_audit_item, jobs))
+            | "Audit" >> beam.Map(partial(_audit_item, ShardAuditor(jobs)))
             | "Fold" >> beam.CombineGlobally(_Fold())
         )
         return folds | "Report" >> beam.Map(_report, self._schema, self._splits, self._options, len(items))
 
 
-def _audit_item(jobs: Sequence[SplitJob], item: tuple[int, Shard]) -> tuple[str | None, ShardResult]:
+def _audit_item(auditor: ShardAuditor, item: tuple[int, Shard]) -> tuple[str | None, ShardResult]:
     try:
-        found = audit_item(jobs, item)
+        found = auditor(item)
     except (UsageError, MissingDependencyError):
         raise
     except LabelGuardError as error:
         found = ShardResult(item[1].name, error=str(error))
     except Exception as error:
         found = ShardResult(item[1].name, error=f"{item[1].name}: {unexpected(error)}")
-    return jobs[item[0]].split, found
+    return auditor.jobs[item[0]].split, found
 
 
 class _Fold(beam.CombineFn):

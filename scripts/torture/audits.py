@@ -29,8 +29,13 @@ labels: {label: {kind: class_label, num_classes: 10}}
 splits: {train: {source: "tfds:.", num_examples: %d}}
 """
 # How a process may die of a fault; Ctrl-C kills one that has printed its report and is on its way out.
-_ENDS = {"audit killed": -signal.SIGKILL, "audit interrupted": -signal.SIGINT}
-FAULTS = ("kill", "interrupt", "worker", "corrupt")
+_ENDS = {
+    "audit killed": -signal.SIGKILL,
+    "parent of workers killed": -signal.SIGKILL,
+    "audit interrupted": -signal.SIGINT,
+}
+FAULTS = ("kill", "interrupt", "worker", "parent", "corrupt")
+ORPHAN_SECONDS = 3.0  # workers end within a second of their parent; the machine may be busy
 
 
 @dataclass(frozen=True)
@@ -112,12 +117,12 @@ def _one_life(place: Path, fault: str, chance: random.Random, figures: Figures) 
     figures.lives += 1
     log = place / "life.log"
     log.write_bytes(b"")
-    workers = "2" if fault == "worker" or chance.random() < 0.2 else "0"
+    workers = "2" if fault in ("worker", "parent") or chance.random() < 0.2 else "0"
     pid = fork(lambda: _audit(place, workers), log)
     status = wait(pid, chance.uniform(0.3, 0.9 if workers == "2" else 0.7))
     done = ""
     if status is None:
-        done = _strike(pid, fault, chance)
+        done = _strike(pid, fault, chance, figures)
         figures.faults[done] += 1
         status = wait(pid, PATIENCE_S)
     if status is None:
@@ -134,7 +139,7 @@ def _one_life(place: Path, fault: str, chance: random.Random, figures: Figures) 
         _check_report(json.loads(report.read_text()), figures)
 
 
-def _strike(pid: int, fault: str, chance: random.Random) -> str:
+def _strike(pid: int, fault: str, chance: random.Random, figures: Figures) -> str:
     if fault == "worker":
         deadline = time.monotonic() + 1
         while not (workers := children(pid)) and time.monotonic() < deadline:
@@ -144,12 +149,36 @@ def _strike(pid: int, fault: str, chance: random.Random) -> str:
             with suppress(ProcessLookupError):
                 os.kill(chance.choice(workers), signal.SIGKILL)
             return "audit worker killed"
+    if fault == "parent":
+        workers = children(pid)
+        os.kill(pid, signal.SIGKILL)  # the parent alone, as the system does when memory runs out
+        _expect_ended(workers, figures)
+        return "parent of workers killed"
     if fault == "interrupt":
         with suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGINT)  # as the terminal does
         return "audit interrupted"
     end(pid)
     return "audit killed"
+
+
+def _expect_ended(workers: list[int], figures: Figures) -> None:
+    """Workers of a killed audit end by themselves."""
+    deadline = time.monotonic() + ORPHAN_SECONDS
+    while (left := [pid for pid in workers if _is_running(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    if left:
+        figures.wrong.append(f"{len(left)} of {len(workers)} workers outlived their audit")
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def _check_report(report: dict[str, Any], figures: Figures) -> None:
