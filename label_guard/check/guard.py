@@ -160,6 +160,19 @@ class Guard:
         found = [check.unlabeled_rows(tree.get(element, check.path)) for check in self.checks]
         return np.unique(np.concatenate(found)) if any(map(len, found)) else None
 
+    def is_clean_record(self, record: Any) -> bool:
+        """Whether every label of ``record`` is an array or NumPy scalar that is valid, and none is to be skipped.
+
+        The fast path for records one by one: False says only that ``check_records`` must look closer.
+        """
+        for check in self.checks:
+            value: Any = tree.get(record, check.path)
+            if type(value) is not np.ndarray and not isinstance(value, np.generic):
+                return False
+            if check.skips or not check.clean(cast("Any", value)[None]):
+                return False
+        return True
+
     def is_batched(self, element: Any) -> bool:
         """Whether ``element`` is a batch, inferred from the ranks of its labels.
 

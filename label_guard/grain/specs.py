@@ -42,7 +42,7 @@ def output_spec(plan: GuardConfig, spec: Any) -> Any:
             leaf = _stacked(leaf)
             spec = tree.put(spec, path, leaf)
         if plan.mask.key is not None and (plan.mask_all or has_sentinels(label)):
-            shape = leaf.shape if is_elementwise(label) else leaf.shape[:1]
+            shape = leaf.shape if is_elementwise(label) else leaf.shape[: len(leaf.shape) - len(label.record_shape)]
             place = plan.mask.path(path)
             if tree.get(spec, place) is tree.MISSING:
                 spec = tree.put_beside(spec, path, place, Spec(shape, plan.mask.dtype))

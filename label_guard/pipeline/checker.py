@@ -166,6 +166,18 @@ class ElementChecker:
             self._check_clean(result, lambda: self.config.guard.batch_columns(batch, result.num_records))
         return result
 
+    def passes(self, record: Any) -> bool:
+        """Counts a record that is plainly valid; False where ``check_records`` must look at it."""
+        counts = self.counts
+        if not self._checked_first or self.error is not None or self._limit.is_next_due(counts):
+            return False
+        if not self.config.guard.is_clean_record(record) or (self.config.names.sources and key_in(record) is None):
+            return False
+        counts.seen += 1
+        counts.window_seen += 1
+        counts.consecutive_rejected = 0
+        return True
+
     def check_again(self, batch: Any, *, write: bool) -> CheckResult:
         """Checks a batch that was counted before; ``write``: under other rules, so what is bad now must be written."""
         result = self.config.guard.check_batch(batch)

@@ -21,13 +21,16 @@ Array = NDArray[Any]
 Good = Mapping[str, NDArray[np.bool_]]
 
 
-def stack_records(config: GuardConfig, records: Sequence[Any], result: CheckResult) -> tuple[Any, Good]:
+def stack_records(
+    config: GuardConfig, records: Sequence[Any], result: CheckResult, stacked: Mapping[str, Array] | None = None
+) -> tuple[Any, Good]:
     """Stacks unbatched records to a batch. A label is one array ``[batch, ...]``, also where records hold lists.
 
     Args:
         config: what the guard does.
         records: records that are valid, or those of a window under ``mask`` or ``report``.
         result: what the check found in them.
+        stacked: features that are stacked already, by path.
 
     Returns:
         The batch, bad labels replaced under ``mask``; and by label, where the stored values are still there.
@@ -51,7 +54,7 @@ def stack_records(config: GuardConfig, records: Sequence[Any], result: CheckResu
             raise UsageError(f"label {path!r} cannot be batched: {error}") from error
         if violations:
             good[path] = valid
-    return batching.stack(records, arrays, leave_out=config.dropped_key), good
+    return batching.stack(records, {**(stacked or {}), **arrays}, leave_out=config.dropped_key), good
 
 
 def mask_batch(config: GuardConfig, batch: Any, result: CheckResult) -> tuple[Any, Good]:

@@ -13,6 +13,7 @@ no record, and another ``next`` tries that batch again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
@@ -20,11 +21,11 @@ from numpy.typing import NDArray
 
 from label_guard.check.result import CheckResult, Rows
 from label_guard.errors import LabelGuardError, UsageError
-from label_guard.pipeline.batching import BatchRows
+from label_guard.pipeline.batching import BatchRows, without_key
 from label_guard.pipeline.checker import ElementChecker, logger
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.coordination import CoordinatedStop, StopReason
-from label_guard.pipeline.copies import copied
+from label_guard.pipeline.copies import RecordBuffer, copied
 from label_guard.pipeline.counts import Counts, Summary
 from label_guard.pipeline.emit import Good, finalize_batch, finalize_record, join_rows, mask_batch, stack_records
 from label_guard.pipeline.first_element import check_first_elements
@@ -88,7 +89,12 @@ class GuardStream:
         if self.checker.error is None:
             if self._refused is not None:
                 self._restore(self.get_state(), retried=True)
-            self._before = self._snapshot(None if self._start else self._upstream.get_state())
+            parent = None if self._start else self._upstream.get_state()
+            if self._form is Form.RECORDS and not (self._size or self._start):
+                record = self._next_plain(parent)
+                if record is not None:
+                    return record
+            self._before = self._snapshot(parent)
         try:
             batch = self._next()
         except StopIteration:
@@ -159,7 +165,8 @@ class GuardStream:
         doubt: UsageError | None = None
         while self._form is Form.UNKNOWN and len(self._ahead) < (self._size or 1):
             try:
-                self._pull_one(self._ahead)
+                self._ahead = list(map(copied, self._ahead))
+                self._ahead.append(next(self._upstream))
             except StopIteration:
                 break
             try:
@@ -181,50 +188,55 @@ class GuardStream:
             self._ahead.clear()
             self._upstream.set_state(self._state_before()["parent"])
 
-    def _pull(self, most: int = 1) -> list[Any]:
-        """The next ``most`` elements; fewer at the end of upstream."""
+    def _pull(self) -> list[Any]:
+        """The next element, or none at the end of upstream."""
         pulled, self._ahead = self._ahead, []
-        while len(pulled) < most:
-            try:
-                self._pull_one(pulled)
-            except StopIteration:
-                break
+        if not pulled:
+            with suppress(StopIteration):
+                pulled.append(next(self._upstream))
         if self.stop is not None:
             self.stop.saw(pulled)
         return pulled
 
-    def _pull_one(self, pulled: list[Any]) -> None:
-        """Appends the next element; the last is copied first, as upstream may fill its arrays again."""
-        if pulled:
-            pulled[-1] = copied(pulled[-1])
-        pulled.append(next(self._upstream))
+    def _pull_records(self, most: int, buffer: RecordBuffer) -> list[Any]:
+        """The next ``most`` records, kept in ``buffer``; fewer at the end of upstream."""
+        pulled = [buffer.keep(record) for record in self._ahead]
+        self._ahead = []
+        keep, upstream = buffer.keep, self._upstream
+        with suppress(StopIteration):
+            for _ in range(most - len(pulled)):
+                pulled.append(keep(next(upstream)))  # noqa: PERF401
+        if self.stop is not None:
+            self.stop.saw(pulled)
+        return pulled
 
     # Unbatched records --------------------------------------------------------------------------------------------
 
     def _next_of_records(self) -> Any:
+        buffer = RecordBuffer(self._size)
         if not self.config.refills:
-            return self._next_window(self._pull(self._size))
+            return self._next_window(self._pull_records(self._size, buffer), buffer)
         kept: list[Any] = []
         while len(kept) < self._size:
-            if kept:
-                kept[-1] = copied(kept[-1])  # the last of a window is not copied yet
             wanted = self._size - len(kept)
-            window = self._pull(wanted)
+            window = self._pull_records(wanted, buffer)
             kept += self._survivors(window) if window else []
             if len(window) < wanted:
                 break
         if self._is_remainder(len(kept)) or not kept:
             self._finish()
-        return self._deliver(len(kept), lambda: stack_records(self.config, kept, CheckResult(len(kept))))
+        clean = CheckResult(len(kept))
+        return self._deliver(len(kept), lambda: stack_records(self.config, kept, clean, buffer.stacked(kept)))
 
-    def _next_window(self, window: list[Any]) -> Any:
+    def _next_window(self, window: list[Any], buffer: RecordBuffer) -> Any:
         """Every record of ``window`` at its place, bad ones masked or as they are."""
         if not window:
             self._finish()
         result = self.checker.check_records(window)
         if self._is_remainder(len(window)):
             self._finish()
-        return self._deliver(len(window), lambda: stack_records(self.config, window, result), result)
+        stacked = buffer.stacked(window)
+        return self._deliver(len(window), lambda: stack_records(self.config, window, result, stacked), result)
 
     def _next_record(self) -> Any:
         """The next record that stays, as a record."""
@@ -234,6 +246,23 @@ class GuardStream:
                 return self._deliver_record(pulled[0], result)
             self._leave_out(result)
         return self._finish()
+
+    def _next_plain(self, parent: Any) -> Any:
+        """The next record if it is plainly valid, at the least cost; else None, and it is read ahead."""
+        try:
+            record = next(self._upstream)
+        except StopIteration:
+            return None
+        except BaseException:
+            self._before, self._refused = self._snapshot(parent), 0
+            raise
+        if not self.config.passes_untouched or not self.checker.passes(record):
+            self._ahead.append(record)
+            return None
+        self.checker.counts.delivered += 1
+        if self.stop is not None:
+            self.stop.delivered(record, shared=True)
+        return record if self.config.dropped_key is None else without_key(record, self.config.dropped_key)
 
     def _survivors(self, window: list[Any]) -> list[Any]:
         result = self.checker.check_records(window)

@@ -36,6 +36,10 @@ class InvalidRatioLimit:
         """Whether counts that grew by ``num_records`` without a rejected record reached a size that is checked."""
         return counts.window_seen >= WINDOW or counts.seen - num_records < RUN <= counts.seen
 
+    def is_next_due(self, counts: Counts) -> bool:
+        """Whether ``is_due`` after another valid record."""
+        return counts.window_seen >= WINDOW - 1 or counts.seen == RUN - 1
+
     def check(self, counts: Counts, result: CheckResult, example: Example) -> None:
         """Checks the share of invalid records in a first batch, over the run, and over a window.
 
