@@ -11,14 +11,20 @@ import numpy as np
 
 from label_guard.core.escape import terminal
 from label_guard.errors import UsageError
+from label_guard.quarantine.compact import compact_quarantine
 from label_guard.quarantine.export import write_csv, write_jsonl, write_npz
-from label_guard.quarantine.line import QuarantineEntry
+from label_guard.quarantine.line import LineProblem, QuarantineEntry
 from label_guard.quarantine.reader import QuarantineContents, read_quarantine
+from label_guard.quarantine.replay_source import is_split
 from label_guard.quarantine.storage import whole_file
+from label_guard.quarantine.summary import QuarantineSummary, summarize_quarantine
 from label_guard.rules.registry import RULES
 
 if TYPE_CHECKING:
     from label_guard.quarantine.recheck import Recheck
+
+_MAX_WRITERS = 50
+_POSITION = (1 << 40) - 1  # the bits of a key below the tag of a named source
 
 
 @click.group()
@@ -30,26 +36,57 @@ def command() -> None:
 @click.argument("place", metavar="DIR")
 @click.option("--schema", metavar="FILE", help="Also say how many records this schema would now accept.")
 def summary(place: str, schema: str | None) -> int:
-    """How many records are quarantined, by rule, label, split and source."""
-    contents = read_quarantine(place)
-    newest = [group[0] for group in contents.records]
-    parts = _count(contents.parts, "part")
-    _say(f"{place}: {_records(newest)}, {_count(contents.lines, 'line')} in {parts}")
-    _table("by rule", Counter(_rule(rule) for entry in newest for rule in {found.rule for found in entry.violations}))
-    labels = [{found.label or "(the whole record)" for found in entry.violations} for entry in newest]
-    _table("by label", Counter(label for found in labels for label in found))
-    _table("by split", Counter(f"{entry.dataset} {entry.split or '(no split)'}" for entry in newest))
-    _table("by source", Counter(entry.source for entry in newest))
-    _table("payload", Counter(_kept(entry) for entry in newest))
-    changed = sum(len(group) > 1 for group in contents.records)
-    if changed:
-        _say(f"{_count(changed, 'record')} came with several labels: the newest counts; see: quarantine show")
-    code = _problems(contents)
+    r"""How many records are quarantined, by rule, label, split, source and writer.
+
+    \b
+    Example: label-guard quarantine summary runs/quarantine --schema configs/digits.yaml
+    Exit 0: all lines were read. 2: a line is damaged, or a record could not be checked.
+    """
+    found = summarize_quarantine(place)
+    _say(f"{place}: {_records(found.records, found.contents)}, {_count(found.lines, 'line')} in "
+         f"{_count(found.parts, 'part')}")  # fmt: skip
+    _table("by rule", Counter({_rule(rule): number for rule, number in found.rules.items()}))
+    _table("by label", Counter({label or "(the whole record)": number for label, number in found.labels.items()}))
+    _table("by split", found.splits)
+    _table("by source", found.sources)
+    _table("payload", found.payloads)
+    _writers(found)
+    if found.changed:
+        _say(f"{_count(found.changed, 'record')} came with several labels: the newest counts; see: quarantine show")
+    code = _problems(found.problems, found.num_problems, found.num_torn)
     if schema is None:
         return code
-    result = _judge_again(schema, newest)
-    _say(f"with {schema}: {result.told('resolved', 'open')}")
-    return max(code, _unjudged(result))
+    result = _check_again(schema, [group[0] for group in read_quarantine(place).records])
+    _say(f"with {schema}: {result.counts('resolved', 'open')}")
+    return max(code, _unchecked(result))
+
+
+def _writers(found: QuarantineSummary) -> None:
+    if not found.writers:
+        return
+    _say("written by")
+    ordered = sorted(found.writers.items(), key=lambda item: (-item[1].lines, item[0]))
+    for (host, process, worker), wrote in ordered[:_MAX_WRITERS]:
+        steps = "" if wrote.steps is None else f", steps {wrote.steps[0]} to {wrote.steps[1]}"
+        _say(f"  host {host}, process {process}, worker {worker}: {_count(wrote.lines, 'line')}, {wrote.first} to "
+             f"{wrote.last}{steps}")  # fmt: skip
+    if len(ordered) > _MAX_WRITERS:
+        _say(f"  and {len(ordered) - _MAX_WRITERS} more writers")
+
+
+@command.command()
+@click.argument("place", metavar="DIR")
+def compact(place: str) -> int:
+    r"""Merge many part files into few, each entry once. Runs may go on writing.
+
+    \b
+    Example: label-guard quarantine compact s3://bucket/run-7/quarantine
+    Exit 0: done. 2: parts with damaged lines were left as they are.
+    """
+    done = compact_quarantine(place)
+    _say(f"{place}: {_count(done.parts_before, 'part')} became {done.parts_after}; {_count(done.lines, 'line')}, "
+         f"{done.entries} written")  # fmt: skip
+    return _problems(done.problems, len(done.problems), 0)
 
 
 @command.command()
@@ -68,7 +105,7 @@ def show(place: str, rule: str | None, record: str | None, limit: int) -> int:
         if (record is None or group[0].name == record)
         and (rule is None or any(found.rule == rule for entry in group for found in entry.violations))
     ]
-    code = _problems(contents)
+    code = _damage(contents)
     if record is not None and not groups:
         raise UsageError(f"no record {terminal(record)} in the quarantine {place}; see: quarantine show {place}")
     for group in groups[:limit]:
@@ -90,7 +127,7 @@ def export(place: str, form: str, output: str) -> int:
     jsonl: whole entries, each once. csv: a row for each violation. npz: the labels of each record as arrays.
     """
     contents = read_quarantine(place)
-    code = _problems(contents)
+    code = _damage(contents)
     with whole_file(output) as file:
         if form == "jsonl":
             write_jsonl(file, contents.entries)
@@ -100,7 +137,7 @@ def export(place: str, form: str, output: str) -> int:
             for problem in write_npz(file, [group[0] for group in contents.records]):
                 _warn(problem)
                 code = 2
-    _warn(f"wrote {_records([group[0] for group in contents.records])} to {output}")
+    _warn(f"wrote {_records_of([group[0] for group in contents.records])} to {output}")
     return code
 
 
@@ -108,19 +145,22 @@ def export(place: str, form: str, output: str) -> int:
 @click.argument("place", metavar="DIR")
 @click.option("--schema", metavar="FILE", required=True, help="The corrected schema.")
 @click.option("--split", help="Only records of this split.")
-@click.option("--keys", metavar="FILE", help="Write the keys of accepted records, one a line, for select_records.")
+@click.option("--keys", metavar="FILE", help="Write the keys of accepted records, one a line (.npy: their positions), "
+              "for select_records.")  # fmt: skip
 @click.option("--output", metavar="FILE", help="Write accepted records that are kept whole, as JSON lines.")
 def recheck(place: str, schema: str, split: str | None, keys: str | None, output: str | None) -> int:
-    """Which records does a corrected schema accept?
+    r"""Which records does a corrected schema accept?
 
-    Exit 0: all of them. 1: some are still bad. 2: some could not be judged or written.
+    \b
+    Example: label-guard quarantine recheck runs/quarantine --schema configs/digits.yaml --keys again.txt
+    Exit 0: all of them. 1: some are still bad. 2: some could not be checked or written.
     """
     contents = read_quarantine(place)
-    newest = [group[0] for group in contents.records if split is None or _is_split(group[0].split, split)]
-    result = _judge_again(schema, newest)
-    _say(f"{place} with {schema}: {result.told('accepted', 'still bad')}")
+    newest = [group[0] for group in contents.records if split is None or is_split(group[0].split, split)]
+    result = _check_again(schema, newest)
+    _say(f"{place} with {schema}: {result.counts('accepted', 'still bad')}")
     _table("still bad by rule", Counter(_rule(rule) for rules in result.rejected.values() for rule in rules))
-    code = max(_problems(contents), _unjudged(result), 1 if result.rejected else 0)
+    code = max(_damage(contents), _unchecked(result), 1 if result.rejected else 0)
     if keys is not None:
         code = max(code, _write_keys(keys, result.accepted))
     if output is not None:
@@ -128,7 +168,7 @@ def recheck(place: str, schema: str, split: str | None, keys: str | None, output
     return code
 
 
-def _judge_again(schema: str, entries: Sequence[QuarantineEntry]) -> Recheck:
+def _check_again(schema: str, entries: Sequence[QuarantineEntry]) -> Recheck:
     from label_guard.quarantine.recheck import Recheck  # only here: the check and pydantic cost start-up time
 
     return Recheck(schema, entries)
@@ -138,11 +178,22 @@ def _write_keys(path: str, accepted: Sequence[QuarantineEntry]) -> int:
     groups = sorted({f"{entry.dataset} {entry.split} of source {entry.source}" for entry in accepted})
     if len(groups) > 1:
         raise UsageError(f"the records come from {terminal('; '.join(groups))}: one key file needs one; pass --split")
+    if path.endswith(".npy"):
+        return _write_positions(path, accepted)
     keys = [entry.record for entry in accepted if entry.record is not None and "\n" not in entry.record]
     with whole_file(path) as file:
         file.write("".join(f"{key}\n" for key in keys).encode("utf-8", "surrogateescape"))
     _warn(f"wrote {_count(len(keys), 'key')} to {path}")
     return _left_out(len(accepted) - len(keys), "have no key that a file of lines can hold")
+
+
+def _write_positions(path: str, accepted: Sequence[QuarantineEntry]) -> int:
+    """Positions are unique where keys repeat, and need no ``record_key`` in the source."""
+    positions = [int(p) for entry in accepted if (p := entry.position) is not None and p.isdecimal() and len(p) < 19]
+    with whole_file(path) as file:
+        np.save(file, np.array(positions, np.int64) & _POSITION)
+    _warn(f"wrote {_count(len(positions), 'position')} to {path}")
+    return _left_out(len(accepted) - len(positions), "have no known position in one source")
 
 
 def _write_whole(path: str, accepted: Sequence[QuarantineEntry]) -> int:
@@ -157,11 +208,6 @@ def _left_out(count: int, why: str) -> int:
     if count:
         _warn(f"{count} accepted {why}")
     return 2 if count else 0
-
-
-def _is_split(own: str | None, asked: str) -> bool:
-    """Whether a record of split ``own`` (``train[:90%]``) is asked for by ``asked`` (``train``)."""
-    return own is not None and (own == asked or own.partition("[")[0] == asked)
 
 
 def _show(group: Sequence[QuarantineEntry]) -> None:
@@ -205,14 +251,17 @@ def _rule(code: str) -> str:
     return f"{code} {RULES[code].name}" if code in RULES else code
 
 
-def _records(newest: Sequence[QuarantineEntry]) -> str:
+def _records(records: int, contents: int) -> str:
     """How many records; without keys only distinct contents can be counted."""
-    keyless = sum(entry.record is None for entry in newest)
-    keyed = _count(len(newest) - keyless, "record")
-    contents = f"{_count(keyless, 'distinct content')} without a key"
-    if not keyless:
+    keyed, keyless = _count(records, "record"), f"{_count(contents, 'distinct content')} without a key"
+    if not contents:
         return keyed
-    return contents if keyless == len(newest) else f"{keyed} and {contents}"
+    return f"{keyed} and {keyless}" if records else keyless
+
+
+def _records_of(newest: Sequence[QuarantineEntry]) -> str:
+    keyless = sum(entry.record is None for entry in newest)
+    return _records(len(newest) - keyless, keyless)
 
 
 def _count(number: int, noun: str) -> str:
@@ -229,19 +278,24 @@ def _table(title: str, counts: Counter[str]) -> None:
         _say(f"  {name:<{width}}  {count}")
 
 
-def _problems(contents: QuarantineContents) -> int:
-    """Report damaged lines. A torn last line is what a crash leaves, and the run that follows writes it again."""
-    for problem in contents.problems[:20]:
+def _problems(problems: Sequence[LineProblem], number: int, torn: int) -> int:
+    """Report damaged lines. A torn last line is what a crash leaves, and the next run writes that record again."""
+    for problem in problems[:20]:
         _warn(f"skipped {problem}")
-    if len(contents.problems) > 20:
-        _warn(f"skipped {len(contents.problems) - 20} more damaged lines")
-    return 2 if any(problem.kind != "torn" for problem in contents.problems) else 0
+    if number > 20:
+        _warn(f"skipped {number - 20} more damaged lines")
+    return 2 if number > torn else 0
 
 
-def _unjudged(result: Recheck) -> int:
-    for reason, count in Counter(result.unjudged.values()).items():
-        _warn(f"{_count(count, 'record')} not judged: {reason}")
-    return 2 if result.unjudged else 0
+def _damage(contents: QuarantineContents) -> int:
+    torn = sum(problem.kind == "torn" for problem in contents.problems)
+    return _problems(contents.problems, len(contents.problems), torn)
+
+
+def _unchecked(result: Recheck) -> int:
+    for reason, count in Counter(result.unchecked.values()).items():
+        _warn(f"{_count(count, 'record')} not checked: {reason}")
+    return 2 if result.unchecked else 0
 
 
 def _say(text: str) -> None:

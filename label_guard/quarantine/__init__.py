@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from label_guard.quarantine.compact import compact_quarantine as compact_quarantine
     from label_guard.quarantine.line import LineProblem as LineProblem
     from label_guard.quarantine.line import QuarantineEntry as QuarantineEntry
     from label_guard.quarantine.options import BadRecord as BadRecord
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from label_guard.quarantine.options import QuarantineOptions as QuarantineOptions
     from label_guard.quarantine.reader import QuarantineContents as QuarantineContents
     from label_guard.quarantine.reader import read_quarantine as read_quarantine
+    from label_guard.quarantine.replay_source import replay as replay
+    from label_guard.quarantine.summary import summarize_quarantine as summarize_quarantine
     from label_guard.quarantine.writer import QuarantineWriter as QuarantineWriter
 
 _HOMES = {
@@ -26,7 +29,10 @@ _HOMES = {
     "QuarantineEntry": "line",
     "QuarantineOptions": "options",
     "QuarantineWriter": "writer",
+    "compact_quarantine": "compact",
     "read_quarantine": "reader",
+    "replay": "replay_source",
+    "summarize_quarantine": "summary",
 }
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 

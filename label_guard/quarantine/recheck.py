@@ -1,4 +1,4 @@
-"""Quarantined records judged again, by a corrected schema."""
+"""Checks quarantined records against a corrected schema."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from label_guard.schema.reader import load_schema
 
 
 class Recheck:
-    """The verdicts of one schema over quarantined records.
+    """Checks quarantined records against one schema.
 
     Args:
         schema: path of the corrected schema.
@@ -20,7 +20,7 @@ class Recheck:
     Attributes:
         accepted: entries that the schema accepts.
         rejected: those it does not accept, with the rules they break.
-        unjudged: those whose payload or split does not allow a verdict, with the reason.
+        unchecked: those that cannot be checked, because of their payload or split, with the reason.
     """
 
     def __init__(self, schema: str, entries: Sequence[QuarantineEntry]) -> None:
@@ -28,24 +28,24 @@ class Recheck:
         self._guards: dict[tuple[str | None, str | None], Guard] = {}
         self.accepted: list[QuarantineEntry] = []
         self.rejected: dict[QuarantineEntry, list[str]] = {}
-        self.unjudged: dict[QuarantineEntry, str] = {}
+        self.unchecked: dict[QuarantineEntry, str] = {}
         for entry in entries:
-            self._judge(entry)
+            self._check(entry)
 
-    def told(self, accepted: str, rejected: str) -> str:
-        """The counts in words, such as ``3 accepted, 2 still bad, 0 not judged``."""
-        counts = (len(self.accepted), len(self.rejected), len(self.unjudged))
-        return f"{counts[0]} {accepted}, {counts[1]} {rejected}, {counts[2]} not judged"
+    def counts(self, accepted: str, rejected: str) -> str:
+        """The counts as text, such as ``3 accepted, 2 still bad, 0 not checked``."""
+        counts = (len(self.accepted), len(self.rejected), len(self.unchecked))
+        return f"{counts[0]} {accepted}, {counts[1]} {rejected}, {counts[2]} not checked"
 
-    def _judge(self, entry: QuarantineEntry) -> None:
-        if any(found.rule == "LG120" for found in entry.violations):  # no schema makes an unreadable record readable
+    def _check(self, entry: QuarantineEntry) -> None:
+        if any(found.rule == "LG120" for found in entry.violations):  # no schema makes it readable
             self.rejected[entry] = ["LG120"]
             return
         try:
             guard = self._guard(entry)
             rules = sorted(guard.check(entry.payload, batched=False).counts)
         except (UsageError, QuarantineError) as error:
-            self.unjudged[entry] = str(error)
+            self.unchecked[entry] = str(error)
             return
         if rules:
             self.rejected[entry] = rules
@@ -56,7 +56,7 @@ class Recheck:
         """The guard of the entry's split and view.
 
         Raises:
-            UsageError: it cannot judge the entry.
+            UsageError: it cannot check the entry.
         """
         if entry.dataset != self._schema.name:
             raise UsageError(f"it is of dataset {entry.dataset}, and the schema is for {self._schema.name}")

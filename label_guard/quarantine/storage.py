@@ -175,6 +175,13 @@ class LocalFolder:
             except FileNotFoundError:
                 return False
 
+    def mode(self, names: Sequence[str]) -> int:
+        """The permission bits that all of the files share, with read and write for the owner."""
+        mode = 0o777
+        for name in names:
+            mode &= (self._root / name).stat().st_mode
+        return mode | 0o600
+
     def rename(self, name: str, new: str) -> None:
         """Give a file another name."""
         (self._root / name).rename(self._root / new)

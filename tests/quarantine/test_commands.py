@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -80,7 +82,8 @@ def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
 def golden(name: str, text: str, folder: Path) -> None:
     """Hold ``text`` against the golden file; delete the file to write it anew."""
     path = GOLDEN / name
-    text = text.replace(str(folder.parent), "")
+    text = text.replace(str(folder.parent), "").replace(socket.gethostname(), "HOST")
+    text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME", text)
     if not path.exists():
         path.write_text(text, encoding="utf-8")
     assert text == path.read_text(encoding="utf-8")
@@ -258,7 +261,7 @@ def test_recheck_says_which_records_a_corrected_schema_accepts(
     golden("quarantine_recheck.txt", output, folder)
     code, output, _ = run(capsys, "summary", str(folder), "--schema", schema)
     assert code == 0
-    assert output.endswith("1 resolved, 5 open, 0 not judged\n")
+    assert output.endswith("1 resolved, 5 open, 0 not checked\n")
 
 
 def test_recheck_exits_0_when_all_are_accepted(capsys: pytest.CaptureFixture[str], tmp_path: Path, schema: str) -> None:
@@ -287,10 +290,10 @@ def test_recheck_by_split(capsys: pytest.CaptureFixture[str], tmp_path: Path, sc
     assert "2 accepted" in run(capsys, *arguments, "--split", "train")[1]
 
 
-def test_recheck_never_calls_unjudged_records_accepted(
+def test_recheck_never_calls_unchecked_records_accepted(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, schema: str
 ) -> None:
-    """Records without labels, of another dataset, split or view, or lacking a label are not judged: exit 2."""
+    """Records without labels, of another dataset, split or view, or lacking a label are not checked: exit 2."""
     folder = tmp_path / "q"
     write(folder, origin(), bad("none", np.int64(10)), payload="none")
     write(folder, origin("validation"), bad("split", np.int64(10)))
@@ -299,8 +302,8 @@ def test_recheck_never_calls_unjudged_records_accepted(
     other = BadRecord("label", {"x": 1}, {"x": np.int64(10)}, (Violation("x", "LG101", 10, "[0, 10)"),))
     write(folder, origin(), other, payload="labels")
     code, output, messages = run(capsys, "recheck", str(folder), "--schema", schema)
-    assert (code, output.splitlines()) == (2, [f"{folder} with {schema}: 0 accepted, 0 still bad, 5 not judged"])
-    assert messages.count("not judged") == 5
+    assert (code, output.splitlines()) == (2, [f"{folder} with {schema}: 0 accepted, 0 still bad, 5 not checked"])
+    assert messages.count("not checked") == 5
 
 
 def test_recheck_says_what_it_cannot_write(capsys: pytest.CaptureFixture[str], tmp_path: Path, schema: str) -> None:

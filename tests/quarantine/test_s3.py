@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Awaitable, Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
+import fsspec
 import numpy as np
 import pytest
+import s3fs
 from moto.server import ThreadedMotoServer
 
 from label_guard import DatasetSchema, guard_batches, read_quarantine
 from label_guard.errors import QuarantineError
+from label_guard.quarantine import (
+    BadRecord,
+    Origin,
+    QuarantineOptions,
+    QuarantineWriter,
+    compact_quarantine,
+    summarize_quarantine,
+)
+from label_guard.rules.findings import Violation
 
 SCHEMA = DatasetSchema.model_validate(
     {"format": 1, "name": "n", "version": "1.0.0", "labels": {"y": {"kind": "class_label", "num_classes": 4}}}
@@ -103,3 +118,65 @@ def test_the_commands_read_it(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "4 records" in done.stdout
+
+
+class Requests:
+    """Requests to the store: how many by method, and how many reads were in flight at most.
+
+    With ``hold`` reads wait until so many are in flight, or five seconds.
+    """
+
+    def __init__(self) -> None:
+        self.methods: Counter[str] = Counter()
+        self.most = self.reading = self.hold = 0
+
+    async def read(self, request: Awaitable[Any]) -> Any:
+        """Make a request that reads an object."""
+        self.reading += 1
+        self.most = max(self.most, self.reading)
+        deadline = time.monotonic() + 5
+        while self.most < self.hold and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        try:
+            return await request
+        finally:
+            self.reading -= 1
+
+
+@pytest.fixture
+def requests(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Requests:
+    """Counts the requests that s3fs makes of the server."""
+    assert endpoint
+    counted, call = Requests(), s3fs.S3FileSystem._call_s3
+
+    async def counting(self: Any, method: str, *args: Any, **options: Any) -> Any:
+        counted.methods[method] += 1
+        request = call(self, method, *args, **options)
+        return await (counted.read(request) if method == "get_object" else request)
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", counting)
+    return counted
+
+
+def test_writers_read_nothing_and_put_one_object_for_each_dirty_batch(requests: Requests) -> None:
+    """64 writers of 4 dirty batches make 256 PUTs and not one GET; readers fetch parts in parallel; parts merge."""
+    url, origin = "s3://bad/many/q", Origin("n", "1.0.0", "d", None, None, "s")
+    found = (Violation("y", "LG101", 9, "[0, 4)"),)
+    for process in range(64):
+        writer = QuarantineWriter(QuarantineOptions(url), origin, process_index=process)
+        for batch in range(4):
+            keys = [f"{process}-{batch}-{row}" for row in range(2)]
+            writer.append(
+                [BadRecord(key, {"y": np.int64(9)}, {"y": np.int64(9)}, found, key) for key in keys], step=batch
+            )
+    assert requests.methods == {"put_object": 256}
+    requests.hold = 16
+    counted = summarize_quarantine(url)
+    assert counted.problems == []
+    assert (counted.records, counted.parts, len(counted.writers)) == (512, 256, 64)
+    assert requests.most >= 16
+    connections = fsspec.filesystem(
+        "s3", config_kwargs={"max_pool_connections": 32}
+    ).s3.meta.config.max_pool_connections
+    assert connections >= 16, "the client has a connection for each of them"
+    assert (compact_quarantine(url).parts_after, len(read_quarantine(url).entries)) == (1, 512)

@@ -1,0 +1,150 @@
+"""Merges the part files of a quarantine into few, each entry once. May run while writers write.
+
+Parts are renamed before they are read, so that a writer that still has one open notices it and writes into a new part
+(``LocalFolder.append``). A part is deleted only when its lines are on the disk again. A crash at any point leaves lines
+twice, which readers merge, and never none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from label_guard.errors import QuarantineError
+from label_guard.quarantine.line import MAX_LINE_BYTES, LineProblem, to_json
+from label_guard.quarantine.options import folder_url
+from label_guard.quarantine.reader import open_parts, scan, sequence_of
+from label_guard.quarantine.storage import LocalFolder, RemoteFolder, open_folder
+
+_PART_BYTES = 64 << 20
+_CLAIMED = "compacting-"
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """What ``compact_quarantine`` did.
+
+    Attributes:
+        parts_before: number of part files found.
+        parts_after: number of part files left, those with damaged lines included.
+        lines: sound lines found.
+        entries: lines written.
+        problems: damaged lines; their parts were left as they are.
+    """
+
+    parts_before: int
+    parts_after: int
+    lines: int = 0
+    entries: int = 0
+    problems: tuple[LineProblem, ...] = ()
+
+
+def compact_quarantine(url: str | os.PathLike[str]) -> Compaction:
+    """Merges the parts of the quarantine at ``url``; memory in proportion to the distinct entries.
+
+    Parts with damaged lines are left as they are; a torn last line is dropped with its part.
+
+    Raises:
+        QuarantineError: the folder does not exist, or a part could not be read again or written; nothing is lost.
+    """
+    url = folder_url(url)
+    folder, parts = open_parts(url)
+    if len(parts) < 2:
+        return Compaction(len(parts), len(parts))
+    try:
+        return _compact(url, folder, parts)
+    except Exception as error:  # an fsspec backend may raise anything
+        reason = getattr(error, "strerror", None) or error
+        raise QuarantineError(f"cannot compact the quarantine {url}: {reason}; no record was lost") from error
+
+
+def _compact(url: str, folder: LocalFolder | RemoteFolder, parts: Sequence[str]) -> Compaction:
+    claimed = _claim(folder, parts)
+    newest, problems, lines = _newest_lines(folder, url, claimed)
+    damaged = {found.part for found in problems}
+    sound = [part for part in claimed if part not in damaged]
+    _release(folder, damaged)
+    written = _write_merged(url, folder, sound, newest)
+    folder.remove(sound)
+    entries = sum(len(newest.get(part, ())) for part in sound)
+    return Compaction(len(parts), written + len(damaged), lines, entries, tuple(problems))
+
+
+def _claim(folder: LocalFolder | RemoteFolder, parts: Sequence[str]) -> list[str]:
+    """Rename local parts, so that no writer adds to them; objects never grow."""
+    if isinstance(folder, RemoteFolder):
+        return list(parts)
+    for part in parts:
+        if not part.startswith(_CLAIMED):
+            folder.rename(part, _CLAIMED + part)
+    return [part if part.startswith(_CLAIMED) else _CLAIMED + part for part in parts]
+
+
+def _release(folder: LocalFolder | RemoteFolder, parts: set[str]) -> None:
+    if isinstance(folder, LocalFolder):
+        for part in parts:
+            folder.rename(part, part.removeprefix(_CLAIMED))
+
+
+def _newest_lines(
+    folder: LocalFolder | RemoteFolder, url: str, parts: Sequence[str]
+) -> tuple[dict[str, set[int]], list[LineProblem], int]:
+    """By part the lines that hold the newest line of an entry; damaged lines; number of sound lines."""
+    places: dict[bytes, tuple[str, int]] = {}
+    problems: list[LineProblem] = []
+    lines = 0
+    for found in scan(folder, url, parts):
+        if isinstance(found, LineProblem):
+            if found.kind != "torn":
+                problems.append(found)
+            continue
+        lines += 1
+        key = hashlib.blake2b(to_json(found.identity), digest_size=16).digest()
+        places[key] = (found.place.part, found.place.line)
+    newest: dict[str, set[int]] = {}
+    for part, line in places.values():
+        newest.setdefault(part, set()).add(line)
+    return newest, problems, lines
+
+
+def _write_merged(
+    url: str, folder: LocalFolder | RemoteFolder, parts: Sequence[str], newest: dict[str, set[int]]
+) -> int:
+    """Write the newest lines of ``parts`` into new parts; their number."""
+    mode = folder.mode(parts) if isinstance(folder, LocalFolder) else None
+    target = open_folder(url, sync=True, mode=mode)
+    sequence, number = sequence_of(parts), 0
+    for data in _chunks(_kept_lines(folder, parts, newest)):
+        # The part sorts where the newest of its lines was.
+        target.create(f"part-compact-{number}-{sequence:016d}-{uuid.uuid4().hex[:12]}.jsonl", data)
+        number += 1
+    return number
+
+
+def _kept_lines(
+    folder: LocalFolder | RemoteFolder, parts: Sequence[str], newest: dict[str, set[int]]
+) -> Iterator[bytes]:
+    for part, file in folder.open_all(parts):
+        if isinstance(file, Exception):
+            raise file
+        wanted, number = newest.get(part, set[int]()), 0
+        while raw := file.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            if number in wanted:
+                yield raw
+
+
+def _chunks(lines: Iterator[bytes]) -> Iterator[bytes]:
+    waiting: list[bytes] = []
+    size = 0
+    for line in lines:
+        waiting.append(line)
+        size += len(line)
+        if size >= _PART_BYTES:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    if waiting:
+        yield b"".join(waiting)

@@ -1,0 +1,75 @@
+"""A quarantine as a source of its records, for a pipeline that reads them again."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import operator
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from label_guard.quarantine.line import QuarantineEntry, to_json
+from label_guard.quarantine.reader import read_quarantine
+
+_logger = logging.getLogger("label_guard")
+
+
+class ReplaySource:
+    """A random-access source of quarantined records. Made by ``replay``.
+
+    Attributes:
+        entries: the entry of each record, in order.
+    """
+
+    def __init__(self, entries: Sequence[QuarantineEntry]) -> None:
+        self.entries = tuple(entries)
+        # Positions are unique within just these records: another quarantine is another source.
+        identities = to_json([entry.identity for entry in self.entries])
+        self.source_id = f"replay-{hashlib.sha256(identities).hexdigest()[:16]}"
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, position: Any) -> dict[str, Any]:
+        return self.entries[operator.index(position)].payload
+
+    def record_key(self, position: int) -> str:
+        """The record's key in its first source; the digest of its content where it had none."""
+        return self.entries[position].name
+
+    def __repr__(self) -> str:
+        return f"ReplaySource({len(self)} records, {self.source_id})"
+
+
+def replay(url: str | os.PathLike[str], *, split: str | None = None) -> ReplaySource:
+    """The records of a quarantine, each once with its newest labels, as a source.
+
+    Elements are dicts of leaves by path, with their exact types: nested features come as ``objects/label``. They are
+    what reached the guard, after any augmentation before it. Wrap the source in ``keyed`` to keep the names.
+
+    Args:
+        url: the folder.
+        split: only records of this split; ``train`` includes ``train[:90%]``.
+
+    Returns:
+        A source of the records that are kept whole; how many are not is logged as a warning.
+
+    Raises:
+        QuarantineError: the folder does not exist, or cannot be listed.
+    """
+    contents = read_quarantine(url)
+    newest = [group[0] for group in contents.records if split is None or is_split(group[0].split, split)]
+    whole = [entry for entry in newest if entry.payload_kind == "full"]
+    left_out = len(newest) - len(whole)
+    if left_out or contents.problems:
+        _logger.warning(
+            "replay of %s: %d of %d records are not kept whole and left out; %d damaged lines were skipped",
+            contents.url, left_out, len(newest), len(contents.problems),
+        )  # fmt: skip
+    return ReplaySource(whole)
+
+
+def is_split(own: str | None, asked: str) -> bool:
+    """Whether a record of split ``own`` (``train[:90%]``) belongs to the split ``asked`` (``train``)."""
+    return own is not None and (own == asked or own.partition("[")[0] == asked)

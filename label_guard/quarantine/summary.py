@@ -1,0 +1,193 @@
+"""Counts over a quarantine of any size: memory in proportion to the distinct entries, about 20 bytes each."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from array import array
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from label_guard.quarantine.line import LineProblem, QuarantineEntry, Written, to_json
+from label_guard.quarantine.options import folder_url
+from label_guard.quarantine.reader import open_parts, scan
+
+_MAX_PROBLEMS = 1_000  # kept with their reasons; the rest are counted
+
+
+@dataclass(slots=True)
+class WriterSummary:
+    """What one writer wrote.
+
+    Attributes:
+        lines: number of lines, repeated ones included.
+        first: time of the earliest.
+        last: time of the latest.
+        steps: lowest and highest step; None where no step is known.
+    """
+
+    lines: int
+    first: str
+    last: str
+    steps: tuple[int, int] | None = None
+
+    def add(self, written: Written) -> None:
+        """Counts one more line."""
+        self.lines += 1
+        self.first, self.last = min(self.first, written.time), max(self.last, written.time)
+        if written.step is not None:
+            low, high = self.steps or (written.step, written.step)
+            self.steps = min(low, written.step), max(high, written.step)
+
+
+@dataclass(slots=True)
+class QuarantineSummary:
+    """Counts of distinct records, each by its newest entry.
+
+    Attributes:
+        records: records with a key.
+        contents: distinct contents of records without one.
+        changed: records that came with several labels.
+        lines: sound lines, repeated ones included.
+        parts: part files.
+        rules: records by the rule they broke; one that broke two counts under both.
+        labels: records by label.
+        splits: records by dataset and split.
+        sources: records by source.
+        payloads: records by what is kept of them.
+        writers: lines by writer: (host, process, worker).
+        problems: the first 1,000 damaged lines.
+        num_problems: number of all damaged lines.
+        num_torn: those that are only torn.
+    """
+
+    records: int = 0
+    contents: int = 0
+    changed: int = 0
+    lines: int = 0
+    parts: int = 0
+    rules: Counter[str] = field(default_factory=Counter[str])
+    labels: Counter[str] = field(default_factory=Counter[str])
+    splits: Counter[str] = field(default_factory=Counter[str])
+    sources: Counter[str] = field(default_factory=Counter[str])
+    payloads: Counter[str] = field(default_factory=Counter[str])
+    writers: dict[tuple[str, int, int], WriterSummary] = field(
+        default_factory=dict[tuple[str, int, int], WriterSummary]
+    )
+    problems: list[LineProblem] = field(default_factory=list[LineProblem])
+    num_problems: int = 0
+    num_torn: int = 0
+
+
+def summarize_quarantine(url: str | os.PathLike[str]) -> QuarantineSummary:
+    """Counts the records of the quarantine at ``url`` line by line, without keeping entries in memory.
+
+    Raises:
+        QuarantineError: the folder does not exist, or cannot be listed.
+    """
+    url = folder_url(url)
+    folder, parts = open_parts(url)
+    summary, newest = QuarantineSummary(parts=len(parts)), _Newest()
+    for found in scan(folder, url, parts):
+        if isinstance(found, LineProblem):
+            summary.num_problems += 1
+            summary.num_torn += found.kind == "torn"
+            if len(summary.problems) < _MAX_PROBLEMS:
+                summary.problems.append(found)
+            continue
+        summary.lines += 1
+        newest.add(found)
+        if found.written is not None:
+            _add_writer(summary, found.written)
+    newest.count(summary)
+    return summary
+
+
+def _add_writer(summary: QuarantineSummary, written: Written) -> None:
+    key = (written.host, written.process, written.worker)
+    if key not in summary.writers:
+        summary.writers[key] = WriterSummary(0, written.time, written.time)
+    summary.writers[key].add(written)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What is counted of an entry; entries of one kind share it."""
+
+    rules: frozenset[str]
+    labels: frozenset[str]
+    split: str
+    source: str
+    payload: str
+    keyed: bool
+
+
+class _Newest:
+    """The newest entry of each record, as numbers: 64-bit hashes of record and identity, and the kind."""
+
+    def __init__(self) -> None:
+        self._records, self._identities, self._kinds = array("Q"), array("Q"), array("I")
+        self._kind_numbers: dict[_Kind, int] = {}
+        self._limit = 1 << 16
+
+    def add(self, entry: QuarantineEntry) -> None:
+        kind = _Kind(
+            frozenset(found.rule for found in entry.violations),
+            frozenset(found.label for found in entry.violations),
+            f"{entry.dataset} {entry.split or '(no split)'}",
+            entry.source,
+            entry.payload_kind + (f" ({entry.payload_limit})" if entry.payload_limit else ""),
+            entry.record is not None,
+        )
+        self._records.append(_hash(entry.record_id))
+        self._identities.append(_hash(entry.identity))
+        self._kinds.append(self._kind_numbers.setdefault(kind, len(self._kind_numbers)))
+        if len(self._records) >= self._limit:
+            self._merge()
+            self._limit = max(self._limit, 2 * len(self._records))
+
+    def _merge(self) -> None:
+        """Keep the last of each identity, in order."""
+        rows = _last(np.array(self._identities, np.uint64))
+        for name in ("_records", "_identities", "_kinds"):
+            numbers: array[int] = getattr(self, name)
+            kept = np.frombuffer(numbers, numbers.typecode)[rows]
+            setattr(self, name, array(numbers.typecode, kept.tobytes()))
+
+    def count(self, summary: QuarantineSummary) -> None:
+        """Adds the counts of the newest entries to ``summary``."""
+        if not self._records:
+            return
+        self._merge()
+        records = np.array(self._records, np.uint64)
+        newest = _last(records)
+        summary.changed = int(np.count_nonzero(np.unique(records, return_counts=True)[1] > 1))
+        counts = np.bincount(np.array(self._kinds, np.int64)[newest], minlength=len(self._kind_numbers))
+        for kind, number in zip(self._kind_numbers, counts.tolist(), strict=True):
+            _add_kind(summary, kind, number)
+
+
+def _add_kind(summary: QuarantineSummary, kind: _Kind, number: int) -> None:
+    if not number:
+        return
+    summary.records += number if kind.keyed else 0
+    summary.contents += 0 if kind.keyed else number
+    summary.splits[kind.split] += number
+    summary.sources[kind.source] += number
+    summary.payloads[kind.payload] += number
+    for counter, names in ((summary.rules, kind.rules), (summary.labels, kind.labels)):
+        for name in names:
+            counter[name] += number
+
+
+def _last(values: np.ndarray[Any, np.dtype[np.uint64]]) -> Any:
+    """Rows of the last occurrence of each value, ascending."""
+    reverse = np.unique(values[::-1], return_index=True)[1]
+    return np.sort(len(values) - 1 - reverse)
+
+
+def _hash(identity: tuple[str | None, ...]) -> int:
+    return int.from_bytes(hashlib.blake2b(to_json(identity), digest_size=8).digest(), "little")

@@ -1,0 +1,96 @@
+"""A quarantine as a source: records come back once, whole, named, and can be guarded and selected again."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from label_guard import ClassLabel, guard_batches, read_quarantine
+from label_guard.cli import app as cli
+from label_guard.pipeline.record_keys import keyed
+from label_guard.pipeline.select import select_records
+from label_guard.quarantine import replay
+
+RECORDS = [{"image": np.full(3, k, np.uint8), "label": np.int64(k)} for k in range(12)]
+
+
+def guard(records: Any, num_classes: int, folder: Path, **options: Any) -> list[Any]:
+    """The labels that a guard for so many classes delivers."""
+    label = ClassLabel(num_classes=num_classes)
+    batches = guard_batches(
+        records, {"label": label}, batch_size=4, quarantine=folder, stop_above=None, batched=False, **options
+    )
+    return [int(value) for batch in batches for value in batch["label"]]
+
+
+def test_records_come_back_whole_and_are_guarded_again(tmp_path: Path) -> None:
+    """What a wrong schema rejected passes the corrected one, with types and names; the rest is quarantined again."""
+    assert guard(keyed(RECORDS), 8, tmp_path / "q") == list(range(8))
+    source = replay(tmp_path / "q")
+    assert [int(record["label"]) for record in source] == [8, 9, 10, 11]
+    assert (source[0]["image"].dtype, source[0]["image"].tolist()) == (np.uint8, [8, 8, 8])
+    assert [source.record_key(k) for k in range(4)] == [str(entry.name) for entry in source.entries]
+    again = pickle.loads(pickle.dumps(source))
+    assert (again.source_id, repr(again), len(again)) == (source.source_id, repr(source), 4)
+    assert guard(keyed(source), 10, tmp_path / "again") == [8, 9]
+    left = read_quarantine(tmp_path / "again").entries
+    assert sorted(int(entry.payload["label"]) for entry in left) == [10, 11]
+    with pytest.raises(IndexError):
+        source[4]
+
+
+def test_two_quarantines_are_two_sources(tmp_path: Path) -> None:
+    """Positions of one replay are not those of another: no record is taken for one of an earlier replay."""
+    guard(keyed(RECORDS), 11, tmp_path / "q")
+    first = replay(tmp_path / "q")
+    guard(keyed(RECORDS), 10, tmp_path / "q")
+    assert replay(tmp_path / "q").source_id != first.source_id
+
+
+def test_what_is_not_kept_whole_is_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Labels alone are no record; how many are left out is logged."""
+    from label_guard import QuarantineOptions
+
+    list(
+        guard_batches(
+            RECORDS, {"label": ClassLabel(num_classes=8)}, batch_size=4, batched=False, stop_above=None,
+            quarantine=QuarantineOptions(tmp_path / "q", payload="labels"),
+        )
+    )  # fmt: skip
+    with caplog.at_level(logging.WARNING, "label_guard"):
+        assert len(replay(tmp_path / "q")) == 0
+    assert "4 of 4 records are not kept whole" in caplog.text
+
+
+def test_recheck_writes_positions_for_select_records(tmp_path: Path) -> None:
+    """``--keys F.npy`` holds positions of the first source, where the schema names records by a feature."""
+    records = [{**record, "id": f"img-{k % 2}"} for k, record in enumerate(RECORDS)]
+    text = (
+        "format: 1\nname: d\nversion: 1.0.0\nrecord_key: id\nlabels:\n  label: {kind: class_label, num_classes: %d}\n"
+    )
+    for classes in (8, 10):
+        (tmp_path / f"{classes}.yaml").write_text(text % classes)
+    dataset = keyed(records)
+    elements = [dataset[k] for k in range(12)]
+    from label_guard.pipeline.checker import ElementChecker
+    from label_guard.pipeline.config import GuardConfig
+    from label_guard.pipeline.options import resolve_options
+    from label_guard.pipeline.record_keys import RecordNames
+
+    config: GuardConfig = resolve_options(
+        str(tmp_path / "8.yaml"), "guard_batches", quarantine=str(tmp_path / "q"), batched=False, batch_size=12
+    )
+    config = config.replace(names=RecordNames({0: dataset}), stop_above=None)
+    ElementChecker(config).check_records(elements)
+    keys = tmp_path / "keys.npy"
+    with pytest.raises(SystemExit) as ended:
+        cli.main(
+            ["quarantine", "recheck", str(tmp_path / "q"), "--schema", str(tmp_path / "10.yaml"), "--keys", str(keys)]
+        )
+    assert ended.value.code == 1
+    assert [int(record["label"]) for record in select_records(dataset, str(keys))] == [8, 9]
