@@ -1,4 +1,4 @@
-"""What may be opened: regular local files, and URLs of a short list of protocols through fsspec."""
+"""What may be opened (regular files, URLs of a short list of protocols), and writing a file whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import errno
 import importlib
 import os
 import stat
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 # A URL may come from a schema that somebody else wrote. Other protocols of fsspec run code (reference), start programs,
 # open SSH connections, or read what a browser or a cluster keeps.
@@ -87,3 +89,30 @@ def read_bounded(path: str | os.PathLike[str], limit: int) -> bytes:
     if len(data) > limit:
         raise OSError(errno.EFBIG, f"it is larger than {limit >> 20} MiB")
     return data
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Generator[BinaryIO]:
+    """Opens a file that appears at ``path``, a link followed, complete or not at all; its mode stays.
+
+    A pipe or a device is written into, never replaced.
+
+    Raises:
+        OSError: it cannot be written, the disk being full for example; nothing is left behind.
+    """
+    target = Path(path).resolve()
+    if target.exists() and not target.is_file():
+        with target.open("wb") as file:
+            yield file
+        return
+    temporary = target.with_name(f".{target.name[:80]}.{os.getpid()}-{os.urandom(4).hex()}")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)

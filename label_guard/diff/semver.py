@@ -1,51 +1,22 @@
-"""Versions of a promise: their order (semver.org 2.0.0) and how far one must move to declare a change."""
+"""Which version declares a change of a schema; order and form of versions are semver.org's (2.0.0)."""
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
+
+from semver import Version
 
 Bump = Literal["major", "minor", "patch"]
 BUMPS: tuple[Bump, ...] = ("patch", "minor", "major")
 
 
-class Version(NamedTuple):
-    """A semantic version; build metadata means nothing for its order and is left out."""
-
-    major: int
-    minor: int
-    patch: int
-    pre: tuple[str, ...] = ()
-
-    @property
-    def core(self) -> tuple[int, int, int]:
-        """The three numbers, without the pre-release."""
-        return self.major, self.minor, self.patch
-
-
-def parse(text: str) -> Version:
-    """The version that ``text`` (checked by the schema model) means.
-
-    >>> parse("2.0.0-rc.1+build.5")
-    Version(major=2, minor=0, patch=0, pre=('rc', '1'))
-    """
-    numbers, _, pre = text.partition("+")[0].partition("-")
-    major, minor, patch = map(int, numbers.split("."))
-    return Version(major, minor, patch, tuple(pre.split(".")) if pre else ())
-
-
 def is_before(old: str, new: str) -> bool:
-    """Whether ``old`` precedes ``new``.
+    """Whether ``old`` precedes ``new``; build metadata does not count.
 
     >>> is_before("1.0.0-rc.2", "1.0.0-rc.10"), is_before("1.0.0-rc.1", "1.0.0"), is_before("1.0.0", "1.0.0+5")
     (True, True, False)
     """
-    return _order(parse(old)) < _order(parse(new))
-
-
-def _order(version: Version) -> tuple[object, ...]:
-    # A number precedes a word, a shorter list its continuation, and any pre-release the release.
-    pre = [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in version.pre]
-    return (*version.core, not version.pre, pre)
+    return Version.parse(old) < Version.parse(new)
 
 
 def version_for(old: str, bump: Bump) -> str:
@@ -58,12 +29,12 @@ def version_for(old: str, bump: Bump) -> str:
     >>> version_for("2.0.0-rc.1", "major"), version_for("1.4.2-rc.1", "major")
     ('2.0.0', '2.0.0')
     """
-    version = parse(old)
-    major, minor, patch = version.core
+    version = Version.parse(old)
+    major, minor, patch = version.to_tuple()[:3]
     if major == 0:
         bump = "minor" if bump == "major" else "patch"
     zeros = {"major": minor == patch == 0 and major > 0, "minor": patch == 0, "patch": True}[bump]
-    if version.pre and zeros:
+    if version.prerelease and zeros:
         return f"{major}.{minor}.{patch}"
     return {
         "major": f"{major + 1}.0.0",
@@ -73,5 +44,5 @@ def version_for(old: str, bump: Bump) -> str:
 
 
 def declares(old: str, new: str, bump: Bump) -> bool:
-    """Whether going from ``old`` to ``new`` declares a change of this weight; a pre-release counts as its release."""
-    return is_before(old, new) and parse(new).core >= parse(version_for(old, bump)).core
+    """Whether the step from ``old`` to ``new`` declares such a change; a pre-release counts as its release."""
+    return is_before(old, new) and Version.parse(new).finalize_version() >= Version.parse(version_for(old, bump))

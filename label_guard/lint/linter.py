@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from label_guard.errors import UsageError
-from label_guard.lint.noqa import heed_noqa
+from label_guard.lint.noqa import apply_noqa
 from label_guard.lint.tfds_source import source_problems
 from label_guard.rules.findings import Diagnostic
 from label_guard.rules.registry import RULES
@@ -30,7 +30,7 @@ _YAML_1_1 = re.compile(
 
 
 def lint_file(path: str | os.PathLike[str] | SchemaFile, *, metadata: TfdsMetadata | None = None) -> list[Diagnostic]:
-    """Everything to say about one schema file, in order of place; ``# noqa`` comments heeded.
+    """Everything to say about one schema file, in order of place; ``# noqa`` comments applied.
 
     With ``metadata`` (``lint_source.source_metadata``) also where they say otherwise.
     """
@@ -40,7 +40,7 @@ def lint_file(path: str | os.PathLike[str] | SchemaFile, *, metadata: TfdsMetada
         problems = source_problems(file.schema, metadata)
         # A label or split as a whole is told at its key.
         advice += [file.diagnostic(problem, key=len(problem.path) == 2) for problem in problems]
-    found = [*file.diagnostics, *heed_noqa(file, advice, with_source=metadata is not None)]
+    found = [*file.diagnostics, *apply_noqa(file, advice, with_source=metadata is not None)]
     return sorted(found, key=lambda diagnostic: (diagnostic.line, diagnostic.column, diagnostic.rule))
 
 
@@ -113,10 +113,11 @@ def _name_advice(path: SchemaPath, names: list[Node]) -> Iterator[Problem]:
             continue
         if node.plain is not None and _YAML_1_1.fullmatch(node.plain):
             message = f"class name {name} without quotes is no string to a YAML 1.1 reader"
-            yield Problem("LG213", place, message, f'write "{name}"')
+            yield Problem("LG213", place, message, f'write "{name}"', "quote")
         if name != name.strip() or not name:
             what = "begins or ends with white space" if name else "is empty"
-            yield Problem("LG219", place, f"class name {name!r} {what}", "remove it" if name else "name the class")
+            fix, kind = ("remove it", "strip") if name else ("name the class", "")
+            yield Problem("LG219", place, f"class name {name!r} {what}", fix, kind)
         key = " ".join(name.split()).casefold()
         if key in first and first[key] != name:
             message = f"class names {first[key]!r} and {name!r} differ only by case or white space"

@@ -1,7 +1,8 @@
-"""``# noqa: LG2xx`` comments in schema files: what they quiet, and what is wrong with them."""
+"""``# noqa: LG2xx`` comments in schema files: what they suppress, and what is wrong with them."""
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ class _Comment:
     codes: tuple[str, ...]
 
 
-def heed_noqa(file: SchemaFile, found: Sequence[Diagnostic], *, with_source: bool = False) -> list[Diagnostic]:
+def apply_noqa(file: SchemaFile, found: Sequence[Diagnostic], *, with_source: bool = False) -> list[Diagnostic]:
     """``found`` without what a comment of its line quiets, and with what is wrong with the comments.
 
     What keeps a file from loading cannot be quieted, and is not in ``found``: a pipeline would refuse the file all
@@ -34,23 +35,27 @@ def heed_noqa(file: SchemaFile, found: Sequence[Diagnostic], *, with_source: boo
     quiet = {(comment.line, code) for comment in comments for code in comment.codes}
     used = {(diagnostic.line, diagnostic.rule) for diagnostic in found}
     kept = [diagnostic for diagnostic in found if (diagnostic.line, diagnostic.rule) not in quiet]
+    errors = {(diagnostic.line, diagnostic.rule) for diagnostic in file.diagnostics}
     for comment in comments:
-        kept += _problems(file, comment, used, with_source)
+        kept += _problems(file, comment, used, errors, with_source)
     return kept
 
 
 def _comments(file: SchemaFile) -> Iterator[_Comment]:
     if file.root is None or "noqa" not in file.text.lower() or file.path.lower().endswith(".json"):
         return
-    texts = [(node.start, node.end) for node in _scalars(file.root)]
+    texts = sorted((node.start, node.end) for node in _scalars(file.root))
+    starts = [start for start, _ in texts]
+    line = before = 0  # line breaks before the comment, and the place up to which they were counted
     for found in _COMMENT.finditer(file.text):
-        if any(start <= found.start() < end for start, end in texts):  # the # stands inside a string
+        line += file.text.count("\n", before, found.start())
+        before = found.start()
+        last = bisect.bisect_right(starts, before) - 1
+        if last >= 0 and before < texts[last][1]:  # the # is part of a string
             continue
-        before = file.text[: found.start()]
         codes = re.findall(r"[A-Za-z0-9]+", found[1] or "")
-        yield _Comment(
-            before.count("\n") + 1, found.start() - before.rfind("\n"), tuple(code.upper() for code in codes)
-        )
+        column = before - file.text.rfind("\n", 0, before)
+        yield _Comment(line + 1, column, tuple(code.upper() for code in codes))
 
 
 def _scalars(root: Node) -> Iterator[Node]:
@@ -61,22 +66,25 @@ def _scalars(root: Node) -> Iterator[Node]:
 
 
 def _problems(
-    file: SchemaFile, comment: _Comment, used: set[tuple[int, str]], with_source: bool
+    file: SchemaFile,
+    comment: _Comment,
+    used: set[tuple[int, str]],
+    errors: set[tuple[int, str]],
+    with_source: bool,
 ) -> Iterator[Diagnostic]:
     def diagnostic(rule: str, message: str, fix: str) -> Diagnostic:
         return Diagnostic(rule, "warning", message, fix, file.path, comment.line, comment.column)
 
     if not comment.codes:
         yield diagnostic("LG220", "this noqa names no rule and quiets nothing", "write # noqa: LG2xx")
-    errors = {found.rule for found in file.diagnostics if found.line == comment.line}
     for code in comment.codes:
-        if code in errors:
-            yield diagnostic("LG221", f"{code} keeps the file from loading and cannot be quieted", "mend it")
+        if (comment.line, code) in errors:
+            yield diagnostic("LG221", f"{code} keeps the file from loading and cannot be quieted", "correct it")
         elif code not in RULES:
             yield diagnostic("LG221", f"no rule has the code {code}", "label-guard rule lists them all")
-        elif (comment.line, code) not in used and _was_judged(code, with_source):
+        elif (comment.line, code) not in used and _was_checked(code, with_source):
             yield diagnostic("LG221", f"nothing in this line breaks {code}", "remove the comment")
 
 
-def _was_judged(code: str, with_source: bool) -> bool:
+def _was_checked(code: str, with_source: bool) -> bool:
     return code.startswith("LG2") and (with_source or not code.startswith("LG23"))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-# note: worth telling, but nothing is wrong, such as a change that the version declares.
+# note: worth a line, but nothing is wrong, such as a change that the version declares.
 Severity = Literal["error", "warning", "note"]
-# A JSON-able picture of a label value; the exact bytes lie in the quarantine's payload.
+# A JSON form of a label value; the exact bytes are in the quarantine's payload.
 Value = int | float | str | bool | None
 
 
@@ -53,6 +53,8 @@ class Diagnostic:
         column: first column, 1-based; 0 when unknown.
         path: where in the schema, such as ``("labels", "label", "num_classes")``.
         properties: facts for programs, by name, such as ``("model", "breaking")``.
+        kind: how ``lint --fix`` corrects the text at ``path``; empty where it does not.
+        replacement: what it writes there, where that does not follow from the text.
     """
 
     rule: str
@@ -64,3 +66,5 @@ class Diagnostic:
     column: int = 0
     path: tuple[str | int, ...] = ()
     properties: tuple[tuple[str, Value], ...] = ()
+    kind: str = ""
+    replacement: str = ""

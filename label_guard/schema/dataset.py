@@ -58,7 +58,12 @@ from label_guard.schema.labels import (
 from label_guard.schema.messages import MAX_SUGGESTIONS, Path, in_words, suggestion
 from label_guard.schema.stored_dtypes import emitted_dtypes, rounding_of_sums
 
-_SEMVER = r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$"
+# semver.org's own expression, with ASCII digits.
+_IDENTIFIER = r"(0|[1-9][0-9]*|[0-9]*[a-zA-Z-][0-9a-zA-Z-]*)"
+_SEMVER = (
+    r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)"
+    rf"(-{_IDENTIFIER}(\.{_IDENTIFIER})*)?(\+[0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)*)?$"
+)
 _LABEL: TypeAdapter[Label] = TypeAdapter(AnyLabel)
 SplitName = Annotated[StrictStr, Field(pattern=r"^[^\[(+]+$")]  # [, ( and + make a sub-split or a sum of splits
 
@@ -153,7 +158,7 @@ class DatasetSchema(Model):
 
     format: Annotated[Literal[1], BeforeValidator(_only_integer)] = Field(description="Version of this file format.")
     name: Annotated[StrictStr, Field(min_length=1)] = Field(description="Name of the dataset.")
-    version: Annotated[StrictStr, Field(pattern=_SEMVER)] = Field(description="Semver of the promise.")
+    version: Annotated[StrictStr, Field(pattern=_SEMVER, max_length=128)] = Field(description="Semver of the promise.")
     description: StrictStr = Field(default="", description="What the dataset is and where its labels are documented.")
     record_key: StrictStr | None = Field(default=None, description="Path of a feature that identifies a record.")
     labels: Annotated[dict[StrictStr, AnyLabel], Field(min_length=1)] = Field(description="Labels by path.")

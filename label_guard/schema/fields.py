@@ -22,13 +22,29 @@ from pydantic_core import PydanticCustomError
 PROBLEMS = "contradictions"  # type of the pydantic error whose ctx carries Problem values
 
 
+# missing: the field is absent; rename: the key; quote, unquote, strip: the scalar; enclose: make a list of it; version:
+# complete the numbers. Only these have one right answer.
+FixKind = Literal["", "missing", "rename", "quote", "unquote", "strip", "enclose", "version"]
+
+
 class Problem(NamedTuple):
-    """A contradiction inside a schema: the rule it breaks, where (relative to the model), what, and the mend."""
+    """Something that is wrong in a schema.
+
+    Attributes:
+        rule: code of the rule.
+        path: where, relative to the model.
+        message: what is wrong.
+        fix: what to do, in words.
+        kind: how ``lint --fix`` corrects the text at ``path``; empty where there is not one right answer.
+        replacement: what it writes there, where that does not follow from the text.
+    """
 
     rule: str
     path: tuple[str | int, ...]
     message: str
     fix: str
+    kind: FixKind = ""
+    replacement: str = ""
 
 
 def refuse(problems: list[Problem]) -> NoReturn:

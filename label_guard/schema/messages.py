@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from label_guard.core.similar import MAX_SHOWN, closest, listed, near_name
-from label_guard.schema.fields import Problem
+from label_guard.schema.fields import FixKind, Problem
 from label_guard.schema.labels import KINDS
 
 Path = tuple[str | int, ...]
@@ -59,11 +59,8 @@ def in_words(errors: Sequence[Any]) -> Iterator[Problem]:
             unknown += found["type"] == "extra_forbidden"
             problems[path] = _problem(found, path, look_for_near=unknown <= MAX_SUGGESTIONS)
     # A field under a wrong name is not missing as well.
-    meant = {(*path[:-1], problem.fix) for path, problem in problems.items() if problem.rule == "LG206"}
-    for path, problem in problems.items():
-        missing = problem.message.endswith(" is missing")
-        if not missing or (*path[:-1], _did_you_mean(str(path[-1]))) not in meant:
-            yield problem
+    meant = {(*path[:-1], problem.replacement) for path, problem in problems.items() if problem.kind == "rename"}
+    yield from (problem for path, problem in problems.items() if problem.kind != "missing" or path not in meant)
 
 
 def _union_place(loc: Path) -> int | None:
@@ -95,7 +92,7 @@ def _problem(found: Any, path: Path, look_for_near: bool) -> Problem:
     if kind == "extra_forbidden":
         return _unknown(path, found["fields"], look_for_near)
     if kind == "missing":
-        return Problem("LG207", path, f"{path[-1]} is missing", f"add {path[-1]}")
+        return Problem("LG207", path, f"{path[-1]} is missing", f"add {path[-1]}", "missing")
     if kind in ("union_tag_not_found", "union_tag_invalid"):
         return _kind_problem(path, found)
     if kind == "string_type" and path[-2:-1] == ("class_names",) and not isinstance(value, dict | list):
@@ -113,26 +110,26 @@ def _wrong_value(found: Any, path: Path) -> Problem:
     if kind == "string_too_short":
         return Problem("LG207", path, f"{name} must not be empty", "")
     message = f"{name} must be {_wanted(found, path)}, got {shown(value)}"
-    return Problem("LG207", path, message, _mend(kind, path, value))
+    return Problem("LG207", path, message, *_fix(kind, path, value))
 
 
 def _format_problem(kind: str, value: object) -> Problem:
     if kind == "missing":
-        return Problem("LG208", ("format",), "format is missing", "add format: 1")
+        return Problem("LG208", ("format",), "format is missing", "add format: 1", "missing")
     message = f"format {shown(value)} is not one that this release reads"
     return Problem("LG208", ("format",), message, "write format: 1, or install a newer label-guard")
 
 
 def _version_problem(kind: str, value: object) -> Problem:
     if kind == "missing":
-        return Problem("LG209", ("version",), "version is missing", "add version: 1.0.0")
-    message = f"version {shown(value)} is no semantic version"
-    return Problem("LG209", ("version",), message, "write three numbers, such as version: 1.0.0")
+        return Problem("LG209", ("version",), "version is missing", "add version: 1.0.0", "missing")
+    message = f"version {shown(value)} is not a semantic version"
+    return Problem("LG209", ("version",), message, "write three numbers, such as version: 1.0.0", "version")
 
 
 def _kind_problem(path: Path, found: Any) -> Problem:
     if found["type"] == "union_tag_not_found":
-        return Problem("LG207", (*path, "kind"), "kind is missing", f"add kind: one of {', '.join(KINDS)}")
+        return Problem("LG207", (*path, "kind"), "kind is missing", f"add kind: one of {', '.join(KINDS)}", "missing")
     tag = found["ctx"]["tag"]
     return Problem("LG207", (*path, "kind"), f"kind {tag!r} is not known", suggestion(tag, list(KINDS)))
 
@@ -141,7 +138,7 @@ def _unknown(path: Path, fields: Sequence[str], look_for_near: bool) -> Problem:
     name = str(path[-1])
     near = near_name(name, fields, _SYNONYMS) if look_for_near else None
     if near is not None:
-        return Problem("LG206", path, f"unknown field {name!r}", _did_you_mean(near))
+        return Problem("LG206", path, f"unknown field {name!r}", _did_you_mean(near), "rename", near)
     homes = [kind for kind, model in KINDS.items() if name in model.model_fields]
     if homes and "kind" in fields:
         message = f"{name} is a field of {', '.join(homes)}, not of this kind"
@@ -183,14 +180,15 @@ def _wanted(found: Any, path: Path) -> str:
     return str(found["msg"])
 
 
-def _mend(kind: str, path: Path, value: object) -> str:
+def _fix(kind: str, path: Path, value: object) -> tuple[str, FixKind]:
+    """What to do about a value of the wrong type: in words, and for ``lint --fix``."""
     if kind == "int_type" and isinstance(value, str) and value.lstrip("-").isdigit():
-        return "write it without quotes"
+        return "write it without quotes", "unquote"
     if kind == "string_type" and value is not None and not isinstance(value, dict | list):
-        return "put it in quotes"
+        return "put it in quotes", ""
     if kind == "tuple_type" and isinstance(value, int | str):
-        return f"write {_name(path)}: [{value}]"
-    return ""
+        return f"write {_name(path)}: [{value}]", "" if isinstance(value, str | bool) else "enclose"
+    return "", ""
 
 
 def shown(value: object) -> str:

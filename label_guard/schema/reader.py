@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
@@ -11,6 +10,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from label_guard.core.escape import terminal
+from label_guard.core.files import open_regular
 from label_guard.errors import SchemaError
 from label_guard.rules.findings import Diagnostic
 from label_guard.rules.registry import RULES
@@ -77,7 +77,16 @@ class SchemaFile:
         line, column = (self.locate_key if key else self.locate)(problem.path)
         rule = RULES[problem.rule]
         return Diagnostic(
-            problem.rule, rule.severity, problem.message, problem.fix, self.path, line, column, problem.path
+            problem.rule,
+            rule.severity,
+            problem.message,
+            problem.fix,
+            self.path,
+            line,
+            column,
+            problem.path,
+            kind=problem.kind,
+            replacement=problem.replacement,
         )
 
 
@@ -99,22 +108,12 @@ def read_schema(path: str | os.PathLike[str]) -> SchemaFile:
     """A schema file and everything that is wrong with it; never raises for what the file holds."""
     name = os.fspath(path)
     try:
-        data = _read_regular(name)
-    except UnreadableError as error:
-        return _unreadable(SchemaFile(name), error)
+        with open_regular(name) as stream:
+            data = stream.read(nodes.MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return _unreadable(SchemaFile(name), UnreadableError(f"cannot read the file: {reason}"))
     return read_schema_bytes(data, name)
-
-
-def _read_regular(name: str) -> bytes:
-    """The content of a regular file; a pipe or a device may never end."""
-    descriptor = os.open(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with open(descriptor, "rb") as stream:  # noqa: PTH123 - Path.open takes no descriptor
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise UnreadableError("not a regular file but a folder, a pipe or a device")
-        return stream.read(nodes.MAX_BYTES + 1)
 
 
 def read_schema_bytes(data: bytes, name: str) -> SchemaFile:
@@ -162,7 +161,7 @@ def _placed(file: SchemaFile, problem: Problem) -> Diagnostic:
     node = file.node(problem.path)
     if problem.rule == "LG212" and node is not None and node.plain is not None:
         message = f"class name {node.plain} without quotes is {_WORDS[type(node.value)]} in YAML"
-        problem = problem._replace(message=message, fix=f'write "{node.plain}"')
+        problem = problem._replace(message=message, fix=f'write "{node.plain}"', kind="quote")
     return file.diagnostic(problem, key=problem.rule == "LG206")
 
 
