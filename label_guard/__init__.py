@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from label_guard.audit.runner import audit_dataset as audit_dataset
     from label_guard.check.guard import Guard as Guard
     from label_guard.check.result import CheckResult as CheckResult
+    from label_guard.diff import diff_schemas as diff_schemas
     from label_guard.errors import HostStoppedError as HostStoppedError
     from label_guard.errors import InvalidLabelError as InvalidLabelError
     from label_guard.errors import LabelGuardError as LabelGuardError
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from label_guard.errors import SourceError as SourceError
     from label_guard.errors import TooManyInvalidError as TooManyInvalidError
     from label_guard.errors import UsageError as UsageError
+    from label_guard.infer import infer_schema as infer_schema
+    from label_guard.lint import lint_schema as lint_schema
     from label_guard.pipeline.coordination import stop_requested as stop_requested
     from label_guard.pipeline.counts import Summary as Summary
     from label_guard.pipeline.loader import guard_batches as guard_batches
@@ -45,38 +48,41 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AuditReport": "audit.report",
-    "audit_dataset": "audit.runner",
-    "stop_requested": "pipeline.coordination",
-    "select_records": "pipeline.select",
-    "keyed": "pipeline.record_keys",
-    "dump_schema": "schema.writer",
-    "GuardOptions": "pipeline.options",
-    "Label": "schema.labels",
-    "RealLabel": "schema.labels",
-    "SoftLabel": "schema.labels",
-    "MultiLabel": "schema.labels",
-    "ClassLabel": "schema.labels",
     "CheckResult": "check.result",
+    "ClassLabel": "schema.labels",
     "DatasetSchema": "schema.dataset",
     "Diagnostic": "rules.findings",
     "Guard": "check.guard",
+    "GuardOptions": "pipeline.options",
     "HostStoppedError": "errors",
     "InvalidLabelError": "errors",
+    "Label": "schema.labels",
     "LabelGuardError": "errors",
     "MissingDependencyError": "errors",
+    "MultiLabel": "schema.labels",
     "NoValidRecordsError": "errors",
     "QuarantineError": "errors",
     "QuarantineOptions": "quarantine.options",
+    "RealLabel": "schema.labels",
     "SchemaChangedError": "errors",
     "SchemaError": "errors",
+    "SoftLabel": "schema.labels",
     "SourceError": "errors",
     "Summary": "pipeline.counts",
     "TooManyInvalidError": "errors",
     "UsageError": "errors",
     "Violation": "rules.findings",
+    "audit_dataset": "audit.runner",
+    "diff_schemas": "diff",
+    "dump_schema": "schema.writer",
     "guard_batches": "pipeline.loader",
+    "infer_schema": "infer",
+    "keyed": "pipeline.record_keys",
+    "lint_schema": "lint",
     "load_schema": "schema.reader",
     "read_quarantine": "quarantine.reader",
+    "select_records": "pipeline.select",
+    "stop_requested": "pipeline.coordination",
 }
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 

@@ -4,11 +4,11 @@
   x SchemaError           a schema file or model contradicts itself or cannot be read
   x SchemaChangedError    a checkpoint was made under other label rules
   x UsageError            the guard was asked for something it cannot do, found when a pipeline is built
-  x InvalidLabelError     policy ``raise`` met a bad record
+  x InvalidLabelError     policy ``raise`` found a bad record
   x TooManyInvalidError   more bad records than ``stop_above`` allows
   x NoValidRecordsError   a refill rejected records without end
   x HostStoppedError      another host of a coordinated run stopped
-  x QuarantineError       the side file cannot be written or read
+  x QuarantineError       the quarantine cannot be written or read
   x SourceError           a dataset cannot be opened or read
   x MissingDependencyError  an optional framework is not installed
 
@@ -24,12 +24,26 @@ from typing import Any
 
 from label_guard.core.escape import terminal
 
+__all__ = [
+    "HostStoppedError",
+    "InvalidLabelError",
+    "LabelGuardError",
+    "MissingDependencyError",
+    "NoValidRecordsError",
+    "QuarantineError",
+    "SchemaChangedError",
+    "SchemaError",
+    "SourceError",
+    "TooManyInvalidError",
+    "UsageError",
+]
+
 
 class LabelGuardError(Exception):
     """Base of all errors of this package; catch it to catch them all.
 
     Messages quote data, file names and errors of other libraries, and end up in terminals and logs: control characters
-    other than newlines stand in them as escapes.
+    other than newlines are shown as escapes.
     """
 
     def __init__(self, message: str = "") -> None:
@@ -57,7 +71,7 @@ class UsageError(LabelGuardError, ValueError):
 
 
 class InvalidLabelError(LabelGuardError, ValueError):
-    """Policy ``raise`` met bad records. Terminal: do not go on iterating.
+    """Policy ``raise`` found bad records. Terminal: do not continue iterating.
 
     Attributes:
         violations: the first violations, at most 5 for each rule.
@@ -79,7 +93,7 @@ class NoValidRecordsError(LabelGuardError):
 
 
 class HostStoppedError(LabelGuardError):
-    """The guard of another host met its end; this one stops with it."""
+    """Another host's guard failed; this host stops too."""
 
 
 class QuarantineError(LabelGuardError):

@@ -50,6 +50,8 @@ try:
 except ImportError as error:
     raise MissingDependencyError.for_extra("tensorflow_datasets", "tfds") from error
 
+__all__ = ["TfdsSource", "schema_from_tfds", "source"]
+
 tfds: Any = tensorflow_datasets  # it loads lazily what pyright then takes for None
 _OWN_CLASS = re.compile(r"tensorflow_datasets\.core\.features(\.[a-z0-9_]+)+\.[A-Za-z0-9_]+")
 _OPENERS = 16  # files whose records are counted at a time; on a network disk each costs a round trip

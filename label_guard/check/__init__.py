@@ -1,1 +1,6 @@
-"""Is this batch as the schema says? Pure NumPy: no I/O, no framework."""
+"""Does a batch satisfy its schema? Pure NumPy: no I/O, no framework."""
+
+from label_guard.check.guard import Guard
+from label_guard.check.result import CheckResult
+
+__all__ = ["CheckResult", "Guard"]

@@ -33,6 +33,8 @@ try:
 except ImportError as error:
     raise MissingDependencyError.for_extra("apache_beam", "beam") from error
 
+__all__ = ["AuditLabels", "audit_on_beam"]
+
 # Runners whose workers have the disk of this machine.
 _LOCAL_RUNNERS = ("DirectRunner", "BundleBasedDirectRunner", "SwitchingDirectRunner", "FnApiRunner", "PrismRunner")
 

@@ -43,8 +43,10 @@ def with_record_keys(ds: Any, *, name: str | None = None) -> Any:
     """As ``keyed``, for a dataset that exists already: ``MapDataset.source(...).pipe(with_record_keys)``.
 
     Raises:
-        UsageError: ``ds`` is no bare source: after a shuffle or a repeat an index is only a position.
+        UsageError: ``ds`` is not a source itself: after a shuffle or a repeat an index is only a position.
     """
     if not isinstance(ds, grain.MapDataset) or _private.parents(ds):
-        raise UsageError("with_record_keys goes directly after MapDataset.source(...): later an index names no record")
+        raise UsageError(
+            "with_record_keys goes directly after MapDataset.source(...): after any other node an index does not identify a record"
+        )
     return ds.map_with_index(AddKey(_private.source(ds) or ds, len(ds), name))

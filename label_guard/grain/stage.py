@@ -29,10 +29,10 @@ _UNPARSED = (
 
 @shows_options
 def guard_labels(ds: Any, schema: SchemaLike, **options: Unpack[GuardOptions]) -> Any:
-    """Guard the labels of ``ds``; use it through ``ds.pipe(guard_labels, schema, ...)``.
+    """Guards the labels of ``ds``; call it through ``ds.pipe(guard_labels, schema, ...)``.
 
     On an IterDataset of unbatched records it takes the place of ``.batch(batch_size)`` and holds every promise:
-    records are judged as they are stored, before stacking can cast them. After ``.batch(N)`` it judges what stacking
+    records are checked as they are stored, before stacking can cast them. After ``.batch(N)`` it checks what stacking
     left. On a MapDataset ``mask``, ``raise`` and ``report`` keep random access; ``drop`` becomes a filter on records.
 
     Args:
@@ -46,7 +46,7 @@ def guard_labels(ds: Any, schema: SchemaLike, **options: Unpack[GuardOptions]) -
 
     Raises:
         UsageError: a choice that cannot work, found before the first element is read.
-        SchemaError: the schema file is unsound.
+        SchemaError: the schema file is invalid.
     """
     if not isinstance(ds, grain.MapDataset | grain.IterDataset):
         raise UsageError(f"guard_labels takes a grain MapDataset or IterDataset, not {shown_type(ds)}; {_remedy(ds)}")

@@ -34,7 +34,7 @@ def guard_map(ds: Any, plan: GuardConfig, options: Mapping[str, Any], batched: b
         return ds.map(GuardMap(plan, batched))
     if batched:
         raise UsageError("a MapDataset of batches cannot drop records; guard before .batch or after .to_iter_dataset()")
-    return ds.filter(GuardFilter(plan)).map(GuardMap(plan, False, judged=True))
+    return ds.filter(GuardFilter(plan)).map(GuardMap(plan, False, checked=True))
 
 
 def _refuse_stateful(options: Mapping[str, Any], place: str) -> None:
@@ -47,7 +47,7 @@ def _refuse_stateful(options: Mapping[str, Any], place: str) -> None:
 
 
 class _Stateless:
-    """What the map and the filter share: an checker for the dirty path, made anew in each process."""
+    """What the map and the filter share: a checker for invalid elements, made in each process."""
 
     def __init__(self, plan: GuardConfig) -> None:
         self.plan = plan.replace(stop_above=None)
@@ -83,13 +83,13 @@ class _Stateless:
 class GuardMap(_Stateless, grain.transforms.Map):
     """``raise``, ``mask`` or ``report`` one element at a time; or the conversion after ``GuardFilter``."""
 
-    def __init__(self, plan: GuardConfig, batched: bool | None, judged: bool = False) -> None:
+    def __init__(self, plan: GuardConfig, batched: bool | None, checked: bool = False) -> None:
         super().__init__(plan)
         self._batched = batched
-        self._judged = judged
+        self._checked = checked
 
     def map(self, element: Any) -> Any:
-        if not self._judged:
+        if not self._checked:
             self._check_first(element)
         if self._batched is None:
             self._batched = self.plan.guard.is_batched(element)
@@ -105,7 +105,7 @@ class GuardMap(_Stateless, grain.transforms.Map):
         return finalize_batch(self.plan, batch, result.num_records, result=result, good=good)
 
     def _map_record(self, record: Any) -> Any:
-        result = CheckResult(1) if self._judged else self.plan.guard.check_records([record])
+        result = CheckResult(1) if self._checked else self.plan.guard.check_records([record])
         if result.ok:
             self._met_valid = True
         else:
@@ -134,7 +134,7 @@ class GuardFilter(_Stateless, grain.transforms.Filter):
 def data_loader_operations(
     schema: SchemaLike, *, source: KeyedSource | None = None, **options: Unpack[GuardOptions]
 ) -> list[Any]:
-    """Transforms for ``grain.DataLoader(operations=[..., *ops, grain.transforms.Batch(N)])``.
+    """Returns the operations for ``grain.DataLoader(operations=[..., *ops, grain.transforms.Batch(N)])``.
 
     Args:
         schema: the path of a schema file, a ``DatasetSchema``, or a mapping from label paths to label models.
@@ -152,7 +152,7 @@ def data_loader_operations(
         names = RecordNames({source.tag: source})
         config = config.replace(names=names, source_id=config.source_id or source.source_id)
     if config.refills:
-        return Operations([_RecordsOnly(config), GuardFilter(config), GuardMap(config, False, judged=True)])
+        return Operations([_RecordsOnly(config), GuardFilter(config), GuardMap(config, False, checked=True)])
     return Operations([_RecordsOnly(config), GuardMap(config, False)])
 
 

@@ -1,5 +1,5 @@
 # pyright: basic
-"""What stands before the guard in a Grain pipeline: batches, keyed sources, another guard, an endless repeat."""
+"""What comes before the guard in a Grain pipeline: batches, keyed sources, another guard, an endless repeat."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _guard_at(node: Any) -> GuardConfig | None:
 
 
 def is_batched(ds: Any, plan: GuardConfig) -> bool | None:
-    """Whether ``ds`` yields batches: as the user told, else True after a Batch or a guard that batches, else None."""
+    """Whether ``ds`` yields batches: ``batched=`` if given, else True after a Batch or a guard that batches, else None."""
     if plan.batched is not None:
         return plan.batched
     stacks = any(
@@ -65,7 +65,7 @@ def refuse_second_remap(ds: Any, plan: GuardConfig) -> None:
 
 
 def with_names(ds: Any, plan: GuardConfig, batched: bool | None) -> GuardConfig:
-    """``plan`` with the keyed sources that stand upstream.
+    """``plan`` with the keyed sources upstream.
 
     Raises:
         UsageError: two of them have one name, or one hands on unreadable records to a guard that cannot take them.
@@ -78,7 +78,7 @@ def with_names(ds: Any, plan: GuardConfig, batched: bool | None) -> GuardConfig:
                 continue
             required |= isinstance(found, AddKey)
             if sources.setdefault(found.tag, found) is not found:
-                raise UsageError("two keyed sources share their positions; tell them apart: keyed(source, name=...)")
+                raise UsageError("two keyed sources share their positions; give each a name: keyed(source, name=...)")
             _check_unreadable(ds, found, plan, batched)
     ids = sorted(source.source_id for source in sources.values())  # type: ignore[attr-defined]
     names = RecordNames(sources, unique=not any(map(_private.repeats_keys, _private.nodes_before(ds))))

@@ -108,7 +108,7 @@ class GuardedBatches:
 
     @property
     def summary(self) -> Summary:
-        """What became of every record so far."""
+        """The counts of records so far."""
         return self._stream.summary()
 
     def state(self) -> dict[str, Any]:
@@ -116,7 +116,7 @@ class GuardedBatches:
         return self._stream.get_state()
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on after the last batch delivered before ``state`` was taken.
+        """Goes on after the last batch delivered before ``state`` was taken.
 
         An iterable with ``get_state`` and ``set_state`` (Grain's) is set; any other is read up to that place.
 
@@ -130,7 +130,7 @@ class GuardedBatches:
         self._pass = None
 
     def close(self) -> None:
-        """Close the quarantine's part file."""
+        """Closes the quarantine's part file."""
         self._stream.close()
 
 
@@ -151,7 +151,7 @@ class _Pass:
 
 @shows_options
 def guard_batches(iterable: Iterable[Any], schema: SchemaLike, **options: Unpack[GuardOptions]) -> GuardedBatches:
-    """Guard the batches of any loader, or stack its records into guarded batches of ``batch_size``.
+    """Guards the batches of any loader, or stacks its records into guarded batches of ``batch_size``.
 
     Args:
         iterable: batches (or records, with ``batch_size=``) as trees of arrays.
@@ -160,7 +160,7 @@ def guard_batches(iterable: Iterable[Any], schema: SchemaLike, **options: Unpack
 
     Raises:
         UsageError: a choice that cannot work.
-        SchemaError: the schema file is unsound.
+        SchemaError: the schema file is invalid.
 
     >>> import numpy as np
     >>> from label_guard import DatasetSchema

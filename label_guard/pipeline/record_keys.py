@@ -73,7 +73,7 @@ class RecordNames:
 
 
 def own_name(element: Any, path: str | None) -> str | None:
-    """What the feature at ``path`` calls a record; None where there is no such feature or it is no single value.
+    """What the feature at ``path`` calls a record; None where that feature is absent or not a single value.
 
     >>> own_name({"id": b"img_7"}, "id"), own_name({"id": np.int64(7)}, "id"), own_name({}, "id")
     ('img_7', '7', None)
@@ -143,14 +143,14 @@ class KeyedSource:
 
     @property
     def source_id(self) -> str:
-        """What tells this source from another, in every process: its name, else its files, else what it is."""
+        """Identifies this source in every process: its name, else its files, else its ``repr``."""
         if self.name is not None:
             return self.name
         own = getattr(self.source, "source_id", None)
-        return str(own) if own is not None else source_digest(_file_names(self.source) or [_told(self.source)])
+        return str(own) if own is not None else source_digest(_file_names(self.source) or [_described(self.source)])
 
     def record_key(self, position: int) -> str:
-        """``file__index`` where the source tells, else the position; after the name of a named source."""
+        """``file__index`` where the source knows its files, else the position; after the name of a named source."""
         own = getattr(self.source, "record_key", None)
         key = own(position) if own is not None else _array_record_key(self.source, position) or str(position)
         return key if self.name is None else f"{self.name}/{key}"
@@ -164,8 +164,8 @@ def _require_mapping(record: object) -> None:
         )
 
 
-def _told(source: Any) -> str:
-    """``repr(source)``, unless that tells its whole content or a place in memory."""
+def _described(source: Any) -> str:
+    """``repr(source)``, unless that shows its whole content or an address in memory."""
     kind: Any = source.__class__
     opaque = kind in (list, tuple, np.ndarray) or kind.__repr__ is object.__repr__
     return f"{kind.__module__}.{kind.__qualname__}[{len(source)}]" if opaque else repr(source)
@@ -200,7 +200,7 @@ def keyed(
     parse: Callable[[Any], Any] | None = None,
     on_unreadable: OnUnreadable = "raise",
 ) -> KeyedSource:
-    """``source`` with records that carry their position, so that a bad record can be named.
+    """Adds a record key to each record of ``source``, so that a bad record can be named.
 
     One int64 a record; it becomes ``file__index`` only when a record is written, and the guard takes it off. The
     ``repr`` stays that of ``source``, so checkpoints made without it load.

@@ -46,7 +46,7 @@ class SelectedRecords:
 def select_records(
     source: Any, records: Sequence[str] | Sequence[int] | NDArray[Any] | str | os.PathLike[str]
 ) -> SelectedRecords:
-    """``source`` reduced to the given records: random access and even shards kept, no guard needed.
+    """Reduces ``source`` to the given records: random access and even shards are kept, and no guard is needed.
 
     Args:
         source: a random-access source.

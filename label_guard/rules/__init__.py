@@ -1,1 +1,6 @@
-"""What can be wrong, by code: the registry, the values that tell it, the page of each rule."""
+"""Every rule by its code: the registry, the values that report it, the page of each rule."""
+
+from label_guard.rules.findings import Diagnostic, Violation
+from label_guard.rules.registry import RULES, Rule
+
+__all__ = ["RULES", "Diagnostic", "Rule", "Violation"]

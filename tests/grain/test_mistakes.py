@@ -308,7 +308,7 @@ def test_operations_that_were_not_unpacked() -> None:
 def test_operations_after_batch(source: Any, shape: tuple[int | None, ...]) -> None:
     """Operations after Batch are an error on the first element; of ragged labels too where the source is keyed."""
     if shape and source is RECORDS:
-        return  # nothing tells a ragged record from a batch
+        return  # a ragged record looks like a batch
     schema = {"label": ClassLabel(num_classes=10, shape=shape)}
     with pytest.raises(UsageError, match="put them before it"):
         _loader(source, grain.transforms.Batch(8), *data_loader_operations(schema, on_invalid="raise"))

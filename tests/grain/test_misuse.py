@@ -1,4 +1,4 @@
-"""Misuse of the stage is refused when the pipeline is built, or on the first element where nothing tells earlier."""
+"""Misuse of the stage is refused when the pipeline is built, or on the first element where it cannot be seen earlier."""
 
 from __future__ import annotations
 
@@ -106,20 +106,20 @@ BUILT: dict[str, tuple[Callable[[], Any], str]] = {
 @pytest.mark.parametrize("name", BUILT)
 def test_refused_when_built(name: str) -> None:
     """What cannot work is refused before the first element, with the remedy."""
-    build, told = BUILT[name]
+    build, expected = BUILT[name]
     with pytest.raises((UsageError, SchemaError)) as caught:
         build()
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
 
 
 def test_a_schema_file_that_is_not_there() -> None:
-    """A schema path that does not exist is told when the pipeline is built."""
+    """A schema path that does not exist is an error when the pipeline is built."""
     with pytest.raises((UsageError, SchemaError), match="nowhere"):
         _iter().pipe(guard_labels, "nowhere.yaml", on_invalid="mask")
 
 
 def test_a_view_after_a_remap() -> None:
-    """A second guard on a view of the emitted labels is no misuse."""
+    """A second guard on a view of the emitted labels is allowed."""
     twice = _guard(_guard(_iter(), REMAPPED, batch_size=2), REMAPPED, view="batch")
     assert [batch["label"].tolist() for batch in twice] == [[0, 1], [2, 0]]
 
@@ -194,9 +194,9 @@ def test_drop_with_several_hosts(tmp_path: Path) -> None:
         )
         for index in range(2)
     ]
-    told = [run.communicate(timeout=120)[0] for run in runs]
+    outputs = [run.communicate(timeout=120)[0] for run in runs]
     assert [run.returncode for run in runs] == [0, 0]
-    for text in told:
+    for text in outputs:
         before, after = text.split("ENDING")
         assert "JAX processes" not in before
         assert after.count("2 JAX processes") == 1

@@ -38,7 +38,7 @@ def _options(folder: Path, **more: Any) -> dict[str, Any]:
 
 
 def test_batches_of_a_loader(tmp_path: Path) -> None:
-    """Batches are topped up; the summary tells what became of each record; the bad ones are in the quarantine."""
+    """Batches are topped up; the summary counts every record; the bad ones are in the quarantine."""
     guarded = guard_batches(_batches(), _schema(), **_options(tmp_path))
     sizes = [len(batch["id"]) for batch in guarded]
     assert sizes == [4] * 9
@@ -72,7 +72,7 @@ def test_restore(tmp_path: Path, steps: int) -> None:
 
 
 def test_a_generator_cannot_go_back(tmp_path: Path) -> None:
-    """Restoring an earlier place into a generator under way is told, with the remedy; too short a loader as well."""
+    """Restoring an earlier place into a generator under way is an error with the remedy; too short a loader as well."""
     guarded = guard_batches((batch for batch in _batches()), _schema(), **_options(tmp_path))
     next(guarded)
     state = guarded.state()
@@ -105,7 +105,7 @@ def test_raise_tries_again(tmp_path: Path) -> None:
 
 
 def test_a_loader_that_restarts(tmp_path: Path) -> None:
-    """A loader that is iterated anew each epoch is guarded epoch by epoch."""
+    """A loader that is iterated again each epoch is guarded epoch by epoch."""
 
     class Loader:
         def __iter__(self) -> Iterator[Any]:
@@ -128,7 +128,7 @@ def test_a_grain_iterator(tmp_path: Path) -> None:
 
 
 def test_report_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A dry run tells at its start and its end that bad labels are delivered."""
+    """A dry run says at its start and its end that bad labels are delivered."""
     with caplog.at_level(logging.WARNING, logger="label_guard"):
         guarded = guard_batches(_batches(), _schema(), on_invalid="report", **_options(tmp_path))
         assert sum(int((batch["label"] > 9).sum()) for batch in guarded) == 4

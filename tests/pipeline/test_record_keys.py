@@ -1,4 +1,4 @@
-"""Record keys: positions that travel, names made of them, sources told apart, records selected."""
+"""Record keys: positions that travel, names made of them, sources kept apart, records selected."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from label_guard.pipeline.select import select_records
 
 @given(st.integers(0, 2**40 - 1), st.one_of(st.none(), st.text(min_size=1, max_size=20)))
 def test_a_key_comes_back_as_its_name(position: int, name: str | None) -> None:
-    """The int64 that travels tells position and source again."""
+    """The int64 that travels holds position and source."""
     source = keyed([0], name=name)
     key = key_of(position, source.tag)
     assert key.dtype == np.int64
@@ -41,7 +41,7 @@ def test_records_carry_their_position() -> None:
 
 
 def test_records_that_are_no_dicts() -> None:
-    """A record without a place for the key is told, with parse= as the remedy."""
+    """A record without a place for the key is an error, with parse= as the remedy."""
     with pytest.raises(UsageError, match="parse=decode"):
         keyed([b"raw"])[0]
     assert keyed([b"7"], parse=lambda raw: {"label": int(raw)})[0]["label"] == 7
@@ -78,7 +78,7 @@ def test_the_repr_is_the_source() -> None:
 
 
 class _Files:
-    """A source that tells its files, as ArrayRecordDataSource does."""
+    """A source that knows its files, as ArrayRecordDataSource does."""
 
     def __init__(self, *paths: str) -> None:
         self.paths = [Path(path) for path in paths]
@@ -117,7 +117,7 @@ def test_tags_of_names() -> None:
 
 
 def test_selected_records(tmp_path: Path) -> None:
-    """Records are selected by position, by key, or by a file of either; what is not there is told."""
+    """Records are selected by position, by key, or by a file of either; what is not there is an error."""
     source = _Files("a")
     text = tmp_path / "keys.txt"
     text.write_text("2\n0\n")

@@ -1,0 +1,41 @@
+"""docs/api.md lists the public names: those of the modules that it names, and nothing else."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+PAGE = Path(__file__).parents[2] / "docs" / "api.md"
+SECTIONS = {
+    module: re.findall(r"^\| `(\w+)` \|", text, re.M)
+    for module, text in re.findall(r"^## `([\w.]+)`\n(.*?)(?=^## |\Z)", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+}
+# Grows with a decision: a name that comes or goes changes what users may import.
+ROOMS = "schema check quarantine audit lint diff infer rules errors grain jax tfds engines.beam"
+MODULES = {"label_guard", *(f"label_guard.{name}" for name in ROOMS.split())}
+
+
+def test_the_public_modules_are_these() -> None:
+    """The page has a section for each public module."""
+    assert set(SECTIONS) == MODULES
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_the_public_names_are_those_of_the_page(name: str) -> None:
+    """The page lists what ``__all__`` of each module holds; every name loads and is documented."""
+    module = importlib.import_module(name)
+    assert sorted(SECTIONS[name]) == sorted(module.__all__)
+    assert set(module.__all__) <= set(dir(module))
+    for public in module.__all__:
+        value = getattr(module, public)
+        assert not (inspect.isclass(value) or inspect.isroutine(value)) or inspect.getdoc(value), public
+
+
+def test_no_public_function_has_the_name_of_a_package() -> None:
+    """``label_guard.audit`` stays a module after it is imported."""
+    packages = {path.name for path in (PAGE.parents[1] / "label_guard").iterdir() if path.is_dir()}
+    assert not packages & set(SECTIONS["label_guard"])
