@@ -47,6 +47,6 @@ def with_record_keys(ds: Any, *, name: str | None = None) -> Any:
     """
     if not isinstance(ds, grain.MapDataset) or _private.parents(ds):
         raise UsageError(
-            "with_record_keys goes directly after MapDataset.source(...): after any other node an index does not identify a record"
+            "with_record_keys goes directly after MapDataset.source(...): later an index does not identify a record"
         )
     return ds.map_with_index(AddKey(_private.source(ds) or ds, len(ds), name))

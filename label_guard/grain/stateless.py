@@ -142,7 +142,7 @@ def data_loader_operations(
         **options: see ``label_guard.GuardOptions``; those that need counts or build batches are refused.
 
     Raises:
-        UsageError: such an option; or, on the first element, that the operations stand after ``Batch``.
+        UsageError: such an option; or, on the first element, that the operations come after ``Batch``.
     """
     config = resolve_options(schema, "data_loader_operations", **options).replace(batched=False)
     _refuse_stateful(options, "a DataLoader")

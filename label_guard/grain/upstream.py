@@ -20,7 +20,7 @@ def _guard_at(node: Any) -> GuardConfig | None:
 
 
 def is_batched(ds: Any, plan: GuardConfig) -> bool | None:
-    """Whether ``ds`` yields batches: ``batched=`` if given, else True after a Batch or a guard that batches, else None."""
+    """Whether ``ds`` yields batches: ``batched=`` if given, True after a Batch or a guard that batches, else None."""
     if plan.batched is not None:
         return plan.batched
     stacks = any(

@@ -1,4 +1,4 @@
-"""Misuse of the stage is refused when the pipeline is built, or on the first element where it cannot be seen earlier."""
+"""Misuse of the stage is refused when the pipeline is built, or on the first element."""
 
 from __future__ import annotations
 
