@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -159,11 +160,10 @@ def _documentation(path: Path, old: Any, new: Any, name: str) -> Change:
 
 
 def _label_set_changes(old: DatasetSchema, new: DatasetSchema) -> Iterator[Change]:
-    def rules(schema: DatasetSchema, path: str) -> Any:
-        return [(context, labels[path]) for context, labels in _resolved(schema)]
-
-    gone = {path: rules(old, path) for path in old.labels if path not in new.labels}
-    fresh = {path: rules(new, path) for path in new.labels if path not in old.labels}
+    old_only, new_only = old.labels.keys() - new.labels.keys(), new.labels.keys() - old.labels.keys()
+    resolved = [*_resolved(old)] if old_only else [], [*_resolved(new)] if new_only else []
+    gone = {path: _rules_of(resolved[0], path) for path in old.labels if path in old_only}
+    fresh = {path: _rules_of(resolved[1], path) for path in new.labels if path in new_only}
     renamed = _renamed(gone, fresh)
     for before, after in renamed.items():
         what = f"label {before!r} renamed to {after!r}"
@@ -176,6 +176,10 @@ def _label_set_changes(old: DatasetSchema, new: DatasetSchema) -> Iterator[Chang
         yield _change("LG302", ("labels", path), None, path, True, what, reason)
 
 
+def _rules_of(resolved: list[tuple[tuple[str | None, str | None], Mapping[str, Any]]], path: str) -> Any:
+    return [(context, labels[path]) for context, labels in resolved]
+
+
 def _resolved(schema: DatasetSchema) -> Iterator[tuple[tuple[str | None, str | None], Mapping[str, Any]]]:
     """The labels of every split, as stored and in every view."""
     for split in schema.splits or (None,):
@@ -185,9 +189,12 @@ def _resolved(schema: DatasetSchema) -> Iterator[tuple[tuple[str | None, str | N
 
 def _renamed(gone: Mapping[str, Any], fresh: Mapping[str, Any]) -> dict[str, str]:
     """New names by old ones, where one entry that is gone equals just one that is new."""
-    pairs = {name: [other for other, entry in fresh.items() if entry == gone[name]] for name in gone}
-    single = {name: others[0] for name, others in pairs.items() if len(others) == 1}
-    return {name: other for name, other in single.items() if [*single.values()].count(other) == 1}
+    by_entry: dict[str, list[str]] = {}
+    for name, entry in fresh.items():
+        by_entry.setdefault(repr(entry), []).append(name)
+    olds = Counter(map(repr, gone.values()))
+    found = {name: by_entry.get(key, []) for name, entry in gone.items() if olds[key := repr(entry)] == 1}
+    return {name: others[0] for name, others in found.items() if len(others) == 1}
 
 
 def _contexts(old: DatasetSchema, new: DatasetSchema) -> Iterator[tuple[str | None, str | None]]:

@@ -17,6 +17,7 @@ Scalar = str | int | float | bool | None
 
 MAX_BYTES = 2 * 1024 * 1024  # 21,841 names of ImageNet-21k are 0.6 MB; ruamel reads about 0.3 MB a second
 MAX_DEPTH = 50  # a schema is 6 deep
+MAX_DIGITS = 1_000  # Python refuses to print integers of more than 4,300 digits
 MAX_VALUES = 500_000  # what aliases may expand to
 
 _NULL = {"", "~", "null", "Null", "NULL"}
@@ -152,6 +153,8 @@ def resolve(plain: str) -> Scalar:
     if plain in _BOOL:
         return _BOOL[plain]
     if _INT.fullmatch(plain):
+        if len(plain) > MAX_DIGITS:
+            raise ValueError(plain)
         return int(plain) if plain.lstrip("+-").isdigit() else int(plain, 0)
     if not _FLOAT.fullmatch(plain):
         return plain
@@ -254,7 +257,7 @@ def _scalar(event: Any) -> Node:
     text = str(event.value)
     try:
         return Node(resolve(text), *_span(event), plain=text)
-    except ValueError:  # Python refuses integers of more than 4,300 digits
+    except ValueError:
         raise UnreadableError(f"the number {text[:20]}... is too long", *_place(event)) from None
 
 
