@@ -79,6 +79,8 @@ def _by_child(nodes: list[Any], labels: Mapping[str, Array]) -> tuple[dict[str, 
 
 
 def _stack_feature(values: list[Any], path: str) -> Any:
+    if all(value is None for value in values):
+        return None  # a field that is not set, such as that of a mask to come
     try:
         return _stack_leaves(values)
     except Exception as error:  # a foreign value may raise anything when it is converted

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -208,12 +209,21 @@ def finalize_record(config: GuardConfig, record: Any, result: CheckResult) -> An
         if mask is not None and mask is not tree.MISSING:
             record = tree.put(record, config.mask.path(path), np.asarray(mask)[None])
         expanded += [path, config.mask.path(path)]
+    expanded += _places_of_masks(record, config.guard.labels)
     record = finalize_batch(config, record, 1, result=result, good=good)
     for path in dict.fromkeys(expanded):
         value = tree.get(record, path)
         if isinstance(value, np.ndarray) and value.ndim:
             record = tree.put(record, path, value[0])
     return record
+
+
+def _places_of_masks(record: Any, paths: Iterable[str]) -> Iterator[str]:
+    """Paths behind the end of the tuples that hold labels: masks are appended there."""
+    heads = Counter(path.rpartition("/")[0] for path in paths if tree.is_sequence(tree.parent(record, path)))
+    for head, number in heads.items():
+        length = len(tree.get(record, head) if head else record)
+        yield from (f"{head}/{k}" if head else str(k) for k in range(length, length + number))
 
 
 def _batch_of_one(

@@ -224,7 +224,7 @@ def add_mask(batch: Any, label_path: str, valid: Mask, options: MaskOptions) -> 
     except (TypeError, ValueError) as error:
         raise UsageError(
             f"the validity mask cannot be added: {error}; give the class a field {path.rpartition('/')[2]!r}, choose "
-            "another field with valid_key=, or pass valid_key=None (under raise and drop)"
+            'another field with valid_key=, or pass on_invalid="drop" or "raise" with valid_key=None'
         ) from error
 
 

@@ -327,6 +327,11 @@ def _check_mask(config: GuardConfig) -> None:
             raise UsageError(f"the mask of {path} would replace the feature {taken[0]}; choose another valid_key=")
     if len(set(masks.values())) < len(masks):
         raise UsageError(f"valid_key {config.mask.key!r} is one name for several labels; put {{label}} into it")
+    if "" in labels and config.mask.key is not None:
+        raise UsageError(
+            "the label at path '' is the whole element, which has no place for a validity mask; pass "
+            'on_invalid="drop" or "raise" with valid_key=None, or make it a feature in a map: {"label": array}'
+        )
     in_tuples = [path for path in labels if path.rpartition("/")[2].isdigit()]
     if in_tuples and not config.mask.explicit:
         raise UsageError(
