@@ -121,10 +121,10 @@ def _record_findings(schema: DatasetSchema, split: SplitReport, labels: Mapping[
     for path in labels:
         found = split.labels[path]
         for rule, (records, positions) in sorted(found.violations.items()):
-            key, first = found.examples[rule][0]
+            first = found.examples[rule][0]
             places = "" if positions == records else f" in {positions:,} places"
             message = (
-                f"{path}: {records:,} of {split.records:,} records{places}; first {key}: {first.value}, "
+                f"{path}: {records:,} of {split.records:,} records{places}; first {first.record}: {first.value}, "
                 f"expected {first.legal}"
             )
             yield _against(known, f"{path} {rule}", _finding(rule, split.split, message, label=path, severity=severity))
@@ -186,7 +186,7 @@ def _class_findings(
         return
     ids = label.raw_ids if isinstance(label, ClassLabel) else range(label.num_classes)
     least = schema.limits_of(split.split).min_class_count
-    used = dict(found.class_records.items())
+    used = found.class_records.table()
     places = [place for place, raw in enumerate(ids) if used.get(raw, 0) < max(least, 1)]
     unused = [place for place in places if not used.get(ids[place], 0)]
     if unused:
@@ -224,9 +224,9 @@ def _departures(schema: DatasetSchema, splits: Iterable[SplitReport]) -> Iterato
 
 def departure(train: LabelStatistics, other: LabelStatistics, num_classes: int) -> float | None:
     """Returns the total variation distance of two class distributions; None where there are too few records."""
-    mine, theirs = sum(train.class_counts.values()), sum(other.class_counts.values())
+    mine, theirs = train.class_counts.total(), other.class_counts.total()
     if min(mine, theirs) < RECORDS_PER_CLASS * num_classes:
         return None
-    first, second = dict(train.class_counts.items()), dict(other.class_counts.items())
+    first, second = train.class_counts.table(), other.class_counts.table()
     ids = sorted({*first, *second})
     return math.fsum(abs(first.get(i, 0) / mine - second.get(i, 0) / theirs) for i in ids) / 2

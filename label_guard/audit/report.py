@@ -11,7 +11,6 @@ from pydantic import (
     Field,
     JsonValue,
     PlainSerializer,
-    PlainValidator,
     StrictBool,
     WithJsonSchema,
     field_validator,
@@ -20,7 +19,6 @@ from pydantic import (
 
 from label_guard.audit.baseline import BadPlace, Comparison, Count, in_order, repeated_keys
 from label_guard.audit.duplicates import Duplicates
-from label_guard.audit.report_format import checked_labels
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.rules.findings import Diagnostic, Severity
 from label_guard.rules.registry import RULES
@@ -29,22 +27,6 @@ from label_guard.schema.dataset import DatasetSchema
 VERSION = 2  # of the format; version 1 is still read
 
 
-def _read_labels(found: Any) -> dict[str, LabelStatistics]:
-    if isinstance(found, dict) and all(isinstance(one, LabelStatistics) for one in cast("Any", found).values()):
-        return cast("dict[str, LabelStatistics]", found)
-    return {path: LabelStatistics.from_json(one, path) for path, one in checked_labels(found).items()}
-
-
-def _write_labels(labels: Mapping[str, LabelStatistics]) -> dict[str, Any]:
-    return {path: found.to_json() for path, found in sorted(labels.items())}
-
-
-Labels = Annotated[
-    dict[str, LabelStatistics],
-    PlainValidator(_read_labels),
-    PlainSerializer(_write_labels),
-    WithJsonSchema({"type": "object", "description": "statistics by label path"}),
-]
 Schema = Annotated[
     DatasetSchema,
     PlainSerializer(lambda schema: schema.model_dump(mode="json", exclude_unset=True)),
@@ -138,7 +120,7 @@ class SplitReport(_Model):
     unreadable: Count
     declared: Count | None
     promised: Count | None
-    labels: Labels
+    labels: dict[str, LabelStatistics]
     shards: tuple[ShardReport, ...]
     bad: tuple[BadPlace, ...] = ()
     counted: StrictBool = True
@@ -311,6 +293,5 @@ def _label_from_version_1(found: Mapping[str, Any]) -> dict[str, Any]:
     nowhere = ("", 0, "")
     values = {value: (count, count, nowhere, nowhere) for value, count in found["illegal"].items()}
     overflow = found.get("illegal_overflow", 0)
-    illegal = {"values": values, "overflow": overflow, "files": {}, "clean_files": (0, 0, None, None)}
-    later: dict[str, Any] = {"texts": {}, "not_finite": 0, "normalized": 0, "nothing_left": 0}
-    return {**later, **found, "illegal": illegal}
+    kept = {name: value for name, value in found.items() if name not in ("illegal", "illegal_overflow")}
+    return {**kept, "illegal_values": {"values": values, "overflow": overflow}}

@@ -54,7 +54,7 @@ def gather_thumbnails(report: AuditReport, plans: Iterable[tuple[str | None, Sou
 
 
 def _of_split(split: SplitReport, source: Source, most: int) -> dict[str, str]:
-    wanted = {key for found in split.labels.values() for kept in found.examples.values() for key, _ in kept}
+    wanted = {one.record for found in split.labels.values() for kept in found.examples.values() for one in kept}
     places = {place.record: place for place in reversed(split.bad) if place.record in wanted}
     found: dict[str, str] = {}
     for shard in source.shards():

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+import re
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
+from typing import Annotated, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 from typing_extensions import override
 
 Ids = NDArray[np.int64]
 _MIN_PENDING = 1 << 12
+_ID = re.compile("-?[0-9]{1,20}")
 _DENSE = 8  # times as many places as there are ids: adding in a dense array beats sorting up to there
 
 
@@ -26,13 +29,14 @@ class ClassCounts(Mapping[int, int]):
     (ClassCounts({3: 3, 7: 5}), 0, 8)
     """
 
-    __slots__ = ("_counts", "_ids", "_size", "_waiting")
+    __slots__ = ("_counts", "_ids", "_size", "_table", "_waiting")
 
     def __init__(self, counts: Mapping[int, int] | None = None) -> None:
         self._ids: Ids = np.empty(0, np.int64)
         self._counts: Ids = np.empty(0, np.int64)
         self._waiting: list[tuple[Ids, Ids]] = []
         self._size = 0
+        self._table: dict[int, int] | None = None
         if counts:
             ids = np.array(sorted(counts), np.int64)
             self.add(ids, np.array([counts[i] for i in ids.tolist()], np.int64))
@@ -50,6 +54,7 @@ class ClassCounts(Mapping[int, int]):
         """
         some = np.flatnonzero(counts)
         if some.size:
+            self._table = None
             self._waiting.append((ids[some].astype(np.int64), counts[some].astype(np.int64)))
             self._size += some.size
             if self._size > max(_MIN_PENDING, 2 * len(self._ids)):
@@ -75,15 +80,26 @@ class ClassCounts(Mapping[int, int]):
             self._waiting, self._size = [], 0
             self._ids, self._counts = _sum(parts)
 
+    def __add__(self, other: ClassCounts) -> ClassCounts:
+        both = ClassCounts()
+        both._ids, both._counts = self.arrays()
+        both.add(*other.arrays())
+        return both
+
+    def table(self) -> dict[int, int]:
+        """Counts by id, in order; not to be written to."""
+        if self._table is None:
+            ids, counts = self.arrays()
+            self._table = dict(zip(ids.tolist(), counts.tolist(), strict=True))
+        return self._table
+
     @override
     def __getitem__(self, key: int) -> int:
-        ids, counts = self.arrays()
-        place = int(np.searchsorted(ids, key))
-        return int(counts[place]) if place < len(ids) and ids[place] == key else 0
+        return self.table().get(key, 0)
 
     @override
     def __iter__(self) -> Iterator[int]:
-        return iter(self.arrays()[0].tolist())
+        return iter(self.table())
 
     @override
     def __len__(self) -> int:
@@ -91,22 +107,18 @@ class ClassCounts(Mapping[int, int]):
 
     @override
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, int) and self[key] > 0
+        return key in self.table()
 
     @override
-    def items(self) -> Any:
-        """Pairs of id and count, in order."""
-        ids, counts = self.arrays()
-        return dict(zip(ids.tolist(), counts.tolist(), strict=True)).items()
+    def items(self) -> ItemsView[int, int]:
+        return self.table().items()
 
     @override
-    def values(self) -> Any:
-        """Counts in order of the ids."""
-        ids, counts = self.arrays()
-        return dict(zip(ids.tolist(), counts.tolist(), strict=True)).values()
+    def values(self) -> ValuesView[int]:
+        return self.table().values()
 
     def __repr__(self) -> str:
-        return f"ClassCounts({dict(self.items())})"
+        return f"ClassCounts({self.table()})"
 
 
 def _rebuilt(ids: Ids, counts: Ids) -> ClassCounts:
@@ -131,3 +143,48 @@ def _sum(parts: Iterable[tuple[Ids, Ids]]) -> tuple[Ids, Ids]:
     total = np.zeros(ids.size, np.int64)
     np.add.at(total, where.reshape(-1), np.concatenate([counts for _, counts in known]))
     return ids, total
+
+
+def read_counts(found: Any) -> ClassCounts:
+    """Counts out of the keys and values of a JSON object.
+
+    Raises:
+        ValueError: a key is not an integer of 64 bits, or a count is not a number of positions.
+    """
+    if isinstance(found, ClassCounts):
+        return found
+    if not isinstance(found, Mapping):
+        raise ValueError("expected counts by class id")
+    counts: dict[int, int] = {}
+    for key, count in cast("Mapping[Any, Any]", found).items():
+        if type(count) is not int or not 0 <= count < 1 << 62:
+            raise ValueError(f"the count of {key} is {count!r}")
+        counts[_id(key)] = count
+    return ClassCounts(counts)
+
+
+def _id(key: Any) -> int:
+    if type(key) is not int and not _ID.fullmatch(str(key)):
+        raise ValueError(f"{key!r} is not a class id")
+    if not -(1 << 63) <= int(key) < 1 << 63:
+        raise ValueError(f"{key} does not fit 64 bits")
+    return int(key)
+
+
+def write_counts(counts: ClassCounts) -> dict[str, int]:
+    """Counts as a JSON object."""
+    return {str(key): count for key, count in counts.items()}
+
+
+JsonCounts = Annotated[
+    ClassCounts,
+    PlainValidator(read_counts),
+    PlainSerializer(write_counts),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "propertyNames": {"pattern": "^-?[0-9]{1,20}$"},
+            "additionalProperties": {"type": "integer", "minimum": 0},
+        }
+    ),
+]

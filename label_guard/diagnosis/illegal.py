@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StrictInt,
+    WithJsonSchema,
+    field_serializer,
+)
 
 Array = NDArray[Any]
 Value = int | float
-Place = tuple[str, int, str]  # file, record within it, record key
+Count = Annotated[int, Field(strict=True, ge=0)]
+Place = tuple[str, Count, str]  # file, record within it, record key
+T = TypeVar("T")
+
+
+def number(value: Any) -> Value:
+    """A number, or the text that ``str`` wrote of it.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        return int(value) if value.lstrip("-").isdecimal() else float(value)
+    if isinstance(value, int | float) and math.isfinite(value):
+        return value
+    raise ValueError(f"{value!r} is not a number")
+
+
+_NUMBER = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,40})?(e[+-]?[0-9]{1,3})?")
+Number = Annotated[Value, PlainValidator(number), WithJsonSchema({"type": "string", "pattern": f"^{_NUMBER.pattern}$"})]
 
 # Distinct illegal values kept for each label: well-known numbers, then the smallest by magnitude. The rest are counted.
 MAX_VALUES = 4096
@@ -24,8 +53,7 @@ WELL_KNOWN = (
 _FIRST = frozenset(WELL_KNOWN)
 
 
-@dataclass(frozen=True, slots=True)
-class IllegalValue:
+class IllegalValue(NamedTuple):
     """One illegal value.
 
     Attributes:
@@ -35,8 +63,8 @@ class IllegalValue:
         last: where it occurs last.
     """
 
-    positions: int
-    records: int
+    positions: Count
+    records: Count
     first: Place
     last: Place
 
@@ -49,13 +77,8 @@ class IllegalValue:
             max(self.last, other.last),
         )
 
-    def to_json(self) -> list[Any]:
-        """Plain values."""
-        return [self.positions, self.records, list(self.first), list(self.last)]
 
-
-@dataclass(frozen=True, slots=True)
-class FileCounts:
+class FileCounts(BaseModel):
     """One file that holds illegal values.
 
     Attributes:
@@ -66,33 +89,31 @@ class FileCounts:
         values: positions by illegal value, ``MAX_FILE_VALUES`` of them.
     """
 
-    positions: int
-    illegal: int
-    low: int | None
-    high: int | None
-    values: Mapping[Value, int]
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    positions: Count
+    illegal: Count
+    low: StrictInt | None
+    high: StrictInt | None
+    values: dict[Number, Count]
 
     def merge(self, other: FileCounts) -> FileCounts:
         """Both together: two pieces of one file."""
         values = {v: self.values.get(v, 0) + other.values.get(v, 0) for v in {**self.values, **other.values}}
         return FileCounts(
-            self.positions + other.positions,
-            self.illegal + other.illegal,
-            extreme(min, self.low, other.low),
-            extreme(max, self.high, other.high),
-            {v: values[v] for v in kept(values, MAX_FILE_VALUES)},
+            positions=self.positions + other.positions,
+            illegal=self.illegal + other.illegal,
+            low=extreme(min, self.low, other.low),
+            high=extreme(max, self.high, other.high),
+            values={v: values[v] for v in kept(values, MAX_FILE_VALUES)},
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values in one order."""
-        values = {str(v): self.values[v] for v in sorted(self.values)}
-        return {
-            "positions": self.positions, "illegal": self.illegal, "low": self.low, "high": self.high, "values": values,
-        }  # fmt: skip
+    @field_serializer("values")
+    def _in_order(self, values: dict[Value, int]) -> dict[str, int]:
+        return by_value(values)
 
 
-@dataclass(slots=True)
-class IllegalValues:
+class IllegalValues(BaseModel):
     """All illegal values of one label.
 
     Attributes:
@@ -105,13 +126,23 @@ class IllegalValues:
         clean_high: greatest legal id in those.
     """
 
-    values: dict[Value, IllegalValue] = field(default_factory=dict[Value, IllegalValue])
-    overflow: int = 0
-    files: dict[str, FileCounts] = field(default_factory=dict[str, FileCounts])
-    clean_files: int = 0
-    clean_positions: int = 0
-    clean_low: int | None = None
-    clean_high: int | None = None
+    model_config = ConfigDict(extra="forbid")
+
+    values: dict[Number, IllegalValue] = Field(default_factory=dict[Value, IllegalValue])
+    overflow: Count = 0
+    files: dict[str, FileCounts] = Field(default_factory=dict[str, FileCounts])
+    clean_files: Count = 0
+    clean_positions: Count = 0
+    clean_low: StrictInt | None = None
+    clean_high: StrictInt | None = None
+
+    @field_serializer("values")
+    def _in_order(self, values: dict[Value, IllegalValue]) -> dict[str, IllegalValue]:
+        return by_value(values)
+
+    @field_serializer("files")
+    def _by_name(self, files: dict[str, FileCounts]) -> dict[str, FileCounts]:
+        return dict(sorted(files.items()))
 
     @property
     def positions(self) -> int:
@@ -146,17 +177,21 @@ class IllegalValues:
         if illegal:
             counts = {v: found.positions for v, found in self.values.items()}
             counts = {v: counts[v] for v in kept(counts, MAX_FILE_VALUES)}
-            self.files = {name: FileCounts(positions, illegal, low, high, counts)}
+            self.files = {name: FileCounts(positions=positions, illegal=illegal, low=low, high=high, values=counts)}
         elif positions:
             self.clean_files, self.clean_positions, self.clean_low, self.clean_high = 1, positions, low, high
 
     def merge(self, other: IllegalValues) -> IllegalValues:
         """Both together; neither is changed."""
         both = IllegalValues(
-            dict(self.values), self.overflow + other.overflow, dict(self.files), self.clean_files + other.clean_files,
-            self.clean_positions + other.clean_positions, extreme(min, self.clean_low, other.clean_low),
-            extreme(max, self.clean_high, other.clean_high),
-        )  # fmt: skip
+            values=dict(self.values),
+            overflow=self.overflow + other.overflow,
+            files=dict(self.files),
+            clean_files=self.clean_files + other.clean_files,
+            clean_positions=self.clean_positions + other.clean_positions,
+            clean_low=extreme(min, self.clean_low, other.clean_low),
+            clean_high=extreme(max, self.clean_high, other.clean_high),
+        )
         for value, found in other.values.items():
             mine = both.values.get(value)
             both.values[value] = found if mine is None else mine.merge(found)
@@ -172,30 +207,10 @@ class IllegalValues:
             self.values = {value: self.values[value] for value in chosen}
             self.overflow += total - self.positions
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values in one order."""
-        return {
-            "values": {str(v): self.values[v].to_json() for v in sorted(self.values)},
-            "overflow": self.overflow,
-            "files": {name: self.files[name].to_json() for name in sorted(self.files)},
-            "clean_files": [self.clean_files, self.clean_positions, self.clean_low, self.clean_high],
-        }
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> IllegalValues:
-        """The values that ``to_json`` wrote."""
-        values = {number(v): IllegalValue(n, r, _place(a), _place(z)) for v, (n, r, a, z) in data["values"].items()}
-        files = {
-            str(name): FileCounts(
-                f["positions"], f["illegal"], f["low"], f["high"], {number(v): n for v, n in f["values"].items()}
-            )
-            for name, f in data["files"].items()
-        }
-        return cls(values, data["overflow"], files, *data["clean_files"])
-
-
-def _place(data: Sequence[Any]) -> Place:
-    return str(data[0]), int(data[1]), str(data[2])
+def by_value(found: Mapping[Value, T]) -> dict[str, T]:
+    """``found`` as a JSON object, in order of the numbers."""
+    return {str(value): found[value] for value in sorted(found)}
 
 
 def kept(values: Iterable[Value], most: int) -> list[Value]:
@@ -213,11 +228,3 @@ def extreme(choose: Callable[..., Any], mine: Any, theirs: Any) -> Any:
 def whole(value: Value) -> Value:
     """A float without a fraction as an int: 1.0 beside 1 would show in which order shards were merged."""
     return int(value) if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()) else value
-
-
-def number(text: str) -> Value:
-    """The number that ``str`` wrote."""
-    try:
-        return int(text)
-    except ValueError:
-        return float(text)

@@ -229,6 +229,8 @@ def _gaps(seen: Seen) -> Iterator[Reading]:
 
     Where each of them occurs several times no class is missing by chance, so none of them is a stray in its place.
     """
+    if not seen.counts.size:
+        return
     size = seen.label.num_classes
     frequent = seen.counts >= np.median(seen.counts) / 30
     binary = size == 2 and seen.values[frequent].tolist() == [0, 255]

@@ -8,22 +8,35 @@ are no float sums: those would.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StringConstraints,
+    field_serializer,
+    field_validator,
+)
 
 from label_guard.check.columns import Column
 from label_guard.check.result import RuleViolations
-from label_guard.diagnosis.illegal import IllegalValues, Place, extreme, whole
+from label_guard.diagnosis.class_counts import ClassCounts, JsonCounts
+from label_guard.diagnosis.illegal import Count, IllegalValues, Place, extreme, whole
 from label_guard.rules.findings import Violation
+from label_guard.rules.registry import RULES
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel
 
 Array = NDArray[Any]
 PlaceOf = Callable[[int], Place]
+Rule = Annotated[str, StringConstraints(pattern=f"^({'|'.join(RULES)})$")]
 MAX_SHAPES = 16
 _TOLERANCE = 1e-3  # of the sum of a row of probabilities, as soft_label has by default
 MAX_EXAMPLES = 5
@@ -37,8 +50,33 @@ def key_order(key: str) -> tuple[str, int, str]:
     return (name, int(index), "") if index.isdecimal() else ("", -1, key)
 
 
-@dataclass(slots=True)
-class LabelStatistics:
+class Example(BaseModel):
+    """A record that broke a rule.
+
+    Attributes:
+        record: its key.
+        value: its first offending value.
+        legal: the legal set in words.
+        count: number of offending positions in it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    record: str
+    value: StrictBool | StrictInt | StrictFloat | str | None
+    legal: str
+    count: Count
+
+    @field_validator("value", mode="before")
+    @classmethod
+    def _strict_json(cls, value: Any) -> Any:
+        """JSON has no NaN, and readers hold numbers as doubles."""
+        if isinstance(value, float) and not math.isfinite(value):
+            return str(value)
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 2**53 else value
+
+
+class LabelStatistics(BaseModel):
     """What one label of one split holds.
 
     Attributes:
@@ -62,24 +100,33 @@ class LabelStatistics:
         examples: by rule, the first records by key order with what they broke.
     """
 
-    records: int = 0
-    invalid: int = 0
-    class_counts: Counter[int] = field(default_factory=Counter[int])
-    class_records: Counter[int] = field(default_factory=Counter[int])
-    sentinels: Counter[int] = field(default_factory=Counter[int])
-    violations: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
-    illegal_values: IllegalValues = field(default_factory=IllegalValues)
-    texts: Counter[str] = field(default_factory=Counter[str])
-    not_finite: int = 0
-    normalized: int = 0
-    nothing_left: int = 0
-    low: int | float | None = None
-    high: int | float | None = None
-    dtypes: Counter[str] = field(default_factory=Counter[str])
-    shapes: dict[str, int] = field(default_factory=dict[str, int])
-    fractional: int = 0
-    one_hot: int = 0
-    examples: dict[str, list[tuple[str, Violation]]] = field(default_factory=dict[str, list[tuple[str, Violation]]])
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
+
+    records: Count = 0
+    invalid: Count = 0
+    class_counts: JsonCounts = Field(default_factory=ClassCounts)
+    class_records: JsonCounts = Field(default_factory=ClassCounts)
+    sentinels: Counter[int] = Field(default_factory=Counter[int])
+    violations: dict[Rule, Annotated[list[Count], Field(min_length=2, max_length=2)]] = Field(
+        default_factory=dict[str, list[int]]
+    )
+    illegal_values: IllegalValues = Field(default_factory=IllegalValues)
+    texts: Counter[str] = Field(default_factory=Counter[str])
+    not_finite: Count = 0
+    normalized: Count = 0
+    nothing_left: Count = 0
+    low: StrictInt | StrictFloat | None = None
+    high: StrictInt | StrictFloat | None = None
+    dtypes: Counter[str] = Field(default_factory=Counter[str])
+    shapes: dict[str, Count] = Field(default_factory=dict[str, int])
+    fractional: Count = 0
+    one_hot: Count = 0
+    examples: dict[Rule, list[Example]] = Field(default_factory=dict[str, list[Example]])
+
+    @field_serializer("violations", "texts", "dtypes", "shapes", "examples", "sentinels")
+    def _in_order(self, found: dict[Any, Any]) -> dict[str, Any]:
+        """One order, whatever order they came in."""
+        return {str(key): found[key] for key in sorted(found)}
 
     @property
     def illegal(self) -> dict[int | float, int]:
@@ -142,7 +189,7 @@ class LabelStatistics:
 
     def _add_examples(self, fault: RuleViolations, keys: Sequence[str]) -> None:
         order = sorted(range(len(fault.rows)), key=lambda place: key_order(keys[int(fault.rows[place])]))
-        found = [(keys[int(fault.rows[place])], fault.violation(place)) for place in order[:MAX_EXAMPLES]]
+        found = [_example(keys[int(fault.rows[place])], fault.violation(place)) for place in order[:MAX_EXAMPLES]]
         self.examples[fault.rule] = _first_examples([*self.examples.get(fault.rule, []), *found])
 
     def _add_column(self, label: Label, column: Column, place_of: PlaceOf) -> None:
@@ -204,35 +251,29 @@ class LabelStatistics:
         values = array.reshape(array.shape[0], -1)
         if array.dtype.kind == "f":
             values = np.where(np.isfinite(values) & (np.floor(values) == values), values, np.nan)
-        ids = label.raw_ids if isinstance(label, ClassLabel) else range(2)
-        low, high = min(ids), max(ids)
         if values.dtype.kind == "b":
             values = values.astype(np.int8)
+        low, high, known = _id_table(label)
         inside = np.asarray((values >= low) & (values <= high))
         dense = (values[inside].astype(np.int64) - low) if inside.any() else np.empty(0, np.int64)
-        known = np.ones(high - low + 1, np.bool_)
-        if not isinstance(ids, range):
-            known[:] = False
-            known[np.array(ids, np.int64) - low] = True
+        legal = np.ones(dense.size, np.bool_) if known is None else known[dense]
         if isinstance(label, ClassLabel):
-            self._count_ids(dense, known, inside, low)
-        if known.all() and dense.size == values.size:
+            self._count_ids(dense, legal, inside, low, high)
+        if legal.all() and dense.size == values.size:
             return
         illegal = ~inside & (values == values)
-        if not known.all():
-            illegal[inside] = ~known[dense]
+        illegal[inside] = ~legal
         self._add_outside(label, values, illegal, place_of)
 
-    def _count_ids(self, dense: Array, known: Array, inside: Array, low: int) -> None:
-        legal = dense[known[dense]]
-        _count(self.class_counts, np.bincount(legal, minlength=0), low)
+    def _count_ids(self, dense: Array, legal: Array, inside: Array, low: int, high: int) -> None:
+        span = high - low + 1
+        _count_values(self.class_counts, dense[legal], span, low)
         if inside.shape[1] == 1:
-            _count(self.class_records, np.bincount(legal, minlength=0), low)
+            _count_values(self.class_records, dense[legal], span, low)
             return
-        rows = np.nonzero(inside)[0]
-        pairs = np.unique(rows.astype(np.int64) * len(known) + dense)
-        found = pairs % len(known)
-        _count(self.class_records, np.bincount(found[known[found]], minlength=0), low)
+        rows = np.nonzero(inside)[0][legal]
+        pairs = np.unique(rows.astype(np.int64) * span + dense[legal])
+        _count_values(self.class_records, pairs % span, span, low)
 
     def _add_outside(self, label: ClassLabel | MultiLabel, values: Array, illegal: Array, place_of: PlaceOf) -> None:
         """Count sentinels, and values that are neither ids nor sentinels."""
@@ -281,77 +322,50 @@ class LabelStatistics:
         both.shapes = _bounded(shapes)
         return both
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, LabelStatistics) and self.to_json() == other.to_json()
 
-    # Plain form ---------------------------------------------------------------------------------------------------
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values in one order, whatever order they came in."""
-        return {
-            "records": self.records,
-            "invalid": self.invalid,
-            "class_counts": {str(k): self.class_counts[k] for k in sorted(self.class_counts)},
-            "class_records": {str(k): self.class_records[k] for k in sorted(self.class_records)},
-            "sentinels": {str(k): self.sentinels[k] for k in sorted(self.sentinels)},
-            "violations": {k: self.violations[k] for k in sorted(self.violations)},
-            "illegal": self.illegal_values.to_json(),
-            "texts": {k: self.texts[k] for k in sorted(self.texts)},
-            "not_finite": self.not_finite,
-            "normalized": self.normalized,
-            "nothing_left": self.nothing_left,
-            "low": self.low,
-            "high": self.high,
-            "dtypes": {k: self.dtypes[k] for k in sorted(self.dtypes)},
-            "shapes": {k: self.shapes[k] for k in sorted(self.shapes)},
-            "fractional": self.fractional,
-            "one_hot": self.one_hot,
-            "examples": {
-                rule: [
-                    {"record": key, "value": _strict(v.value), "legal": v.legal, "count": v.count} for key, v in found
-                ]
-                for rule, found in sorted(self.examples.items())
-            },
-        }
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any], label: str = "") -> LabelStatistics:
-        """The statistics that ``to_json`` wrote."""
-        return cls(
-            records=data["records"],
-            invalid=data["invalid"],
-            class_counts=Counter({int(k): v for k, v in data["class_counts"].items()}),
-            class_records=Counter({int(k): v for k, v in data["class_records"].items()}),
-            sentinels=Counter({int(k): v for k, v in data["sentinels"].items()}),
-            violations={k: list(v) for k, v in data["violations"].items()},
-            illegal_values=IllegalValues.from_json(data["illegal"]),
-            texts=Counter(data["texts"]),
-            not_finite=data["not_finite"],
-            normalized=data["normalized"],
-            nothing_left=data["nothing_left"],
-            low=data["low"],
-            high=data["high"],
-            dtypes=Counter(data["dtypes"]),
-            shapes=dict(data["shapes"]),
-            fractional=data["fractional"],
-            one_hot=data["one_hot"],
-            examples={
-                rule: [
-                    (e["record"], Violation(label, rule, e["value"], e["legal"], 0, e["record"], e["count"]))
-                    for e in found
-                ]
-                for rule, found in data["examples"].items()
-            },
-        )
+def _example(key: str, violation: Violation) -> Example:
+    return Example(record=key, value=violation.value, legal=violation.legal, count=violation.count)
 
 
-def _count(counter: Counter[int], counts: Array, low: int = 0) -> None:
-    for place in np.flatnonzero(counts).tolist():
-        counter[place + low] += int(counts[place])
+# The table of a label with gaps in its ids costs as much as it has classes: made once for a label, not for a chunk.
+_tables: OrderedDict[int, tuple[Label, int, int, Array]] = OrderedDict()
+_MAX_TABLES = 16
 
 
-def _first_examples(found: list[tuple[str, Violation]]) -> list[tuple[str, Violation]]:
-    return sorted(found, key=lambda pair: key_order(pair[0]))[:MAX_EXAMPLES]
+def _id_table(label: ClassLabel | MultiLabel) -> tuple[int, int, Array | None]:
+    """Smallest and greatest class id; and which ids between them are declared, None where all are."""
+    if not isinstance(label, ClassLabel):
+        return 0, 1, None
+    ids = label.raw_ids
+    if isinstance(ids, range):
+        return ids.start, ids.stop - 1, None
+    table = _tables.get(id(label))
+    if table is None:
+        low, high = min(ids), max(ids)
+        known = np.zeros(high - low + 1, np.bool_)
+        known[np.array(ids, np.int64) - low] = True
+        table = _tables[id(label)] = (label, low, high, known)  # the label is kept, so that no other one has its id
+        if len(_tables) > _MAX_TABLES:
+            _tables.popitem(last=False)
+    return table[1:]
+
+
+def _count(counter: ClassCounts, counts: Array) -> None:
+    """Adds counts by dense id."""
+    counter.add(np.arange(len(counts)), counts)
+
+
+def _count_values(counter: ClassCounts, values: Array, span: int, low: int) -> None:
+    """Counts dense ids below ``span``; the cost is that of the values where there are few."""
+    if values.size * 4 < span:
+        ids, counts = np.unique(values, return_counts=True)
+    else:
+        ids, counts = np.arange(span), np.bincount(values, minlength=span)
+    counter.add(ids + low, counts)
+
+
+def _first_examples(found: list[Example]) -> list[Example]:
+    return sorted(found, key=lambda example: key_order(example.record))[:MAX_EXAMPLES]
 
 
 def _bounded(counts: dict[str, int]) -> dict[str, int]:
@@ -375,10 +389,3 @@ def _kind_of_text(value: str) -> str:
         return "number" if float(value) == float(value) else "name"
     except ValueError:
         return "name"
-
-
-def _strict(value: Any) -> Any:
-    """JSON has no NaN, and readers hold numbers as doubles."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 2**53 else value

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from label_guard.check.columns import Column
 from label_guard.check.result import CheckResult
+from label_guard.diagnosis.class_counts import ClassCounts
 from label_guard.diagnosis.label import diagnose
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.diagnosis.unused import LEGAL_CAUSES
@@ -84,9 +85,12 @@ class StreamSample:
                 part = LabelStatistics()
                 part.add_legal_ids(label, values)
                 clean.records += part.records
-                for mine, theirs in ((clean.class_counts, part.class_counts), (clean.sentinels, part.sentinels)):
-                    for value, count in theirs.items():
-                        mine[value] += max(1, round(count * weight * share))
+                scaled = [
+                    {value: max(1, round(count * weight * share)) for value, count in counts.items()}
+                    for counts in (part.class_counts, part.sentinels)
+                ]
+                clean.class_counts += ClassCounts(scaled[0])
+                clean.sentinels.update(scaled[1])
         whole.class_counts += clean.class_counts
         whole.sentinels += clean.sentinels
         return whole

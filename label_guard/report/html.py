@@ -211,11 +211,11 @@ def _examples(report: AuditReport, split: SplitReport) -> Iterator[dict[str, Any
     pictures = report.thumbnails.get(split.split or "", {})
     for path, found in split.labels.items():
         for rule, kept in sorted(found.examples.items()):
-            for key, violation in kept:
-                picture = pictures.get(key, "")
+            for example in kept:
+                picture = pictures.get(example.record, "")
                 yield {
-                    "key": key, "label": path, "rule": rule, "value": str(violation.value), "legal": violation.legal,
-                    "places": violation.count,
+                    "key": example.record, "label": path, "rule": rule, "value": str(example.value),
+                    "legal": example.legal, "places": example.count,
                     "picture": Markup(picture) if _PICTURE.fullmatch(picture) else "",  # noqa: S704 (matched above)
                 }  # fmt: skip
     for shard in split.shards:
