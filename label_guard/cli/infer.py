@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import click
 
-from label_guard.errors import UsageError
+from label_guard.errors import SourceError, UsageError
 from label_guard.infer.draft import LIMIT, Draft, infer, of_metadata
 from label_guard.quarantine.storage import whole_file
+from label_guard.sources.open import list_fields
 
 
 @click.command()
@@ -51,9 +53,8 @@ def command(
 
 
 def _of_catalogue(name: str, labels: tuple[str, ...], chosen: str | None) -> Draft:
-    if Path(name).exists():
-        kind = "tfds" if Path(name).is_dir() else Path(name).suffix.lstrip(".") or "tfrecord"
-        raise UsageError(f"{name} is a path; a source says its format, such as {kind}:{name}")
+    if Path(name).exists() or re.search(r"[/*?{}]|\.(?!\d)", name):
+        raise UsageError(_no_scheme(name))
     from label_guard.tfds import catalogue_metadata
 
     draft = of_metadata(catalogue_metadata(name), labels, chosen)
@@ -62,6 +63,17 @@ def _of_catalogue(name: str, labels: tuple[str, ...], chosen: str | None) -> Dra
         "TODO check: test splits of the catalogue often hold -1; audit the prepared dataset.",
     ]
     return draft
+
+
+def _no_scheme(path: str) -> str:
+    """What to say of a path without a scheme."""
+    if Path(path).suffix == ".mat":
+        return f"{path}: MATLAB files are not read; save its arrays with numpy.savez and pass npz:FILE"
+    try:
+        list_fields(path)
+    except SourceError as error:
+        return str(error)
+    return f"{path} is a path; a source says its format: SCHEME:{path}"
 
 
 def _relative(source: str, output: str | None) -> str:

@@ -186,7 +186,8 @@ def _moved(seen: Seen, low: int, high: int) -> Iterator[Reading]:
     size = high - low + 1
     known = set(WELL_KNOWN) - {-1, -2}
     plain = [v for v in seen.values[:8].tolist() if v not in known]
-    priors = {1: 0.4, 0: 0.4, -1: 0.1}
+    fills = seen.count(-1) >= 3 * int(seen.counts[seen.values != -1].max(initial=0))  # as "no label" does, not class 0
+    priors = {1: 0.4, 0: 0.4, -1: 0.003 if fills else 0.1}
     for start in sorted({low - 1, low + 1, 0, 1, *plain[:2]} - {low}):
         cause = {1: "one-based", 0: "zero-based"}.get(start, "minus-one-shift" if start == low - 1 else "offset")
         yield Reading(cause, start, start + size - 1, priors.get(start, 0.01))

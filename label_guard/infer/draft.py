@@ -1,12 +1,13 @@
 """A draft schema from TFDS metadata or from the data, with comments that say what was seen and what to check.
 
-The draft is audited on the data it came from, and what the audit suggests goes into it: so it is legal as it stands,
-and whatever was guessed is marked ``TODO check``.
+Whatever was guessed is marked ``TODO check`` on its very line, and what is rare is left illegal. The draft is audited
+on the data it came from; what the audit finds is said in comments.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,9 +19,10 @@ from label_guard.audit.runner import audit_dataset
 from label_guard.audit.suggest import apply_patch, suggest
 from label_guard.errors import SchemaError, SourceError, UsageError
 from label_guard.infer.profile import Seen, describe
+from label_guard.infer.splits import in_place_of, split_files
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.writer import dump_schema, quoted
-from label_guard.sources.open import did_you_mean, list_fields, open_source
+from label_guard.sources.open import Source, did_you_mean, list_fields, open_source
 from label_guard.sources.tfds_metadata import Feature, TfdsMetadata, read_metadata
 
 LIMIT = 100_000  # records looked at in each file
@@ -28,22 +30,23 @@ _SEMVER = re.compile(r"\d+\.\d+\.\d+")
 _LABEL_NAME = re.compile(
     r"(^|[/_.-])(label|labels|class|classes|category|categories|target|targets|y|mask|annotation)s?$"
 )
-_SPLIT_NAME = re.compile(r"(?:^|[/_.-])(train|test|validation|valid|val|dev)(?=[/_.*-]|$)")
 
 
 @dataclass(slots=True)
 class Draft:
-    """A schema in the making.
+    """A schema that is not finished.
 
     Attributes:
         schema: the fields, sound or not yet.
         head: comments on the whole.
         notes: comments by label.
+        marks: what to check, by label and field.
     """
 
     schema: dict[str, Any]
     head: list[str] = field(default_factory=list[str])
     notes: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    marks: dict[str, dict[str, list[str]]] = field(default_factory=dict[str, dict[str, list[str]]])
 
     def to_yaml(self) -> str:
         """The schema file.
@@ -57,17 +60,15 @@ class Draft:
             told = error.errors()[0]["msg"]
             raise SchemaError(f"no sound schema can be drafted: {told}; name the labels with --label") from None
         lines = [f"# {line}" for line in self.head]
-        section = ""
+        labels, section, label = {f"  {quoted(path)}:": path for path in self.schema["labels"]}, "", ""
         for line in text.splitlines():
             section = line if not line.startswith(" ") else section
-            lines += [f"  # {note}" for note in self._notes_above(section, line)]
-            lines.append(line)
+            if section == "labels:" and line in labels:
+                label = labels[line]
+                lines += [f"  # {note}" for note in self.notes.get(label, ())]
+            marks = self.marks.get(label, {}).get(line.strip().partition(":")[0], ()) if section == "labels:" else ()
+            lines.append(f"{line}  # TODO check: {'; '.join(marks)}" if marks else line)
         return "".join(f"{line}\n" for line in lines)
-
-    def _notes_above(self, section: str, line: str) -> Sequence[str]:
-        if section != "labels:":
-            return ()
-        return next((notes for path, notes in self.notes.items() if line == f"  {quoted(path)}:"), ())
 
 
 def infer(
@@ -97,12 +98,13 @@ def infer(
     if source.startswith("tfds:"):
         draft = of_metadata(read_metadata(source.removeprefix("tfds:")), labels, name)
         declared = draft.schema.get("splits", {})
-        draft.schema["splits"] = {
-            one: {**fields, "source": source_in_file or source} for one, fields in declared.items()
-        }
+        draft.schema["splits"] = {one: {**fields, "source": source} for one, fields in declared.items()}
     else:
-        draft = _of_data(source, labels, split or _split_of(source), name, limit, source_in_file or source)
-    return _audited(draft, source, limit)
+        draft = _of_data(source, labels, split, name, limit)
+    draft = _audited(draft, limit)
+    for one in draft.schema.get("splits", {}).values():
+        one["source"] = in_place_of(source, source_in_file or source, one["source"])
+    return draft
 
 
 def of_metadata(metadata: TfdsMetadata, labels: Sequence[str] = (), name: str | None = None) -> Draft:
@@ -148,38 +150,41 @@ def _label_of(path: str, feature: Feature) -> dict[str, Any]:
 # From data ------------------------------------------------------------------------------------------------------------
 
 
-def _of_data(
-    source: str, labels: Sequence[str], split: str, name: str | None, limit: int, source_in_file: str
-) -> Draft:
+def _of_data(source: str, labels: Sequence[str], split: str | None, name: str | None, limit: int) -> Draft:
     fields = [] if source.startswith("python:") else list_fields(source)
     chosen = list(labels) or [path for path in fields if _LABEL_NAME.search(path.lower())]
     if not chosen:
         there = ", ".join(fields[:20]) or "not known before they are read"
         raise UsageError(f"nothing in {source} is called a label; name them with --label PATH; its fields: {there}")
-    seen, records, whole = _look(source, chosen, limit)
+    opened = open_source(source, labels=chosen)
+    splits = split_files(source, [shard.path for shard in opened.shards()], split)
+    seen, records, whole = _look(opened, chosen, limit)
+    total = sum(records.values())
     draft = Draft(
         {"format": 1, "name": name or _name_of(source), "version": "1.0.0", "labels": {}, "splits": {}},
-        [f"Drafted from {source}: {records:,} records were looked at{'' if whole else ', not all there are'}."],
+        [f"Drafted from {source}: {total:,} records were looked at{'' if whole else ', not all there are'}."],
     )
+    names = opened.metadata.get("class_names", {})
     for path in chosen:
-        label, notes = describe(path, seen[path])
-        draft.notes[path] = notes
-        if label:
-            draft.schema["labels"][path] = label
+        drafted = describe(seen[path], only_label=len(chosen) == 1, class_names=names.get(path))
+        draft.notes[path], draft.marks[path] = drafted.notes, drafted.marks
+        if drafted.fields:
+            draft.schema["labels"][path] = drafted.fields
         else:
-            draft.head += [f"left out: {path}: {note}" for note in notes]
+            draft.head += [f"left out: {path}: {note}" for note in drafted.notes]
     if not draft.schema["labels"]:
         raise UsageError(f"nothing in {source} can be a label: {'; '.join(draft.head[1:])}")
-    examples = {"num_examples": records} if whole else {}
-    draft.schema["splits"] = {split: {**examples, "source": source_in_file}}
+    for one in splits:
+        examples = {"num_examples": sum(records[path] for path in one.paths)} if whole else {}
+        draft.schema["splits"][one.name] = {**examples, "source": one.uri}
     return draft
 
 
-def _look(source: str, labels: Sequence[str], limit: int) -> tuple[dict[str, Seen], int, bool]:
-    """What the first records of each file hold; how many these were, and whether they were all."""
-    opened = open_source(source, labels=labels)
+def _look(opened: Source, labels: Sequence[str], limit: int) -> tuple[dict[str, Seen], Counter[str], bool]:
+    """What the first records of each file hold; how many these were, by file, and whether they were all."""
     seen = {path: Seen() for path in labels}
-    records, whole = 0, True
+    records: Counter[str] = Counter()
+    whole = True
     for shard in opened.shards():
         read = 0
         for chunk in opened.read(shard):
@@ -190,14 +195,8 @@ def _look(source: str, labels: Sequence[str], limit: int) -> tuple[dict[str, See
             if read > limit:
                 whole = False
                 break
-        records += min(read, limit)
+        records[shard.path] += min(read, limit)
     return seen, records, whole
-
-
-def _split_of(source: str) -> str:
-    """The split that the names of the files say; ``all`` where they say none."""
-    found = _SPLIT_NAME.search(source.partition(":")[2].rpartition("/")[2])
-    return {"val": "validation", "valid": "validation", "dev": "validation"}.get(found[1], found[1]) if found else "all"
 
 
 def _name_of(source: str) -> str:
@@ -210,14 +209,14 @@ def _name_of(source: str) -> str:
 # What the data say of the draft ---------------------------------------------------------------------------------------
 
 
-def _audited(draft: Draft, source: str, limit: int) -> Draft:
-    """The draft with the changes that an audit of the data suggests, and what stays wrong in words."""
+def _audited(draft: Draft, limit: int) -> Draft:
+    """The draft with what an audit of its data finds; splits without labels are declared so."""
     schema = _sound(draft)
-    report = audit_dataset(schema, source=source, splits=list(schema.splits), limit=limit)
+    report = audit_dataset(schema, limit=limit)
     suggestion = suggest(report)
-    if suggestion.patch:
+    if suggestion.patch and all(cause.cause == "unlabeled-split" for _, cause in suggestion.reasons):
         patched = apply_patch(schema, suggestion.patch)
-        again = audit_dataset(patched, source=source, splits=list(patched.splits), limit=limit)
+        again = audit_dataset(patched, limit=limit)
         if _errors(again) < _errors(report):
             draft.schema = patched.model_dump(mode="json", exclude_unset=True)
             draft.head += [

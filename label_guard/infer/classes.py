@@ -1,0 +1,195 @@
+"""From counts of whole numbers to a class_label: which ids are classes, which mean "no label", and what is in doubt."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from label_guard.diagnosis.evidence import log_classes
+
+_VOIDS = (-100, -1, 255)
+_MAX_CLASSES = 50_000  # a greatest value beyond this is an identifier, a count or a time, and not a class
+_MAX_LISTED = 256  # ids with gaps that are listed; more are a vocabulary
+_VOCABULARY = 256  # from here on, ids of which fewer than _DENSE are used are a vocabulary
+_DENSE = 0.8
+_FEW = 5
+_FREQUENT = 20
+_SCATTERED = 0.05  # share of values beyond the classes above which nothing is drafted
+_CERTAIN = math.log(1000)  # of ids with gaps or from an unusual start, in favour of which little speaks beforehand
+_LIKELY = math.log(10)  # of ids from 1
+
+
+@dataclass(slots=True)
+class Drafted:
+    """A label as drafted.
+
+    Attributes:
+        fields: its fields; empty where none can be drafted.
+        marks: by field, what to check on its line.
+        notes: comments above the label; where no label can be drafted, why.
+    """
+
+    fields: dict[str, Any] = field(default_factory=dict[str, Any])
+    marks: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    notes: list[str] = field(default_factory=list[str])
+
+    def mark(self, name: str, text: str) -> None:
+        """Asks to check a field."""
+        self.marks.setdefault(name, []).append(text)
+
+
+def refused(reason: str) -> Drafted:
+    """No label, and why."""
+    return Drafted(notes=[reason])
+
+
+def draft_classes(counts: Mapping[int, int], *, scalar: bool, only_label: bool) -> Drafted:
+    """The class_label that ``counts`` (occurrences by value) show.
+
+    Args:
+        counts: by whole number.
+        scalar: whether a record holds one value.
+        only_label: whether the schema has no other label: only then may records without one be left out.
+    """
+    reason = _no_classes(counts)
+    if reason:
+        return refused(reason)
+    rare, voids, classes = _parts(counts)
+    total = sum(counts.values())
+    if not classes:
+        return refused(f"holds nothing but {', '.join(map(str, sorted(voids)))}: a split without labels")
+    if sum(rare.values()) > _SCATTERED * total or min(classes) < 0:
+        first = min(rare or classes)
+        return refused(f"holds values such as {first} beside {min(classes)}..{max(classes)}, which are not class ids")
+    if max(classes) > _MAX_CLASSES:
+        return refused(f"holds values up to {max(classes):,}: an id or a count rather than a class")
+    drafted = _ids(classes)
+    if drafted.fields:
+        _mark_rare(drafted, rare, classes, total)
+        _add_voids(drafted, voids, total, scalar=scalar, only_label=only_label)
+    return drafted
+
+
+def named_classes(names: Sequence[str], counts: Mapping[int, int], *, scalar: bool, only_label: bool) -> Drafted:
+    """The class_label that metadata declare; values that contradict it are said, and frequent void values declared.
+
+    Args:
+        names: class names in order of the ids.
+        counts: occurrences by value.
+        scalar: whether a record holds one value.
+        only_label: whether the schema has no other label.
+    """
+    drafted = Drafted({"kind": "class_label", "num_classes": len(names), "class_names": list(names)})
+    drafted.notes.append("class names are those of the dataset's metadata")
+    total = sum(counts.values())
+    outside = {value: count for value, count in counts.items() if not 0 <= value < len(names)}
+    voids = {v: outside.pop(v) for v in _VOIDS if v in outside and outside[v] >= max(_FREQUENT, total / 1000)}
+    for value, count in sorted(outside.items(), key=lambda pair: (-pair[1], pair[0]))[:3]:
+        drafted.mark("num_classes", f"the metadata name {len(names)} classes, but {value} {_occurs(count, total)}")
+    _add_voids(drafted, voids, total, scalar=scalar, only_label=only_label)
+    return drafted
+
+
+def _no_classes(counts: Mapping[int, int]) -> str:
+    """Why the values are not class ids; empty where they may be."""
+    values = sorted(counts)
+    if set(values) <= {*range(48, 58), 32, 10, 13} and sum(48 <= v <= 57 for v in values) > 1 and max(values) <= 57:
+        return "holds 48..57, the ASCII characters of digits: the text of a number was read as bytes"
+    if len(values) > 200 and values[0] >= 0 and 250 <= values[-1] <= 255:
+        return "fills the values of a byte, 0..255: a picture rather than a mask"
+    return ""
+
+
+def _parts(counts: Mapping[int, int]) -> tuple[dict[int, int], dict[int, int], dict[int, int]]:
+    """Rare values at the ends, void values, and classes."""
+    often = [n for n in counts.values() if n > 1] or list(counts.values())
+    usual = float(np.median(often))
+    least = max(min(_FEW, usual / 4), usual / 30)
+    values = sorted(counts)
+    plain = [v for v in values if v not in _VOIDS]
+    if values == [-1, 1] or values == [0, 255]:
+        return {}, {}, dict(counts)
+    voids = [v for v in _VOIDS if v in counts and (v < 0 or not plain or _top(plain, counts, least) < 254)]
+    inside = [v for v in values if v not in voids]
+    while inside and counts[inside[-1]] < least:
+        inside.pop()
+    while inside and counts[inside[0]] < least:
+        inside.pop(0)
+    known = [v for v in voids if counts[v] >= max(_FEW, least)]
+    kept = {*inside, *known}
+    return (
+        {v: n for v, n in counts.items() if v not in kept},
+        {v: counts[v] for v in known},
+        {v: counts[v] for v in inside},
+    )
+
+
+def _top(plain: Sequence[int], counts: Mapping[int, int], least: float) -> int:
+    return max((v for v in plain if counts[v] >= least), default=plain[-1])
+
+
+def _ids(classes: Mapping[int, int]) -> Drafted:
+    """Where ids start, how many there are, whether they have gaps."""
+    ids = sorted(classes)
+    low, high, size = ids[0], ids[-1], ids[-1] - ids[0] + 1
+    if ids == [-1, 1] or ids == [0, 255]:
+        found = Drafted({"kind": "class_label", "num_classes": 2, "class_ids": ids})
+        found.mark("class_ids", f"the values are {ids[0]} and {ids[1]}: taken for two classes")
+        return found
+    listed = len(ids) < size and len(ids) <= _MAX_LISTED and len(ids) > 2 and _sure(classes, len(ids), high + 1)
+    dense = len(ids) >= _DENSE * (size if low > 1 else high + 1)
+    if high >= _VOCABULARY and not dense and not listed:
+        return refused(
+            f"holds ids up to {high:,}, of which {len(ids):,} occur: a vocabulary, whose size the data do not show; "
+            "write the label by hand: kind: class_label with num_classes"
+        )
+    if listed and not (low < 2 and len(ids) > 0.95 * size):
+        found = Drafted({"kind": "class_label", "num_classes": len(ids), "class_ids": ids})
+        found.mark("class_ids", f"{len(ids)} distinct ids up to {high}: taken for ids with gaps")
+        return found
+    if low and _sure(classes, size, high + 1, _LIKELY if low == 1 else _CERTAIN):
+        found = Drafted({"kind": "class_label", "num_classes": size, "class_ids": {"start": low}})
+        found.mark("class_ids", f"ids start at {low} and go to {high}: taken for ids that count from {low}")
+    else:
+        found = Drafted({"kind": "class_label", "num_classes": high + 1})
+        size = high + 1
+    if len(ids) < size:
+        found.mark("num_classes", f"the greatest id seen and one; of {size:,} ids {len(ids):,} are used")
+    return found
+
+
+def _sure(classes: Mapping[int, int], few: int, many: int, least: float = _CERTAIN) -> bool:
+    """Whether the counts show ``few`` classes rather than ``many`` of which some are unused by chance."""
+    counts = np.array(list(classes.values()), np.int64)
+    return log_classes(counts, few) - log_classes(counts, many) > least
+
+
+def _mark_rare(drafted: Drafted, rare: Mapping[int, int], classes: Mapping[int, int], total: int) -> None:
+    for value, count in sorted(rare.items(), key=lambda pair: (pair[1], pair[0]))[:5]:
+        drafted.mark("num_classes", f"{value} {_occurs(count, total)} and is left illegal")
+    if len(rare) > 5:
+        drafted.mark("num_classes", f"and {len(rare) - 5:,} more rare values are left illegal")
+    usual = float(np.median(list(classes.values())))
+    for value in (min(classes), max(classes)):
+        if classes[value] <= _FEW or classes[value] < min(_FREQUENT, usual / 3):
+            drafted.mark("num_classes", f"{value} {_occurs(classes[value], total)}")
+
+
+def _occurs(count: int, total: int) -> str:
+    return f"occurs {'once' if count == 1 else f'{count:,} times'} in {total:,}"
+
+
+def _add_voids(drafted: Drafted, voids: Mapping[int, int], total: int, *, scalar: bool, only_label: bool) -> None:
+    if not voids:
+        return
+    told = ", ".join(f"{value} {_occurs(count, total)}" for value, count in sorted(voids.items()))
+    if scalar and list(voids) == [-1]:
+        drafted.fields |= {"unlabeled": -1, "on_unlabeled": "skip" if only_label else "replace"}
+        drafted.mark("unlabeled", f"{told}: taken for: this record has no label")
+        return
+    drafted.fields |= {"ignore": sorted(voids), "on_ignore": "replace" if min(voids) < 0 else "keep"}
+    drafted.mark("ignore", f"{told}: taken for {'an ignore value' if len(voids) == 1 else 'ignore values'}")
