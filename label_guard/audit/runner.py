@@ -159,7 +159,7 @@ def open_splits(
         SourceError: a source cannot be opened at all.
     """
     names: Sequence[str | None] = splits or list(schema.splits) or [None]
-    if source is not None and len(names) > 1 and not source.startswith(("tfds:", "python:")):
+    if source is not None and len(names) > 1 and not source.startswith(("tfds:", "quarantine:", "python:")):
         raise UsageError(f"{source} does not separate the splits {', '.join(map(str, names))}; pass --split NAME")
     opened: list[tuple[str | None, Source]] = []
     for split in names:

@@ -97,11 +97,12 @@ class Chunk:
 
 
 class Piece(NamedTuple):
-    """What a format yields: a chunk before its records have keys."""
+    """What a format yields: a chunk before its records have keys, unless they have ``names`` of their own."""
 
     rows: Sequence[int]
     columns: dict[str, Column]
     unreadable: Sequence[tuple[int, str]] = ()
+    names: Sequence[str] | None = None
 
 
 Item = TypeVar("Item")

@@ -34,6 +34,7 @@ from label_guard.sources.jsonl import JsonLinesFormat
 from label_guard.sources.numpy_files import NpyFormat, NpzFormat
 from label_guard.sources.parquet import GroupStatistics, ParquetFormat, class_names, column_statistics
 from label_guard.sources.python_function import FunctionFormat
+from label_guard.sources.quarantine import QuarantineFormat
 from label_guard.sources.source import Source, peek_fields
 from label_guard.sources.tf_example import ExampleFormat
 from label_guard.sources.tfds import open_tfds
@@ -52,7 +53,7 @@ _FORMATS: dict[str, Format] = {
     "npy": NpyFormat(),
     "npz": NpzFormat(),
 }
-_SCHEMES = ("tfds", *_FORMATS, "python")
+_SCHEMES = ("tfds", *_FORMATS, "quarantine", "python")
 _NUMBERED = ("npy", "npz")
 
 
@@ -86,6 +87,8 @@ def open_source(
         function = FunctionFormat(split, str(Path(base_dir or ".").resolve()))
         function.fields(where)
         return Source(uri, split, function, (Shard(where, where, 0),), wanted, record_key, numbered=True)
+    if scheme == "quarantine":
+        return _open_quarantine(uri, resolve(where, base_dir), split, wanted, record_key)
     files = find_shards(resolve(where, base_dir))
     if scheme in _NUMBERED and len(files) > 1:
         raise SourceError(f"{uri} names {len(files)} files; {scheme}: takes one")
@@ -93,6 +96,13 @@ def open_source(
     require_fields(paths, peek_fields(_FORMATS[scheme], files), uri)
     names = _named_classes(files, wanted) if scheme == "parquet" else {}
     return Source(uri, split, _FORMATS[scheme], files, wanted, record_key, scheme in _NUMBERED, names)
+
+
+def _open_quarantine(uri: str, where: str, split: str | None, wanted: Wanted, record_key: str | None) -> Source:
+    form = QuarantineFormat(split)
+    shards = (Shard(where, where.rstrip("/").rpartition("/")[2], 0),)
+    require_fields(wanted, form.fields(where), uri)
+    return Source(uri, split, form, shards, wanted, record_key)
 
 
 def list_fields(uri: str, *, base_dir: str | None = None) -> list[str]:

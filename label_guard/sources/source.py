@@ -64,7 +64,9 @@ class Source:
         prefix = "" if self.numbered else f"{shard.name}__"
         for piece in self.format.read(shard.path, wanted):
             keys: Sequence[str] = Keys(prefix, piece.rows)
-            if self.record_key is not None:
+            if piece.names is not None:
+                keys = piece.names
+            elif self.record_key is not None:
                 keys = _FeatureKeys(piece.columns[self.record_key], keys)
             columns = {path: piece.columns[path] for path in self.labels}
             unreadable = tuple(Unreadable(row, f"{prefix}{row}", reason) for row, reason in piece.unreadable)
@@ -72,7 +74,7 @@ class Source:
 
     def describe(self) -> dict[str, Any]:
         """Plain values for a report: where the records come from and how many files and bytes these are."""
-        sizes = [] if self.format.name == "python" else [size_of(shard.path) for shard in self.files]
+        sizes = [] if self.format.name in ("python", "quarantine") else [size_of(shard.path) for shard in self.files]
         return {
             "uri": self.uri,
             "format": self.format.name,

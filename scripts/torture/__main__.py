@@ -36,6 +36,7 @@ SCENARIOS: dict[str, Faults] = {
     "kill": ("kill",),
     "stop": ("stop",),
     "torn": ("torn",),
+    "zeroed": ("zeroed",),
     "disk": ("disk",),
     "readonly": ("readonly",),
     "mixed": ("kill", "stop", "torn", "disk", "readonly"),
@@ -83,6 +84,22 @@ def tear(run: Run, chance: random.Random) -> bool:
     return torn
 
 
+def zero(run: Run, chance: random.Random) -> bool:
+    """Fill a run of what was written after the last checkpoint with zeros, as a power loss does."""
+    sizes: dict[str, int] = run.saved()["sizes"]
+    zeroed = False
+    for path in sorted(run.quarantine.glob("*.jsonl")):
+        size, sure = path.stat().st_size, sizes.get(path.name, 0)
+        if size == sure:
+            continue
+        start = chance.choice((sure, chance.randint(sure, size - 1)))
+        with path.open("r+b") as file:
+            file.seek(start)
+            file.write(bytes(size - start))
+        zeroed = True
+    return zeroed
+
+
 def lead(run: Run, fault: str, chance: random.Random, figures: Figures) -> None:
     """One life of a run under a fault."""
     figures.lives += 1
@@ -93,10 +110,12 @@ def lead(run: Run, fault: str, chance: random.Random, figures: Figures) -> None:
     status = started(run, pid) if run.workers else None
     if status is None:
         status = _torment(pid, fault, chance, figures)
-    if status == -signal.SIGKILL and fault in ("kill", "torn"):
+    if status == -signal.SIGKILL and fault in ("kill", "torn", "zeroed"):
         figures.faults["process killed"] += 1
         if fault == "torn" and tear(run, chance):
             figures.faults["lines torn"] += 1
+        if fault == "zeroed" and zero(run, chance):
+            figures.faults["parts zeroed"] += 1
     elif status == DISK_FULL and fault in ("disk", "readonly"):
         figures.faults["disk full" if fault == "disk" else "folder read-only"] += 1
     elif status and not (fault == "worker" and b"terminated unexpectedly" in log.read_bytes()):
@@ -117,8 +136,8 @@ def _life(run: Run, fault: str, max_file_bytes: int | None) -> int:
 
 
 def _torment(pid: int, fault: str, chance: random.Random, figures: Figures) -> int | None:
-    status = wait(pid, chance.uniform(0.01, 0.3)) if fault in ("kill", "torn", "worker", "stop") else None
-    if status is None and fault in ("kill", "torn"):
+    status = wait(pid, chance.uniform(0.01, 0.3)) if fault in ("kill", "torn", "zeroed", "worker", "stop") else None
+    if status is None and fault in ("kill", "torn", "zeroed"):
         end(pid)
     if status is None and fault == "worker" and (workers := children(pid)):
         os.kill(chance.choice(workers), signal.SIGKILL)

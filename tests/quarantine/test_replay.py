@@ -94,3 +94,30 @@ def test_recheck_writes_positions_for_select_records(tmp_path: Path) -> None:
         )
     assert ended.value.code == 1
     assert [int(record["label"]) for record in select_records(dataset, str(keys))] == [8, 9]
+
+
+def audited(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    """Exit code and output of an audit."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["audit", *map(str, arguments)])
+    captured = capsys.readouterr()
+    return int(str(ended.value.code)), captured.out + captured.err
+
+
+def test_an_audit_reads_a_quarantine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``quarantine:DIR`` audits the newest labels of each record by their names; a damaged line is never "ok"."""
+    guard(keyed(RECORDS), 8, tmp_path / "q")
+    text = "format: 1\nname: d\nversion: 1.0.0\nlabels:\n  label: {kind: class_label, num_classes: %d}\n"
+    for classes in (10, 12):
+        (tmp_path / f"{classes}.yaml").write_text(text % classes)
+    source = f"quarantine:{tmp_path / 'q'}"
+    code, said = audited(capsys, tmp_path / "12.yaml", "--source", source)
+    assert (code, "4 records" in said) == (0, True)
+    code, said = audited(capsys, tmp_path / "10.yaml", "--source", source)
+    assert (code, "LG101" in said, "record 10" in said or "10:" in said) == (1, True, True)
+    [part] = (tmp_path / "q").iterdir()
+    part.write_bytes(part.read_bytes() + b"damaged\n")
+    code, said = audited(capsys, tmp_path / "12.yaml", "--source", source)
+    assert (code, "1 damaged lines were skipped" in said) == (2, True)
+    code, said = audited(capsys, tmp_path / "12.yaml", "--source", f"quarantine:{tmp_path / 'none'}")
+    assert (code, "no such folder" in said) == (2, True)

@@ -11,7 +11,7 @@ import pytest
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "torture"
 FAULTS: dict[str, set[str]] = {
-    "kill torn": {"process killed", "lines torn"},
+    "kill torn zeroed": {"process killed", "lines torn", "parts zeroed"},
     "disk readonly stop": {"disk full", "folder read-only", "stopped and continued"},
     "hosts-2 hosts-4": {"process killed"},
     "audit": {"audit killed"},

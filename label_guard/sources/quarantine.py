@@ -1,0 +1,71 @@
+"""``quarantine:DIR``: the labels of quarantined records, each once with its newest labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from label_guard.core import tree
+from label_guard.errors import QuarantineError, SourceError
+from label_guard.quarantine.line import QuarantineEntry
+from label_guard.quarantine.reader import QuarantineContents, read_quarantine
+from label_guard.quarantine.replay_source import is_split
+from label_guard.sources.base import Piece, Wanted, values_column
+
+_MAX_RECORDS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineFormat:
+    """A quarantine folder. A record whose labels were not kept is unreadable; damaged lines are an error.
+
+    Attributes:
+        split: only records of this split; None: all.
+    """
+
+    split: str | None
+    name: str = "quarantine"
+
+    def fields(self, path: str) -> Sequence[str]:
+        entries = self._entries(_contents(path))
+        first = next((list(entry.payload) for entry in entries if entry.payload_kind == "full"), list[str]())
+        return sorted({*first, *(label for entry in entries for label in entry.labels)})
+
+    def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+        contents = _contents(path)
+        entries = self._entries(contents)
+        for start in range(0, len(entries), _MAX_RECORDS):
+            yield _piece(start, entries[start : start + _MAX_RECORDS], wanted)
+        damaged = [problem for problem in contents.problems if problem.kind != "torn"]
+        if damaged:
+            raise SourceError(f"{path}: {len(damaged)} damaged lines were skipped, the first is {damaged[0]}")
+
+    def _entries(self, contents: QuarantineContents) -> list[QuarantineEntry]:
+        newest = [group[0] for group in contents.records]
+        return [entry for entry in newest if self.split is None or is_split(entry.split, self.split)]
+
+
+def _contents(path: str) -> QuarantineContents:
+    try:
+        return read_quarantine(path)
+    except QuarantineError as error:
+        raise SourceError(str(error)) from error
+
+
+def _piece(start: int, entries: Sequence[QuarantineEntry], wanted: Wanted) -> Piece:
+    rows: list[int] = []
+    names: list[str] = []
+    unreadable: list[tuple[int, str]] = []
+    columns: dict[str, list[Any]] = {path: [] for path in wanted}
+    for row, entry in enumerate(entries, start):
+        if entry.payload_kind == "none":
+            unreadable.append((row, f"the labels of record {entry.name} are not kept (payload none)"))
+            continue
+        rows.append(row)
+        names.append(entry.name)
+        payload = entry.payload
+        for path, column in columns.items():
+            value = tree.get(payload, path)
+            column.append(None if value is tree.MISSING else value)
+    return Piece(rows, {path: values_column(column) for path, column in columns.items()}, unreadable, names)

@@ -1,0 +1,296 @@
+"""Tests of your own pipelines: records with known faults, and assertions about what a guarded pipeline delivers.
+
+>>> from label_guard import ClassLabel, guard_batches
+>>> import tempfile
+>>> labels = {"label": ClassLabel(num_classes=10)}
+>>> faulty = faulty_records(labels, 100, rate=0.2)
+>>> folder = tempfile.mkdtemp()
+>>> guarded = guard_batches(faulty.records, labels, batch_size=8, batched=False, quarantine=folder, stop_above=None)
+>>> assert_guarded(list(guarded), faulty, quarantine=folder)
+>>> assert_conserved(guarded.summary)
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+
+from label_guard.check.guard import Guard
+from label_guard.core import tree
+from label_guard.errors import UsageError
+from label_guard.pipeline.batching import stack
+from label_guard.pipeline.counts import Summary
+from label_guard.pipeline.fill_values import FillValues
+from label_guard.pipeline.options import SchemaLike, resolve_options
+from label_guard.quarantine.reader import read_quarantine
+from label_guard.schema.dataset import DatasetSchema
+from label_guard.schema.labels import ClassLabel, Label, MultiLabel
+
+ID = "id"  # the feature that numbers the records
+
+
+@dataclass(frozen=True)
+class FaultyRecords:
+    """Records of a schema, some of them invalid.
+
+    Attributes:
+        records: dicts of the schema's labels, and ``id``: 0, 1, ...
+        broken: the rule that each invalid record breaks, by id.
+        schema: the schema.
+        split: the split that the records are of.
+        view: the view that the records are of.
+    """
+
+    records: list[dict[str, Any]]
+    broken: dict[int, str]
+    schema: DatasetSchema
+    split: str | None
+    view: str | None
+
+    def batches(self, batch_size: int) -> list[Any]:
+        """The records stacked, ``batch_size`` at a time; the last batch may be shorter.
+
+        Raises:
+            UsageError: records cannot be stacked, because one lacks a label or has another shape; make them with
+                ``stackable=True``.
+        """
+        return [stack(self.records[at : at + batch_size]) for at in range(0, len(self.records), batch_size)]
+
+
+def breakable_rules(schema: SchemaLike, *, split: str | None = None, view: str | None = None) -> tuple[str, ...]:
+    """The rules that ``faulty_records`` can break, such as ``("LG101", "LG102")``."""
+    return tuple(sorted(_Maker(schema, split, view).faults))
+
+
+def faulty_records(
+    schema: SchemaLike,
+    num_records: int,
+    *,
+    rate: float = 0.1,
+    rules: Sequence[str] = (),
+    split: str | None = None,
+    view: str | None = None,
+    stackable: bool = False,
+    seed: int = 0,
+) -> FaultyRecords:
+    """Makes records of a schema, of which a share breaks one rule each.
+
+    Args:
+        schema: a schema file, a ``DatasetSchema``, or a mapping from label paths to label models.
+        num_records: how many.
+        rate: share of invalid records, 0 to 1; at least one where it is above 0.
+        rules: rules to break in turn, such as ``["LG101"]``; empty: all of ``breakable_rules``.
+        split: split of the schema.
+        view: view of the schema.
+        stackable: whether only faults that keep dtype and shape are made, so that records can be batched.
+        seed: draws the records; the same seed makes the same records.
+
+    Raises:
+        UsageError: a rule that these labels cannot break, or a label without a value that could be made.
+    """
+    if not 0 <= rate <= 1:
+        raise UsageError(f"rate is {rate}; it is a share of records, 0 to 1")
+    maker = _Maker(schema, split, view)
+    faults = {rule: found for rule, values in maker.faults.items() if (found := _usable(values, maker, stackable))}
+    unknown = [rule for rule in rules if rule not in faults]
+    if unknown or not faults:
+        what = f"break {unknown[0]}" if unknown else "be made invalid"
+        raise UsageError(
+            f"records of this schema cannot {what}; they can break {', '.join(sorted(faults)) or 'no rule'}"
+        )
+    chance = np.random.default_rng(seed)
+    number = min(num_records, max(1, round(rate * num_records))) if rate else 0
+    invalid = sorted(chance.choice(num_records, number, replace=False).tolist())
+    chosen = list(rules) or sorted(faults)
+    broken = {row: chosen[place % len(chosen)] for place, row in enumerate(invalid)}
+    records: list[dict[str, Any]] = []
+    for row in range(num_records):
+        record = maker.valid(chance)
+        if row in broken:
+            path, value = faults[broken[row]][int(chance.integers(len(faults[broken[row]])))]
+            record = _changed(record, path, value)
+        records.append({**record, ID: np.int64(row)})
+    return FaultyRecords(records, broken, maker.guard.schema, split, view)
+
+
+def assert_guarded(
+    batches: Iterable[Any], faulty: FaultyRecords, *, quarantine: str | os.PathLike[str] | None = None
+) -> None:
+    """Asserts that nothing invalid was delivered, and that no record was lost or delivered twice.
+
+    Args:
+        batches: what the guarded pipeline delivered of ``faulty.records``; dict batches that carry ``id``.
+        faulty: the records.
+        quarantine: the folder that the guard wrote to; None where it has none (``mask``).
+
+    Raises:
+        AssertionError: a delivered batch breaks a rule of the emitted schema; an invalid record was delivered
+            without a mask; or a record is neither delivered nor in the quarantine, or was delivered twice.
+    """
+    delivered = _delivered(batches, faulty)
+    for row, count in delivered.items():
+        _require(count == 1, f"record {row} was delivered {count} times, twice or more where once is right")
+    entries = () if quarantine is None else read_quarantine(quarantine).entries
+    kept = {int(entry.payload[ID]) for entry in entries if ID in entry.payload}
+    lost = sorted(set(range(len(faulty.records))) - delivered.keys() - kept)
+    _require(not lost, f"{len(lost)} records are neither delivered nor in the quarantine: {lost[:5]}")
+    sound = sorted(kept - faulty.broken.keys())
+    _require(not sound, f"{len(sound)} valid records are in the quarantine: {sound[:5]}")
+
+
+def _delivered(batches: Iterable[Any], faulty: FaultyRecords) -> Counter[int]:
+    """How often each record was delivered; padding, which repeats records under a mask, is not counted."""
+    emitted = faulty.schema.emitted(faulty.split, faulty.view)
+    guard = Guard(emitted, faulty.split if emitted.splits else None)
+    delivered: Counter[int] = Counter()
+    for batch in batches:
+        result = guard.check_batch(batch)
+        _require(result.ok, f"a delivered batch is invalid: {'; '.join(map(str, result.violations[:3]))}")
+        for row, masked in _rows(batch, guard):
+            rule = faulty.broken.get(row)
+            _require(rule is None or masked, f"record {row} breaks {rule} and was delivered without a mask")
+            if not (masked and row in delivered):
+                delivered[row] += 1
+    return delivered
+
+
+def _require(condition: bool, message: str) -> None:
+    """An assertion that is also made under ``python -O``."""
+    if not condition:
+        raise AssertionError(message)
+
+
+def assert_conserved(summary: Summary) -> None:
+    """Asserts that every record seen is accounted for: delivered, quarantined, skipped, left over or pending.
+
+    Raises:
+        AssertionError: the counts do not add up.
+    """
+    _require(summary.is_conserved, f"records are missing: {summary}")
+
+
+def _rows(batch: Any, guard: Guard) -> list[tuple[int, bool]]:
+    """The id of each record, and whether a mask is False in it; padding has a mask that is False in every label."""
+    ids = np.asarray(cast("Mapping[str, Any]", batch)[ID])
+    masks = [tree.get(batch, f"{path}_valid") for path in guard.labels]
+    flags = [np.asarray(mask).astype(bool).reshape(len(ids), -1) for mask in masks if mask is not tree.MISSING]
+    masked = [any(not flag[row].all() for flag in flags) for row in range(len(ids))]
+    return list(zip(ids.tolist(), masked, strict=True))
+
+
+class _Maker:
+    """Makes records of a schema, and knows by the guard's own check which values break which rule."""
+
+    def __init__(self, schema: SchemaLike, split: str | None, view: str | None) -> None:
+        config = resolve_options(schema, "faulty_records", split=split, view=view, on_invalid="raise")
+        self.guard = config.guard
+        self._values: dict[str, list[Any]] = {}
+        record: dict[str, Any] = {}
+        for path, label in self.guard.labels.items():
+            record = _changed(record, path, FillValues(label).record(FillValues(label).dtype()))
+            if label.where is not None:
+                counted = tuple(length or 1 for length in label.record_shape[:1])
+                record = _changed(record, label.where, np.ones(counted, np.float32))
+        for path, label in self.guard.labels.items():
+            found = [value for value in _plausible(label) if not self._broken(_changed(record, path, value))]
+            if not found:
+                raise UsageError(f"cannot make a valid value of label {path!r}; make its records yourself")
+            self._values[path] = found
+            record = _changed(record, path, found[0])
+        self._record = record
+        self.faults = self._faults()
+
+    def _broken(self, record: dict[str, Any]) -> dict[str, int]:
+        return self.guard.check(record, batched=False).counts
+
+    def valid(self, chance: np.random.Generator) -> dict[str, Any]:
+        """A valid record."""
+        record = self._record
+        for path, values in self._values.items():
+            record = _changed(record, path, values[int(chance.integers(len(values)))])
+        return record
+
+    def first(self, path: str) -> Any:
+        """A valid value of a label."""
+        return self._values[path][0]
+
+    def _faults(self) -> dict[str, list[tuple[str, Any]]]:
+        """By rule, the labels and values that break it and no other."""
+        faults: dict[str, list[tuple[str, Any]]] = {}
+        for path, label in self.guard.labels.items():
+            for value in _implausible(label, self.first(path)):
+                broken = self._broken(_changed(self._record, path, value))
+                if len(broken) == 1:
+                    faults.setdefault(next(iter(broken)), []).append((path, value))
+        return faults
+
+
+def _changed(record: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    return tree.without(record, path) if value is tree.MISSING else tree.put(record, path, value)
+
+
+def _usable(values: list[tuple[str, Any]], maker: _Maker, stackable: bool) -> list[tuple[str, Any]]:
+    return [(path, value) for path, value in values if not stackable or _stacks(value, maker.first(path))]
+
+
+def _stacks(value: Any, like: Any) -> bool:
+    if value is tree.MISSING or value is None:
+        return False
+    left, right = np.asarray(value), np.asarray(like)
+    return left.dtype == right.dtype and left.shape == right.shape
+
+
+def _plausible(label: Label) -> Iterator[Any]:
+    """Values that are probably valid."""
+    fill = FillValues(label)
+    base = fill.record(fill.dtype())
+    if isinstance(label, ClassLabel) and label.class_names and "string" in (label.dtype or ()):
+        yield from label.class_names[:16]
+        return
+    if base is None or 0 in base.shape:
+        shape = tuple(length or 2 for length in label.record_shape)
+        base = np.zeros(shape, fill.dtype())
+    if isinstance(label, ClassLabel) and None in label.shape:  # distinct ids, one length for all records
+        length = min(max(label.min_length or 0, 2), label.max_length or 2 + (label.min_length or 0))
+        for start in range(4):
+            yield np.array(list(label.raw_ids)[start : start + length], base.dtype)
+        return
+    if isinstance(label, ClassLabel):
+        for raw in list(label.raw_ids)[:16]:
+            yield base.dtype.type(raw) if base.ndim == 0 else np.full(base.shape, raw, base.dtype)
+    yield base[()] if base.ndim == 0 else base
+
+
+def _implausible(label: Label, valid: Any) -> Iterator[Any]:
+    """Values that probably break a rule, in the dtype of a valid one where it holds them."""
+    yield tree.MISSING
+    array = np.asarray(valid)
+    yield array[None]  # a trailing or leading axis too many
+    yield np.asarray(array, object)
+    classes = label.num_classes if isinstance(label, ClassLabel | MultiLabel) else 10
+    numbers = [-1, -7, classes, classes + 1, 2, 3, 255, 2**31, 2**32 + 1, 0.5, 2.7, np.nan, np.inf, 1e30, -1e30]
+    for number in numbers if array.dtype.kind in "iuf" else []:
+        yield from _with_number(array, number)
+    if array.dtype.kind in "USO":
+        yield "no such class"
+    if array.ndim:
+        yield np.zeros(array.shape, array.dtype)
+        yield np.ones(array.shape, array.dtype)
+        yield array[:0]
+
+
+def _with_number(array: np.ndarray[Any, np.dtype[Any]], number: float) -> Iterator[Any]:
+    """``array`` with ``number`` at its first position, in its own dtype, else as a 64-bit number."""
+    for dtype in (array.dtype, np.dtype(np.int64), np.dtype(np.float64)):
+        with np.errstate(all="ignore"):
+            held = np.array(number).astype(dtype)
+        if held == number or (number != number and held != held):
+            changed = array.astype(dtype)
+            changed[(0,) * array.ndim] = held
+            yield changed[()] if array.ndim == 0 else changed
+            return
