@@ -19,6 +19,7 @@ except ImportError as error:
 from label_guard.jax.debugging import check_values, checked, debug_check
 from label_guard.jax.losses import check_logits, cross_entropy, invalid_count, masked_mean
 from label_guard.jax.monitor import LabelMonitor, sync_stop
+from label_guard.jax.summaries import sum_summaries
 
 __all__ = [
     "LabelMonitor",
@@ -29,5 +30,6 @@ __all__ = [
     "debug_check",
     "invalid_count",
     "masked_mean",
+    "sum_summaries",
     "sync_stop",
 ]

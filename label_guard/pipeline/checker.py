@@ -17,10 +17,11 @@ from label_guard.errors import InvalidLabelError, LabelGuardError, UsageError
 from label_guard.pipeline import batching as batches
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.counts import Counts, Summary, summary_of
+from label_guard.pipeline.events import EventKind
 from label_guard.pipeline.first_element import check_first_elements, require_key
 from label_guard.pipeline.processes import process_count, process_index_of
 from label_guard.pipeline.record_keys import KEY, UNREADABLE, key_in, own_name, reason_in
-from label_guard.pipeline.thresholds import InvalidRatioLimit
+from label_guard.pipeline.thresholds import InvalidRatioLimit, next_steps
 from label_guard.quarantine.options import BadRecord, Origin
 from label_guard.quarantine.writer import QuarantineWriter
 from label_guard.rules.findings import Violation
@@ -133,6 +134,7 @@ class ElementChecker:
         self._ended = False
         self._warned: set[str] = set()
         self._checked_first = False
+        self._reported: set[EventKind] = set()
         self.error: LabelGuardError | None = None  # that stopped a coordinated guard
 
     # Checking -----------------------------------------------------------------------------------------------------
@@ -207,6 +209,8 @@ class ElementChecker:
         if self.config.quarantine is not None:
             self._write(window)
         self._log(window)
+        if self.counts.invalid == window.result.num_invalid:
+            self._emit("first_invalid", str(self._named(window.result.violations[0], window)))
         if self.config.on_invalid == "raise":
             self._raise(window)
         if self._limit.sample.wants_dirty():
@@ -218,9 +222,21 @@ class ElementChecker:
         Raises:
             LabelGuardError: ``error``.
         """
+        self._emit("stopped", str(error))
         if not self.config.coordinated:
             raise error
         self.error = self.error or error
+
+    def _emit(self, event: EventKind, message: str) -> None:
+        repeated = event in self._reported and event != "ended"
+        self._reported.add(event)
+        if self.config.on_event is not None and not repeated:
+            guard = self.config.guard
+            metrics = self.summary().as_metrics(prefix="")
+            name, split = guard.schema.name, guard.split or ""
+            self.config.on_event(
+                {"event": event, "dataset": name, "split": split, "message": message, "metrics": metrics}
+            )
 
     def _count(self, result: CheckResult) -> None:
         counts, number = self.counts, result.num_records
@@ -296,9 +312,10 @@ class ElementChecker:
         result = window.result
         named = tuple(self._named(violation, window) for violation in result.violations)
         shown = "\n  ".join(str(violation) for violation in named[:_MAX_SHOWN])
+        after = next_steps(self.config, self.counts)
         raise InvalidLabelError(
             f"{self.config.guard.schema.name}: {result.num_invalid} of {result.num_records} records are bad "
-            f"({', '.join(f'{rule} {count}' for rule, count in result.counts.items())}):\n  {shown}",
+            f"({', '.join(f'{rule} {count}' for rule, count in result.counts.items())}):\n  {shown}\n{after}",
             named,
             result.counts,
         )
@@ -315,6 +332,7 @@ class ElementChecker:
         self._ended = True
         level = logging.WARNING if self.counts.invalid else logging.INFO
         logger.log(level, "%s: end of stream: %s", self.config.guard.schema.name, self.summary(pending))
+        self._emit("ended", str(self.summary(pending)))
 
     # Counts -------------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from label_guard.check.guard import Guard
 from label_guard.pipeline.convert import LabelConverter
+from label_guard.pipeline.events import OnEvent
 from label_guard.pipeline.masking import MaskOptions, OnInvalid, Remainder, has_sentinels
 from label_guard.pipeline.record_keys import KEY, RecordNames
 from label_guard.quarantine.options import QuarantineOptions
@@ -27,6 +28,7 @@ class GuardConfig:
         source_id: what identifies the source of the records in the quarantine.
         names: names records by the key that travels with them.
         caller: the function that the user called, for messages.
+        schema_file: path of the schema, for messages; None where it is not from a file.
     """
 
     guard: Guard
@@ -43,9 +45,11 @@ class GuardConfig:
     keep_key: bool
     allow_schema_change: bool
     coordinated: bool = False
+    on_event: OnEvent | None = None
     names: RecordNames = field(default_factory=lambda: RecordNames({}))
     key_required: bool = False
     caller: str = "guard_labels"
+    schema_file: str | None = None
 
     @property
     def view(self) -> str | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from label_guard.rules.registry import RULES
 
 RULE_CODES = tuple(code for code in RULES if code.startswith("LG1"))
 _FIELDS = ("seen", "delivered", "quarantined", "skipped", "remainder", "masked", "invalid")
+_NUMBERS = (*_FIELDS, "refused", "pending", "workers")
 _PARTS = ("delivered", "quarantined", "skipped", "remainder", "refused", "pending")  # of the records seen
 _INTERNAL = ("window_seen", "window_invalid", "consecutive_rejected")
 
@@ -105,11 +106,19 @@ class Summary:
         numbers |= {code: self.by_rule.get(code, 0) for code in RULE_CODES}
         return {f"{prefix}{name}": number for name, number in numbers.items()}
 
+    def to_numbers(self) -> list[int]:
+        """The counts in a fixed order, for a collective."""
+        return [getattr(self, name) for name in _NUMBERS] + [self.by_rule.get(code, 0) for code in RULE_CODES]
+
+    @classmethod
+    def from_numbers(cls, numbers: Sequence[int]) -> Summary:
+        """The summary that ``to_numbers`` made a list of."""
+        rules = dict(zip(RULE_CODES, numbers[len(_NUMBERS) :], strict=True))
+        totals = dict(zip(_NUMBERS, numbers, strict=False))
+        return cls(**totals, by_rule={code: count for code, count in rules.items() if count})
+
     def __add__(self, other: Summary) -> Summary:
-        rules = {code: self.by_rule.get(code, 0) + other.by_rule.get(code, 0) for code in RULE_CODES}
-        names = (*_FIELDS, "refused", "pending", "workers")
-        totals = {name: getattr(self, name) + getattr(other, name) for name in names}
-        return Summary(**totals, by_rule={code: count for code, count in rules.items() if count})
+        return Summary.from_numbers([a + b for a, b in zip(self.to_numbers(), other.to_numbers(), strict=True)])
 
     def __str__(self) -> str:
         line = (

@@ -17,6 +17,7 @@ from label_guard.check.guard import Guard
 from label_guard.core.similar import near_name
 from label_guard.errors import UsageError
 from label_guard.pipeline.config import GuardConfig
+from label_guard.pipeline.events import OnEvent
 from label_guard.pipeline.masking import DEFAULT_VALID_KEY, MaskOptions, OnInvalid, Remainder, has_sentinels
 from label_guard.pipeline.record_keys import KEY
 from label_guard.quarantine.options import QuarantineOptions
@@ -95,6 +96,10 @@ class GuardOptions(TypedDict, total=False):
     """Whether hosts stop together: an error is kept for `label_guard.jax.sync_stop`, and masked batches are delivered
     until then, instead of raising inside a step. Needs a state: not on a MapDataset or in a DataLoader."""
 
+    on_event: OnEvent | None
+    """A function that is called with a dict (see `label_guard.pipeline.events.GuardEvent`) at the first invalid record,
+    when an error stops the run and when the stream ends. In Grain workers it is called there, so it must pickle."""
+
 
 DEFAULTS: Mapping[str, object] = {
     "split": None,
@@ -111,6 +116,7 @@ DEFAULTS: Mapping[str, object] = {
     "keep_key": False,
     "allow_schema_change": False,
     "coordinated": False,
+    "on_event": None,
 }  # stop_above depends on on_invalid
 
 
@@ -186,6 +192,8 @@ def resolve_options(schema: SchemaLike, caller: str = "guard_labels", **options:
         keep_key=chosen["keep_key"],
         allow_schema_change=chosen["allow_schema_change"],
         coordinated=chosen["coordinated"],
+        on_event=chosen["on_event"],
+        schema_file=os.fspath(schema) if isinstance(schema, str | os.PathLike) else None,
         caller=caller,
     )
     _check_combinations(config)
@@ -295,6 +303,7 @@ _LEGAL: dict[str, _Check] = {
     "keep_key": _FLAG,
     "allow_schema_change": _FLAG,
     "coordinated": _FLAG,
+    "on_event": (lambda value: value is None or callable(value), "it must be a function of one dict, or None"),
 }
 
 

@@ -49,11 +49,11 @@ class InvalidRatioLimit:
         """
         config = self._config
         if counts.invalid == counts.seen >= max(FIRST_BATCH, config.batch_size or 0):
-            self._stop_if(counts.invalid, counts.seen, "the whole first batch", example)
+            self._stop_if(counts, "the whole first batch", example)
         if counts.seen >= RUN:
-            self._stop_if(counts.invalid, counts.seen, "over the run", example)
+            self._stop_if(counts, "over the run", example)
         if counts.window_seen >= WINDOW:
-            self._stop_if(counts.window_invalid, counts.window_seen, f"of a window of {WINDOW:,}", example)
+            self._stop_if(counts, f"of a window of {WINDOW:,}", example, window=True)
             counts.window_seen = counts.window_invalid = 0
         self.check_rejected(counts, result, MAX_REJECTED, example)
 
@@ -68,7 +68,7 @@ class InvalidRatioLimit:
         if config.refills and counts.consecutive_rejected >= most:
             raise NoValidRecordsError(
                 f"{config.guard.schema.name}: {counts.consecutive_rejected:,} records in a row are bad or "
-                f"unlabeled{example()}{self._cause()}. Check the schema against the data with label-guard audit"
+                f"unlabeled{example()}{self._cause()}. {next_steps(config, counts)}"
             )
 
     def check_end(self, counts: Counts) -> None:
@@ -77,7 +77,7 @@ class InvalidRatioLimit:
         Raises:
             TooManyInvalidError: it is above the limit.
         """
-        self._stop_if(counts.invalid, counts.seen, "over the whole stream", str)
+        self._stop_if(counts, "over the whole stream", str)
 
     def check_all_invalid(self, counts: Counts, example: Example) -> None:
         """Checks the first records of a stage that has no state; to be called while all of them are invalid.
@@ -92,14 +92,15 @@ class InvalidRatioLimit:
                 "to go on"
             )
 
-    def _stop_if(self, invalid: int, seen: int, over: str, example: Example) -> None:
+    def _stop_if(self, counts: Counts, over: str, example: Example, *, window: bool = False) -> None:
+        invalid, seen = (counts.window_invalid, counts.window_seen) if window else (counts.invalid, counts.seen)
         limit = self._config.stop_above
         if limit is None or invalid <= limit * seen:
             return
         raise TooManyInvalidError(
             f"{self._config.guard.schema.name}: {invalid:,} of {seen:,} records ({over}) are bad: "
             f"{invalid / seen:.1%}, more than stop_above={limit}{example()}{self._cause()}. Fix the data or the "
-            "schema, or raise stop_above"
+            f"schema, or raise stop_above. {next_steps(self._config, counts)}"
         )
 
     def _cause(self) -> str:
@@ -107,3 +108,21 @@ class InvalidRatioLimit:
             return ""  # it would name values
         likely = self.sample.diagnosis(self._config.guard.labels)
         return f". Likely cause: {likely}" if likely else ""
+
+
+def next_steps(config: GuardConfig, counts: Counts) -> str:
+    """Where a stopped run was, where its bad records are, and the command to look at them.
+
+    >>> from label_guard.pipeline.options import resolve_options
+    >>> from label_guard.schema.labels import ClassLabel
+    >>> config = resolve_options({"y": ClassLabel(num_classes=3)}, batch_size=4, quarantine="runs/q")
+    >>> next_steps(config, Counts(delivered=8))
+    'Batch 2 of this run; the bad records are in runs/q: run label-guard quarantine summary runs/q'
+    """
+    schema = "" if config.schema_file is None else f" --schema {config.schema_file}"
+    batch = f"Batch {counts.delivered // config.batch_size:,}" if config.batch_size else f"Record {counts.seen:,}"
+    if config.quarantine is None:
+        target = config.schema_file or "SCHEMA"
+        return f"{batch} of this run; to check all records run label-guard audit {target} --source URI"
+    folder = config.quarantine.url
+    return f"{batch} of this run; the bad records are in {folder}: run label-guard quarantine summary {folder}{schema}"

@@ -1,0 +1,133 @@
+"""Metrics and events: flat numbers with the same keys at every step, plain dicts, and the recipes of the docs."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import grain
+import numpy as np
+import pytest
+from tensorboardX.proto import event_pb2
+from tensorboardX.record_writer import RecordWriter  # noqa: F401  # the writer that the recipe uses is installed
+
+from label_guard import DatasetSchema, InvalidLabelError, LabelGuardError, Summary, UsageError, guard_batches
+from label_guard.grain import guard_labels, summary
+
+SCHEMA = DatasetSchema.model_validate(
+    {"format": 1, "name": "n", "version": "1.0.0", "labels": {"y": {"kind": "class_label", "num_classes": 4}}}
+)
+PAGE = Path(__file__).parents[2] / "docs" / "observability.md"
+
+
+def pipeline(folder: Path, **options: Any) -> Any:
+    """Batches of 4, of which the second has a bad record."""
+    data = [{"y": np.int64(9 if k == 5 else k % 4)} for k in range(20)]
+    dataset = grain.MapDataset.source(data).to_iter_dataset(grain.ReadOptions(0, 0))
+    return dataset.pipe(guard_labels, SCHEMA, batch_size=4, quarantine=folder / "q", stop_above=None, **options)
+
+
+def test_the_keys_are_the_same_at_every_step(tmp_path: Path) -> None:
+    """A metrics writer gets one set of numbers, from the first step to the last."""
+    iterator = iter(pipeline(tmp_path))
+    before = summary(iterator).as_metrics()
+    for _ in iterator:
+        now = summary(iterator).as_metrics()
+        assert list(now) == list(before)
+        assert all(type(number) in (int, float) for number in now.values())
+    assert (now["labels/seen"], now["labels/LG101"], now["labels/invalid_ratio"]) == (20, 1, 0.05)
+    assert set(summary(iterator).as_metrics("x.")) == {key.replace("labels/", "x.") for key in now}
+
+
+def test_events(tmp_path: Path) -> None:
+    """The first bad record and the end are reported once each, as plain data."""
+    events: list[dict[str, Any]] = []
+    list(pipeline(tmp_path, on_event=events.append))
+    assert [event["event"] for event in events] == ["first_invalid", "ended"]
+    assert events[0]["dataset"] == "n"
+    assert "LG101 y: row" in events[0]["message"]
+    assert events[1]["metrics"]["quarantined"] == 1
+    assert json.loads(json.dumps(events)) == events
+
+
+@pytest.mark.parametrize("coordinated", [False, True])
+def test_a_stop_is_reported_once(coordinated: bool) -> None:
+    """Raise stops at the first bad record; trying again does not report it again."""
+    events: list[dict[str, Any]] = []
+    data = [{"y": np.array([0, 9])}] * 2
+    guarded = guard_batches(data, SCHEMA, on_invalid="raise", on_event=events.append, coordinated=coordinated)
+    for _ in range(2):
+        try:
+            next(guarded)
+        except InvalidLabelError:
+            assert not coordinated
+    assert [event["event"] for event in events] == ["first_invalid", "stopped"]
+    assert "1 of 2 records are bad" in events[1]["message"]
+
+
+def test_a_resumed_run_reports_no_second_first_record(tmp_path: Path) -> None:
+    """The counts are in the state, so the first bad record of a run is the first of all its lives."""
+    iterator = iter(pipeline(tmp_path))
+    for _ in range(3):
+        next(iterator)
+    events: list[dict[str, Any]] = []
+    again = iter(pipeline(tmp_path, on_event=events.append))
+    again.set_state(iterator.get_state())
+    list(again)
+    assert [event["event"] for event in events] == ["ended"]
+
+
+def test_on_event_must_be_a_function(tmp_path: Path) -> None:
+    """Another value is refused when the guard is made."""
+    with pytest.raises(UsageError, match="on_event is 'log'"):
+        pipeline(tmp_path, on_event="log")
+
+
+def test_summaries_are_readable() -> None:
+    """Repr is the conservation line; notebooks show a table; both survive pickling."""
+    found = Summary(seen=1_234, delivered=1_230, quarantined=4, invalid=4, by_rule={"LG101": 4})
+    assert repr(found).startswith("Summary(seen 1,234 = delivered 1,230 + quarantined 4")
+    assert "<tr><th>LG101 label-out-of-range</th><td>4</td></tr>" in found._repr_html_()
+    assert pickle.loads(pickle.dumps(found)) == found
+    assert Summary.from_numbers(found.to_numbers()) == found
+    assert found + found == Summary.from_numbers([2 * number for number in found.to_numbers()])
+
+
+def test_a_stop_says_what_to_do_next(tmp_path: Path) -> None:
+    """The error names the batch, the folder with the bad records, the schema file and the next command."""
+    path = tmp_path / "n.yaml"
+    path.write_text("format: 1\nname: n\nversion: 1.0.0\nlabels:\n  y: {kind: class_label, num_classes: 4}\n")
+    data = [{"y": np.array([0, 1])}, {"y": np.array([0, 9])}]
+    folder = tmp_path / "q"
+    for options in ({"on_invalid": "raise"}, {"on_invalid": "mask", "stop_above": 0.0}):
+        guarded = guard_batches(data, path, quarantine=folder, batch_size=2, batched=True, **options)
+        with pytest.raises(LabelGuardError) as caught:
+            list(guarded)
+        assert f"the bad records are in {folder}: run label-guard quarantine summary {folder} --schema {path}" in str(
+            caught.value
+        )
+        assert re.search(r"Batch \d of this run", str(caught.value))
+    guarded = guard_batches(data, path, on_invalid="raise", batched=True)
+    with pytest.raises(InvalidLabelError, match=f"label-guard audit {re.escape(str(path))} --source URI"):
+        list(guarded)
+
+
+def test_the_tensorboard_recipe_runs(tmp_path: Path) -> None:
+    """The recipe of docs/observability.md writes every metric at its step."""
+    (code,) = re.findall(r"```python\n# recipe: tensorboard\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
+    iterator = iter(pipeline(tmp_path))
+    exec(code, {"logdir": str(tmp_path / "log"), "iterator": iterator, "summary": summary})
+    (path,) = (tmp_path / "log").iterdir()
+    raw = path.read_bytes()
+    found: dict[str, float] = {}
+    at = 0
+    while at < len(raw):  # TFRecord framing: length, its checksum, data, its checksum
+        length = int.from_bytes(raw[at : at + 8], "little")
+        event = event_pb2.Event.FromString(raw[at + 12 : at + 12 + length])
+        found |= {value.tag: value.simple_value for value in event.summary.value}
+        at += 16 + length
+    assert set(found) == set(summary(iterator).as_metrics())
+    assert found["labels/delivered"] == 4
