@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn, cast
 
 Scalar = str | int | float | bool | None
 
@@ -27,10 +27,6 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _CORE_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "map", "seq")}
-_SPACE = re.compile(r"[ \t\n\r]*")
-_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
-_scanstring: Any = vars(json.decoder)["scanstring"]  # reads one JSON string; typeshed leaves it out
-_WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
 
 
 class UnreadableError(Exception):
@@ -119,7 +115,7 @@ def parse(text: str, *, is_json: bool = False) -> Node:
     >>> node.line, node.column, to_plain(node)
     (1, 9, {'label': {'num_classes': 10}})
     """
-    return _Json(text).document() if is_json else _parse_yaml(text)
+    return _parse_json(text) if is_json else _parse_yaml(text)
 
 
 def to_plain(node: Node) -> Any:
@@ -244,7 +240,7 @@ class _Composer:
         while type(event := next(self._events)).__name__ != "MappingEndEvent":
             if type(event).__name__ != "ScalarEvent":
                 raise UnreadableError("a key must be a name, not a list, mapping or alias", *_place(event))
-            key = str(event.value)
+            key = _joined(str(event.value))
             _add(node, key, Node(key, *_span(event)))
             values[key] = self._node(next(self._events), depth + 1)
         node.value = values
@@ -253,12 +249,17 @@ class _Composer:
 
 def _scalar(event: Any) -> Node:
     if event.style is not None or event.tag is not None or not event.implicit[0]:
-        return Node(str(event.value), *_span(event))
+        return Node(_joined(str(event.value)), *_span(event))
     text = str(event.value)
     try:
         return Node(resolve(text), *_span(event), plain=text)
     except ValueError:
         raise UnreadableError(f"the number {text[:20]}... is too long", *_place(event)) from None
+
+
+def _joined(text: str) -> str:
+    """``text`` with surrogate pairs, which escapes can write, as the characters they mean."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass") if _SURROGATE.search(text) else text
 
 
 def _add(node: Node, name: str, key: Node) -> None:
@@ -276,95 +277,46 @@ def _span(event: Any) -> tuple[int, int, int, int]:
     return *_place(event), event.start_mark.index, event.end_mark.index
 
 
-class _Json:
-    """Nodes from JSON: YAML is nearly a superset, but not in its tabs and surrogate pairs."""
+def _parse_json(text: str) -> Node:
+    """Nodes of JSON: the values are json's, their places those of the same text read as YAML."""
+    try:
+        values = json.loads(text, parse_constant=_refuse_constant, parse_int=_integer)
+    except json.JSONDecodeError as error:
+        raise UnreadableError(f"not JSON: {error.msg}", error.lineno, error.colno) from None
+    except RecursionError:
+        raise UnreadableError(f"not JSON: nested more than {MAX_DEPTH} deep") from None
+    except ValueError as error:
+        _parse_yaml(text)  # it knows the place of a number that is too long
+        raise UnreadableError(f"not JSON: {error}") from None
+    root = _parse_yaml(text)
+    _take_values(root, values)
+    return root
 
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._places = _Places(text)
 
-    def document(self) -> Node:
-        node, end = self._node(self._skip(0), 0)
-        if self._skip(end) != len(self._text):
-            raise self._error("more text after the end of the JSON value", self._skip(end))
-        return node
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
 
-    def _error(self, message: str, offset: int) -> UnreadableError:
-        return UnreadableError(f"not JSON: {message}", *self._places.of(offset))
 
-    def _skip(self, offset: int) -> int:
-        found = _SPACE.match(self._text, offset)
-        return found.end() if found else offset
+def _integer(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"the number {digits[:20]}... is too long")
+    return int(digits)
 
-    def _node(self, offset: int, depth: int) -> tuple[Node, int]:
-        if depth > MAX_DEPTH:
-            raise self._error(f"nested more than {MAX_DEPTH} deep", offset)
-        node = Node(None, *self._places.of(offset), offset)
-        first = self._text[offset : offset + 1]
-        if first == '"':
-            node.value, end = self._string(offset)
-        elif first == "[":
-            node.value, end = self._list(offset, depth)
-        elif first == "{":
-            end = self._object(node, offset, depth)
-        else:
-            node.value, end = self._word(offset)
-        node.end = end
-        return node, end
 
-    def _string(self, offset: int) -> tuple[str, int]:
-        if self._text[offset : offset + 1] != '"':
-            raise self._error("a string in double quotes is expected", offset)
-        try:
-            value, end = _scanstring(self._text, offset + 1, True)
-        except json.JSONDecodeError as error:
-            raise self._error(error.msg, error.pos) from None
-        if _SURROGATE.search(value):  # no text file could hold it
-            raise self._error("a string holds half a surrogate pair", offset)
-        return value, end
+def _take_values(node: Node, value: Any) -> None:
+    """Puts the values that json read into nodes: YAML folds some line breaks and reads ``1e5`` otherwise."""
+    if isinstance(node.value, dict) and isinstance(value, dict):
+        for child, (key, item) in zip(node.value.values(), cast("dict[str, Any]", value).items(), strict=True):
+            _refuse_surrogate(key, node)
+            _take_values(child, item)
+    elif isinstance(node.value, list) and isinstance(value, list):
+        for child, item in zip(node.value, cast("list[Any]", value), strict=True):
+            _take_values(child, item)
+    else:
+        _refuse_surrogate(value, node)
+        node.value, node.plain = value, None
 
-    def _list(self, offset: int, depth: int) -> tuple[list[Node], int]:
-        items: list[Node] = []
-        offset = self._skip(offset + 1)
-        if self._text[offset : offset + 1] == "]":
-            return items, offset + 1
-        while True:
-            node, offset = self._node(offset, depth + 1)
-            items.append(node)
-            offset = self._skip(offset)
-            if self._text[offset : offset + 1] == "]":
-                return items, offset + 1
-            offset = self._after(offset, ",")
 
-    def _object(self, node: Node, offset: int, depth: int) -> int:
-        values: dict[str, Node] = {}
-        node.value = values
-        offset = self._skip(offset + 1)
-        if self._text[offset : offset + 1] == "}":
-            return offset + 1
-        while True:
-            start = offset
-            key, offset = self._string(start)
-            _add(node, key, Node(key, *self._places.of(start), start, offset))
-            values[key], offset = self._node(self._after(self._skip(offset), ":"), depth + 1)
-            offset = self._skip(offset)
-            if self._text[offset : offset + 1] == "}":
-                return offset + 1
-            offset = self._after(offset, ",")
-
-    def _after(self, offset: int, mark: str) -> int:
-        if self._text[offset : offset + 1] != mark:
-            raise self._error(f"{mark!r} is expected", offset)
-        return self._skip(offset + 1)
-
-    def _word(self, offset: int) -> tuple[Scalar, int]:
-        for word, value in _WORDS.items():
-            if self._text.startswith(word, offset):
-                return value, offset + len(word)
-        found = _NUMBER.match(self._text, offset)
-        if found is None:
-            raise self._error("a value is expected", offset)
-        try:
-            return float(found[0]) if found[1] or found[2] else int(found[0]), found.end()
-        except ValueError:  # Python refuses integers of more than 4,300 digits
-            raise self._error(f"the number {found[0][:20]}... is too long", offset) from None
+def _refuse_surrogate(value: object, node: Node) -> None:
+    if isinstance(value, str) and _SURROGATE.search(value):  # no text file could hold it
+        raise UnreadableError("not JSON: a string holds half a surrogate pair", node.line, node.column)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from label_guard.core.similar import closest, listed
 from label_guard.errors import MissingDependencyError, SourceError
 
 Shape = tuple[int | None, ...]
@@ -167,14 +167,10 @@ def framework(module: str, extra: str) -> Any:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of an error message: the near name, else some of those there are."""
     names = sorted(set(known))
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    near = near or [n for n in names if name and (n.split("/")[-1] == name or n.startswith(f"{name}/"))]
-    if near:
-        return f"; did you mean {near[0]!r}?"
-    if not names:
-        return ""
-    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    return f"; there are {', '.join(map(repr, names[:10]))}{more}"
+    near = closest(name, names)
+    if near is not None:
+        return f"; did you mean {near!r}?"
+    return f"; there are {listed(names, quote=True)}" if names else ""
 
 
 def require_fields(wanted: Iterable[str], known: Sequence[str], where: str) -> None:

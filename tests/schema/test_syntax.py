@@ -129,17 +129,17 @@ def test_broken_yaml_is_explained(text, words, place):
 @pytest.mark.parametrize(
     ("text", "words", "place"),
     [
-        ("", "a value is expected", (1, 1)),
-        ('{"a" 1}', "':' is expected", (1, 6)),
-        ("[1,]", "a value is expected", (1, 4)),
-        ("[1 2]", "',' is expected", (1, 4)),
+        ("", "not JSON: Expecting value", (1, 1)),
+        ('{"a" 1}', "Expecting ':'", (1, 6)),
+        ("[1 2]", "Expecting ','", (1, 4)),
         ("{a: 1}", "double quotes", (1, 2)),
-        ("[1]\n]", "more text", (2, 1)),
+        ("[1]\n]", "Extra data", (2, 1)),
         ('"\n"', "not JSON", (1, 2)),
         ('"\\ud800"', "surrogate", (1, 1)),
-        ("[" * 200, "nested more than 50 deep", (1, 52)),
+        ("[" * 200 + "]" * 200, "nested more than 50 deep", (1, 52)),
         ("9" * 5000, "too long", (1, 1)),
-        ("NaN", "a value is expected", (1, 1)),
+        ("NaN", "NaN is not a JSON number", (0, 0)),
+        ("[" * 100_000 + "]" * 100_000, "nested more than 50 deep", (0, 0)),
     ],
 )
 def test_broken_json_is_explained(text, words, place):
