@@ -33,12 +33,14 @@ class Shard:
         name: the file's part of a record key, unique within the source.
         index: position among the source's shards, from 0.
         expected_records: how many records the dataset's metadata promise; None where nothing does.
+        size: in bytes, where the listing of the files has it.
     """
 
     path: str
     name: str
     index: int
     expected_records: int | None = None
+    size: int | None = None
 
 
 class Unreadable(NamedTuple):

@@ -50,9 +50,9 @@ def find_shards(pattern: str) -> tuple[Shard, ...]:
     Raises:
         SourceError: no file is there, or a folder is.
     """
-    paths = _remote_files(pattern) if is_remote(pattern) else _local_files(pattern)
+    files = _remote_files(pattern) if is_remote(pattern) else dict.fromkeys(_local_files(pattern))
     root = _root(pattern if is_remote(pattern) else Path(pattern).as_posix())
-    return tuple(Shard(path, _below(root, path), index) for index, path in enumerate(paths))
+    return tuple(Shard(path, _below(root, path), index, size=size) for index, (path, size) in enumerate(files.items()))
 
 
 def _has_wildcard(text: str) -> bool:
@@ -89,15 +89,17 @@ def _local_files(pattern: str) -> list[str]:
     return paths
 
 
-def _remote_files(pattern: str) -> list[str]:
+def _remote_files(pattern: str) -> dict[str, int | None]:
+    """Files by name with the sizes that the one listing has: a request for each would take minutes for thousands."""
     try:
         filesystem, path = filesystem_of(pattern)
         if not _has_wildcard(path):
             if filesystem.isdir(path):
                 raise SourceError(f"{pattern} is a folder, expected a file or a glob such as {pattern.rstrip('/')}/*")
-            found = [path] if filesystem.exists(path) else []
+            found = {path: None} if filesystem.exists(path) else {}
         else:
-            found = sorted(name for name, info in filesystem.glob(path, detail=True).items() if info["type"] == "file")
+            listed = sorted(filesystem.glob(path, detail=True).items())
+            found = {name: info.get("size") for name, info in listed if info["type"] == "file"}
     except SourceError:
         raise
     except Exception as error:  # an fsspec backend may raise anything
@@ -105,7 +107,10 @@ def _remote_files(pattern: str) -> list[str]:
     if not found:
         raise SourceError(f"no file matches {pattern}")
     scheme = pattern.split("://", 1)[0]
-    return [name if is_remote(name) else f"{scheme}://{name.lstrip('/')}" for name in found]
+    return {
+        name if is_remote(name) else f"{scheme}://{name.lstrip('/')}": size if isinstance(size, int) else None
+        for name, size in found.items()
+    }
 
 
 @contextlib.contextmanager

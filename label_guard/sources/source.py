@@ -74,7 +74,8 @@ class Source:
 
     def describe(self) -> dict[str, Any]:
         """Plain values for a report: where the records come from and how many files and bytes these are."""
-        sizes = [] if self.format.name in ("python", "quarantine") else [size_of(shard.path) for shard in self.files]
+        files = () if self.format.name in ("python", "quarantine") else self.files
+        sizes = [size_of(shard.path) if shard.size is None else shard.size for shard in files]
         return {
             "uri": self.uri,
             "format": self.format.name,
