@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grain
@@ -18,11 +18,12 @@ from label_guard.pipeline.state import Processes
 
 TESTED_VERSIONS = ("0.2.18",)
 _ONE_TO_MANY = ("FlatMapMapDataset", "FlatMapIterDataset")
+_PACKING = ("BestFitPackIterDataset", "ConcatThenSplitIterDataset", "FirstFitPackIterDataset")
 _BATCHING = ("BatchMapDataset", "BatchIterDataset", "RebatchIterDataset")
 
 
-def nodes_before(ds: Any) -> Iterator[Any]:
-    """``ds`` and everything upstream of it, each once, nearest first."""
+def nodes_before(ds: Any, ends_at: Callable[[Any], bool] = lambda _: False) -> Iterator[Any]:
+    """``ds`` and all datasets upstream, each once, nearest first; not beyond nodes for which ``ends_at`` is true."""
     waiting, met = [ds], set[int]()
     while waiting:
         node = waiting.pop(0)
@@ -30,6 +31,8 @@ def nodes_before(ds: Any) -> Iterator[Any]:
             continue
         met.add(id(node))
         yield node
+        if ends_at(node):
+            continue
         waiting.extend(parents(node))
         interleaved = getattr(node, "_datasets", ())  # mp_prefetch and interleave keep theirs out of the parents
         waiting.extend(interleaved if isinstance(interleaved, list | tuple) else [interleaved])
@@ -73,6 +76,11 @@ def repeats_keys(node: Any) -> bool:
     """Whether two elements may have one key: a flat map copies it, and datasets made in a map hide their sources."""
     made_in_a_map = isinstance(getattr(node, "_datasets", None), grain.MapDataset)
     return made_in_a_map or type(node).__name__ in _ONE_TO_MANY
+
+
+def packs(node: Any) -> bool:
+    """Whether a node packs several records into one, which leaves their keys out."""
+    return type(node).__name__ in _PACKING
 
 
 def num_workers(ds: Any) -> int:

@@ -71,24 +71,30 @@ def with_names(ds: Any, plan: GuardConfig, batched: bool | None) -> GuardConfig:
         UsageError: two of them have one name, or one hands on unreadable records to a guard that cannot take them.
     """
     sources: dict[int, NamesRecords] = {}
-    required = False
-    for node in _private.nodes_before(ds):
+    for node in _private.nodes_before(ds, ends_at=_leaves_keys_out):
         for found in (_private.source(node), _private.transform_of(node)):
             if not isinstance(found, KeyedSource | AddKey):
                 continue
-            required |= isinstance(found, AddKey)
             if sources.setdefault(found.tag, found) is not found:
                 raise UsageError("two keyed sources share their positions; give each a name: keyed(source, name=...)")
             _check_unreadable(ds, found, plan, batched)
     ids = sorted(source.source_id for source in sources.values())  # type: ignore[attr-defined]
     names = RecordNames(sources, unique=not any(map(_private.repeats_keys, _private.nodes_before(ds))))
-    return plan.replace(names=names, source_id=plan.source_id or "+".join(ids), key_required=required)
+    return plan.replace(names=names, source_id=plan.source_id or "+".join(ids))
+
+
+def _leaves_keys_out(node: Any) -> bool:
+    """Whether elements have no record key behind ``node``: a guard takes it off, packing cannot carry it."""
+    before = _guard_at(node)
+    return _private.packs(node) or (before is not None and before.dropped_key is not None)
 
 
 def _check_unreadable(ds: Any, source: Any, plan: GuardConfig, batched: bool | None) -> None:
     if getattr(source, "on_unreadable", "raise") == "raise":
         return
-    of_records = not batched and (plan.batch_size is not None or isinstance(ds, grain.MapDataset))
+    of_records = not batched and (
+        plan.batch_size is not None or plan.batched is False or isinstance(ds, grain.MapDataset)
+    )
     if not of_records or plan.on_invalid not in ("drop", "raise"):
         raise UsageError(
             'keyed(on_unreadable="quarantine") needs a guard that takes records out before they are batched: '

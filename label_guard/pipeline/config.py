@@ -47,7 +47,6 @@ class GuardConfig:
     coordinated: bool = False
     on_event: OnEvent | None = None
     names: RecordNames = field(default_factory=lambda: RecordNames({}))
-    key_required: bool = False
     caller: str = "guard_labels"
     schema_file: str | None = None
 

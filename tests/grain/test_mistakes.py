@@ -364,3 +364,17 @@ def test_flags_that_were_not_parsed(tmp_path: Path) -> None:
     script.write_text(FLAGS)
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=120)
     assert "absl.flags.FLAGS.mark_as_parsed()" in done.stdout
+
+
+def test_a_key_that_a_guard_or_packing_leaves_out(tmp_path: Path) -> None:
+    """Behind a guard, which takes the key off, and behind packing, which cannot carry it, no key is required."""
+    options = {"split": "train", "on_invalid": "mask"}
+    ds = _iter(keyed(RECORDS))
+    first = ds.pipe(guard_labels, make_schema(), batched=False, **options)
+    assert len(list(first.pipe(guard_labels, make_schema(), batch_size=8, **options))) == 8
+    lists = grain.MapDataset.source(keyed([{"label": np.arange(4)}] * 8)).to_iter_dataset(READ)
+    packed = grain.experimental.FirstFitPackIterDataset(
+        lists.map(lambda record: {"label": record["label"]}), length_struct={"label": 8}, num_packing_bins=2
+    )
+    schema = {"label": ClassLabel(num_classes=10, shape=(8,))}
+    assert len(list(packed.batch(2).pipe(guard_labels, schema, on_invalid="mask"))) == 2
