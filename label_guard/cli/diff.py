@@ -24,7 +24,7 @@ from label_guard.report import FORMATS, render_diagnostics
 )
 @click.option("--format", "format_name", type=click.Choice(FORMATS), default="text", show_default=True)
 def command(paths: tuple[str, ...], ref: str | None, exact: bool, fail_on: str, format_name: str) -> int:
-    """Tell which changes of schema files break trained models or training pipelines, and what the version must be.
+    """Report which changes of schema files break trained models or training pipelines, and what the version must be.
 
     OLD and NEW are two files or two folders. PATHS are files, folders or globs; without them what pyproject.toml
     names, else configs/.

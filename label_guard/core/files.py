@@ -69,7 +69,7 @@ def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
     """Opens a local file for reading. A pipe would block forever, a device may never end.
 
     Raises:
-        OSError: there is no such file, or it is not a regular one.
+        OSError: the file does not exist, or it is not a regular one.
     """
     mode = Path(path).stat().st_mode
     kind = next((name for test, name in _IRREGULAR if test(mode)), None)

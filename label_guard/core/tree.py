@@ -2,7 +2,7 @@
 # Elements are users' own trees: isinstance narrows Any to Unknown here, which says nothing about this code.
 """Elements as trees: dicts, tuples, lists, named tuples and dataclasses of leaves. No JAX needed.
 
-A path is a flat dict key as it stands (``image/class/label``), else keys joined by ``/`` (``objects/label``),
+A path is a flat dict key as it is (``image/class/label``), else keys joined by ``/`` (``objects/label``),
 or a tuple index (``1``); the empty path is an element that is one array or list as a whole. Functions never change
 their input.
 """
@@ -170,7 +170,7 @@ def map_leaves(function: Callable[..., Any], node: Any, *others: Any) -> Any:
     names = [name for name, _ in pairs]
     columns: list[dict[str, Any]] = []
     for other in others:
-        column = dict(children(other) or ())  # by name: the order of dict keys is no part of the structure
+        column = dict(children(other) or ())  # by name: the order of dict keys does not belong to the structure
         if set(column) != set(names):
             raise ValueError(f"elements differ in structure: keys {names} against {list(column) or 'a leaf'}")
         columns.append(column)

@@ -34,7 +34,7 @@ class Change:
         pipeline: whether a training pipeline breaks.
         what: the change in words.
         reason: why it is breaking or compatible.
-        documentation: whether no machine can tell the difference.
+        documentation: whether no machine sees the difference.
     """
 
     rule: str
@@ -88,11 +88,11 @@ def label_changes(sides: Sides) -> Iterator[Change]:
 
 
 def _change(rule: str, path: Path, old: Any, new: Any, model: bool, pipeline: bool, reason: str) -> Change:
-    what = f"{path[0]} was {told(old)}, is {told(new)}"
+    what = f"{path[0]} was {shortened(old)}, is {shortened(new)}"
     return Change(rule, path, old, new, verdict(model), verdict(pipeline), what, reason)
 
 
-def told(value: Any) -> str:
+def shortened(value: Any) -> str:
     """A value in a sentence, shortened."""
     if value is None:
         return "absent"
@@ -100,7 +100,7 @@ def told(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list | tuple):
         items = cast("Sequence[Any]", value)
-        shown = [("null" if item is None else told(item)) for item in items[:6]]
+        shown = [("null" if item is None else shortened(item)) for item in items[:6]]
         return f"[{', '.join([*shown, '...'] if len(items) > 6 else shown)}]"
     text = str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
@@ -138,7 +138,7 @@ def _moves(old: tuple[str, ...], new: tuple[str, ...]) -> Iterator[Change]:
     moved = [(name, before[name], i) for i, name in enumerate(new) if before.get(name, i) != i]
     if not moved:
         return
-    shown = ", ".join(f"{told(name)} {a} -> {b}" for name, a, b in moved[:4]) + (", ..." if len(moved) > 4 else "")
+    shown = ", ".join(f"{shortened(name)} {a} -> {b}" for name, a, b in moved[:4]) + (", ..." if len(moved) > 4 else "")
     count = f"{len(moved)} of {len(new)} classes" if len(moved) > 1 else "1 class"
     what = f"class_names are permuted: {shown}" if set(old) == set(new) else f"{count} stand at another id: {shown}"
     reason = "every old label and every old output now means another class, and nothing would show it"
@@ -148,7 +148,7 @@ def _moves(old: tuple[str, ...], new: tuple[str, ...]) -> Iterator[Change]:
 def _renames(old: tuple[str, ...], new: tuple[str, ...]) -> Iterator[Change]:
     """Names that took the place of another one; what is only spelled another way is the same class.
 
-    Two class names of one schema may differ by case alone (EMNIST: a, A), so spelling counts where it tells apart.
+    Two class names of one schema may differ by case alone (EMNIST: a, A), so spelling counts where it distinguishes.
     """
     gone, fresh = set(old) - set(new), set(new) - set(old)
     pairs = [(i, a, b) for i, (a, b) in enumerate(zip(old, new, strict=False)) if a in gone and b in fresh]
@@ -171,7 +171,9 @@ def _renames(old: tuple[str, ...], new: tuple[str, ...]) -> Iterator[Change]:
 def _renaming(
     rule: str, pairs: list[tuple[int, str, str]], model: Verdict, reason: str, documentation: bool = False
 ) -> Change:
-    shown = ", ".join(f"{i} {told(a)} -> {told(b)}" for i, a, b in pairs[:4]) + (", ..." if len(pairs) > 4 else "")
+    shown = ", ".join(f"{i} {shortened(a)} -> {shortened(b)}" for i, a, b in pairs[:4]) + (
+        ", ..." if len(pairs) > 4 else ""
+    )
     what = f"{'class' if len(pairs) == 1 else 'classes'} renamed: {shown}"
     old, new = [a for _, a, _ in pairs], [b for _, _, b in pairs]
     return Change(rule, ("class_names", pairs[0][0]), old, new, model, "compatible", what, reason, documentation)
@@ -208,7 +210,7 @@ def _first_difference(before: Sequence[int], after: Sequence[int]) -> int | None
 
 
 def _ids_move(before: Sequence[int], after: Sequence[int]) -> bool:
-    """Whether a raw id stands for another class."""
+    """Whether a raw id means another class."""
     if isinstance(before, range) and isinstance(after, range):
         return before.start != after.start and max(before.start, after.start) < min(before.stop, after.stop)
     listed, other = (before, after) if isinstance(before, tuple) else (after, before)
@@ -315,7 +317,7 @@ def _shows(old: WithIgnore, treatment: str) -> tuple[bool, str]:
     unlabeled = isinstance(old, ClassLabel) and old.unlabeled is not None and old.on_unlabeled == "replace"
     if unlabeled or (old.ignore and old.on_ignore == "replace"):
         return False, "class 0 stands there and the mask is False, as for another sentinel before"
-    return True, "class 0 stands there and the mask is False; a loss that does not heed the mask trains on it"
+    return True, "class 0 stands there and the mask is False; a loss that ignores the mask trains on it"
 
 
 def has_mask(label: Label) -> bool:

@@ -75,7 +75,7 @@ def compare_with_revision(
         fail_on: which changes are errors.
 
     Raises:
-        UsageError: git or the revision is not there, or a name stands for no file, now or then.
+        UsageError: git or the revision is not there, or a name means no file, now or then.
     """
     revision = open_revision(ref, exact=exact)
     listed = list(names) or default_names()

@@ -138,7 +138,7 @@ def open_revision(ref: str, *, exact: bool = False) -> Revision:
         UsageError: no git, no repository, no such revision, or no common history; the message says what to run.
     """
     if not ref or ref.startswith("-"):
-        raise UsageError(f"--against {terminal(ref)!r} is no git revision; name a branch, tag or commit")
+        raise UsageError(f"--against {terminal(ref)!r} is not a git revision; name a branch, tag or commit")
     root = Path(_git("rev-parse", "--show-toplevel").decode("utf-8", "surrogateescape").rstrip("\n"))
     try:
         commit = _line("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from label_guard.diff.changes import Change as Change
-from label_guard.diff.changes import Path, Sides, label_changes, told, verdict
+from label_guard.diff.changes import Path, Sides, label_changes, shortened, verdict
 from label_guard.diff.semver import BUMPS, Bump, declares, is_before, version_for
 from label_guard.rules.findings import Diagnostic, Severity, Value
 from label_guard.schema.dataset import DatasetSchema, Limits, Split
@@ -114,28 +114,28 @@ def _diagnostic(change: Change, file: SchemaFile, versions: _Versions, fail_on: 
 
 def _scope(change: Change) -> str:
     verdicts = {"trained models": change.model, "training pipelines": change.pipeline}
-    broken = [who for who, told in verdicts.items() if told == "breaking"]
+    broken = [who for who, found in verdicts.items() if found == "breaking"]
     if broken:
         return f"breaks {' and '.join(broken)}"
     return "documentation" if change.documentation else "compatible"
 
 
 def _plain(value: Any) -> Value:
-    return value if value is None or isinstance(value, bool | int | float | str) else told(value)
+    return value if value is None or isinstance(value, bool | int | float | str) else shortened(value)
 
 
 def _change(rule: str, path: Path, old: Any, new: Any, breaks: bool, what: str, reason: str) -> Change:
-    """A change that no trained model can tell."""
+    """A change that no trained model notices."""
     return Change(rule, path, old, new, "compatible", verdict(breaks), what, reason)
 
 
 def _dataset_changes(old: DatasetSchema, new: DatasetSchema) -> Iterator[Change]:
     if old.name != new.name:
-        what = f"name was {told(old.name)}, is {told(new.name)}"
+        what = f"name was {shortened(old.name)}, is {shortened(new.name)}"
         reason = "quarantines and reports know a dataset by its name: what they hold belongs to the old one"
         yield _change("LG330", ("name",), old.name, new.name, True, what, reason)
     if old.record_key != new.record_key:
-        what = f"record_key was {told(old.record_key)}, is {told(new.record_key)}"
+        what = f"record_key was {shortened(old.record_key)}, is {shortened(new.record_key)}"
         reason = "records go by other keys: those in quarantines, indices and reports name no record any more"
         yield _change("LG331", ("record_key",), old.record_key, new.record_key, True, what, reason)
     if old.description != new.description:
@@ -205,7 +205,7 @@ def _contexts(old: DatasetSchema, new: DatasetSchema) -> Iterator[tuple[str | No
     pairs += _renamed(gone, fresh).items()
     if pairs:
         yield from pairs
-    elif old.splits and new.splits:  # nothing tells which is which; their order is the best guess
+    elif old.splits and new.splits:  # nothing says which is which; their order is the best guess
         yield from zip(old.splits, new.splits, strict=False)
     else:
         yield from ((a, b) for a in old.splits or (None,) for b in new.splits or (None,))
@@ -215,16 +215,16 @@ def _resolved_changes(old: DatasetSchema, new: DatasetSchema) -> Iterator[Change
     """The changes of labels as every guard meets them: those of a split first, then what each view adds."""
     views = [name for name in old.views if name in new.views]
     for splits in _contexts(old, new):
-        told: dict[str, set[str | int]] = {}
+        reported: dict[str, set[str | int]] = {}
         for view in (None, *views):
             holder = ("splits", splits[1]) if view is None else ("views", view)
             for label, sides in _sides(old, new, splits, view).items():
                 own = _own_fields(old, splits[0], view, label) | _own_fields(new, splits[1], view, label)
                 found = [
-                    change for change in label_changes(sides) if view is None or _is_news(change, own, told[label])
+                    change for change in label_changes(sides) if view is None or _is_news(change, own, reported[label])
                 ]
                 yield from (_placed(change, label, holder if change.path[0] in own else None) for change in found)
-                told.setdefault(label, {_topic(change.path[0]) for change in found})
+                reported.setdefault(label, {_topic(change.path[0]) for change in found})
 
 
 def _sides(
@@ -236,17 +236,17 @@ def _sides(
     return {label: Sides(*(labels[label] for labels in (*judged, *emitted))) for label in both}
 
 
-def _is_news(change: Change, own: set[str], told: set[str | int]) -> bool:
-    """Whether a view tells a change: of a field that it sets, or that its split did not tell.
+def _is_news(change: Change, own: set[str], reported: set[str | int]) -> bool:
+    """Whether a view reports a change: of a field that it sets, or that its split did not report.
 
-    The dtype that a view inherits is the emitted one, whose changes the split tells at dtype, emit or num_classes.
+    The dtype that a view inherits is the emitted one, whose changes the split reports at dtype, emit or num_classes.
     """
     field = change.path[0]
-    return field in own or (_topic(field) not in told and field != "dtype")
+    return field in own or (_topic(field) not in reported and field != "dtype")
 
 
 def _topic(field: str | int) -> str | int:
-    """What a field is about: a sentinel and what becomes of it are told together."""
+    """What a field is about: a sentinel and its treatment are reported together."""
     return {"on_ignore": "ignore", "on_unlabeled": "unlabeled"}.get(str(field), field)
 
 
@@ -304,7 +304,7 @@ def _split_changes(old: DatasetSchema, new: DatasetSchema) -> Iterator[Change]:
 
 def _split_facts(name: str, old: Split, new: Split) -> Iterator[Change]:
     if old.num_examples != new.num_examples:
-        what = f"split {name!r}: num_examples was {told(old.num_examples)}, is {told(new.num_examples)}"
+        what = f"split {name!r}: num_examples was {shortened(old.num_examples)}, is {shortened(new.num_examples)}"
         path, reason = ("splits", name, "num_examples"), "no label rule changes; an epoch has another length"
         yield _change("LG324", path, old.num_examples, new.num_examples, False, what, reason)
     if old.source != new.source:

@@ -93,7 +93,7 @@ class Tree:
         return self.entries[place].oid
 
     def find(self, name: str) -> list[str]:
-        """Returns the paths that a file, folder or glob, named from the root, stands for; sorted."""
+        """Returns the paths that a file, folder or glob, named from the root, means; sorted."""
         if not has_magic(name) or name in self.entries:
             return sorted(self._below(name))
         parts = name.split("/")
@@ -102,7 +102,7 @@ class Tree:
         for path in self._walk(fixed):
             if (not name.endswith("**") and _matches(path, name)) or any(
                 _is_visible(path, str(up)) and _matches(str(up), name) for up in PurePosixPath(path).parents
-            ):  # a last ** stands for folders alone
+            ):  # a last ** means folders alone
                 found.add(path)
         return sorted(found)
 
@@ -143,13 +143,13 @@ class Tree:
 
 
 def _is_visible(path: str, folder: str) -> bool:
-    """Whether a folder stands for a file in it: it ends as a schema does, and nothing on the way is hidden."""
+    """Whether a folder means a file in it: it ends as a schema does, and nothing on the way is hidden."""
     inside = path[len(folder) :].lstrip("/") if folder not in ("", ".") else path
     return is_schema_name(path) and not any(part.startswith(".") for part in inside.split("/"))
 
 
 def _matches(path: str, glob: str) -> bool:
-    """Whether a glob stands for a whole path: ``**`` is any number of folders, ``*`` stays within one.
+    """Whether a glob matches a whole path: ``**`` is any number of folders, ``*`` stays within one.
 
     >>> _matches("configs/a/b.yaml", "configs/**/*.yaml"), _matches("configs/a/b.yaml", "configs/*.yaml")
     (True, False)

@@ -38,7 +38,7 @@ def lint_file(path: str | os.PathLike[str] | SchemaFile, *, metadata: TfdsMetada
     advice = [file.diagnostic(problem) for problem in _advice(file)]
     if metadata is not None and file.schema is not None:
         problems = source_problems(file.schema, metadata)
-        # A label or split as a whole is told at its key.
+        # A label or split as a whole is reported at its key.
         advice += [file.diagnostic(problem, key=len(problem.path) == 2) for problem in problems]
     found = [*file.diagnostics, *apply_noqa(file, advice, with_source=metadata is not None)]
     return sorted(found, key=lambda diagnostic: (diagnostic.line, diagnostic.column, diagnostic.rule))
@@ -136,7 +136,7 @@ def _split_advice(schema: DatasetSchema) -> Iterator[Problem]:
 
 
 def _sentinel_advice(schema: DatasetSchema) -> Iterator[Problem]:
-    told: set[SchemaPath] = set()
+    seen: set[SchemaPath] = set()
     nothing = LabelOverride()
     for split in schema.splits or (None,):
         overrides = {} if split is None else schema.splits[split].labels
@@ -145,8 +145,8 @@ def _sentinel_advice(schema: DatasetSchema) -> Iterator[Problem]:
             for field, value in _kept_negatives(label):
                 own = split is not None and field in override.model_fields_set
                 place = ("splits", str(split), "labels", path, field) if own else ("labels", path, field)
-                if place not in told:
-                    told.add(place)
+                if place not in seen:
+                    seen.add(place)
                     fix = f"set on_{field}: replace" + (" or skip" if field == "unlabeled" else "")
                     yield Problem("LG215", place, _kept_message(label, value), fix)
 

@@ -29,7 +29,7 @@ def source_metadata(uri: str) -> TfdsMetadata:
 
 
 def source_problems(schema: DatasetSchema, metadata: TfdsMetadata) -> Iterator[Problem]:
-    """What the metadata say otherwise than the schema."""
+    """Where the metadata contradict the schema."""
     for path, label in schema.labels.items():
         where = ("labels", path)
         feature = metadata.features.get(path)

@@ -1,4 +1,4 @@
-"""What was found, told to people and to machines: one renderer a file, loaded on use."""
+"""Renders diagnostics; one module per output format, loaded on use."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def _summary_case(suite: ET.Element, name: str, text: str, complete: bool) -> No
 
 
 def _case(suite: ET.Element, diagnostic: Diagnostic, name: str) -> None:
-    # Control characters are no XML, not even as references; terminal() spells them out.
+    # Control characters are not XML, not even as references; terminal() spells them out.
     file, message, fix = map(terminal, (forward_slashes(diagnostic.file), diagnostic.message, diagnostic.fix))
     place = f"{file}:{diagnostic.line}:{diagnostic.column}" if diagnostic.line else file
     attributes = {"classname": file or name, "name": f"{title(diagnostic)} {place}".rstrip(), "time": "0"}

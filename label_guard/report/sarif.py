@@ -88,5 +88,5 @@ def _location(diagnostic: Diagnostic) -> dict[str, Any]:
 def _artifact(file: str) -> dict[str, str]:
     if Path(file).is_absolute():
         return {"uri": Path(file).as_uri()}
-    # A name that is no UTF-8 on disk comes with its bytes as surrogates.
+    # A name that is not UTF-8 on disk comes with its bytes as surrogates.
     return {"uri": quote(forward_slashes(file) or ".", errors="surrogateescape"), "uriBaseId": _ROOT}

@@ -1,6 +1,6 @@
 """Pydantic model of a schema file: what the labels of a dataset are promised to be, per split and view.
 
-The label kinds are in ``labels``; reading files is ``schema_io``; judging arrays is ``check``.
+The label kinds are in ``labels``; reading files is ``reader``; checking arrays is ``check``.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class LabelOverride(Model):
         """``label`` with the fields of this override; fields that a new kind does not know are left behind.
 
         Raises:
-            pydantic.ValidationError: the result is no sound label.
+            pydantic.ValidationError: the result is not a sound label.
         """
         changed = {name: getattr(self, name) for name in self.model_fields_set}
         kind = changed.get("kind") or label.kind
@@ -211,7 +211,7 @@ class DatasetSchema(Model):
         return _override(self.labels, overrides)
 
     def judged(self, split: str | None = None, view: str | None = None) -> dict[str, Label]:
-        """Labels by path as a guard for ``split`` and ``view`` judges them: stored, or emitted and then viewed."""
+        """Labels by path as a guard for ``split`` and ``view`` checks them: stored, or emitted and then viewed."""
         stored = self.stored(split)
         if view is None:
             return stored
@@ -297,7 +297,7 @@ def contradictions(schema: DatasetSchema) -> list[Problem]:
         for path, label in schema.labels.items()
         for problem in label.problems()
     ]
-    # An override inherits what is wrong with its label, a view what comes of it: told once, at the label.
+    # An override inherits what is wrong with its label, a view what comes of it: reported once, at the label.
     told = {(problem.rule, problem.path[1:]) for problem in problems}
     wrong = {("views", problem.path[1]) for problem in problems}
     return problems + [
@@ -404,7 +404,7 @@ def _limit_problems(schema: DatasetSchema) -> Iterator[Problem]:
 
 
 def _unlabeled_problems(schema: DatasetSchema, split: str) -> Iterator[Problem]:
-    """A training split that declares ``unlabeled`` must say what becomes of such records."""
+    """A training split that declares ``unlabeled`` must say what happens to such records."""
     if not split.startswith("train"):
         return
     labels = schema.stored(split)

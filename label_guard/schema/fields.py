@@ -54,7 +54,7 @@ def refuse(problems: list[Problem]) -> NoReturn:
 
 
 def lenient(info: ValidationInfo) -> bool:
-    """Whether contradictions pass, so that a reader can gather all of a file; only its structure is judged."""
+    """Whether contradictions pass, so that a reader can gather all of a file; only its structure is checked."""
     return bool(info.context) and bool(info.context.get("lenient"))
 
 

@@ -47,9 +47,7 @@ class _Label(Model):
         description="Stored dtype: a NumPy name, a list of names, or integer, signed, unsigned, floating; string for "
         "class names in place of ids.",
     )
-    shape: Shape = Field(
-        default=(), description="Shape per record, without the class axis; null stands for any length."
-    )
+    shape: Shape = Field(default=(), description="Shape per record, without the class axis; null means any length.")
     emit: EmitName | None = Field(default=None, description="Dtype handed on to training; absent: as stored.")
     where: FeaturePath | None = Field(
         default=None,
@@ -77,7 +75,7 @@ class _Label(Model):
 
     @property
     def record_shape(self) -> tuple[int | None, ...]:
-        """Shape of one record's stored label array, class axis included; None stands for any length."""
+        """Shape of one record's stored label array, class axis included; None means any length."""
         return self.shape
 
     @property

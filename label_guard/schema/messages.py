@@ -22,7 +22,7 @@ _TYPES = {
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
 }
-# Fields whose type pydantic tells in several errors, one for each branch of a union.
+# Fields whose type pydantic reports in several errors, one for each branch of a union.
 _UNIONS = {
     "minimum": "a number",
     "maximum": "a number",

@@ -32,7 +32,7 @@ class SchemaFile:
     Attributes:
         path: the file as the user named it.
         text: the text; empty where the file cannot be read.
-        root: the values with their places; None where the text is no YAML or JSON.
+        root: the values with their places; None where the text is not YAML or JSON.
         schema: the schema; None where anything is wrong with the file.
         diagnostics: what keeps the file from being a schema, in order of place; all of them errors.
     """
@@ -117,7 +117,7 @@ def read_schema(path: str | os.PathLike[str]) -> SchemaFile:
 
 
 def read_schema_bytes(data: bytes, name: str) -> SchemaFile:
-    """Like ``read_schema``, of content at hand, such as a file of a git revision; ``name`` tells YAML from JSON."""
+    """Like ``read_schema``, of content at hand, such as a file of a git revision; ``name.json`` is read as JSON."""
     file = SchemaFile(name)
     try:
         text = nodes.read_text(data)

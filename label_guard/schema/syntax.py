@@ -30,7 +30,7 @@ _CORE_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "map", "seq")}
 
 
 class UnreadableError(Exception):
-    """The text is no YAML or JSON that a schema file can be; ``args`` are message, line, column."""
+    """The text is not YAML or JSON that a schema file can be; ``args`` are message, line, column."""
 
     def __init__(self, message: str, line: int = 0, column: int = 0) -> None:
         super().__init__(message, line, column)
@@ -39,7 +39,7 @@ class UnreadableError(Exception):
 
 @dataclass(slots=True)
 class Node:
-    """A value and where it stands.
+    """A value and its place in the text.
 
     Attributes:
         value: a scalar, a list of nodes, or nodes by key.

@@ -84,8 +84,8 @@ PAGES = {
         fix="Names in another order are seldom meant: a sorted list is the usual cause. Append new classes at the end.",
     ),
     "LG307": _page(
-        "An output that meant one class bears the name of another, and no machine can tell a better word from another "
-        "thing. Pipelines see no difference; trained models do.",
+        "An output that meant one class bears the name of another, and no machine can distinguish a better word "
+        "from another thing. Pipelines see no difference; trained models do.",
         _label(_TWO),
         _label("kind: class_label, num_classes: 2, class_names: [cat, wolf]"),
     ),
@@ -115,19 +115,19 @@ PAGES = {
     ),
     "LG312": _page(
         "Data stored in a dtype that is no longer declared are refused; one that is newly handed on may be too narrow "
-        "for the loss, or make jit compile anew.",
+        "for the loss, or make jit compile again.",
         _ids("dtype: int64"),
         _ids("dtype: uint8"),
         fix="To accept both, declare a list, and emit: int32 for one dtype in training.",
     ),
     "LG313": _page(
-        "The loss gets a dtype it never got: jit compiles anew, and code that tested for the old one fails.",
+        "The loss gets a dtype it never got: jit compiles again, and code that tested for the old one fails.",
         _ids("emit: int32"),
         _ids("emit: int16"),
     ),
     "LG314": _page(
         "Labels of the old shape are refused, or the loss gets a shape it never got, and [batch, 1] beside [batch] "
-        "broadcasts without a word.",
+        "broadcasts silently.",
         _ids("shape: []"),
         _ids("shape: [1]"),
     ),
@@ -149,7 +149,7 @@ PAGES = {
         _ids("unlabeled: -2, on_unlabeled: replace"),
     ),
     "LG318": _page(
-        "What stands at such places in the array is something else: a loss that looks for the sentinel finds class 0, "
+        "Such positions of the array hold something else: a loss that looks for the sentinel finds class 0, "
         "or one that relied on the mask alone meets the sentinel.",
         _ids("ignore: [255]"),
         _ids("ignore: [255], on_ignore: replace"),
@@ -214,13 +214,13 @@ PAGES = {
         "record_key: file_name\n" + _label(_TWO),
     ),
     "LG332": _page(
-        "Only audits judge limits: data that passed may fail now.",
+        "Only audits apply limits: data that passed may fail now.",
         _label(_TWO) + "limits: {max_invalid_ratio: 0.01}\n",
         _label(_TWO) + "limits: {max_invalid_ratio: 0.0}\n",
         bump="minor",
     ),
     "LG333": _page(
-        "Only audits judge limits: data that failed may pass now, so look twice at why.",
+        "Only audits apply limits: data that failed may pass now, so look twice at why.",
         _label(_TWO) + "limits: {max_invalid_ratio: 0.0}\n",
         _label(_TWO) + "limits: {max_invalid_ratio: 0.01}\n",
         bump="minor",
@@ -248,17 +248,18 @@ PAGES = {
         fix="Restore the file. Where it is meant to go, leave it out of the files to compare.",
     ),
     "LG341": Page(
-        why="Nothing depends on it yet; it is told so that a review sees it, and is an error under --fail-on any only.",
+        why="Nothing depends on it yet; it is reported so that a review sees it, and is an error under "
+        "--fail-on any only.",
         breaks=ChangeExample("", _file(_label(_TWO)), fail_on="any"),
         holds=ChangeExample("", _file(_label(_TWO))),
         fix="Nothing to do.",
     ),
     "LG342": Page(
-        why="Where a file lies is no promise, but pipelines name it by its path. It is an error under --fail-on any "
-        "only.",
+        why="The place of a file is not part of the promise, but pipelines name it by its path. It is an error under "
+        "--fail-on any only.",
         breaks=ChangeExample(_file(_label(_TWO)), _file(_label(_TWO)), moved=True, fail_on="any"),
         holds=ChangeExample(_file(_label(_TWO)), _file(_label(_TWO)), moved=True),
-        fix="Mend the paths in training configurations.",
+        fix="Correct the paths in training configurations.",
     ),
     "LG343": Page(
         why="What cannot be read cannot be compared, so a breaking change could pass unseen: exit code 2.",
@@ -274,7 +275,7 @@ PAGES = {
         fix="The message gives the version to write.",
     ),
     "LG351": Page(
-        why="A lower version says that an older promise holds again; two promises under one version cannot be told "
+        why="A lower version says that an older promise holds again; two promises under one version cannot be kept "
         "apart.",
         breaks=ChangeExample(_file(_label(_TWO), "1.1.0"), _file(_label(_TWO), "1.0.0")),
         holds=ChangeExample(_file(_label(_TWO), "1.1.0"), _file(_label(_TWO), "1.1.0")),

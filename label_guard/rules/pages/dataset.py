@@ -21,7 +21,7 @@ PAGES = {
         "of 400 for a shard of 500 never reads the last 100. A shard that was not copied makes an epoch shorter.",
         breaks=DatasetExample(_schema("num_examples: 3, "), r'"label\n0\n1\n"'),
         holds=DatasetExample(_schema("num_examples: 3, "), r'"label\n0\n1\n0\n"'),
-        fix="Count the records where the dataset comes from. Copy the file again, or mend num_examples.",
+        fix="Count the records where the dataset comes from. Copy the file again, or correct num_examples.",
     ),
     "LG402": Page(
         why="What comes after the fault was not audited, and a pipeline loses it or stops in the middle of an epoch.",
@@ -43,7 +43,7 @@ PAGES = {
         fix="Add records, merge classes, or lower min_class_count.",
     ),
     "LG405": Page(
-        why="A model is judged on classes in other shares than it was trained on. Where the split is meant to be a "
+        why="A model is evaluated on classes in other shares than it was trained on. Where the split is meant to be a "
         "random one, it was not: sorted files, or a split by source.",
         breaks=DatasetExample(_BOTH, r'"label\n" + "0\n1\n" * 500', r'"label\n" + "0\n" * 900 + "1\n" * 100'),
         holds=DatasetExample(_BOTH, r'"label\n" + "0\n1\n" * 500', r'"label\n" + "0\n1\n" * 500'),

@@ -10,14 +10,14 @@ _HEAD = "format: 1\nname: example\nversion: 1.0.0\n"
 
 @dataclass(frozen=True, slots=True)
 class SchemaExample:
-    """A schema file that lint judges; without ``format:`` only what comes after the head is shown."""
+    """A schema file that lint checks; without ``format:`` only what comes after the head is shown."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class RecordExample:
-    """A record that a guard judges: a schema, and a Python expression of one record with NumPy as ``np``."""
+    """A record that a guard checks: a schema, and a Python expression of one record with NumPy as ``np``."""
 
     schema: str
     record: str
@@ -65,7 +65,7 @@ class Page:
     Attributes:
         why: what happens to a training run, measured (optax 0.2.8 on jax 0.10.2) where a number is given.
         breaks: an example that breaks the rule.
-        holds: the same, mended.
+        holds: the same, corrected.
         fix: what to do.
     """
 

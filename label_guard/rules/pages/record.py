@@ -26,7 +26,7 @@ PAGES = {
         why="optax.softmax_cross_entropy_with_integer_labels gathers outside the logits: the loss is NaN, but its "
         "gradient is finite. The backward pass drops the index and keeps the softmax, so every logit of the record "
         "is pushed down; the weights are damaged while they stay finite, and optax.apply_if_finite lets the update "
-        "pass. jax.nn.one_hot gives a row of zeros instead: loss 0, and the record is ignored without a word.",
+        "pass. jax.nn.one_hot gives a row of zeros instead: loss 0, and the record is silently ignored.",
         breaks=RecordExample(_TEN, '{"label": np.int64(10)}'),
         holds=RecordExample(_TEN, '{"label": np.int64(9)}'),
         fix="Look at which values occur. 1 to num_classes: the ids start at 1, declare class_ids: {start: 1}. One value"
@@ -76,7 +76,7 @@ PAGES = {
         " trains 'none of the classes'. TFDS's ClassLabel truncates it to 2 when the dataset is written.",
         breaks=RecordExample(_FLOATS, '{"label": np.float32(2.7)}'),
         holds=RecordExample(_FLOATS, '{"label": np.float32(2.0)}'),
-        fix="A float with a fraction is no class id: find the step that averaged, resized or normalised the labels. "
+        fix="A float with a fraction is not a class id: find the step that averaged, resized or normalised the labels. "
         "Masks are resized with the nearest neighbour. For targets that are real numbers use kind: real_label.",
     ),
     "LG107": Page(

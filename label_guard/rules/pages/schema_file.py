@@ -25,7 +25,7 @@ PAGES = {
         "rejected as out of range; with one too many a label that names nothing trains a logit of its own.",
         breaks=_label("kind: class_label, num_classes: 3, class_names: [cat, dog]"),
         holds=_label("kind: class_label, num_classes: 2, class_names: [cat, dog]"),
-        fix="Count the classes of the dataset, not of this file, and mend the other.",
+        fix="Count the classes of the dataset, not of this file, and correct the other.",
     ),
     "LG202": Page(
         why="Two ids under one name are two classes for the loss and one for whoever reads the confusion matrix. More "
@@ -53,7 +53,7 @@ PAGES = {
         "Otherwise use a value outside the range, such as 255.",
     ),
     "LG205": Page(
-        why="The cast would change labels without a word: NumPy and JAX turn 300 into 44 for uint8, and a sentinel "
+        why="The cast would change labels silently: NumPy and JAX turn 300 into 44 for uint8, and a sentinel "
         "beyond int32 arrives on the device as another number, maybe a class.",
         breaks=_label("kind: class_label, num_classes: 10, ignore: [255], dtype: uint8, emit: int8"),
         holds=_label("kind: class_label, num_classes: 10, ignore: [255], dtype: uint8, emit: int32"),
@@ -67,8 +67,8 @@ PAGES = {
         fix="Write the name that the message suggests; docs/schema.md lists all.",
     ),
     "LG207": Page(
-        why="Values are taken as they stand, never converted: the string '10' is no number of classes, and guessing is "
-        "how labels go wrong.",
+        why="Values are taken as they are, never converted: the string '10' is not a number of classes, and guessing "
+        "is how labels go wrong.",
         breaks=_label('kind: class_label, num_classes: "10"'),
         holds=_label("kind: class_label, num_classes: 10"),
         fix="Write a value of the type and range that the message names.",
@@ -85,8 +85,8 @@ PAGES = {
         fix="Write format: 1, or install a release of label-guard that reads the newer format.",
     ),
     "LG209": Page(
-        why="The version tells a training job whether its labels still mean what they meant: label-guard diff refuses a"
-        " breaking change that does not move the first number. YAML also reads 1.10 as the number 1.1.",
+        why="The version shows whether its labels still mean what they meant: label-guard diff refuses "
+        "a breaking change that does not move the first number. YAML also reads 1.10 as the number 1.1.",
         breaks=SchemaExample(
             "format: 1\nname: example\nversion: 1.0\nlabels:\n  label: {kind: class_label, num_classes: 10}\n"
         ),
@@ -100,11 +100,11 @@ PAGES = {
         " by chance, and neither is learned well.",
         breaks=_label("kind: class_label, num_classes: 2, class_names: [Fire truck, fire truck]"),
         holds=_label("kind: class_label, num_classes: 2, class_names: [fire truck, fire engine]"),
-        fix="Merge them in the data, or give them names that people can tell apart.",
+        fix="Merge them in the data, or give them names that people can distinguish.",
     ),
     "LG211": Page(
         why="Unlabeled records in training do something, said or not: kept, a loss without the mask trains the last "
-        "class with them; replaced, class 0 stands there behind the mask; skipped, they cost no step.",
+        "class with them; replaced, class 0 is written there behind the mask; skipped, they cost no step.",
         breaks=SchemaExample(
             "labels:\n  label: {kind: class_label, num_classes: 3}\n"
             "splits:\n  train: {num_examples: 9, labels: {label: {unlabeled: -1}}}\n"
@@ -141,29 +141,29 @@ PAGES = {
         fix="Write the number that the dataset's documentation gives.",
     ),
     "LG215": Page(
-        why="The validity mask is False where the value stands, but a loss that is not told of the mask trains class "
+        why="The validity mask is False where the value is, but a loss that ignores the mask trains class "
         "num_classes - 1 with -1, is NaN with -100 and few classes, and has no lower bound with -1 in a sigmoid "
         "loss. loss * mask does not help: NaN times 0 is NaN.",
         breaks=_label("kind: class_label, num_classes: 10, ignore: [-1]"),
         holds=_label("kind: class_label, num_classes: 10, ignore: [-1], on_ignore: replace"),
-        fix="Set on_ignore or on_unlabeled to replace: class 0 stands behind the mask. Where the loss is known to "
+        fix="Set on_ignore or on_unlabeled to replace: class 0 is written behind the mask. Where the loss is known to "
         "honour the value, say so: # noqa: LG215.",
     ),
     "LG216": Page(
         why="No label, or no dataset, can keep the promise, so every record would be quarantined, or every audit fail.",
         breaks=_label("kind: real_label, minimum: 5, maximum: 1"),
         holds=_label("kind: real_label, minimum: 1, maximum: 5"),
-        fix="Mend the limits; the message names the two that exclude each other.",
+        fix="Correct the limits; the message names the two that exclude each other.",
     ),
     "LG217": Page(
-        why="A record of that class and one without a label could not be told apart.",
+        why="A record of that class and one without a label could not be distinguished.",
         breaks=_label("kind: class_label, num_classes: 10, unlabeled: 0"),
         holds=_label("kind: class_label, num_classes: 10, unlabeled: -1, on_unlabeled: replace"),
         fix="Use a value outside the classes, such as -1.",
     ),
     "LG218": Page(
-        why="Raw ids are mapped to 0, 1, 2, ... in the order of class_ids; an id that stands twice has two answers, and"
-        " one of the two classes would never occur.",
+        why="Raw ids are mapped to 0, 1, 2, ... in the order of class_ids; an id that is listed twice has two answers, "
+        "and one of the two classes would never occur.",
         breaks=_label("kind: class_label, num_classes: 3, class_ids: [1, 2, 2]"),
         holds=_label("kind: class_label, num_classes: 3, class_ids: [1, 2, 4]"),
         fix="Compare with the dataset's own table; often one id was missed when typing.",
@@ -184,7 +184,7 @@ PAGES = {
         why="A comment that quiets nothing waits to quiet the next mistake in its line.",
         breaks=_label("kind: class_label, num_classes: 10} # noqa: LG215\n  other: {kind: real_label"),
         holds=_label("kind: class_label, num_classes: 10}\n  other: {kind: real_label"),
-        fix="Remove it, or mend its code.",
+        fix="Remove it, or correct its code.",
     ),
     "LG222": Page(
         why="YAML forbids it, but most readers take the last and say nothing: a file with num_classes: 10 and, further "
