@@ -16,7 +16,9 @@ from label_guard.errors import UsageError
 from label_guard.pipeline import batching
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.convert import LabelConverter
+from label_guard.pipeline.fill_values import FillValues
 from label_guard.pipeline.masking import add_mask, has_sentinels, join_columns, validity
+from label_guard.schema.labels import Label
 
 Array = NDArray[Any]
 Good = Mapping[str, NDArray[np.bool_]]
@@ -230,12 +232,32 @@ def _batch_of_one(
     converter: LabelConverter, value: Any, columns: list[Column], violations: list[RuleViolations], mask: bool
 ) -> tuple[Array, NDArray[np.bool_]] | None:
     """The label of one record with a batch axis; None where it is delivered as it is."""
+    if violations and mask and None in converter.label.record_shape:
+        return _masked_ragged(converter.label, columns, violations)
     if not violations or mask:
         return join_columns(converter, columns, 1, violations)
     if any(found.positions is None for found in violations):
         return None
     array = np.asarray(value)[None]
     return array, np.ones(array.shape, np.bool_)
+
+
+def _masked_ragged(
+    label: Label, columns: list[Column], violations: list[RuleViolations]
+) -> tuple[Array, NDArray[np.bool_]]:
+    """The label of one bad record whose shape is free: in its own shape if that can be filled, else the shortest."""
+    own = columns[0].array.shape[1:] if columns else ()
+    ranks = len(own) == len(label.record_shape)
+    if ranks and all(want in (None, have) for want, have in zip(label.record_shape, own, strict=True)):
+        fitted = LabelConverter(label.model_copy(update={"shape": own[: len(label.shape)]}))
+        if fitted.fill.record(fitted.fill.dtype(columns[0].array.dtype)) is not None:
+            return join_columns(fitted, columns, 1, violations)
+    least = getattr(label, "min_length", None) or 0
+    shape = tuple(least if length is None else length for length in label.shape)
+    fill = FillValues(label.model_copy(update={"shape": shape}))
+    record = fill.record(fill.dtype())
+    filled = np.zeros(shape, fill.dtype()) if record is None else record
+    return filled[None], np.zeros((1, *filled.shape), np.bool_)
 
 
 def placeholder_batch(config: GuardConfig, pulled: Sequence[Any], size: int, *, batched: bool) -> Any:

@@ -314,10 +314,11 @@ def _check_combinations(config: GuardConfig) -> None:
             'quarantine="DIR", or use on_invalid="mask" or "raise"'
         )
     free = [path for path, label in config.guard.labels.items() if None in label.record_shape]
-    if config.on_invalid == "mask" and free:
+    single = config.batched is False and config.batch_size is None  # each record has a mask of its own shape
+    if config.on_invalid == "mask" and free and not single:
         raise UsageError(
             f'on_invalid="mask" must be able to fill label {free[0]!r}, whose shape is free; declare a fixed shape '
-            '(or guard a view after padding), or use on_invalid="drop"'
+            '(or guard a view after padding, or single records with batched=False), or use on_invalid="drop"'
         )
     _check_mask(config)
 

@@ -71,6 +71,23 @@ def test_mask_converts_and_masks_each_record(tmp_path: Path) -> None:
     assert all(0 <= record["y"] < 10 for record in found)
 
 
+def test_mask_of_labels_of_any_length() -> None:
+    """A ragged label keeps its length under mask, with a mask of that length; one that cannot is the shortest legal."""
+    values: list[Any] = [
+        np.array([1, 100, 3], np.int32),
+        np.array([], np.int32),
+        np.array([5], np.int64),
+        np.array([[1]], np.int32),
+        None,
+        np.array([7, 8], np.int32),
+    ]
+    found = list(guarded([{"tokens": value} for value in values], SCHEMA, on_invalid="mask"))
+    assert [record["tokens"].tolist() for record in found] == [[1, 0, 3], [], [0], [], [], [7, 8]]
+    assert {record["tokens"].dtype for record in found} == {np.dtype("int32")}
+    masks = [record["tokens_valid"].tolist() for record in found]
+    assert masks == [[True, False, True], [], [False], [], [], [True, True]]
+
+
 @pytest.mark.parametrize("policy", ["drop", "mask", "report"])
 def test_the_checkpoint_contract_holds(tmp_path: Path, policy: str) -> None:
     """A restored iterator goes on with the next record, under every policy."""
