@@ -49,7 +49,7 @@ def check_logits(logits: Any, labels: Any, spec: Label) -> None:
 
 
 def _skipped(labels: jax.Array, spec: Label) -> jax.Array | None:
-    """Where in ``labels`` (a bool array like it) a declared sentinel stands; None if none is declared."""
+    """Where in ``labels`` (a bool array like it) there is a declared sentinel; None if none is declared."""
     hits = [labels == value for value in spec.sentinels if _fits(int(value), labels.dtype)]
     return None if not hits else jnp.any(jnp.stack(hits), axis=0)
 
@@ -62,7 +62,7 @@ def _fits(value: int, dtype: Any) -> bool:
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array, spec: Label, where: jax.Array | None = None) -> jax.Array:
-    """The optax loss for ``spec`` behind ``check_logits``; 0 where a sentinel stands or ``where`` is False.
+    """The optax loss for ``spec`` behind ``check_logits``; 0 where a sentinel is or ``where`` is False.
 
     ``class_label``: ``optax.softmax_cross_entropy_with_integer_labels``. ``soft_label``:
     ``optax.softmax_cross_entropy``. ``multi_label``: ``optax.sigmoid_binary_cross_entropy`` per class.

@@ -19,7 +19,7 @@ class LabelMonitor:
     """Reads ``invalid_count`` and the loss ``lag`` steps late, when the device has them: no step waits for it.
 
     Args:
-        lag: steps between handing over and reading; at least 1.
+        lag: steps between taking and reading; at least 1.
 
     >>> monitor = LabelMonitor()
     >>> monitor.step(0, loss=0.5)
@@ -32,7 +32,7 @@ class LabelMonitor:
         self._step = 0
 
     def step(self, count: Any, loss: Any = None, keys: Sequence[Any] | None = None) -> None:
-        """Hand over one step's count and loss; judges the one handed over ``lag`` steps ago.
+        """Takes one step's count and loss; checks the one taken ``lag`` steps ago.
 
         Args:
             count: what ``invalid_count`` returned, a scalar still on the device.
@@ -45,19 +45,19 @@ class LabelMonitor:
         self._waiting.append((self._step, count, loss, keys))
         self._step += 1
         while len(self._waiting) > self._lag:
-            self._judge(*self._waiting.popleft())
+            self._check(*self._waiting.popleft())
 
     def finish(self) -> None:
-        """Judge the steps still waiting.
+        """Checks the steps still waiting.
 
         Raises:
             InvalidLabelError: as ``step``.
         """
         while self._waiting:
-            self._judge(*self._waiting.popleft())
+            self._check(*self._waiting.popleft())
 
     @staticmethod
-    def _judge(step: int, count: Any, loss: Any, keys: Sequence[Any] | None) -> None:
+    def _check(step: int, count: Any, loss: Any, keys: Sequence[Any] | None) -> None:
         bad = int(np.asarray(count))
         broken = loss is not None and not np.isfinite(np.asarray(loss, np.float64))
         if not bad and not broken:

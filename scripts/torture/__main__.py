@@ -3,7 +3,8 @@
 python scripts/torture [scenario ...] [--runs 10] [--lives 8] [--seed 0] [--json runs/torture.json]
 
 Each scenario makes runs of several lives. A life ends in a fault (SIGKILL of the process or of a worker, a full disk, a
-folder that may not be written, torn lines, SIGSTOP and SIGCONT); the next goes on from the last checkpoint. After one
+folder that may not be written, torn lines, SIGSTOP and SIGCONT); the next goes on from the last checkpoint, in some
+scenarios under another policy, or behind a loader that fills the same arrays again. After one
 last life without a fault each good record must have been delivered once an epoch, and the quarantine must hold each bad
 record once. Audits are killed, interrupted and given corrupt shards: none may call itself complete that was not.
 """
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import audits
@@ -41,6 +43,8 @@ SCENARIOS: dict[str, Faults] = {
     "readonly": ("readonly",),
     "mixed": ("kill", "stop", "torn", "disk", "readonly"),
     "workers": ("kill", "worker", "torn"),
+    "reused": ("kill", "torn"),  # the loader fills the same arrays again
+    "policy": ("kill", "torn"),  # each life has a policy of its own
     "hosts-2": ("kill",),
     "hosts-4": ("kill", "stop"),
 }
@@ -180,6 +184,8 @@ def torment(place: Path, scenario: str, lives: int, chance: random.Random, figur
             hosts=hosts,
             host=host,
             number=750 * lives if scenario == "workers" else 2000 * hosts,
+            batches=scenario == "policy" or (scenario == "reused" and chance.random() < 0.5),
+            reused=scenario in ("reused", "policy"),
         )
         for host in range(hosts)
     ]
@@ -190,6 +196,8 @@ def torment(place: Path, scenario: str, lives: int, chance: random.Random, figur
         _together(runs, SCENARIOS[scenario], lives, chance, figures)
     else:
         for _ in range(lives):
+            if scenario == "policy":
+                runs[0] = replace(runs[0], policy=chance.choice(("drop", "mask")))
             lead(runs[0], chance.choice(SCENARIOS[scenario]), chance, figures)
     for run in runs:
         _finish(run, figures)

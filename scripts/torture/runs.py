@@ -36,6 +36,8 @@ class Run:
         hosts: number of simulated hosts, which share the records.
         host: which of them.
         number: records of the whole dataset.
+        batches: whether the guard comes after a batch, and not in place of it.
+        reused: whether batches, or else records, all live in the same arrays.
     """
 
     folder: Path
@@ -45,6 +47,8 @@ class Run:
     hosts: int = 1
     host: int = 0
     number: int = 3000
+    batches: bool = False
+    reused: bool = False
 
     @property
     def good(self) -> list[int]:
@@ -77,9 +81,28 @@ def _record(k: int) -> dict[str, Any]:
     return {"id": np.int64(k), "label": np.int64(label), "image": np.full(64, k % 251, np.uint8)}
 
 
+class SameArrays(grain.transforms.Map):
+    """Returns every element in the same arrays, as loaders do that reuse their buffers."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, Any] = {}
+
+    def map(self, element: Any) -> Any:
+        for name, value in element.items():
+            array = self._arrays.setdefault(name, np.empty_like(np.asarray(value)))
+            if array.shape != np.shape(value):
+                return element  # the last batch, a short one
+            array[...] = value
+        return dict(self._arrays)
+
+
 def _pipeline(run: Run) -> grain.IterDataset:
     records = grain.MapDataset.source(keyed([_record(k) for k in range(run.number)]))
     dataset = records[run.host :: run.hosts].shuffle(seed=5).repeat(EPOCHS).to_iter_dataset(grain.ReadOptions(0, 0))
+    if run.batches:
+        dataset = dataset.batch(BATCH)
+    if run.reused:
+        dataset = dataset.map(SameArrays())
     guarded = dataset.pipe(
         guard_labels,
         SCHEMA,
@@ -107,7 +130,7 @@ def live(run: Run, max_file_bytes: int | None) -> int:
         iterator.set_state(saved["state"])
     try:
         for step, batch in enumerate(iterator):
-            valid = batch["label_valid"] if run.policy == "mask" else np.ones(len(batch["id"]), np.bool_)
+            valid = batch.get("label_valid", np.ones(len(batch["id"]), np.bool_))
             if not ((batch["label"] >= 0) & (batch["label"] < 10)).all():
                 raise AssertionError(f"a bad label reached the loop: {batch['label']}")
             delivered += batch["id"][valid].tolist()

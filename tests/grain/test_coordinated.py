@@ -1,4 +1,4 @@
-"""coordinated=True: no host raises within a step; the stop is told, and batches masked out come until then."""
+"""coordinated=True: no host raises within a step; the stop is reported, and masked batches come until then."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ FORMS = pytest.mark.parametrize("form", [batched, stacked])
 
 @FORMS
 def test_after_the_end_the_last_good_batch_comes_masked_out(form: Callable[..., Any]) -> None:
-    """What raise would have raised is told; every batch from then on is the last good one without a valid record."""
+    """What raise would have raised is reported; from then on the last good batch comes, fully masked."""
     iterator = iter(form(records(), on_invalid="raise", coordinated=True))
     good = [next(iterator) for _ in range(2)]
     assert stop_requested(iterator) is None
@@ -83,7 +83,7 @@ def test_records_stay_accounted_for(form: Callable[..., Any]) -> None:
     [({"on_invalid": "drop", "stop_above": 0.05}, TooManyInvalidError), ({"on_invalid": "mask"}, TooManyInvalidError)],
 )
 @FORMS
-def test_every_terminal_condition_is_told(
+def test_every_terminal_condition_is_reported(
     form: Callable[..., Any], tmp_path: Path, options: dict[str, Any], kind: type[LabelGuardError]
 ) -> None:
     """A share of bad records above the limit stops as a bad record under raise does."""
@@ -95,7 +95,7 @@ def test_every_terminal_condition_is_told(
 
 
 def test_a_quarantine_that_cannot_be_written_stops_all_hosts(tmp_path: Path) -> None:
-    """The disk of one host that fails is no reason for the others to hang."""
+    """The disk of one host that fails does not make the others hang."""
     (tmp_path / "q").write_text("a file where the folder should be")
     iterator = iter(stacked(records(), on_invalid="drop", stop_above=None, quarantine=tmp_path / "q", coordinated=True))
     for _ in range(3):
@@ -129,7 +129,7 @@ def test_the_checkpoint_contract_holds(form: Callable[..., Any], tmp_path: Path,
     grain.experimental.assert_equal_output_after_checkpoint(dataset)
 
 
-def test_a_stop_is_seen_through_what_stands_after_the_guard() -> None:
+def test_a_stop_is_seen_through_later_stages() -> None:
     """Maps and prefetching threads after the guard do not hide it."""
     dataset = stacked(records(), on_invalid="raise", coordinated=True).map(lambda batch: batch)
     iterator = iter(grain.experimental.ThreadPrefetchIterDataset(dataset, prefetch_buffer_size=1))
@@ -150,7 +150,7 @@ def test_a_stop_within_a_worker_process_is_seen() -> None:
 
 
 def stop_requested_after(iterator: Any, steps: int) -> LabelGuardError | None:
-    """What is told after some batches."""
+    """What is requested after some batches."""
     for _ in range(steps):
         next(iterator)
     return stop_requested(iterator)
@@ -246,7 +246,7 @@ def test_misuse_is_refused() -> None:
 
 
 def test_errors_of_others_are_not_kept() -> None:
-    """An error that is not of the guard goes on as it is: it is no stop of ours."""
+    """An error that is not of the guard goes on as it is: it does not stop the hosts."""
 
     def broken() -> Any:
         yield {"y": np.array([0, 1])}

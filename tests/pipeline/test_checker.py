@@ -1,4 +1,4 @@
-"""The books of one iterator: when a run is stopped, what errors and logs tell, what is written."""
+"""The checks of one iterator: when a run is stopped, what errors and logs say, what is written."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_first_batch_all_bad_stops_at_once(tmp_path: Path) -> None:
 
 
 def test_a_short_first_window_is_no_full_batch(tmp_path: Path) -> None:
-    """Where batch_size tells what full is, fewer records do not stop a run at once."""
+    """Where batch_size says what full is, fewer records do not stop a run at once."""
     _checker(tmp_path, batch_size=64).check_batch(_batch(32, 32))
     with pytest.raises(TooManyInvalidError):
         _checker(tmp_path, batch_size=64).check_batch(_batch(64, 64))
@@ -90,7 +90,7 @@ def test_each_window(tmp_path: Path) -> None:
 
 
 def test_the_end_at_any_count(tmp_path: Path) -> None:
-    """At the end of the stream the share is judged at any count, each time the end is met."""
+    """At the end of the stream the share is checked at any count, each time the end is met."""
     checker = _checker(tmp_path, stop_above=0.05)
     checker.check_batch(_batch(10, 1))
     for _ in range(2):
@@ -115,7 +115,7 @@ def test_a_resumed_run_decides_alike(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "batch", "told"),
+    ("label", "batch", "cause"),
     [
         ({}, {"label": np.arange(64) % 10 + 1}, "1-based"),
         ({}, {"label": np.where(np.arange(64) % 2, 255, 3)}, "255"),
@@ -124,8 +124,10 @@ def test_a_resumed_run_decides_alike(tmp_path: Path) -> None:
         ({"dtype": "int64"}, {"label": np.arange(64, dtype=np.float32) % 10}, "float32"),
     ],
 )
-def test_the_error_carries_a_diagnosis(tmp_path: Path, label: dict[str, Any], batch: dict[str, Any], told: str) -> None:
-    """TooManyInvalidError tells the likely cause, the record and the legal set, and survives pickling."""
+def test_the_error_carries_a_diagnosis(
+    tmp_path: Path, label: dict[str, Any], batch: dict[str, Any], cause: str
+) -> None:
+    """TooManyInvalidError gives the likely cause, the record and the legal set, and survives pickling."""
     checker = _checker(tmp_path, label, stop_above=0.05)
     batch = {name: np.tile(array, 20) for name, array in batch.items()}
     batch[KEY] = np.arange(len(batch["label"]))
@@ -133,7 +135,7 @@ def test_the_error_carries_a_diagnosis(tmp_path: Path, label: dict[str, Any], ba
         checker.check_batch(batch)
     message = str(pickle.loads(pickle.dumps(caught.value)))
     assert "Likely cause: label: " in message
-    assert told in message.split("Likely cause")[1]
+    assert cause in message.split("Likely cause")[1]
     assert "record " in message
 
 
@@ -148,7 +150,7 @@ def test_raise_names_records(tmp_path: Path) -> None:
 
 
 def test_logs_are_rate_limited(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The first bad record is told with its key and reason, and no more within the minute; the end sums up."""
+    """The first bad record is logged with its key and reason, and no more within the minute; the end sums up."""
     checker = _checker(tmp_path, stop_above=None)
     with caplog.at_level(logging.INFO, logger="label_guard"):
         for start in range(5):

@@ -232,7 +232,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_batches_of_nothing_but_bad_records(tmp_path: Path) -> None:
-    """Thousands of bad batches in a row are read through; where they never end, NoValidRecordsError tells so."""
+    """Thousands of bad batches in a row are read through; where they never end, NoValidRecordsError is raised."""
     plan = _plan(str(tmp_path), quarantine=QuarantineOptions(str(tmp_path / "q"), payload="none"))
     bad, good = {"label": np.full(4, 99)}, {"label": np.arange(4)}
     stream = GuardStream(plan, Listed([bad] * 1_500 + [good]))
@@ -257,7 +257,7 @@ def test_the_form_is_pinned(tmp_path: Path) -> None:
     assert dict(stream.summary().by_rule) == {"LG105": 2}
 
 
-def test_doubt_about_the_form_is_told(tmp_path: Path) -> None:
+def test_doubt_about_the_form_is_reported(tmp_path: Path) -> None:
     """Elements that leave a doubt need batched=; records need batch_size=, or batched=False to stay records."""
     with pytest.raises(UsageError, match="batched="):
         next(GuardStream(_plan(str(tmp_path)), Listed([{"label": np.int64([1])}])))
@@ -274,7 +274,7 @@ def test_an_empty_stream(tmp_path: Path) -> None:
 
 
 def test_clean_batches_pass_untouched(tmp_path: Path) -> None:
-    """A clean batch is the very object that came, and read-only arrays are no obstacle to a dirty one."""
+    """A clean batch is the very object that came, and read-only arrays do not prevent a dirty one."""
     clean, dirty = {"label": np.arange(4)}, {"label": np.array([1, 99, 2, 3])}
     for batch in (clean, dirty):
         batch["label"].flags.writeable = False
@@ -286,7 +286,7 @@ def test_clean_batches_pass_untouched(tmp_path: Path) -> None:
 
 
 def test_a_larger_batch_is_refused(tmp_path: Path) -> None:
-    """Topping up needs one size: a batch larger than the first is told, with the remedy."""
+    """Topping up needs one size: a batch larger than the first is an error, with the remedy."""
     stream = GuardStream(_plan(str(tmp_path)), Listed([{"label": np.arange(2)}, {"label": np.arange(4)}]))
     next(stream)
     with pytest.raises(UsageError, match="pass batch_size="):

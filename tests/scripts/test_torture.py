@@ -14,6 +14,7 @@ FAULTS: dict[str, set[str]] = {
     "kill torn zeroed": {"process killed", "lines torn", "parts zeroed"},
     "disk readonly stop": {"disk full", "folder read-only", "stopped and continued"},
     "hosts-2 hosts-4": {"process killed"},
+    "reused policy": {"process killed"},
     "audit": {"audit killed"},
     "workers": set(),  # which of the faults comes in two lives is left to chance
 }
