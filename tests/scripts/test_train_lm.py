@@ -28,7 +28,7 @@ def test_the_loop_trains_on_valid_tokens(script: ModuleType, tmp_path: Path) -> 
     result = script.train(script.parse(["--workdir", str(tmp_path), "--documents", "300"]))
     losses = result["losses"]
     assert np.isfinite(losses).all()
-    assert losses[-1] < losses[0] / 2
+    assert losses[-1] < losses[0] - 0.5
     assert result["summary"].by_rule == {"LG101": 2, "LG102": len(losses)}
     assert {entry.record for entry in read_quarantine(str(tmp_path / "documents")).entries} == {"7", "20"}
     assert len(read_quarantine(str(tmp_path / "batches")).entries) == len(losses)
