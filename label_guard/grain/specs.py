@@ -30,22 +30,22 @@ class Spec:
     __hash__ = None  # type: ignore[assignment]
 
 
-def output_spec(plan: GuardConfig, spec: Any) -> Any:
+def output_spec(config: GuardConfig, spec: Any) -> Any:
     """The spec of guarded batches from that of unguarded ones: key gone, dtypes emitted, masks added."""
-    if plan.dropped_key is not None:
-        spec = batches.without_key(spec, plan.dropped_key)
-    for path, label in plan.guard.labels.items():
+    if config.dropped_key is not None:
+        spec = batches.without_key(spec, config.dropped_key)
+    for path, label in config.guard.labels.items():
         leaf = tree.get(spec, path)
         if leaf is tree.MISSING:
             continue
         if isinstance(leaf, list | tuple):  # a label is a value: the lists of the records leave as one array
             leaf = _stacked(leaf)
             spec = tree.put(spec, path, leaf)
-        if plan.mask.key is not None and (plan.mask_all or has_sentinels(label)):
+        if config.mask.key is not None and (config.mask_all or has_sentinels(label)):
             shape = leaf.shape if is_elementwise(label) else leaf.shape[: len(leaf.shape) - len(label.record_shape)]
-            place = plan.mask.path(path)
+            place = config.mask.path(path)
             if tree.get(spec, place) is tree.MISSING:
-                spec = tree.put_beside(spec, path, place, Spec(shape, plan.mask.dtype))
+                spec = tree.put_beside(spec, path, place, Spec(shape, config.mask.dtype))
         if label.emit is not None:
             spec = tree.put(spec, path, Spec(leaf.shape, label.emit))
     return spec

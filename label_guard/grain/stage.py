@@ -52,14 +52,14 @@ def guard_labels(ds: Any, schema: SchemaLike, **options: Unpack[GuardOptions]) -
         raise UsageError(f"guard_labels takes a grain MapDataset or IterDataset, not {shown_type(ds)}; {_remedy(ds)}")
     if isinstance(ds, grain.IterDataset) and "remainder" not in options and upstream.drops_remainder(ds):
         options["remainder"] = "drop"  # a Batch upstream promised full batches
-    plan = resolve_options(schema, **options)
-    batched = upstream.is_batched(ds, plan)
-    plan = upstream.with_names(ds, plan, batched)
-    upstream.refuse_second_remap(ds, plan)
-    warn_about_policy(plan, endless=upstream.is_endless(ds))
+    config = resolve_options(schema, **options)
+    batched = upstream.is_batched(ds, config)
+    config = upstream.with_names(ds, config, batched)
+    upstream.refuse_second_remap(ds, config)
+    warn_about_policy(config, endless=upstream.is_endless(ds))
     if isinstance(ds, grain.MapDataset):
-        return guard_map(ds, plan, options, batched)
-    return GuardIterDataset(ds, plan, batched)
+        return guard_map(ds, config, options, batched)
+    return GuardIterDataset(ds, config, batched)
 
 
 def _remedy(ds: Any) -> str:
@@ -74,38 +74,38 @@ class GuardIterDataset(grain.IterDataset):
     """Guarded batches of an IterDataset. Made by ``guard_labels``.
 
     Attributes:
-        plan: what the guard does.
+        config: what the guard does.
     """
 
-    def __init__(self, parent: Any, plan: GuardConfig, batched: bool | None) -> None:
+    def __init__(self, parent: Any, config: GuardConfig, batched: bool | None) -> None:
         super().__init__(parent)
-        self.plan = plan
+        self.config = config
         self._batched = batched
 
     def __iter__(self) -> Any:
-        return _GuardDatasetIterator(self._parent, self.plan, self._batched)
+        return _GuardDatasetIterator(self._parent, self.config, self._batched)
 
     def __str__(self) -> str:
-        return f"GuardIterDataset({self.plan.guard!r}, on_invalid={self.plan.on_invalid})"
+        return f"GuardIterDataset({self.config.guard!r}, on_invalid={self.config.on_invalid})"
 
     @property
     def _element_spec(self) -> Any:
         spec = grain.experimental.get_element_spec(self._parent)
-        if not self._batched and self.plan.batch_size is not None:
-            size = None if self.plan.remainder == "short" else self.plan.batch_size
+        if not self._batched and self.config.batch_size is not None:
+            size = None if self.config.remainder == "short" else self.config.batch_size
             spec = tree.map_leaves(lambda leaf: Spec((size, *leaf.shape), leaf.dtype), spec)
-        return output_spec(self.plan, spec)
+        return output_spec(self.config, spec)
 
 
 class _GuardDatasetIterator(grain.DatasetIterator):
     """Iterator of ``GuardIterDataset``; opens no file before the first bad record."""
 
-    def __init__(self, parent: Any, plan: GuardConfig, batched: bool | None) -> None:
+    def __init__(self, parent: Any, config: GuardConfig, batched: bool | None) -> None:
         iterator = parent.__iter__()
         super().__init__(iterator)
         workers = _private.num_workers(parent)
         self.stream = GuardStream(
-            plan,
+            config,
             iterator,
             batched=batched,
             processes=lambda: _private.processes(self, workers),  # Grain sets them after the iterator is made

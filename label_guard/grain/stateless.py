@@ -21,20 +21,20 @@ from label_guard.pipeline.options import GuardOptions, SchemaLike, resolve_optio
 from label_guard.pipeline.record_keys import KeyedSource, RecordNames
 
 
-def guard_map(ds: Any, plan: GuardConfig, options: Mapping[str, Any], batched: bool | None) -> Any:
+def guard_map(ds: Any, config: GuardConfig, options: Mapping[str, Any], batched: bool | None) -> Any:
     """The guard on a MapDataset; ``options`` are those the user gave.
 
     Raises:
         UsageError: an option that needs a state, or ``drop`` on batches.
     """
     _refuse_stateful(options, "a MapDataset")
-    if plan.batch_size is not None:
+    if config.batch_size is not None:
         raise UsageError("batch_size tops batches up, which a MapDataset cannot; call .to_iter_dataset() before")
-    if not plan.refills:
-        return ds.map(GuardMap(plan, batched))
+    if not config.refills:
+        return ds.map(GuardMap(config, batched))
     if batched:
         raise UsageError("a MapDataset of batches cannot drop records; guard before .batch or after .to_iter_dataset()")
-    return ds.filter(GuardFilter(plan)).map(GuardMap(plan, False, checked=True))
+    return ds.filter(GuardFilter(config)).map(GuardMap(config, False, checked=True))
 
 
 def _refuse_stateful(options: Mapping[str, Any], place: str) -> None:
@@ -49,9 +49,9 @@ def _refuse_stateful(options: Mapping[str, Any], place: str) -> None:
 class _Stateless:
     """What the map and the filter share: a checker for invalid elements, made in each process."""
 
-    def __init__(self, plan: GuardConfig) -> None:
-        self.plan = plan.replace(stop_above=None)
-        self._stops = plan.stop_above is not None
+    def __init__(self, config: GuardConfig) -> None:
+        self.config = config.replace(stop_above=None)
+        self._stops = config.stop_above is not None
         self._lock = threading.Lock()
         self._checker: ElementChecker | None = None
         self._checked_first = False
@@ -65,26 +65,26 @@ class _Stateless:
 
     def _check_first(self, element: Any) -> None:
         if not self._checked_first:
-            self._checked_first = check_first_elements(self.plan, [element])
+            self._checked_first = check_first_elements(self.config, [element])
 
     def _report(self, check: Callable[[ElementChecker], CheckResult]) -> None:
         """Write and log a dirty element; Grain maps from 16 threads."""
         with self._lock:
-            self._checker = self._checker or ElementChecker(self.plan)
+            self._checker = self._checker or ElementChecker(self.config)
             result = check(self._checker)
             self._met_valid |= result.num_invalid < result.num_records
             if self._stops and not self._met_valid:
                 self._checker.stop_if_all_invalid(result)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.plan.guard!r}, on_invalid={self.plan.on_invalid})"
+        return f"{type(self).__name__}({self.config.guard!r}, on_invalid={self.config.on_invalid})"
 
 
 class GuardMap(_Stateless, grain.transforms.Map):
     """``raise``, ``mask`` or ``report`` one element at a time; or the conversion after ``GuardFilter``."""
 
-    def __init__(self, plan: GuardConfig, batched: bool | None, checked: bool = False) -> None:
-        super().__init__(plan)
+    def __init__(self, config: GuardConfig, batched: bool | None, checked: bool = False) -> None:
+        super().__init__(config)
         self._batched = batched
         self._checked = checked
 
@@ -92,29 +92,29 @@ class GuardMap(_Stateless, grain.transforms.Map):
         if not self._checked:
             self._check_first(element)
         if self._batched is None:
-            self._batched = self.plan.guard.is_batched(element)
+            self._batched = self.config.guard.is_batched(element)
         return self._map_batch(element) if self._batched else self._map_record(element)
 
     def _map_batch(self, batch: Any) -> Any:
-        result = self.plan.guard.check_batch(batch)
+        result = self.config.guard.check_batch(batch)
         if result.ok:
             self._met_valid = True
         else:
             self._report(lambda checker: checker.check_batch(batch))
-        batch, good = mask_batch(self.plan, batch, result)
-        return finalize_batch(self.plan, batch, result.num_records, result=result, good=good)
+        batch, good = mask_batch(self.config, batch, result)
+        return finalize_batch(self.config, batch, result.num_records, result=result, good=good)
 
     def _map_record(self, record: Any) -> Any:
-        result = CheckResult(1) if self._checked else self.plan.guard.check_records([record])
+        result = CheckResult(1) if self._checked else self.config.guard.check_records([record])
         if result.ok:
             self._met_valid = True
         else:
             self._report(lambda checker: checker.check_records([record]))
-        return finalize_record(self.plan, record, result)
+        return finalize_record(self.config, record, result)
 
     def output_spec(self, input_spec: Any) -> Any:
         """Grain's hook for element specs."""
-        return output_spec(self.plan, input_spec)
+        return output_spec(self.config, input_spec)
 
 
 class GuardFilter(_Stateless, grain.transforms.Filter):
@@ -122,7 +122,7 @@ class GuardFilter(_Stateless, grain.transforms.Filter):
 
     def filter(self, element: Any) -> bool:
         self._check_first(element)
-        result = self.plan.guard.check_records([element])
+        result = self.config.guard.check_records([element])
         if result.ok:
             self._met_valid = True
             return result.skipped is None
@@ -174,15 +174,15 @@ class Operations(list[Any]):
 class _RecordsOnly(grain.transforms.Map):
     """Refuses batches: a DataLoader does not show its operations what comes before them."""
 
-    def __init__(self, plan: GuardConfig) -> None:
-        self.plan = plan
+    def __init__(self, config: GuardConfig) -> None:
+        self.config = config
         self._known = False
 
     def map(self, element: Any) -> Any:
         if not self._known:
             try:
                 self._known = True
-                batched = is_stacked(element) or self.plan.guard.is_batched(element)
+                batched = is_stacked(element) or self.config.guard.is_batched(element)
             except UsageError:  # an absent or ragged label: the next element may show it
                 self._known = batched = False
             if batched:

@@ -15,14 +15,14 @@ from label_guard.pipeline.record_keys import KeyedSource, NamesRecords, RecordNa
 
 
 def _guard_at(node: Any) -> GuardConfig | None:
-    plan = getattr(node, "plan", None) or getattr(_private.transform_of(node), "plan", None)
-    return plan if isinstance(plan, GuardConfig) else None
+    config = getattr(node, "config", None) or getattr(_private.transform_of(node), "config", None)
+    return config if isinstance(config, GuardConfig) else None
 
 
-def is_batched(ds: Any, plan: GuardConfig) -> bool | None:
+def is_batched(ds: Any, config: GuardConfig) -> bool | None:
     """Whether ``ds`` yields batches: ``batched=`` if given, True after a Batch or a guard that batches, else None."""
-    if plan.batched is not None:
-        return plan.batched
+    if config.batched is not None:
+        return config.batched
     stacks = any(
         _private.is_batch(node) or (isinstance(node, grain.IterDataset) and _stacks(_guard_at(node)))
         for node in _private.nodes_before(ds)
@@ -46,7 +46,7 @@ def is_endless(ds: Any) -> bool:
     return any(map(_private.repeats_forever, _private.nodes_before(ds)))
 
 
-def refuse_second_remap(ds: Any, plan: GuardConfig) -> None:
+def refuse_second_remap(ds: Any, config: GuardConfig) -> None:
     """Refuse a guard on stored labels where another already mapped them to dense ids.
 
     Raises:
@@ -54,18 +54,18 @@ def refuse_second_remap(ds: Any, plan: GuardConfig) -> None:
     """
     for node in _private.nodes_before(ds):
         before = _guard_at(node)
-        if before is None or plan.view is not None:
+        if before is None or config.view is not None:
             continue
         for path, label in before.guard.labels.items():
-            if getattr(label, "remaps", False) and path in plan.guard.labels:
+            if getattr(label, "remaps", False) and path in config.guard.labels:
                 raise UsageError(
                     f"label {path!r} was already guarded and mapped to dense ids upstream; guarding it again as "
                     "stored would map it twice. Give the second guard a view= of the schema"
                 )
 
 
-def with_names(ds: Any, plan: GuardConfig, batched: bool | None) -> GuardConfig:
-    """``plan`` with the keyed sources upstream.
+def with_names(ds: Any, config: GuardConfig, batched: bool | None) -> GuardConfig:
+    """``config`` with the keyed sources upstream.
 
     Raises:
         UsageError: two of them have one name, or one hands on unreadable records to a guard that cannot take them.
@@ -77,10 +77,10 @@ def with_names(ds: Any, plan: GuardConfig, batched: bool | None) -> GuardConfig:
                 continue
             if sources.setdefault(found.tag, found) is not found:
                 raise UsageError("two keyed sources share their positions; give each a name: keyed(source, name=...)")
-            _check_unreadable(ds, found, plan, batched)
+            _check_unreadable(ds, found, config, batched)
     ids = sorted(source.source_id for source in sources.values())  # type: ignore[attr-defined]
     names = RecordNames(sources, unique=not any(map(_private.repeats_keys, _private.nodes_before(ds))))
-    return plan.replace(names=names, source_id=plan.source_id or "+".join(ids))
+    return config.replace(names=names, source_id=config.source_id or "+".join(ids))
 
 
 def _leaves_keys_out(node: Any) -> bool:
@@ -89,13 +89,13 @@ def _leaves_keys_out(node: Any) -> bool:
     return _private.packs(node) or (before is not None and before.dropped_key is not None)
 
 
-def _check_unreadable(ds: Any, source: Any, plan: GuardConfig, batched: bool | None) -> None:
+def _check_unreadable(ds: Any, source: Any, config: GuardConfig, batched: bool | None) -> None:
     if getattr(source, "on_unreadable", "raise") == "raise":
         return
     of_records = not batched and (
-        plan.batch_size is not None or plan.batched is False or isinstance(ds, grain.MapDataset)
+        config.batch_size is not None or config.batched is False or isinstance(ds, grain.MapDataset)
     )
-    if not of_records or plan.on_invalid not in ("drop", "raise"):
+    if not of_records or config.on_invalid not in ("drop", "raise"):
         raise UsageError(
             'keyed(on_unreadable="quarantine") needs a guard that takes records out before they are batched: '
             'on_invalid="drop" or "raise", on unbatched records'

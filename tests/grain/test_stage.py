@@ -319,8 +319,8 @@ def test_views_of_upstream_survive_workers(tmp_path: Path) -> None:
     records, _ = _make_records(0.5, size=16)
     ds = _build("batch after", records, **_options_of("drop", tmp_path))
     assert ds._batched is True
-    assert list(ds.plan.names.sources) == [0]
-    assert ds.plan.source_id
+    assert list(ds.config.names.sources) == [0]
+    assert ds.config.source_id
 
 
 class ToRecord(grain.transforms.Map):
