@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from label_guard.diagnosis.statistics import key_order
+from label_guard.core.record_key import natural_order
 from label_guard.errors import UsageError
 
 VERSION = 2  # of the file; version 1 is still read
@@ -39,7 +39,7 @@ class BadPlace(NamedTuple):
 def in_order(found: Iterable[Iterable[BadPlace]]) -> tuple[BadPlace, ...]:
     """Invalid records of several parts, in key order."""
     together = [place for part in found for place in part]
-    return tuple(sorted(together, key=lambda place: (key_order(place.record), place.shard, place.row)))
+    return tuple(sorted(together, key=lambda place: (natural_order(place.record), place.shard, place.row)))
 
 
 def repeated_keys(bad: Sequence[BadPlace]) -> tuple[str, ...]:
@@ -145,7 +145,7 @@ def compare(known: Mapping[str, Sequence[Sequence[str]]], bad: Sequence[BadPlace
     by_rule = dict(sorted(new_by_rule.items()))
     if not whole:
         return Comparison(new=new, known=len(bad) - new, fixed=None, new_by_rule=by_rule)
-    names = sorted((key for key, count in fixed.items() if count > 0), key=key_order)
+    names = sorted((key for key, count in fixed.items() if count > 0), key=natural_order)
     return Comparison(
         new=new,
         known=len(bad) - new,

@@ -21,10 +21,10 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 from label_guard.audit.baseline import Count
 from label_guard.audit.workers import AuditControl, run_shards
 from label_guard.core.escape import terminal
+from label_guard.core.record_key import natural_order
 from label_guard.core.temporary import temporary_folder
-from label_guard.diagnosis.statistics import key_order
 from label_guard.errors import SourceError, UsageError
-from label_guard.quarantine.payload import digest, encode
+from label_guard.quarantine.payload import NotEncodableError, digest, encode
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.labels import ClassLabel, Label
 from label_guard.sources.open import Chunk, Shard, Source
@@ -257,7 +257,14 @@ def _label_digest(declared: Mapping[str, Label], labels: Mapping[str, Any]) -> i
 
 
 def _in_short(labels: Mapping[str, Any]) -> str:
-    return ", ".join(f"{path}: {json.dumps(encode(value))}" for path, value in labels.items())
+    return ", ".join(f"{path}: {_shown(value)}" for path, value in labels.items())
+
+
+def _shown(value: Any) -> str:
+    try:
+        return json.dumps(encode(value))
+    except NotEncodableError:
+        return f"a {type(value).__name__}"
 
 
 def _as_text(value: Any) -> str:
@@ -377,4 +384,4 @@ class _Kept:
 
 
 def _order(member: Member) -> tuple[Any, ...]:
-    return (*key_order(member.record), member.split)
+    return (natural_order(member.record), member.record, member.split)

@@ -25,7 +25,7 @@ import numpy as np
 
 from label_guard.core.temporary import temporary_folder
 from label_guard.errors import LabelGuardError, SourceError, UsageError
-from label_guard.quarantine.payload import decode, encode
+from label_guard.quarantine.payload import NotEncodableError, decode, encode
 from label_guard.quarantine.storage import whole_file
 from label_guard.sources.base import Column, Format, Piece, Wanted
 from label_guard.sources.files import identity_of
@@ -205,7 +205,7 @@ class _Keeper:
     def _without(self) -> Generator[None]:
         try:
             yield
-        except (OSError, _TooLargeError) as error:
+        except (OSError, _TooLargeError, NotEncodableError) as error:
             self.error = (error.strerror if isinstance(error, OSError) else None) or str(error)
             archive, self._archive = self._archive, None
             with suppress(OSError):

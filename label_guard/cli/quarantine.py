@@ -97,7 +97,7 @@ def compact(place: str) -> int:
 def show(place: str, rule: str | None, record: str | None, limit: int) -> int:
     """The records, with what is wrong and what is kept of them."""
     if rule is not None and rule not in RULES:
-        raise UsageError(f"there is no rule {rule!r}; see: label-guard rule")
+        raise UsageError(f"unknown rule {rule!r}; see: label-guard rule")
     contents = read_quarantine(place)
     groups = [
         group

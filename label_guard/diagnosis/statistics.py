@@ -28,6 +28,7 @@ from pydantic import (
 
 from label_guard.check.columns import Column
 from label_guard.check.result import RuleViolations
+from label_guard.core.record_key import natural_order
 from label_guard.diagnosis.class_counts import ClassCounts, JsonCounts
 from label_guard.diagnosis.illegal import Count, IllegalValues, Place, extreme, whole
 from label_guard.rules.findings import Violation
@@ -42,12 +43,6 @@ _TOLERANCE = 1e-3  # of the sum of a row of probabilities, as soft_label has by 
 MAX_EXAMPLES = 5
 # Labels that were Python numbers: a kind, but no width of their own.
 _PYTHON = {"i": "Python int", "u": "Python int", "f": "Python float", "b": "Python bool"}
-
-
-def key_order(key: str) -> tuple[str, int, str]:
-    """Sort key of a record key: ``file__12`` after ``file__9``."""
-    name, _, index = key.rpartition("__")
-    return (name, int(index), "") if index.isdecimal() else ("", -1, key)
 
 
 class Example(BaseModel):
@@ -188,7 +183,7 @@ class LabelStatistics(BaseModel):
         self.illegal_values.end_of_file(name, self.positions, self.class_counts)
 
     def _add_examples(self, fault: RuleViolations, keys: Sequence[str]) -> None:
-        order = sorted(range(len(fault.rows)), key=lambda place: key_order(keys[int(fault.rows[place])]))
+        order = sorted(range(len(fault.rows)), key=lambda place: natural_order(keys[int(fault.rows[place])]))
         found = [_example(keys[int(fault.rows[place])], fault.violation(place)) for place in order[:MAX_EXAMPLES]]
         self.examples[fault.rule] = _first_examples([*self.examples.get(fault.rule, []), *found])
 
@@ -365,7 +360,7 @@ def _count_values(counter: ClassCounts, values: Array, span: int, low: int) -> N
 
 
 def _first_examples(found: list[Example]) -> list[Example]:
-    return sorted(found, key=lambda example: key_order(example.record))[:MAX_EXAMPLES]
+    return sorted(found, key=lambda example: natural_order(example.record))[:MAX_EXAMPLES]
 
 
 def _bounded(counts: dict[str, int]) -> dict[str, int]:

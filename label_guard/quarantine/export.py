@@ -70,7 +70,7 @@ def write_npz(file: BinaryIO, entries: Sequence[QuarantineEntry]) -> list[str]:
         if len(forms) > 1 or len(found) < len(column):
             problems.append(f"label {path} is left out, as it is not one form of array: {', '.join(forms)}")
         elif not path.isprintable() or "\\" in path or {"", "..", "."} & set(path.split("/")):
-            problems.append(f"label {path} is left out, as its path is no safe name in an archive")
+            problems.append(f"label {path} is left out, because its path is not a safe name in an archive")
         else:
             arrays[f"labels/{path}"] = np.stack(found)
     _write_archive(file, arrays)

@@ -67,7 +67,7 @@ class QuarantineEntry:
         view: view as given to the guard, or None.
         record: its key, or None where the pipeline carried none. Keys may repeat.
         position: its place in the source, where that is known and unique; else None.
-        content: digest of the whole record where there is no position, else None.
+        content: digest of the whole record where no position is known, else None.
         digest: digest of the checked labels.
         labels: paths of the checked labels, absent ones included.
         violations: the rules it broke.

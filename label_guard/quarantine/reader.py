@@ -76,7 +76,7 @@ def read_quarantine(url: str | os.PathLike[str]) -> QuarantineContents:
     return QuarantineContents(url, tuple(entries), tuple(problems), lines, len(parts))
 
 
-def _by_record(entry: QuarantineEntry) -> tuple[list[str | tuple[int, str]], str]:
+def _by_record(entry: QuarantineEntry) -> tuple[str, str]:
     origin = (entry.dataset, entry.source, entry.split or "", str(entry.record is None), entry.name)
     return natural_order("\n".join(origin)), repr(entry.record_id)
 
@@ -91,7 +91,7 @@ def open_parts(url: str) -> tuple[LocalFolder | RemoteFolder, list[str]]:
         folder = open_folder(url)
         names = folder.names()
     except FileNotFoundError:
-        raise QuarantineError(f"there is no quarantine at {url}: no such folder; check the path") from None
+        raise QuarantineError(f"no quarantine at {url}: no such folder; check the path") from None
     except NotADirectoryError:
         raise QuarantineError(f"{url} is a file, not a quarantine; give the folder that holds the part files") from None
     except Exception as error:  # an fsspec backend may raise anything

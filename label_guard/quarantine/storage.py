@@ -193,7 +193,7 @@ class LocalFolder:
 
 
 class RemoteFolder:
-    """A prefix of an object store, through fsspec. Objects cannot grow: there is no ``append``."""
+    """A prefix of an object store, through fsspec. Objects cannot grow, so it has no ``append``."""
 
     def __init__(self, url: str) -> None:
         options = {"config_kwargs": {"max_pool_connections": _IN_FLIGHT}} if url.startswith(("s3://", "s3a://")) else {}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from label_guard import DatasetSchema, Guard
 from label_guard.diagnosis.illegal import MAX_VALUES
-from label_guard.diagnosis.statistics import MAX_EXAMPLES, LabelStatistics, key_order
+from label_guard.diagnosis.statistics import MAX_EXAMPLES, LabelStatistics
 
 
 def guard_of(**label: Any) -> Guard:
@@ -130,8 +130,3 @@ def test_files_with_illegal_values_are_counted_by_name() -> None:
     found = parts[0].merge(parts[1]).merge(parts[2]).illegal_values
     assert {name: (f.positions, f.illegal, dict(f.values)) for name, f in found.files.items()} == {"a": (3, 2, {7: 2})}
     assert (found.clean_files, found.clean_positions, found.clean_low, found.clean_high) == (2, 4, 1, 4)
-
-
-def test_keys_sort_by_file_and_number() -> None:
-    """Record 9 of a file comes before record 10."""
-    assert sorted(["b__1", "a__10", "a__9", "id"], key=key_order) == ["id", "a__9", "a__10", "b__1"]

@@ -1,4 +1,4 @@
-"""Promises of ``label-guard quarantine``: what is told, what is written, exit codes, nothing raw from the data."""
+"""``label-guard quarantine``: what is printed and written, exit codes, nothing raw from the data."""
 
 import csv
 import json
@@ -80,7 +80,7 @@ def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
 
 
 def golden(name: str, text: str, folder: Path) -> None:
-    """Hold ``text`` against the golden file; delete the file to write it anew."""
+    """Hold ``text`` against the golden file; delete the file to write it again."""
     path = GOLDEN / name
     text = text.replace(str(folder.parent), "").replace(socket.gethostname(), "HOST")
     text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME", text)
@@ -99,7 +99,7 @@ def test_summary_counts_records_by_rule_label_split_and_source(
 
 
 def test_show_tells_what_is_wrong_and_what_is_kept(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
-    """Every record stands with its reasons and its payload, escaped for the terminal."""
+    """Every record is shown with its reasons and its payload, escaped for the terminal."""
     code, output, messages = run(capsys, "show", str(folder))
     assert (code, messages) == (0, "")
     golden("quarantine_show.txt", output, folder)
@@ -117,7 +117,7 @@ def test_show_narrows_by_rule_record_and_limit(capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["show", "--rule", "LG999"], "no rule 'LG999'"),
+        (["show", "--rule", "LG999"], "unknown rule 'LG999'"),
         (["show", "--record", "nothing\x1b"], "no record nothing\\x1b"),
         (["export", "--format", "xml", "--output", "x"], "xml"),
         (["export", "--format", "csv"], "--output"),
@@ -135,7 +135,7 @@ def test_wrong_arguments_exit_2_with_one_message(
 
 @pytest.mark.parametrize("name", ["summary", "show", "export", "recheck"])
 def test_a_missing_folder_exits_2(capsys: pytest.CaptureFixture[str], tmp_path: Path, schema: str, name: str) -> None:
-    """Every command says that there is no such quarantine, and writes no file."""
+    """Every command says that the quarantine does not exist, and writes no file."""
     extra = {"export": ["--format", "csv", "--output", str(tmp_path / "out")], "recheck": ["--schema", schema]}
     code, output, messages = run(capsys, name, str(tmp_path / "none"), *extra.get(name, []))
     assert (code, output) == (2, "")
@@ -143,7 +143,7 @@ def test_a_missing_folder_exits_2(capsys: pytest.CaptureFixture[str], tmp_path: 
     assert not (tmp_path / "out").exists()
 
 
-def test_damaged_lines_are_told(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+def test_damaged_lines_are_reported(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     """A torn last line is reported and exits 0; a corrupt line means that not all could be read, and exits 2."""
     part = min(folder.glob("*.jsonl"))
     part.write_bytes(part.read_bytes() + b'{"v": 1, "da\x1b')
@@ -214,7 +214,7 @@ def test_export_npz_refuses_names_that_leave_the_archive(capsys: pytest.CaptureF
     target = tmp_path / "out.npz"
     code, _, messages = run(capsys, "export", str(tmp_path / "q"), "--format", "npz", "--output", str(target))
     assert code == 2
-    assert "no safe name" in messages
+    assert "not a safe name" in messages
 
 
 FULL_DISK = """
@@ -255,7 +255,7 @@ def test_an_export_to_a_place_that_cannot_be_is_one_error(
 def test_recheck_says_which_records_a_corrected_schema_accepts(
     capsys: pytest.CaptureFixture[str], folder: Path, schema: str
 ) -> None:
-    """Each newest entry is judged by the rules of its own split; records still bad exit 1."""
+    """Each newest entry is checked against the rules of its own split; records still bad exit 1."""
     code, output, messages = run(capsys, "recheck", str(folder), "--schema", schema)
     assert (code, messages) == (1, "")
     golden("quarantine_recheck.txt", output, folder)

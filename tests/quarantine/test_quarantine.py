@@ -133,7 +133,7 @@ def test_what_identity_tells_apart(tmp_path: Path, change: dict[str, Any]) -> No
 
 
 def test_rules_are_not_identity(tmp_path: Path) -> None:
-    """A record that was judged again under other label rules or a new version is the same entry."""
+    """A record that was checked again under other label rules or a new version is the same entry."""
     writer_of(str(tmp_path)).append([bad("a")])
     assert writer_of(str(tmp_path), Origin("digits", "2.0.0", "d2", "train", None, "s1")).append([bad("a")]) == 0
 
@@ -147,7 +147,7 @@ def test_a_changed_label_is_a_new_entry_of_the_same_record(url: str) -> None:
     assert [[entry.payload["label"] for entry in group] for group in records] == [[8, 9, 11, 10], [10]]
 
 
-def test_records_without_a_key_are_told_apart_by_content(tmp_path: Path) -> None:
+def test_records_without_a_key_are_distinguished_by_content(tmp_path: Path) -> None:
     """Without keys equal contents are one entry, and any other leaf makes another."""
     writer = writer_of(str(tmp_path), payload="labels")
     image = np.zeros(3)
@@ -210,7 +210,7 @@ def test_lines_are_strict_ascii_json_in_a_part_of_the_promised_name(tmp_path: Pa
 
 
 def test_an_object_store_gets_one_object_for_each_dirty_batch() -> None:
-    """Objects cannot grow: each batch is an object, and there is no other. A restarted run is merged by the reader."""
+    """Objects cannot grow: each batch is one object, and nothing else is written. Repeats are merged by the reader."""
     url = "memory://store/parts"
     writer = writer_of(url)
     assert [writer.append([bad(key), bad("a")]) for key in "abc"] == [1, 1, 1]
@@ -554,7 +554,7 @@ def test_a_file_in_place_of_the_folder_stops_the_run(tmp_path: Path) -> None:
 
 
 def test_a_writer_goes_on_after_a_failure(tmp_path: Path) -> None:
-    """When the cause is mended, the same writer writes the same records."""
+    """When the cause is fixed, the same writer writes the same records."""
     place = tmp_path / "q"
     place.write_text("in the way")
     writer = writer_of(str(place))

@@ -53,7 +53,7 @@ def test_two_quarantines_are_two_sources(tmp_path: Path) -> None:
 
 
 def test_what_is_not_kept_whole_is_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Labels alone are no record; how many are left out is logged."""
+    """Labels alone are not a record; how many are left out is logged."""
     from label_guard import QuarantineOptions
 
     list(

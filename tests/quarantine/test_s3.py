@@ -85,7 +85,7 @@ def planted(last: int) -> list[str]:
 
 @pytest.mark.usefixtures("endpoint")
 def test_hosts_that_are_killed_leave_each_record_once() -> None:
-    """Two hosts write under one prefix, are killed and start anew: read back, each bad record is there once."""
+    """Two hosts write under one prefix, are killed and start again: read back, each bad record is there once."""
     url = "s3://bad/killed/q"
     for deadline in (3, 7, -1):
         for process in [host(url, 0, 60, 0, deadline), host(url, 40, 100, 1, deadline)]:
