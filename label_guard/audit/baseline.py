@@ -184,7 +184,7 @@ def read_baseline(path: str) -> Baseline:
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UsageError(f"there is no baseline {path}; make one with --write-baseline {path}") from None
+        raise UsageError(f"the baseline {path} does not exist; make one with --write-baseline {path}") from None
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"cannot read the baseline {path}: {error}") from None
     try:

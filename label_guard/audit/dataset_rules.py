@@ -29,6 +29,7 @@ def find_all(schema: DatasetSchema, splits: Sequence[SplitReport]) -> list[Findi
     for split in splits:
         labels = schema.stored(split.split)
         found += _record_findings(schema, split, labels)
+        found += _empty_findings(split, labels)
         found += _dataset_findings(schema, split, labels) if split.counted else ()
         found += _name_findings(split, labels)
     return [*found, *_departures(schema, splits)]
@@ -135,6 +136,16 @@ def _record_findings(schema: DatasetSchema, split: SplitReport, labels: Mapping[
     for shard in split.shards:
         if shard.error:
             yield _finding("LG402", split.split, shard.error, fix=_REPLACE)
+
+
+def _empty_findings(split: SplitReport, labels: Mapping[str, Label]) -> Iterator[Finding]:
+    """Yields labels of which some records hold nothing but sentinels; an error where all of a split do."""
+    for path, label in labels.items():
+        empty, records = split.labels[path].nothing_left, split.labels[path].records
+        if empty and getattr(label, "unlabeled", None) is None:  # else the schema declares records without a label
+            message = f"{path}: {empty:,} of {records:,} records hold nothing to learn: every position is ignored"
+            severity: Severity = "error" if empty == records else "warning"
+            yield _finding("LG408", split.split, message, label=path, severity=severity)
 
 
 def _against(known: Comparison | None, broken: str, finding: Finding) -> Finding:

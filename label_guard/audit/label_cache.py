@@ -306,8 +306,9 @@ def _read_column(archive: zipfile.ZipFile, column: dict[str, Any]) -> Column:
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(file)
+    position = file.tell()
     # Before memory is taken for it: an array is as long as its bytes.
-    if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(file.getbuffer()) - file.tell():
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize != file.getbuffer().nbytes - position:
         raise ValueError(f"an array of shape {shape} and dtype {dtype} does not have that many bytes")
     file.seek(0)
     loaded: Any = np.lib.format.read_array(file, allow_pickle=False)
@@ -323,7 +324,7 @@ def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
 
 
 def _read_index(path: str) -> dict[str, Entry]:
-    """The entries of a label cache; nothing where there is no file yet.
+    """The entries of a label cache; nothing before there is a file.
 
     Raises:
         UsageError: the file is not a label cache of this version.
@@ -346,7 +347,7 @@ def _read_index(path: str) -> dict[str, Entry]:
 
 
 def _gather(cache: LabelCache, fresh: Sequence[Path]) -> None:
-    """Writes the file anew: what was read in this run, and what is kept of other shards."""
+    """Writes the file again: what was read in this run, and what is kept of other shards."""
     entries: dict[str, Entry] = {}
     for entry in fresh:
         with zipfile.ZipFile(entry) as archive, entry.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Vouching for a Parquet file from its footer: legal values without reading a row (``--trust-statistics``)."""
+"""Legal values proved by the footer of a Parquet file, without reading its rows (``--trust-statistics``)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def require_statistics(source: Source) -> None:
 
 
 def certify(shard: Shard, labels: Mapping[str, Label]) -> dict[str, LabelStatistics] | None:
-    """What the footer proves of one file; None where a row could be illegal, which only reading tells.
+    """What the footer proves of one file; None where a row could be illegal, so that it must be read.
 
     Proven legal is a column of a declared integer dtype without nulls whose least and greatest value of every row group
     lie within ids that have no gap. Sentinels and gaps lie where a range proves nothing.

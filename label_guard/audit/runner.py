@@ -70,7 +70,7 @@ def audit_dataset(
 
     Raises:
         SchemaError: the schema file is not sound.
-        UsageError: there is no source, a split is unknown, or options contradict each other.
+        UsageError: a source is missing, a split is unknown, or options contradict each other.
         SourceError: a source cannot be opened at all.
     """
     loaded = load_schema(schema)

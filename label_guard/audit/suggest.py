@@ -25,7 +25,7 @@ class Suggestion:
     """A change of a schema, and where it comes from.
 
     Attributes:
-        patch: a mapping to merge into the schema file; None stands for a field that must go. Empty: no change helps.
+        patch: a mapping to merge into the schema file; None: the field must go. Empty: no change helps.
         reasons: split and cause of what is in the patch.
         left_out: split, cause and why its change is not in the patch.
     """
@@ -50,7 +50,7 @@ def suggest(report: AuditReport) -> Suggestion:
     left_out: list[tuple[str | None, Cause, str]] = []
     for number, (split, cause, change) in enumerate(wanted):
         others = [other for i, (_, _, other) in enumerate(wanted) if i != number]
-        why = next((told for other in others if (told := _conflict(change, other))), "")
+        why = next((reason for other in others if (reason := _conflict(change, other))), "")
         merged = patch if why else _merged(patch, change)
         why = why or _refused(schema, merged)
         if why:

@@ -1,7 +1,7 @@
 """Runs one function over many shards: in this process, in worker processes, or on an executor.
 
-Each worker process has a pipe of its own to this process, and nothing is shared: there is no lock, queue or flag that a
-killed process could keep. Workers send record counts and results; this process sends tasks and the word to stop.
+Each worker process has a pipe of its own to this process, and they share no lock, queue or flag that a killed
+process could keep. Workers send record counts and results; this process sends tasks and the word to stop.
 """
 
 from __future__ import annotations

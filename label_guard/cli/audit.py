@@ -40,6 +40,7 @@ class Options:
 
     source: str | None
     splits: tuple[str, ...]
+    files: tuple[str, ...]
     workers: int
     shards: tuple[int, int] | None
     limit: int | None
@@ -96,7 +97,9 @@ def command(schemas: tuple[str, ...], shards: str | None, reports: tuple[str, ..
     """
     files, pipeline = _schemas(schemas, runner)
     targets = tuple(_target(report) for report in reports)
-    chosen = Options(**options, shards=_part(shards), reports=targets, runner=runner, pipeline=tuple(pipeline))
+    chosen = Options(
+        **options, files=tuple(files), shards=_part(shards), reports=targets, runner=runner, pipeline=tuple(pipeline)
+    )
     _refuse(chosen, files)
     known = read_baseline(chosen.baseline) if chosen.baseline else None
     code = 0
@@ -115,7 +118,7 @@ def _audit(file: str, options: Options, known: Baseline | None) -> int:
     """Audits one dataset, prints the report, and writes what was asked for; returns its exit code."""
     schema = load_schema(file)
     splits = open_splits(schema, options.source, options.splits, base_of(file), allow_python=options.allow_python)
-    refuse_inputs([path for _, path in _outputs(options, [file])], [file, options.baseline], splits)
+    refuse_inputs([path for _, path in _outputs(options, [file])], [*options.files, options.baseline], splits)
     report = _run(file, schema, splits, options)
     if known is not None:
         report = with_baseline(report, known)

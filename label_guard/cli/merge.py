@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from label_guard.audit.conclude import merge_reports, read_report
+from label_guard.audit.outputs import refuse_doubles, refuse_inputs
 from label_guard.quarantine.storage import whole_file
 from label_guard.report.audit import render_audit
 
@@ -14,6 +15,9 @@ from label_guard.report.audit import render_audit
 @click.option("--output", metavar="FILE", help="Write the merged audit as JSON.")
 def command(parts: tuple[str, ...], output: str | None) -> int:
     """Put the parts of one audit together."""
+    if output is not None:
+        refuse_doubles([("--output", output)])
+        refuse_inputs([output], parts, [])
     report = merge_reports([read_report(part) for part in parts])
     if output is not None:
         with whole_file(output) as file:

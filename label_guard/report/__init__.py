@@ -12,7 +12,13 @@ FORMATS = ("text", "json", "github", "sarif", "junit", "markdown")
 
 
 def render_diagnostics(
-    diagnostics: Sequence[Diagnostic], format: str, *, tool: str, files_checked: int = 0, complete: bool = True
+    diagnostics: Sequence[Diagnostic],
+    format: str,
+    *,
+    tool: str,
+    files_checked: int = 0,
+    complete: bool = True,
+    not_checked: Sequence[str] = (),
 ) -> str:
     r"""The diagnostics as one text without a newline at its end.
 
@@ -22,6 +28,7 @@ def render_diagnostics(
         tool: the command that found them, such as ``lint``.
         files_checked: number of files looked at, sound ones included.
         complete: whether all of the work was done; where not, every format says so.
+        not_checked: what was not checked, in one line each; every format lists it.
 
     Raises:
         UsageError: the format is unknown.
@@ -33,4 +40,4 @@ def render_diagnostics(
     if format not in FORMATS:
         raise UsageError(f"unknown format {format!r}; use one of: {', '.join(FORMATS)}")
     renderer = importlib.import_module(f"label_guard.report.{format}")
-    return renderer.render(diagnostics, tool, files_checked, complete)
+    return renderer.render(diagnostics, tool, files_checked, complete, not_checked)

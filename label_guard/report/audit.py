@@ -37,7 +37,9 @@ def render_audit(report: AuditReport, format: str) -> str:
         raise UsageError(f"unknown format {format!r}; use one of: {', '.join(AUDIT_FORMATS)}")
     files = sum(len(split.shards) for split in report.splits)
     found = [finding.diagnostic() for finding in report.findings]
-    return render_diagnostics(found, format, tool="audit", files_checked=files, complete=report.complete)
+    return render_diagnostics(
+        found, format, tool="audit", files_checked=files, complete=report.complete, not_checked=report.not_checked
+    )
 
 
 def _text(report: AuditReport) -> Iterator[str]:

@@ -11,9 +11,11 @@ from label_guard.rules.findings import Diagnostic
 _COMMANDS = {"error": "error", "warning": "warning", "note": "notice"}
 
 
-def render(diagnostics: Sequence[Diagnostic], tool: str, files_checked: int, complete: bool) -> str:
+def render(
+    diagnostics: Sequence[Diagnostic], tool: str, files_checked: int, complete: bool, not_checked: Sequence[str]
+) -> str:
     """The whole report; the summary is an ordinary line of the log."""
-    return "\n".join([*map(_command, diagnostics), summary(diagnostics, tool, files_checked, complete)])
+    return "\n".join([*map(_command, diagnostics), summary(diagnostics, tool, files_checked, complete, not_checked)])
 
 
 def _command(diagnostic: Diagnostic) -> str:

@@ -14,12 +14,15 @@ from label_guard.rules.registry import RULES
 VERSION = 1
 
 
-def render(diagnostics: Sequence[Diagnostic], tool: str, files_checked: int, complete: bool) -> str:
+def render(
+    diagnostics: Sequence[Diagnostic], tool: str, files_checked: int, complete: bool, not_checked: Sequence[str]
+) -> str:
     """The whole report, ASCII only, so that no terminal and no log can be harmed by what a file holds."""
     report = {
         "version": VERSION,
         "tool": tool,
         "complete": complete,
+        **({"not_checked": list(not_checked)} if not_checked else {}),
         "files_checked": files_checked,
         "counts": counts(diagnostics),
         "diagnostics": [_plain(diagnostic) for diagnostic in diagnostics],

@@ -10,7 +10,9 @@ from label_guard.report.summary import counts, forward_slashes, summary, title
 from label_guard.rules.findings import Diagnostic
 
 
-def render(diagnostics: Sequence[Diagnostic], tool: str, files_checked: int, complete: bool) -> str:
+def render(
+    diagnostics: Sequence[Diagnostic], tool: str, files_checked: int, complete: bool, not_checked: Sequence[str]
+) -> str:
     """The whole report. Errors are failures; warnings and notes are passed cases with their text as output."""
     name = f"label-guard {tool}"
     numbers = {
@@ -21,7 +23,7 @@ def render(diagnostics: Sequence[Diagnostic], tool: str, files_checked: int, com
     suites = ET.Element("testsuites", {"name": name, **numbers})
     suite = ET.SubElement(suites, "testsuite", {"name": name, **numbers, "skipped": "0", "time": "0"})
     # One case always: build servers take a suite without any for one that did not run.
-    _summary_case(suite, name, summary(diagnostics, tool, files_checked, complete), complete)
+    _summary_case(suite, name, summary(diagnostics, tool, files_checked, complete, not_checked), complete)
     for diagnostic in diagnostics:
         _case(suite, diagnostic, name)
     ET.indent(suites)

@@ -14,10 +14,14 @@ _MARKS = {"error": ":x: error", "warning": ":warning: warning", "note": ":memo: 
 _SPECIAL = frozenset("&<>\"'`*_[]()|~#@\\!$:")
 
 
-def render(diagnostics: Sequence[Diagnostic], tool: str, files_checked: int, complete: bool) -> str:
+def render(
+    diagnostics: Sequence[Diagnostic], tool: str, files_checked: int, complete: bool, not_checked: Sequence[str]
+) -> str:
     """The whole report as a heading and a table, cut off where a comment could not hold it."""
     head, _, rest = summary(diagnostics, tool, files_checked, complete).partition(":")
     lines = [f"### {head}", "", rest.strip()]
+    if not_checked:
+        lines += ["", "Not checked:", "", *(f"- {_code(text)}" for text in not_checked)]
     if diagnostics:
         lines += ["", "| | Where | Rule | What |", "|---|---|---|---|"]
     room = _MAX_CHARACTERS

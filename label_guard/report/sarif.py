@@ -20,19 +20,26 @@ _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sa
 _ROOT = "SRCROOT"
 
 
-def render(diagnostics: Sequence[Diagnostic], tool: str, files_checked: int, complete: bool) -> str:
+def render(
+    diagnostics: Sequence[Diagnostic], tool: str, files_checked: int, complete: bool, not_checked: Sequence[str]
+) -> str:
     """The whole report as one run of its own category, so that ``lint`` and ``diff`` do not replace each other."""
     del files_checked  # SARIF lists the files of a run one by one or not at all
     codes = sorted({diagnostic.rule for diagnostic in diagnostics})
     run = {
         "tool": {"driver": _driver(codes)},
         "automationDetails": {"id": f"label-guard/{tool}/"},
-        "invocations": [{"executionSuccessful": complete}],
+        "invocations": [{"executionSuccessful": complete, **_notifications(not_checked)}],
         "columnKind": "unicodeCodePoints",
         "originalUriBaseIds": {_ROOT: {"description": {"text": "The folder that label-guard ran in."}}},
         "results": list(_results(diagnostics, codes)),
     }
     return json_text(json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2, ensure_ascii=True))
+
+
+def _notifications(not_checked: Sequence[str]) -> dict[str, Any]:
+    notes = [{"level": "note", "message": {"text": f"not checked: {terminal(text)}"}} for text in not_checked]
+    return {"toolExecutionNotifications": notes} if notes else {}
 
 
 def _driver(codes: Sequence[str]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePath
 
+from label_guard.core.escape import terminal
 from label_guard.rules.findings import Diagnostic, Severity
 from label_guard.rules.registry import RULES
 
@@ -23,7 +24,9 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
-def summary(diagnostics: Sequence[Diagnostic], tool: str, files_checked: int, complete: bool) -> str:
+def summary(
+    diagnostics: Sequence[Diagnostic], tool: str, files_checked: int, complete: bool, not_checked: Sequence[str] = ()
+) -> str:
     """One line: what was looked at, what was found, and whether that is all of it.
 
     >>> summary([], "lint", 11, True)
@@ -31,7 +34,8 @@ def summary(diagnostics: Sequence[Diagnostic], tool: str, files_checked: int, co
     """
     found = [counted(number, severity) for severity, number in counts(diagnostics).items() if number]
     text = f"label-guard {tool}: {counted(files_checked, 'file')} checked, {', '.join(found) or 'nothing found'}"
-    return text if complete else f"{text}; not everything could be checked"
+    text = text if complete else f"{text}; not everything could be checked"
+    return terminal(f"{text}; not checked: {'; '.join(not_checked)}" if not_checked else text)
 
 
 def title(diagnostic: Diagnostic) -> str:

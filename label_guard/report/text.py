@@ -9,9 +9,11 @@ from label_guard.report.summary import summary, title
 from label_guard.rules.findings import Diagnostic
 
 
-def render(diagnostics: Sequence[Diagnostic], tool: str, files_checked: int, complete: bool) -> str:
+def render(
+    diagnostics: Sequence[Diagnostic], tool: str, files_checked: int, complete: bool, not_checked: Sequence[str]
+) -> str:
     """The whole report; text from files cannot break a line or reach the terminal as a control sequence."""
-    return "\n".join([*map(_line, diagnostics), summary(diagnostics, tool, files_checked, complete)])
+    return "\n".join([*map(_line, diagnostics), summary(diagnostics, tool, files_checked, complete, not_checked)])
 
 
 def _line(diagnostic: Diagnostic) -> str:

@@ -130,10 +130,10 @@ def _one_life(place: Path, fault: str, chance: random.Random, figures: Figures) 
     end(pid)
     if status is None:
         wait(pid, PATIENCE_S)
-    told = log.read_text(errors="replace")
-    raised = "Traceback" in told and not told.rstrip().endswith("KeyboardInterrupt")  # before our handler was set
+    text = log.read_text(errors="replace")
+    raised = "Traceback" in text and not text.rstrip().endswith("KeyboardInterrupt")  # before our handler was set
     if status == 0 or raised or ((status or 0) < 0 and status != _ENDS.get(done)):
-        figures.wrong.append(f"an audit of bad labels under {fault!r} ended with {status}: {told[-800:]}")
+        figures.wrong.append(f"an audit of bad labels under {fault!r} ended with {status}: {text[-800:]}")
     report = place / "report.json"
     if report.exists():  # a report is written whole, or not at all
         _check_report(json.loads(report.read_text()), figures)
@@ -184,8 +184,8 @@ def _is_running(pid: int) -> bool:
 def _check_report(report: dict[str, Any], figures: Figures) -> None:
     (split,) = report["splits"]
     if report["complete"] and split["records"] != SHARDS * RECORDS:
-        told = f"{split['records']} of {SHARDS * RECORDS} records"
-        figures.wrong.append(f"an audit that read {told} calls itself complete")
+        text = f"{split['records']} of {SHARDS * RECORDS} records"
+        figures.wrong.append(f"an audit that read {text} calls itself complete")
 
 
 def _check(place: Path, damaged: set[int], status: int | None, figures: Figures) -> None:
@@ -206,8 +206,8 @@ def _check(place: Path, damaged: set[int], status: int | None, figures: Figures)
     names = {shard: f"{data.path(shard).name}__" for shard in range(SHARDS)}
     hidden = len(bad) * SHARDS - found.total()
     if report["complete"] and hidden > report["splits"][0]["unreadable"]:
-        figures.wrong.append(f"of {hidden} bad records nothing is told, and the audit calls itself complete")
+        figures.wrong.append(f"of {hidden} bad records nothing is said, and the audit calls itself complete")
     for shard in range(SHARDS):
         rows = [int(key.removeprefix(names[shard])) for key in found.elements() if key.startswith(names[shard])]
-        # What of a damaged shard is in the quarantine was bad, once each; what of it is missing was told as unreadable.
+        # What of a damaged shard is in the quarantine was bad, once each; what is missing was reported as unreadable.
         figures.compare(rows, bad if shard in sound else sorted(set(rows) & set(bad)), names[shard])

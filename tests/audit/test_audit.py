@@ -188,6 +188,18 @@ def test_the_limits_of_a_split_replace_the_global_ones(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_records_with_nothing_to_learn_are_findings(tmp_path: Path) -> None:
+    """A warning with their number; an error where a whole split holds none; nothing where the schema declares it."""
+    for name, rows in {"some": [[0, -100], [-100, -100]], "all": [[-100, -100]] * 3}.items():
+        pq.write_table(pa.table({"label": rows}), tmp_path / f"{name}.parquet")
+    label = {"kind": "class_label", "num_classes": 2, "shape": [2], "ignore": [-100]}
+    splits = {name: {"source": f"parquet:{tmp_path}/{name}.parquet"} for name in ("some", "all")}
+    fields = {"format": 1, "name": "t", "version": "1.0.0", "labels": {"label": label}, "splits": splits}
+    found = {f.split: f for f in audit_dataset(DatasetSchema.model_validate(fields)).findings if f.rule == "LG408"}
+    assert {split: f.severity for split, f in found.items()} == {"some": "warning", "all": "error"}
+    assert "1 of 2 records hold nothing to learn" in found["some"].message
+
+
 def test_an_empty_class_and_a_rare_one_are_findings(tmp_path: Path) -> None:
     """A class never used is a warning, one below min_class_count an error."""
     pq.write_table(pa.table({"label": [0] * 50 + [1] * 3}), tmp_path / "a.parquet")

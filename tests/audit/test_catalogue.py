@@ -114,7 +114,7 @@ TRAPS: dict[str, Trap] = {
     "5 stl10 unlabelled": without_labels(10, "unlabelled"),
     "5 stl10, raw 0 less one in uint8": Trap(
         {"label": classes(10)}, {"train": {"label": (np.tile(np.arange(11), 8) - 1).astype(np.uint8)}},
-        {"train": {"LG101"}}, {("train", "label", "undeclared-ignore")}, {}, "npz",
+        {"train": {"LG101"}}, {("train", "label", "undeclared-ignore")}, {"train": {"LG408"}}, "npz",
     ),
     "6 imdb_reviews unsupervised": without_labels(2, "unsupervised"),
     "7 diabetic_retinopathy_detection test": without_labels(5, "test"),
@@ -179,7 +179,7 @@ TRAPS: dict[str, Trap] = {
                    "objects_trainable/label": lists(np.resize(range(7186), 19_995)),
                    "bobjects/label": lists(np.resize(range(601), 19_995)),
                    "bobjects/is_occluded": [np.array(row, np.int8) for row in lists(np.resize([0, 1, -1], 19_995))]}},
-        {"train": {"LG102"}}, {("train", "bobjects/is_occluded", "undeclared-ignore")}, {},
+        {"train": {"LG102"}}, {("train", "bobjects/is_occluded", "undeclared-ignore")}, {"train": {"LG408"}},
     ),
     "23 imagenet_resized by hand": forgotten_minus_one(1000),
     "23 oxford_flowers102 by hand": forgotten_minus_one(102),

@@ -112,7 +112,7 @@ def test_new_known_and_fixed_are_set_differences(now: dict[int, set[str]], data:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (None, "there is no baseline"),
+        (None, "does not exist"),
         ("{", "cannot read the baseline"),
         ("[]", "is not a baseline of version 2"),
         ('{"baseline": 3, "dataset": "planted", "splits": {}}', "is not a baseline of version 2: baseline:"),

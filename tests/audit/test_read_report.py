@@ -43,12 +43,11 @@ def changed(path: tuple[Any, ...], value: Any, *, drop: bool = False) -> dict[st
     return report
 
 
-def test_any_one_value_changed_is_read_or_refused_in_one_line() -> None:
+@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.long)])
+def test_any_one_value_changed_is_read_or_refused_in_one_line(step: int) -> None:
     """Each field with values of every wrong type, and left out: a report that each format shows, or one clear error."""
     tried = refused = read = 0
-    for path in places(SOUND):
-        if path[0] == "findings" and path[1:2] != (0,):
-            continue  # one finding is as another
+    for path in list(places(SOUND))[::step]:
         for value, drop in [*((value, False) for value in WRONG), (None, True)]:
             tried += 1
             text = json.dumps(changed(path, value, drop=drop))

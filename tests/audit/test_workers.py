@@ -88,7 +88,7 @@ class KilledWhilePickled:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.parametrize("place", ["read", "exit", "send"])
+@pytest.mark.parametrize("place", ["read", pytest.param("exit", marks=pytest.mark.long), "send"])
 def test_a_shard_that_kills_each_reader_costs_itself_alone(place: str) -> None:
     """It is named as not read; nothing hangs, wherever its process died."""
     found = dict(run_shards([0, 1, 2, 3], partial(die_at, place), workers=2))
@@ -189,7 +189,7 @@ def start(folder: Path, seconds: float) -> subprocess.Popen[str]:
     return audit
 
 
-@pytest.mark.parametrize("seconds", [0.02, 1000], ids=["reading", "stuck"])
+@pytest.mark.parametrize("seconds", [pytest.param(0.02, marks=pytest.mark.long), 1000], ids=["reading", "stuck"])
 def test_workers_end_with_their_parent(tmp_path: Path, seconds: float) -> None:
     """An audit that is killed leaves no worker, and nobody holds its output open."""
     with start(tmp_path, seconds) as audit:
@@ -198,7 +198,10 @@ def test_workers_end_with_their_parent(tmp_path: Path, seconds: float) -> None:
         assert wait_for(lambda: not any(map(is_running, pids(tmp_path))), 5)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, *(pytest.param(one, marks=pytest.mark.long) for one in (signal.SIGHUP, signal.SIGINT))],
+)
 def test_a_request_to_end_gives_a_report(tmp_path: Path, number: signal.Signals) -> None:
     """SIGTERM and a closed terminal are Ctrl-C: a report marked incomplete, exit 2, no process left."""
     with start(tmp_path, 0.02) as audit:
