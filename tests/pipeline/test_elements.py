@@ -177,6 +177,21 @@ def test_the_sample_weights_of_keras(place: str) -> None:
     assert _joined(kept, "2") == np.where(VALID, LABELS / 2, 0).tolist()
 
 
+def test_a_generator_for_keras_goes_through_the_epochs() -> None:
+    """An endless generator over guarded batches, as Keras takes it, gives the same steps in every epoch."""
+    image = np.zeros((4, 2))
+    weights = {"valid_key": "sample_weight", "valid_dtype": "float32", "stop_above": None}
+    loader = [(image, LABELS[:4]), (image, LABELS[4:])]
+    guarded = guard_batches(loader, {"1": ClassLabel(num_classes=10)}, batched=True, on_invalid="mask", **weights)
+
+    def batches() -> Iterator[Any]:
+        while True:
+            yield from guarded
+
+    steps = [weight.tolist() for (_, _, weight), _ in zip(batches(), range(3 * len(guarded)), strict=False)]
+    assert steps == [VALID[:4].tolist(), VALID[4:].tolist()] * 3
+
+
 def test_lists_as_whole_elements(tmp_path: Path) -> None:
     """A record that is a list of ids is the label at the empty path."""
     records = [[1, 2], [3, 10], [4, 5]]
