@@ -143,11 +143,13 @@ class KeyedSource:
 
     @property
     def source_id(self) -> str:
-        """Identifies this source in every process: its name, else its files, else its ``repr``."""
+        """Identifies this source in every process: its name, its fingerprint, its files, or its ``repr``."""
         if self.name is not None:
             return self.name
         own = getattr(self.source, "source_id", None)
-        return str(own) if own is not None else source_digest(_file_names(self.source) or [_described(self.source)])
+        if own is None:
+            own = getattr(self.source, "_fingerprint", None)  # of Hugging Face: two tables may have one repr
+        return own if isinstance(own, str) else source_digest(_file_names(self.source) or [_described(self.source)])
 
     def record_key(self, position: int) -> str:
         """``file__index`` where the source knows its files, else the position; after the name of a named source."""

@@ -244,6 +244,9 @@ def test_a_source_of_hugging_face_through_keyed(tmp_path: Path) -> None:
 
         num_rows = 8
 
+        def __init__(self, fingerprint: str = "4f1a") -> None:
+            self._fingerprint = fingerprint
+
         def __len__(self) -> int:
             return self.num_rows
 
@@ -261,3 +264,4 @@ def test_a_source_of_hugging_face_through_keyed(tmp_path: Path) -> None:
     batches = list(ds.pipe(guard_labels, {"label": ClassLabel(num_classes=10)}, **options))
     assert sum(len(batch["label"]) for batch in batches) == 7
     assert [entry.record for entry in read_quarantine(str(tmp_path / "q")).entries] == ["2"]
+    assert keyed(Table("a")).source_id != keyed(Table("b")).source_id
