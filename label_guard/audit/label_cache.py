@@ -7,6 +7,7 @@ wanted and their shapes are the same, and its bytes have the digest that the ind
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import itertools
@@ -148,7 +149,7 @@ class CachedFormat:
         if identity is None:
             yield from self.format.read(path, wanted)
             return
-        about = [path, identity, self.name, sorted((label, shape) for label, shape in wanted.items())]
+        about = [path, identity, self.name, _settings(self.format), sorted(wanted.items())]
         name = f"{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]}.zip"
         entry = self.cache.entries.get(name)
         if entry is not None and _is_intact(self.cache.path, name, entry):
@@ -167,6 +168,12 @@ class CachedFormat:
             keeper.close()
             if keeper.error:
                 self.error = f"cannot keep labels in the label cache {self.cache.path}: {keeper.error}"
+
+
+def _settings(form: Format) -> list[str]:
+    """The options of a format, such as a delimiter: they change what is read."""
+    names = [one.name for one in dataclasses.fields(cast("Any", form))]
+    return [f"{name}={getattr(form, name)}" for name in names if isinstance(getattr(form, name), str | int | tuple)]
 
 
 class _Keeper:

@@ -20,7 +20,7 @@ from label_guard.errors import UsageError
 from label_guard.quarantine.options import QuarantineOptions
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.reader import load_schema
-from label_guard.sources.open import Shard, Source, open_source
+from label_guard.sources.open import Shard, Source, open_source, separates_splits
 
 Sources = Sequence[tuple[str | None, Source]]
 
@@ -159,7 +159,7 @@ def open_splits(
         SourceError: a source cannot be opened at all.
     """
     names: Sequence[str | None] = splits or list(schema.splits) or [None]
-    if source is not None and len(names) > 1 and not source.startswith(("tfds:", "quarantine:", "python:")):
+    if source is not None and len(names) > 1 and not separates_splits(source):
         raise UsageError(f"{source} does not separate the splits {', '.join(map(str, names))}; pass --split NAME")
     opened: list[tuple[str | None, Source]] = []
     for split in names:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
-from label_guard.errors import SourceError, UsageError
+from label_guard.errors import UsageError
 from label_guard.infer.draft import LIMIT, Draft, infer, of_metadata
 from label_guard.quarantine.storage import whole_file
-from label_guard.sources.open import list_fields
+from label_guard.sources.open import full_uri
 
 
 @click.command()
@@ -31,13 +31,14 @@ def command(
     output: str | None,
     force: bool,
 ) -> int:
-    """Draft a schema of SOURCE: a URI as in audit, or a name of the TFDS catalogue such as cifar10.
+    """Draft a schema of SOURCE: a path or URI as in audit, or a name of the TFDS catalogue such as cifar10.
 
     What it guesses is marked TODO check. Of a catalogue name nothing is downloaded.
     """
     if output is not None and Path(output).exists() and not force:
         raise UsageError(f"{output} is there already; pass --force to replace it")
-    if ":" in source and "://" not in source.partition(":")[0]:
+    if ":" in source or Path(source).exists() or re.search(r"[/*?{}]|\.(?!\d)", source):
+        source = _full(source)
         in_file = _relative(source, output)
         draft = infer(source, labels=labels, split=split, name=name, limit=limit, source_in_file=in_file)
     else:
@@ -53,8 +54,6 @@ def command(
 
 
 def _of_catalogue(name: str, labels: tuple[str, ...], chosen: str | None) -> Draft:
-    if Path(name).exists() or re.search(r"[/*?{}]|\.(?!\d)", name):
-        raise UsageError(_no_scheme(name))
     from label_guard.tfds import catalogue_metadata
 
     draft = of_metadata(catalogue_metadata(name), labels, chosen)
@@ -65,15 +64,11 @@ def _of_catalogue(name: str, labels: tuple[str, ...], chosen: str | None) -> Dra
     return draft
 
 
-def _no_scheme(path: str) -> str:
-    """What to say of a path without a scheme."""
-    if Path(path).suffix == ".mat":
-        return f"{path}: MATLAB files are not read; save its arrays with numpy.savez and pass npz:FILE"
-    try:
-        list_fields(path)
-    except SourceError as error:
-        return str(error)
-    return f"{path} is a path; a source says its format: SCHEME:{path}"
+def _full(source: str) -> str:
+    """``source`` with the scheme that its name or content shows."""
+    if Path(source).suffix == ".mat":
+        raise UsageError(f"{source}: MATLAB files are not read; save its arrays with numpy.savez and pass npz:FILE")
+    return full_uri(source)
 
 
 def _relative(source: str, output: str | None) -> str:

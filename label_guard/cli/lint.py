@@ -10,10 +10,10 @@ from label_guard.core.escape import terminal
 from label_guard.errors import SourceError, UsageError
 from label_guard.lint.fix import fix_file
 from label_guard.lint.linter import chosen_rules, lint_file
-from label_guard.lint.tfds_source import source_metadata
 from label_guard.report import FORMATS, render_diagnostics
 from label_guard.rules.findings import Diagnostic
 from label_guard.schema.discovery import default_names, find_files
+from label_guard.sources.tfds_metadata import TfdsMetadata
 
 _CODES = "Codes, or beginnings of codes, separated by commas"
 
@@ -33,7 +33,7 @@ def command(files: tuple[str, ...], style: str, select: str, ignore: str, source
         raise UsageError(f"--source is about one schema file, not {len(names)}; name it")
     metadata = None
     try:
-        metadata = None if source is None else source_metadata(source)
+        metadata = None if source is None else _declared(source)
     except SourceError as error:
         missing.append(Diagnostic("LG200", "error", str(error), file=str(source)))
     if fix:
@@ -61,3 +61,9 @@ def _fix(names: Sequence[str], rules: frozenset[str]) -> None:
         fixed = fix_file(name, rules)
         if fixed:
             click.echo(f"{terminal(name)}: fixed {fixed} problem{'s' if fixed > 1 else ''}", err=True)
+
+
+def _declared(source: str) -> TfdsMetadata:
+    from label_guard.sources.declared import source_metadata  # brings NumPy, which lint starts without
+
+    return source_metadata(source)

@@ -22,7 +22,7 @@ from label_guard.infer.profile import Seen, describe
 from label_guard.infer.splits import in_place_of, split_files
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.writer import dump_schema, quoted
-from label_guard.sources.open import Source, did_you_mean, list_fields, open_source
+from label_guard.sources.open import Source, declared_features, did_you_mean, full_uri, list_fields, open_source
 from label_guard.sources.tfds_metadata import Feature, TfdsMetadata, read_metadata
 
 LIMIT = 100_000  # records looked at in each file
@@ -95,6 +95,7 @@ def infer(
         UsageError: nothing there looks like a label.
         SchemaError: no sound schema can be made of it.
     """
+    source = full_uri(source)
     if source.startswith("tfds:"):
         draft = of_metadata(read_metadata(source.removeprefix("tfds:")), labels, name)
         declared = draft.schema.get("splits", {})
@@ -151,12 +152,14 @@ def _label_of(path: str, feature: Feature) -> dict[str, Any]:
 
 
 def _of_data(source: str, labels: Sequence[str], split: str | None, name: str | None, limit: int) -> Draft:
-    fields = [] if source.startswith("python:") else list_fields(source)
+    fields = [] if source.startswith("python:") else list_fields(source, split=split)
     chosen = list(labels) or [path for path in fields if _LABEL_NAME.search(path.lower())]
+    if not chosen:
+        chosen = _declared_labels(source, split) or (fields if len(fields) == 1 else [])
     if not chosen:
         there = ", ".join(fields[:20]) or "not known before they are read"
         raise UsageError(f"nothing in {source} is called a label; name them with --label PATH; its fields: {there}")
-    opened = open_source(source, labels=chosen)
+    opened = open_source(source, labels=chosen, split=split)
     splits = split_files(source, [shard.path for shard in opened.shards()], split)
     seen, records, whole = _look(opened, chosen, limit)
     total = sum(records.values())
@@ -164,9 +167,14 @@ def _of_data(source: str, labels: Sequence[str], split: str | None, name: str | 
         {"format": 1, "name": name or _name_of(source), "version": "1.0.0", "labels": {}, "splits": {}},
         [f"Drafted from {source}: {total:,} records were looked at{'' if whole else ', not all there are'}."],
     )
-    names = opened.metadata.get("class_names", {})
     for path in chosen:
-        drafted = describe(seen[path], only_label=len(chosen) == 1, class_names=names.get(path))
+        feature = opened.features.get(path)
+        names = None if feature is None else feature.class_names
+        drafted = describe(seen[path], only_label=len(chosen) == 1, class_names=names)
+        if names and feature is not None and feature.class_ids and drafted.fields.get("kind") == "class_label":
+            ids = list(feature.class_ids)
+            drafted.fields |= {"num_classes": len(names), "class_names": list(names), "class_ids": ids}
+            drafted.marks.pop("num_classes", None)
         draft.notes[path], draft.marks[path] = drafted.notes, drafted.marks
         if drafted.fields:
             draft.schema["labels"][path] = drafted.fields
@@ -178,6 +186,13 @@ def _of_data(source: str, labels: Sequence[str], split: str | None, name: str | 
         examples = {"num_examples": sum(records[path] for path in one.paths)} if whole else {}
         draft.schema["splits"][one.name] = {**examples, "source": one.uri}
     return draft
+
+
+def _declared_labels(source: str, split: str | None) -> list[str]:
+    """The features that the dataset's own metadata declare with class names."""
+    if source.startswith(("python:", "quarantine:")):
+        return []
+    return [path for path, one in declared_features(source, split=split).items() if one.class_names]
 
 
 def _look(opened: Source, labels: Sequence[str], limit: int) -> tuple[dict[str, Seen], Counter[str], bool]:

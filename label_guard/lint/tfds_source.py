@@ -1,31 +1,15 @@
-"""A schema held against the metadata of a prepared TFDS folder, without reading a record."""
+"""Compares a schema with what a dataset declares of itself, without reading a record."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from label_guard.errors import UsageError
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.fields import Problem
 from label_guard.schema.labels import ClassLabel, Label, RealLabel
 from label_guard.schema.messages import suggestion
 from label_guard.schema.reader import SchemaPath
-from label_guard.sources.tfds_metadata import Feature, TfdsMetadata, read_metadata
-
-
-def source_metadata(uri: str) -> TfdsMetadata:
-    """The metadata behind ``tfds:FOLDER``; a relative folder counts from the working folder.
-
-    Raises:
-        UsageError: another kind of source.
-        SourceError: no prepared TFDS folder, or its metadata are damaged.
-    """
-    scheme, colon, folder = uri.partition(":")
-    if scheme != "tfds" or not colon or not folder:
-        raise UsageError(
-            f"lint holds a schema against tfds:FOLDER only, not {uri!r}; to read records: label-guard audit"
-        )
-    return read_metadata(folder)
+from label_guard.sources.tfds_metadata import Feature, TfdsMetadata
 
 
 def source_problems(schema: DatasetSchema, metadata: TfdsMetadata) -> Iterator[Problem]:
@@ -33,6 +17,8 @@ def source_problems(schema: DatasetSchema, metadata: TfdsMetadata) -> Iterator[P
     for path, label in schema.labels.items():
         where = ("labels", path)
         feature = metadata.features.get(path)
+        if feature is None and not metadata.complete:
+            continue
         if feature is None:
             fix = suggestion(path, list(metadata.features))
             yield Problem("LG230", where, f"the dataset has no feature {path!r}", fix)
@@ -63,7 +49,7 @@ def _name_problems(where: SchemaPath, label: Label, feature: Feature) -> Iterato
         return
     raw_ids: Sequence[int] = label.raw_ids if isinstance(label, ClassLabel) else range(label.num_classes)
     for position, (name, raw) in enumerate(zip(label.class_names, raw_ids, strict=False)):
-        theirs = feature.class_names[raw] if 0 <= raw < len(feature.class_names) else None
+        theirs = feature.names_by_id.get(raw)
         if theirs is not None and theirs != name:
             moved = sorted(feature.class_names) == sorted(label.class_names)
             what = "stand in another order" if moved else "are others"
@@ -91,7 +77,7 @@ def _shown(shape: Sequence[int | None]) -> str:
 
 
 def _split_problems(schema: DatasetSchema, metadata: TfdsMetadata) -> Iterator[Problem]:
-    for name, split in schema.splits.items():
+    for name, split in schema.splits.items() if metadata.splits else ():
         found = metadata.splits.get(name)
         if found is None:
             fix = suggestion(name, list(metadata.splits))

@@ -99,12 +99,19 @@ class Chunk:
 
 
 class Piece(NamedTuple):
-    """What a format yields: a chunk before its records have keys, unless they have ``names`` of their own."""
+    """What a format yields: a chunk before its records have keys.
+
+    Attributes:
+        rows: positions in the shard of the records that could be read.
+        columns: their labels.
+        unreadable: positions of the others, and why.
+        names: key of each of these positions, where a record is a file of its own; None: ``file__index``.
+    """
 
     rows: Sequence[int]
     columns: dict[str, Column]
     unreadable: Sequence[tuple[int, str]] = ()
-    names: Sequence[str] | None = None
+    names: Mapping[int, str] | None = None
 
 
 Item = TypeVar("Item")

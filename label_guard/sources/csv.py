@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import io
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO
 
 from label_guard.errors import SourceError
-from label_guard.sources.base import Column, Piece, Wanted, blocks, require_fields
+from label_guard.sources.base import Column, Piece, Wanted, blocks, did_you_mean, require_fields
 from label_guard.sources.files import opened
 
 ENCODINGS = (
@@ -24,6 +24,9 @@ _SKIPPED = 1 << 20
 _OTHER_DELIMITERS = {";": ";", "\t": "tab", "|": "|"}
 # A row that cannot be read is tried again from its second line; text made for it could do so without end.
 _MAX_REREAD = 4
+
+
+_NAMED_DELIMITERS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", "pipe": "|"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,25 @@ class CsvFormat:
                 f"{path}: its header looks like data ({shown}); add ?header=none where there is no header (columns are "
                 "then 0, 1, ...), or ?header=first where these are names"
             )
+
+
+def csv_format(options: Mapping[str, str]) -> CsvFormat:
+    """The format that the query of a URI asks for.
+
+    Raises:
+        SourceError: an option has a value that is not legal.
+    """
+    delimiter = options.get("delimiter", ",")
+    delimiter = _NAMED_DELIMITERS.get(delimiter, delimiter)
+    if len(delimiter) != 1 or (not delimiter.isprintable() and delimiter != "\t") or delimiter in '"\r\n':
+        raise SourceError(f"delimiter is {delimiter!r}; expected one character, or tab")
+    header = options.get("header", "")
+    if header not in ("", "first", "none"):
+        raise SourceError(f"header is {header!r}; expected first or none")
+    encoding = options.get("encoding", "utf-8").lower()
+    if encoding not in ENCODINGS:
+        raise SourceError(f"encoding is {encoding!r}{did_you_mean(encoding, ENCODINGS)}")
+    return CsvFormat(delimiter, header, encoding)
 
 
 class _Lines(Iterator[str]):

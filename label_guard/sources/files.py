@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import posixpath
+import stat
 import zlib
 from collections.abc import Generator
 from pathlib import Path
@@ -157,6 +158,8 @@ def identity_of(path: str) -> list[str] | None:
             filesystem, name = filesystem_of(path)
             return [str(filesystem.ukey(name))]
         found = Path(path).stat()
+        if not stat.S_ISREG(found.st_mode):  # what a folder holds changes without it
+            return None
         return [str(found.st_size), str(found.st_mtime_ns)]
     except Exception:  # an fsspec backend may raise anything; without an identity a file is read
         return None

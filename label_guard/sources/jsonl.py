@@ -61,7 +61,7 @@ def parse_object(text: bytes) -> tuple[dict[str, Any], str]:
     if text == _TOO_LONG:
         return {}, f"the line is longer than {MAX_LINE_BYTES >> 20} MiB"
     try:
-        record: Any = json.loads(text, object_pairs_hook=_unique)
+        record: Any = json.loads(text, object_pairs_hook=unique_pairs)
     except (ValueError, RecursionError) as error:
         return {}, f"not JSON: {error}"
     if not isinstance(record, dict):
@@ -69,7 +69,7 @@ def parse_object(text: bytes) -> tuple[dict[str, Any], str]:
     return record, ""  # pyright: ignore[reportUnknownVariableType]
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A dict of ``pairs``; json itself keeps the last of a doubled key, other readers the first."""
     found = dict(pairs)
     if len(found) < len(pairs):

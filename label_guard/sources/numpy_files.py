@@ -40,7 +40,7 @@ class NpyFormat:
     name: str = "npy"
 
     def fields(self, path: str) -> Sequence[str]:
-        return _mapped(path).dtype.names or ()
+        return _mapped(path).dtype.names or ("label",)
 
     def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
         array = _mapped(path)

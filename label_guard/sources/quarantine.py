@@ -55,7 +55,7 @@ def _contents(path: str) -> QuarantineContents:
 
 def _piece(start: int, entries: Sequence[QuarantineEntry], wanted: Wanted) -> Piece:
     rows: list[int] = []
-    names: list[str] = []
+    names = {row: entry.name for row, entry in enumerate(entries, start)}
     unreadable: list[tuple[int, str]] = []
     columns: dict[str, list[Any]] = {path: [] for path in wanted}
     for row, entry in enumerate(entries, start):
@@ -63,7 +63,6 @@ def _piece(start: int, entries: Sequence[QuarantineEntry], wanted: Wanted) -> Pi
             unreadable.append((row, f"the labels of record {entry.name} are not kept (payload none)"))
             continue
         rows.append(row)
-        names.append(entry.name)
         payload = entry.payload
         for path, column in columns.items():
             value = tree.get(payload, path)

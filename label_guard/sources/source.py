@@ -9,6 +9,7 @@ from typing import Any, overload
 from label_guard.errors import SourceError
 from label_guard.sources.base import Chunk, Column, Format, Keys, Shard, Unreadable, Wanted
 from label_guard.sources.files import size_of
+from label_guard.sources.tfds_metadata import Feature
 
 # A first shard may be damaged while the others are sound; when so many are, reading will tell.
 _PEEKED_SHARDS = 8
@@ -27,6 +28,7 @@ class Source:
         record_key: path of the feature that names a record, or None.
         numbered: keys are bare row numbers instead of ``file__index``.
         metadata: what the dataset says of itself, for the report.
+        features: the labels as the dataset's own metadata declare them (TFDS, Hugging Face, COCO, ...), where they do.
         expected_records: how many records its metadata promise for the split, or None.
     """
 
@@ -39,6 +41,7 @@ class Source:
     numbered: bool = False
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
     expected_records: int | None = None
+    features: Mapping[str, Feature] = field(default_factory=dict[str, Feature])
 
     def shards(self) -> list[Shard]:
         """The units of work. Any of them may turn out to be unreadable, which only ``read`` tells."""
@@ -63,17 +66,20 @@ class Source:
             wanted.setdefault(self.record_key, ())
         prefix = "" if self.numbered else f"{shard.name}__"
         for piece in self.format.read(shard.path, wanted):
-            keys: Sequence[str] = Keys(prefix, piece.rows)
-            if piece.names is not None:
-                keys = piece.names
-            elif self.record_key is not None:
+            names = piece.names
+            keys: Sequence[str] = Keys(prefix, piece.rows) if names is None else [names[row] for row in piece.rows]
+            if self.record_key is not None and names is None:
                 keys = _FeatureKeys(piece.columns[self.record_key], keys)
             columns = {path: piece.columns[path] for path in self.labels}
-            unreadable = tuple(Unreadable(row, f"{prefix}{row}", reason) for row, reason in piece.unreadable)
+            unreadable = tuple(
+                Unreadable(row, names[row] if names is not None else f"{prefix}{row}", reason)
+                for row, reason in piece.unreadable
+            )
             yield Chunk(piece.rows, keys, columns, unreadable)
 
     def describe(self) -> dict[str, Any]:
         """Plain values for a report: where the records come from and how many files and bytes these are."""
+        names = {path: list(one.class_names) for path, one in self.features.items() if one.class_names}
         files = () if self.format.name in ("python", "quarantine") else self.files
         sizes = [size_of(shard.path) if shard.size is None else shard.size for shard in files]
         return {
@@ -84,6 +90,7 @@ class Source:
             "bytes": sum(size for size in sizes if size is not None),
             "expected_records": self.expected_records,
             **self.metadata,
+            **({"class_names": names} if names else {}),
         }
 
 

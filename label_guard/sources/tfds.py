@@ -50,19 +50,10 @@ def open_tfds(uri: str, folder: str, split: str | None, labels: Wanted, record_k
         files,
         {**labels, **known},
         record_key,
-        metadata={
-            "dataset": metadata.name,
-            "version": metadata.version,
-            **({"class_names": names} if (names := _class_names(metadata, labels)) else {}),
-        },
+        metadata={"dataset": metadata.name, "version": metadata.version},
         expected_records=_split(uri, metadata, split).num_examples,
+        features={path: metadata.features[path] for path in labels if path in metadata.features},
     )
-
-
-def _class_names(metadata: TfdsMetadata, labels: Wanted) -> dict[str, list[str]]:
-    """The class names that the metadata have for the labels."""
-    named = {path: metadata.features[path].class_names for path in labels if path in metadata.features}
-    return {path: list(names) for path, names in named.items() if names}
 
 
 def _split(uri: str, metadata: TfdsMetadata, split: str | None) -> SplitInfo:

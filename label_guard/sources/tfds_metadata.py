@@ -48,6 +48,7 @@ class Feature:
         dtype: the declared dtype, which need not be the stored one (see ``stored_dtype``); None where none is.
         shape: of one record's value, sequences around it included; None in a place: any length.
         encoding: of a tensor stored as bytes: ``bytes`` or ``zlib``.
+        class_ids: stored ids of ``class_names``, where they do not count up from 0, as in COCO.
         ragged: whether it is stored flat, with the lengths of its rows or its shape under other keys.
     """
 
@@ -58,6 +59,13 @@ class Feature:
     shape: Shape = ()
     encoding: str = "none"
     ragged: bool = False
+    class_ids: tuple[int, ...] | None = None
+
+    @property
+    def names_by_id(self) -> dict[int, str]:
+        """The class names by stored id; empty where none are declared."""
+        names = self.class_names or ()
+        return dict(zip(self.class_ids or range(len(names)), names, strict=True))
 
     @property
     def stored_dtype(self) -> str | None:
@@ -79,6 +87,7 @@ class TfdsMetadata:
         file_format: ``array_record``, ``tfrecord``, ``parquet``, ...
         splits: by name.
         features: by path; nested ones joined with ``/``, as they are keyed in a record.
+        complete: whether these are all features of a record.
     """
 
     name: str
@@ -86,6 +95,7 @@ class TfdsMetadata:
     file_format: str
     splits: dict[str, SplitInfo] = field(default_factory=dict[str, SplitInfo])
     features: dict[str, Feature] = field(default_factory=dict[str, Feature])
+    complete: bool = True
 
 
 def record_name(filename: str | os.PathLike[str], index: int) -> str:

@@ -258,7 +258,7 @@ def test_fewer_records_than_there_are_promise_no_number(tmp_path: Path) -> None:
         (["csv:a.csv", "--label", "hight"], "did you mean 'height'?"),
         (["csv:a.csv", "--label", "name"], "which are not numbers"),
         (["csv:a.csv", "--label", "height"], "an id or a count rather than a class"),
-        (["a.csv"], "did you mean 'csv:a.csv'?"),
+        (["a.csv"], "nothing in csv:a.csv is called a label"),
         (["train.mat"], "save its arrays with numpy.savez and pass npz:FILE"),
         (["cvs:a.csv"], "did you mean 'csv'?"),
         (["tfds:nowhere"], "is not a prepared TFDS folder"),

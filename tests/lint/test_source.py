@@ -1,13 +1,16 @@
 """A schema held against the metadata of real TFDS folders and of a fixture like those of the catalogue."""
 
 import json
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from label_guard.errors import SourceError, UsageError
 from label_guard.lint.linter import lint_file
-from label_guard.lint.tfds_source import source_metadata
 from label_guard.schema.reader import read_schema_bytes
+from label_guard.sources.declared import source_metadata
 from label_guard.sources.tfds_metadata import Feature, SplitInfo, TfdsMetadata
 
 _HEAD = "format: 1\nname: x\nversion: 1.0.0\n"
@@ -106,11 +109,25 @@ def test_a_broken_schema_is_not_held_against_anything():
     assert codes == ["LG207 5:43"]
 
 
-@pytest.mark.parametrize("uri", ["data/x", "csv:x", "tfds:", "tfds", ""])
-def test_other_sources_have_no_metadata_to_read(uri):
-    """Only tfds:FOLDER declares anything."""
-    with pytest.raises(UsageError, match="tfds:FOLDER"):
+@pytest.mark.parametrize("uri", ["data/x", "csv:x", "tfds:", "tfds", "", "python:a:b"])
+def test_sources_that_declare_nothing(uri, tmp_path, monkeypatch):
+    """A source without metadata, and what is not a source, are errors in words."""
+    monkeypatch.chdir(tmp_path)
+    Path("x").write_text("label\n1\n")
+    with pytest.raises((SourceError, UsageError), match=r"declares no features|not a source|names no file"):
         source_metadata(uri)
+
+
+def test_class_names_of_a_parquet_file(tmp_path):
+    """Hugging Face's class names in a Parquet file are compared as TFDS's are; its splits are not known."""
+    features = {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}
+    table = pa.table({"label": [0, 1]}).replace_schema_metadata(
+        {"huggingface": json.dumps({"info": {"features": features}})}
+    )
+    pq.write_table(table, tmp_path / "a.parquet")
+    label = "labels:\n  label: {kind: class_label, num_classes: 3, class_names: [cat, emu, fox]}\nsplits: {train: {}}\n"
+    codes, _ = _lint(label, source_metadata(f"{tmp_path}/a.parquet"))
+    assert [code.split()[0] for code in codes] == ["LG231", "LG232", "LG214"]
 
 
 def test_a_folder_without_metadata_is_a_source_error(tmp_path):

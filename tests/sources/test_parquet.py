@@ -38,21 +38,22 @@ def test_stored_dtype_is_kept_with_and_without_nulls(tmp_path: Path, dtype: str)
 
 
 @pytest.mark.parametrize("names", [["dog", "cat"], None, "dog", 3])
-def test_class_names_in_the_metadata_are_told(tmp_path: Path, names: Any) -> None:
+def test_class_names_in_the_metadata_reach_the_source(tmp_path: Path, names: Any) -> None:
     """What Hugging Face datasets keeps of a ClassLabel reaches the source; anything of another form is passed over."""
     features = {"label": {"names": names, "_type": "ClassLabel"}, "id": {"dtype": "int64", "_type": "Value"}}
     table = pa.table({"label": [0, 1], "id": [5, 6]})
     kept = {"huggingface": json.dumps({"info": {"features": features}})}
     pq.write_table(table.replace_schema_metadata(kept), tmp_path / "a")
-    told = open_source(f"parquet:{tmp_path}/a", labels=["label", "id"]).metadata
-    assert told == ({"class_names": {"label": names}} if isinstance(names, list) else {})
+    source = open_source(f"parquet:{tmp_path}/a", labels=["label", "id"])
+    assert source.describe().get("class_names") == ({"label": names} if isinstance(names, list) else None)
+    assert source.features["id"].class_names is None
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"info": 3}', '{"info": {"features": {"label": 3}}}', "\u00e4"])
 def test_metadata_of_another_form_name_no_classes(tmp_path: Path, text: str) -> None:
     """Damaged or foreign metadata never keep a file from being read."""
     pq.write_table(pa.table({"label": [0]}).replace_schema_metadata({"huggingface": text}), tmp_path / "a")
-    assert open_source(f"parquet:{tmp_path}/a", labels=["label"]).metadata == {}
+    assert open_source(f"parquet:{tmp_path}/a", labels=["label"]).features["label"].class_names is None
 
 
 def test_nested_labels_are_found_by_path(tmp_path: Path) -> None:

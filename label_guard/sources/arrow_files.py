@@ -1,0 +1,124 @@
+"""Arrow files, such as those of Hugging Face ``save_to_disk``: only the label columns are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from label_guard.core.files import read_bounded
+from label_guard.errors import SourceError
+from label_guard.sources.arrow_columns import features, leaf_column, leaf_names, pyarrow, wanted_leaves
+from label_guard.sources.base import CHUNK_BYTES, Piece, Shard, Wanted, did_you_mean, framework
+from label_guard.sources.encoded_labels import decode_pieces
+from label_guard.sources.files import find_shards, is_remote, opened
+from label_guard.sources.tfds_metadata import Feature
+
+_MAX_JSON = 64 << 20
+_STATE, _DICT = "state.json", "dataset_dict.json"
+_FILE_MAGIC = b"ARROW1"
+
+
+@dataclass(frozen=True, slots=True)
+class ArrowFormat:
+    """Columns of Arrow files, in the stream or the file form."""
+
+    name: str = "arrow"
+
+    def fields(self, path: str) -> Sequence[str]:
+        with _reader(path) as reader:
+            return leaf_names(reader.schema)
+
+    def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+        with _reader(path) as reader:
+            leaves = wanted_leaves(reader.schema, wanted, path)
+            tops = {leaf.names[0] for leaf in leaves.values()}
+            chosen = [number for number, name in enumerate(reader.schema.names) if name in tops]
+        row = 0
+        with _reader(path, chosen) as reader:
+            for batch in _batches(reader):
+                batch.validate(full=True)  # offsets of a damaged file may point anywhere
+                step = max(1, CHUNK_BYTES * batch.num_rows // max(1, batch.nbytes))
+                for start in range(0, batch.num_rows, step):
+                    part = batch.slice(start, step)
+                    columns = {
+                        label: leaf_column(part.column(leaf.names[0]), leaf.names[1:]) for label, leaf in leaves.items()
+                    }
+                    yield from decode_pieces(Piece(range(row, row + part.num_rows), columns), wanted, {})
+                    row += part.num_rows
+
+
+@contextmanager
+def _reader(path: str, chosen: Sequence[int] | None = None) -> Generator[Any]:
+    arrow = pyarrow()[0]
+    ipc: Any = framework("pyarrow.ipc", "parquet")
+    options = ipc.IpcReadOptions(included_fields=chosen, use_threads=False)
+    with opened(path) as file:
+        try:
+            is_file = file.read(len(_FILE_MAGIC)) == _FILE_MAGIC
+            file.seek(0)
+            # Mapped, so that columns that are not wanted are never read.
+            source = file if is_remote(path) else arrow.memory_map(path)
+            with (ipc.open_file if is_file else ipc.open_stream)(source, options=options) as reader:
+                yield reader
+        except arrow.ArrowException as error:
+            raise SourceError(f"cannot read {path} as Arrow: {error}") from None
+
+
+def _batches(reader: Any) -> Iterator[Any]:
+    count = getattr(reader, "num_record_batches", None)
+    if count is None:
+        yield from reader
+        return
+    for number in range(count):
+        yield reader.get_batch(number)
+
+
+def arrow_shards(where: str, split: str | None) -> tuple[Shard, ...]:
+    """The files of a folder of ``save_to_disk``, of one split where it holds several; or of a path or glob.
+
+    Raises:
+        SourceError: no such folder, file or split; or rows were selected without being rewritten.
+    """
+    root = Path(where)
+    if is_remote(where) or not root.is_dir():
+        return find_shards(where)
+    splits = _read(root / _DICT).get("splits")
+    if isinstance(splits, list):
+        if split not in splits:
+            near = did_you_mean(split or "", map(str, cast("list[Any]", splits)))
+            raise SourceError(f"{where} has no split {split!r}{near}")
+        root /= str(split)
+    state = _read(root / _STATE)
+    if state.get("_indices_data_files"):
+        raise SourceError(f"{root} keeps a selection of rows; call flatten_indices() before save_to_disk()")
+    listed = [str(cast("dict[str, Any]", one).get("filename")) for one in state.get("_data_files", ())]
+    names = listed or sorted(path.name for path in root.glob("*.arrow"))
+    if not names:
+        raise SourceError(f"{root} holds no Arrow files")
+    if any(Path(name).name != name for name in names):
+        raise SourceError(f"{root / _STATE} names files outside its folder")
+    return tuple(Shard(str(root / name), name, index) for index, name in enumerate(names))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        found: Any = json.loads(read_bounded(path, _MAX_JSON))
+    except (OSError, ValueError, RecursionError) as error:
+        raise SourceError(f"cannot read {path}: {error}") from None
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+
+
+def declared(path: str) -> Mapping[str, Feature]:
+    """The columns of a file as its schema declares them.
+
+    Raises:
+        SourceError: the file is missing or not Arrow.
+    """
+    with _reader(path) as reader:
+        return features(reader.schema)

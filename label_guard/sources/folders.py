@@ -1,0 +1,311 @@
+"""Datasets of small files: a folder per class, PNG masks, YOLO texts. A unit of work is some files of one folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from label_guard.core.files import read_bounded
+from label_guard.errors import SourceError
+from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, Column, Piece, Shard, Wanted, require_fields
+from label_guard.sources.encoded_labels import Encoding, decode
+from label_guard.sources.tfds_metadata import Feature
+
+_FILES = 2000  # of one unit of work
+_LISTED = 65536
+_MAX_TEXT = 32 << 20
+_IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".npy", ".avif", ".jxl")
+_NOT_LABELS = ("classes.txt", "names.txt", "obj.names", "readme.txt", "train.txt", "val.txt", "test.txt")
+_YAML = ("data.yaml", "dataset.yaml", "data.yml", "dataset.yml")
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(_IMAGES)
+
+
+def _is_png(name: str) -> bool:
+    return name.lower().endswith(".png")
+
+
+def _is_label_text(name: str) -> bool:
+    return name.lower().endswith(".txt") and name.lower() not in _NOT_LABELS
+
+
+def _entries(folder: str) -> tuple[list[str], list[str]]:
+    """The visible files and sub-folders of a folder, sorted.
+
+    Raises:
+        SourceError: it cannot be listed.
+    """
+    try:
+        with os.scandir(folder) as found:
+            visible = [entry for entry in found if not entry.name.startswith(".")]
+            files = sorted(entry.name for entry in visible if not entry.is_dir())
+            return files, sorted(entry.name for entry in visible if entry.is_dir())
+    except OSError as error:
+        raise SourceError(f"cannot read the folder {folder}: {error.strerror or error}") from None
+
+
+def _shards(root: str, folders: Sequence[str], fits: Callable[[str], bool]) -> tuple[Shard, ...]:
+    """Units of work: at most ``_FILES`` files of one folder each, named by their folder and the first of them."""
+    shards: list[Shard] = []
+    for folder in folders:
+        path = os.path.join(root, folder) if folder else root  # noqa: PTH118
+        count = sum(map(fits, _entries(path)[0]))
+        for start in range(0, count, _FILES):
+            name = (folder or Path(root).name) + (f"+{start}" if start else "")
+            shards.append(Shard(f"{path}#{start}", name, len(shards)))
+    return tuple(shards)
+
+
+def _files_of(shard: str, fits: Callable[[str], bool]) -> tuple[str, list[str]]:
+    folder, _, start = shard.rpartition("#")
+    files = [name for name in _entries(folder)[0] if fits(name)]
+    return folder, files[int(start) : int(start) + _FILES]
+
+
+def _tree(root: str, depth: int = 8) -> Iterator[str]:
+    """``""`` and the paths of all folders below ``root``, links not followed."""
+    pending = [("", depth)]
+    while pending:
+        folder, left = pending.pop(0)
+        yield folder
+        path = Path(root, folder)
+        if left:
+            inner = [name for name in _entries(str(path))[1] if not (path / name).is_symlink()]
+            pending += [(f"{folder}/{name}" if folder else name, left - 1) for name in inner]
+
+
+def split_folder(root: str, split: str | None) -> str:
+    """The sub-folder of ``root`` that is called as the split, else ``root``.
+
+    Raises:
+        SourceError: ``root`` is not a folder.
+    """
+    if not Path(root).is_dir():
+        raise SourceError(f"{root} is not a folder")
+    inner = Path(root, split or "")
+    return str(inner) if split and inner.is_dir() else root
+
+
+# A folder per class ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ClassFolders:
+    """A folder per class: a record is a picture, its label the name of its folder."""
+
+    name: str = "folder"
+
+    def fields(self, path: str) -> Sequence[str]:
+        del path
+        return ("label",)
+
+    def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+        folder, files = _files_of(path, _is_image)
+        names = {row: f"{Path(folder).name}/{name}" for row, name in enumerate(files)}
+        yield Piece(range(len(files)), {label: [Path(folder).name] * len(files) for label in wanted}, (), names)
+
+
+def class_shards(root: str) -> tuple[Shard, ...]:
+    """One unit of work or more per class folder.
+
+    Raises:
+        SourceError: there is no folder with pictures; a class folder is empty, or holds further folders.
+    """
+    classes = _entries(root)[1]
+    if not classes:
+        raise SourceError(f"{root} holds no folders; expected one per class")
+    for name in classes:
+        files, inner = _entries(str(Path(root, name)))
+        if inner and not any(map(_is_image, files)):
+            raise SourceError(f"{root}/{name} holds folders, not pictures; if it is a split, pass --split {name}")
+        if not any(map(_is_image, files)):
+            raise SourceError(f"{root}/{name} is a class folder without pictures; remove it, or restore its files")
+    return _shards(root, classes, _is_image)
+
+
+def declared_classes(root: str) -> Mapping[str, Feature]:
+    """The class names: those of the folders, sorted."""
+    names = tuple(_entries(root)[1])
+    return {"label": Feature("ClassLabel", len(names), names, "string")}
+
+
+# Masks ----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MaskFolder:
+    """A folder of PNG masks: a record is a file."""
+
+    name: str = "masks"
+
+    def fields(self, path: str) -> Sequence[str]:
+        del path
+        return ("mask",)
+
+    def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+        folder, files = _files_of(path, _is_png)
+        (label,) = wanted
+        size, start = 0, 0
+        masks: list[Any] = []
+        unreadable: list[tuple[int, str]] = []
+        rows: list[int] = []
+        for row, name in enumerate(files):
+            try:
+                mask = decode(read_bounded(Path(folder, name), MAX_LABEL_BYTES), Encoding("image"), wanted[label])
+                if mask.ndim > 2 and wanted[label] is not None and len(wanted[label] or ()) < 3:
+                    raise ValueError(f"{mask.shape[-1]} channels: colours, not class ids; convert it to one channel")
+            except (OSError, ValueError) as error:
+                unreadable.append((row, f"{name}: {error}"))
+            else:
+                rows.append(row)
+                masks.append(mask)
+                size += mask.nbytes
+            if size >= CHUNK_BYTES or row == len(files) - 1:
+                names = {k: f"{Path(folder).name}/{files[k]}" for k in range(start, row + 1)}
+                yield Piece(rows, {label: _stacked(masks)}, unreadable, names)
+                rows, masks, unreadable, size, start = [], [], [], 0, row + 1
+
+
+def _stacked(masks: list[Any]) -> Column:
+    alike = len({(mask.dtype, mask.shape) for mask in masks}) == 1
+    return np.stack(masks) if alike else masks
+
+
+def mask_shards(root: str) -> tuple[Shard, ...]:
+    """Units of work over all folders that hold PNG files.
+
+    Raises:
+        SourceError: there is no PNG file.
+    """
+    shards = _shards(root, list(_tree(root)), _is_png)
+    if not shards:
+        raise SourceError(f"{root} holds no PNG files")
+    return shards
+
+
+# YOLO -----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class YoloFolder:
+    """YOLO text files: a record is a picture, its labels the class ids and numbers of the lines of its file."""
+
+    name: str = "yolo"
+
+    def fields(self, path: str) -> Sequence[str]:
+        del path
+        return ("label", "bbox")
+
+    def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+        require_fields(wanted, self.fields(path), path)
+        folder, files = _files_of(path, _is_label_text)
+        rows: list[int] = []
+        unreadable: list[tuple[int, str]] = []
+        columns: dict[str, list[Any]] = {label: [] for label in wanted}
+        for row, name in enumerate(files):
+            try:
+                ids, boxes = _boxes(read_bounded(Path(folder, name), _MAX_TEXT))
+            except (OSError, ValueError) as error:
+                unreadable.append((row, f"{name}: {error}"))
+                continue
+            rows.append(row)
+            for label, values in columns.items():
+                values.append(ids if label == "label" else boxes)
+        names = {row: f"{Path(folder).name}/{name}" for row, name in enumerate(files)}
+        yield Piece(rows, dict(columns), unreadable, names)
+
+
+def _boxes(data: bytes) -> tuple[Any, Any]:
+    """Class ids ``[n]``, as int64 where all are whole numbers, and boxes float64 ``[n, 4]``.
+
+    Raises:
+        ValueError: a line is not ``class x y width height``, with further numbers for polygons and key points.
+    """
+    ids: list[Any] = []
+    boxes: list[list[float]] = []
+    for number, line in enumerate(data.decode().splitlines(), 1):
+        words = line.split()
+        if not words:
+            continue
+        if len(words) < 5 or "_" in line or not line.isascii():
+            raise ValueError(f"line {number} is not 'class x y width height': {line[:60]!r}")
+        try:
+            numbers = [float(word) for word in words[1:]]
+            ids.append(int(words[0]) if words[0].lstrip("+-").isdigit() else float(words[0]))
+        except ValueError:
+            raise ValueError(f"line {number} is not 'class x y width height': {line[:60]!r}") from None
+        boxes.append(numbers[:4])
+    return ids, np.array(boxes, np.float64).reshape(-1, 4)
+
+
+def yolo_shards(root: str) -> tuple[Shard, ...]:
+    """Units of work over all folders that hold label files.
+
+    Raises:
+        SourceError: there is none.
+    """
+    shards = _shards(root, list(_tree(root)), _is_label_text)
+    if not shards:
+        raise SourceError(f"{root} holds no YOLO label files (*.txt)")
+    return shards
+
+
+def yolo_folder(root: str, split: str | None) -> str:
+    """The folder of the labels of a split: as data.yaml names its pictures, else ``labels/SPLIT`` or ``SPLIT/labels``.
+
+    Raises:
+        SourceError: ``root`` is not a folder, or its data.yaml is damaged.
+    """
+    if split is None:
+        return split_folder(root, None)
+    named = _data_yaml(root).get({"validation": "val"}.get(split, split))
+    places = [named.replace("images", "labels").lstrip("./")] if isinstance(named, str) else []
+    for place in (*places, f"labels/{split}", f"{split}/labels", split):
+        if Path(root, place).is_dir() and ".." not in Path(place).parts:
+            return str(Path(root, place))
+    return split_folder(root, split)
+
+
+def yolo_classes(root: str) -> Mapping[str, Feature]:
+    """The class names of data.yaml, in the folder or one above it; empty where there is none.
+
+    Raises:
+        SourceError: data.yaml is damaged.
+    """
+    folders = (Path(root), *Path(root).resolve().parents[:2])
+    found = next((data for folder in folders if (data := _data_yaml(str(folder)))), dict[str, Any]())
+    names: Any = found.get("names")
+    if isinstance(names, list):
+        names = dict(enumerate(cast("list[Any]", names)))
+    if isinstance(names, dict) and names:
+        listed = cast("dict[object, object]", names)
+        ids = tuple(sorted([key for key in listed if isinstance(key, int)]))
+        if len(ids) < len(listed):
+            raise SourceError(f"{root}: the names of data.yaml are not numbered")
+        gaps = None if ids == tuple(range(len(ids))) else ids
+        texts = tuple(str(listed[one]) for one in ids)
+        return {"label": Feature("ClassLabel", len(ids), texts, shape=(None,), class_ids=gaps)}
+    count = found.get("nc")
+    return {"label": Feature("ClassLabel", count, shape=(None,))} if type(count) is int and count > 0 else {}
+
+
+def _data_yaml(root: str) -> dict[str, Any]:
+    from ruamel.yaml import YAML, YAMLError
+
+    for name in _YAML:
+        path = Path(root, name)
+        if path.is_file():
+            try:
+                yaml: Any = YAML(typ="safe", pure=True)
+                found: Any = yaml.load(read_bounded(path, 1 << 20).decode())
+            except (OSError, ValueError, YAMLError, RecursionError) as error:
+                raise SourceError(f"cannot read {path}: {str(error).splitlines()[0]}") from None
+            return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+    return {}

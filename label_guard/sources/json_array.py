@@ -1,0 +1,190 @@
+"""JSON files of one value: an array of objects, an object of arrays, or COCO annotations; streamed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, cast
+
+from label_guard.errors import SourceError
+from label_guard.sources.base import CHUNK_BYTES, Piece, Wanted, blocks, require_fields
+from label_guard.sources.files import opened
+from label_guard.sources.json_stream import JsonStream
+from label_guard.sources.jsonl import object_paths, objects_piece
+from label_guard.sources.tfds_metadata import Feature
+
+_PEEKED = 64
+_RECORD_BYTES = 256  # a guess, for blocks of about a chunk
+ANNOTATIONS, CATEGORIES, CATEGORY = "annotations", "categories", "category_id"
+_MAX_CATEGORIES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class JsonFormat:
+    """One JSON value: an array of objects, or an object of arrays of one length, a column each."""
+
+    name: str = "json"
+
+    def fields(self, path: str) -> Sequence[str]:
+        with _stream(path, self.name) as stream:
+            if stream.peek() == "[":
+                return _paths(_values(stream))
+        with _stream(path, self.name) as stream:
+            return _column_names(stream)
+
+    def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+        with _stream(path, self.name) as stream:
+            if stream.peek() == "[":
+                yield from _records(_whole(stream), wanted)
+                return
+        yield from _columns(path, wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class CocoFormat:
+    """COCO: a record is an annotation, an object of the array ``annotations``."""
+
+    name: str = "coco"
+
+    def fields(self, path: str) -> Sequence[str]:
+        with _stream(path, self.name) as stream:
+            _enter(stream, ANNOTATIONS, path)
+            return _paths(_values(stream))
+
+    def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+        with _stream(path, self.name) as stream:
+            _enter(stream, ANNOTATIONS, path)
+            yield from _records(_values(stream), wanted)
+            _leave(stream, ANNOTATIONS)
+
+
+def categories(path: str) -> Mapping[str, Feature]:
+    """``category_id`` as the array ``categories`` of a COCO file declares it.
+
+    Raises:
+        SourceError: the file is missing or damaged; two categories have one id.
+    """
+    with _stream(path, "coco") as stream:
+        _enter(stream, CATEGORIES, path)
+        found = list(islice(_values(stream), _MAX_CATEGORIES))
+    try:
+        names = {int(one["id"]): str(one["name"]) for one in found}
+    except (TypeError, KeyError, ValueError) as error:
+        raise SourceError(f"{path}: its categories are not as COCO writes them: {error}") from None
+    if len(names) < len(found):
+        raise SourceError(f"{path}: two of its categories have one id")
+    ids = tuple(sorted(names))
+    if not ids:
+        return {}
+    return {CATEGORY: Feature("ClassLabel", len(ids), tuple(names[one] for one in ids), class_ids=ids)}
+
+
+@contextlib.contextmanager
+def _stream(path: str, form: str) -> Generator[JsonStream]:
+    with opened(path, unzip=True) as file:
+        try:
+            yield JsonStream(file)
+        except ValueError as error:
+            raise SourceError(f"cannot read {path} as {form.upper()}: {error}") from None
+
+
+def _values(stream: JsonStream) -> Iterator[Any]:
+    for _ in stream.elements():
+        yield stream.value()
+
+
+def _whole(stream: JsonStream) -> Iterator[Any]:
+    yield from _values(stream)
+    stream.finish()
+
+
+def _records(values: Iterator[Any], wanted: Wanted) -> Iterator[Piece]:
+    row = 0
+    for block in blocks(values, lambda _: _RECORD_BYTES, CHUNK_BYTES):
+        yield objects_piece(row, map(_object, block), len(block), wanted)
+        row += len(block)
+
+
+def _object(value: Any) -> tuple[dict[str, Any], str]:
+    return (cast("dict[str, Any]", value), "") if isinstance(value, dict) else ({}, "not a JSON object")
+
+
+def _paths(values: Iterator[Any]) -> list[str]:
+    names: dict[str, None] = {}
+    for value in islice(values, _PEEKED):
+        if isinstance(value, dict):
+            names |= dict.fromkeys(object_paths(value))
+    return list(names)
+
+
+def _enter(stream: JsonStream, name: str, path: str) -> None:
+    """Moves to the array ``name`` of the object."""
+    if stream.peek() != "{":
+        raise SourceError(f"{path} is not a COCO file: it is not one JSON object")
+    for key in stream.members():
+        if key == name:
+            if stream.peek() != "[":
+                raise SourceError(f"{path}: {name!r} is not an array")
+            return
+        stream.skip_member()
+    raise SourceError(f"{path} is not a COCO file: it has no {name!r}")
+
+
+def _leave(stream: JsonStream, name: str) -> None:
+    """Reads the rest of the object, so that a file that is cut off is reported."""
+    while stream.peek() == ",":
+        stream.step(",")
+        if stream.value() == name:
+            raise ValueError(f"{name!r} is there twice")
+        stream.step(":")
+        stream.skip_member()
+    stream.step("}")
+    stream.finish()
+
+
+# An object of arrays --------------------------------------------------------------------------------------------------
+
+
+def _column_names(stream: JsonStream) -> list[str]:
+    names: list[str] = []
+    for key in stream.members():
+        if stream.peek() == "[":
+            names.append(key)
+        stream.skip_member()
+    doubled = next((name for name in names if names.count(name) > 1), None)
+    if doubled is not None:
+        raise ValueError(f"the key {doubled!r} is there twice")
+    if not names:
+        raise ValueError(
+            "it is neither an array of objects nor an object of arrays; pandas writes one by to_json(orient='records')"
+        )
+    return names
+
+
+def _columns(path: str, wanted: Wanted) -> Iterator[Piece]:
+    """Each column is read with a cursor of its own, side by side."""
+    with _stream(path, "json") as stream:
+        require_fields(wanted, _column_names(stream), path)
+    with contextlib.ExitStack() as stack:
+        columns: dict[str, Iterator[Any]] = {}
+        for label in wanted:
+            stream = stack.enter_context(_stream(path, "json"))
+            for key in stream.members():
+                if key == label:
+                    columns[label] = _values(stream)
+                    break
+                stream.skip_member()
+        row = 0
+        while True:
+            blocks_of = {label: list(islice(values, CHUNK_BYTES // _RECORD_BYTES)) for label, values in columns.items()}
+            sizes = {label: row + len(block) for label, block in blocks_of.items()}
+            count = min(map(len, blocks_of.values()), default=0)
+            if count:
+                yield Piece(range(row, row + count), {label: block[:count] for label, block in blocks_of.items()})
+            if len(set(sizes.values())) > 1:
+                raise SourceError(f"{path}: its arrays differ in length: {sizes}")
+            if not count:
+                return
+            row += count

@@ -1,0 +1,147 @@
+"""Files of bare numbers, memory-mapped: tokens of nanoGPT and llm.c, and Megatron's ``.bin`` with its ``.idx``."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from label_guard.errors import SourceError
+from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, Piece, Wanted
+from label_guard.sources.files import is_remote, opened
+
+Array = NDArray[Any]
+_DTYPES = (
+    "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float32", "float64",
+)  # fmt: skip
+# Megatron-LM, indexed_dataset.py: the header of .idx, and its codes of dtypes.
+_MAGIC = b"MMIDIDX\x00\x00"
+_HEAD = struct.Struct("<QBQQ")
+_CODES = {1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 6: "float64", 7: "float32", 8: "uint16"}
+
+
+@dataclass(frozen=True, slots=True)
+class RawFormat:
+    """Numbers of one dtype, little-endian, one behind the other.
+
+    Attributes:
+        dtype: NumPy name; ``""``: that of the ``.idx`` beside the file.
+        shape: of one record.
+        offset: bytes before the first number.
+    """
+
+    dtype: str = ""
+    shape: tuple[int, ...] = ()
+    offset: int = 0
+    name: str = "raw"
+
+    def fields(self, path: str) -> Sequence[str]:
+        if not self.dtype and not _index_of(path).is_file():
+            raise SourceError(f"{path} holds bare numbers; say which: raw:{path}?dtype=uint16")
+        return ("label",)
+
+    def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+        if len(wanted) != 1:
+            raise SourceError(f"{path} holds one label, but {len(wanted)} are wanted: {', '.join(wanted)}")
+        (label,) = wanted
+        if self.dtype:
+            yield from self._rows(path, label)
+        else:
+            yield from _sequences(path, label)
+
+    def _rows(self, path: str, label: str) -> Iterator[Piece]:
+        numbers = _mapped(path, self.dtype, self.offset)
+        width = math.prod(self.shape)
+        records, step = len(numbers) // width, max(1, CHUNK_BYTES // (numbers.itemsize * width))
+        for start in range(0, records, step):
+            stop = min(records, start + step)
+            block = numbers[start * width : stop * width]
+            yield Piece(range(start, stop), {label: block.reshape(stop - start, *self.shape)})
+        if len(numbers) % width:
+            raise SourceError(
+                f"{path} ends inside record {records}: {len(numbers) % width} of {width} numbers are left"
+            )
+
+
+def raw_format(options: Mapping[str, str]) -> RawFormat:
+    """The format that the query of a URI asks for.
+
+    Raises:
+        SourceError: an option has a value that is not legal.
+    """
+    dtype = options.get("dtype", "")
+    if dtype and dtype not in _DTYPES:
+        raise SourceError(f"dtype is {dtype!r}; expected one of: {', '.join(_DTYPES)}")
+    lengths = [part.strip() for part in options.get("shape", "").strip("[]()").split(",") if part.strip()]
+    offset = options.get("offset", "0")
+    if not all(part.isdecimal() and 0 < int(part) < 1 << 31 for part in (*lengths, "1")) or not offset.isdecimal():
+        raise SourceError("shape and offset are whole numbers, such as ?dtype=uint16&shape=1024&offset=0")
+    if math.prod(map(int, lengths)) * 8 > MAX_LABEL_BYTES:
+        raise SourceError(f"a record of shape [{', '.join(lengths)}] is larger than {MAX_LABEL_BYTES >> 20} MiB")
+    return RawFormat(dtype, tuple(map(int, lengths)), int(offset))
+
+
+def _mapped(path: str, dtype: str, offset: int = 0) -> Array:
+    if is_remote(path):
+        raise SourceError(f"{path}: raw numbers are mapped into memory, from local files only; copy it")
+    kind = np.dtype(dtype).newbyteorder("<")
+    with opened(path) as file:
+        size = file.seek(0, 2) - offset
+    if size < 0 or size % kind.itemsize:
+        raise SourceError(f"{path} has {size:,} bytes behind {offset}, which is not a whole number of {dtype}")
+    if not size:
+        return np.empty(0, kind)
+    return np.memmap(path, kind, "r", offset)
+
+
+def _index_of(path: str) -> Path:
+    return Path(path).with_suffix(".idx")
+
+
+def _sequences(path: str, label: str) -> Iterator[Piece]:
+    """The sequences of a Megatron dataset, as its index cuts them."""
+    index = _index_of(path)
+    with opened(str(index)) as file:
+        head = file.read(len(_MAGIC) + _HEAD.size)
+        size = file.seek(0, 2)
+    if len(head) < len(_MAGIC) + _HEAD.size or not head.startswith(_MAGIC):
+        raise SourceError(f"{index} is not a Megatron index: its first bytes are not MMIDIDX")
+    version, code, count, _ = _HEAD.unpack_from(head, len(_MAGIC))
+    if version != 1 or code not in _CODES or len(head) + 12 * count > size:
+        raise SourceError(f"{index} is damaged: version {version}, dtype code {code}, {count:,} sequences")
+    if not count:
+        return
+    lengths = np.memmap(index, "<i4", "r", len(head), (count,))
+    places = np.memmap(index, "<i8", "r", len(head) + 4 * count, (count,))
+    numbers = _mapped(path, _CODES[code])
+    start = 0
+    while start < count:
+        stop = start + _enough(lengths[start : start + CHUNK_BYTES // 8], numbers.itemsize)
+        rows = [
+            _sequence(numbers, int(place), int(length))
+            for place, length in zip(places[start:stop], lengths[start:stop], strict=True)
+        ]
+        fault = next((k for k, row in enumerate(rows) if row is None), len(rows))
+        if fault:
+            yield Piece(range(start, start + fault), {label: rows[:fault]})
+        if fault < len(rows):
+            raise SourceError(f"{index}: sequence {start + fault} lies outside {path}")
+        start = stop
+
+
+def _enough(lengths: Array, itemsize: int) -> int:
+    sizes = np.cumsum(np.maximum(lengths.astype(np.int64), 1) * itemsize)
+    return max(1, int(np.searchsorted(sizes, CHUNK_BYTES)))
+
+
+def _sequence(numbers: Array, place: int, length: int) -> Array | None:
+    first, rest = divmod(place, numbers.itemsize)
+    if rest or length < 0 or place < 0 or first + length > len(numbers):
+        return None
+    return numbers[first : first + length]

@@ -1,0 +1,180 @@
+"""WebDataset: tar files whose neighbouring members with one key make a record."""
+
+from __future__ import annotations
+
+import gzip
+import tarfile
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import IO, Any, cast
+
+from label_guard.core import tree
+from label_guard.errors import SourceError
+from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, Piece, Wanted, blocks
+from label_guard.sources.encoded_labels import decode_pieces
+from label_guard.sources.files import opened
+from label_guard.sources.jsonl import MAX_LINE_BYTES, object_paths, parse_object
+
+_PEEKED = 64
+_TEXT = 64 << 10
+_NUMBERS = ("cls", "cls2", "index", "inx", "id")
+_BINARY = ("png", "npy", "bin")
+Sample = dict[str, bytes | str]
+
+
+@dataclass(frozen=True, slots=True)
+class WebDatasetFormat:
+    """A record is a sample: ``cls`` is a number or text, ``json/PATH`` a value inside, ``png`` a mask."""
+
+    name: str = "webdataset"
+
+    def fields(self, path: str) -> Sequence[str]:
+        names: dict[str, None] = {}
+        with _archive(path) as archive:
+            for sample in islice(_samples(archive, ("json",)), _PEEKED):
+                for extension, data in sample.items():
+                    names[extension] = None
+                    if extension == "json" and isinstance(data, bytes):
+                        names |= {f"json/{inner}": None for inner in object_paths(parse_object(data)[0])}
+        return list(names)
+
+    def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+        extensions = tuple({label.partition("/")[0] for label in wanted})
+        row = 0
+        with _archive(path) as archive:
+            for block in blocks(_samples(archive, extensions), _size, CHUNK_BYTES):
+                yield from decode_pieces(_piece(row, block, wanted), wanted, {})
+                row += len(block)
+
+
+def _size(sample: Sample) -> int:
+    return 64 + sum(map(len, sample.values()))
+
+
+@contextmanager
+def _archive(path: str) -> Generator[tarfile.TarFile]:
+    with opened(path) as file:
+        stream: Any = gzip.GzipFile(fileobj=file) if path.endswith((".gz", ".tgz")) else file
+        try:
+            with tarfile.open(fileobj=cast("IO[bytes]", _Bounded(stream)), mode="r:") as archive:
+                yield archive
+        except (tarfile.TarError, ValueError, OverflowError) as error:
+            raise SourceError(f"cannot read {path} as tar: {error}") from None
+
+
+class _Bounded:
+    """A file of which no more is read at a time than a label may take: headers of tar have a size of their own."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._place = 0
+        self._last = self._again = b""
+
+    def tell(self) -> int:
+        """Position of the next byte."""
+        return self._place
+
+    def seek(self, place: int) -> int:
+        """Moves; one byte back is free, where gzip would unpack the file once more."""
+        if place == self._place - 1 and self._last and not self._again:
+            self._again = self._last
+        else:
+            self._file.seek(place)
+            self._again = b""
+        self._place, self._last = place, b""
+        return place
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to ``size`` bytes."""
+        if not 0 <= size <= MAX_LABEL_BYTES:
+            raise ValueError(f"a header or member is larger than {MAX_LABEL_BYTES >> 20} MiB")
+        data = self._again + self._file.read(size - len(self._again)) if size else b""
+        self._again = b"" if size else self._again
+        self._place += len(data)
+        self._last = data[-1:] or self._last
+        return data
+
+
+def _samples(archive: tarfile.TarFile, extensions: Sequence[str]) -> Iterator[Sample]:
+    """The wanted members by extension; the others are named, with no data; a text in place of one that is too large."""
+    sample: Sample = {}
+    key = None
+    while (member := archive.next()) is not None:
+        cast("Any", archive).members = []  # tarfile keeps every member it has seen
+        if not member.isfile():
+            continue
+        folder, slash, name = member.name.rpartition("/")
+        stem, _, extension = name.partition(".")
+        if not stem:
+            continue
+        if folder + slash + stem != key:
+            if sample:
+                yield sample
+            sample, key = {}, folder + slash + stem
+        extension = extension.lower()
+        if extension in sample:
+            raise ValueError(f"{member.name} is there twice")
+        sample[extension] = _data(archive, member) if extension in extensions else b""
+    if sample:
+        yield sample
+    file = cast("IO[bytes]", archive.fileobj)
+    file.seek(archive.offset)
+    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile takes any fault for the end
+        raise ValueError(f"it is damaged or truncated at byte {archive.offset:,}, after {key or 'no sample'}")
+
+
+def _data(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes | str:
+    if member.size > MAX_LABEL_BYTES:
+        return f"{member.name} is larger than {MAX_LABEL_BYTES >> 20} MiB"
+    file = archive.extractfile(member)
+    data = b"" if file is None else file.read()
+    if len(data) < member.size:
+        raise ValueError(f"{member.name} ends too early: the file is truncated")
+    return data
+
+
+def _piece(first: int, samples: list[Sample], wanted: Wanted) -> Piece:
+    rows: list[int] = []
+    unreadable: list[tuple[int, str]] = []
+    columns: dict[str, list[Any]] = {label: [] for label in wanted}
+    for row, sample in enumerate(samples, first):
+        try:
+            values = {label: _value(sample, label, wanted) for label in wanted}
+        except ValueError as error:
+            unreadable.append((row, str(error)))
+            continue
+        rows.append(row)
+        for label, value in values.items():
+            columns[label].append(value)
+    return Piece(rows if unreadable else range(first, first + len(samples)), dict(columns), unreadable)
+
+
+def _value(sample: Sample, label: str, wanted: Wanted) -> Any:
+    extension, _, inner = label.partition("/")
+    data = sample.get(extension)
+    if data is None:
+        return None
+    if isinstance(data, str):
+        raise ValueError(data)
+    if extension == "json":
+        if len(data) > MAX_LINE_BYTES:
+            raise ValueError("its JSON is longer than 32 MiB")
+        record, fault = parse_object(data)
+        if fault:
+            raise ValueError(f"its JSON: {fault}")
+        value = tree.get(record, inner) if inner else record
+        return None if value is tree.MISSING else value
+    if len(wanted[label] or ()) >= 2 or extension.rpartition(".")[2] in _BINARY:
+        return data
+    return _text(data)
+
+
+def _text(data: bytes) -> Any:
+    """A number where the text is plainly a whole one, else the text."""
+    if len(data) > _TEXT:
+        raise ValueError("its text is longer than 64 KiB")
+    text = data.decode().strip()
+    plain = text.removeprefix("-")
+    return int(text) if plain.isascii() and plain.isdigit() and len(plain) < 40 else text or None
