@@ -91,9 +91,8 @@ def num_workers(ds: Any) -> int:
 def processes(iterator: Any, workers_before: int) -> Processes:
     """The place of this process among Grain's workers, for an iterator that reads through ``workers_before``."""
     context = iterator._ctx.mp_context
-    inside = context.process_count if context.process_count > 1 else 0
-    in_worker = bool(inside) or multiprocessing.current_process().daemon
-    return Processes(context.process_index, inside or workers_before, in_worker)
+    in_worker = context.process_count > 1 or multiprocessing.current_process().daemon
+    return Processes(context.process_index, context.process_count if in_worker else workers_before, in_worker)
 
 
 def mark_as_output(iterator: Any) -> None:

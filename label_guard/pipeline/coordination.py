@@ -99,7 +99,7 @@ def stop_requested(iterator: Any) -> LabelGuardError | None:
 
 def stream_of(iterator: Any) -> Any:
     """The ``GuardStream`` of an iterator of ours; None where another stage comes last."""
-    return getattr(iterator, "stream", None) or getattr(iterator, "_stream", None)
+    return getattr(iterator, "stream", None)
 
 
 def _state_of(iterator: Any) -> Any:

@@ -66,7 +66,7 @@ class GuardedBatches:
     """
 
     def __init__(self, stream: GuardStream, upstream: Any) -> None:
-        self._stream = stream
+        self.stream = stream
         self._upstream = upstream
         self._pass: _Pass | None = None
 
@@ -78,7 +78,7 @@ class GuardedBatches:
 
     def __next__(self) -> Any:
         try:
-            return next(self._stream)
+            return next(self.stream)
         except StopIteration:
             self._pass = _Pass(self, begun=True)
             raise
@@ -91,10 +91,10 @@ class GuardedBatches:
         if not isinstance(self._upstream, _Counted):
             raise UsageError(refusal)
         self._upstream.restart(refusal)
-        self._stream.restart()
+        self.stream.restart()
 
     def __len__(self) -> int:
-        return self._stream.num_batches(len(self._upstream))
+        return self.stream.num_batches(len(self._upstream))
 
     def next_of(self, current: _Pass) -> Any:
         """The next batch of a pass.
@@ -104,16 +104,16 @@ class GuardedBatches:
         """
         if current is not self._pass:
             raise UsageError("another iter() over these guarded batches was begun; the passes share one loader")
-        return next(self._stream)
+        return next(self.stream)
 
     @property
     def summary(self) -> Summary:
         """The counts of records so far."""
-        return self._stream.summary()
+        return self.stream.summary()
 
     def state(self) -> dict[str, Any]:
         """A JSON-able state of constant shape."""
-        return self._stream.get_state()
+        return self.stream.get_state()
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on after the last batch delivered before ``state`` was taken.
@@ -126,12 +126,12 @@ class GuardedBatches:
         """
         if STATE_KEY not in state:
             raise UsageError("not a state of guard_batches: it has no key 'label_guard'")
-        self._stream.set_state(state)
+        self.stream.set_state(state)
         self._pass = None
 
     def close(self) -> None:
         """Closes the quarantine's part file."""
-        self._stream.close()
+        self.stream.close()
 
 
 class _Pass:
@@ -139,6 +139,7 @@ class _Pass:
 
     def __init__(self, batches: GuardedBatches, *, begun: bool = False) -> None:
         self._batches = batches
+        self.stream = batches.stream
         self.begun = begun
 
     def __iter__(self) -> Iterator[Any]:

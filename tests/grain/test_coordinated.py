@@ -198,6 +198,18 @@ def test_a_stopped_stream_ends_where_it_would_have_ended(
         assert valid == sorted(valid, reverse=True), "once stopped, nothing is valid"
 
 
+def test_the_iterator_of_a_loader_can_be_asked_too() -> None:
+    """What iter() gives serves as well as what guard_batches gave; a new pass does not hide a stop."""
+    guarded = guard_batches([{"y": np.array([0, 9])}] * 2, SCHEMA, on_invalid="raise", coordinated=True)
+    iterator = iter(guarded)
+    next(iterator)
+    assert isinstance(stop_requested(iterator), InvalidLabelError)
+    with pytest.raises(InvalidLabelError):
+        sync_stop(iterator)
+    with pytest.raises(InvalidLabelError):
+        iter(guarded)
+
+
 def test_a_stop_at_the_very_end_is_kept() -> None:
     """A limit that only the end of the stream checks adds no batch; the last sync_stop raises it."""
     data = [{"y": np.array([0, 9])}] * 3
