@@ -167,9 +167,12 @@ class Guard:
         """
         for check in self.checks:
             value: Any = tree.get(record, check.path)
-            if type(value) is not np.ndarray and not isinstance(value, np.generic):
+            if check.skips:
                 return False
-            if check.skips or not check.clean(cast("Any", value)[None]):
+            if isinstance(value, np.generic):
+                if not check.clean_scalar(cast("np.generic[Any]", value)):
+                    return False
+            elif type(value) is not np.ndarray or not check.clean(value[None]):
                 return False
         return True
 

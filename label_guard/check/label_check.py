@@ -18,6 +18,7 @@ from label_guard.schema.stored_dtypes import Kind, admitted_dtypes, joined_dtype
 
 Array = NDArray[Any]
 _NO_ROWS: Rows = np.empty(0, np.intp)
+_MOST_REMEMBERED = 4_096  # legal scalars of a label
 
 
 class LabelCheck:
@@ -35,6 +36,7 @@ class LabelCheck:
         self.elsewhere = elsewhere
         self._check = value_check(label, elsewhere)
         self._python_checks: dict[str, ValueCheck] = {}
+        self._clean_scalars: set[tuple[type, Any]] = set()
         self._admitted = frozenset(map(np.dtype, admitted_dtypes(label)))
         self._tail = label.record_shape
         self._fixed = None not in self._tail
@@ -60,6 +62,17 @@ class LabelCheck:
     def clean(self, array: Array) -> bool:
         """Whether every record of ``array`` (``[n, ...]``) is legal: the fast path."""
         return array.dtype in self._admitted and self.fits(array.shape[1:]) and self._check.clean(array)
+
+    def clean_scalar(self, value: np.generic) -> bool:
+        """Whether one NumPy scalar is legal. Legal values are remembered: a run sees few distinct ones, very often."""
+        key = (type(value), value)  # equal numbers of two dtypes are two keys
+        if key in self._clean_scalars:
+            return True
+        if not self.clean(np.asarray(value)[None]):
+            return False
+        if len(self._clean_scalars) < _MOST_REMEMBERED:
+            self._clean_scalars.add(key)
+        return True
 
     def faults(self, column: Column, whole: bool, *, dirty: bool = False) -> Iterator[RuleViolations]:
         """Finds the rules that records of ``column`` broke.

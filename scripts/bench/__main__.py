@@ -24,6 +24,7 @@ SECTIONS: dict[str, Callable[[bool], list[Row]]] = {
     "locate": checks.locate,
     "pipeline": pipeline.stage,
     "keyed": pipeline.keyed_records,
+    "records": pipeline.single_records,
     "training": training.step,
     "files": dataset.files,
     "tfds": dataset.data_source,

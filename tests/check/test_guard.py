@@ -193,3 +193,24 @@ def test_records_that_are_skipped_are_legal_rows() -> None:
     assert result.valid.tolist() == [True, True, False, True, True]
     assert result.skipped is not None
     assert result.skipped.tolist() == [1, 4]
+
+
+@pytest.mark.parametrize("ignore", [(), (-1,), (255,), (7, 9)])
+@pytest.mark.parametrize("dtypes", [("uint8", "int8"), ("int64",), ("int8",)])
+def test_the_short_way_of_single_records_is_right(ignore: tuple[int, ...], dtypes: tuple[str, ...]) -> None:
+    """is_clean_record agrees with check_records on every value of 8 bits and its neighbours, twice, in every dtype."""
+    legal = [value for value in ignore if all(np.iinfo(name).min <= value <= np.iinfo(name).max for name in dtypes)]
+    guard = guard_of(num_classes=6, dtype=list(dtypes), ignore=legal)
+    values: list[Any] = [np.dtype(name).type(v) for name in ("uint8", "int8") for v in range(256) if _fits(name, v)]
+    values += [np.int8(v) for v in range(-128, 0)] + [np.int64(v) for v in (*range(-130, 300), 2**32 + 1, 2**53 + 1)]
+    values += [np.float32(1), np.bool_(True), np.array(1), np.array(77), 1, None, [1], np.str_("1"), np.array([1])]
+    for value in [*values, *values]:  # the second time legal ones are remembered
+        record = {"y": value}
+        if guard.is_clean_record(record):
+            assert guard.check_records([record]).ok, value
+        elif isinstance(value, np.integer):
+            assert not guard.check_records([record]).ok, value
+
+
+def _fits(name: str, value: int) -> bool:
+    return value <= np.iinfo(name).max
