@@ -31,6 +31,8 @@ from label_guard.quarantine.reader import read_quarantine
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel
 
+__all__ = ["FaultyRecords", "assert_conserved", "assert_guarded", "breakable_rules", "faulty_records"]
+
 ID = "id"  # the feature that numbers the records
 
 

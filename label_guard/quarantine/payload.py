@@ -31,7 +31,7 @@ MAX_KEYS = 1_000  # of one dict: keys made to collide cost their square
 MAX_FIELDS = 1_000  # of a structured dtype
 _MAX_KEY = 2**60  # beyond it different integers have one hash
 _MAX_EMPTY = 1_000_000  # items of no size, such as empty text
-_MAX_DIGESTED = 1_000_000
+_MAX_DIGESTED = 200_000
 _PLAIN_DTYPE = re.compile(r"[<>|=][?biufcmMSUV][0-9]*(\[[0-9A-Za-z]+\])?")
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
@@ -346,6 +346,9 @@ def weight(value: Any, limit: float = math.inf) -> int:
             total += len(node)
         elif isinstance(node, bytes | bytearray):
             total += len(node) * 4 // 3
+        elif type(node) in (list, tuple):
+            total += 2
+            waiting.extend(node)
         else:
             total += 1
             waiting.extend(item for _, item in tree.children(node) or ())
