@@ -69,11 +69,18 @@ class Baseline(BaseModel):
     def of(cls, dataset: str, splits: Mapping[str, Iterable[BadPlace]]) -> Baseline:
         """The baseline of today's bad records, by split."""
         found: dict[str, dict[str, list[tuple[str, ...]]]] = {}
+        alone: dict[tuple[str, ...], list[tuple[str, ...]]] = {}  # most keys have one record: these share a list
         for split, places in splits.items():
             records = found.setdefault(split, {})
             for place in places:
-                records.setdefault(place.record, []).append(place.broken)
-        return cls(dataset=dataset, splits=found)
+                known = records.get(place.record)
+                if known is None:
+                    records[place.record] = alone.setdefault(place.broken, [place.broken])
+                elif len(known) == 1:
+                    records[place.record] = [*known, place.broken]
+                else:
+                    known.append(place.broken)
+        return cls.model_construct(dataset=dataset, splits=found)  # as it was made here: nothing to check, nor to copy
 
     @property
     def records(self) -> int:
@@ -129,27 +136,28 @@ def compare(known: Mapping[str, Sequence[Sequence[str]]], bad: Sequence[BadPlace
     >>> found.new, found.known, found.fixed, found.fixed_examples, found.new_by_rule
     (1, 1, 1, ('a__9',), {'label LG102': (1, 'a__2')})
     """
-    today: dict[str, Counter[Broken]] = {}
-    for place in bad:
-        today.setdefault(place.record, Counter())[frozenset(place.broken)] += 1
     new_by_rule: dict[str, tuple[int, str]] = {}
-    fixed: Counter[str] = Counter({key: len(records) for key, records in known.items()})
+    today: dict[str, int] = {}
     new = 0
-    for key, records in today.items():
+    for key, places in itertools.groupby(bad, lambda place: place.record):
+        records = Counter(frozenset(place.broken) for place in places)
+        today[key] = records.total()
         for fresh, times in _unknown(Counter(map(frozenset, known.get(key, ()))), records):
             new += times if fresh else 0
             for rule in sorted(fresh):
                 count, first = new_by_rule.get(rule, (0, key))
                 new_by_rule[rule] = (count + times, first)
-        fixed[key] -= records.total()
     by_rule = dict(sorted(new_by_rule.items()))
     if not whole:
         return Comparison(new=new, known=len(bad) - new, fixed=None, new_by_rule=by_rule)
-    names = sorted((key for key, count in fixed.items() if count > 0), key=natural_order)
+    fixed = {
+        key: len(records) - today.get(key, 0) for key, records in known.items() if len(records) > today.get(key, 0)
+    }
+    names = sorted(fixed, key=natural_order)
     return Comparison(
         new=new,
         known=len(bad) - new,
-        fixed=sum(fixed[key] for key in names),
+        fixed=sum(fixed.values()),
         fixed_examples=tuple(names[:MAX_EXAMPLES]),
         new_by_rule=by_rule,
     )

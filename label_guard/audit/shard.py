@@ -260,11 +260,23 @@ def _add_chunk(guard: Guard, chunk: Chunk, found: ShardResult, quarantine: _Quar
         return
     rows: list[int] = result.invalid_rows.tolist()
     if keep_bad:
-        for row in rows:
-            broken = tuple(sorted({f"{violation.label} {violation.rule}" for violation in result.of_row(row)}))
-            found.bad.append(BadPlace(str(chunk.keys[row]), found.name, int(chunk.rows[row]), broken))
+        broken = _broken(result.faults, size)
+        found.bad += [BadPlace(str(chunk.keys[row]), found.name, int(chunk.rows[row]), broken[row]) for row in rows]
     if quarantine.wanted:
         quarantine.append([_bad_record(found.name, chunk, row, result.of_row(row)) for row in rows])
+
+
+def _broken(faults: Sequence[RuleViolations], size: int) -> list[tuple[str, ...]]:
+    """What each record of a chunk broke: records that broke the same share one tuple, so that a million take little."""
+    found: list[tuple[str, ...]] = [()] * size
+    shared: dict[tuple[str, ...], tuple[str, ...]] = {}
+    rows: list[int]
+    for name, fault in sorted(((f"{one.label} {one.rule}", one) for one in faults), key=lambda pair: pair[0]):
+        rows = fault.rows.tolist()
+        for row in rows:
+            both = (*found[row], name) if name not in found[row] else found[row]
+            found[row] = shared.setdefault(both, both)
+    return found
 
 
 def _columns(column: Any, size: int) -> tuple[list[Column], Rows]:

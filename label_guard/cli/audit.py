@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 import threading
@@ -32,6 +31,8 @@ from label_guard.report.audit import AUDIT_FORMATS, render_audit
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.discovery import find_files
 from label_guard.schema.reader import load_schema
+
+_WRITTEN = 1 << 20  # characters at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,14 +178,16 @@ def _files(file: str, report: AuditReport, options: Options) -> Iterator[tuple[s
 
 
 def _write(file: BinaryIO, text: str) -> None:
-    file.write((text + "\n").encode())
+    for start in range(0, len(text), _WRITTEN):  # a report may be large, and a copy of it in bytes as large again
+        file.write(text[start : start + _WRITTEN].encode())
+    file.write(b"\n")
 
 
 def _write_baseline(report: AuditReport, file: BinaryIO) -> None:
     if not report.complete:
         raise UsageError("no baseline was written: not all records were read, so more may be bad")
     baseline = Baseline.of(report.dataset, {split.split or "": split.bad for split in report.splits})
-    _write(file, json.dumps(baseline.model_dump(mode="json"), indent=1))
+    _write(file, baseline.model_dump_json(indent=1))
     click.echo(f"{baseline.records:,} bad records go into the baseline", err=True)
 
 
