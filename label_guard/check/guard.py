@@ -51,9 +51,9 @@ class Guard:
         self.split = self.schema.split_name(split)
         self.view = view
         elsewhere = self.schema.unlabeled_elsewhere(split)
-        judged = self.schema.judged(split, view)
-        _refuse_uncompiled(judged)
-        self.checks = tuple(LabelCheck(path, label, elsewhere[path]) for path, label in judged.items())
+        checked = self.schema.checked(split, view)
+        _refuse_uncompiled(checked)
+        self.checks = tuple(LabelCheck(path, label, elsewhere[path]) for path, label in checked.items())
         self._skips = any(check.skips for check in self.checks)
         self.digest = self.schema.digest(split, view)
 

@@ -184,7 +184,7 @@ def _resolved(schema: DatasetSchema) -> Iterator[tuple[tuple[str | None, str | N
     """The labels of every split, as stored and in every view."""
     for split in schema.splits or (None,):
         for view in (None, *schema.views):
-            yield (split, view), schema.judged(split, view)
+            yield (split, view), schema.checked(split, view)
 
 
 def _renamed(gone: Mapping[str, Any], fresh: Mapping[str, Any]) -> dict[str, str]:
@@ -230,10 +230,10 @@ def _resolved_changes(old: DatasetSchema, new: DatasetSchema) -> Iterator[Change
 def _sides(
     old: DatasetSchema, new: DatasetSchema, splits: tuple[str | None, str | None], view: str | None
 ) -> dict[str, Sides]:
-    judged = old.judged(splits[0], view), new.judged(splits[1], view)
+    checked = old.checked(splits[0], view), new.checked(splits[1], view)
     emitted = old.emitted(splits[0], view).labels, new.emitted(splits[1], view).labels
     both = [label for label in old.labels if label in new.labels]
-    return {label: Sides(*(labels[label] for labels in (*judged, *emitted))) for label in both}
+    return {label: Sides(*(labels[label] for labels in (*checked, *emitted))) for label in both}
 
 
 def _is_news(change: Change, own: set[str], reported: set[str | int]) -> bool:

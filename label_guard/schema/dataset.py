@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BeforeValidator,
@@ -55,7 +55,7 @@ from label_guard.schema.labels import (
     Separator,
     SoftLabel,
 )
-from label_guard.schema.messages import MAX_SUGGESTIONS, Path, in_words, suggestion
+from label_guard.schema.messages import Path, in_words
 from label_guard.schema.stored_dtypes import emitted_dtypes, rounding_of_sums
 
 # semver.org's own expression, with ASCII digits.
@@ -146,7 +146,7 @@ class View(Model):
 
 
 class DatasetSchema(Model):
-    """The promise about the labels of one dataset.
+    """Schema of the labels of one dataset.
 
     >>> schema = DatasetSchema(
     ...     format=1, name="digits", version="1.0.0",
@@ -168,7 +168,9 @@ class DatasetSchema(Model):
 
     @model_validator(mode="after")
     def _consistent(self, info: ValidationInfo) -> DatasetSchema:
-        problems = [] if lenient(info) else list(_dataset_problems(self))
+        from label_guard.schema.dataset_contradictions import dataset_problems  # that module needs this one
+
+        problems = [] if lenient(info) else list(dataset_problems(self))
         if problems:
             refuse(problems)
         return self
@@ -208,9 +210,9 @@ class DatasetSchema(Model):
         """Labels by path as the source of ``split`` holds them."""
         name = self.split_name(split)
         overrides = {} if name is None else self.splits[name].labels
-        return _override(self.labels, overrides)
+        return override_labels(self.labels, overrides)
 
-    def judged(self, split: str | None = None, view: str | None = None) -> dict[str, Label]:
+    def checked(self, split: str | None = None, view: str | None = None) -> dict[str, Label]:
         """Labels by path as a guard for ``split`` and ``view`` checks them: stored, or emitted and then viewed."""
         stored = self.stored(split)
         if view is None:
@@ -220,7 +222,7 @@ class DatasetSchema(Model):
             raise UsageError(
                 f"schema {self.name} has no view {view!r}{_did_you_mean(view, self.views)}; it declares: {known}"
             )
-        return _override({path: _emitted(label) for path, label in stored.items()}, self.views[view].labels)
+        return override_labels({path: emitted_label(label) for path, label in stored.items()}, self.views[view].labels)
 
     def emitted(self, split: str | None = None, view: str | None = None) -> DatasetSchema:
         """The schema of what leaves a guard for ``split`` and ``view``.
@@ -232,7 +234,7 @@ class DatasetSchema(Model):
         >>> schema.emitted().labels["id"].legal
         '[0, 2)'
         """
-        labels = {path: _emitted(label) for path, label in self.judged(split, view).items()}
+        labels = {path: emitted_label(label) for path, label in self.checked(split, view).items()}
         name = self.split_name(split)
         splits = {} if name is None else {name: Split(num_examples=self.splits[name].num_examples)}
         return self.model_copy(update={"labels": labels, "splits": splits, "views": {}})
@@ -251,7 +253,7 @@ class DatasetSchema(Model):
         """16 hex digits over the label rules of ``split`` and ``view``: not over names, limits or versions."""
         rules = {
             path: [label.kind, label.model_dump(exclude_defaults=True, exclude=_names_aside(label))]
-            for path, label in self.judged(split, view).items()
+            for path, label in self.checked(split, view).items()
         }
         elsewhere = {path: sorted(found) for path, found in self.unlabeled_elsewhere(split).items()}
         text = json.dumps([rules, elsewhere], sort_keys=True)
@@ -267,12 +269,13 @@ def _did_you_mean(name: str, choices: Iterable[str]) -> str:
     return f"; did you mean {near!r}?" if near else ""
 
 
-def _override(labels: Mapping[str, Label], overrides: Mapping[str, LabelOverride]) -> dict[str, Label]:
+def override_labels(labels: Mapping[str, Label], overrides: Mapping[str, LabelOverride]) -> dict[str, Label]:
+    """Returns ``labels`` with the overrides of a split or a view applied."""
     return {path: overrides[path].apply_to(label) if path in overrides else label for path, label in labels.items()}
 
 
-def _emitted(label: Label) -> Label:
-    """``label`` as it leaves the guard."""
+def emitted_label(label: Label) -> Label:
+    """Returns ``label`` as it leaves the guard."""
     update: dict[str, Any] = {"emit": None, "dtype": emitted_dtypes(label)}
     if isinstance(label, ClassLabel):
         update |= {"class_ids": None, "separator": None}
@@ -288,136 +291,6 @@ def _emitted(label: Label) -> Label:
     if isinstance(label, SoftLabel):
         update["tolerance"] = label.tolerance + rounding_of_sums(label)
     return label.model_copy(update={**update})
-
-
-def contradictions(schema: DatasetSchema) -> list[Problem]:
-    """Every contradiction of a schema that was validated leniently: those of its labels, then those between them."""
-    problems = [
-        problem._replace(path=("labels", path, *problem.path))
-        for path, label in schema.labels.items()
-        for problem in label.problems()
-    ]
-    # An override inherits what is wrong with its label, a view what comes of it: reported once, at the label.
-    told = {(problem.rule, problem.path[1:]) for problem in problems}
-    wrong = {("views", problem.path[1]) for problem in problems}
-    return problems + [
-        problem
-        for problem in _dataset_problems(schema)
-        if (problem.rule, problem.path[3:]) not in told and (problem.path[0], *problem.path[3:4]) not in wrong
-    ]
-
-
-MAX_WORK = 20_000_000  # values of all labels as each split and view resolves them; about two seconds
-_LABEL_WORK = 200  # what resolving a label costs, in values of its lists
-
-
-def _dataset_problems(schema: DatasetSchema) -> Iterator[Problem]:
-    work = _work(schema)
-    if work > MAX_WORK:
-        message = (
-            f"{len(schema.labels)} labels in {len(schema.splits)} splits and {len(schema.views)} views are too many"
-        )
-        fix = f"split the schema into several files (its size is {work:,}, the limit {MAX_WORK:,})"
-        yield Problem("LG207", ("splits" if schema.splits else "views",), message, fix)
-        return
-    seen: set[tuple[str, Path]] = set()
-    for problem in (*_override_problems(schema), *_path_problems(schema), *_limit_problems(schema)):
-        if (problem.rule, problem.path) not in seen:
-            seen.add((problem.rule, problem.path))
-            yield problem
-
-
-def _work(schema: DatasetSchema) -> int:
-    """How many values are looked at when every label is resolved for every split and view."""
-
-    def values(labels: Mapping[str, Label | LabelOverride]) -> int:
-        lists = ("class_names", "class_ids", "ignore", "columns", "shape")
-        found: list[Any] = [getattr(label, name, None) for label in labels.values() for name in lists]
-        sizes = (len(cast("tuple[Any, ...]", items)) for items in found if isinstance(items, tuple))
-        return _LABEL_WORK * len(labels) + sum(sizes)
-
-    splits, views = max(1, len(schema.splits)), 1 + len(schema.views)
-    of_splits = sum(values(split.labels) for split in schema.splits.values())
-    of_views = sum(values(view.labels) for view in schema.views.values())
-    return values(schema.labels) * splits * views + of_splits * views + of_views * splits
-
-
-def _path_problems(schema: DatasetSchema) -> Iterator[Problem]:
-    """Features that a label cannot name because it is the feature itself."""
-    for path, label in schema.labels.items():
-        if label.where == path:
-            message = f"where names the label {path!r} itself"
-            yield Problem("LG216", ("labels", path, "where"), message, "name the feature that holds the mask")
-        if isinstance(label, MultiLabel) and label.columns is not None and path in label.columns:
-            message = f"columns names the label {path!r} itself"
-            yield Problem("LG216", ("labels", path, "columns"), message, "give the label a path of its own")
-
-
-def _override_problems(schema: DatasetSchema) -> Iterator[Problem]:
-    bases = [schema.labels]
-    for name, split in schema.splits.items():
-        problems = list(_applied_problems(("splits", name, "labels"), schema.labels, split.labels))
-        yield from problems
-        if not problems:
-            bases.append(_override(schema.labels, split.labels))
-            yield from _unlabeled_problems(schema, name)
-    for labels in bases:  # a view must fit the labels of every split
-        emitted = {path: _emitted(label) for path, label in labels.items()}
-        for name, view in schema.views.items():
-            yield from _applied_problems(("views", name, "labels"), emitted, view.labels)
-
-
-def _applied_problems(
-    where: Path, labels: Mapping[str, Label], overrides: Mapping[str, LabelOverride]
-) -> Iterator[Problem]:
-    unknown = 0
-    for path, override in overrides.items():
-        if path not in labels:
-            unknown += 1
-            fix = suggestion(path, labels if unknown <= MAX_SUGGESTIONS else ())
-            yield Problem("LG206", (*where, path), f"no label {path!r} is declared", fix)
-            continue
-        try:
-            override.apply_to(labels[path])
-        except ValidationError as error:
-            for found in problems_of(error):
-                yield found._replace(path=(*where, path, *found.path))
-
-
-def _limit_problems(schema: DatasetSchema) -> Iterator[Problem]:
-    """More records of each class than a split can hold."""
-    for name, split in schema.splits.items():
-        least, records = schema.limits_of(name).min_class_count, split.num_examples
-        own = split.limits is not None and "min_class_count" in split.limits.model_fields_set
-        if not records or not least:
-            continue
-        for path, label in schema.labels.items():
-            if not isinstance(label, ClassLabel) or label.rank or path in split.labels:
-                continue  # a split that overrides the label may be without labels
-            if records < least * label.num_classes:
-                yield Problem(
-                    "LG216",
-                    (*(("splits", name) if own else ()), "limits", "min_class_count"),
-                    f"{records} records of {name!r} cannot hold {least} of each class of {path!r}",
-                    f"lower min_class_count to at most {records // label.num_classes}",
-                )
-
-
-def _unlabeled_problems(schema: DatasetSchema, split: str) -> Iterator[Problem]:
-    """A training split that declares ``unlabeled`` must say what happens to such records."""
-    if not split.startswith("train"):
-        return
-    labels = schema.stored(split)
-    for path, label in labels.items():
-        if isinstance(label, ClassLabel) and label.unlabeled is not None and label.on_unlabeled is None:
-            own = path in schema.splits[split].labels
-            where = ("splits", split, "labels", path) if own else ("labels", path)
-            yield Problem(
-                "LG211",
-                (*where, "unlabeled"),
-                f"training split {split!r} declares unlabeled {label.unlabeled} but not what becomes of it",
-                "set on_unlabeled: skip, replace or keep",
-            )
 
 
 def problems_of(error: ValidationError) -> Iterator[Problem]:

@@ -1,4 +1,4 @@
-"""Pydantic models of the four label kinds. Pure data, no NumPy; ``contradictions`` holds what they may not say."""
+"""Pydantic models of the four label kinds. No NumPy; ``label_contradictions`` holds what their fields may not say."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pydantic import Field, StrictStr, ValidationInfo, model_validator
 
 from label_guard.core import dtypes
 from label_guard.errors import UsageError
-from label_guard.schema.contradictions import label_problems, number_text
 from label_guard.schema.fields import (
     Count,
     Dtypes,
@@ -29,6 +28,7 @@ from label_guard.schema.fields import (
     nan_once,
     refuse,
 )
+from label_guard.schema.label_contradictions import label_problems, number_text
 
 Separator = Annotated[StrictStr, Field(min_length=1, max_length=8)]
 

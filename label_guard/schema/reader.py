@@ -15,7 +15,8 @@ from label_guard.errors import SchemaError
 from label_guard.rules.findings import Diagnostic
 from label_guard.rules.registry import RULES
 from label_guard.schema import syntax as nodes
-from label_guard.schema.dataset import DatasetSchema, contradictions, problems_of
+from label_guard.schema.dataset import DatasetSchema, problems_of
+from label_guard.schema.dataset_contradictions import contradictions
 from label_guard.schema.fields import Problem
 from label_guard.schema.json_schema import json_schema as json_schema
 from label_guard.schema.messages import shown

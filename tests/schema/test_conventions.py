@@ -8,7 +8,8 @@ import pytest
 from label_guard.check.guard import Guard
 from label_guard.errors import UsageError
 from label_guard.lint.linter import lint_file
-from label_guard.schema.dataset import MAX_WORK, DatasetSchema
+from label_guard.schema.dataset import DatasetSchema
+from label_guard.schema.dataset_contradictions import MAX_WORK
 from label_guard.schema.reader import dump_schema, read_schema_bytes
 
 _HEAD = "format: 1\nname: x\nversion: 1.0.0\nlabels:\n"

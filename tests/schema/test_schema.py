@@ -52,10 +52,10 @@ def test_a_view_may_change_the_kind():
     label = {**_IDS, "shape": [None], "unique": True, "min_length": 1, "class_names": ["x", "y", "z"]}
     view = {"k_hot": {"labels": {"a": {"kind": "multi_label", "shape": [], "dtype": "float32"}}}}
     schema = _schema({"a": label}, views=view)
-    judged = schema.judged(view="k_hot")["a"]
-    assert (judged.kind, judged.record_shape, judged.class_names) == ("multi_label", (3,), ("x", "y", "z"))
+    checked = schema.checked(view="k_hot")["a"]
+    assert (checked.kind, checked.record_shape, checked.class_names) == ("multi_label", (3,), ("x", "y", "z"))
     with pytest.raises(UsageError, match="no view 'crop'"):
-        schema.judged(view="crop")
+        schema.checked(view="crop")
 
 
 @pytest.mark.parametrize(
