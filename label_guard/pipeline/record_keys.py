@@ -147,9 +147,12 @@ class KeyedSource:
         if self.name is not None:
             return self.name
         own = getattr(self.source, "source_id", None)
-        if own is None:
-            own = getattr(self.source, "_fingerprint", None)  # of Hugging Face: two tables may have one repr
-        return own if isinstance(own, str) else source_digest(_file_names(self.source) or [_described(self.source)])
+        if own is not None:
+            return str(own)
+        fingerprint = getattr(self.source, "_fingerprint", None)  # of Hugging Face: two tables may have one repr
+        if isinstance(fingerprint, str):
+            return fingerprint
+        return source_digest(_file_names(self.source) or [_described(self.source)])
 
     def record_key(self, position: int) -> str:
         """``file__index`` where the source knows its files, else the position; after the name of a named source."""
