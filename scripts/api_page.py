@@ -13,8 +13,8 @@ INTRODUCTION = """\
 # Public names
 
 What may be imported, and from where. Everything else is private and may change in any version. Names of
-`label_guard` itself are loaded on use: importing the package costs next to nothing. `label_guard.grain`, `.jax`, `.tfds`
-and `.engines.*` need the framework of their name.
+`label_guard` itself are loaded on use: importing the package costs next to nothing. `label_guard.grain`, `.jax`,
+`.tfds` and `.engines.*` need the framework of their name.
 """
 MODULES = {
     "label_guard": "Everything that a pipeline or a script needs; no framework.",
@@ -31,6 +31,7 @@ MODULES = {
     "label_guard.jax": "Adapter for JAX: checks inside jit, losses, hosts that stop together.",
     "label_guard.tfds": "Adapter for TensorFlow Datasets.",
     "label_guard.engines.beam": "The audit on Apache Beam.",
+    "label_guard.testing": "Tests of your own pipelines: [testing.md](testing.md).",
 }
 VALUES = {"RULES": "Every rule by its code.", "Label": "Any of the label kinds."}
 
