@@ -237,7 +237,9 @@ def _write_piece(archive: zipfile.ZipFile, number: int, piece: Piece) -> None:
             _write_member(archive, f"{number}.{place}.npy", buffer.getvalue())
         else:
             columns[label] = {"values": [encode(value) for value in column]}
-    about = {kind: plain, "columns": columns, "unreadable": list(piece.unreadable)}
+    about: dict[str, Any] = {kind: plain, "columns": columns, "unreadable": list(piece.unreadable)}
+    if piece.names is not None:
+        about["names"] = [[int(row), name] for row, name in piece.names.items()]
     _write_member(archive, f"{number}.json", json.dumps(about).encode())
 
 
@@ -297,7 +299,10 @@ def _read_piece(archive: zipfile.ZipFile, number: int, wanted: Wanted, start: in
         raise ValueError(f"piece {number} has labels {sorted(columns)}, expected {sorted(wanted)}")
     if any(len(column) != len(rows) for column in columns.values()):
         raise ValueError(f"piece {number} has {len(rows)} rows, but its labels have other lengths")
-    return Piece(rows, columns, unreadable)
+    names = {int(row): str(name) for row, name in about["names"]} if "names" in about else None
+    if names is not None and not names.keys() >= {*rows, *(row for row, _ in unreadable)}:
+        raise ValueError(f"a record of piece {number} has no name")
+    return Piece(rows, columns, unreadable, names)
 
 
 def _rows(found: Any) -> list[int]:

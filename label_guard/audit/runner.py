@@ -197,7 +197,7 @@ def make_tasks(schema: DatasetSchema, splits: Sources, options: ReadOptions = Re
 
 def slim(source: Source) -> Source:
     """``source`` as a worker needs it: without its shards and their metadata."""
-    return replace(source, files=(), metadata={}, expected_records=None)
+    return replace(source, files=(), metadata={}, features={}, expected_records=None)
 
 
 def numbered(tasks: Sequence[Task]) -> tuple[list[SplitJob], list[tuple[int, Shard]]]:

@@ -8,8 +8,8 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ from label_guard import DatasetSchema, UsageError
 from label_guard.audit.label_cache import CachedFormat, open_label_cache, require_files
 from label_guard.audit.runner import audit_dataset
 from label_guard.cli import app as cli
-from label_guard.sources.open import Chunk, open_source
+from label_guard.sources.base import Piece
+from label_guard.sources.open import Chunk, Shard, Source, open_source
 
 
 def schema_of(num_classes: int = 10, **fields: Any) -> DatasetSchema:
@@ -110,6 +111,36 @@ def test_what_is_kept_is_what_was_read(tmp_path_factory: pytest.TempPathFactory,
                 assert [type(v) for v in one.columns["label"]] == [type(v) for v in other.columns["label"]]
             in_use.save()
             assert not in_use.error
+
+
+@dataclass(frozen=True, slots=True)
+class NamedFormat:
+    """A format whose records have names of their own."""
+
+    name: str = "named"
+
+    def fields(self, path: str) -> list[str]:
+        """One label."""
+        return ["label"]
+
+    def read(self, path: str, wanted: Any) -> Iterator[Piece]:
+        """Three records, one of them unreadable."""
+        yield Piece([0, 2], {"label": np.array([1, 2])}, [(1, "cut off")], {0: "a.png", 1: "b.png", 2: "c.png"})
+
+
+def test_names_of_records_are_kept(tmp_path: Path) -> None:
+    """Keys out of a label cache are those without one."""
+    (tmp_path / "a.tar").write_bytes(b"x")
+    shard = Shard(str(tmp_path / "a.tar"), "a.tar", 0)
+    found: list[Any] = []
+    for _ in range(2):
+        with open_label_cache(str(tmp_path / "cache")) as in_use:
+            assert in_use.cache is not None
+            source = Source("named:a", None, CachedFormat(NamedFormat(), in_use.cache), (shard,), {"label": ()})
+            found.append([(list(chunk.keys), chunk.unreadable) for chunk in source.read(shard)])
+            in_use.save()
+    assert found[0] == found[1]
+    assert found[1][0][0] == ["a.png", "c.png"]
 
 
 def test_a_damaged_file_is_not_kept(tmp_path: Path) -> None:

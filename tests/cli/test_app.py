@@ -180,3 +180,15 @@ def test_whatever_a_source_raises_is_an_unreadable_source(folder: Path, how: str
     assert code == 2
     assert "ends" in out + err
     assert "Traceback" not in err
+
+
+def test_no_output_overwrites_a_file_of_a_folder_that_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where each file of a folder is a record, none of them is overwritten; a new file beside them may be written."""
+    (folder / "data" / "cat").mkdir(parents=True)
+    (folder / "data" / "cat" / "1.png").write_bytes(b"x")
+    (folder / "schema.yaml").write_text(SCHEMA.replace("num_classes: 10", "num_classes: 1, class_names: [cat]"))
+    monkeypatch.chdir(folder)
+    with pytest.raises(SystemExit) as exit_:
+        app.main(["audit", "schema.yaml", "--source", "folder:data", "--report", "json=data/cat/1.png"])
+    assert exit_.value.code == 2
+    assert (folder / "data" / "cat" / "1.png").read_bytes() == b"x"
