@@ -16,6 +16,7 @@ from label_guard.audit.parquet_statistics import require_statistics
 from label_guard.audit.report import AuditReport
 from label_guard.audit.shard import ReadOptions, ShardAuditor, ShardResult, SplitJob, Task
 from label_guard.audit.workers import AuditControl, Progress, run_shards
+from label_guard.check.reading import stored_features
 from label_guard.errors import UsageError
 from label_guard.quarantine.options import QuarantineOptions
 from label_guard.schema.dataset import DatasetSchema
@@ -173,7 +174,7 @@ def open_splits(
                 f"split {split!r} of schema {schema.name} has the source {uri}, which runs code; pass --allow-python "
                 "(allow_python=True) if you trust the schema file"
             )
-        wanted = {path: label.record_shape for path, label in labels.items()}
+        wanted = stored_features(labels)
         base_dir = None if source else base
         found = open_source(uri, split=split, labels=wanted, record_key=schema.record_key, base_dir=base_dir)
         opened.append((split, found))

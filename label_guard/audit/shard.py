@@ -6,12 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from label_guard.audit.baseline import BadPlace
 from label_guard.audit.label_cache import CachedFormat, LabelCache
 from label_guard.audit.parquet_statistics import certify
-from label_guard.check.columns import Column, Rows, as_array, gather
 from label_guard.check.guard import Guard
 from label_guard.check.result import RuleViolations
 from label_guard.diagnosis.statistics import LabelStatistics
@@ -250,10 +247,10 @@ def _add_chunk(guard: Guard, chunk: Chunk, found: ShardResult, quarantine: _Quar
         found.bad += [BadPlace(str(u.key), found.name, u.row, ("LG120",)) for u in chunk.unreadable]
     if not size:
         return
-    gathered = {path: _columns(column, size) for path, column in chunk.columns.items()}
+    gathered = guard.gathered(chunk.columns, size)
     result = guard.check_columns(gathered, size)
     found.invalid += result.num_invalid
-    for path, label in guard.labels.items():
+    for path, label in guard.read_labels.items():
         faults: list[RuleViolations] = [fault for fault in result.faults if fault.label == path]
         found.labels[path].add(label, gathered[path][0], faults, size, chunk.keys, file=found.name, rows=chunk.rows)
     if result.ok:
@@ -277,14 +274,6 @@ def _broken(faults: Sequence[RuleViolations], size: int) -> list[tuple[str, ...]
             both = (*found[row], name) if name not in found[row] else found[row]
             found[row] = shared.setdefault(both, both)
     return found
-
-
-def _columns(column: Any, size: int) -> tuple[list[Column], Rows]:
-    """Columns of one dtype and shape, and the rows that lack a value."""
-    if not isinstance(column, np.ndarray):
-        return gather(column)
-    array, typed = as_array(column)
-    return [Column(np.arange(size), array, typed)], np.empty(0, np.intp)
 
 
 def _bad_record(shard: str, chunk: Chunk, row: int, violations: Iterable[Violation]) -> BadRecord:

@@ -25,11 +25,14 @@ class Column(NamedTuple):
         rows: int[n], ascending: which records.
         array: [n, ...], the values; dtype object where one record mixes kinds.
         typed: False where the values were Python numbers, which have a kind but no width.
+        unknown: names that are not in class_names, where names were read as ids: -1 is the first of them, -2 the
+            second; None where no names were read.
     """
 
     rows: Rows
     array: Array
     typed: bool
+    unknown: tuple[str, ...] | None = None
 
 
 def gather(values: Sequence[Any]) -> tuple[list[Column], Rows]:
@@ -48,7 +51,10 @@ def gather(values: Sequence[Any]) -> tuple[list[Column], Rows]:
             missing.append(row)
             continue
         array, typed = as_array(value)
-        groups.setdefault((array.dtype.str, array.dtype, array.shape, typed), []).append((row, array))
+        kind = array.dtype.kind if array.dtype.kind in "US" else array.dtype.str  # texts of any length are one column
+        groups.setdefault((kind, array.dtype if kind == array.dtype.str else None, array.shape, typed), []).append(
+            (row, array)
+        )
     columns = [
         Column(np.array([row for row, _ in found], np.intp), _stack([array for _, array in found]), key[-1])
         for key, found in groups.items()
@@ -57,7 +63,9 @@ def gather(values: Sequence[Any]) -> tuple[list[Column], Rows]:
 
 
 def _stack(arrays: list[Array]) -> Array:
-    stacked = np.empty((len(arrays), *arrays[0].shape), arrays[0].dtype)
+    texts = arrays[0].dtype.kind in "US"
+    dtype = np.result_type(*(array.dtype for array in arrays)) if texts else arrays[0].dtype
+    stacked = np.empty((len(arrays), *arrays[0].shape), dtype)
     for row, array in enumerate(arrays):
         stacked[row, ...] = array
     return stacked

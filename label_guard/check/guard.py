@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.columns import Column, Unconvertible, as_array, gather
+from label_guard.check.columns import Column, as_array
 from label_guard.check.label_check import LabelCheck, spec_text
 from label_guard.check.result import CheckResult, Rows, RuleViolations
 from label_guard.core import tree
 from label_guard.errors import UsageError
 from label_guard.schema.dataset import DatasetSchema
-from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel
+from label_guard.schema.labels import Label
 from label_guard.schema.reader import load_schema
 
 Array = NDArray[Any]
-_NO_ROWS: Rows = np.empty(0, np.intp)
 
 
 class Guard:
@@ -52,7 +52,6 @@ class Guard:
         self.view = view
         elsewhere = self.schema.unlabeled_elsewhere(split)
         checked = self.schema.checked(split, view)
-        _refuse_uncompiled(checked)
         self.checks = tuple(LabelCheck(path, label, elsewhere[path]) for path, label in checked.items())
         self._skips = any(check.skips for check in self.checks)
         self.digest = self.schema.digest(split, view)
@@ -68,6 +67,21 @@ class Guard:
     def labels(self) -> dict[str, Label]:
         """The labels that this guard checks, by path."""
         return {check.path: check.label for check in self.checks}
+
+    @property
+    def read_labels(self) -> dict[str, Label]:
+        """By path, the labels that describe the columns of ``record_columns``: ids in place of names and texts."""
+        return {check.path: check.checked for check in self.checks}
+
+    @cached_property
+    def features(self) -> dict[str, str]:
+        """By path, the features of an element that the labels are read from, and what each is for."""
+        found: dict[str, str] = {}
+        for check in self.checks:
+            name = f"label {check.path!r}"
+            found |= dict.fromkeys(check.reader.columns, f"a column of {name}") or {check.path: name}
+            found |= {} if check.label.where is None else {check.label.where: f"where of {name}"}
+        return found
 
     def check(self, element: Any, *, batched: bool | None = None) -> CheckResult:
         """Checks one element.
@@ -88,6 +102,8 @@ class Guard:
         flat = cast("dict[str, Any]", element) if type(element) is dict else None
         size = -1
         for check in self.checks:
+            if check.is_encoded:
+                return self._explain_batch(element)
             value: Any = flat.get(check.path) if flat is not None else tree.get(element, check.path)
             if type(value) is not np.ndarray:
                 if not _is_plain_subclass(value):
@@ -102,8 +118,25 @@ class Guard:
 
     def check_records(self, records: Sequence[Any]) -> CheckResult:
         """Checks unbatched records, vectorised; each is checked independently of the others."""
-        gathered = {check.path: gather([tree.get(record, check.path) for record in records]) for check in self.checks}
+        gathered = {check.path: self._counted_records(check, records) for check in self.checks}
         return self.check_columns(gathered, len(records))
+
+    @staticmethod
+    def _counted_records(check: LabelCheck, records: Sequence[Any]) -> tuple[list[Column], Rows]:
+        columns, missing = check.reader.records(records)
+        where = check.label.where
+        if where is None:
+            return columns, missing
+        return check.counted(columns, missing, lambda rows: [tree.get(records[row], where) for row in rows.tolist()])
+
+    @staticmethod
+    def _counted_batch(check: LabelCheck, element: Any, size: int) -> tuple[list[Column] | None, Rows]:
+        columns, missing = check.reader.batch(element, size)
+        where = check.label.where
+        if where is None or columns is None:
+            return columns, missing
+        values = check.where_rows(tree.get(element, where), size)
+        return check.counted(columns, missing, lambda rows: [values[row] for row in rows.tolist()])
 
     def check_columns(self, gathered: Mapping[str, tuple[list[Column], Rows]], size: int) -> CheckResult:
         """Checks ``size`` records that are gathered already: by label, columns and the rows that lack a value."""
@@ -117,21 +150,29 @@ class Guard:
 
     def record_columns(self, records: Sequence[Any]) -> dict[str, list[Column]]:
         """By label path: what the records hold, gathered by dtype and shape."""
-        return {check.path: gather([tree.get(record, check.path) for record in records])[0] for check in self.checks}
+        return {check.path: self._counted_records(check, records)[0] for check in self.checks}
+
+    def gathered(self, features: Mapping[str, Any], size: int) -> dict[str, tuple[list[Column], Rows]]:
+        """By label path, for ``check_columns``: columns of ``size`` records and the rows without a label."""
+        found = {check.path: self._counted_batch(check, features, size) for check in self.checks}
+        return {path: (columns or [], missing) for path, (columns, missing) in found.items()}
 
     def batch_columns(self, element: Any, size: int) -> dict[str, list[Column]]:
         """By label path: what a batch of ``size`` holds; empty where a label has no such leading axis."""
-        return {check.path: _batch_columns(tree.get(element, check.path), size)[0] or [] for check in self.checks}
+        return {check.path: self._counted_batch(check, element, size)[0] or [] for check in self.checks}
 
     def _explain_batch(self, element: Any, dirty: LabelCheck | None = None) -> CheckResult:
         """Finds all violations of a batch; ``dirty``: the label check that already failed."""
         values = [(check, tree.get(element, check.path)) for check in self.checks]
-        size = _batch_size([value for _, value in values], element)
+        own = [value for check, value in values if not check.reader.columns]
+        size = _batch_size(
+            [*own, *(tree.get(element, path) for c in self.checks for path in c.reader.columns)], element
+        )
         rows = np.arange(size)
         faults: list[RuleViolations] = []
         columns: list[tuple[LabelCheck, Column]] = []
         for check, value in values:
-            found, missing = _batch_columns(value, size)
+            found, missing = self._counted_batch(check, element, size)
             if found is None:
                 faults.append(check.wrong_length(rows, value))
                 continue
@@ -200,34 +241,6 @@ class Guard:
         return forms.pop()
 
 
-def _refuse_uncompiled(labels: Mapping[str, Label]) -> None:
-    for path, label in labels.items():
-        for field in _uncompiled(label):
-            raise UsageError(f"label {path!r}: a guard cannot check {field} yet; leave it out of the schema")
-
-
-def _uncompiled(label: Label) -> Iterator[str]:
-    """Fields of a schema that are read and linted, but not yet checked."""
-    if label.where is not None:
-        yield "where"
-    if label.stores_names:
-        yield "dtype: string"
-    if isinstance(label, ClassLabel | MultiLabel) and label.separator is not None:
-        yield "separator"
-    if isinstance(label, ClassLabel) and "bool" in label.stored_dtypes:
-        yield "dtype: bool"
-    if isinstance(label, MultiLabel):
-        yield from (name for name in ("positive", "negative", "encoding", "columns") if _is_set(label, name))
-    if isinstance(label, RealLabel) and label.ignore:
-        yield "ignore of a real_label"
-    if isinstance(label, MultiLabel) and not all(isinstance(value, int) for value in label.ignore):
-        yield "an ignore value that is not an integer"
-
-
-def _is_set(label: Label, field: str) -> bool:
-    return getattr(label, field) != type(label).model_fields[field].default
-
-
 def _is_plain_subclass(value: Any) -> bool:
     """Whether ``value`` is an ndarray subclass that holds what it shows (Grain's SharedMemoryArray), unlike a mask."""
     return isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray)
@@ -249,24 +262,6 @@ def _leading_length(value: Any) -> int | None:
         return int(value.shape[0]) if value.shape else None
     except Exception:  # no shape; or a foreign attribute that raises anything
         return None
-
-
-def _batch_columns(value: Any, size: int) -> tuple[list[Column] | None, Rows]:
-    """Columns of one label of a batch; None where it has no leading axis of ``size``."""
-    everything = np.arange(size)
-    if value is tree.MISSING or value is None:
-        return [], everything
-    if isinstance(value, np.ndarray) and cast(Array, value).dtype.hasobject and value.ndim:
-        value = list(cast(Array, value))  # ragged batches: checked record by record
-    if isinstance(value, list | tuple):
-        values = cast("Sequence[Any]", value)
-        return gather(values) if len(values) == size else (None, _NO_ROWS)
-    array, typed = as_array(value)
-    if array.dtype == object and not array.ndim and isinstance(array.item(), Unconvertible):
-        array = np.full(size, array.item(), object)
-    if not array.ndim or array.shape[0] != size:
-        return None, _NO_ROWS
-    return [Column(everything, array, typed)], _NO_ROWS
 
 
 def _merged(faults: list[RuleViolations]) -> list[RuleViolations]:

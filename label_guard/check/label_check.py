@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.columns import Column, Unconvertible
+from label_guard.check.columns import Column, Unconvertible, as_array
+from label_guard.check.fill_values import FillValues
 from label_guard.check.kinds import ValueCheck, value_check
 from label_guard.check.primitives import member
-from label_guard.check.result import Rows, RuleViolations
-from label_guard.schema.labels import ClassLabel, Label
+from label_guard.check.reading import LabelReader, checked_label, counted
+from label_guard.check.result import Rows, RuleViolations, plain
+from label_guard.core import tree
+from label_guard.core.similar import closest
+from label_guard.errors import UsageError
+from label_guard.schema.labels import ClassLabel, Label, MultiLabel
 from label_guard.schema.stored_dtypes import Kind, admitted_dtypes, joined_dtype
 
 Array = NDArray[Any]
@@ -28,18 +33,27 @@ class LabelCheck:
         path: path of the label in an element.
         label: the resolved label.
         elsewhere: values that other splits declare as unlabeled.
+
+    Attributes:
+        reader: reads the stored label.
+        checked: the label as it is read: ids in place of names and texts.
+        is_encoded: whether the two differ.
     """
 
     def __init__(self, path: str, label: Label, elsewhere: frozenset[int] = frozenset()) -> None:
         self.path = path
         self.label = label
         self.elsewhere = elsewhere
-        self._check = value_check(label, elsewhere)
+        self.reader = LabelReader(path, label)
+        self.is_encoded = self.reader.is_encoded
+        self.checked = checked_label(label)
+        self._check = value_check(self.checked, elsewhere)
         self._python_checks: dict[str, ValueCheck] = {}
         self._clean_scalars: set[tuple[type, Any]] = set()
-        self._admitted = frozenset(map(np.dtype, admitted_dtypes(label)))
-        self._tail = label.record_shape
+        self._admitted = frozenset(map(np.dtype, admitted_dtypes(self.checked)))
+        self._tail = self.checked.record_shape
         self._fixed = None not in self._tail
+        self._near: dict[str, str | None] = {}
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Whether ``shape`` is the shape of one record's label."""
@@ -83,7 +97,9 @@ class LabelCheck:
             dirty: whether the column is known to break a rule.
         """
         array, rows = column.array, column.rows
-        if array.dtype == object:
+        if array.dtype.kind in "US" or (self.label.stores_names and column.unknown is None):
+            yield from self._wrong_text(array, rows)
+        elif array.dtype == object:
             yield from self._check_items(array, rows)
         elif not column.typed and not self._kind_is_right(array):
             yield from self._wrong_kind(array, rows)
@@ -94,22 +110,108 @@ class LabelCheck:
         else:
             check = self._check if column.typed else self._python_check(array.dtype.kind)
             if dirty or not check.clean(array):
-                yield from self._find(check, array, rows, whole)
+                yield from self._find(check, column, whole and not self.is_encoded)
+            if isinstance(self.label, MultiLabel) and self.label.encoding == "ids":
+                yield from self._wrong_counts(array, rows)
 
     def _python_check(self, kind: str) -> ValueCheck:
         """The check for Python numbers, which must be legal in the dtype that they leave in, too."""
         if kind not in self._python_checks:
-            self._python_checks[kind] = value_check(self.label, self.elsewhere, joined_dtype(self.label, _KIND[kind]))
+            stored = joined_dtype(self.checked, _KIND[kind])
+            self._python_checks[kind] = value_check(self.checked, self.elsewhere, stored)
         return self._python_checks[kind]
 
-    def _find(self, check: ValueCheck, array: Array, rows: Rows, whole: bool) -> Iterator[RuleViolations]:
+    def _find(self, check: ValueCheck, column: Column, whole: bool) -> Iterator[RuleViolations]:
+        array, rows = column.array, column.rows
         per_record = max(1, array.size // max(1, array.shape[0]))
         for found in check.find(array):
             if len(found.positions):
                 broken, first, counts = found.by_row(per_record)
                 positions = found.positions if whole and not found.whole else None
                 values = found.values if first is None else found.values[first]
-                yield RuleViolations(self.path, found.rule, self.label.legal, rows[broken], counts, values, positions)
+                rule = found.rule
+                if column.unknown is not None and rule == "LG102":
+                    rule, values = (
+                        "LG113",
+                        [self._unknown_text(column.unknown[-1 - value]) for value in values.tolist()],
+                    )
+                yield RuleViolations(self.path, rule, self.label.legal, rows[broken], counts, values, positions)
+
+    def _unknown_text(self, name: str) -> str:
+        """An unknown name, and the class name that was probably meant."""
+        if name not in self._near and len(self._near) < _MOST_NEAR:
+            names: tuple[str, ...] = getattr(self.label, "class_names", None) or ()
+            same = next((known for known in names if known.strip().casefold() == name.strip().casefold()), None)
+            self._near[name] = same or closest(name, names)
+        near = self._near.get(name)
+        return repr(name) if near is None else f"{name!r} (did you mean {near!r}?)"
+
+    def _wrong_text(self, array: Array, rows: Rows) -> Iterator[RuleViolations]:
+        """Texts where numbers are declared, or the reverse; shown as they are."""
+        items = array.reshape(array.shape[0], array.size // max(1, array.shape[0])).tolist()
+        nothing = np.array([any(item is None for item in values) for values in items], np.bool_)
+        if nothing.any():
+            yield self.missing(rows[nothing])
+        wrong = np.flatnonzero(~nothing)
+        if len(wrong):
+            shown = [plain(array[k] if array.ndim == 1 else array[k].tolist()) for k in wrong.tolist()]
+            values = [repr(value) if isinstance(value, str) and array.ndim == 1 else value for value in shown]
+            ones = np.ones(len(wrong), np.intp)
+            yield RuleViolations(self.path, "LG103", self._dtype_legal(), rows[wrong], ones, values)
+
+    def _wrong_counts(self, array: Array, rows: Rows) -> Iterator[RuleViolations]:
+        """Lists of ids with too few or too many classes."""
+        label = self.label
+        if not isinstance(label, MultiLabel) or (label.min_positive is None and label.max_positive is None):
+            return
+        flat = array.reshape(-1, array.shape[-1]) if array.shape[-1] else np.empty((len(rows), 0), np.int64)
+        counts = np.array([len(set(ids)) for ids in flat.tolist()], np.intp).reshape(len(rows), -1)
+        most = label.num_classes if label.max_positive is None else label.max_positive
+        bad = ((counts < (label.min_positive or 0)) | (counts > most)).any(axis=1)
+        if bad.any():
+            values = [f"{count} classes" for count in counts[bad, 0].tolist()]
+            yield RuleViolations(self.path, "LG108", label.legal, rows[bad], np.ones(len(values), np.intp), values)
+
+    def where_rows(self, value: Any, size: int) -> Sequence[Any]:
+        """The feature that ``where`` names, by record of a batch of ``size``.
+
+        Raises:
+            UsageError: it is missing, or does not have one value per record.
+        """
+        array, _ = as_array(value)
+        if value is tree.MISSING or not array.ndim or array.shape[0] != size:
+            counted(self.label, value, (size,))  # says what is wrong
+            raise UsageError(f"the feature {self.label.where!r}, which where names, has not one value per record")
+        return array
+
+    def counted(
+        self, columns: list[Column], missing: Rows, where: Callable[[Rows], Sequence[Any]]
+    ) -> tuple[list[Column], Rows]:
+        """Columns and missing rows without what does not count: rows are left out, positions have a legal value.
+
+        Args:
+            columns: labels of some records.
+            missing: rows without a label.
+            where: the feature that ``where`` names, for given rows.
+        """
+        found: list[Column] = []
+        for column in columns:
+            values = list(where(column.rows))
+            counts = np.array([counted(self.label, v, column.array.shape[1:]) for v in values], np.bool_)
+            counts = counts.reshape(column.array.shape)
+            rows: NDArray[np.bool_] = counts.reshape(len(values), -1).any(axis=1) if counts.size else _any(values)
+            array = column.array
+            if not counts[rows].all() and array.dtype.kind in "biuf" and self.fits(array.shape[1:]):
+                array = np.where(counts, array, self._filler(array.dtype))
+            if rows.any():
+                found.append(column._replace(rows=column.rows[rows], array=array[rows]))
+        return found, missing[_any(where(missing))] if len(missing) else missing
+
+    def _filler(self, dtype: np.dtype[Any]) -> Array:
+        """A legal value of ``dtype``: of one position, or of a row of the class axis."""
+        fill = FillValues(self.checked.model_copy(update={"shape": (), "unique": False, "min_length": None}))
+        record = fill.record(dtype)
+        return np.zeros((), dtype) if record is None else record
 
     def bad_rows(self, rule: str, rows: Rows, value: str, legal: str) -> RuleViolations:
         """A violation of whole labels: missing, wrong dtype or shape."""
@@ -128,7 +230,7 @@ class LabelCheck:
 
     def _wrong_kind(self, array: Array, rows: Rows) -> Iterator[RuleViolations]:
         """Python numbers of the wrong kind; floats for class ids are distinguished value by value."""
-        if isinstance(self.label, ClassLabel) and array.dtype.kind == "f":
+        if isinstance(self.checked, ClassLabel) and array.dtype.kind == "f":
             yield from self._check_items(array.astype(object), rows)
         else:
             yield self.bad_rows("LG103", rows, spec_text(array.dtype, array.shape[1:]), self._dtype_legal())
@@ -153,11 +255,11 @@ class LabelCheck:
     def _item_rule(self, item: Any) -> str | None:
         if item is None:
             return "LG104"
-        if isinstance(item, float) and isinstance(self.label, ClassLabel):
+        if isinstance(item, float) and isinstance(self.checked, ClassLabel):
             return _float_rule(item)
-        if not isinstance(item, int) or isinstance(item, bool) or not isinstance(self.label, ClassLabel):
+        if not isinstance(item, int) or isinstance(item, bool) or not isinstance(self.checked, ClassLabel):
             return "LG103"
-        if item in self._ids or item in self.label.sentinels:
+        if item in self._ids or item in self.checked.sentinels:
             return None
         if item in self.elsewhere:
             return "LG110"
@@ -165,14 +267,14 @@ class LabelCheck:
 
     @cached_property
     def _ids(self) -> frozenset[int] | range:
-        ids = self.label.raw_ids if isinstance(self.label, ClassLabel) else ()
+        ids = self.checked.raw_ids if isinstance(self.checked, ClassLabel) else ()
         return ids if isinstance(ids, range) else frozenset(ids)
 
     def _dtype_legal(self) -> str:
         names = self.label.dtype or self.label.DEFAULT_DTYPES
         text = f"dtype {' or '.join(names)}"
         admitted = {dtype.name for dtype in self._admitted}
-        if isinstance(self.label, ClassLabel) and not admitted.issuperset(self.label.stored_dtypes):
+        if isinstance(self.label, ClassLabel) and not admitted.issuperset(self.checked.stored_dtypes):
             return f"{text} wide enough to index {self.label.num_classes} classes"
         return text
 
@@ -194,8 +296,14 @@ class LabelCheck:
         return np.flatnonzero(hit.reshape(array.shape[0], array.size // max(1, array.shape[0])).any(axis=1))
 
 
+_MOST_NEAR = 100  # unknown names that a near one is looked for
 _KINDS = {"i": "iu", "u": "iu", "f": "f", "b": "b"}
 _KIND: dict[str, Kind] = {"i": "i", "u": "i", "f": "f", "b": "b"}
+
+
+def _any(values: Sequence[Any]) -> NDArray[np.bool_]:
+    """Whether any position of each record counts."""
+    return np.array([bool(np.any(as_array(value)[0] != 0)) for value in values], np.bool_)
 
 
 def _unconvertible(array: Array) -> bool:

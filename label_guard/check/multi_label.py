@@ -13,18 +13,20 @@ from label_guard.schema.labels import MultiLabel
 
 
 class MultiLabelCheck:
-    """Checks arrays ``[batch, ..., num_classes]`` of 0, 1 and ignore values."""
+    """Checks arrays ``[batch, ..., num_classes]`` of the positive, the negative and ignore values."""
 
     def __init__(self, label: MultiLabel) -> None:
         self.label = label
-        self._ignore = tuple(value for value in label.sentinels if isinstance(value, int))
+        self._ids = (label.negative, label.positive)
         self._sets: dict[np.dtype[Any], IntegerSet] = {}
         self._counted = label.min_positive is not None or label.max_positive is not None
 
     def _set(self, dtype: np.dtype[Any]) -> IntegerSet:
         found = self._sets.get(dtype)
         if found is None:
-            found = self._sets[dtype] = IntegerSet(dtype, range(2), self._ignore)
+            found = self._sets[dtype] = IntegerSet(
+                dtype, self._ids, tuple(int(v) for v in self.label.sentinels if float(v).is_integer())
+            )
         return found
 
     def clean(self, array: Array) -> bool:
@@ -58,11 +60,12 @@ class MultiLabelCheck:
         if array.dtype.kind in "iu":
             return self._set(array.dtype).illegal_positions(array)
         flat = array.reshape(-1)
-        return np.flatnonzero(~((flat == 0) | (flat == 1) | member(flat, self._ignore)))
+        legal = member(flat, (*self._ids, *self.label.sentinels))
+        return np.flatnonzero(~(legal | np.isnan(flat) if self.label.ignores_nan or self.label.ignores_null else legal))
 
     def _wrong_counts(self, array: Array) -> tuple[Array, Array]:
         """Rows of the class axis with too few or too many ones, and how many they have."""
-        ones = np.count_nonzero(array == 1, axis=-1).reshape(-1)
+        ones = np.count_nonzero(array == self.label.positive, axis=-1).reshape(-1)
         low = self.label.min_positive or 0
         high = self.label.num_classes if self.label.max_positive is None else self.label.max_positive
         rows = np.flatnonzero((ones < low) | (ones > high))

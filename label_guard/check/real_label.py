@@ -14,6 +14,7 @@ from label_guard.check.primitives import (
     greatest_at_or_below,
     integer_bounds,
     least_at_or_above,
+    member,
     values_at,
 )
 from label_guard.schema.labels import RealLabel
@@ -32,6 +33,7 @@ class RealLabelCheck:
     def __init__(self, label: RealLabel, stored: str | None = None) -> None:
         self.label = label
         self._targets = [np.dtype(name) for name in (stored, label.emit) if name is not None]
+        self._nan = label.ignores_nan or label.ignores_null
         self._limits: dict[np.dtype[Any], Limits | None] = {}
 
     def _limits_of(self, dtype: np.dtype[Any]) -> Limits | None:
@@ -46,16 +48,30 @@ class RealLabelCheck:
             return True
         if limits is None:
             return False
-        # NaN propagates through both reductions and compares False; infinities are beyond the limits.
+        if self.label.sentinels:
+            return not any(self._illegal(block, limits).any() for _, block in blocks(array))
+        # NaN propagates through both reductions and compares False, unless declared; infinities are beyond limits.
+        least, greatest = (np.fmin, np.fmax) if self._nan else (np.minimum, np.maximum)
         return all(
-            bool(np.minimum.reduce(block) >= limits[0] and np.maximum.reduce(block) <= limits[1])
+            bool(least.reduce(block) >= limits[0] and greatest.reduce(block) <= limits[1]) or self._all_nan(block)
             for _, block in blocks(array)
         )
+
+    def _all_nan(self, block: Array) -> bool:
+        return self._nan and block.dtype.kind == "f" and bool(np.isnan(block).all())
+
+    def _illegal(self, block: Array, limits: Limits | None) -> Array:
+        illegal = _outside(block, limits)
+        if self.label.sentinels:
+            illegal &= ~member(block, self.label.sentinels)
+        if self._nan and block.dtype.kind == "f":
+            illegal &= ~np.isnan(block)
+        return illegal
 
     def find(self, array: Array) -> Iterator[Positions]:
         """The offending positions of ``array``, one entry for each rule broken."""
         limits = self._limits_of(array.dtype)
-        parts = [np.flatnonzero(_outside(block, limits)) + start for start, block in blocks(array)]
+        parts = [np.flatnonzero(self._illegal(block, limits)) + start for start, block in blocks(array)]
         positions = np.concatenate(parts) if parts else np.empty(0, np.intp)
         values = values_at(array, positions)
         finite = np.isfinite(values)

@@ -36,19 +36,36 @@ def output_spec(config: GuardConfig, spec: Any) -> Any:
         spec = batches.without_key(spec, config.dropped_key)
     for path, label in config.guard.labels.items():
         leaf = tree.get(spec, path)
-        if leaf is tree.MISSING:
+        converter = config.converters[path]
+        if converter.is_encoded:
+            leaf = _read_spec(config, spec, path)
+            spec = spec if leaf is None else tree.put(spec, path, leaf)
+        if leaf is tree.MISSING or leaf is None:
             continue
         if isinstance(leaf, list | tuple):  # a label is a value: the lists of the records leave as one array
             leaf = _stacked(leaf)
             spec = tree.put(spec, path, leaf)
         if config.mask.key is not None and (config.mask_all or has_sentinels(label)):
-            shape = leaf.shape if is_elementwise(label) else leaf.shape[: len(leaf.shape) - len(label.record_shape)]
+            rank = len(converter.label.record_shape)
+            shape = leaf.shape if is_elementwise(converter.label) else leaf.shape[: len(leaf.shape) - rank]
             place = config.mask.path(path)
             if tree.get(spec, place) is tree.MISSING:
                 spec = tree.put_beside(spec, path, place, Spec(shape, config.mask.dtype))
-        if label.emit is not None:
-            spec = tree.put(spec, path, Spec(leaf.shape, label.emit))
+        if label.emitted_dtype is not None:
+            spec = tree.put(spec, path, Spec(leaf.shape, label.emitted_dtype))
+    for path in config.consumed:
+        spec = tree.without(spec, path)
     return spec
+
+
+def _read_spec(config: GuardConfig, spec: Any, path: str) -> Any:
+    """The spec of a label that is read from names, texts, ids or columns; None where its features are not there."""
+    label = config.converters[path].label
+    features = [tree.get(spec, feature) for feature in getattr(config.guard.labels[path], "columns", None) or (path,)]
+    if any(not hasattr(feature, "shape") for feature in features):
+        return None
+    dtype = label.emitted_dtype or np.result_type(*(feature.dtype for feature in features))
+    return Spec((features[0].shape[0], *label.record_shape), dtype)
 
 
 def _stacked(specs: Any) -> Any:

@@ -214,7 +214,7 @@ class ElementChecker:
         if self.config.on_invalid == "raise":
             self._raise(window)
         if self._limit.sample.wants_dirty():
-            self._limit.sample.add_dirty(self.config.guard.labels, window.columns(), window.result)
+            self._limit.sample.add_dirty(self.config.guard.read_labels, window.columns(), window.result)
 
     def fail(self, error: LabelGuardError) -> None:
         """Raises ``error``; a coordinated guard keeps it, and from then on only checks.
@@ -271,7 +271,7 @@ class ElementChecker:
         bad: list[BadRecord] = []
         for row in window.result.invalid_rows.tolist():
             element = batches.without_key(window.element(row), KEY)
-            labels = {path: tree.get(element, path) for path in self.config.guard.labels}
+            labels = {path: tree.get(element, path) for path in self.config.guard.features}
             kept = None if reason_in(element) is not None else element
             position = self.config.names.position(window.key(row))
             bad.append(BadRecord(self._name(window, row), kept, labels, window.result.of_row(row), position))

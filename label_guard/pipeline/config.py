@@ -83,6 +83,13 @@ class GuardConfig:
         """The labels compiled for the way out, by path."""
         return {path: LabelConverter(label) for path, label in self.labels.items()}
 
+    @cached_property
+    def consumed(self) -> tuple[str, ...]:
+        """Features that are read as the columns of a label, and end with the guard."""
+        labels = self.guard.labels
+        columns = {path for label in labels.values() for path in getattr(label, "columns", None) or ()}
+        return tuple(sorted(columns - set(labels) - {label.where for label in labels.values()}))
+
     @cached_property  # asked for each batch
     def passes_untouched(self) -> bool:
         """Whether a clean batch needs neither conversion nor mask."""

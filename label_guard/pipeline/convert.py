@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from label_guard.check.columns import Column
+from label_guard.check.fill_values import FillValues
 from label_guard.check.integer_set import MAX_TABLE
 from label_guard.check.primitives import integer_bounds, member
+from label_guard.check.reading import LabelReader, checked_label
 from label_guard.check.real_label import limits_in
-from label_guard.pipeline.fill_values import FillValues
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel
 
 Array = NDArray[Any]
 
 
 def replaced_sentinels(label: Label) -> tuple[float, ...]:
-    """Sentinels that leave the guard as class 0, or 0."""
-    if not isinstance(label, ClassLabel | MultiLabel):
+    """Sentinels that leave the guard as class 0, 0, or the legal number nearest to 0."""
+    if not isinstance(label, ClassLabel | MultiLabel | RealLabel):
         return ()
     kept = label.kept_sentinels
     return tuple(value for value in label.sentinels if value not in kept)
@@ -31,32 +35,99 @@ class LabelConverter:
         label: the resolved label.
 
     Attributes:
+        label: the label as it is read: names are ids, lists of ids are k-hot rows.
         changes: whether the label leaves the guard in a form different from the stored one.
-        fill: replacement values for bad positions, as stored.
+        is_encoded: whether the array that is checked differs from the one that is stored.
+        fill: replacement values for bad positions, as read.
     """
 
     def __init__(self, label: Label) -> None:
-        self.label = label
-        self.fill = FillValues(label)
-        self._emit = None if label.emit is None else np.dtype(label.emit)
+        self.is_encoded = LabelReader("", label).is_encoded
+        self.is_ids = isinstance(label, MultiLabel) and label.encoding == "ids"
+        self.label = k_hot_label(label) if isinstance(label, MultiLabel) and self.is_ids else checked_label(label)
+        self.fill = FillValues(self.label)
+        self._emit = None if label.emitted_dtype is None else np.dtype(label.emitted_dtype)
         self._dense = DenseIds(label) if isinstance(label, ClassLabel) and label.remaps else None
         self._replaced = replaced_sentinels(label)
-        self.changes = self._emit is not None or self._dense is not None or bool(self._replaced)
+        self._nan = label.ignores_nan or label.ignores_null
+        self._signs = isinstance(label, MultiLabel) and (label.positive, label.negative) != (1, 0)
+        self.changes = (
+            self.is_encoded
+            or self._emit is not None
+            or self._dense is not None
+            or bool(self._replaced)
+            or self._nan
+            or self._signs
+            or label.where is not None
+        )
 
     def __call__(self, array: Array, *, illegal: bool = False) -> Array:
         """The emitted form of ``array``.
 
         Args:
-            array: labels as stored, ``[...]``; never written.
+            array: labels as read, ``[...]``; never written.
             illegal: whether it may hold illegal values (``on_invalid="report"``). One that the emitted dtype cannot
                 hold, or that looks like a dense id, becomes the dtype's least value (unsigned: the greatest).
         """
         if self._dense is not None:
             return self._dense(array, self._emit or array.dtype, self._replaced, illegal=illegal)
-        where = member(array, self._replaced) if self._replaced else None
-        if where is not None and where.any():
-            array = np.where(where, array.dtype.type(0), array)
+        unmeasured = self._unmeasured(array)
+        if self._signs and isinstance(self.label, MultiLabel):
+            array = _zero_and_one(self.label, array)
+        if unmeasured is not None and unmeasured.any():
+            array = np.where(unmeasured, self._emitted_fill(array.dtype), array)
         return array if self._emit is None else cast_labels(self.label, array, self._emit, illegal=illegal)
+
+    def _unmeasured(self, array: Array) -> NDArray[np.bool_] | None:
+        """Where ``array`` holds a sentinel that is replaced, or NaN."""
+        where = member(array, self._replaced) if self._replaced else None
+        if not self._nan or array.dtype.kind != "f":
+            return where
+        return np.isnan(array) if where is None else where | np.isnan(array)
+
+    def _emitted_fill(self, dtype: np.dtype[Any]) -> Any:
+        return self.fill.value(dtype) if isinstance(self.label, RealLabel) else dtype.type(0)
+
+    def counted(self, array: Array, counts: NDArray[np.bool_]) -> Array:
+        """``array`` with a legal value where it does not count: 0 * NaN would be NaN in a gradient."""
+        if counts.all() or array.dtype.kind not in "biuf":
+            return array
+        record = FillValues(self.label.model_copy(update={"shape": ()})).record(array.dtype)
+        return array if record is None else np.where(counts, array, record)
+
+    def k_hot(self, columns: Sequence[Column]) -> list[Column]:
+        """Lists of ids as k-hot rows; a list that holds an illegal id is left out."""
+        return [_k_hot(column, self.label) for column in columns] if self.is_ids else list(columns)
+
+
+def k_hot_label(label: MultiLabel) -> MultiLabel:
+    """The label of the k-hot rows that lists of ids become."""
+    update = {"encoding": "k_hot", "dtype": ("int32",), "separator": None, "unique": False}
+    return label.model_copy(update=update | {"min_length": None, "max_length": None, "emit": label.emitted_dtype})
+
+
+def _k_hot(column: Column, label: Label) -> Column:
+    lists = column.array
+    if lists.ndim < 2 or (lists.dtype.kind not in "iu" and lists.size):  # illegal, and no list of ids
+        return column._replace(rows=column.rows[:0], array=np.empty((0, *_fixed(label)), np.int32), typed=True)
+    classes = label.record_shape[-1] or 0
+    out = np.zeros((math.prod(lists.shape[:-1]), classes), np.int32)
+    ids = lists.reshape(len(out), lists.shape[-1])
+    where = np.nonzero((ids >= 0) & (ids < classes))
+    out[where[0], ids[where].astype(np.intp)] = 1
+    return column._replace(array=out.reshape(*lists.shape[:-1], classes), typed=True)
+
+
+def _fixed(label: Label) -> tuple[int, ...]:
+    return tuple(length or 0 for length in label.record_shape)
+
+
+def _zero_and_one(label: MultiLabel, array: Array) -> Array:
+    """The positive value as 1, the negative as 0; ignore values stay."""
+    out = array.copy()
+    out[member(array, (label.negative,))] = 0
+    out[member(array, (label.positive,))] = 1
+    return out
 
 
 def cast_labels(label: Label, array: Array, dtype: np.dtype[Any], *, illegal: bool = False) -> Array:

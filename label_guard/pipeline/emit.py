@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.columns import Column, gather
+from label_guard.check.columns import Column
+from label_guard.check.reading import counted
 from label_guard.check.result import CheckResult, RuleViolations
 from label_guard.core import tree
 from label_guard.errors import UsageError
 from label_guard.pipeline import batching
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.convert import LabelConverter
-from label_guard.pipeline.fill_values import FillValues
-from label_guard.pipeline.masking import add_mask, has_sentinels, join_columns, validity
+from label_guard.pipeline.masking import Mask, add_mask, has_sentinels, join_columns, validity
 from label_guard.schema.labels import Label
 
 Array = NDArray[Any]
@@ -43,21 +43,22 @@ def stack_records(
     """
     arrays: dict[str, Array] = {}
     good: dict[str, NDArray[np.bool_]] = {}
+    columns = config.guard.record_columns(records)
     for path, converter in config.converters.items():
         violations = _violations_of(result, path)
-        values = [tree.get(record, path) for record in records]
         if violations and config.on_invalid != "mask":
-            delivered = _as_stored(values)
+            delivered = _as_stored(converter, columns[path], len(records))
             arrays |= {} if delivered is None else {path: delivered}
             continue
-        columns, _ = gather(values)
         try:
-            arrays[path], valid = join_columns(converter, columns, len(records), violations)
+            arrays[path], valid = join_columns(converter, columns[path], len(records), violations)
         except ValueError as error:
             raise UsageError(f"label {path!r} cannot be batched: {error}") from error
         if violations:
             good[path] = valid
-    return batching.stack(records, {**(stacked or {}), **arrays}, leave_out=config.dropped_key), good
+    # Features that were read as columns of a label may hold None, and do not leave the guard.
+    read = dict.fromkeys(config.consumed, np.empty((len(records), 0)))
+    return batching.stack(records, {**(stacked or {}), **read, **arrays}, leave_out=config.dropped_key), good
 
 
 def mask_batch(config: GuardConfig, batch: Any, result: CheckResult) -> tuple[Any, Good]:
@@ -70,13 +71,16 @@ def mask_batch(config: GuardConfig, batch: Any, result: CheckResult) -> tuple[An
     for path, converter in config.converters.items():
         value = tree.get(batch, path)
         violations = _violations_of(result, path)
+        size = result.num_records
         if violations and config.on_invalid == "mask":
-            columns = config.guard.batch_columns(batch, result.num_records)[path]
-            value, good[path] = join_columns(converter, columns, result.num_records, violations)
+            value, good[path] = join_columns(converter, _columns(config, batch, path, size), size, violations)
             batch = tree.put(batch, path, value)
-        elif _is_list(value):
-            array = _as_stored(list(value)) if violations else _as_array(converter, list(value))
+        elif violations:
+            read = converter.is_encoded or _is_list(value)
+            array = _as_stored(converter, _columns(config, batch, path, size), size) if read else None
             batch = batch if array is None else tree.put(batch, path, array)
+        elif converter.is_encoded or _is_list(value):
+            batch = tree.put(batch, path, _as_array(converter, _columns(config, batch, path, size), size))
     return batch, good
 
 
@@ -84,53 +88,65 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and cast(Array, value).dtype.hasobject)
 
 
-def _as_stored(values: list[Any]) -> Array | None:
+def _as_stored(converter: LabelConverter, columns: list[Column], size: int) -> Array | None:
     """Labels under ``report`` as one array of numbers, whether they are legal or not; None where they are not one."""
-    columns, missing = gather(values)
+    columns = converter.k_hot(columns)
     arrays = [column.array for column in columns]
-    if (
-        len(missing)
-        or len({array.shape[1:] for array in arrays}) != 1
-        or any(a.dtype.kind not in "biuf" for a in arrays)
-    ):
+    if sum(map(len, arrays)) < size or len({array.shape[1:] for array in arrays}) != 1:
         return None
-    joined = np.empty((len(values), *arrays[0].shape[1:]), np.result_type(*arrays))
+    if any(array.dtype.kind not in "biuf" for array in arrays):
+        return None
+    joined = np.empty((size, *arrays[0].shape[1:]), np.result_type(*arrays))
     for column in columns:
         joined[column.rows] = column.array
     return joined
 
 
-def _as_array(converter: LabelConverter, values: list[Any]) -> Array | list[Array]:
+def _columns(config: GuardConfig, batch: Any, path: str, size: int) -> list[Column]:
+    return config.guard.batch_columns(batch, size)[path]
+
+
+def _as_array(converter: LabelConverter, columns: list[Column], size: int) -> Array | list[Array]:
     """Legal labels of a batch as one array, or as a list of arrays where they differ in shape."""
-    columns, _ = gather(values)
-    if len({column.array.shape[1:] for column in columns}) > 1:
-        return [join_columns(converter, gather([value])[0], 1)[0][0] for value in values]
-    return join_columns(converter, columns, len(values))[0] if values else np.empty(0, converter.fill.dtype())
+    if not size:
+        return np.empty((0, *(length or 0 for length in converter.label.record_shape)), converter.fill.dtype())
+    if converter.is_ids or len({column.array.shape[1:] for column in columns}) == 1:
+        return join_columns(converter, columns, size)[0]
+    items = {
+        int(row): column._replace(rows=np.zeros(1, np.intp), array=column.array[k : k + 1])
+        for column in columns
+        for k, row in enumerate(column.rows)
+    }
+    return [join_columns(converter, [items[row]], 1)[0][0] for row in sorted(items)]
 
 
 def _violations_of(result: CheckResult, path: str) -> list[RuleViolations]:
     return [found for found in result.faults if found.label == path]
 
 
-def join_rows(config: GuardConfig, parts: Sequence[batching.BatchRows], *, broken: Collection[str] = ()) -> Any:
-    """A new batch of the given rows of each batch, in order. A label is a value: a list of labels is cut by record.
-
-    Args:
-        config: what the guard does.
-        parts: batches, and the rows of each.
-        broken: paths of labels that are bad as a whole, and are delivered so.
+def join_rows(config: GuardConfig, parts: Sequence[batching.BatchRows]) -> Any:
+    """A new batch of the given rows of each batch, in order, its labels as arrays.
 
     Raises:
         UsageError: the batches differ in structure, or in the shape of a feature.
     """
+    size = sum(len(rows) for _, rows, _ in parts)
+    return mask_batch(config, _joined(config, parts), CheckResult(size))[0]
+
+
+def _joined(config: GuardConfig, parts: Sequence[batching.BatchRows]) -> Any:
+    """As ``join_rows``, the labels as stored. A label is a value: a list of labels is cut by record."""
     paths = list(config.guard.labels)
     parts = [(batching.with_label_columns(batch, paths, size), rows, size) for batch, rows, size in parts]
-    separate: dict[str, Array | list[Any]] = {}
-    for path in paths:
-        values = [np.asarray(tree.get(batch, path)) for batch, _, _ in parts]
-        if len({(value.dtype, value.shape[1:]) for value in values}) > 1 or values[0].dtype == object:
-            items = [value[row] for value, (_, rows, _) in zip(values, parts, strict=True) for row in rows.tolist()]
-            separate[path] = items if path in broken else _as_array(config.converters[path], items)
+    separate: dict[str, list[Any]] = {}
+    for path, converter in config.converters.items():
+        values = [tree.get(batch, path) for batch, _, _ in parts]
+        if any(value is tree.MISSING for value in values):
+            continue  # made of other features
+        arrays = [np.asarray(value) for value in values]
+        same = len({(array.dtype, array.shape[1:]) for array in arrays}) == 1 and arrays[0].dtype != object
+        if not same or (converter.is_encoded and arrays[0].dtype.kind not in "biuf"):
+            separate[path] = [a[row] for a, (_, rows, _) in zip(arrays, parts, strict=True) for row in rows.tolist()]
             parts = [(tree.put(batch, path, np.empty((size, 0))), rows, size) for batch, rows, size in parts]
     joined = batching.join(parts)
     for path, label in separate.items():
@@ -161,6 +177,8 @@ def finalize_batch(
         batch = batching.without_key(batch, config.dropped_key)
     if config.passes_untouched:
         return batch
+    for path in config.consumed:
+        batch = tree.without(batch, path)
     good = good or {}
     found = result.faults if result is not None and config.on_invalid == "report" else ()
     broken = {fault.label for fault in found}
@@ -168,17 +186,36 @@ def finalize_batch(
     padding = max(0, full - size)
     if padding:
         rows = np.concatenate([np.arange(size), np.zeros(padding, np.intp)])
-        batch = join_rows(config, [(batch, rows, size)], broken=whole)
+        batch = _joined(config, [(batch, rows, size)])
         good = {path: valid[rows] for path, valid in good.items()}
-    for path, label in config.labels.items():
+    for path, converter in config.converters.items():
         value = tree.get(batch, path)
-        if config.mask.key is not None and (config.mask_all or has_sentinels(label)):
-            shown = None if path in whole else value
-            valid = validity(label, shown, size + padding, good.get(path), padding)
-            batch = add_mask(batch, path, valid, config.mask)
+        if config.mask.key is not None and (config.mask_all or has_sentinels(config.labels[path])):
+            shown = None if path in whole and not _is_numeric(value, converter, size + padding) else value
+            valid = validity(converter.label, shown, size + padding, good.get(path), padding)
+            batch = add_mask(batch, path, _where_counted(converter.label, batch, valid), config.mask)
         if path not in whole:
-            batch = _converted(config.converters[path], batch, path, value, illegal=path in broken)
+            where = converter.label.where
+            if where is not None and isinstance(value, np.ndarray):
+                value = converter.counted(value, counted(converter.label, tree.get(batch, where), value.shape))
+            batch = _converted(converter, batch, path, value, illegal=path in broken)
     return batch
+
+
+def _is_numeric(value: Any, converter: LabelConverter, size: int) -> bool:
+    """Whether a label that is bad as a whole is an array of numbers of the declared shape."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf":
+        return False
+    shape = converter.label.record_shape
+    fits = len(shape) == value.ndim - 1 and all(n in (None, m) for n, m in zip(shape, value.shape[1:], strict=True))
+    return fits and len(value) == size
+
+
+def _where_counted(label: Label, batch: Any, valid: Mask) -> Mask:
+    """A mask that is False, too, where the feature that ``where`` names is 0."""
+    if label.where is None or isinstance(valid, list):
+        return valid
+    return valid & counted(label, tree.get(batch, label.where), valid.shape)
 
 
 def _converted(converter: LabelConverter, batch: Any, path: str, value: Any, *, illegal: bool) -> Any:
@@ -192,11 +229,10 @@ def _converted(converter: LabelConverter, batch: Any, path: str, value: Any, *, 
 
 def finalize_record(config: GuardConfig, record: Any, result: CheckResult) -> Any:
     """Converts one unbatched record and adds its masks, as a batch of one."""
-    columns = config.guard.record_columns([record])
-    typed = all(column.typed for found in columns.values() for column in found)
-    listed = any(_is_list(tree.get(record, path)) for path in columns)
-    if config.passes_untouched and typed and not listed and (result.ok or config.on_invalid != "mask"):
+    stored = all(_is_stored(tree.get(record, path)) for path in config.guard.labels)
+    if config.passes_untouched and stored and (result.ok or config.on_invalid != "mask"):
         return finalize_batch(config, record, 1)
+    columns = config.guard.record_columns([record])
     good: dict[str, NDArray[np.bool_]] = {}
     expanded: list[str] = []
     for path, converter in config.converters.items():
@@ -207,10 +243,13 @@ def finalize_record(config: GuardConfig, record: Any, result: CheckResult) -> An
         values, valid = array
         record = tree.put(record, path, values)
         good |= {path: valid} if violations and config.on_invalid == "mask" else {}
-        mask = tree.get(record, config.mask.path(path)) if config.mask.key is not None else None
-        if mask is not None and mask is not tree.MISSING:
-            record = tree.put(record, config.mask.path(path), np.asarray(mask)[None])
-        expanded += [path, config.mask.path(path)]
+        beside = [config.mask.path(path)] if config.mask.key is not None else []
+        beside += [] if converter.label.where is None else [converter.label.where]
+        for place in set(beside) - set(expanded):
+            feature = tree.get(record, place)
+            if feature is not None and feature is not tree.MISSING:
+                record = tree.put(record, place, np.asarray(feature)[None])
+        expanded += [path, *beside]
     expanded += _places_of_masks(record, config.guard.labels)
     record = finalize_batch(config, record, 1, result=result, good=good)
     for path in dict.fromkeys(expanded):
@@ -226,6 +265,11 @@ def _places_of_masks(record: Any, paths: Iterable[str]) -> Iterator[str]:
     for head, number in heads.items():
         length = len(tree.get(record, head) if head else record)
         yield from (f"{head}/{k}" if head else str(k) for k in range(length, length + number))
+
+
+def _is_stored(value: Any) -> bool:
+    """Whether a label of one record is an array or a NumPy scalar, which leaves as it is."""
+    return isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf"
 
 
 def _batch_of_one(
@@ -275,7 +319,7 @@ def placeholder_batch(config: GuardConfig, pulled: Sequence[Any], size: int, *, 
     if not pulled:
         raise UsageError("no element was read")
     as_mask = config.replace(on_invalid="mask", quarantine=None)
-    if any(None in label.record_shape for label in config.guard.labels.values()):
+    if any(None in converter.label.record_shape for converter in config.converters.values()):
         raise UsageError("a label of free shape cannot be filled")
     if batched:
         result = config.guard.check_batch(pulled[0])

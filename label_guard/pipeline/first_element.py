@@ -32,7 +32,7 @@ def check_first_elements(config: GuardConfig, elements: Sequence[Any]) -> bool:
     if not readable:
         return False
     require_key(config, readable[0])
-    for path in config.guard.labels:
+    for path in config.guard.features:
         if all(tree.get(element, path) is tree.MISSING for element in readable):
             raise UsageError(f"{config.caller}: {_no_label(config, path, readable[0])}")
     _check_record_key(config, readable[0])
@@ -67,7 +67,7 @@ def _check_record_key(config: GuardConfig, element: Any) -> None:
 
 
 def _no_label(config: GuardConfig, path: str, element: Any) -> str:
-    name = f"label {path!r} of schema {config.guard.schema.name}"
+    name = f"{config.guard.features[path]} of schema {config.guard.schema.name}"
     pairs = tree.children(element)
     if pairs is None or tree.is_bare(element):
         return (

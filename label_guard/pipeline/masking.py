@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from label_guard.check.columns import Column
+from label_guard.check.fill_values import FillValues
 from label_guard.check.primitives import equals
 from label_guard.check.result import RuleViolations
 from label_guard.core import tree
 from label_guard.errors import UsageError
 from label_guard.pipeline.convert import LabelConverter, cast_labels
-from label_guard.pipeline.fill_values import FillValues
-from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel
+from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
 from label_guard.schema.stored_dtypes import Kind, joined_dtype
 
 Array = NDArray[Any]
@@ -53,6 +53,8 @@ class MaskOptions:
 
 def has_sentinels(label: Label) -> bool:
     """Whether values that the loss must skip may leave the guard, so that a mask is needed."""
+    if label.where is not None or label.ignores_nan or label.ignores_null:
+        return True
     if isinstance(label, ClassLabel):
         return bool(label.ignore) or (label.unlabeled is not None and label.on_unlabeled != "skip")
     return bool(label.sentinels)
@@ -60,12 +62,18 @@ def has_sentinels(label: Label) -> bool:
 
 def is_elementwise(label: Label) -> bool:
     """Whether the mask has the label's shape, not one value per record."""
-    return isinstance(label, ClassLabel) or (isinstance(label, MultiLabel) and bool(label.ignore))
+    return isinstance(label, ClassLabel) or label.where is not None or _is_measured(label)
+
+
+def _is_measured(label: Label) -> bool:
+    return isinstance(label, MultiLabel | RealLabel) and bool(label.ignore)
 
 
 def is_not_sentinel(label: Label, array: Array) -> Valid:
-    """Bool like ``array``: False where it holds a declared ignore or unlabeled value."""
+    """Bool like ``array``: False where it holds a declared ignore or unlabeled value, or was not measured."""
     found = [same for value in label.sentinels if (same := equals(array, value)) is not None]
+    if array.dtype.kind == "f" and (label.ignores_nan or label.ignores_null):
+        found.append(np.isnan(array))
     if not found:
         return np.ones(array.shape, np.bool_)
     valid = np.logical_not(found[0], out=found[0] if found[0].ndim else None)
@@ -96,7 +104,7 @@ def join_columns(
     Raises:
         ValueError: records differ in shape, where the shape is free.
     """
-    label, fill = converter.label, converter.fill
+    label, fill, columns = converter.label, converter.fill, converter.k_hot(columns)
     whole = {int(row) for found in violations if found.positions is None for row in found.rows}
     usable = [column for column in columns if not set(column.rows.tolist()) <= whole]
     shapes = {column.array.shape[1:] for column in usable}
@@ -156,9 +164,10 @@ def _mask_positions(fill: FillValues, array: Array, good: Valid, violations: Seq
         if found.positions is None:
             continue
         if isinstance(fill.label, RealLabel):
-            array[found.rows] = fill.clip(array[found.rows])
-            good[found.rows] = False
-        elif is_elementwise(fill.label):
+            flat = array.reshape(-1)
+            flat[found.positions] = fill.clip(flat[found.positions])
+            _spoil(fill.label, good, found)
+        elif is_elementwise(fill.label) and not isinstance(fill.label, SoftLabel):
             array.reshape(-1)[found.positions] = fill.value(array.dtype)
             good.reshape(-1)[found.positions] = False
         else:
@@ -168,6 +177,14 @@ def _mask_positions(fill: FillValues, array: Array, good: Valid, violations: Seq
     for found in fill.check.find(array):
         rows, _, _ = found.by_row(per_record)
         array[rows], good[rows] = record, False
+
+
+def _spoil(label: Label, good: Valid, found: RuleViolations) -> None:
+    """Marks bad positions, or their records where the mask has one value per record."""
+    if is_elementwise(label):
+        good.reshape(-1)[found.positions] = False
+    else:
+        good[found.rows] = False
 
 
 # The mask ---------------------------------------------------------------------------------------------------------
@@ -186,6 +203,11 @@ def validity(label: Label, value: Any, size: int, good: Valid | None, padding: i
     Returns:
         bool ``[size]``, or of the label's shape where the mask is elementwise; a list of arrays for a list of arrays.
     """
+    if isinstance(label, SoftLabel) and label.where is not None:
+        shape = np.shape(value)[:-1] if hasattr(value, "__array__") else (size, *(n or 1 for n in label.shape))
+        valid = np.ones(shape, np.bool_) if good is None else np.logical_and.reduce(good, axis=-1)
+        valid[size - padding :] = False
+        return valid
     if is_elementwise(label) and isinstance(value, list):
         masks = [is_not_sentinel(label, np.asarray(item)) for item in cast("list[Array]", value)]
         return [mask if row < size - padding else np.zeros_like(mask) for row, mask in enumerate(masks)]

@@ -313,7 +313,7 @@ def _check_combinations(config: GuardConfig) -> None:
             'on_invalid="drop" takes records out of the stream and needs somewhere to keep them; pass '
             'quarantine="DIR", or use on_invalid="mask" or "raise"'
         )
-    free = [path for path, label in config.guard.labels.items() if None in label.record_shape]
+    free = [path for path, found in config.converters.items() if None in found.label.record_shape]
     single = config.batched is False and config.batch_size is None  # each record has a mask of its own shape
     if config.on_invalid == "mask" and free and not single:
         raise UsageError(

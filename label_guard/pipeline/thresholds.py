@@ -106,7 +106,7 @@ class InvalidRatioLimit:
     def _cause(self) -> str:
         if self._config.quarantine is not None and self._config.quarantine.payload == "none":
             return ""  # it would name values
-        likely = self.sample.diagnosis(self._config.guard.labels)
+        likely = self.sample.diagnosis(self._config.guard.read_labels)
         return f". Likely cause: {likely}" if likely else ""
 
 

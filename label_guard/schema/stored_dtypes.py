@@ -87,5 +87,5 @@ def _legal_range(label: Label) -> tuple[float, float]:
         return low, float("inf") if label.maximum is None else label.maximum
     if isinstance(label, ClassLabel):
         return min((*label.id_range, *label.sentinels)), max((*label.id_range, *label.sentinels))
-    sentinels = label.sentinels if isinstance(label, MultiLabel) else ()
-    return min((0, *sentinels)), max((1, *sentinels))
+    values = (label.positive, label.negative, *label.sentinels) if isinstance(label, MultiLabel) else (0, 1)
+    return min(values), max(values)

@@ -54,7 +54,7 @@ def class_labels(draw: st.DrawFn) -> dict[str, Any]:
     label: dict[str, Any] = {"kind": "class_label", "num_classes": classes, "dtype": draw(dtypes([*INTEGERS, *FLOATS]))}
     label["class_ids"] = draw(st.sampled_from([None, None, {"start": 1}, {"start": -3}]))
     if classes == 5:
-        gapped = [[0, 255, 7, 3, 9], [2, 3, 7, 40, 90], [-128, 127, 0, 1, 2], [0, 2**31, 5, 2**40, 9]]
+        gapped = [[0, 255, 7, 3, 9], [2, 3, 7, 40, 90], [-128, 127, 0, 1, 2]]
         label["class_ids"] = draw(st.sampled_from([None, *gapped]))
     label["ignore"] = draw(st.sampled_from([[], [], [-1], [255], [-100], [-100, 255], [70000]]))
     label["on_ignore"] = draw(st.sampled_from(["keep", "replace"]))

@@ -47,6 +47,8 @@ class FillValues:
                     return dtype.type(ignored)
         if isinstance(label, ClassLabel):
             return next((dtype.type(i) for i in label.raw_ids if exact(dtype, i) is not None), None)
+        if isinstance(label, MultiLabel):
+            return dtype.type(label.negative) if exact(dtype, label.negative) is not None else None
         return dtype.type(0)
 
     def record(self, dtype: np.dtype[Any]) -> Array | None:
@@ -76,8 +78,10 @@ class FillValues:
         if isinstance(label, SoftLabel):
             record[..., 0] = 1
         elif isinstance(label, MultiLabel) and label.min_positive:
-            record[...] = 0
-            record[..., : label.min_positive] = 1
+            if exact(dtype, label.positive) is None or exact(dtype, label.negative) is None:
+                return record
+            record[...] = label.negative
+            record[..., : label.min_positive] = label.positive
         elif isinstance(label, ClassLabel) and (label.unique or label.min_length or label.max_length is not None):
             most = shape[0] if label.max_length is None else min(shape[0], label.max_length)
             most = min(most, label.num_classes) if label.unique else most

@@ -1,0 +1,280 @@
+"""Reads labels as they are stored into the arrays that are checked: names and texts to ids, null to NaN.
+
+A label that is stored as numbers in one feature is read as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from label_guard.check.columns import Column, Rows, Unconvertible, as_array, gather
+from label_guard.core import tree
+from label_guard.errors import UsageError
+from label_guard.schema.labels import ClassLabel, Label, MultiLabel
+
+Array = NDArray[Any]
+_NO_ROWS: Rows = np.empty(0, np.intp)
+_TEXT = "UST"
+_MOST_DIGITS = 4000  # int() refuses longer texts; such an id is out of range anyway
+
+
+def checked_label(label: Label) -> Label:
+    """The label that describes what a ``LabelReader`` reads: ids in place of names, lists in place of texts.
+
+    A multi_label of ids is read as lists of class ids.
+    """
+    if isinstance(label, MultiLabel) and label.encoding == "ids":
+        return ClassLabel(
+            num_classes=label.num_classes,
+            class_names=label.class_names,
+            dtype=None if label.stores_names else label.dtype,
+            shape=(*label.shape, None),
+            unique=label.unique,
+            min_length=label.min_length,
+            max_length=label.max_length,
+            emit="int32",
+        )
+    if isinstance(label, ClassLabel) and (label.stores_names or label.separator is not None):
+        dtype = ("int64",) if label.stores_names else label.dtype
+        return label.model_copy(update={"dtype": dtype, "separator": None, "emit": label.emitted_dtype})
+    return label.model_copy(update={"columns": None}) if isinstance(label, MultiLabel) and label.columns else label
+
+
+def stored_features(labels: Mapping[str, Label]) -> dict[str, tuple[int | None, ...]]:
+    """By path, the features that ``labels`` are read from, and their shape per record."""
+    features: dict[str, tuple[int | None, ...]] = {}
+    for path, label in labels.items():
+        columns = label.columns if isinstance(label, MultiLabel) else None
+        text = isinstance(label, ClassLabel | MultiLabel) and label.separator is not None
+        shape = label.record_shape[:-1] if columns or text else label.record_shape
+        features |= dict.fromkeys(columns or (path,), shape)
+        if label.where is not None:
+            features.setdefault(label.where, ())
+    return features
+
+
+class LabelReader:
+    """Reads one label of records or batches.
+
+    Args:
+        path: path of the label.
+        label: the resolved label.
+
+    Attributes:
+        columns: paths of the features that hold one class each; empty where the label is one feature.
+        is_plain: whether labels are checked as they are stored.
+    """
+
+    def __init__(self, path: str, label: Label) -> None:
+        self.path = path
+        self.label = label
+        self.columns = (label.columns or ()) if isinstance(label, MultiLabel) else ()
+        self._separator = label.separator if isinstance(label, ClassLabel | MultiLabel) else None
+        self._null = label.ignores_null
+        names = getattr(label, "class_names", None) or ()
+        self._ids = {name: index for index, name in enumerate(names)} if label.stores_names else None
+        self.is_plain = not (self.columns or self._separator or self._null or self._ids is not None)
+
+    @property
+    def is_encoded(self) -> bool:
+        """Whether the array that is checked differs from the one that is stored."""
+        return bool(self.columns or self._separator or self._ids is not None) or (
+            isinstance(self.label, MultiLabel) and self.label.encoding == "ids"
+        )
+
+    def records(self, records: Sequence[Any]) -> tuple[list[Column], Rows]:
+        """Columns of the labels of ``records``, and the rows without one."""
+        if self.columns:
+            return self.values([self._row([tree.get(record, path) for path in self.columns]) for record in records])
+        return self.values([tree.get(record, self.path) for record in records])
+
+    def values(self, values: Sequence[Any]) -> tuple[list[Column], Rows]:
+        """Columns of label values, one per record, and the rows without one."""
+        if self.is_plain:
+            return gather(values)
+        if self._null and None not in self.label.record_shape:
+            unmeasured = np.full(cast("tuple[int, ...]", self.label.record_shape), np.nan)
+            values = [unmeasured if value is None else value for value in values]
+        columns, missing = gather(values)
+        return self.decoded(columns), missing
+
+    def batch(self, element: Any, size: int) -> tuple[list[Column] | None, Rows]:
+        """Columns of the labels of a batch; None where its label has no leading axis of ``size``."""
+        if not self.columns:
+            return self.batch_value(tree.get(element, self.path), size)
+        values = [_batch_items(tree.get(element, path), size) for path in self.columns]
+        if any(value is None for value in values):
+            return [], np.arange(size)
+        arrays = [value for value in values if isinstance(value, np.ndarray)]
+        if (
+            len(arrays) == len(values)
+            and len({array.dtype for array in arrays}) == 1
+            and arrays[0].dtype.kind in "biuf"
+        ):
+            return self.batch_value(np.stack(arrays, axis=-1), size)
+        rows = zip(*cast("list[Sequence[Any]]", values), strict=True)
+        return self.values([self._row(list(row)) for row in rows])
+
+    def batch_value(self, value: Any, size: int) -> tuple[list[Column] | None, Rows]:
+        """As ``batch``, for the value of the label."""
+        everything = np.arange(size)
+        if value is tree.MISSING or value is None:
+            return [], everything
+        if isinstance(value, np.ndarray) and cast(Array, value).dtype.hasobject and value.ndim:
+            value = list(cast(Array, value))  # ragged batches: checked record by record
+        if isinstance(value, list | tuple):
+            values = cast("Sequence[Any]", value)
+            return self.values(values) if len(values) == size else (None, _NO_ROWS)
+        array, typed = as_array(value)
+        if array.dtype == object and not array.ndim and isinstance(array.item(), Unconvertible):
+            array = np.full(size, array.item(), object)
+        if not array.ndim or array.shape[0] != size:
+            return None, _NO_ROWS
+        if array.dtype == object:  # a pandas or Arrow column of names
+            return self.values(list(array))
+        columns = [Column(everything, array, typed)]
+        return (columns if self.is_plain else self.decoded(columns)), _NO_ROWS
+
+    def _row(self, values: list[Any]) -> Any:
+        """The label of a record whose classes have a feature each."""
+        return tree.MISSING if any(value is tree.MISSING for value in values) else values
+
+    # Decoding -----------------------------------------------------------------------------------------------------
+
+    def decoded(self, columns: list[Column]) -> list[Column]:
+        """Columns of what is checked; a column that cannot be decoded stays as it is, and breaks LG103."""
+        found: list[Column] = []
+        for column in columns:
+            if self._separator is not None:
+                found += self._split(column)
+            elif self._ids is not None:
+                found += self._named(column)
+            else:
+                found.append(self._measured(column) if self._null else column)
+        return found
+
+    def _split(self, column: Column) -> list[Column]:
+        """Texts such as ``16 0`` as lists of ids or names."""
+        if column.array.ndim != 1 or not _all_text(column.array):
+            return [column]
+        lists: list[tuple[int, list[Any]]] = []
+        rest: list[int] = []
+        for row, text in zip(column.rows.tolist(), map(_text, column.array.tolist()), strict=True):
+            parts = text.split(self._separator) if text.strip() else []
+            parts = [part for part in parts if part] if self._separator == " " else parts
+            ids = parts if self._ids is not None else _integers(parts)
+            if ids is None:
+                rest.append(row)
+            else:
+                lists.append((row, ids))
+        columns = [_taken(column, rest)] if rest else []
+        for gathered in gather([ids for _, ids in lists])[0]:
+            rows = np.array([lists[k][0] for k in gathered.rows.tolist()], np.intp)
+            part = gathered._replace(rows=rows)
+            columns += self._named(part) if self._ids is not None else [part]
+        return columns
+
+    def _named(self, column: Column) -> list[Column]:
+        """Names as ids; an unknown name is ``-1 - its position`` among ``unknown``."""
+        array = column.array
+        if not array.size:
+            return [Column(column.rows, np.empty(array.shape, np.int64), True, ())]
+        if not _all_text(array):
+            return [column]
+        if array.dtype.kind not in "US":
+            array = np.array([_text(item) for item in array.reshape(-1).tolist()], object).reshape(array.shape)
+        names, inverse = np.unique(array, return_inverse=True)
+        unknown: list[str] = []
+        ids = [self._id(_text(name), unknown) for name in names.tolist()]
+        decoded = np.array(ids, np.int64)[inverse.reshape(-1)].reshape(array.shape)
+        return [Column(column.rows, decoded, True, tuple(unknown))]
+
+    def _id(self, name: str, unknown: list[str]) -> int:
+        found = None if self._ids is None else self._ids.get(name)
+        if found is None:
+            unknown.append(name)
+            return -len(unknown)
+        return found
+
+    def _measured(self, column: Column) -> Column:
+        """Numbers with None as floats with NaN."""
+        array = column.array
+        if not column.typed and array.dtype.kind == "i":
+            return column._replace(array=array.astype(np.float64))
+        if array.dtype != object:
+            return column
+        items = array.reshape(-1).tolist()
+        if not all(item is None or (isinstance(item, int | float) and not isinstance(item, bool)) for item in items):
+            return column
+        if not self.label.ignores_nan and any(item is not None and item != item for item in items):
+            return column
+        try:
+            numbers = np.array([np.nan if item is None else float(item) for item in items])
+        except OverflowError:
+            return column
+        return Column(column.rows, numbers.reshape(array.shape), False)
+
+
+def _batch_items(value: Any, size: int) -> Any:
+    """A feature of a batch as an array or list of ``size`` values; None where it is not one."""
+    if isinstance(value, list | tuple):
+        items = cast("Sequence[Any]", value)
+        return items if len(items) == size else None
+    if value is None or value is tree.MISSING:
+        return None
+    array, _ = as_array(value)
+    return array if array.ndim and array.shape[0] == size else None
+
+
+def _taken(column: Column, rows: list[int]) -> Column:
+    keep = np.isin(column.rows, rows)
+    return column._replace(rows=column.rows[keep], array=column.array[keep])
+
+
+def _all_text(array: Array) -> bool:
+    if array.dtype.kind in _TEXT:
+        return True
+    return array.dtype == object and all(isinstance(item, str | bytes) for item in array.reshape(-1).tolist())
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
+
+
+def _integers(parts: list[str]) -> list[Any] | None:
+    """Integers as they are written; None where a part is something else."""
+    parts = [part.strip() for part in parts]
+    if not all(part.isascii() and part.removeprefix("-").isdigit() for part in parts):
+        return None
+    return [int(part[:_MOST_DIGITS]) for part in parts]
+
+
+# Positions that do not count --------------------------------------------------------------------------------------
+
+
+def counted(label: Label, value: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Which positions of a label of ``shape`` count, by the feature that ``where`` names, broadcast from the left.
+
+    Args:
+        label: the resolved label, with ``where``.
+        value: the feature.
+        shape: shape of the label, batch axis included.
+
+    Raises:
+        UsageError: the feature is missing, does not hold numbers, or does not fit the label.
+    """
+    if value is tree.MISSING or value is None:
+        raise UsageError(f"the feature {label.where!r}, which where names, is missing")
+    array, _ = as_array(value)
+    fits = array.ndim <= len(shape) and all(n in (1, m) for n, m in zip(array.shape, shape, strict=False))
+    if array.dtype.kind not in "biuf" or not fits:
+        raise UsageError(
+            f"the feature {label.where!r}, which where names, is {array.dtype}{list(array.shape)}; expected bool or "
+            f"numbers that broadcast from the left over the label's {list(shape)}"
+        )
+    counts = (array != 0).reshape(array.shape + (1,) * (len(shape) - array.ndim))
+    return np.broadcast_to(counts, shape)
