@@ -102,7 +102,7 @@ class Guard:
         flat = cast("dict[str, Any]", element) if type(element) is dict else None
         size = -1
         for check in self.checks:
-            if check.is_encoded:
+            if check.needs_reading:
                 return self._explain_batch(element)
             value: Any = flat.get(check.path) if flat is not None else tree.get(element, check.path)
             if type(value) is not np.ndarray:
@@ -259,8 +259,10 @@ def _leading_length(value: Any) -> int | None:
     if isinstance(value, list | tuple):
         return len(cast("list[Any]", value))
     try:
-        return int(value.shape[0]) if value.shape else None
-    except Exception:  # no shape; or a foreign attribute that raises anything
+        if hasattr(value, "shape"):
+            return int(value.shape[0]) if value.shape else None
+        return len(value) if hasattr(value, "__array__") else None  # an Arrow column
+    except Exception:  # a foreign attribute may raise anything
         return None
 
 

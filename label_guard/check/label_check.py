@@ -18,6 +18,7 @@ from label_guard.check.result import Rows, RuleViolations, plain
 from label_guard.core import tree
 from label_guard.core.similar import closest
 from label_guard.errors import UsageError
+from label_guard.rules.findings import Value
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel
 from label_guard.schema.stored_dtypes import Kind, admitted_dtypes, joined_dtype
 
@@ -38,6 +39,7 @@ class LabelCheck:
         reader: reads the stored label.
         checked: the label as it is read: ids in place of names and texts.
         is_encoded: whether the two differ.
+        needs_reading: whether arrays, too, differ once they are read.
     """
 
     def __init__(self, path: str, label: Label, elsewhere: frozenset[int] = frozenset()) -> None:
@@ -46,6 +48,7 @@ class LabelCheck:
         self.elsewhere = elsewhere
         self.reader = LabelReader(path, label)
         self.is_encoded = self.reader.is_encoded
+        self.needs_reading = self.reader.needs_reading
         self.checked = checked_label(label)
         self._check = value_check(self.checked, elsewhere)
         self._python_checks: dict[str, ValueCheck] = {}
@@ -128,14 +131,19 @@ class LabelCheck:
             if len(found.positions):
                 broken, first, counts = found.by_row(per_record)
                 positions = found.positions if whole and not found.whole else None
-                values = found.values if first is None else found.values[first]
-                rule = found.rule
-                if column.unknown is not None and rule == "LG102":
-                    rule, values = (
-                        "LG113",
-                        [self._unknown_text(column.unknown[-1 - value]) for value in values.tolist()],
-                    )
+                at: Array = found.values if first is None else found.values[first]
+                rule, values = self._shown(found.rule, at, column.unknown)
                 yield RuleViolations(self.path, rule, self.label.legal, rows[broken], counts, values, positions)
+
+    def _shown(self, rule: str, values: Array, unknown: tuple[str, ...] | None) -> tuple[str, Array | list[Value]]:
+        """The rule and the values as they are stored: names in place of what they were read as."""
+        if unknown is not None and rule == "LG102":
+            places: list[int] = values.tolist()
+            return "LG113", [self._unknown_text(unknown[-1 - place]) for place in places]
+        if rule == "LG107" and self.label.ignores_null and not self.label.ignores_nan:
+            shown: list[Value] = ["nan or inf"] * len(values)
+            return rule, shown
+        return rule, values
 
     def _unknown_text(self, name: str) -> str:
         """An unknown name, and the class name that was probably meant."""
@@ -169,10 +177,10 @@ class LabelCheck:
         most = label.num_classes if label.max_positive is None else label.max_positive
         bad = ((counts < (label.min_positive or 0)) | (counts > most)).any(axis=1)
         if bad.any():
-            values = [f"{count} classes" for count in counts[bad, 0].tolist()]
+            values: list[Value] = [f"{count} classes" for count in counts[bad, 0].tolist()]
             yield RuleViolations(self.path, "LG108", label.legal, rows[bad], np.ones(len(values), np.intp), values)
 
-    def where_rows(self, value: Any, size: int) -> Sequence[Any]:
+    def where_rows(self, value: Any, size: int) -> Array:
         """The feature that ``where`` names, by record of a batch of ``size``.
 
         Raises:
@@ -185,7 +193,7 @@ class LabelCheck:
         return array
 
     def counted(
-        self, columns: list[Column], missing: Rows, where: Callable[[Rows], Sequence[Any]]
+        self, columns: list[Column], missing: Rows, where: Callable[[Rows], list[Any]]
     ) -> tuple[list[Column], Rows]:
         """Columns and missing rows without what does not count: rows are left out, positions have a legal value.
 
@@ -196,10 +204,10 @@ class LabelCheck:
         """
         found: list[Column] = []
         for column in columns:
-            values = list(where(column.rows))
+            values = where(column.rows)
             counts = np.array([counted(self.label, v, column.array.shape[1:]) for v in values], np.bool_)
             counts = counts.reshape(column.array.shape)
-            rows: NDArray[np.bool_] = counts.reshape(len(values), -1).any(axis=1) if counts.size else _any(values)
+            rows = np.logical_or.reduce(counts.reshape(len(values), -1), axis=1) if counts.size else _any(values)
             array = column.array
             if not counts[rows].all() and array.dtype.kind in "biuf" and self.fits(array.shape[1:]):
                 array = np.where(counts, array, self._filler(array.dtype))

@@ -75,9 +75,16 @@ class LabelReader:
         self.columns = (label.columns or ()) if isinstance(label, MultiLabel) else ()
         self._separator = label.separator if isinstance(label, ClassLabel | MultiLabel) else None
         self._null = label.ignores_null
-        names = getattr(label, "class_names", None) or ()
-        self._ids = {name: index for index, name in enumerate(names)} if label.stores_names else None
+        names: tuple[str, ...] = getattr(label, "class_names", None) or ()
+        self._ids: dict[str, int] | None = (
+            {name: index for index, name in enumerate(names)} if label.stores_names else None
+        )
         self.is_plain = not (self.columns or self._separator or self._null or self._ids is not None)
+
+    @property
+    def needs_reading(self) -> bool:
+        """Whether arrays, too, differ once they are read."""
+        return self.is_encoded or (self._null and not self.label.ignores_nan)
 
     @property
     def is_encoded(self) -> bool:
@@ -96,11 +103,14 @@ class LabelReader:
         """Columns of label values, one per record, and the rows without one."""
         if self.is_plain:
             return gather(values)
-        if self._null and None not in self.label.record_shape:
-            unmeasured = np.full(cast("tuple[int, ...]", self.label.record_shape), np.nan)
-            values = [unmeasured if value is None else value for value in values]
         columns, missing = gather(values)
-        return self.decoded(columns), missing
+        columns = self.decoded(columns)
+        if self._null and len(missing) and None not in self.label.record_shape:
+            null = np.array([row for row in missing.tolist() if values[row] is None], np.intp)
+            shape = (len(null), *cast("tuple[int, ...]", self.label.record_shape))
+            columns += [Column(null, np.full(shape, np.nan), False)] if len(null) else []
+            missing = np.setdiff1d(missing, null)
+        return columns, missing
 
     def batch(self, element: Any, size: int) -> tuple[list[Column] | None, Rows]:
         """Columns of the labels of a batch; None where its label has no leading axis of ``size``."""
@@ -109,12 +119,9 @@ class LabelReader:
         values = [_batch_items(tree.get(element, path), size) for path in self.columns]
         if any(value is None for value in values):
             return [], np.arange(size)
-        arrays = [value for value in values if isinstance(value, np.ndarray)]
-        if (
-            len(arrays) == len(values)
-            and len({array.dtype for array in arrays}) == 1
-            and arrays[0].dtype.kind in "biuf"
-        ):
+        arrays = [cast(Array, value) for value in values if isinstance(value, np.ndarray)]
+        dtypes = {array.dtype for array in arrays}
+        if len(arrays) == len(values) and len(dtypes) == 1 and arrays[0].dtype.kind in "biuf":
             return self.batch_value(np.stack(arrays, axis=-1), size)
         rows = zip(*cast("list[Sequence[Any]]", values), strict=True)
         return self.values([self._row(list(row)) for row in rows])
@@ -205,15 +212,17 @@ class LabelReader:
         array = column.array
         if not column.typed and array.dtype.kind == "i":
             return column._replace(array=array.astype(np.float64))
+        if array.dtype.kind == "f" and not self.label.ignores_nan and np.isnan(array).any():
+            # NaN stands for null from here on; one that is stored is as illegal as an infinity.
+            return column._replace(array=np.where(np.isnan(array), array.dtype.type(np.inf), array))
         if array.dtype != object:
             return column
         items = array.reshape(-1).tolist()
         if not all(item is None or (isinstance(item, int | float) and not isinstance(item, bool)) for item in items):
             return column
-        if not self.label.ignores_nan and any(item is not None and item != item for item in items):
-            return column
+        stored = np.nan if self.label.ignores_nan else np.inf
         try:
-            numbers = np.array([np.nan if item is None else float(item) for item in items])
+            numbers = np.array([np.nan if x is None else stored if x != x else float(x) for x in items])
         except OverflowError:
             return column
         return Column(column.rows, numbers.reshape(array.shape), False)

@@ -138,6 +138,8 @@ def _filled(fill: FillValues, dtype: np.dtype[Any] | None, size: int) -> Array:
 
 def _joined_dtype(label: Label, columns: Sequence[Column]) -> np.dtype[Any] | None:
     """The dtype that records of ``columns`` have together; None where there are none."""
+    measured = [column for column in columns if column.typed or not _is_nan(column.array)]
+    columns = measured or columns  # None has no dtype of its own
     stored = {column.array.dtype for column in columns}
     if len(stored) == 1 and all(column.typed for column in columns) and np.dtype(object) not in stored:
         return stored.pop()
@@ -148,6 +150,10 @@ def _joined_dtype(label: Label, columns: Sequence[Column]) -> np.dtype[Any] | No
         if name is not None:
             return np.dtype(name)
     return None
+
+
+def _is_nan(array: Array) -> bool:
+    return array.dtype.kind == "f" and bool(np.isnan(array).all())
 
 
 def _values(label: Label, array: Array, dtype: np.dtype[Any]) -> Array:

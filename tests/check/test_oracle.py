@@ -29,6 +29,8 @@ DEFAULTS = {
 def admitted(label: dict[str, Any]) -> set[str]:
     """Dtypes that the label may be stored in; ids that JAX would index wrongly are out unless ``emit`` widens them."""
     declared = label.get("dtype", DEFAULTS[label["kind"]])
+    if "dtype" not in label and label.get("ignore") and label["kind"] == "multi_label":
+        declared = ["integer", "floating"]  # bool holds 0 and 1 alone
     names = {n for d in ([declared] if isinstance(declared, str) else declared) for n in FAMILIES.get(d, [d])}
     if label["kind"] != "class_label" or "emit" in label:
         return names

@@ -14,10 +14,11 @@ _FILES = sorted(_CONFIGS.glob("*.yaml"))
 
 
 def test_the_promised_datasets_are_there():
-    """The eleven schemas that the documentation names."""
+    """The schemas that the documentation names."""
     assert [file.stem for file in _FILES] == [
-        "cifar10", "cifar10_h", "cityscapes", "coco", "digits", "emnist_letters", "glue_sst2", "imagenet2012", "mnist",
-        "oxford_iiit_pet", "voc",
+        "celeb_a", "chexpert", "cifar10", "cifar10_h", "cityscapes", "coco", "digits", "emnist_letters", "glue_sst2",
+        "human_protein_atlas", "imagenet2012", "iris", "mnist", "open_polymer", "oxford_iiit_pet", "packed_tokens",
+        "patch_camelyon", "tox21", "voc",
     ]  # fmt: skip
 
 
@@ -73,6 +74,34 @@ def test_the_known_trap_of_each_dataset_is_caught(name, split, label, value, rul
     guard = Guard(load_schema(_CONFIGS / f"{name}.yaml"), split=split)
     found = guard.check({label: value}, batched=False).violations
     assert [violation.rule for violation in found if violation.label == label] == ([] if rule is None else [rule])
+
+
+@pytest.mark.parametrize(
+    ("name", "record", "rule"),
+    [
+        ("chexpert", [1.0, 0.0, -1.0, None] * 3 + [None, 1.0], None),
+        ("chexpert", [1.0, 0.0, -2.0, None] * 3 + [None, 1.0], "LG108"),
+        ("celeb_a", [1, -1] * 20, None),
+        ("celeb_a", [1, 0] * 20, "LG108"),
+        ("tox21", [None, 0.0, 1.0] * 4, None),
+        ("iris", "Iris-setosa", None),
+        ("iris", "setosa", "LG113"),
+        ("human_protein_atlas", "16 0", None),
+        ("human_protein_atlas", "16 28", "LG101"),
+        ("patch_camelyon", np.bool_(True), None),
+        ("patch_camelyon", np.uint8(1), "LG103"),
+        ("open_polymer", None, None),
+        ("open_polymer", -300.0, "LG112"),
+    ],
+)
+def test_labels_as_people_store_them(name, record, rule):
+    """Names, columns, blanks, texts of ids and bool: the stored form passes, a slip in it does not."""
+    guard = Guard(load_schema(_CONFIGS / f"{name}.yaml"), split="train")
+    path, label = next(iter(guard.labels.items()))
+    columns = getattr(label, "columns", None)
+    features = {path: record} if columns is None else dict(zip(columns, record, strict=True))
+    found = guard.check_records([{**dict.fromkeys(guard.features), **features}]).of_row(0)
+    assert [violation.rule for violation in found] == ([] if rule is None else [rule])
 
 
 def test_coco_ids_are_dense_after_the_guard():
