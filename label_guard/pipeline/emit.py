@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from label_guard.check.columns import Column
+from label_guard.check.fill_values import FillValues
 from label_guard.check.reading import counted
 from label_guard.check.result import CheckResult, RuleViolations
 from label_guard.core import tree
@@ -197,18 +198,18 @@ def finalize_batch(
         if path not in whole:
             where = converter.label.where
             if where is not None and isinstance(value, np.ndarray):
-                value = converter.counted(value, counted(converter.label, tree.get(batch, where), value.shape))
+                array = cast(Array, value)
+                value = converter.counted(array, counted(converter.label, tree.get(batch, where), array.shape))
             batch = _converted(converter, batch, path, value, illegal=path in broken)
     return batch
 
 
 def _is_numeric(value: Any, converter: LabelConverter, size: int) -> bool:
     """Whether a label that is bad as a whole is an array of numbers of the declared shape."""
-    if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf":
-        return False
-    shape = converter.label.record_shape
-    fits = len(shape) == value.ndim - 1 and all(n in (None, m) for n, m in zip(shape, value.shape[1:], strict=True))
-    return fits and len(value) == size
+    array = cast(Array, value) if isinstance(value, np.ndarray) else np.empty((), object)
+    shape = (size, *converter.label.record_shape)
+    fits = len(shape) == array.ndim and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
+    return fits and array.dtype.kind in "biuf"
 
 
 def _where_counted(label: Label, batch: Any, valid: Mask) -> Mask:
@@ -269,7 +270,7 @@ def _places_of_masks(record: Any, paths: Iterable[str]) -> Iterator[str]:
 
 def _is_stored(value: Any) -> bool:
     """Whether a label of one record is an array or a NumPy scalar, which leaves as it is."""
-    return isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf"
+    return isinstance(value, np.ndarray | np.generic) and cast(Array, value).dtype.kind in "biuf"
 
 
 def _batch_of_one(
@@ -282,8 +283,8 @@ def _batch_of_one(
         return join_columns(converter, columns, 1, violations)
     if any(found.positions is None for found in violations):
         return None
-    array = np.asarray(value)[None]
-    return array, np.ones(array.shape, np.bool_)
+    array = _as_stored(converter, columns, 1) if converter.is_encoded else np.asarray(value)[None]
+    return None if array is None else (array, np.ones(array.shape, np.bool_))
 
 
 def _masked_ragged(
