@@ -208,7 +208,7 @@ class Guard:
         """
         for check in self.checks:
             value: Any = tree.get(record, check.path)
-            if check.skips:
+            if check.skips or check.needs_reading:
                 return False
             if isinstance(value, np.generic):
                 if not check.clean_scalar(cast("np.generic[Any]", value)):
@@ -225,13 +225,14 @@ class Guard:
         """
         forms: set[bool] = set()
         for check in self.checks:
-            value = tree.get(element, check.path)
+            columns = check.reader.columns
+            value = tree.get(element, columns[0] if columns else check.path)
             if value is tree.MISSING or value is None:
                 continue
             if isinstance(value, list | tuple) or check.has_free_shape:
                 raise UsageError(f"cannot tell a record from a batch by label {check.path!r} alone; pass batched=")
             array, _ = as_array(value)
-            extra = array.ndim - check.rank
+            extra = array.ndim - check.rank + (1 if columns else 0)
             if extra not in (0, 1) or (extra == 1 and array.shape[0] == 1):
                 shape = spec_text(array.dtype, array.shape)
                 raise UsageError(f"label {check.path!r} is {shape}: a record or a batch? pass batched=")
