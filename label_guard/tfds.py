@@ -108,8 +108,10 @@ def _instructions(folder: str | os.PathLike[str], split: Any, metadata: TfdsMeta
     try:
         found = tfds.core.SplitDict(splits)[split].file_instructions
     except (ValueError, KeyError, AssertionError) as error:
-        told = str(error).split("\n", maxsplit=1)[0]
-        raise SourceError(f"{folder}: no split {split!r}{did_you_mean(str(split), metadata.splits)} ({told})") from None
+        reason = str(error).split("\n", maxsplit=1)[0]
+        raise SourceError(
+            f"{folder}: no split {split!r}{did_you_mean(str(split), metadata.splits)} ({reason})"
+        ) from None
     if not found:
         raise SourceError(f"{folder}: split {split!r} selects no records")
     return list(found)

@@ -28,7 +28,7 @@ from label_guard.core.temporary import temporary_folder
 from label_guard.errors import LabelGuardError, SourceError, UsageError
 from label_guard.quarantine.payload import NotEncodableError, decode, encode
 from label_guard.quarantine.storage import whole_file
-from label_guard.sources.base import Column, Format, Piece, Wanted
+from label_guard.sources.base import Format, Piece, RawColumn, Wanted
 from label_guard.sources.files import identity_of
 from label_guard.sources.open import Source
 
@@ -311,7 +311,7 @@ def _rows(found: Any) -> list[int]:
     return cast("list[int]", found)
 
 
-def _read_column(archive: zipfile.ZipFile, column: dict[str, Any]) -> Column:
+def _read_column(archive: zipfile.ZipFile, column: dict[str, Any]) -> RawColumn:
     if "values" in column:
         return [decode(value) for value in column["values"]]
     file = io.BytesIO(_read_member(archive, column["npy"]))
@@ -324,7 +324,7 @@ def _read_column(archive: zipfile.ZipFile, column: dict[str, Any]) -> Column:
         raise ValueError(f"an array of shape {shape} and dtype {dtype} does not have that many bytes")
     file.seek(0)
     loaded: Any = np.lib.format.read_array(file, allow_pickle=False)
-    return cast("Column", loaded)
+    return cast("RawColumn", loaded)
 
 
 def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from label_guard.infer.classes import Drafted, draft_classes, named_classes, refused
-from label_guard.sources.open import Column
+from label_guard.sources.open import RawColumn
 
 Array = NDArray[Any]
 _MAX_DISTINCT = 100_000
@@ -77,7 +77,7 @@ class Seen:
     not_finite: int = 0
     rows: Rows = field(default_factory=Rows)
 
-    def add(self, column: Column) -> None:
+    def add(self, column: RawColumn) -> None:
         """Look at the records of one chunk."""
         self.records += len(column)
         if isinstance(column, np.ndarray) and column.dtype != object:

@@ -19,10 +19,10 @@ _FIRST_RECORDS = 8
 
 
 def frames(path: str) -> Iterator[Frames]:
-    """The records of one file; one that the reader cannot decode is told as unreadable and the rest goes on.
+    """The records of one file; one that the reader cannot decode is unreadable, and reading goes on.
 
     Raises:
-        SourceError: the file is missing, truncated, or no ArrayRecord.
+        SourceError: the file is missing, truncated, or not ArrayRecord.
     """
     reader = open_reader(path)
     try:
@@ -44,16 +44,16 @@ def open_reader(path: str) -> Any:
     """A reader of one file, which the caller closes.
 
     Raises:
-        SourceError: the file is missing, truncated, or no ArrayRecord.
+        SourceError: the file is missing, truncated, or not ArrayRecord.
     """
     module = framework("array_record.python.array_record_module", "tfds")
     if is_remote(path):
         raise SourceError(f"{path}: ArrayRecord is read from local files only; copy or mount it")
     if not Path(path).is_file():
-        raise SourceError(f"cannot read {path}: there is no such file")
+        raise SourceError(f"cannot read {path}: the file does not exist")
     reader = module.ArrayRecordReader(path, _OPTIONS)
     if not reader.ok():  # the reader itself would go on, with 0 records
-        raise SourceError(f"{path} is no ArrayRecord file, or is truncated: its footer cannot be read")
+        raise SourceError(f"{path} is not an ArrayRecord file, or it is truncated: its footer cannot be read")
     return reader
 
 

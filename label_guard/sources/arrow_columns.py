@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from label_guard.errors import SourceError
-from label_guard.sources.base import Column, framework, require_fields
+from label_guard.sources.base import RawColumn, framework, require_fields
 from label_guard.sources.huggingface import class_names
 from label_guard.sources.tfds_metadata import Feature
 
@@ -108,7 +108,7 @@ def _feature(schema: Any, leaf: Leaf, names: tuple[str, ...] | None) -> Feature:
     return Feature(str(kind), dtype=dtype, shape=tuple(shape))
 
 
-def leaf_column(array: Any, names: Sequence[str]) -> Column:
+def leaf_column(array: Any, names: Sequence[str]) -> RawColumn:
     """An Arrow array as a label column; ``names`` lead through its structs."""
     arrow, compute, _ = pyarrow()
     types, kind = arrow.types, array.type
@@ -133,7 +133,7 @@ def leaf_column(array: Any, names: Sequence[str]) -> Column:
     return values
 
 
-def _decoded(array: Any) -> Column:
+def _decoded(array: Any) -> RawColumn:
     """The values of a dictionary array: equal texts share one object, so that a text of a megabyte may repeat."""
     arrow, compute, _ = pyarrow()
     values = leaf_column(array.dictionary, [])
@@ -143,7 +143,7 @@ def _decoded(array: Any) -> Column:
     return [None if place < 0 else values[place] for place in places]
 
 
-def _cut(inner: Column, lengths: Any, valid: Any) -> Column:
+def _cut(inner: RawColumn, lengths: Any, valid: Any) -> RawColumn:
     """The values of all lists, one list a record; None for a null list."""
     count = int(lengths[0]) if len(lengths) else 0
     if isinstance(inner, np.ndarray) and valid.all() and (lengths == count).all():
@@ -154,7 +154,7 @@ def _cut(inner: Column, lengths: Any, valid: Any) -> Column:
     return [_one_list(piece, dtype) if ok else None for piece, ok in zip(pieces, valid.tolist(), strict=True)]
 
 
-def _one_list(piece: Column, dtype: Any) -> Column:
+def _one_list(piece: RawColumn, dtype: Any) -> RawColumn:
     """The list of one record: of its stored dtype, but with a null inside as a list of NumPy numbers and None."""
     if not isinstance(piece, list) or dtype is None or any(item is None for item in piece):
         return piece

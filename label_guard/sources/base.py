@@ -16,7 +16,7 @@ from label_guard.errors import MissingDependencyError, SourceError
 Shape = tuple[int | None, ...]
 # An array where all records agree in dtype and shape; else one value a record: None is missing, and Python numbers
 # (of text formats) have a kind but no width.
-Column = NDArray[Any] | list[Any]
+RawColumn = NDArray[Any] | list[Any]
 Wanted = Mapping[str, Shape | None]
 # What is read at a time: 26 k image records/s with 16-record chunks against 5 k with 1,024 (100 KB each).
 CHUNK_BYTES = 2 << 20
@@ -91,7 +91,7 @@ class Chunk:
 
     rows: Sequence[int]
     keys: Sequence[str]
-    columns: dict[str, Column]
+    columns: dict[str, RawColumn]
     unreadable: tuple[Unreadable, ...] = ()
 
     def __len__(self) -> int:
@@ -109,7 +109,7 @@ class Piece(NamedTuple):
     """
 
     rows: Sequence[int]
-    columns: dict[str, Column]
+    columns: dict[str, RawColumn]
     unreadable: Sequence[tuple[int, str]] = ()
     names: Mapping[int, str] | None = None
 
@@ -193,7 +193,7 @@ def require_fields(wanted: Iterable[str], known: Sequence[str], where: str) -> N
             raise SourceError(f"{where} has no field {path!r}{did_you_mean(path, known)}")
 
 
-def values_column(values: list[Any]) -> Column:
+def values_column(values: list[Any]) -> RawColumn:
     """Per-record arrays as one array where they share dtype and shape; anything else stays a list."""
     first = values[0] if values else None
     if type(first) is np.ndarray and first.dtype != object:

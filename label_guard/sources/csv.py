@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from label_guard.errors import SourceError
-from label_guard.sources.base import Column, Piece, Wanted, blocks, did_you_mean, require_fields
+from label_guard.sources.base import Piece, RawColumn, Wanted, blocks, did_you_mean, require_fields
 from label_guard.sources.files import opened
 
 ENCODINGS = (
@@ -35,7 +35,7 @@ class CsvFormat:
 
     Attributes:
         delimiter: one character between fields.
-        header: ``first``: the first line names the columns; ``none``: there is no header, columns are ``0``, ``1``,
+        header: ``first``: the first line names the columns; ``none``: the file has none, columns are ``0``, ``1``,
             ...; ``""``: as ``first``, but a first line of numbers alone is refused.
         encoding: of the text; a byte that is not valid in it makes a record unreadable only inside a label.
     """
@@ -94,7 +94,7 @@ class CsvFormat:
         if not self.header and all(isinstance(_number(field), int | float) for field in header):
             shown = ", ".join(header[:5]) + (", ..." if len(header) > 5 else "")
             raise SourceError(
-                f"{path}: its header looks like data ({shown}); add ?header=none where there is no header (columns are "
+                f"{path}: its header looks like data ({shown}); add ?header=none where the file has none (columns are "
                 "then 0, 1, ...), or ?header=first where these are names"
             )
 
@@ -225,7 +225,7 @@ def _shown(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _numbers(texts: list[str]) -> Column:
+def _numbers(texts: list[str]) -> RawColumn:
     together = "".join(texts)
     if "_" not in together and together.isascii():  # int() takes "1_0" for 10, and digits of any script
         try:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from label_guard.sources.base import (
     CHUNK_BYTES,
     MAX_LABEL_BYTES,
-    Column,
     Piece,
+    RawColumn,
     Shape,
     Wanted,
     framework,
@@ -68,7 +68,7 @@ def _piece(rows: list[int], columns: dict[str, list[Any]], unreadable: list[tupl
     return Piece(rows, {path: _column(values) for path, values in columns.items()}, sorted(unreadable))
 
 
-def _column(values: list[Any]) -> Column:
+def _column(values: list[Any]) -> RawColumn:
     """Values of one dtype and shape as an array, be these arrays or NumPy numbers."""
     kinds = set(map(type, values))
     if len(kinds) == 1 and issubclass(kinds.pop(), np.number | np.bool_):
@@ -86,7 +86,7 @@ def _decoded(path: str, value: Any, how: Encoding, wanted: Wanted) -> Any:
         raise ValueError(f"label {path!r}: {error}") from None
 
 
-def _encoding(path: str, column: Column, wanted: Wanted, encodings: Mapping[str, Encoding]) -> Encoding | None:
+def _encoding(path: str, column: RawColumn, wanted: Wanted, encodings: Mapping[str, Encoding]) -> Encoding | None:
     if not isinstance(column, list) or path in encodings:
         return encodings.get(path)
     rank = len(wanted[path] or ())  # a mask has height and width; the bytes of a scalar label are text

@@ -145,7 +145,7 @@ def _open(path: str) -> Any:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
-        return "there is no such file"
+        return "the file does not exist"
     if isinstance(error, EOFError):
         return "the compressed data end too early: the file is truncated"
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

@@ -12,7 +12,7 @@ import numpy as np
 
 from label_guard.core.files import read_bounded
 from label_guard.errors import SourceError
-from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, Column, Piece, Shard, Wanted, require_fields
+from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, Piece, RawColumn, Shard, Wanted, require_fields
 from label_guard.sources.encoded_labels import Encoding, decode
 from label_guard.sources.tfds_metadata import Feature
 
@@ -116,7 +116,7 @@ def class_shards(root: str) -> tuple[Shard, ...]:
     """One unit of work or more per class folder.
 
     Raises:
-        SourceError: there is no folder with pictures; a class folder is empty, or holds further folders.
+        SourceError: no folder holds pictures; a class folder is empty, or holds further folders.
     """
     classes = _entries(root)[1]
     if not classes:
@@ -173,7 +173,7 @@ class MaskFolder:
                 rows, masks, unreadable, size, start = [], [], [], 0, row + 1
 
 
-def _stacked(masks: list[Any]) -> Column:
+def _stacked(masks: list[Any]) -> RawColumn:
     alike = len({(mask.dtype, mask.shape) for mask in masks}) == 1
     return np.stack(masks) if alike else masks
 
@@ -182,7 +182,7 @@ def mask_shards(root: str) -> tuple[Shard, ...]:
     """Units of work over all folders that hold PNG files.
 
     Raises:
-        SourceError: there is no PNG file.
+        SourceError: no PNG file is found.
     """
     shards = _shards(root, list(_tree(root)), _is_png)
     if not shards:
@@ -249,7 +249,7 @@ def yolo_shards(root: str) -> tuple[Shard, ...]:
     """Units of work over all folders that hold label files.
 
     Raises:
-        SourceError: there is none.
+        SourceError: none is found.
     """
     shards = _shards(root, list(_tree(root)), _is_label_text)
     if not shards:

@@ -9,9 +9,9 @@ from typing import Any, cast
 import numpy as np
 
 from label_guard.errors import SourceError
-from label_guard.sources.base import CHUNK_BYTES, Column, Piece
+from label_guard.sources.base import CHUNK_BYTES, Piece, RawColumn
 
-# A judged piece costs about 0.1 ms whatever its size; from here on that is lost beside its records.
+# Checking a piece costs about 0.1 ms whatever its size; from here on its records cost more.
 _ENOUGH_ROWS = 256
 
 
@@ -39,7 +39,7 @@ def merged(pieces: Iterator[Piece]) -> Iterator[Piece]:
         yield _join(waiting)
 
 
-def _size(column: Column) -> int:
+def _size(column: RawColumn) -> int:
     return column.nbytes if isinstance(column, np.ndarray) else sum(int(getattr(v, "nbytes", 8)) for v in column)
 
 
@@ -54,7 +54,7 @@ def _join(pieces: list[Piece]) -> Piece:
     return Piece(whole if len(whole) == len(rows) else rows, columns, unreadable)
 
 
-def _joined(columns: list[Column]) -> Column:
+def _joined(columns: list[RawColumn]) -> RawColumn:
     arrays = [column for column in columns if isinstance(column, np.ndarray)]
     alike = len(arrays) == len(columns) and len({(a.dtype, a.shape[1:]) for a in arrays}) == 1
     return np.concatenate(arrays) if alike else list(chain.from_iterable(cast("list[Any]", columns)))

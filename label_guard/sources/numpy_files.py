@@ -63,7 +63,7 @@ def _mapped(path: str) -> Array:
     try:
         array: Any = np.load(Path(path), mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
-        raise SourceError(f"cannot read {path}: there is no such file") from None
+        raise SourceError(f"cannot read {path}: the file does not exist") from None
     except (OSError, EOFError, *_HEADER_ERRORS) as error:
         if "Python objects" in str(error):
             raise SourceError(_pickled(path)) from None

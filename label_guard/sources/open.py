@@ -17,7 +17,7 @@ from typing import cast
 from label_guard.errors import SourceError
 from label_guard.sources.base import (
     Chunk,
-    Column,
+    RawColumn,
     Shape,
     Shard,
     Unreadable,
@@ -35,8 +35,20 @@ from label_guard.sources.tfds import open_tfds
 from label_guard.sources.tfds_metadata import Feature
 
 __all__ = [
-    "Chunk", "Column", "GroupStatistics", "Shape", "Shard", "Source", "Unreadable", "column_statistics",
-    "declared_features", "did_you_mean", "full_uri", "list_fields", "open_source", "separates_splits",
+    "Chunk",
+    "GroupStatistics",
+    "RawColumn",
+    "Shape",
+    "Shard",
+    "Source",
+    "Unreadable",
+    "column_statistics",
+    "declared_features",
+    "did_you_mean",
+    "full_uri",
+    "list_fields",
+    "open_source",
+    "separates_splits",
 ]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from label_guard.core import tree
 from label_guard.errors import SourceError
-from label_guard.sources.base import CHUNK_BYTES, Column, Piece, Wanted, did_you_mean, require_fields, values_column
+from label_guard.sources.base import CHUNK_BYTES, Piece, RawColumn, Wanted, did_you_mean, require_fields, values_column
 
 _MAX_RECORDS = 1024
 _MAX_SECONDS = 0.5  # a slow pipeline shows progress and can be stopped all the same
@@ -24,8 +24,8 @@ _MAX_SECONDS = 0.5  # a slow pipeline shows progress and can be stopped all the 
 class FunctionFormat:
     """A function that returns an iterable of elements: trees of arrays, one a record, or one a batch.
 
-    It may take ``split``. Whether elements are batches is told by its attribute ``batched`` (True or False); without,
-    by the ranks of the first element's labels, where these leave no doubt.
+    It may take ``split``. Its attribute ``batched`` (True or False) says whether elements are batches; without it, the
+    ranks of the first element's labels do, where these leave no doubt.
 
     Attributes:
         split: handed to the function where it takes one.
@@ -105,7 +105,7 @@ def _elements(function: Callable[..., Iterable[Any]], path: str, split: str | No
 
 
 def _is_batch(labels: dict[str, Any], wanted: Wanted, path: str, element: Any) -> bool:
-    told: set[bool] = set()
+    batched: set[bool] = set()
     for label, value in labels.items():
         shape = wanted[label]
         found: Any = getattr(value, "shape", () if isinstance(value, int | float) else None)
@@ -113,12 +113,12 @@ def _is_batch(labels: dict[str, Any], wanted: Wanted, path: str, element: Any) -
             continue
         extra = len(found) - len(shape)
         if extra == 0 or (extra == 1 and found[0] != 1 and None not in shape):
-            told.add(extra == 1)
+            batched.add(extra == 1)
     if all(value is tree.MISSING for value in labels.values()):
         require_fields(labels, [name for name, _ in tree.leaves(element)], f"python:{path}, element 0")
-    if len(told) != 1:
+    if len(batched) != 1:
         raise SourceError(f"python:{path}: records or batches? set the function's attribute batched to True or False")
-    return told.pop()
+    return batched.pop()
 
 
 def _own(value: Any) -> Any:
@@ -134,16 +134,18 @@ def _records(row: int, records: list[dict[str, Any]], wanted: Wanted) -> Piece:
 
 
 def _batch(row: int, labels: dict[str, Any], where: str) -> Piece:
-    columns: dict[str, Column | None] = {label: _batch_column(value, where) for label, value in labels.items()}
+    columns: dict[str, RawColumn | None] = {label: _batch_column(value, where) for label, value in labels.items()}
     sizes = {len(column) for column in columns.values() if column is not None}
     if len(sizes) != 1:
         raise SourceError(f"{where}: labels {', '.join(map(repr, labels))} have lengths {sorted(sizes)}, expected one")
     size = sizes.pop()
-    full: dict[str, Column] = {label: [None] * size if column is None else column for label, column in columns.items()}
+    full: dict[str, RawColumn] = {
+        label: [None] * size if column is None else column for label, column in columns.items()
+    }
     return Piece(range(row, row + size), full)
 
 
-def _batch_column(value: Any, where: str) -> Column | None:
+def _batch_column(value: Any, where: str) -> RawColumn | None:
     if value is tree.MISSING or value is None:
         return None
     if isinstance(value, list | tuple):

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, overload
 
 from label_guard.errors import SourceError
-from label_guard.sources.base import Chunk, Column, Format, Keys, Shard, Unreadable, Wanted
+from label_guard.sources.base import Chunk, Format, Keys, RawColumn, Shard, Unreadable, Wanted
 from label_guard.sources.files import size_of
 from label_guard.sources.tfds_metadata import Feature
 
-# A first shard may be damaged while the others are sound; when so many are, reading will tell.
+# A first shard may be damaged while the others are sound; where so many are, reading will report it.
 _PEEKED_SHARDS = 8
 
 
@@ -44,11 +44,11 @@ class Source:
     features: Mapping[str, Feature] = field(default_factory=dict[str, Feature])
 
     def shards(self) -> list[Shard]:
-        """The units of work. Any of them may turn out to be unreadable, which only ``read`` tells."""
+        """The units of work. Any of them may be unreadable, which only ``read`` finds out."""
         return list(self.files)
 
     def fields(self) -> list[str]:
-        """What the records hold besides the labels: names to open the source with anew, for whole records.
+        """What the records hold besides the labels: names to open the source with again, for whole records.
 
         Raises:
             SourceError: no shard can be read.
@@ -116,7 +116,7 @@ class _FeatureKeys(Sequence[str]):
 
     __slots__ = ("_places", "_values")
 
-    def __init__(self, values: Column, places: Sequence[str]) -> None:
+    def __init__(self, values: RawColumn, places: Sequence[str]) -> None:
         self._values = values
         self._places = places
 

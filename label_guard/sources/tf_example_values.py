@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.sources.base import Column, Shape
+from label_guard.sources.base import RawColumn, Shape
 from label_guard.sources.tf_example_wire import BYTES, FLOATS, INTS, Bools, Bytes, Ints, Regions
 
 # Above this mean length the bytes of each record are copied whole instead of by an index of 8 bytes a byte.
@@ -32,7 +32,7 @@ class Values(NamedTuple):
 
 
 def decode(regions: Regions, odd: Bools) -> list[Values]:
-    """The values of one label by kind, missing and odd ones left out; marks as odd what are no plain varints."""
+    """The values of one label by kind, missing and odd ones left out; marks as odd what are not plain varints."""
     found: list[Values] = []
     for kind, read in ((INTS, _integers), (FLOATS, _floats), (BYTES, _strings)):
         rows = np.flatnonzero((regions.kind == kind) & ~odd)
@@ -63,7 +63,7 @@ def _integers(data: Bytes, start: Ints, stop: Ints) -> tuple[NDArray[Any], Ints,
     full = lengths > 0
     cut = np.flatnonzero(full)[~is_last[stops[full] - 1]]
     ends = np.flatnonzero(is_last)
-    if cut.size:  # a varint reaches into the next record: judge the others without it
+    if cut.size:  # a varint reaches into the next record: read the others without it
         others = np.setdiff1d(np.arange(len(start)), cut)
         flat, _, broken = _integers(data, start[others], stop[others])
         return flat, lengths, np.concatenate([cut, others[broken]])
@@ -126,7 +126,7 @@ def _items(packed: bytes) -> list[bytes] | None:
     return items if pos == len(packed) else None
 
 
-def column(values: Sequence[Values], count: int, shape: Shape | None) -> Column:
+def column(values: Sequence[Values], count: int, shape: Shape | None) -> RawColumn:
     """One value for each of ``count`` records: an array where they agree, else a list with None where missing.
 
     Args:
@@ -144,7 +144,7 @@ def column(values: Sequence[Values], count: int, shape: Shape | None) -> Column:
     return out
 
 
-def _shaped(values: Values, shape: Shape | None) -> Column:
+def _shaped(values: Values, shape: Shape | None) -> RawColumn:
     flat, counts = values.flat, values.counts
     width = int(counts[0]) if len(counts) else 0
     if isinstance(flat, np.ndarray) and (counts == width).all():

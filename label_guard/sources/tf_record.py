@@ -29,11 +29,11 @@ Checksum = Callable[[object], int]
 def frames(path: str) -> Iterator[Frames]:
     """The records of one file (gzip where named ``.gz``), both checksums of each verified.
 
-    A record whose data fail their checksum is told as unreadable and the rest goes on; a length that fails its own
-    ends the file, because nothing says where the next record starts.
+    A record whose data fail their checksum is unreadable, and reading goes on; a length that fails its own ends the
+    file, because the next record cannot be found.
 
     Raises:
-        SourceError: the file is missing, truncated, or no TFRecord.
+        SourceError: the file is missing, truncated, or not TFRecord.
     """
     split = _Splitter(framework("google_crc32c", "tfds").value)
     rest = b""
@@ -133,4 +133,4 @@ def _no_length(path: str, row: int, head: bytes, fault: str) -> str:
     if row:
         return f"{path} cannot be read from record {row} on: {fault}"
     hint = ": it is gzip, name it .gz" if head[:2] == b"\x1f\x8b" else f": of record 0, {fault}"
-    return f"{path} is no TFRecord file{hint}"
+    return f"{path} is not a TFRecord file{hint}"

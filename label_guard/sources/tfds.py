@@ -27,7 +27,7 @@ class Stored(NamedTuple):
 def open_tfds(uri: str, folder: str, split: str | None, labels: Wanted, record_key: str | None) -> Source:
     """The records of one split of the prepared dataset in ``folder``.
 
-    Shapes are those of the metadata, where these tell them: so a pipeline sees the labels. Dtypes never are: a declared
+    Shapes are those of the metadata, where these have them: so a pipeline sees the labels. Dtypes never are: a declared
     uint8 would make 255 of a stored -1.
 
     Raises:
@@ -59,8 +59,8 @@ def open_tfds(uri: str, folder: str, split: str | None, labels: Wanted, record_k
 def _split(uri: str, metadata: TfdsMetadata, split: str | None) -> SplitInfo:
     if split is not None and split in metadata.splits:
         return metadata.splits[split]
-    told = "no split is named" if split is None else f"there is no split {split!r}"
-    raise SourceError(f"{uri}: {told}{did_you_mean(split or '', metadata.splits)}")
+    fault = "no split is named" if split is None else f"it has no split {split!r}"
+    raise SourceError(f"{uri}: {fault}{did_you_mean(split or '', metadata.splits)}")
 
 
 def _shards(uri: str, folder: str, split: SplitInfo) -> tuple[Shard, ...]:

@@ -126,7 +126,7 @@ def read_metadata(folder: str | os.PathLike[str]) -> TfdsMetadata:
             features=features,
         )
     except _DAMAGED as error:
-        raise SourceError(f"{root / INFO} is not as TFDS writes it: {_told(error)}") from None
+        raise SourceError(f"{root / INFO} is not as TFDS writes it: {_reason(error)}") from None
 
 
 def read_features(folder: str | os.PathLike[str]) -> dict[str, Feature]:
@@ -139,7 +139,7 @@ def read_features(folder: str | os.PathLike[str]) -> dict[str, Feature]:
     try:
         return dict(_features(root, _read_json(root, FEATURES), "", "", ()))
     except _DAMAGED as error:
-        raise SourceError(f"{root / FEATURES} is not as TFDS writes it: {_told(error)}") from None
+        raise SourceError(f"{root / FEATURES} is not as TFDS writes it: {_reason(error)}") from None
 
 
 def _read_json(root: Path, name: str) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def _near(root: Path) -> str:
     return f"; did you mean {found[0]}?" if found else "; expected the folder of one version, such as digits/1.0.0"
 
 
-def _told(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 
@@ -186,8 +186,8 @@ def _split(entry: Mapping[str, Any], dataset: str, file_format: str) -> SplitInf
 def _num_examples(entry: Mapping[str, Any], lengths: tuple[int, ...]) -> int | None:
     if lengths:
         return sum(lengths)
-    told = entry.get("statistics", {}).get("numExamples")  # folders of TFDS before 3.0
-    return None if told is None else int(told)
+    declared = entry.get("statistics", {}).get("numExamples")  # folders of TFDS before 3.0
+    return None if declared is None else int(declared)
 
 
 def _features(
@@ -213,20 +213,20 @@ def _features(
 
 def _leaf(root: Path, config: Mapping[str, Any], kind: str, file: str, lengths: Shape) -> Feature:
     section = next((name for name in _LEAVES if name in config), "")
-    told: Mapping[str, Any] = config.get(section, {})
-    counted = told if section == "classLabel" else told.get("label", {})
+    declared: Mapping[str, Any] = config.get(section, {})
+    counted = declared if section == "classLabel" else declared.get("label", {})
     count = int(counted.get("numClasses", 0)) or None
     is_label = section == "classLabel"
-    dimensions = told.get("shape", {}).get("dimensions", ())
+    dimensions = declared.get("shape", {}).get("dimensions", ())
     shape = tuple(None if int(length) < 0 else int(length) for length in dimensions)
     shape = (*lengths, *(shape or ((4,) if section == "boundingBox" else ())))
     return Feature(
         kind=kind or ("ClassLabel" if is_label else section.capitalize()),
         num_classes=count,
         class_names=_class_names(root, file) if is_label or count else None,
-        dtype="int64" if is_label else told.get("dtype"),
+        dtype="int64" if is_label else declared.get("dtype"),
         shape=shape,
-        encoding=str(told.get("encoding") or "none"),
+        encoding=str(declared.get("encoding") or "none"),
         ragged=len(lengths) > 1 or (section == "tensor" and shape.count(None) > 1),
     )
 

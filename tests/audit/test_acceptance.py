@@ -139,7 +139,7 @@ def test_a_missing_shard_is_told(toy: Path, run: Run) -> None:
     code, out, _ = run("audit", "s.yaml")
     assert code == 2
     assert "LG402" in out
-    assert "toy-train.array_record-00001-of-00002: there is no such file" in out
+    assert "toy-train.array_record-00001-of-00002: the file does not exist" in out
     assert "LG101 label-out-of-range: label: 2 of 50 records" in out
 
 
@@ -191,8 +191,8 @@ def test_a_narrow_declared_dtype_does_not_hide_what_is_stored(toy: Path, run: Ru
         ("jsonl:cut.jsonl.gz", "truncated"),
         ("csv:.", "is a folder"),
         ("parquet:s.yaml", "cannot read s.yaml as Parquet"),
-        ("tfrecord:s.yaml", "is no TFRecord file"),
-        ("array_record:s.yaml", "is no ArrayRecord file"),
+        ("tfrecord:s.yaml", "is not a TFRecord file"),
+        ("array_record:s.yaml", "is not an ArrayRecord file"),
         ("npy:s.yaml", "s.yaml"),
         ("tfds:nowhere", "is not a prepared TFDS folder"),
         ("python:nothing:here", "cannot import 'nothing'"),

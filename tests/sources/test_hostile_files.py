@@ -115,7 +115,7 @@ def test_only_regular_files_are_opened(tmp_path: Path, scheme: str) -> None:
         bound.bind(str(tmp_path / "socket"))
         for name in ("pipe", "loop", "zero", "socket"):
             for prefix in ("", "file://"):
-                with pytest.raises(SourceError, match=r"regular file|no file matches|there is no such file"):
+                with pytest.raises(SourceError, match=r"regular file|no file matches|the file does not exist"):
                     read(f"{scheme}:{prefix}{tmp_path}/{name}")
         (tmp_path / "folder").mkdir()
         with pytest.raises(SourceError, match="no file matches"):

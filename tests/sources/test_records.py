@@ -172,11 +172,11 @@ def test_a_length_that_lies_allocates_nothing(tmp_path: Path, length: int) -> No
     ("name", "data", "told"),
     [
         ("a.tfrecord", b"", ""),
-        ("a.tfrecord", b"no tfrecord at all, but longer than a header", "is no TFRecord file"),
+        ("a.tfrecord", b"no tfrecord at all, but longer than a header", "is not a TFRecord file"),
         ("a.tfrecord", gzip.compress(framed(example(1))), "it is gzip, name it .gz"),
         ("a.tfrecord.gz", framed(example(1)), "cannot read"),
         ("a.tfrecord.gz", gzip.compress(framed(example(1)) * 9)[:40], "the compressed data end too early"),
-        ("a.tfrecord", framed(b"\xff\xff"), "no tf.Example"),
+        ("a.tfrecord", framed(b"\xff\xff"), "not a tf.Example"),
     ],
     ids=["empty", "text", "gzip unnamed", "gzip named only", "gzip cut", "no example"],  # the bytes differ by process
 )
@@ -233,7 +233,7 @@ def test_what_is_no_array_record_is_never_an_empty_one(tmp_path: Path, damage: s
         path.mkdir()
     elif damage != "missing":
         path.write_bytes({"truncated": data[:-1], "garbage": b"garbage" * 100, "empty": b""}[damage])
-    with pytest.raises(SourceError, match=r"no ArrayRecord file|no file matches|is a folder"):
+    with pytest.raises(SourceError, match=r"not an ArrayRecord file|no file matches|is a folder"):
         open_source(f"array_record:{path}", labels=["label"])
 
 
@@ -249,7 +249,7 @@ def test_one_unreadable_shard_leaves_the_others(tmp_path: Path) -> None:
             found[shard.name] = labels(list(source.read(shard)))
         except SourceError as error:
             found[shard.name] = str(error)
-    assert "no ArrayRecord" in found.pop("0.array_record")
+    assert "not an ArrayRecord" in found.pop("0.array_record")
     assert found == {"1.array_record": [1] * 4, "2.array_record": [2] * 4}
 
 

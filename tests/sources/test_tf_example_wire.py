@@ -9,7 +9,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from label_guard.sources import tf_example as examples
-from label_guard.sources import tf_example_wire as wire
 
 KEYS = ("label", "score", "id")
 INT64 = st.integers(-(2**63), 2**63 - 1) | st.integers(-2, 300)
@@ -118,7 +117,7 @@ def check(batch: list[bytes]) -> None:
 @pytest.fixture(params=["few", "many"])
 def walk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both walks, whatever the number of records."""
-    monkeypatch.setattr(wire, "_FEW_RECORDS", 0 if request.param == "many" else 1 << 30)
+    monkeypatch.setattr(examples, "_FEW_RECORDS", 0 if request.param == "many" else 1 << 30)
     return request.param
 
 
@@ -130,7 +129,7 @@ def test_walks_read_what_protobuf_reads(batch: list[bytes]) -> None:
     """Every form of a record gives the values that protobuf gives, bit for bit, in both walks."""
     for few in (0, 1 << 30):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(wire, "_FEW_RECORDS", few)
+            patch.setattr(examples, "_FEW_RECORDS", few)
             check(batch)
 
 
@@ -146,7 +145,7 @@ def test_damaged_records_are_refused_or_read_alike(data: st.DataObject, batch: l
         damaged.append(record[:place] + junk + record[place + skip :])
     for few in (0, 1 << 30):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(wire, "_FEW_RECORDS", few)
+            patch.setattr(examples, "_FEW_RECORDS", few)
             columns, unreadable = examples.read_labels(damaged, dict.fromkeys(KEYS, (None,)))
             readable = [k for k in range(len(damaged)) if k not in unreadable]
             for place, k in enumerate(readable):

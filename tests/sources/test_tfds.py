@@ -180,7 +180,7 @@ def test_stale_counts_missing_and_truncated_shards(folder: Path) -> None:
     with pytest.raises(SourceError, match="is truncated"):
         list(source.read(second))
     Path(second.path).unlink()
-    with pytest.raises(SourceError, match="no such file"):
+    with pytest.raises(SourceError, match="the file does not exist"):
         list(source.read(second))
     assert sum(len(chunk) for chunk in source.read(first)) == 15
 
@@ -190,8 +190,8 @@ def test_stale_counts_missing_and_truncated_shards(folder: Path) -> None:
     [
         ({"labels": ["lable"], "split": "train"}, "has no field 'lable'; did you mean 'label'"),
         ({"labels": ["objects/labels"], "split": "train"}, "did you mean 'objects/label'"),
-        ({"labels": ["label"], "split": "tran"}, "there is no split 'tran'; did you mean 'train'"),
-        ({"labels": ["label"], "split": "train[:50%]"}, "there is no split"),
+        ({"labels": ["label"], "split": "tran"}, "it has no split 'tran'; did you mean 'train'"),
+        ({"labels": ["label"], "split": "train[:50%]"}, "it has no split"),
         ({"labels": ["label"]}, "no split is named; there are 'test', 'train'"),
         ({"labels": ["label"], "split": "train", "record_key": "di"}, "has no field 'di'"),
     ],

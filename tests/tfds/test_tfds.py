@@ -307,8 +307,8 @@ def cut(folder: Path) -> None:
     [
         (stale, "00002-of-00003: dataset_info.json promises 3 records, the file holds 4"),
         (lambda folder: write(last_shard(folder), rows(last_shard(folder))[:-1]), "promises 4 .* the file holds 3"),
-        (lambda folder: last_shard(folder).unlink(), "00002-of-00003: there is no such file"),
-        (cut, "00002-of-00003 is no ArrayRecord file, or is truncated"),
+        (lambda folder: last_shard(folder).unlink(), "00002-of-00003: the file does not exist"),
+        (cut, "00002-of-00003 is not an ArrayRecord file, or it is truncated"),
         (lambda folder: last_shard(folder).write_bytes(b""), "truncated"),
     ],
 )
