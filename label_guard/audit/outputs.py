@@ -73,9 +73,15 @@ def _files_of(source: Source) -> list[str]:
         module = str(source.files[0].path).partition(":")[0].replace(".", "/")
         folder = Path(getattr(source.format, "folder", "."))
         return [str(folder / f"{module}.py"), str(folder / module / "__init__.py")]
-    paths = [shard.path for shard in source.shards()]
+    paths = list(dict.fromkeys(_place(shard.path) for shard in source.shards()))
     folders = {Path(path).parent for path in paths if not is_remote(path)}
     return [*paths, *(str(folder / name) for folder in folders for name in _METADATA)]
+
+
+def _place(path: str) -> str:
+    """The file or folder of a shard, whose path may end in ``#`` and a position in the folder."""
+    folder = path.rpartition("#")[0]
+    return folder if folder and not is_remote(path) and Path(folder).is_dir() else path
 
 
 def _identity(path: str) -> tuple[int, int] | None:
