@@ -6,7 +6,7 @@ ENVIRONMENT := $(VENV)/.installed
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-long test-lowest test-wheel check torture fuzz bench bench-quick docs screenshots format clean
+.PHONY: help install run test test-long test-lowest test-wheel check torture fuzz bench bench-quick bench-causes docs screenshots format clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ $(VENV)/.bench: $(ENVIRONMENT)
 
 bench: $(VENV)/.bench ## Measure every promise of speed beside the alternatives; figures in runs/bench.json
 	cd scripts && ../$(BIN)/python -W ignore -m bench --json ../runs/bench.json
+
+bench-causes: $(ENVIRONMENT) ## How often the right cause is named, and whether a suggested change or a draft ever does harm
+	cd scripts && ../$(BIN)/python -W ignore -m bench.causes
 
 bench-quick: $(ENVIRONMENT) ## The same in a minute: few rounds, small data
 	cd scripts && ../$(BIN)/python -W ignore -m bench --quick --json ../runs/bench-quick.json

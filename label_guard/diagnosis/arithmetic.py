@@ -88,7 +88,7 @@ def _lossy(path: str, label: ClassLabel, found: LabelStatistics, illegal: dict[i
         return None
     gap = max(b - a for a, b in pairwise(used))
     share = sum(illegal.values()) / max(1, found.positions)
-    if gap < 8 or share > 0.4:
+    if gap < 8 or share > 0.7:
         return None
     text = (
         f"{share:.1%} of the values, {len(illegal)} distinct ones, lie between the declared ids {used[0]}..{used[-1]}: "

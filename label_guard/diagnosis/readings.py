@@ -153,7 +153,9 @@ def _evidence(seen: Seen, reading: Reading) -> tuple[dict[int, int], float]:
 def _with_voids(seen: Seen) -> Iterator[Reading]:
     """Every set of classes, with every choice of void values outside it."""
     most = 1 if len(seen.values) > _MANY_VALUES else _MOST_VOIDS
-    known = sorted((v for v in WELL_KNOWN if v in seen.illegal), key=lambda v: -seen.illegal[v])[:most]
+    usual = float(np.median(seen.counts))
+    known = [v for v in WELL_KNOWN if seen.illegal.get(v, 0) >= min(5.0, usual / 4)]
+    known = sorted(known, key=lambda v: -seen.illegal[v])[:most]
     for reading in _class_sets(seen):
         if reading.cause != "stray" and not any(map(reading.holds, seen.illegal)):
             continue  # it explains nothing
@@ -174,7 +176,9 @@ def _class_sets(seen: Seen) -> Iterator[Reading]:
     if gapped is None:
         yield from _moved(seen, low, high)
         yield Reading("one-class-too-few", low, high + 1, 0.3 if seen.count(low) else 0.1)
-        yield Reading("mixed", low, high + 1, max(0.004, 0.03 / size), mixed=True)  # few classes show it less clearly
+        ends = seen.count(low), seen.count(high + 1)
+        if min(ends) > 0.1 * sum(ends):  # few classes show it less clearly
+            yield Reading("mixed", low, high + 1, max(0.004, 0.03 / size), mixed=True)
     else:
         yield Reading("zero-based", 0, size - 1, 0.2)
     yield from _wider(seen, low, high)
@@ -187,7 +191,7 @@ def _moved(seen: Seen, low: int, high: int) -> Iterator[Reading]:
     known = set(WELL_KNOWN) - {-1, -2}
     plain = [v for v in seen.values[:8].tolist() if v not in known]
     fills = seen.count(-1) >= 3 * int(seen.counts[seen.values != -1].max(initial=0))  # as "no label" does, not class 0
-    priors = {1: 0.4, 0: 0.4, -1: 0.003 if fills else 0.1}
+    priors = {1: 0.4, 0: 0.4, -1: 0.003 if fills else 0.25}
     for start in sorted({low - 1, low + 1, 0, 1, *plain[:2]} - {low}):
         cause = {1: "one-based", 0: "zero-based"}.get(start, "minus-one-shift" if start == low - 1 else "offset")
         yield Reading(cause, start, start + size - 1, priors.get(start, 0.01))
@@ -236,11 +240,13 @@ def _gaps(seen: Seen) -> Iterator[Reading]:
     frequent = seen.counts >= np.median(seen.counts) / 30
     binary = size == 2 and seen.values[frequent].tolist() == [0, 255]
     top = max((v for v in seen.values.tolist() if v not in WELL_KNOWN), default=0)
+    step = int(np.gcd.reduce(seen.values))
     for chosen in (seen.values, seen.values[frequent]):
-        ids = [v for v in chosen.tolist() if binary or v not in WELL_KNOWN or 0 <= v < top]
+        ids = [v for v in chosen.tolist() if step > 1 or v not in WELL_KNOWN or 0 <= v < top]
         new = [v for v in ids if v in seen.illegal]
-        often = all(seen.illegal[v] > 1 for v in new)
-        if len(ids) == size and new and often and ids[-1] - ids[0] + 1 > size and ids[0] >= 0:
+        often = 2 * sum(seen.illegal[v] > 1 for v in new) > len(new)
+        lone = len(new) == 1 and new[0] > 2 * size + 8 and not binary
+        if len(ids) == size and new and often and not lone and ids[-1] - ids[0] + 1 > size and ids[0] >= 0:
             yield Reading("ids-with-gaps", ids[0], ids[-1], 0.5 if binary else 0.05, tuple(ids))
             return
 

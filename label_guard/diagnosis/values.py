@@ -16,11 +16,15 @@ from label_guard.schema.labels import ClassLabel
 
 _PLAUSIBLE = 0.02  # a cause that reaches this probability is named beside the most likely one
 _CHANCE = 1e-5  # rare values may be strays although that is less probable than _PLAUSIBLE, above this
+_CHANCE_MOVED = 1e-3  # the same where ids have another start: the id that is missing speaks for it as well
 _CERTAIN = 0.95  # a reading below this changes nothing
 _FREQUENT = 20  # occurrences of a value before it may become legal; fewer where classes have fewer
 _LEAST = 5  # occurrences of a value before it may become legal, however few the others have
+_LEAST_MOVED = 3  # the same where ids have another start, which the id that is missing shows too
 _RARER = 30  # times rarer than the median class: too rare to become legal
+_WIDEST_IDS = 10  # times the number of classes: ids with gaps beyond this may not be in the order of the classes
 _RARE_MINUS_ONE = 0.03  # below this share -1 may as well come from names that were not found
+_MOVED = ("one-based", "zero-based", "offset", "minus-one-shift")
 _RULES_OF_VALUES = frozenset({"LG101", "LG102", "LG110"})
 
 
@@ -55,7 +59,8 @@ def value_cause(
         return with_alternatives(path, cause, text, readings)
     if others:
         return with_alternatives(path, name_of(seen, best), text_of(seen, best), others)
-    patch: Mapping[str, Any] = patch_of(seen, best.reading, only_label=only_label) if _certain(seen, best) else {}
+    certain = _certain(seen, best, _LEAST if strays > _CHANCE or best.reading.cause not in _MOVED else _LEAST_MOVED)
+    patch: Mapping[str, Any] = patch_of(seen, best.reading, only_label=only_label) if certain else {}
     return LikelyCause(path, name_of(seen, best), text_of(seen, best) + advice(seen, best, patch), patch)
 
 
@@ -79,9 +84,13 @@ def _no_label_at_all(path: str, seen: Seen, split: str | None) -> LikelyCause | 
 def _twins(seen: Seen, best: Scored, strays: float) -> list[Alternative]:
     """Causes that leave the very same counts as the best reading; ``strays``: probability that they are strays."""
     reading = best.reading
-    if reading.cause != "stray" and strays > _CHANCE and not all(_frequent(seen, v) for v in seen.illegal):
-        rare = {v: n for v, n in seen.illegal.items() if not _frequent(seen, v)}
+    rare = {v: n for v, n in seen.illegal.items() if reading.cause != "stray" and not _frequent(seen, v)}
+    usual = float(np.median(list(seen.found.class_counts.values()) or [0]))
+    chance = _CHANCE_MOVED if reading.cause in _MOVED else _CHANCE
+    if rare and (strays > chance or (len(seen.illegal) == 1 and min(rare.values()) * _RARER < usual)):
         return [alternative(seen, Scored(Reading("stray", reading.low, reading.high, 1.0), rare))]
+    if reading.ids is not None and reading.high > max(_WIDEST_IDS * seen.label.num_classes, 300):
+        return [Alternative("not-ids", "numbers in another order than the classes, such as packed colours or hashes")]
     lookup = Alternative("lookup-failed", "-1 marks names that were not found in a list of classes")
     if reading.cause == "stray" and best.noise.keys() == {-1} and not seen.far:
         return [lookup]
@@ -95,8 +104,8 @@ def _twins(seen: Seen, best: Scored, strays: float) -> list[Alternative]:
 # A change of the schema --------------------------------------------------------------------------------------------
 
 
-def _certain(seen: Seen, best: Scored) -> bool:
-    """Whether the reading explains everything, and each value that it makes legal is frequent."""
+def _certain(seen: Seen, best: Scored, least: int) -> bool:
+    """Whether the reading explains everything, and each value that it makes legal occurs often, ``least`` times."""
     found = seen.found
     if best.probability < _CERTAIN or best.noise or seen.far or found.fractional or found.not_finite:
         return False
@@ -108,20 +117,20 @@ def _certain(seen: Seen, best: Scored) -> bool:
     usual = float(np.median(list(found.class_counts.values()) or [0]))
     if reading.cause == "one-class-too-few" and seen.count(reading.low) < min(_FREQUENT, usual / 4):
         return False  # an extra class may have been sorted first
-    return all(_frequent(seen, value) for value in seen.illegal)
+    return all(_frequent(seen, value, least=least) for value in seen.illegal)
 
 
-def _frequent(seen: Seen, value: int, most: int = _FREQUENT) -> bool:
+def _frequent(seen: Seen, value: int, *, most: int = _FREQUENT, least: int = _LEAST) -> bool:
     """Whether ``value`` occurs often enough (``most`` times suffice), and in enough records, to be no accident."""
     count, found = seen.count(value), seen.found
     declared = list(found.class_counts.values()) or [count]
     median = float(np.median(declared))
-    if count < min(most, max(_LEAST, median / 4)) or count * _RARER < median:
+    if count < min(most, max(least, median / 4)) or count * _RARER < median:
         return False
     illegal = found.illegal_values.values.get(value)
     records = found.class_records[value] if illegal is None else illegal.records
     usual = float(np.median(list(found.class_records.values()) or [records]))
-    return records >= min(5, max(2, found.records // 10)) and records * _RARER >= usual
+    return records >= min(least, max(2, found.records // 10)) and records * _RARER >= usual
 
 
 def patch_of(seen: Seen, reading: Reading, *, only_label: bool) -> Mapping[str, Any]:

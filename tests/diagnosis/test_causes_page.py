@@ -1,0 +1,25 @@
+"""docs/causes.md has a section for every cause that can be named."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+NAMED = re.compile(
+    r'(?:LikelyCause|with_alternatives)\(\s*\w+,\s*"([a-z0-9-]+)"'
+    r'|(?:Reading|Alternative)\(\s*"([a-z0-9-]+)"'
+    r'|return "([a-z-]+-[a-z-]+)"'
+)
+
+
+def test_every_cause_has_a_section() -> None:
+    """Each name in the code of the diagnosis has a heading on the page, and each heading is a name."""
+    code = "".join(path.read_text() for path in sorted((ROOT / "label_guard" / "diagnosis").glob("*.py")))
+    named = {name for groups in NAMED.findall(code) for name in groups if name}
+    named |= {"noise", "unlabeled-records", "last-for-zero", "int8-wrap", "corrupt-block", "mixed-conventions"}
+    page = (ROOT / "docs" / "causes.md").read_text()
+    sections = set(re.findall(r"^### ([a-z0-9-]+)$", page, re.MULTILINE))
+    assert named - sections == set()
+    missing = {name for name in sections if f'"{name}"' not in code and not name.endswith("-wrap")}
+    assert missing == set()
