@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from label_guard.check.columns import Column
 from label_guard.check.result import CheckResult, RuleViolations
@@ -397,3 +398,11 @@ def _unreadable_apart(result: CheckResult, records: Sequence[Any]) -> CheckResul
             )
             faults.append(dataclasses.replace(fault, rows=fault.rows[keep], counts=fault.counts[keep], values=values))
     return CheckResult(result.num_records, tuple(faults), result.skipped)
+
+
+def staying(result: CheckResult) -> NDArray[np.bool_]:
+    """bool[n]: the records that neither break a rule nor are to be skipped."""
+    keep = result.valid.copy()
+    if result.skipped is not None:
+        keep[result.skipped] = False
+    return keep

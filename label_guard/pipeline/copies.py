@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from label_guard.core import tree
+from label_guard.pipeline.batching import BatchRows
 
 Array = NDArray[Any]
 _IMMUTABLE = (int, float, complex, str, bytes, bool, np.generic, type(None))
@@ -55,6 +56,12 @@ def _copied_foreign(value: Any) -> Any:
     if isinstance(value, bytearray | memoryview):
         return bytes(value)
     return value
+
+
+def copied_rows(part: BatchRows) -> BatchRows:
+    """Rows of a batch that upstream cannot write."""
+    batch, rows, size = part
+    return copied(batch), rows, size
 
 
 class RecordBuffer:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 
 from label_guard.check.result import Rows
 from label_guard.errors import SchemaChangedError, UsageError
 from label_guard.pipeline.batching import BatchRows
+from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.counts import Counts, Summary, summary_of
 
 STATE_KEY = "label_guard"
@@ -29,6 +30,14 @@ class Form(Enum):
     def of(cls, batched: bool | None) -> Form:
         """The form that ``batched=`` means."""
         return cls.UNKNOWN if batched is None else cls.BATCHES if batched else cls.RECORDS
+
+
+class Upstream(Protocol):
+    """What a stream pulls from: an iterator with a state that can be read and restored."""
+
+    def __next__(self) -> Any: ...
+    def get_state(self) -> Any: ...
+    def set_state(self, state: Any) -> None: ...
 
 
 class Processes(NamedTuple):
@@ -158,6 +167,21 @@ class MadeBy(NamedTuple):
                 "reads a share of its own, so records would be lost or delivered twice. Restore with "
                 f"num_workers={workers}"
             )
+
+
+def made_by(config: GuardConfig, processes: Processes, form_given: Form) -> MadeBy:
+    """The guard of this configuration, as a state names it."""
+    guard = config.guard
+    view = f", view {guard.view}" if guard.view else ""
+    rules = f"{guard.schema.name} {guard.schema.version}, split {guard.split}{view}"
+    return MadeBy(
+        guard.digest,
+        rules,
+        processes.workers,
+        int(processes.in_worker),
+        int(config.coordinated),
+        form_given.value,
+    )
 
 
 def summary_of_state(own: Mapping[str, Any]) -> Summary:

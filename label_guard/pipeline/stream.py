@@ -14,32 +14,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
 from label_guard.check.result import CheckResult, Rows
 from label_guard.errors import LabelGuardError, UsageError
+from label_guard.pipeline import restore
+from label_guard.pipeline import state as states
 from label_guard.pipeline.batching import BatchRows, without_key
-from label_guard.pipeline.checker import ElementChecker, logger
+from label_guard.pipeline.checker import ElementChecker, logger, staying
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.coordination import CoordinatedStop, StopReason
-from label_guard.pipeline.copies import RecordBuffer, copied
+from label_guard.pipeline.copies import RecordBuffer, copied, copied_rows
 from label_guard.pipeline.counts import Counts, Summary
 from label_guard.pipeline.emit import Good, finalize_batch, finalize_record, join_rows, mask_batch, stack_records
 from label_guard.pipeline.first_element import check_first_elements
-from label_guard.pipeline.state import STATE_KEY, Form, MadeBy, Processes, Snapshot, Spare, summary_of_state
+from label_guard.pipeline.state import Form, Processes, Snapshot, Spare, Upstream
 
 Build = Callable[[], tuple[Any, Good]]
-
-
-class Upstream(Protocol):
-    """What a stream pulls from: an iterator with a state that can be read and restored."""
-
-    def __next__(self) -> Any: ...
-    def get_state(self) -> Any: ...
-    def set_state(self, state: Any) -> None: ...
 
 
 class GuardStream:
@@ -145,7 +138,7 @@ class GuardStream:
         """The counts of records so far."""
         if self._refused is None:
             return self.checker.summary(self._spare.pending)
-        return summary_of_state(self.get_state()[STATE_KEY])
+        return states.summary_of_state(self.get_state()[states.STATE_KEY])
 
     def num_batches(self, elements: int) -> int:
         """Number of batches that ``elements`` of upstream make if no record is left out."""
@@ -259,9 +252,7 @@ class GuardStream:
         if not self.config.passes_untouched or not self.checker.passes(record):
             self._ahead.append(record)
             return None
-        self.checker.counts.delivered += 1
-        if self.stop is not None:
-            self.stop.delivered(record, shared=True)
+        self._delivered(record, 1, shared=True)
         return record if self.config.dropped_key is None else without_key(record, self.config.dropped_key)
 
     def _survivors(self, window: list[Any]) -> list[Any]:
@@ -272,10 +263,9 @@ class GuardStream:
 
     def _leave_out(self, result: CheckResult) -> Rows:
         """Counts what leaves the stream; int[k]: the rows that stay."""
-        keep = _staying(result)
         self.checker.counts.quarantined += result.num_invalid
         self.checker.counts.skipped += 0 if result.skipped is None else len(result.skipped)
-        return np.flatnonzero(keep)
+        return np.flatnonzero(staying(result))
 
     def _is_remainder(self, have: int) -> bool:
         """Whether an incomplete batch is left out, and counted so."""
@@ -313,7 +303,7 @@ class GuardStream:
                 parts.append((batch, rows, result.num_records))
                 have = len(rows)
         if have < self._size and self._spare.pending < self._size - have:  # more must be read
-            parts = [_own_rows(part) for part in parts]
+            parts = [copied_rows(part) for part in parts]
         while have < self._size and (self._spare.pending or self._read_spare()):
             part, self._spare = self._spare.split(self._size - have)
             parts.append(part)
@@ -356,23 +346,20 @@ class GuardStream:
         batch, good = build()
         full = self._size if pad or self.config.remainder == "pad" else 0
         batch = finalize_batch(self.config, batch, size, full=full, result=result, good=good)
-        self._count_delivered(size, result)
-        if self.stop is not None:
-            self.stop.delivered(batch, shared=self._form is Form.BATCHES)
-        return batch
+        return self._delivered(batch, size, result, shared=self._form is Form.BATCHES)
 
     def _deliver_record(self, record: Any, result: CheckResult) -> Any:
         if self.checker.error is not None:
             return None
-        record = finalize_record(self.config, record, result)
-        self._count_delivered(1, result)
-        if self.stop is not None:
-            self.stop.delivered(record, shared=True)
-        return record
+        return self._delivered(finalize_record(self.config, record, result), 1, result, shared=True)
 
-    def _count_delivered(self, size: int, result: CheckResult | None) -> None:
+    def _delivered(self, element: Any, size: int, result: CheckResult | None = None, *, shared: bool) -> Any:
+        """Counts ``element``, which leaves; a coordinated guard keeps it, as a copy if ``shared`` with the loader."""
         self.checker.counts.delivered += size
         self.checker.counts.masked += 0 if result is None else result.num_invalid
+        if self.stop is not None:
+            self.stop.delivered(element, shared=shared)
+        return element
 
     def _finish(self) -> NoReturn:
         self.checker.end(self._spare.pending)
@@ -386,18 +373,8 @@ class GuardStream:
             return self._state_before()
         return self._snapshot(self._upstream.get_state()).to_state(self._made_by())
 
-    def _made_by(self) -> MadeBy:
-        guard, processes = self.config.guard, self._processes()
-        view = f", view {guard.view}" if guard.view else ""
-        rules = f"{guard.schema.name} {guard.schema.version}, split {guard.split}{view}"
-        return MadeBy(
-            guard.digest,
-            rules,
-            processes.workers,
-            int(processes.in_worker),
-            int(self.config.coordinated),
-            self._given_form.value,
-        )
+    def _made_by(self) -> states.MadeBy:
+        return states.made_by(self.config, self._processes(), self._given_form)
 
     def _snapshot(self, parent: Any) -> Snapshot:
         return Snapshot(parent, self._form, self._size, self._spare, self.checker.counts.copy())
@@ -407,7 +384,11 @@ class GuardStream:
         before = self._before or self._snapshot(None)
         if before.parent is None and self._start is not None:
             before = self._before = before._replace(parent=self._start())
-        return before.to_state(self._made_by(), self._refused or 0, int(StopReason.of(self.checker.error)))
+        return before.to_state(
+            self._made_by(),
+            self._refused or 0,
+            int(StopReason.of(self.checker.error)),
+        )
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on from ``state``; one made before the guard was put in is taken as upstream's.
@@ -433,90 +414,34 @@ class GuardStream:
         self.checker.restart(self.checker.counts)
 
     def _restore(self, state: dict[str, Any], *, retried: bool = False) -> None:
-        own = state.get(STATE_KEY)
+        own = state.get(states.STATE_KEY)
         form = self._given_form
         if own is not None:
             self._made_by().refuse_changed(own, allow_schema_change=self.config.allow_schema_change)
-            form = self._saved_form(own)
-            self._refuse_pending(own, form)
+            form = restore.form(self._given_form, own)
+            restore.refuse_pending(own, form, self.config)
         self._ahead.clear()
         self._spare, self._refused, self._start, self._form = Spare(), None, None, form
         self.stop = CoordinatedStop(self.config) if self.config.coordinated else None
         self.checker.restart(Counts() if own is None else Counts.from_state(own["counts"]), retried=retried)
         if own is None:
-            self._set_upstream(state)
+            restore.set_upstream(self._upstream, state)
             return
         same_form = form is Form.BATCHES and own["form"] == form.value
         self._size = self.config.batch_size or (own["size"] if same_form else 0)
         self._may_grow = not own["pending"] and not retried
         if own["pending"]:
             self._restore_spare(own)
-        self._set_upstream(state["parent"])
-
-    def _saved_form(self, own: dict[str, Any]) -> Form:
-        """The form given now, else the one in the state: the next element may be a bad one, and must not decide it.
-
-        A form that was given and is not given any more (a Batch was taken out) is found out again.
-        """
-        if self._given_form is not Form.UNKNOWN:
-            return self._given_form
-        given = own.get("form_given", 0)
-        return Form.UNKNOWN if given and not own["pending"] else Form(own["form"])
-
-    def _set_upstream(self, state: Any) -> None:
-        try:
-            self._upstream.set_state(state)
-        except LabelGuardError:
-            raise
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            raise UsageError(
-                "the pipeline before the guard cannot be set to the checkpoint, which was made by another pipeline "
-                f"(other stages, or another number of workers): {type(error).__name__}: {error}"
-            ) from error
-
-    def _refuse_pending(self, own: dict[str, Any], form: Form) -> None:
-        pending, policy = own["pending"], self.config.on_invalid
-        if pending and form is Form.RECORDS:
-            raise UsageError(
-                f"the checkpoint was made by a guard on batches, which holds {pending} records of a batch that it read "
-                "ahead, and this guard is on records; restore with the pipeline as it was, or restore "
-                "label_guard.grain.strip_state(state)"
-            )
-        if pending and self.config.remainder == "drop" and not (self.config.refills or self.config.mask_all):
-            raise UsageError(
-                f'the checkpoint holds {pending} records that on_invalid="drop" read ahead, which '
-                f'on_invalid="{policy}" can deliver only as a short batch; restore with remainder="short" or "pad"'
-            )
+        restore.set_upstream(self._upstream, state["parent"])
 
     def _restore_spare(self, own: dict[str, Any]) -> None:
         """Reads the spare again, uncounted: its bad rows are in the quarantine already."""
         changed = own["digest"] != self.config.guard.digest
-        self._set_upstream(own["spare"])
+        restore.set_upstream(self._upstream, own["spare"])
         batch = copied(next(self._upstream))
         result = self.checker.check_again(batch, write=changed)
-        rows = np.flatnonzero(_staying(result))
+        rows = np.flatnonzero(staying(result))
         rows = rows[rows >= own["spare_from"]]
-        if result.num_records != own.get("spare_size", result.num_records) or (
-            len(rows) != own["pending"] and not changed
-        ):
-            raise UsageError(
-                f"the checkpoint holds {own['pending']} records of a batch of {own.get('spare_size')}, and now "
-                f"upstream yields {len(rows)} of a batch of {result.num_records} there; restore with the same batch "
-                "size, data and order before the guard"
-            )
+        restore.refuse_other_spare(own, len(rows), result.num_records, changed=changed)
         self._spare = Spare(batch, own["spare"], rows, result.num_records)
         self.checker.counts.quarantined += own["pending"] - self._spare.pending
-
-
-def _own_rows(part: BatchRows) -> BatchRows:
-    """A copy of the rows of ``part``, which upstream cannot write."""
-    batch, rows, size = part
-    return copied(batch), rows, size
-
-
-def _staying(result: CheckResult) -> NDArray[np.bool_]:
-    """bool[n]: the records that neither break a rule nor are to be skipped."""
-    keep = result.valid.copy()
-    if result.skipped is not None:
-        keep[result.skipped] = False
-    return keep

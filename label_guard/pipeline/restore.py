@@ -1,0 +1,78 @@
+"""Restoring a checkpoint under other options: what goes on, and what is refused with what changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from label_guard.errors import LabelGuardError, UsageError
+from label_guard.pipeline.config import GuardConfig
+from label_guard.pipeline.state import Form, Upstream
+
+
+def form(given_form: Form, own: Mapping[str, Any]) -> Form:
+    """The form given now, else the one in the state: the next element may be a bad one, and must not decide it.
+
+    A form that was given and is not given any more (a Batch was taken out) is found out again.
+    """
+    if given_form is not Form.UNKNOWN:
+        return given_form
+    given = own.get("form_given", 0)
+    return Form.UNKNOWN if given and not own["pending"] else Form(own["form"])
+
+
+def set_upstream(upstream: Upstream, state: Any) -> None:
+    """Sets the pipeline before the guard.
+
+    Raises:
+        UsageError: it cannot be set to a state of another pipeline.
+    """
+    try:
+        upstream.set_state(state)
+    except LabelGuardError:
+        raise
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(
+            "the pipeline before the guard cannot be set to the checkpoint, which was made by another pipeline "
+            f"(other stages, or another number of workers): {type(error).__name__}: {error}"
+        ) from error
+
+
+def refuse_pending(own: Mapping[str, Any], saved: Form, config: GuardConfig) -> None:
+    """Refuses a state with records that were read ahead, where they could not be delivered.
+
+    Raises:
+        UsageError: names their number and what to do.
+    """
+    pending, policy = own["pending"], config.on_invalid
+    if pending and saved is Form.RECORDS:
+        raise UsageError(
+            f"the checkpoint was made by a guard on batches, which holds {pending} records of a batch that it read "
+            "ahead, and this guard is on records; restore with the pipeline as it was, or restore "
+            "label_guard.grain.strip_state(state)"
+        )
+    if pending and config.remainder == "drop" and not (config.refills or config.mask_all):
+        raise UsageError(
+            f'the checkpoint holds {pending} records that on_invalid="drop" read ahead, which '
+            f'on_invalid="{policy}" can deliver only as a short batch; restore with remainder="short" or "pad"'
+        )
+
+
+def refuse_other_spare(own: Mapping[str, Any], pending: int, size: int, *, changed: bool) -> None:
+    """Refuses a spare batch that is not the one of the state, now that it was read again.
+
+    Args:
+        own: the guard's own part of the state.
+        pending: number of records of it that are valid and not delivered.
+        size: its number of records.
+        changed: whether label rules changed, so that other records may be valid.
+
+    Raises:
+        UsageError: upstream yields another batch there.
+    """
+    if size != own.get("spare_size", size) or (pending != own["pending"] and not changed):
+        raise UsageError(
+            f"the checkpoint holds {own['pending']} records of a batch of {own.get('spare_size')}, and now "
+            f"upstream yields {pending} of a batch of {size} there; restore with the same batch "
+            "size, data and order before the guard"
+        )
