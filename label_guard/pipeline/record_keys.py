@@ -53,9 +53,11 @@ class RecordNames:
 
     def position(self, key: Any) -> str | None:
         """The key as text where it identifies a record; None without one, and where its source is not known."""
-        if key is None or not self.unique or int(key) >> _POSITION_BITS not in self.sources:
+        if key is None or not self.unique:
             return None
-        return str(int(key))
+        source = self.sources.get(int(key) >> _POSITION_BITS)
+        # A list says nothing of itself but its length: two of them would share their positions.
+        return str(int(key)) if source is not None and getattr(source, "is_identified", True) else None
 
     def name(self, key: Any) -> str | None:
         """Returns the record's name; None without a key.
@@ -142,6 +144,12 @@ class KeyedSource:
         return repr(self.source)  # Grain compares it to the one in a checkpoint made before the source was keyed
 
     @property
+    def is_identified(self) -> bool:
+        """Whether ``source_id`` tells this source from others: not for an unnamed list or array, for example."""
+        own = (self.name, getattr(self.source, "source_id", None), getattr(self.source, "_fingerprint", None))
+        return any(value is not None for value in own) or bool(_file_names(self.source)) or not _is_opaque(self.source)
+
+    @property
     def source_id(self) -> str:
         """Identifies this source in every process: its name, its fingerprint, its files, or its ``repr``."""
         if self.name is not None:
@@ -169,11 +177,15 @@ def _require_mapping(record: object) -> None:
         )
 
 
-def _described(source: Any) -> str:
-    """``repr(source)``, unless that shows its whole content or an address in memory."""
+def _is_opaque(source: Any) -> bool:
+    """Whether ``repr(source)`` shows its whole content, or an address in memory."""
     kind: Any = source.__class__
-    opaque = kind in (list, tuple, np.ndarray) or kind.__repr__ is object.__repr__
-    return f"{kind.__module__}.{kind.__qualname__}[{len(source)}]" if opaque else repr(source)
+    return kind in (list, tuple, np.ndarray) or kind.__repr__ is object.__repr__
+
+
+def _described(source: Any) -> str:
+    kind: Any = source.__class__
+    return f"{kind.__module__}.{kind.__qualname__}[{len(source)}]" if _is_opaque(source) else repr(source)
 
 
 def _base_name(path: Any) -> str:

@@ -99,3 +99,16 @@ def test_both_invalid_records_are_kept(dataset: Any, batched: bool, tmp_path: Pa
         entries = read_quarantine(tmp_path).entries
         assert delivered + len(entries) == 40
         assert sorted(int(entry.payload["image"][0]) % 1000 for entry in entries) == [3, 3]
+
+
+@pytest.mark.parametrize(
+    "wrap", [list, tuple, lambda records: np.array(records, object)], ids=["list", "tuple", "array"]
+)
+def test_pipelines_over_lists_of_one_length_keep_their_records_apart(tmp_path: Path, wrap: Any) -> None:
+    """Two runs into one folder over unnamed lists: records at one position, with one label, are two entries."""
+    for source in SOURCES:
+        dataset = grain.MapDataset.source(keyed(wrap(source))).to_iter_dataset(OPTIONS)
+        for _ in range(2):  # a run again writes nothing new
+            list(dataset.pipe(guard_labels, SCHEMA, batch_size=4, stop_above=None, quarantine=tmp_path))
+    entries = read_quarantine(tmp_path).entries
+    assert sorted(int(entry.payload["image"][0]) for entry in entries) == [3, 1003]
