@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from label_guard.pipeline.select import select_records as select_records
     from label_guard.quarantine.options import QuarantineOptions as QuarantineOptions
     from label_guard.quarantine.reader import read_quarantine as read_quarantine
-    from label_guard.rules.findings import Diagnostic as Diagnostic
-    from label_guard.rules.findings import Violation as Violation
+    from label_guard.rules.diagnostic import Diagnostic as Diagnostic
+    from label_guard.rules.violation import Violation as Violation
     from label_guard.schema.dataset import DatasetSchema as DatasetSchema
     from label_guard.schema.labels import ClassLabel as ClassLabel
     from label_guard.schema.labels import Label as Label
@@ -51,7 +51,7 @@ _HOMES = {
     "CheckResult": "check.result",
     "ClassLabel": "schema.labels",
     "DatasetSchema": "schema.dataset",
-    "Diagnostic": "rules.findings",
+    "Diagnostic": "rules.diagnostic",
     "Guard": "check.guard",
     "GuardOptions": "pipeline.options",
     "HostStoppedError": "errors",
@@ -71,7 +71,7 @@ _HOMES = {
     "Summary": "pipeline.counts",
     "TooManyInvalidError": "errors",
     "UsageError": "errors",
-    "Violation": "rules.findings",
+    "Violation": "rules.violation",
     "audit_dataset": "audit.runner",
     "diff_schemas": "diff",
     "dump_schema": "schema.writer",

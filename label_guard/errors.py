@@ -54,7 +54,7 @@ class SchemaError(LabelGuardError):
     """A schema is unreadable or contradicts itself.
 
     Attributes:
-        diagnostics: one ``label_guard.rules.findings.Diagnostic`` per problem, with file, line and column.
+        diagnostics: one ``label_guard.rules.Diagnostic`` per problem, with file, line and column.
     """
 
     def __init__(self, message: str, diagnostics: tuple[Any, ...] = ()) -> None:

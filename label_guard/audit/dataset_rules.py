@@ -10,7 +10,7 @@ from label_guard.audit.report import Cause, Finding, OtherCause, SplitReport
 from label_guard.diagnosis.dataset import diagnose_dataset, shuffled_names
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.diagnosis.unused import LEGAL_CAUSES
-from label_guard.rules.findings import Severity
+from label_guard.rules.diagnostic import Severity
 from label_guard.rules.registry import RULES
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel

@@ -22,7 +22,7 @@ from pydantic import (
 from label_guard.audit.baseline import BadPlace, Comparison, Count, in_order, repeated_keys
 from label_guard.audit.duplicates import Duplicates
 from label_guard.diagnosis.statistics import LabelStatistics
-from label_guard.rules.findings import Diagnostic, Severity
+from label_guard.rules.diagnostic import Diagnostic, Severity
 from label_guard.rules.registry import RULES
 from label_guard.schema.dataset import DatasetSchema
 

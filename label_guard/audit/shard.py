@@ -15,7 +15,7 @@ from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.errors import LabelGuardError, QuarantineError, SourceError, unexpected
 from label_guard.quarantine.options import BadRecord, Origin, QuarantineOptions
 from label_guard.quarantine.writer import QuarantineWriter
-from label_guard.rules.findings import Violation
+from label_guard.rules.violation import Violation
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.sources.open import Chunk, Shard, Source
 

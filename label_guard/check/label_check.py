@@ -18,7 +18,7 @@ from label_guard.check.result import Rows, RuleViolations, plain
 from label_guard.core import tree
 from label_guard.core.similar import closest
 from label_guard.errors import UsageError
-from label_guard.rules.findings import Value
+from label_guard.rules.violation import Value
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel
 from label_guard.schema.stored_dtypes import Kind, admitted_dtypes, joined_dtype
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.rules.findings import Value, Violation
+from label_guard.rules.violation import Value, Violation
 
 EXAMPLES_PER_RULE = 5
 _MOST_BITS = 1024

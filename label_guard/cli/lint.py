@@ -11,7 +11,7 @@ from label_guard.errors import SourceError, UsageError
 from label_guard.lint.fix import fix_file
 from label_guard.lint.linter import chosen_rules, lint_file
 from label_guard.report import FORMATS, render_diagnostics
-from label_guard.rules.findings import Diagnostic
+from label_guard.rules.diagnostic import Diagnostic
 from label_guard.schema.discovery import default_names, find_files
 from label_guard.sources.tfds_metadata import TfdsMetadata
 

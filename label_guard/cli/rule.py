@@ -7,7 +7,7 @@ import textwrap
 import click
 
 from label_guard.errors import UsageError
-from label_guard.rules.pages import markdown, page_text
+from label_guard.rules.markdown import markdown, page_text
 from label_guard.rules.registry import RULES
 
 
@@ -25,7 +25,7 @@ def command(code: str | None, as_markdown: bool) -> int:
         found = next((rule for rule in RULES.values() if code.upper() == rule.code or code.lower() == rule.name), None)
         if found is None:
             raise UsageError(f"no rule {code!r}; label-guard rule lists them all")
-        click.echo(f"{found.code} {found.name}\n\n{_wrapped(page_text(found.code))}")
+        click.echo(f"{found.code} {found.name}\n\n{_wrapped(page_text(found))}")
     return 0
 
 

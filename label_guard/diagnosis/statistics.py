@@ -31,8 +31,8 @@ from label_guard.check.result import RuleViolations
 from label_guard.core.record_key import natural_order
 from label_guard.diagnosis.class_counts import ClassCounts, JsonCounts
 from label_guard.diagnosis.illegal import Count, IllegalValues, Place, extreme, whole
-from label_guard.rules.findings import Violation
 from label_guard.rules.registry import RULES
+from label_guard.rules.violation import Violation
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel
 
 Array = NDArray[Any]

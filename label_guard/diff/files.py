@@ -11,7 +11,7 @@ from label_guard.diff.git import Revision, open_revision
 from label_guard.diff.schemas import FailOn, diff_files
 from label_guard.diff.tree import LinkError
 from label_guard.errors import UsageError
-from label_guard.rules.findings import Diagnostic, Severity
+from label_guard.rules.diagnostic import Diagnostic, Severity
 from label_guard.schema.discovery import default_names, find_files
 from label_guard.schema.reader import SchemaFile, one_line, read_schema, read_schema_bytes
 

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from label_guard.diff.changes import Change as Change
 from label_guard.diff.changes import Path, Sides, label_changes, shortened, verdict
 from label_guard.diff.semver import BUMPS, Bump, declares, is_before, version_for
-from label_guard.rules.findings import Diagnostic, Severity, Value
+from label_guard.rules.diagnostic import Diagnostic, Severity
+from label_guard.rules.violation import Value
 from label_guard.schema.dataset import DatasetSchema, Limits, Split
 from label_guard.schema.fields import Problem
 from label_guard.schema.reader import SchemaFile

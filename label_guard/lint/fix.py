@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from label_guard.core.files import atomic_write
 from label_guard.lint.linter import lint_file
-from label_guard.rules.findings import Diagnostic
+from label_guard.rules.diagnostic import Diagnostic
 from label_guard.schema.reader import SchemaFile, read_schema, read_schema_bytes
 from label_guard.schema.syntax import Node
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from label_guard.errors import UsageError
 from label_guard.lint.noqa import apply_noqa
 from label_guard.lint.tfds_source import source_problems
-from label_guard.rules.findings import Diagnostic
+from label_guard.rules.diagnostic import Diagnostic
 from label_guard.rules.registry import RULES
 from label_guard.schema.dataset import DatasetSchema, LabelOverride
 from label_guard.schema.discovery import find_files

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from label_guard.rules.findings import Diagnostic
+from label_guard.rules.diagnostic import Diagnostic
 from label_guard.rules.registry import RULES
 from label_guard.schema.reader import SchemaFile
 from label_guard.schema.syntax import Node

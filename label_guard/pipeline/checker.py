@@ -25,7 +25,7 @@ from label_guard.pipeline.record_keys import KEY, UNREADABLE, key_in, own_name, 
 from label_guard.pipeline.thresholds import InvalidRatioLimit, next_steps
 from label_guard.quarantine.options import BadRecord, Origin
 from label_guard.quarantine.writer import QuarantineWriter
-from label_guard.rules.findings import Violation
+from label_guard.rules.violation import Violation
 
 logger = logging.getLogger("label_guard")
 

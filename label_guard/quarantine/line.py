@@ -12,7 +12,7 @@ from label_guard.errors import QuarantineError
 from label_guard.quarantine import payload
 from label_guard.quarantine.options import PayloadKind
 from label_guard.quarantine.storage import open_folder
-from label_guard.rules.findings import Value, Violation
+from label_guard.rules.violation import Value, Violation
 
 VERSION = 1  # of the line format
 MAX_LINE_BYTES = 256 << 20

@@ -12,7 +12,7 @@ from typing import Any, Literal, cast, get_args
 from label_guard.core.files import require_protocol
 from label_guard.errors import MissingDependencyError, UsageError
 from label_guard.quarantine.storage import is_local
-from label_guard.rules.findings import Violation
+from label_guard.rules.violation import Violation
 
 PayloadKind = Literal["full", "labels", "none"]
 Durability = Literal["flush", "fsync"]

@@ -58,7 +58,7 @@ class QuarantineWriter:
 
     >>> import tempfile
     >>> from label_guard.quarantine.reader import read_quarantine
-    >>> from label_guard.rules.findings import Violation
+    >>> from label_guard.rules.violation import Violation
     >>> folder = tempfile.mkdtemp()
     >>> writer = QuarantineWriter(QuarantineOptions(folder), Origin("digits", "1.0.0", "d1", "train", None, "s1"))
     >>> violation = Violation("label", "LG101", 10, "[0, 10)")

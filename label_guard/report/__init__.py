@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Sequence
 
 from label_guard.errors import UsageError
-from label_guard.rules.findings import Diagnostic
+from label_guard.rules.diagnostic import Diagnostic
 
 FORMATS = ("text", "json", "github", "sarif", "junit", "markdown")
 

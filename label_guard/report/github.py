@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from label_guard.core.escape import within_line
 from label_guard.report.summary import forward_slashes, summary, title
-from label_guard.rules.findings import Diagnostic
+from label_guard.rules.diagnostic import Diagnostic
 
 _COMMANDS = {"error": "error", "warning": "warning", "note": "notice"}
 

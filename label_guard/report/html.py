@@ -16,7 +16,6 @@ from label_guard.core.escape import terminal
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.report.charts import HEIGHT, MAX_BARS, WIDTH, Bar, Chart, Line, class_charts, comparison, ranges, strip
 from label_guard.report.summary import counted, percent
-from label_guard.rules.pages import PAGES
 from label_guard.rules.registry import RULES
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel
@@ -110,7 +109,7 @@ def render(report: AuditReport) -> str:
         suggestion=_suggestion(report),
         splits=splits,
         comparisons=list(_comparisons(report, schema)),
-        rules=[(RULES[code], PAGES[code]) for code in rules],
+        rules=[RULES[code] for code in rules],
         names={code: RULES[code].name for code in rules},
         percent=percent,
         counted=counted,

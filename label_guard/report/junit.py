@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 from label_guard.core.escape import terminal
 from label_guard.report.summary import counts, forward_slashes, summary, title
-from label_guard.rules.findings import Diagnostic
+from label_guard.rules.diagnostic import Diagnostic
 
 
 def render(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from label_guard.core.escape import terminal
 from label_guard.report.summary import counted, forward_slashes, summary, title
-from label_guard.rules.findings import Diagnostic
+from label_guard.rules.diagnostic import Diagnostic
 
 # GitHub refuses a comment of more than 65,536 characters; GitLab allows a million.
 _MAX_CHARACTERS = 60_000

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from label_guard.core.escape import json_text, terminal
 from label_guard.report.summary import forward_slashes
-from label_guard.rules.findings import Diagnostic
+from label_guard.rules.diagnostic import Diagnostic
 from label_guard.rules.registry import RULES
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"

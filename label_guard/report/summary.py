@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from label_guard.core.escape import terminal
-from label_guard.rules.findings import Diagnostic, Severity
+from label_guard.rules.diagnostic import Diagnostic, Severity
 from label_guard.rules.registry import RULES
 
 _SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")

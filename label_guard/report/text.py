@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from label_guard.core.escape import terminal
 from label_guard.report.summary import summary, title
-from label_guard.rules.findings import Diagnostic
+from label_guard.rules.diagnostic import Diagnostic
 
 
 def render(

@@ -1,6 +1,8 @@
-"""Every rule by its code: the registry, the values that report it, the page of each rule."""
+"""Every rule by its code, with its page; the values that report a broken one."""
 
-from label_guard.rules.findings import Diagnostic, Violation
-from label_guard.rules.registry import RULES, Rule
+from label_guard.rules.diagnostic import Diagnostic, Severity
+from label_guard.rules.registry import RULES
+from label_guard.rules.rule import Rule
+from label_guard.rules.violation import Violation
 
-__all__ = ["RULES", "Diagnostic", "Rule", "Violation"]
+__all__ = ["RULES", "Diagnostic", "Rule", "Severity", "Violation"]

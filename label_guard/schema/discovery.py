@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from label_guard.errors import UsageError
-from label_guard.rules.findings import Diagnostic
+from label_guard.rules.diagnostic import Diagnostic
 
 SUFFIXES = (".yaml", ".yml", ".json")
 DEFAULT = "configs"

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from label_guard.core.escape import terminal
 from label_guard.core.files import open_regular
 from label_guard.errors import SchemaError
-from label_guard.rules.findings import Diagnostic
+from label_guard.rules.diagnostic import Diagnostic
 from label_guard.rules.registry import RULES
 from label_guard.schema import syntax as nodes
 from label_guard.schema.dataset import DatasetSchema, problems_of

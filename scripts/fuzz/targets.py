@@ -34,7 +34,7 @@ from label_guard.quarantine import BadRecord, Origin, QuarantineOptions, Quarant
 from label_guard.quarantine.export import write_csv, write_jsonl
 from label_guard.report import render_diagnostics
 from label_guard.report.audit import AUDIT_FORMATS, render_audit
-from label_guard.rules.findings import Violation
+from label_guard.rules.violation import Violation
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.reader import read_schema_bytes
 from label_guard.schema.writer import dump_schema

@@ -15,7 +15,7 @@ import pytest
 from label_guard.cli import app as cli
 from label_guard.core import tree
 from label_guard.quarantine import BadRecord, Origin, QuarantineOptions, QuarantineWriter, read_quarantine
-from label_guard.rules.findings import Violation
+from label_guard.rules.violation import Violation
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SCHEMA = """

@@ -24,7 +24,7 @@ from label_guard.quarantine import (
     summarize_quarantine,
 )
 from label_guard.quarantine.storage import LocalFolder
-from label_guard.rules.findings import Violation
+from label_guard.rules.violation import Violation
 
 ORIGIN = Origin("digits", "1.0.0", "d1", "train", None, "s1")
 

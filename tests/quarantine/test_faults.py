@@ -18,7 +18,7 @@ import sys
 import numpy as np
 from label_guard.quarantine.options import BadRecord, Origin, QuarantineOptions
 from label_guard.quarantine.writer import QuarantineWriter
-from label_guard.rules.findings import Violation
+from label_guard.rules.violation import Violation
 
 def bad(key):
     image = np.random.default_rng(key).integers(0, 255, 1000 + 37 * (key % 100), np.uint8)

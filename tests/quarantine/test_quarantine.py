@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from label_guard.core import tree
 from label_guard.errors import MissingDependencyError, QuarantineError, UsageError
 from label_guard.quarantine import BadRecord, Origin, QuarantineOptions, QuarantineWriter, read_quarantine
-from label_guard.rules.findings import Violation
+from label_guard.rules.violation import Violation
 
 ORIGIN = Origin("digits", "1.0.0", "d1", "train", None, "s1")
 

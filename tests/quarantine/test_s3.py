@@ -28,7 +28,7 @@ from label_guard.quarantine import (
     compact_quarantine,
     summarize_quarantine,
 )
-from label_guard.rules.findings import Violation
+from label_guard.rules.violation import Violation
 
 SCHEMA = DatasetSchema.model_validate(
     {"format": 1, "name": "n", "version": "1.0.0", "labels": {"y": {"kind": "class_label", "num_classes": 4}}}

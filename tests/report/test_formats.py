@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from label_guard.errors import UsageError
 from label_guard.report import FORMATS, render_diagnostics
-from label_guard.rules.findings import Diagnostic
+from label_guard.rules.diagnostic import Diagnostic
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "report"
 FOUND = [

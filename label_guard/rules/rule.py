@@ -1,4 +1,4 @@
-"""What the page of a rule holds: prose, and examples as data, so that a test can run them."""
+"""What a rule is: its row in the table of rules, and its page. Examples are data, so that a test can run them."""
 
 from __future__ import annotations
 
@@ -59,20 +59,28 @@ Example = SchemaExample | RecordExample | ChangeExample | SourceExample | Datase
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """The page of a rule.
+class Rule:
+    """One rule, and all that its page shows.
 
     Attributes:
+        code: such as ``LG101``; never reused.
+        name: the pattern found, such as ``label-out-of-range``.
+        summary: when the rule is broken, in one sentence.
         why: what happens to a training run, measured (optax 0.2.8 on jax 0.10.2) where a number is given.
         breaks: an example that breaks the rule.
         holds: the same, corrected.
         fix: what to do.
+        severity: ``error`` or ``warning``.
     """
 
+    code: str
+    name: str
+    summary: str
     why: str
     breaks: Example
     holds: Example
     fix: str
+    severity: Literal["error", "warning"] = "error"
 
 
 def whole(schema: str) -> str:

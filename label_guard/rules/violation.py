@@ -1,0 +1,36 @@
+"""A broken rule of a record: a plain value, no behaviour, no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# A JSON form of a label value; the exact bytes are in the quarantine's payload.
+Value = int | float | str | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A record broke a rule.
+
+    Attributes:
+        label: path of the label in the element.
+        rule: rule code, such as ``LG101``.
+        value: the first offending value of the record (a scalar, or a short text such as ``float32[4]``).
+        legal: the legal set in words, such as ``[0, 10)``.
+        row: position of the record in its batch; 0 for a single record.
+        record: the record's key, if it has one.
+        count: number of offending positions in this record.
+    """
+
+    label: str
+    rule: str
+    value: Value
+    legal: str
+    row: int = 0
+    record: str | None = None
+    count: int = 1
+
+    def __str__(self) -> str:
+        where = f"record {self.record}" if self.record is not None else f"row {self.row}"
+        more = f" (and {self.count - 1} more positions of this record)" if self.count > 1 else ""
+        return f"{self.rule} {self.label}: {where}: {self.value}, expected {self.legal}{more}"
