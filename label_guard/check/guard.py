@@ -6,6 +6,7 @@ import itertools
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
@@ -30,6 +31,8 @@ class Guard:
         schema: a ``DatasetSchema`` or the path of a schema file.
         split: the split whose rules hold; required where the schema declares several.
         view: a view of the emitted labels, for a guard after a crop, pad or k-hot.
+        masks: by label, the path of its validity mask. Where elements have such a feature already, positions that it
+            marks as padding are not checked.
 
     Raises:
         UsageError: unknown split or view.
@@ -45,19 +48,26 @@ class Guard:
     """
 
     def __init__(
-        self, schema: DatasetSchema | str | os.PathLike[str], split: str | None = None, view: str | None = None
+        self,
+        schema: DatasetSchema | str | os.PathLike[str],
+        split: str | None = None,
+        view: str | None = None,
+        masks: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.schema = load_schema(schema)
         self.split = self.schema.split_name(split)
         self.view = view
         elsewhere = self.schema.unlabeled_elsewhere(split)
         checked = self.schema.checked(split, view)
-        self.checks = tuple(LabelCheck(path, label, elsewhere[path]) for path, label in checked.items())
+        self.masks = dict(masks)
+        self.checks = tuple(
+            LabelCheck(path, label, elsewhere[path], self.masks.get(path)) for path, label in checked.items()
+        )
         self._skips = any(check.skips for check in self.checks)
         self.digest = self.schema.digest(split, view)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Guard, (self.schema, self.split, self.view)
+        return Guard, (self.schema, self.split, self.view, self.masks)
 
     def __repr__(self) -> str:
         place = "".join(f", {part}" for part in (self.split, self.view) if part)
@@ -124,19 +134,21 @@ class Guard:
     @staticmethod
     def _counted_records(check: LabelCheck, records: Sequence[Any]) -> tuple[list[Column], Rows]:
         columns, missing = check.reader.records(records)
-        where = check.label.where
-        if where is None:
-            return columns, missing
-        return check.counted(columns, missing, lambda rows: [tree.get(records[row], where) for row in rows.tolist()])
+        where = check.where
+        return check.counted(columns, missing, [] if where is None else [tree.get(record, where) for record in records])
 
     @staticmethod
     def _counted_batch(check: LabelCheck, element: Any, size: int) -> tuple[list[Column] | None, Rows]:
         columns, missing = check.reader.batch(element, size)
-        where = check.label.where
-        if where is None or columns is None:
+        if check.where is None or columns is None:
             return columns, missing
-        values = check.where_rows(tree.get(element, where), size)
-        return check.counted(columns, missing, lambda rows: [values[row] for row in rows.tolist()])
+        value = tree.get(element, check.where)
+        array, _ = as_array(value)
+        if array.ndim and array.shape[0] == size:
+            return check.counted(columns, missing, list(array))
+        if check.label.where is not None and value is not tree.MISSING:
+            raise UsageError(f"the feature {check.where!r} says which labels count, but has not {size} records")
+        return check.counted(columns, missing, [tree.MISSING] * size)
 
     def check_columns(self, gathered: Mapping[str, tuple[list[Column], Rows]], size: int) -> CheckResult:
         """Checks ``size`` records that are gathered already: by label, columns and the rows that lack a value."""
@@ -155,7 +167,10 @@ class Guard:
     def gathered(self, features: Mapping[str, Any], size: int) -> dict[str, tuple[list[Column], Rows]]:
         """By label path, for ``check_columns``: columns of ``size`` records and the rows without a label."""
         found = {check.path: self._counted_batch(check, features, size) for check in self.checks}
-        return {path: (columns or [], missing) for path, (columns, missing) in found.items()}
+        return {
+            check.path: (check.reader.from_text(found[check.path][0] or []), found[check.path][1])
+            for check in self.checks
+        }
 
     def batch_columns(self, element: Any, size: int) -> dict[str, list[Column]]:
         """By label path: what a batch of ``size`` holds; empty where a label has no such leading axis."""

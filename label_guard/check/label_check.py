@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -34,16 +34,21 @@ class LabelCheck:
         path: path of the label in an element.
         label: the resolved label.
         elsewhere: values that other splits declare as unlabeled.
+        mask: path of the validity mask. Where elements have one already, what it marks as padding is not checked.
 
     Attributes:
+        where: path of the feature that says which positions count; None where nothing does.
         reader: reads the stored label.
         checked: the label as it is read: ids in place of names and texts.
         is_encoded: whether the two differ.
         needs_reading: whether arrays, too, differ once they are read.
     """
 
-    def __init__(self, path: str, label: Label, elsewhere: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self, path: str, label: Label, elsewhere: frozenset[int] = frozenset(), mask: str | None = None
+    ) -> None:
         self.path = path
+        self.where = label.where or mask
         self.label = label
         self.elsewhere = elsewhere
         self.reader = LabelReader(path, label)
@@ -180,32 +185,35 @@ class LabelCheck:
             values: list[Value] = [f"{count} classes" for count in counts[bad, 0].tolist()]
             yield RuleViolations(self.path, "LG108", label.legal, rows[bad], np.ones(len(values), np.intp), values)
 
-    def where_rows(self, value: Any, size: int) -> Array:
-        """The feature that ``where`` names, by record of a batch of ``size``.
-
-        Raises:
-            UsageError: it is missing, or does not have one value per record.
-        """
-        array, _ = as_array(value)
-        if value is tree.MISSING or not array.ndim or array.shape[0] != size:
-            counted(self.label, value, (size,))  # says what is wrong
-            raise UsageError(f"the feature {self.label.where!r}, which where names, has not one value per record")
-        return array
-
-    def counted(
-        self, columns: list[Column], missing: Rows, where: Callable[[Rows], list[Any]]
-    ) -> tuple[list[Column], Rows]:
+    def counted(self, columns: list[Column], missing: Rows, where: Sequence[Any]) -> tuple[list[Column], Rows]:
         """Columns and missing rows without what does not count: rows are left out, positions have a legal value.
 
         Args:
             columns: labels of some records.
             missing: rows without a label.
-            where: the feature that ``where`` names, for given rows.
+            where: by record, the feature that says what counts.
+
+        Raises:
+            UsageError: the schema names the feature, and it is missing or does not fit.
         """
+        if self.where is None:
+            return columns, missing
+        if self.label.where is None and any(value is None or value is tree.MISSING for value in where):
+            return columns, missing  # no mask came with the element
+        try:
+            return self._counted(self.where, columns, missing, where)
+        except UsageError:
+            if self.label.where is None:
+                return columns, missing  # the feature is not a mask of this label
+            raise
+
+    def _counted(
+        self, path: str, columns: list[Column], missing: Rows, where: Sequence[Any]
+    ) -> tuple[list[Column], Rows]:
         found: list[Column] = []
         for column in columns:
-            values = where(column.rows)
-            counts = np.array([counted(self.label, v, column.array.shape[1:]) for v in values], np.bool_)
+            values = [where[row] for row in column.rows.tolist()]
+            counts = np.array([counted(path, v, column.array.shape[1:]) for v in values], np.bool_)
             counts = counts.reshape(column.array.shape)
             rows = np.logical_or.reduce(counts.reshape(len(values), -1), axis=1) if counts.size else _any(values)
             array = column.array
@@ -213,7 +221,7 @@ class LabelCheck:
                 array = np.where(counts, array, self._filler(array.dtype))
             if rows.any():
                 found.append(column._replace(rows=column.rows[rows], array=array[rows]))
-        return found, missing[_any(where(missing))] if len(missing) else missing
+        return found, missing[_any([where[row] for row in missing.tolist()])] if len(missing) else missing
 
     def _filler(self, dtype: np.dtype[Any]) -> Array:
         """A legal value of ``dtype``: of one position, or of a row of the class axis."""

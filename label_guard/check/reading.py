@@ -150,6 +150,12 @@ class LabelReader:
         """The label of a record whose classes have a feature each."""
         return tree.MISSING if any(value is tree.MISSING for value in values) else values
 
+    def from_text(self, columns: list[Column]) -> list[Column]:
+        """Columns of a text file, where ``dtype: bool`` is declared and written as ``True`` or ``false``."""
+        if "bool" not in (self.label.dtype or ()):
+            return columns
+        return [part for column in columns for part in _bool_words(column)]
+
     # Decoding -----------------------------------------------------------------------------------------------------
 
     def decoded(self, columns: list[Column]) -> list[Column]:
@@ -165,7 +171,9 @@ class LabelReader:
         return found
 
     def _split(self, column: Column) -> list[Column]:
-        """Texts such as ``16 0`` as lists of ids or names."""
+        """Texts such as ``16 0`` as lists of ids or names; a lone id may be stored as a number."""
+        if column.array.ndim == 1 and column.array.dtype.kind in "iu" and self._ids is None:
+            return [column._replace(array=column.array[:, None])]
         if column.array.ndim != 1 or not _all_text(column.array):
             return [column]
         lists: list[tuple[int, list[Any]]] = []
@@ -228,6 +236,18 @@ class LabelReader:
         return Column(column.rows, numbers.reshape(array.shape), False)
 
 
+def _bool_words(column: Column) -> list[Column]:
+    """The words true and false as bool; other texts stay."""
+    if column.array.ndim != 1 or not _all_text(column.array):
+        return [column]
+    words = [_text(item).strip().lower() for item in column.array.tolist()]
+    known = np.array([word in ("true", "false") for word in words], np.bool_)
+    values = np.array([word == "true" for word in words], np.bool_)
+    parts = [Column(column.rows[known], values[known], False)]
+    rest = column._replace(rows=column.rows[~known], array=column.array[~known])
+    return [part for part in (*parts, rest) if len(part.rows)]
+
+
 def _batch_items(value: Any, size: int) -> Any:
     """A feature of a batch as an array or list of ``size`` values; None where it is not one."""
     if isinstance(value, list | tuple):
@@ -265,11 +285,11 @@ def _integers(parts: list[str]) -> list[Any] | None:
 # Positions that do not count --------------------------------------------------------------------------------------
 
 
-def counted(label: Label, value: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Which positions of a label of ``shape`` count, by the feature that ``where`` names, broadcast from the left.
+def counted(where: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Which positions of a label of ``shape`` count, by the feature at ``where``, broadcast from the left.
 
     Args:
-        label: the resolved label, with ``where``.
+        where: path of the feature.
         value: the feature.
         shape: shape of the label, batch axis included.
 
@@ -277,13 +297,13 @@ def counted(label: Label, value: Any, shape: tuple[int, ...]) -> NDArray[np.bool
         UsageError: the feature is missing, does not hold numbers, or does not fit the label.
     """
     if value is tree.MISSING or value is None:
-        raise UsageError(f"the feature {label.where!r}, which where names, is missing")
+        raise UsageError(f"the feature {where!r} is missing: it says which positions of a label count")
     array, _ = as_array(value)
     fits = array.ndim <= len(shape) and all(n in (1, m) for n, m in zip(array.shape, shape, strict=False))
     if array.dtype.kind not in "biuf" or not fits:
         raise UsageError(
-            f"the feature {label.where!r}, which where names, is {array.dtype}{list(array.shape)}; expected bool or "
-            f"numbers that broadcast from the left over the label's {list(shape)}"
+            f"the feature {where!r} says which positions of a label count, but is {array.dtype}{list(array.shape)}; "
+            f"expected bool or numbers that broadcast from the left over the label's {list(shape)}"
         )
     counts = (array != 0).reshape(array.shape + (1,) * (len(shape) - array.ndim))
     return np.broadcast_to(counts, shape)

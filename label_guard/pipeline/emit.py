@@ -199,7 +199,7 @@ def finalize_batch(
             where = converter.label.where
             if where is not None and isinstance(value, np.ndarray):
                 array = cast(Array, value)
-                value = converter.counted(array, counted(converter.label, tree.get(batch, where), array.shape))
+                value = converter.counted(array, counted(where, tree.get(batch, where), array.shape))
             batch = _converted(converter, batch, path, value, illegal=path in broken)
     return batch
 
@@ -216,7 +216,7 @@ def _where_counted(label: Label, batch: Any, valid: Mask) -> Mask:
     """A mask that is False, too, where the feature that ``where`` names is 0."""
     if label.where is None or isinstance(valid, list):
         return valid
-    return valid & counted(label, tree.get(batch, label.where), valid.shape)
+    return valid & counted(label.where, tree.get(batch, label.where), valid.shape)
 
 
 def _converted(converter: LabelConverter, batch: Any, path: str, value: Any, *, illegal: bool) -> Any:

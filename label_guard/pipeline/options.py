@@ -177,6 +177,9 @@ def resolve_options(schema: SchemaLike, caller: str = "guard_labels", **options:
     chosen = cast("dict[str, Any]", {**DEFAULTS, **options})
     _check_values(chosen)
     guard = Guard(_schema_of(schema, caller), chosen["split"], chosen["view"])
+    mask = MaskOptions(chosen["valid_key"], chosen["valid_dtype"], explicit="valid_key" in options)
+    if mask.key is not None:
+        guard = Guard(guard.schema, guard.split, guard.view, {path: mask.path(path) for path in guard.labels})
     config = GuardConfig(
         guard=guard,
         labels=guard.labels,
@@ -184,7 +187,7 @@ def resolve_options(schema: SchemaLike, caller: str = "guard_labels", **options:
         quarantine=_quarantine_options(chosen["quarantine"]),
         batch_size=chosen["batch_size"],
         remainder=chosen["remainder"],
-        mask=MaskOptions(chosen["valid_key"], chosen["valid_dtype"], explicit="valid_key" in options),
+        mask=mask,
         stop_above=_stop_above(chosen),
         batched=chosen["batched"],
         source_id=chosen["name"] or "",

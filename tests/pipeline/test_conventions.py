@@ -248,3 +248,36 @@ def test_what_counts_is_checked(form: str, tmp_path: Any) -> None:
     for features in ({}, {"m": np.array(["a", "b"])}, {"m": np.ones((2, 3))}):
         with pytest.raises(UsageError, match="'m'"):
             delivered(tokens, form, "mask", tmp_path, y=ids, **features)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("policy", POLICIES)
+def test_padding_that_a_loader_has_marked_is_not_checked(policy: str, form: str, tmp_path: Any) -> None:
+    """Where elements come with a mask under the guard's name, False there is padding; a bad record elsewhere is bad."""
+    rows = np.array([[0, 1], [0, 0], [3, 3]], np.float32)
+    features = {"y": rows, "_mask": np.array([True, False, True])}
+    elements = [features] if form == "batch" else [{k: v[row] for k, v in features.items()} for row in range(3)]
+    options = {"valid_key": "_mask", "quarantine": tmp_path, "stop_above": None, "batched": form == "batch"}
+    label = {"y": SoftLabel(num_classes=2, one_hot=True)}
+    (batch,) = guard_batches(elements, label, on_invalid=policy, batch_size=3, **options)
+    assert batch["_mask"].tolist() == ([True, False, False] if policy == "mask" else [True, False])
+    assert len(read_quarantine(str(tmp_path)).entries) == 1
+
+
+def test_lone_ids_and_bool_words_of_a_text_file() -> None:
+    """A column of ids in texts whose cells are all one number; True and false under dtype: bool, in an audit only."""
+    guard = Guard(
+        DatasetSchema(
+            format=1,
+            name="t",
+            version="1.0.0",
+            labels={
+                "ids": ClassLabel(num_classes=4, shape=[None], separator=" "),
+                "flag": ClassLabel(num_classes=2, dtype="bool"),
+            },
+        )
+    )
+    columns = {"ids": ["0 3", 2, "4"], "flag": ["True", "false", "yes"]}
+    result = guard.check_columns(guard.gathered(columns, 3), 3)
+    assert [(v.row, v.label, v.rule) for v in result.violations] == [(2, "flag", "LG103"), (2, "ids", "LG101")]
+    assert guard.check_records([{"ids": "1", "flag": "True"}]).counts == {"LG103": 1}
