@@ -12,7 +12,7 @@
   x SourceError           a dataset cannot be opened or read
   x MissingDependencyError  an optional framework is not installed
 
-Grain pickles a worker's exception into the main process and hangs on one that does not pickle, so each class
+Grain pickles a worker's exception into the main process and hangs if it does not pickle, so each class
 takes ``message`` first, defaults for the rest, and keeps no arrays, models or handles.
 """
 

@@ -353,7 +353,7 @@ def schema_from_tfds(name_or_folder: str | os.PathLike[str]) -> DatasetSchema:
     try:
         return DatasetSchema.model_validate(of_metadata(found).schema)
     except ValidationError as error:
-        raise SchemaError(f"the metadata of {name_or_folder} make no sound schema: {error}") from None
+        raise SchemaError(f"the metadata of {name_or_folder} do not make a valid schema: {error}") from None
 
 
 def catalogue_metadata(name: str) -> TfdsMetadata:

@@ -50,8 +50,8 @@ def show_quarantine(folder: Path, planted: dict[str, list[str]]) -> bool:
     print(f"\nside file   {folder}: {len(entries)} records, each once")
     for rule in sorted({rule for rule, _ in reasons}):
         values = {value: count for (code, value), count in reasons.items() if code == rule}
-        told = ", ".join(f"{value} ({count})" for value, count in sorted(values.items()))
-        print(f"  {rule} {RULES[rule].name:20} {sum(values.values()):4}   {told}")
+        shown = ", ".join(f"{value} ({count})" for value, count in sorted(values.items()))
+        print(f"  {rule} {RULES[rule].name:20} {sum(values.values()):4}   {shown}")
     visible = {key for fault, keys in planted.items() if fault != "one_based_in_range" for key in keys}
     same = visible == {entry.record for entry in entries}
     hidden = len(planted["one_based_in_range"])

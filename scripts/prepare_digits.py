@@ -69,7 +69,7 @@ def prepare(data_dir: Path, copies: int = 1) -> Path:
     config = tfds.download.DownloadConfig(
         try_download_gcs=False, compute_stats=tfds.download.ComputeStatsMode.SKIP, num_shards=3
     )
-    with contextlib.redirect_stdout(None):  # it would tell of a download that there is not
+    with contextlib.redirect_stdout(None):  # it would announce a download that does not happen
         builder.download_and_prepare(download_config=config)
     return Path(builder.data_dir)
 

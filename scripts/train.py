@@ -138,8 +138,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> str | None:
-    """Train and tell; a text is what went wrong, and exit code 1."""
-    absl_logging.set_verbosity(absl_logging.WARNING)  # Orbax tells every step of every checkpoint at INFO
+    """Trains and reports; a text is what went wrong, and exit code 1."""
+    absl_logging.set_verbosity(absl_logging.WARNING)  # Orbax logs every step of every checkpoint at INFO
     args.workdir.mkdir(parents=True, exist_ok=True)
     try:
         result = train(args)
@@ -150,9 +150,9 @@ def main(args: argparse.Namespace) -> str | None:
     print(f"test accuracy {result['accuracy']:.4f}")
     if result["counts"] is not None:
         print(result["counts"])
-    losses = {step: repr(loss) for step, loss in result["losses"].items()}  # NaN is no JSON
-    told = {**result, "losses": losses, "non_finite": non_finite, "counts": str(result["counts"] or "")}
-    (args.workdir / "result.json").write_text(json.dumps(told, indent=1) + "\n")
+    losses = {step: repr(loss) for step, loss in result["losses"].items()}  # NaN is not JSON
+    report = {**result, "losses": losses, "non_finite": non_finite, "counts": str(result["counts"] or "")}
+    (args.workdir / "result.json").write_text(json.dumps(report, indent=1) + "\n")
     return None
 
 

@@ -221,7 +221,7 @@ class LabelReader:
         if not column.typed and array.dtype.kind == "i":
             return column._replace(array=array.astype(np.float64))
         if array.dtype.kind == "f" and not self.label.ignores_nan and np.isnan(array).any():
-            # NaN stands for null from here on; one that is stored is as illegal as an infinity.
+            # NaN means null from here on; one that is stored is as illegal as an infinity.
             return column._replace(array=np.where(np.isnan(array), array.dtype.type(np.inf), array))
         if array.dtype != object:
             return column

@@ -43,6 +43,6 @@ class LikelyCause:
 def with_alternatives(label: str, cause: str, text: str, others: Sequence[Alternative]) -> LikelyCause:
     """A cause without a patch whose text names the other causes, two at most."""
     others = list({other.cause: other for other in reversed(others) if other.cause != cause}.values())[::-1][:2]
-    told = "".join(f"; or: {other.text}" for other in others)
+    alternatives = "".join(f"; or: {other.text}" for other in others)
     advice = "; look at some of these records before you change data or schema" if others else ""
-    return LikelyCause(label, cause, text + told + advice, {}, tuple(others))
+    return LikelyCause(label, cause, text + alternatives + advice, {}, tuple(others))

@@ -113,7 +113,7 @@ def _same_form(a: Label, b: Label) -> bool:
 
 
 def _fits(label: Label, found: LabelStatistics) -> bool:
-    """Whether everything seen is what ``label`` declares, as far as statistics of another label can tell."""
+    """Whether everything seen is what ``label`` declares, as far as statistics of another label show."""
     if not found.records or found.violations.keys() & {"LG104", "LG107"} or found.low is None or found.high is None:
         return False
     return _fits_dtypes(label, found) and _fits_shapes(label, found) and _fits_values(label, found)
@@ -157,7 +157,7 @@ def _ids(found: LabelStatistics) -> set[Any]:
 
 
 def _covers(label: Label, found: LabelStatistics) -> bool:
-    """Whether ids fill most of the classes of ``label``, with enough records that this is no chance."""
+    """Whether ids fill most of the classes of ``label``, with enough records that this is not chance."""
     if not isinstance(label, ClassLabel) or found.records < _RECORDS_PER_CLASS * label.num_classes:
         return False
     if found.illegal_overflow:

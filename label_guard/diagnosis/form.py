@@ -34,9 +34,9 @@ def missing_cause(path: str, found: LabelStatistics) -> LikelyCause | None:
     absent = found.violations.get("LG104", [0, 0])[0]
     if not absent and not found.not_finite:
         return None
-    told = [f"{absent:,} of {found.records:,} records have no value"] if absent else []
-    told += [f"{found.not_finite:,} values are NaN or infinite"] if found.not_finite else []
-    text = f"{' and '.join(told)}: missing labels. Fill them in, leave these records out, or mark them by a value that "
+    parts = [f"{absent:,} of {found.records:,} records have no value"] if absent else []
+    parts += [f"{found.not_finite:,} values are NaN or infinite"] if found.not_finite else []
+    text = f"{' and '.join(parts)}: missing labels. Fill them in, leave these records out, or mark them by a value that "
     return LikelyCause(path, "missing-values", f"{text}the schema declares as ignored")
 
 

@@ -219,7 +219,7 @@ def kept(values: Iterable[Value], most: int) -> list[Value]:
 
 
 def extreme(choose: Callable[..., Any], mine: Any, theirs: Any) -> Any:
-    """``choose`` of both, where None stands for "no value"."""
+    """``choose`` of both, where None means "no value"."""
     if mine is None or theirs is None:
         return theirs if mine is None else mine
     return choose(mine, theirs)

@@ -2,7 +2,7 @@
 
 A commutative monoid: ``LabelStatistics()`` is the unit, ``merge`` the operation. Bounded parts keep the first in a
 fixed order (magnitude, name or key) and count the rest, so the result does not depend on the order of merging. There
-are no float sums: those would.
+are not float sums: those would.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class LabelStatistics(BaseModel):
     """What one label of one split holds.
 
     Attributes:
-        records: records judged.
+        records: records checked.
         invalid: records that broke a rule in this label.
         class_counts: positions by stored class id (``multi_label``: ones by class).
         class_records: records by stored class id that hold it at least once.
@@ -90,7 +90,7 @@ class LabelStatistics(BaseModel):
         high: greatest finite value seen.
         dtypes: records by stored dtype; ``python int`` and the like where values had no width.
         shapes: records by shape of the label, the first ``MAX_SHAPES`` in order; the rest under ``...``.
-        fractional: positions with a value that is no whole number.
+        fractional: positions with a value that is not a whole number.
         one_hot: records whose label is one 1 and zeros.
         examples: by rule, the first records by key order with what they broke.
     """
@@ -275,7 +275,7 @@ class LabelStatistics(BaseModel):
         marked = np.zeros(values.shape, np.bool_)
         for sentinel in label.sentinels:
             if sentinel != sentinel:
-                continue  # NaN is no integer
+                continue  # NaN is not an integer
             hit = illegal & np.asarray(values == sentinel)
             count = int(np.count_nonzero(hit))
             if count:

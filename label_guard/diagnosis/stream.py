@@ -97,7 +97,7 @@ class StreamSample:
 
 
 def _thinned(columns: list[Column]) -> tuple[NDArray[Any], float]:
-    """Some values of a batch, evenly spaced, and how many each stands for."""
+    """Some values of a batch, evenly spaced, and how many each represents."""
     if len(columns) != 1 or columns[0].array.dtype.kind not in "iuf":
         return np.empty(0, np.int64), 0.0
     flat = columns[0].array.reshape(-1)

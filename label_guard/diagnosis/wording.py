@@ -63,8 +63,8 @@ def _times(count: int) -> str:
 def _values(counts: Mapping[int, int]) -> str:
     """The most frequent values with their counts."""
     ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    told = ", ".join(f"{value} ({_times(count)})" for value, count in ranked[:3])
-    return told + (f" and {len(ranked) - 3:,} other values" if len(ranked) > 3 else "")
+    shown = ", ".join(f"{value} ({_times(count)})" for value, count in ranked[:3])
+    return shown + (f" and {len(ranked) - 3:,} other values" if len(ranked) > 3 else "")
 
 
 def _stray(seen: Seen, one: Scored) -> str:
@@ -79,12 +79,12 @@ def _stray(seen: Seen, one: Scored) -> str:
 
 
 def _void(seen: Seen, one: Scored) -> str:
-    told = " and ".join(f"{seen.count(v):,} of {seen.total:,} values are {v}" for v in one.reading.voids)
+    counts = " and ".join(f"{seen.count(v):,} of {seen.total:,} values are {v}" for v in one.reading.voids)
     kind = "an ignore value" if len(one.reading.voids) == 1 else "ignore values"
     if seen.label.rank == 0 and one.reading.voids == (-1,):
-        return f"{told}: records without a label, which would train the last class"
+        return f"{counts}: records without a label, which would train the last class"
     wrap = " (in uint8, -1 or a raw 0 less one also becomes 255)" if "uint8" in seen.found.dtypes else ""
-    return f"{told}: it looks like {kind} that is not declared{wrap}"
+    return f"{counts}: it looks like {kind} that is not declared{wrap}"
 
 
 def _voids_too(one: Scored) -> str:
@@ -104,7 +104,7 @@ def _one_based(seen: Seen, one: Scored) -> str:
         )
     if name_of(seen, one) == "last-for-zero":
         return (
-            f"labels are 1..{size} and the classes are named 0..{size - 1}: either {size} stands for 0, as in SVHN, "
+            f"labels are 1..{size} and the classes are named 0..{size - 1}: either {size} means 0, as in SVHN, "
             "or all ids count from 1; look at a record, then write 0 for it or subtract 1"
         )
     if 0 in one.noise:

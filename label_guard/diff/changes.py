@@ -163,7 +163,7 @@ def _renames(old: tuple[str, ...], new: tuple[str, ...]) -> Iterator[Change]:
         yield _renaming("LG308", same, "compatible", reason, documentation=True)
     if other:
         reason = (
-            "an output that meant one class now bears the name of another; no machine can tell a better word from it"
+            "an output that meant one class now bears the name of another; no machine can distinguish a better word from it"
         )
         yield _renaming("LG307", other, "breaking", reason)
 
@@ -313,11 +313,11 @@ def _shows(old: WithIgnore, treatment: str) -> tuple[bool, str]:
     if treatment == "skip":
         return False, "such records are left out"
     if treatment == "keep":
-        return True, "the sentinel stands in the array; a loss that does not skip it trains on it"
+        return True, "the sentinel is in the array; a loss that does not skip it trains on it"
     unlabeled = isinstance(old, ClassLabel) and old.unlabeled is not None and old.on_unlabeled == "replace"
     if unlabeled or (old.ignore and old.on_ignore == "replace"):
-        return False, "class 0 stands there and the mask is False, as for another sentinel before"
-    return True, "class 0 stands there and the mask is False; a loss that ignores the mask trains on it"
+        return False, "class 0 is there and the mask is False, as for another sentinel before"
+    return True, "class 0 is there and the mask is False; a loss that ignores the mask trains on it"
 
 
 def has_mask(label: Label) -> bool:

@@ -102,7 +102,7 @@ def _refuse_unknown(revision: Revision, names: Sequence[str], now: set[str]) -> 
         path = revision.path_of(name)
         here = any(revision.path_of(file) in now for file in find_files([name])[0])
         if not here and not revision.tree.find(path):
-            raise UsageError(f"{name} stands for no schema file, neither here nor at {revision}")
+            raise UsageError(f"{name} is not a schema file, neither here nor at {revision}")
 
 
 def _is_astray(revision: Revision, file: str) -> bool:
@@ -208,7 +208,7 @@ def _reported(pair: _Pair, fail_on: FailOn, revision: Revision | None = None) ->
         return [_unreadable(old, new, revision)], False
     found = diff_files(old, new, fail_on)
     if revision is not None and os.path.normpath(old.path) != os.path.normpath(new.path):
-        message = f"the file was {old.path} (compatible): where it lies is no promise"
+        message = f"the file was {old.path} (compatible): its path is not promised"
         found.insert(0, Diagnostic("LG342", severity, message, file=new.path))
     return found, True
 
@@ -224,6 +224,6 @@ def _unreadable(old: SchemaFile, new: SchemaFile, revision: Revision | None) -> 
     where = f" at {revision}" if revision is not None else ""
     more = len(old.diagnostics) - 1
     first = f"{one_line(old.diagnostics[0])}{f' (and {more} more)' if more else ''}"
-    message = f"nothing was compared: the earlier file{where} is no schema that this release reads: {first}"
+    message = f"nothing was compared: the earlier file{where} is not a schema that this release reads: {first}"
     fix = "compare with a revision whose file is sound: --against REF --exact"
-    return Diagnostic("LG343", "error", message, fix if revision is not None else "mend it", new.path)
+    return Diagnostic("LG343", "error", message, fix if revision is not None else "fix it", new.path)

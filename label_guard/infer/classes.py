@@ -186,10 +186,10 @@ def _occurs(count: int, total: int) -> str:
 def _add_voids(drafted: Drafted, voids: Mapping[int, int], total: int, *, scalar: bool, only_label: bool) -> None:
     if not voids:
         return
-    told = ", ".join(f"{value} {_occurs(count, total)}" for value, count in sorted(voids.items()))
+    shown = ", ".join(f"{value} {_occurs(count, total)}" for value, count in sorted(voids.items()))
     if scalar and list(voids) == [-1]:
         drafted.fields |= {"unlabeled": -1, "on_unlabeled": "skip" if only_label else "replace"}
-        drafted.mark("unlabeled", f"{told}: taken for: this record has no label")
+        drafted.mark("unlabeled", f"{shown}: taken for: this record has no label")
         return
     drafted.fields |= {"ignore": sorted(voids), "on_ignore": "replace" if min(voids) < 0 else "keep"}
-    drafted.mark("ignore", f"{told}: taken for {'an ignore value' if len(voids) == 1 else 'ignore values'}")
+    drafted.mark("ignore", f"{shown}: taken for {'an ignore value' if len(voids) == 1 else 'ignore values'}")

@@ -57,8 +57,8 @@ class Draft:
         try:
             text = dump_schema(DatasetSchema.model_validate(self.schema))
         except ValidationError as error:
-            told = error.errors()[0]["msg"]
-            raise SchemaError(f"no sound schema can be drafted: {told}; name the labels with --label") from None
+            reason = error.errors()[0]["msg"]
+            raise SchemaError(f"no valid schema can be drafted: {reason}; name the labels with --label") from None
         lines = [f"# {line}" for line in self.head]
         labels, section, label = {f"  {quoted(path)}:": path for path in self.schema["labels"]}, "", ""
         for line in text.splitlines():
@@ -93,7 +93,7 @@ def infer(
     Raises:
         SourceError: no such data.
         UsageError: nothing there looks like a label.
-        SchemaError: no sound schema can be made of it.
+        SchemaError: no valid schema can be made of it.
     """
     source = full_uri(source)
     if source.startswith("tfds:"):
@@ -249,7 +249,7 @@ def _sound(draft: Draft) -> DatasetSchema:
     try:
         return DatasetSchema.model_validate(draft.schema)
     except ValidationError as error:
-        raise SchemaError(f"no sound schema can be drafted: {error.errors()[0]['msg']}") from None
+        raise SchemaError(f"no valid schema can be drafted: {error.errors()[0]['msg']}") from None
 
 
 def _errors(report: AuditReport) -> int:

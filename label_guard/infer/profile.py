@@ -146,7 +146,7 @@ def describe(seen: Seen, *, only_label: bool = True, class_names: Sequence[str] 
     if not kinds or seen.low is None or seen.high is None:
         return refused("holds no value")
     if kinds == {"b"}:
-        return refused("is stored as bool, which is no class id: store it as uint8")
+        return refused("is stored as bool, which is not a class id: store it as uint8")
     if "b" in kinds or len(kinds - {"u"}) > 1 or len({len(shape) for shape in seen.shapes if shape != (0,)}) > 1:
         return refused(f"holds records of several forms: {', '.join(sorted(seen.dtypes))}; {_shapes(seen)}")
     if class_names and "f" not in kinds:

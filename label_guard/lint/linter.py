@@ -112,7 +112,7 @@ def _name_advice(path: SchemaPath, names: list[Node]) -> Iterator[Problem]:
         if not isinstance(name, str):
             continue
         if node.plain is not None and _YAML_1_1.fullmatch(node.plain):
-            message = f"class name {name} without quotes is no string to a YAML 1.1 reader"
+            message = f"class name {name} without quotes is not a string to a YAML 1.1 reader"
             yield Problem("LG213", place, message, f'write "{name}"', "quote")
         if name != name.strip() or not name:
             what = "begins or ends with white space" if name else "is empty"

@@ -123,7 +123,7 @@ def _as_array(leaf: Any) -> Any:
 
 
 def is_column(node: Any, size: int) -> bool:
-    """Whether a list holds one value for each of ``size`` records, and is no container of batched features."""
+    """Whether a list holds one value for each of ``size`` records, and is not a container of batched features."""
     if not isinstance(node, list) or len(cast("list[Any]", node)) != size:
         return False
     return size <= 1 or not all(np.shape(value)[:1] == (size,) for value in cast("list[Any]", node))

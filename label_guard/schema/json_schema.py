@@ -14,7 +14,7 @@ def json_schema() -> dict[str, Any]:
     """The JSON Schema of a schema file.
 
     What ``lint`` refuses for its structure (names, types, ranges of fields) it refuses too. Beyond it are what only a
-    comparison of fields shows (LG201 and the other contradictions), keys that stand twice, and ``10.0`` for ``10``.
+    comparison of fields shows (LG201 and the other contradictions), repeated keys, and ``10.0`` for ``10``.
     """
     schema: dict[str, Any] = _tidy(DatasetSchema.model_json_schema())
     splits = schema["properties"]["splits"]

@@ -154,7 +154,7 @@ def _unreadable(file: SchemaFile, error: UnreadableError) -> SchemaFile:
 def _repeated_keys(file: SchemaFile) -> Iterator[Diagnostic]:
     for node in file.root.walk() if file.root else ():
         for key in node.repeated:
-            message = f"key {key.value!r} stands twice, first in line {node.keys[str(key.value)].line}"
+            message = f"key {key.value!r} is repeated, first in line {node.keys[str(key.value)].line}"
             yield Diagnostic("LG222", "error", message, "remove one", file.path, key.line, key.column)
 
 

@@ -48,7 +48,7 @@ class Source:
         return list(self.files)
 
     def fields(self) -> list[str]:
-        """What the records hold besides the labels: names to open the source with again, for whole records.
+        """What the records hold beside the labels: names to open the source with again, for whole records.
 
         Raises:
             SourceError: no shard can be read.

@@ -3,7 +3,7 @@
 python scripts/fuzz [target ...] [--seconds 60] [--corpus runs/fuzz]
 
 Each target starts from its seeds, tests/corpus and what earlier runs left in --corpus. What breaks a promise, hangs
-(10 s) or takes 2 GB is written to runs/fuzz/found; mended, it goes into tests/corpus, which the tests run.
+(10 s) or takes 2 GB is written to runs/fuzz/found; once fixed, it goes into tests/corpus, which the tests run.
 """
 
 from __future__ import annotations

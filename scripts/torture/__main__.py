@@ -1,4 +1,4 @@
-"""Torment runs and audits with real faults and count what was lost or read twice: ``make torture``.
+"""Runs training and audits under real faults and counts what was lost or read twice: ``make torture``.
 
 python scripts/torture [scenario ...] [--runs 10] [--lives 8] [--seed 0] [--json runs/torture.json]
 
@@ -123,8 +123,8 @@ def lead(run: Run, fault: str, chance: random.Random, figures: Figures) -> None:
     elif status == DISK_FULL and fault in ("disk", "readonly"):
         figures.faults["disk full" if fault == "disk" else "folder read-only"] += 1
     elif status and not (fault == "worker" and b"terminated unexpectedly" in log.read_bytes()):
-        told = log.read_text(errors="replace")[-800:]
-        figures.wrong.append(f"a life under {fault!r} ended with {status}: {told}")
+        output = log.read_text(errors="replace")[-800:]
+        figures.wrong.append(f"a life under {fault!r} ended with {status}: {output}")
     end(pid)  # workers that outlived it
     if fault == "readonly":
         run.quarantine.chmod(0o777)
@@ -171,7 +171,7 @@ def _torment(pid: int, fault: str, chance: random.Random, figures: Figures) -> i
 # Runs -----------------------------------------------------------------------------------------------------------------
 
 
-def torment(place: Path, scenario: str, lives: int, chance: random.Random, figures: Figures) -> None:
+def run_scenario(place: Path, scenario: str, lives: int, chance: random.Random, figures: Figures) -> None:
     """Lead one run, or one of each host, through faults to its end, and check what became of every record."""
     policy = chance.choice(("drop", "mask"))
     hosts = int(scenario.rpartition("-")[2]) if scenario.startswith("hosts") else 1
@@ -245,8 +245,8 @@ def _finish(run: Run, figures: Figures) -> None:
 def line(name: str, figures: Figures, seconds: float) -> str:
     """A scenario in one line."""
     faults = ", ".join(f"{count} {what}" for what, count in sorted(figures.faults.items()))
-    told = f"lost {figures.lost}, read twice {figures.twice}, wrong {len(figures.wrong)}, hung {figures.hangs}"
-    return f"{name:9} {figures.runs:4} runs {figures.lives:5} lives  {told}  {seconds:5.0f} s  [{faults}]"
+    counts = f"lost {figures.lost}, read twice {figures.twice}, wrong {len(figures.wrong)}, hung {figures.hangs}"
+    return f"{name:9} {figures.runs:4} runs {figures.lives:5} lives  {counts}  {seconds:5.0f} s  [{faults}]"
 
 
 def main() -> int:
@@ -270,9 +270,9 @@ def main() -> int:
             with tempfile.TemporaryDirectory(prefix="torture-") as folder:
                 Path(folder).chmod(0o755)
                 if name == "audit":
-                    audits.torment(Path(folder), options.lives, chance, figures)
+                    audits.run_audits(Path(folder), options.lives, chance, figures)
                 else:
-                    torment(Path(folder), name, options.lives, chance, figures)
+                    run_scenario(Path(folder), name, options.lives, chance, figures)
         print(line(name, figures, time.monotonic() - begun), flush=True)
         for breach in figures.wrong:
             print(f"    {breach}", flush=True)

@@ -82,7 +82,7 @@ class Data:
         self.path(shard).write_bytes(bytes(data))
 
 
-def torment(place: Path, lives: int, chance: random.Random, figures: Figures) -> None:
+def run_audits(place: Path, lives: int, chance: random.Random, figures: Figures) -> None:
     """Audit one dataset through faults, and check what the last audit says of it."""
     data = Data(place)
     # In a process of its own: ArrayRecord starts threads, which later forks of this one would not survive.

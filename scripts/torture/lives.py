@@ -1,4 +1,4 @@
-"""Processes that can be tormented, and what is counted, for ``torture.py``."""
+"""Processes that are killed and restarted, and what is counted, for ``torture.py``."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Figures:
         return {**vars(self), "faults": dict(self.faults)}
 
     def compare(self, found: list[int], expected: list[int], what: str) -> None:
-        """Count what is missing from ``found``, and what stands there too often or wrongly."""
+        """Counts what is missing from ``found``, and what is there too often or wrongly."""
         left, right = Counter(found), Counter(expected)
         self.lost += (right - left).total()
         surplus = left - right

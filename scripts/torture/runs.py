@@ -1,4 +1,4 @@
-"""The run that ``torture.py`` torments: guarded batches, checkpoints after each few, resumed where it was."""
+"""The training run under faults: guarded batches, checkpoints after each few, resumed where it was."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Run:
         folder: of its checkpoint.
         quarantine: of all hosts.
         policy: ``drop`` or ``mask``.
-        workers: Grain worker processes; the guard stands inside them.
+        workers: Grain worker processes; the guard is inside them.
         hosts: number of simulated hosts, which share the records.
         host: which of them.
         number: records of the whole dataset.

@@ -105,7 +105,7 @@ def test_a_missing_label_is_missing_in_every_record() -> None:
     ],
 )
 def test_doubt_about_the_form_is_an_error(element: Any, told: str) -> None:
-    """Lists, batches of one and absent labels do not tell a record from a batch, so the caller must."""
+    """Lists, batches of one and absent labels do not distinguish a record from a batch, so the caller must."""
     with pytest.raises(UsageError, match=told):
         guard_of().check(element)
 

@@ -362,7 +362,7 @@ def test_an_unsound_new_file_is_told_with_its_own_faults(repository: Path) -> No
         (["--against", "$(touch pwned)"], "is here"),
         (["--against", "main:configs/one.yaml"], "is here"),
         (["--against", "x\x1b[31m"], r"'x\\x1b[31m' is here"),
-        (["--against", "main", "gone.yaml"], "gone.yaml stands for no schema file, neither here nor at main ("),
+        (["--against", "main", "gone.yaml"], "gone.yaml is not a schema file, neither here nor at main ("),
         (["--against", "main", "/"], "is not in the git repository"),
         (["--exact", "configs", "configs"], "--exact goes with --against REF"),
         (["configs"], "name OLD and NEW, or a git revision"),

@@ -76,17 +76,17 @@ def test_a_file_that_cannot_be_read_does_not_stop_the_others(folder, capsys):
 
 
 @pytest.mark.parametrize(
-    "args", [["--select", "X"], ["--ignore", "LG999"], ["--format", "xml"], ["--fixx"], ["--source", "csv:x"]]
+    "args", [["--select", "X"], ["--ignore", "LG999"], ["--format", "xml"], ["--fixx"], ["--source", "csv:x", "a.yaml", "b.yaml"]]
 )
 def test_a_wrong_option_exits_2(folder, capsys, args):
-    """A slip on the command line is told in words, without a traceback."""
+    """A slip on the command line is an error in words, without a traceback."""
     code, out, err = _run(capsys, "lint", *args)
     assert (code, out) == (2, "")
     assert "Traceback" not in err
     assert err
 
 
-def test_fix_mends_the_file_and_reports_the_rest(folder, capsys):
+def test_fix_corrects_the_file_and_reports_the_rest(folder, capsys):
     """--fix says on stderr how much it fixed, and lints the file as it is then."""
     code, out, err = _run(capsys, "lint", "--fix")
     assert (code, err) == (1, "configs/voc.yaml: fixed 4 problems\n")

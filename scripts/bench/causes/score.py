@@ -176,9 +176,9 @@ def table(found: Sequence[Score]) -> str:
         mine = [one for one in found if one.kind == kind]
         outcomes = Counter(one.outcome for one in mine)
         drafts = Counter(one.draft for one in mine if one.draft)
-        told = ", ".join(f"{count} {what}" for what, count in drafts.items())
+        counts = ", ".join(f"{count} {what}" for what, count in drafts.items())
         shown = " | ".join(str(outcomes[name] or "") for name in ("right", "silent", "wrong", "harmful"))
-        lines.append(f"| {kind} | {len(mine)} | {shown} | {told} |")
+        lines.append(f"| {kind} | {len(mine)} | {shown} | {counts} |")
     return "\n".join([*lines, "", *totals(found)])
 
 
