@@ -245,7 +245,9 @@ class Guard:
             if value is tree.MISSING or value is None:
                 continue
             if isinstance(value, list | tuple) or check.has_free_shape:
-                raise UsageError(f"cannot distinguish a record from a batch by label {check.path!r} alone; pass batched=")
+                raise UsageError(
+                    f"cannot distinguish a record from a batch by label {check.path!r} alone; pass batched="
+                )
             array, _ = as_array(value)
             extra = array.ndim - check.rank + (1 if columns else 0)
             if extra not in (0, 1) or (extra == 1 and array.shape[0] == 1):

@@ -119,9 +119,9 @@ def _no_ids(path: str, label: ClassLabel, found: LabelStatistics, illegal: dict[
         return None  # may be ids with gaps, or from another start
     more = "more than " if found.illegal_overflow else ""
     text = (
-        f"{bad:,} of {total:,} values are not declared ids, with {more}{distinct:,} distinct values from {found.low} to "
-        f"{found.high} for {label.num_classes:,} classes: not class ids but something else, such as an image, a count, "
-        f"an identifier{_packed(label, illegal)}. Check that the right column or file is read"
+        f"{bad:,} of {total:,} values are not declared ids, with {more}{distinct:,} distinct values from {found.low} "
+        f"to {found.high} for {label.num_classes:,} classes: not class ids but something else, such as an image, "
+        f"a count, an identifier{_packed(label, illegal)}. Check that the right column or file is read"
     )
     return LikelyCause(path, "not-ids", text)
 

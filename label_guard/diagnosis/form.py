@@ -36,7 +36,9 @@ def missing_cause(path: str, found: LabelStatistics) -> LikelyCause | None:
         return None
     parts = [f"{absent:,} of {found.records:,} records have no value"] if absent else []
     parts += [f"{found.not_finite:,} values are NaN or infinite"] if found.not_finite else []
-    text = f"{' and '.join(parts)}: missing labels. Fill them in, leave these records out, or mark them by a value that "
+    text = (
+        f"{' and '.join(parts)}: missing labels. Fill them in, leave these records out, or mark them by a value that "
+    )
     return LikelyCause(path, "missing-values", f"{text}the schema declares as ignored")
 
 

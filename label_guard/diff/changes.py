@@ -162,9 +162,7 @@ def _renames(old: tuple[str, ...], new: tuple[str, ...]) -> Iterator[Change]:
         reason = "the same names in another spelling"
         yield _renaming("LG308", same, "compatible", reason, documentation=True)
     if other:
-        reason = (
-            "an output that meant one class now bears the name of another; no machine can distinguish a better word from it"
-        )
+        reason = "an output that meant one class now has the name of another; a machine cannot know which is right"
         yield _renaming("LG307", other, "breaking", reason)
 
 

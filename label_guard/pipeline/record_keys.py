@@ -145,7 +145,7 @@ class KeyedSource:
 
     @property
     def is_identified(self) -> bool:
-        """Whether ``source_id`` distinguishes this source from others: not for an unnamed list or array, for example."""
+        """Whether ``source_id`` identifies this source: not for an unnamed list or array, for example."""
         own = (self.name, getattr(self.source, "source_id", None), getattr(self.source, "_fingerprint", None))
         return any(value is not None for value in own) or bool(_file_names(self.source)) or not _is_opaque(self.source)
 

@@ -76,7 +76,14 @@ def test_a_file_that_cannot_be_read_does_not_stop_the_others(folder, capsys):
 
 
 @pytest.mark.parametrize(
-    "args", [["--select", "X"], ["--ignore", "LG999"], ["--format", "xml"], ["--fixx"], ["--source", "csv:x", "a.yaml", "b.yaml"]]
+    "args",
+    [
+        ["--select", "X"],
+        ["--ignore", "LG999"],
+        ["--format", "xml"],
+        ["--fixx"],
+        ["--source", "csv:x", "a.yaml", "b.yaml"],
+    ],
 )
 def test_a_wrong_option_exits_2(folder, capsys, args):
     """A slip on the command line is an error in words, without a traceback."""

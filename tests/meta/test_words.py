@@ -31,9 +31,7 @@ BANNED = re.compile(
 def banned_words(text: str) -> list[str]:
     """Each banned word with its line number."""
     return [
-        f"{number}: {found[0]!r}"
-        for number, line in enumerate(text.splitlines(), 1)
-        for found in BANNED.finditer(line)
+        f"{number}: {found[0]!r}" for number, line in enumerate(text.splitlines(), 1) for found in BANNED.finditer(line)
     ]
 
 
