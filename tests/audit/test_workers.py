@@ -151,7 +151,7 @@ def test_an_interrupt_ends_stuck_workers_at_once(tmp_path: Path) -> None:
     assert wait_for(lambda: not any(map(is_running, pids(tmp_path))))
 
 
-AUDIT = [sys.executable, "-m", "label_guard", "audit", "schema.yaml", "--workers", "2"]
+AUDIT = [sys.executable, "-m", "label_guard", "audit", "schema.yaml", "--workers", "2", "--allow-python"]
 SOURCE = """
 import multiprocessing, os, time
 from pathlib import Path
