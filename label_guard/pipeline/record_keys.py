@@ -52,12 +52,12 @@ class RecordNames:
     unique: bool = True
 
     def position(self, key: Any) -> str | None:
-        """The key as text where it identifies a record; None without one, and where its source is not known."""
+        """The record's name where it identifies the record; None without a key, or where the source is not known."""
         if key is None or not self.unique:
             return None
         source = self.sources.get(int(key) >> _POSITION_BITS)
         # A list says nothing of itself but its length: two of them would share their positions.
-        return str(int(key)) if source is not None and getattr(source, "is_identified", True) else None
+        return self.name(key) if source is not None and getattr(source, "is_identified", True) else None
 
     def name(self, key: Any) -> str | None:
         """Returns the record's name; None without a key.
@@ -146,6 +146,8 @@ class KeyedSource:
     @property
     def is_identified(self) -> bool:
         """Whether ``source_id`` identifies this source: not for an unnamed list or array, for example."""
+        if self.name is None and hasattr(self.source, "is_identified"):
+            return bool(self.source.is_identified)
         own = (self.name, getattr(self.source, "source_id", None), getattr(self.source, "_fingerprint", None))
         return any(value is not None for value in own) or bool(_file_names(self.source)) or not _is_opaque(self.source)
 

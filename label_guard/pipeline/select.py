@@ -30,6 +30,11 @@ class SelectedRecords:
         return self.source[int(self._positions[position])]
 
     @property
+    def is_identified(self) -> bool:
+        """Whether ``source_id`` tells the whole source from others."""
+        return self._names.is_identified
+
+    @property
     def source_id(self) -> str:
         """That of the whole source: its records keep their identity."""
         return self._names.source_id

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from label_guard import DatasetSchema, read_quarantine
-from label_guard.grain import guard_labels, keyed
+from label_guard.grain import guard_labels, keyed, select_records
 
 SCHEMA = DatasetSchema.model_validate(
     {"format": 1, "name": "x", "version": "1.0.0", "labels": {"label": {"kind": "class_label", "num_classes": 10}}}
@@ -112,3 +112,15 @@ def test_pipelines_over_lists_of_one_length_keep_their_records_apart(tmp_path: P
             list(dataset.pipe(guard_labels, SCHEMA, batch_size=4, stop_above=None, quarantine=tmp_path))
     entries = read_quarantine(tmp_path).entries
     assert sorted(int(entry.payload["image"][0]) for entry in entries) == [3, 1003]
+
+
+@pytest.mark.parametrize("name", [None, "photos"])
+def test_two_selections_keep_their_records_apart(tmp_path: Path, name: str | None) -> None:
+    """Records at one position of two selections of a source are two entries, and those of the whole source again."""
+    source = [{"label": np.int64(10), "image": np.zeros(4)} for _ in range(6)]
+    for chosen in ([4, 1], [2, 4], list(range(6))):
+        selected = keyed(select_records(keyed(source, name=name), chosen))
+        dataset = grain.MapDataset.source(selected).to_iter_dataset(OPTIONS)
+        list(dataset.pipe(guard_labels, SCHEMA, batch_size=2, stop_above=None, quarantine=tmp_path))
+    names = sorted(str(entry.record)[-1] for entry in read_quarantine(tmp_path).entries)
+    assert names == ["0", "1", "2", "3", "4", "5"]
