@@ -31,7 +31,7 @@ class SelectedRecords:
 
     @property
     def is_identified(self) -> bool:
-        """Whether ``source_id`` tells the whole source from others."""
+        """Whether ``source_id`` identifies the whole source."""
         return self._names.is_identified
 
     @property
