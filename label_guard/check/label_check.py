@@ -259,14 +259,23 @@ class LabelCheck:
             return
         found: dict[str, list[tuple[int, Any]]] = {}
         for row, values in zip(rows.tolist(), items, strict=True):
+            beside_null = any(item is None for item in values)
             for item in values:
-                rule = self._item_rule(item)
+                rule = self._stored_rule(item) if beside_null else self._item_rule(item)
                 if rule:
                     found.setdefault(rule, []).append((row, item))
         for rule, hits in found.items():
             broken, first, counts = np.unique([row for row, _ in hits], return_index=True, return_counts=True)
             legal = self._dtype_legal() if rule == "LG103" else self.label.legal
             yield RuleViolations(self.path, rule, legal, broken.astype(np.intp), counts, [hits[k][1] for k in first])
+
+    def _stored_rule(self, item: Any) -> str | None:
+        """The rule for a value beside a null, which readers hand on as a NumPy number of the stored dtype."""
+        dtype: Any = getattr(item, "dtype", None)
+        if dtype is None or dtype not in self._admitted:
+            return self._item_rule(item)
+        # Values of other kinds are not looked at: their record is invalid for its null.
+        return self._item_rule(item.item()) if isinstance(self.checked, ClassLabel) else None
 
     def _item_rule(self, item: Any) -> str | None:
         if item is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -162,6 +162,9 @@ def _of_data(source: str, labels: Sequence[str], split: str | None, name: str | 
     opened = open_source(source, labels=chosen, split=split)
     splits = split_files(source, [shard.path for shard in opened.shards()], split)
     seen, records, whole = _look(opened, chosen, limit)
+    if any(one.is_ragged for one in seen.values()):  # flat storage: a list of one looks like a single value
+        shapes = {path: (None,) if one.is_ragged else None for path, one in seen.items()}
+        seen, records, whole = _look(replace(opened, labels=shapes), chosen, limit)
     total = sum(records.values())
     draft = Draft(
         {"format": 1, "name": name or _name_of(source), "version": "1.0.0", "labels": {}, "splits": {}},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +77,11 @@ class Seen:
     not_finite: int = 0
     rows: Rows = field(default_factory=Rows)
 
+    @property
+    def is_ragged(self) -> bool:
+        """Whether some records hold a single value and others an array, or arrays differ in rank."""
+        return len({len(shape) for shape in self.shapes}) > 1
+
     def add(self, column: RawColumn) -> None:
         """Look at the records of one chunk."""
         self.records += len(column)
@@ -84,7 +89,7 @@ class Seen:
             self._add_array(column)
             return
         for value in column:
-            if value is None:
+            if value is None or _holds_null(value):
                 self.missing += 1
                 continue
             array: Array = np.asarray(value)
@@ -165,6 +170,10 @@ def describe(seen: Seen, *, only_label: bool = True, class_names: Sequence[str] 
     return drafted
 
 
+def _holds_null(value: Any) -> bool:
+    return isinstance(value, list) and any(item is None for item in cast("list[Any]", value))
+
+
 def _is_real(seen: Seen) -> bool:
     return {np.dtype(name).kind for name in seen.dtypes} <= set(_FLOATS) and seen.fractional
 
@@ -172,6 +181,8 @@ def _is_real(seen: Seen) -> bool:
 def _shapes(seen: Seen) -> str:
     if set(seen.shapes) == {()}:
         return "one value a record"
+    if seen.is_ragged:
+        return "some records hold one value, others a list"
     shape = _shape(seen)
     return f"shape [{', '.join('any' if n is None else str(n) for n in shape)}]"
 

@@ -17,6 +17,7 @@ from typing import cast
 from label_guard.errors import SourceError
 from label_guard.sources.base import (
     Chunk,
+    Format,
     RawColumn,
     Shape,
     Shard,
@@ -87,8 +88,13 @@ def open_source(
         return Source(uri, split, function, (Shard(where, where, 0),), wanted, record_key, numbered=True)
     if name == "quarantine":
         return _open_quarantine(uri, resolve(where, base_dir), split, wanted, record_key)
-    scheme, place = SCHEMES[name], resolve(where, base_dir)
-    form = scheme.form(options)
+    form, place = SCHEMES[name].form(options), resolve(where, base_dir)
+    return _open_files(SCHEMES[name], form, uri, place, split, wanted, record_key)
+
+
+def _open_files(
+    scheme: Scheme, form: Format, uri: str, place: str, split: str | None, wanted: Wanted, record_key: str | None
+) -> Source:
     files = scheme.shards(place, split)
     known = peek_fields(form, files)
     if scheme.named or len(known) > 1:

@@ -11,7 +11,7 @@ from label_guard.errors import SourceError
 from label_guard.sources.arrow_columns import Leaf, features, leaf_column, leaf_names, pyarrow, wanted_leaves
 from label_guard.sources.base import CHUNK_BYTES, Piece, Wanted
 from label_guard.sources.encoded_labels import decode_pieces
-from label_guard.sources.files import opened
+from label_guard.sources.files import is_remote, opened
 from label_guard.sources.tfds_metadata import Feature
 
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8}
@@ -133,7 +133,10 @@ def _file(path: str, **options: Any) -> Generator[Any]:
     arrow, _, parquet = pyarrow()
     with opened(path) as stream:
         try:
-            with parquet.ParquetFile(stream, page_checksum_verification=True, **options) as file:
+            # A local file is opened by Arrow itself: its threads may still read when this process ends, and would
+            # call Python then.
+            source = stream if is_remote(path) else arrow.OSFile(path)
+            with parquet.ParquetFile(source, page_checksum_verification=True, **options) as file:
                 yield file
         except arrow.ArrowException as error:
             raise SourceError(f"cannot read {path} as Parquet: {error}") from None

@@ -1,0 +1,50 @@
+"""A null inside a label is missing; the numbers beside it keep their stored dtype."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from label_guard.check.guard import Guard
+from label_guard.schema.dataset import DatasetSchema
+from label_guard.sources.open import open_source
+
+
+def schema(**label: Any) -> DatasetSchema:
+    """A schema of one label."""
+    return DatasetSchema.model_validate({"format": 1, "name": "x", "version": "1.0.0", "labels": {"label": label}})
+
+
+REAL = schema(kind="real_label", dtype="float32", shape=[None], minimum=-1, maximum=1)
+IDS = schema(kind="class_label", num_classes=4, dtype="int16", shape=[None])
+LISTS = [pa.list_, pa.large_list]
+
+
+@given(rows=st.lists(st.lists(st.none() | st.floats(-2, 2, width=32), min_size=1, max_size=4), min_size=1, max_size=4))
+def test_a_null_in_a_list_is_missing_and_nothing_else(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[list[float | None]]
+) -> None:
+    """LG104 for the null; sound floats beside it are no violation of the dtype, in every kind of list."""
+    path = tmp_path_factory.mktemp("nulls") / "a.parquet"
+    for kind in LISTS:
+        pq.write_table(pa.table({"label": pa.array(rows, kind(pa.float32()))}), path)
+        source = open_source(f"parquet:{path}", labels=["label"])
+        values = [value for chunk in source.read(source.shards()[0]) for value in chunk.columns["label"]]
+        result = Guard(REAL).check({"label": values}, batched=True)
+        found = {(violation.row, violation.rule) for violation in result.violations}
+        nulls = {(k, "LG104") for k, row in enumerate(rows) if None in row}
+        limits = {k for k, row in enumerate(rows) if None not in row and any(abs(v or 0) > 1 for v in row)}
+        assert {hit for hit in found if hit[1] == "LG104"} == nulls
+        assert {row for row, rule in found if rule != "LG104"} == limits
+
+
+def test_class_ids_beside_a_null_are_checked() -> None:
+    """An illegal id beside a null is reported too; another dtype is a violation of its own."""
+    rows = [[np.int16(3), None], [np.int16(4), None], [np.int64(3), None], [np.int16(-1), None]]
+    result = Guard(IDS).check({"label": rows}, batched=True)
+    found = {(violation.row, violation.rule) for violation in result.violations}
+    assert found == {*((k, "LG104") for k in range(4)), (1, "LG101"), (2, "LG103"), (3, "LG102")}
