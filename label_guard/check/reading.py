@@ -282,6 +282,23 @@ def _integers(parts: list[str]) -> list[Any] | None:
     return [int(part[:_MOST_DIGITS]) for part in parts]
 
 
+def known_values(label: Label, column: Column) -> Column:
+    """The column for statistics: without unknown names and NaN that is declared, positive and negative as 1 and 0."""
+    array = column.array
+    if column.unknown:
+        known = np.logical_and.reduce(array.reshape(len(array), array.size // max(1, len(array))) >= 0, axis=1)
+        return column._replace(rows=column.rows[known], array=array[known])
+    if array.dtype.kind == "f" and (label.ignores_nan or label.ignores_null):
+        measured = ~np.isnan(array)
+        if not measured.any():
+            return column._replace(rows=column.rows[:0], array=array[:0])
+        other = 0 if isinstance(label, MultiLabel) else array[measured][0]
+        array = np.where(measured, array, array.dtype.type(other))
+    if isinstance(label, MultiLabel) and (label.positive, label.negative) != (1, 0) and array.dtype.kind in "iuf":
+        array = np.select([array == label.positive, array == label.negative, array == 0], [1, 0, 2], array)
+    return column._replace(array=array)
+
+
 # Positions that do not count --------------------------------------------------------------------------------------
 
 

@@ -27,6 +27,7 @@ from pydantic import (
 )
 
 from label_guard.check.columns import Column
+from label_guard.check.reading import known_values
 from label_guard.check.result import RuleViolations
 from label_guard.core.record_key import natural_order
 from label_guard.diagnosis.class_counts import ClassCounts, JsonCounts
@@ -188,6 +189,7 @@ class LabelStatistics(BaseModel):
         self.examples[fault.rule] = _first_examples([*self.examples.get(fault.rule, []), *found])
 
     def _add_column(self, label: Label, column: Column, place_of: PlaceOf) -> None:
+        column = known_values(label, column)
         array = column.array
         name = array.dtype.name if array.dtype.isnative else array.dtype.str
         self.dtypes[name if column.typed else _PYTHON.get(array.dtype.kind, "Python object")] += len(column.rows)

@@ -196,10 +196,6 @@ def finalize_batch(
             valid = validity(converter.label, shown, size + padding, good.get(path), padding)
             batch = add_mask(batch, path, _where_counted(converter.label, batch, valid), config.mask)
         if path not in whole:
-            where = converter.label.where
-            if where is not None and isinstance(value, np.ndarray):
-                array = cast(Array, value)
-                value = converter.counted(array, counted(where, tree.get(batch, where), array.shape))
             batch = _converted(converter, batch, path, value, illegal=path in broken)
     return batch
 
@@ -222,6 +218,10 @@ def _where_counted(label: Label, batch: Any, valid: Mask) -> Mask:
 def _converted(converter: LabelConverter, batch: Any, path: str, value: Any, *, illegal: bool) -> Any:
     if not converter.changes:
         return batch
+    where = converter.label.where
+    if where is not None and isinstance(value, np.ndarray):
+        array = cast(Array, value)
+        value = converter.counted(array, counted(where, tree.get(batch, where), array.shape))
     if isinstance(value, list):
         items = cast("list[Any]", value)
         return tree.put(batch, path, [converter(np.asarray(item), illegal=illegal) for item in items])

@@ -74,7 +74,7 @@ def test_pad_repeats_the_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("records", "told"),
+    ("records", "message"),
     [
         (
             [{"x": np.zeros(2)}, {"x": np.zeros(3)}],
@@ -84,14 +84,14 @@ def test_pad_repeats_the_first() -> None:
         ([{"x": 1}, {"x": None}], "feature 'x' cannot be batched"),
     ],
 )
-def test_records_that_do_not_stack(records: list[Any], told: str) -> None:
-    """What cannot be stacked is told by its feature."""
-    with pytest.raises(UsageError, match=told):
+def test_records_that_do_not_stack(records: list[Any], message: str) -> None:
+    """The error names the feature that cannot be stacked."""
+    with pytest.raises(UsageError, match=message):
         batches.stack(records)
 
 
 def test_batches_that_do_not_join() -> None:
-    """Pieces of another structure or shape are told."""
+    """Batches of a different structure or shape are an error that says so."""
     rows = np.arange(2)
     with pytest.raises(UsageError, match="features differ"):
         batches.join([({"x": rows}, rows, 2), ({"y": rows}, rows, 2)])

@@ -24,6 +24,7 @@ from label_guard import (
     guard_batches,
     read_quarantine,
 )
+from label_guard.diagnosis.statistics import LabelStatistics
 
 NAN = float("nan")
 TAGS = ["O", "B-ORG", "I-ORG"]
@@ -197,7 +198,7 @@ def test_lists_of_ids_become_k_hot_rows(fields: Any, stored: Any, policy: str, f
 
 @pytest.mark.parametrize("form", FORMS)
 def test_bad_lists_of_ids(form: str, tmp_path: Any) -> None:
-    """Illegal ids, repeats, lengths, numbers of classes and texts that are no ids; masked as whole records."""
+    """Illegal ids, repeats, lengths, numbers of classes and texts that are not ids; masked as whole records."""
     limits = {"unique": True, "max_length": 2, "min_positive": 1}
     label = MultiLabel(num_classes=4, encoding="ids", separator=",", **limits)
     stored = ["0,3", "4", "1,1", "0,1,2", "", "a", "-1"]
@@ -281,3 +282,24 @@ def test_lone_ids_and_bool_words_of_a_text_file() -> None:
     result = guard.check_columns(guard.gathered(columns, 3), 3)
     assert [(v.row, v.label, v.rule) for v in result.violations] == [(2, "flag", "LG103"), (2, "ids", "LG101")]
     assert guard.check_records([{"ids": "1", "flag": "True"}]).counts == {"LG103": 1}
+
+
+def test_statistics_count_what_is_stored() -> None:
+    """Unknown names, declared NaN and -1 for absent are not counted as strays, from which a cause would be drawn."""
+    labels = {
+        "name": ClassLabel(num_classes=3, class_names=TAGS, dtype="string"),
+        "sign": MultiLabel(num_classes=2, positive=1, negative=-1),
+        "real": RealLabel(ignore=[None, NAN]),
+    }
+    guard = Guard(DatasetSchema(format=1, name="t", version="1.0.0", labels=labels))
+    features = {
+        "name": ["O", "o", "x", "B-ORG"],
+        "sign": [[1, -1], [1, 1], [-1, 1], [0, 1]],
+        "real": [1.5, None, NAN, 2.5],
+    }
+    found = {path: LabelStatistics() for path in labels}
+    for path, (columns, _) in guard.gathered(features, 4).items():
+        found[path].add(guard.read_labels[path], columns, [], 4, list("abcd"))
+    assert dict(found["name"].class_counts) == {0: 1, 1: 1}
+    assert dict(found["sign"].class_counts) == {0: 2, 1: 3}
+    assert (found["real"].not_finite, found["real"].low, found["real"].high) == (0, 1.5, 2.5)

@@ -78,7 +78,7 @@ def value_of(label: dict[str, Any], draw: Any) -> np.ndarray[Any, Any] | None:
 @settings(max_examples=300)
 @given(CLASS | MULTI | SOFT | REAL, st.booleans(), st.data())
 def test_what_mask_delivers_satisfies_the_emitted_schema(label: dict[str, Any], as_list: bool, data: Any) -> None:
-    """Any bad batch comes out legal, of one shape and dtype, its mask False at all that is no good label."""
+    """Any bad batch comes out legal, of one shape and dtype, its mask False where a label is not good."""
     schema = schema_of(label)
     values = [value_of(label, data.draw) for _ in range(SIZE)]
     guard = Guard(schema, "train")
