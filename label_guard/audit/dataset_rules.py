@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from label_guard.audit.baseline import Comparison
 from label_guard.audit.report import Cause, Finding, OtherCause, SplitReport
-from label_guard.diagnosis.dataset import diagnose_dataset, shuffled_names
+from label_guard.diagnosis.dataset import diagnose_dataset
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.diagnosis.unused import LEGAL_CAUSES
 from label_guard.rules.diagnostic import Severity
@@ -20,6 +21,8 @@ from label_guard.schema.labels import ClassLabel, Label, MultiLabel
 MAX_DEPARTURE = 0.2
 # Below this many records a distribution of many classes departs by chance alone.
 RECORDS_PER_CLASS = 20
+_RAREST = 3  # illegal values named beside the first
+_VOCABULARY = 1_000  # classes from which lists of ids are of a vocabulary, which is never used up
 _REPLACE = "repair or replace the file and audit again"
 
 
@@ -30,8 +33,8 @@ def find_all(schema: DatasetSchema, splits: Sequence[SplitReport]) -> list[Findi
         labels = schema.stored(split.split)
         found += _record_findings(schema, split, labels)
         found += _empty_findings(split, labels)
-        found += _dataset_findings(schema, split, labels) if split.counted else ()
-        found += _name_findings(split, labels)
+        found += _dataset_findings(schema, split, labels, splits) if split.counted else ()
+        found += _metadata_findings(split)
     return [*found, *_departures(schema, splits)]
 
 
@@ -71,6 +74,13 @@ def list_not_checked(schema: DatasetSchema, splits: Sequence[SplitReport]) -> li
             found.append(
                 f"{name}: {split.certified:,} files are legal by their Parquet statistics; no class was counted"
             )
+        for path, label in schema.stored(split.split).items():
+            if not isinstance(label, ClassLabel | MultiLabel) or not split.labels[path].class_counts:
+                continue
+            if is_vocabulary(label, split.labels[path]):
+                found.append(
+                    f"{name}: {path}: whether every class is used (LG403): too few values, or the ids of a vocabulary"
+                )
     found += [f"{split.split}: {text}" for split in splits for text in _not_compared(schema, splits, split)]
     return found
 
@@ -128,6 +138,7 @@ def _record_findings(schema: DatasetSchema, split: SplitReport, labels: Mapping[
                 f"{path}: {records:,} of {split.records:,} records{places}; first {first.record}: {first.value}, "
                 f"expected {first.legal}"
             )
+            message += _rarest(found, rule, first.value)
             yield _against(known, f"{path} {rule}", _finding(rule, split.split, message, label=path, severity=severity))
     if split.unreadable:
         key, reason = next(e for shard in split.shards for e in shard.unreadable_examples)
@@ -136,6 +147,20 @@ def _record_findings(schema: DatasetSchema, split: SplitReport, labels: Mapping[
     for shard in split.shards:
         if shard.error:
             yield _finding("LG402", split.split, shard.error, fix=_REPLACE)
+
+
+def _rarest(found: LabelStatistics, rule: str, first: Any) -> str:
+    """The rarest illegal values of a rule with their places, so that one odd value shows among a million others."""
+    if rule not in ("LG101", "LG102"):
+        return ""
+    values = {v: one for v, one in found.illegal_values.values.items() if (v < 0) == (rule == "LG102") and v != first}
+    ranked = sorted(values.items(), key=lambda pair: (pair[1].positions, pair[0]))[:_RAREST]
+    shown = [f"{value} ({_times(one.positions)}, first {one.first[2] or one.first[0]})" for value, one in ranked]
+    return f"; rarest: {', '.join(shown)}" if shown else ""
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
 
 
 def _empty_findings(split: SplitReport, labels: Mapping[str, Label]) -> Iterator[Finding]:
@@ -161,20 +186,20 @@ def _against(known: Comparison | None, broken: str, finding: Finding) -> Finding
 # The dataset ----------------------------------------------------------------------------------------------------------
 
 
-def _dataset_findings(schema: DatasetSchema, split: SplitReport, labels: Mapping[str, Label]) -> Iterator[Finding]:
+def _dataset_findings(
+    schema: DatasetSchema, split: SplitReport, labels: Mapping[str, Label], splits: Sequence[SplitReport]
+) -> Iterator[Finding]:
     yield from _count_findings(split)
     for path, label in labels.items():
         if isinstance(label, ClassLabel | MultiLabel) and split.records and not split.certified:
-            yield from _class_findings(schema, split, path, label)
+            others = [one for one in splits if one is not split and one.counted and path in one.labels]
+            yield from _class_findings(schema, split, path, label, others)
 
 
-def _name_findings(split: SplitReport, labels: Mapping[str, Label]) -> Iterator[Finding]:
-    for path, label in labels.items():
-        moved = shuffled_names(label, split.source.class_names.get(path))
-        if moved is not None:
-            raw, theirs, ours = moved
-            message = f"{path}: the dataset has its names in another order: {raw} is {theirs!r} there, {ours!r} here"
-            yield _finding("LG232", split.split, message, label=path, fix="take the names of the dataset")
+def _metadata_findings(split: SplitReport) -> Iterator[Finding]:
+    """Yields where the dataset's own metadata contradict the schema."""
+    for rule, path, message, fix in split.source.contradictions:
+        yield _finding(rule, split.split, f"{path}: {message}", label=path, fix=fix)
 
 
 def _count_findings(split: SplitReport) -> Iterator[Finding]:
@@ -190,7 +215,11 @@ def _count_findings(split: SplitReport) -> Iterator[Finding]:
 
 
 def _class_findings(
-    schema: DatasetSchema, split: SplitReport, path: str, label: ClassLabel | MultiLabel
+    schema: DatasetSchema,
+    split: SplitReport,
+    path: str,
+    label: ClassLabel | MultiLabel,
+    others: Sequence[SplitReport],
 ) -> Iterator[Finding]:
     found = split.labels[path]
     if not found.class_counts:
@@ -200,15 +229,24 @@ def _class_findings(
     used = found.class_records.table()
     places = [place for place, raw in enumerate(ids) if used.get(raw, 0) < max(least, 1)]
     unused = [place for place in places if not used.get(ids[place], 0)]
-    if unused:
+    if unused and not is_vocabulary(label, found):
         names = _some(unused, ids, label)
         message = f"{path}: {len(unused)} of {label.num_classes} classes are never used: {names}"
+        elsewhere = [one.split for one in others if all(one.labels[path].class_counts[ids[p]] for p in unused[:8])]
+        if elsewhere:
+            message += f"; they are used in {elsewhere[0]}"
         yield _finding("LG403", split.split, message, label=path)
     rare = [place for place in places if used.get(ids[place], 0) < least]
     if rare:
         names = _some(rare, ids, label)
         message = f"{path}: {len(rare)} classes have fewer than min_class_count {least} records: {names}"
         yield _finding("LG404", split.split, message, label=path)
+
+
+def is_vocabulary(label: ClassLabel | MultiLabel, found: LabelStatistics) -> bool:
+    """Whether classes are expected to be unused: fewer values than classes, or lists of 1,000 classes or more."""
+    listed = isinstance(label, ClassLabel) and label.rank > 0 and label.num_classes >= _VOCABULARY
+    return listed or found.class_counts.total() < label.num_classes
 
 
 def _some(places: Sequence[int], ids: Sequence[int], label: ClassLabel | MultiLabel) -> str:

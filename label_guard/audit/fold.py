@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from label_guard.audit.baseline import BadPlace, in_order, repeated_keys
@@ -9,6 +10,7 @@ from label_guard.audit.report import ShardReport, SourceReport, SplitReport
 from label_guard.audit.shard import ShardResult
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.schema.dataset import DatasetSchema
+from label_guard.sources.metadata_problems import label_problems
 from label_guard.sources.open import Source
 
 
@@ -81,7 +83,7 @@ class SplitFold:
         shards = sorted(self.shards, key=lambda shard: shard.name)
         return SplitReport(
             split=split,
-            source=SourceReport(**source.describe()),
+            source=SourceReport(**source.describe(), contradictions=tuple(_contradictions(schema, split, source))),
             records=sum(shard.records for shard in shards),
             invalid=sum(shard.invalid for shard in shards),
             unreadable=sum(shard.unreadable for shard in shards),
@@ -94,6 +96,13 @@ class SplitFold:
             counted=not partial and not limited,
             limited=limited,
         )
+
+
+def _contradictions(schema: DatasetSchema, split: str | None, source: Source) -> Iterator[tuple[str, str, str, str]]:
+    """Where the dataset's own metadata contradict the labels of the schema."""
+    for path, label in schema.stored(split).items():
+        for problem in label_problems(path, label, source.features[path]) if path in source.features else ():
+            yield problem.rule, path, problem.message, problem.fix
 
 
 def _shard_report(shard: ShardResult) -> ShardReport:

@@ -62,6 +62,7 @@ class SourceReport(_Model):
         dataset: name of the dataset by its metadata, or None.
         version: its version, or None.
         class_names: class names by label path, as the metadata have them.
+        contradictions: where the metadata contradict the schema: rule, label, message, fix.
     """
 
     uri: str
@@ -73,6 +74,7 @@ class SourceReport(_Model):
     dataset: str | None = None
     version: str | None = None
     class_names: dict[str, list[str]] = Field(default_factory=dict[str, list[str]])
+    contradictions: tuple[tuple[str, str, str, str], ...] = ()
 
 
 class ShardReport(_Model):

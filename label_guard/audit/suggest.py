@@ -82,14 +82,14 @@ def patch_yaml(suggestion: Suggestion) -> str:
 
     Where nothing is suggested, comments alone.
     """
-    lines = [f"# {_told(split, cause)}" for split, cause in suggestion.reasons]
-    lines += [f"# left out: {_told(split, cause)}: {terminal(why)}" for split, cause, why in suggestion.left_out]
+    lines = [f"# {_cause_line(split, cause)}" for split, cause in suggestion.reasons]
+    lines += [f"# left out: {_cause_line(split, cause)}: {terminal(why)}" for split, cause, why in suggestion.left_out]
     if not suggestion.patch:
         return "\n".join([*lines, "# no change of the schema is suggested"])
     return "\n".join(["# merge into the schema file; null: remove the field", *lines, *_lines(suggestion.patch, 0)])
 
 
-def _told(split: str | None, cause: Cause) -> str:
+def _cause_line(split: str | None, cause: Cause) -> str:
     where = f"{split}: " if split else ""
     return terminal(f"{where}{cause.label}: {cause.cause}: {cause.text}")
 

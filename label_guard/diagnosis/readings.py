@@ -193,6 +193,8 @@ def _moved(seen: Seen, low: int, high: int) -> Iterator[Reading]:
     fills = seen.count(-1) >= 3 * int(seen.counts[seen.values != -1].max(initial=0))  # as "no label" does, not class 0
     priors = {1: 0.4, 0: 0.4, -1: 0.003 if fills else 0.25}
     for start in sorted({low - 1, low + 1, 0, 1, *plain[:2]} - {low}):
+        if start == low - 1 and seen.count(start) < 2:
+            continue  # a class of one value
         cause = {1: "one-based", 0: "zero-based"}.get(start, "minus-one-shift" if start == low - 1 else "offset")
         yield Reading(cause, start, start + size - 1, priors.get(start, 0.01))
     if low == 0 and seen.count(0):

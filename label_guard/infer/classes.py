@@ -62,7 +62,7 @@ def draft_classes(counts: Mapping[int, int], *, scalar: bool, only_label: bool) 
     total = sum(counts.values())
     if not classes:
         return refused(f"holds nothing but {', '.join(map(str, sorted(voids)))}: a split without labels")
-    if sum(rare.values()) > _SCATTERED * total or min(classes) < 0:
+    if sum(rare.values()) > max(_FEW, _SCATTERED * total) or min(classes) < 0:
         first = min(rare or classes)
         return refused(f"holds values such as {first} beside {min(classes)}..{max(classes)}, which are not class ids")
     if max(classes) > _MAX_CLASSES:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from label_guard.errors import UsageError
 from label_guard.lint.noqa import apply_noqa
-from label_guard.lint.tfds_source import source_problems
 from label_guard.rules.diagnostic import Diagnostic
 from label_guard.rules.registry import RULES
 from label_guard.schema.dataset import DatasetSchema, LabelOverride
@@ -17,6 +16,7 @@ from label_guard.schema.fields import Problem
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
 from label_guard.schema.reader import SchemaFile, SchemaPath, read_schema
 from label_guard.schema.syntax import Node
+from label_guard.sources.metadata_problems import source_problems
 from label_guard.sources.tfds_metadata import TfdsMetadata
 
 # What YAML 1.1 (PyYAML and many others) takes for a boolean, a number or a date, but YAML 1.2 for a string.

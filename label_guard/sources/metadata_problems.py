@@ -1,4 +1,4 @@
-"""Compares a schema with what a dataset declares of itself, without reading a record."""
+"""Compares a schema with what a dataset declares of itself (LG230 to LG234), for lint and audit."""
 
 from __future__ import annotations
 
@@ -23,10 +23,16 @@ def source_problems(schema: DatasetSchema, metadata: TfdsMetadata) -> Iterator[P
             fix = suggestion(path, list(metadata.features))
             yield Problem("LG230", where, f"the dataset has no feature {path!r}", fix)
         else:
-            yield from _count_problems(where, label, feature)
-            yield from _name_problems(where, label, feature)
-            yield from _storage_problems(where, label, feature)
+            yield from label_problems(path, label, feature)
     yield from _split_problems(schema, metadata)
+
+
+def label_problems(path: str, label: Label, feature: Feature) -> Iterator[Problem]:
+    """Where the metadata of one feature contradict the label at ``path``: count of classes, names, dtype, shape."""
+    where = ("labels", path)
+    yield from _count_problems(where, label, feature)
+    yield from _name_problems(where, label, feature)
+    yield from _storage_problems(where, label, feature)
 
 
 def _count_problems(where: SchemaPath, label: Label, feature: Feature) -> Iterator[Problem]:
@@ -52,7 +58,7 @@ def _name_problems(where: SchemaPath, label: Label, feature: Feature) -> Iterato
         theirs = feature.names_by_id.get(raw)
         if theirs is not None and theirs != name:
             moved = sorted(feature.class_names) == sorted(label.class_names)
-            what = "stand in another order" if moved else "are others"
+            what = "have another order" if moved else "are others"
             message = f"the names of the dataset {what}: {raw} is {theirs!r} there and {name!r} here"
             yield Problem("LG232", (*where, "class_names", position), message, "take the names of the dataset")
             return

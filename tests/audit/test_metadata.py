@@ -1,0 +1,81 @@
+"""An audit compares the schema with what the dataset's own metadata declare, and says what it could not check."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from label_guard import DatasetSchema
+from label_guard.audit.report import AuditReport
+from label_guard.audit.runner import audit_dataset
+
+NAMES = ["entailment", "neutral", "contradiction"]
+
+
+def audited(folder: Path, values: Any, label: dict[str, Any], *, names: list[str] | None = None) -> AuditReport:
+    """The audit of one Parquet file that may name its classes."""
+    table = pa.table({"label": values})
+    if names is not None:
+        features = {"label": {"names": names, "_type": "ClassLabel"}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    pq.write_table(table, folder / "train.parquet")
+    fields = {"kind": "class_label", "num_classes": 3, **label}
+    splits = {"train": {"source": f"parquet:{folder}/train.parquet"}}
+    schema = {"format": 1, "name": "t", "version": "1.0.0", "labels": {"label": fields}, "splits": splits}
+    return audit_dataset(DatasetSchema.model_validate(schema))
+
+
+IDS = np.random.default_rng(0).integers(0, 3, 300)
+CONTRADICTIONS: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "agreement": ({"class_names": NAMES}, set()),
+    "no names here": ({}, set()),
+    "another order": ({"class_names": NAMES[::-1]}, {"LG232"}),
+    "other names": ({"class_names": ["agree", "maybe", "differ"]}, {"LG232"}),
+    "another number": ({"num_classes": 4}, {"LG231", "LG403"}),
+}
+
+
+@pytest.mark.parametrize("name", CONTRADICTIONS)
+def test_the_metadata_of_a_file_are_compared_with_the_schema(tmp_path: Path, name: str) -> None:
+    """Class names and their number are errors where they differ from the file's own, and survive the report's JSON."""
+    label, rules = CONTRADICTIONS[name]
+    report = audited(tmp_path, IDS, label, names=NAMES)
+    assert {finding.rule for finding in report.findings} == rules
+    assert report.exit_code == int(bool(rules))
+    again = AuditReport.model_validate(json.loads(json.dumps(report.to_json())))
+    assert again.splits[0].source.contradictions == report.splits[0].source.contradictions
+
+
+def test_the_rarest_illegal_values_are_named(tmp_path: Path) -> None:
+    """One odd 77 shows among many 255s, with the record that holds it."""
+    values = np.where(IDS == 2, 255, IDS)
+    values[123] = 77
+    report = audited(tmp_path, values, {})
+    (finding,) = [one for one in report.findings if one.rule == "LG101"]
+    assert "rarest: 77 (once, first train.parquet__123)" in finding.message
+
+
+def test_a_vocabulary_is_not_expected_to_be_used_up(tmp_path: Path) -> None:
+    """Unused ids of few values are listed as not checked, and are no finding."""
+    report = audited(tmp_path, IDS, {"num_classes": 5_000})
+    assert report.findings == []
+    assert any("LG403" in line for line in report.not_checked)
+
+
+def test_a_class_that_other_splits_use_is_said_to_be_there(tmp_path: Path) -> None:
+    """A class missing in one split and used in another is a matter of that split."""
+    splits = {}
+    for split, values in (("train", IDS), ("test", IDS % 2)):
+        pq.write_table(pa.table({"label": values}), tmp_path / f"{split}.parquet")
+        splits[split] = {"source": f"parquet:{tmp_path}/{split}.parquet"}
+    labels = {"label": {"kind": "class_label", "num_classes": 3}}
+    schema = {"format": 1, "name": "t", "version": "1.0.0", "labels": labels, "splits": splits}
+    report = audit_dataset(DatasetSchema.model_validate(schema))
+    (finding,) = [one for one in report.findings if one.rule == "LG403"]
+    assert (finding.split, finding.message.endswith("never used: 2; they are used in train")) == ("test", True)
