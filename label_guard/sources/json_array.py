@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, cast
 
 from label_guard.errors import SourceError
@@ -23,21 +23,25 @@ _MAX_CATEGORIES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class JsonFormat:
-    """One JSON value: an array of objects, or an object of arrays of one length, a column each."""
+    """One JSON value: an array of objects or of labels, or an object of arrays of one length, a column each."""
 
     name: str = "json"
 
     def fields(self, path: str) -> Sequence[str]:
         with _stream(path, self.name) as stream:
             if stream.peek() == "[":
-                return _paths(_values(stream))
+                values = list(islice(_values(stream), _PEEKED))
+                return _paths(iter(values)) if not values or isinstance(values[0], dict) else ("label",)
         with _stream(path, self.name) as stream:
             return _column_names(stream)
 
     def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
         with _stream(path, self.name) as stream:
             if stream.peek() == "[":
-                yield from _records(_whole(stream), wanted)
+                values = _whole(stream)
+                first = list(islice(values, 1))
+                read = _records if not first or isinstance(first[0], dict) else _bare_records
+                yield from read(chain(first, values), wanted)
                 return
         yield from _columns(path, wanted)
 
@@ -104,6 +108,19 @@ def _records(values: Iterator[Any], wanted: Wanted) -> Iterator[Piece]:
     row = 0
     for block in blocks(values, lambda _: _RECORD_BYTES, CHUNK_BYTES):
         yield objects_piece(row, map(_object, block), len(block), wanted)
+        row += len(block)
+
+
+def _bare_records(values: Iterator[Any], wanted: Wanted) -> Iterator[Piece]:
+    """Records that are the label itself, such as the lists of ImageNet ReaL; an object among them is unreadable."""
+    if len(wanted) != 1:
+        raise ValueError(f"it is an array of values, one label, but {len(wanted)} are wanted: {', '.join(wanted)}")
+    row = 0
+    for block in blocks(values, lambda _: _RECORD_BYTES, CHUNK_BYTES):
+        rows = [row + k for k, value in enumerate(block) if not isinstance(value, dict)]
+        objects = [(row + k, "a JSON object among values") for k, value in enumerate(block) if isinstance(value, dict)]
+        column = [value for value in block if not isinstance(value, dict)]
+        yield Piece(rows, dict.fromkeys(wanted, column), objects)
         row += len(block)
 
 
