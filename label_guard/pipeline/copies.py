@@ -50,6 +50,8 @@ def _copied_leaf(value: Any) -> Any:
 
 def _copied_foreign(value: Any) -> Any:
     """A copy of a tensor of another library; an immutable JAX array, or what is not an array, as it is."""
+    if hasattr(value, "is_deleted"):  # JAX: immutable, and a clone of a deleted array ends the process
+        return value
     clone = getattr(value, "clone", None)  # PyTorch
     if callable(clone):
         return clone()
