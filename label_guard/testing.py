@@ -20,12 +20,12 @@ from typing import Any, cast
 
 import numpy as np
 
+from label_guard.check.fill_values import FillValues
 from label_guard.check.guard import Guard
 from label_guard.core import tree
 from label_guard.errors import UsageError
 from label_guard.pipeline.batching import stack
 from label_guard.pipeline.counts import Summary
-from label_guard.pipeline.fill_values import FillValues
 from label_guard.pipeline.options import SchemaLike, resolve_options
 from label_guard.quarantine.reader import read_quarantine
 from label_guard.schema.dataset import DatasetSchema
@@ -98,13 +98,7 @@ def faulty_records(
     if not 0 <= rate <= 1:
         raise UsageError(f"rate is {rate}; it is a share of records, 0 to 1")
     maker = _Maker(schema, split, view)
-    faults = {rule: found for rule, values in maker.faults.items() if (found := _usable(values, maker, stackable))}
-    unknown = [rule for rule in rules if rule not in faults]
-    if unknown or not faults:
-        what = f"break {unknown[0]}" if unknown else "be made invalid"
-        raise UsageError(
-            f"records of this schema cannot {what}; they can break {', '.join(sorted(faults)) or 'no rule'}"
-        )
+    faults = _chosen_faults(maker, rules, stackable)
     chance = np.random.default_rng(seed)
     number = min(num_records, max(1, round(rate * num_records))) if rate else 0
     invalid = sorted(chance.choice(num_records, number, replace=False).tolist())
@@ -118,6 +112,17 @@ def faulty_records(
             record = _changed(record, path, value)
         records.append({**record, ID: np.int64(row)})
     return FaultyRecords(records, broken, maker.guard.schema, split, view)
+
+
+def _chosen_faults(maker: _Maker, rules: Sequence[str], stackable: bool) -> dict[str, list[tuple[str, Any]]]:
+    faults = {rule: found for rule, values in maker.faults.items() if (found := _usable(values, maker, stackable))}
+    unknown = [rule for rule in rules if rule not in faults]
+    if unknown or not faults:
+        what = f"break {unknown[0]}" if unknown else "be made invalid"
+        raise UsageError(
+            f"records of this schema cannot {what}; they can break {', '.join(sorted(faults)) or 'no rule'}"
+        )
+    return faults
 
 
 def assert_guarded(

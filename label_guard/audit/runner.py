@@ -7,6 +7,9 @@ from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import TypedDict
+
+from typing_extensions import Unpack
 
 from label_guard.audit.conclude import conclude, with_duplicates
 from label_guard.audit.duplicates import find_content, find_duplicates
@@ -17,6 +20,7 @@ from label_guard.audit.report import AuditReport
 from label_guard.audit.shard import ReadOptions, ShardAuditor, ShardResult, SplitJob, Task
 from label_guard.audit.workers import AuditControl, Progress, run_shards
 from label_guard.check.reading import stored_features
+from label_guard.core.documented_options import shows_options, unknown_option
 from label_guard.errors import UsageError
 from label_guard.quarantine.options import QuarantineOptions
 from label_guard.schema.dataset import DatasetSchema
@@ -26,22 +30,69 @@ from label_guard.sources.open import Shard, Source, open_source, separates_split
 Sources = Sequence[tuple[str | None, Source]]
 
 
+class AuditOptions(TypedDict, total=False):
+    """Options of every audit, local or on an engine; all are optional."""
+
+    source: str | None
+    """URI in place of the schema's own sources. Workers must reach it under the same path."""
+
+    splits: Sequence[str]
+    """Splits to audit; all that the schema declares, where empty."""
+
+    limit: int | None
+    """At most so many records of each shard; the report is then incomplete."""
+
+    quarantine: QuarantineOptions | None
+    """Where invalid records are written, in the pipeline's format, payload labels. Each process writes files of its
+    own."""
+
+    keep_bad: bool
+    """Keep which records are invalid, for a baseline or an index of good ones."""
+
+    trust_statistics: bool
+    """Believe Parquet footers where they prove a file legal, and do not read it; classes of such files are not
+    counted."""
+
+    allow_python: bool
+    """Run the function of a `python:` source that the schema itself names."""
+
+
+def prepare_audit(
+    schema: DatasetSchema | str | Path, options: AuditOptions, caller: str
+) -> tuple[DatasetSchema, Sources, ReadOptions]:
+    """Loads the schema and opens the sources.
+
+    Raises:
+        UsageError: an option is unknown, a source is missing, or a split is unknown.
+        SourceError: a source cannot be opened at all.
+        SchemaError: the schema file is invalid.
+    """
+    message = unknown_option(options, AuditOptions, caller)
+    if message is not None:
+        raise UsageError(message)
+    loaded = load_schema(schema)
+    opened = open_splits(
+        loaded, options.get("source"), options.get("splits", ()), base_of(schema),
+        allow_python=options.get("allow_python", False),
+    )  # fmt: skip
+    reading = ReadOptions(
+        options.get("limit"), options.get("quarantine"), options.get("keep_bad", False),
+        options.get("trust_statistics", False),
+    )  # fmt: skip
+    return loaded, opened, reading
+
+
+@shows_options(AuditOptions)
 def audit_dataset(
     schema: DatasetSchema | str | Path,
     *,
-    source: str | None = None,
-    splits: Sequence[str] = (),
     workers: int = 0,
     executor: Executor | None = None,
     shards: tuple[int, int] | None = None,
-    limit: int | None = None,
-    quarantine: QuarantineOptions | None = None,
-    keep_bad: bool = False,
     label_cache: str | None = None,
-    trust_statistics: bool = False,
     duplicates: bool = False,
-    allow_python: bool = False,
     control: AuditControl = AuditControl(),
+    **options: Unpack[AuditOptions],
 ) -> AuditReport:
     """Checks every label of a dataset.
 
@@ -49,36 +100,27 @@ def audit_dataset(
 
     Args:
         schema: a ``DatasetSchema`` or the path of a schema file; its sources are relative to that file.
-        source: URI in place of the schema's own sources.
-        splits: splits to audit; all that the schema declares, where empty.
         workers: worker processes, 0 or more; with 0 this process reads. A script that passes more calls this under
             ``if __name__ == "__main__":``.
         executor: any ``concurrent.futures.Executor`` (a Dask client's ``get_executor()``, an MPI pool), in place of
-            ``workers``. Its processes must reach the source under the same paths.
+            ``workers``.
         shards: ``(i, n)``: only every n-th shard from the i-th, 0-based, for ``merge_reports`` on another machine.
-        limit: at most so many records of each shard; the report is then incomplete.
-        quarantine: where invalid records are written, in the pipeline's format, payload labels.
-        keep_bad: keep which records are invalid, for a baseline or an index of good ones.
         label_cache: file that keeps the labels, for the next audit.
-        trust_statistics: believe Parquet footers where they prove a file legal, and do not read it; classes of such
-            files are not counted.
         duplicates: look for records of the same content as well, which reads whole records.
-        allow_python: run the function of a ``python:`` source that the schema itself names.
         control: reports progress, and stops the audit; its report is then incomplete.
+        **options: see ``AuditOptions``.
 
     Returns:
         The report. ``report.exit_code`` is 0 for a clean dataset, 1 for findings, 2 where not all could be done.
 
     Raises:
-        SchemaError: the schema file is not sound.
-        UsageError: a source is missing, a split is unknown, or options contradict each other.
+        SchemaError: the schema file is invalid.
+        UsageError: a source is missing, a split or an option is unknown, or options contradict each other.
         SourceError: a source cannot be opened at all.
     """
-    loaded = load_schema(schema)
-    opened = open_splits(loaded, source, splits, base_of(schema), allow_python=allow_python)
-    options = ReadOptions(limit, quarantine, keep_bad, trust_statistics)
+    loaded, opened, reading = prepare_audit(schema, options, "audit_dataset")
     return audit_splits(
-        loaded, opened, options, workers=workers, executor=executor, shards=shards, label_cache=label_cache,
+        loaded, opened, reading, workers=workers, executor=executor, shards=shards, label_cache=label_cache,
         duplicates=duplicates, control=control,
     )  # fmt: skip
 

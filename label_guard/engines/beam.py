@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+from typing_extensions import Unpack
 
 from label_guard.audit.conclude import conclude, parse_report
 from label_guard.audit.fold import SplitFold
 from label_guard.audit.report import AuditReport
-from label_guard.audit.runner import Sources, base_of, make_tasks, numbered, open_splits
+from label_guard.audit.runner import AuditOptions, Sources, make_tasks, numbered, prepare_audit
 from label_guard.audit.shard import ReadOptions, ShardAuditor, ShardResult
+from label_guard.core.documented_options import shows_options
 from label_guard.core.files import is_url, require_protocol
 from label_guard.errors import LabelGuardError, MissingDependencyError, SourceError, UsageError, unexpected
-from label_guard.quarantine.options import QuarantineOptions
 from label_guard.schema.dataset import DatasetSchema
-from label_guard.schema.reader import load_schema
 from label_guard.sources.open import Shard
 
 try:
@@ -112,33 +112,22 @@ def _report(folds: Folds, schema: DatasetSchema, splits: Sources, options: ReadO
     return json.dumps(conclude(schema, reports, problems=problems).to_json())
 
 
+@shows_options(AuditOptions)
 def audit_on_beam(
     schema: DatasetSchema | str | Path,
     options: Sequence[str] = (),
     *,
-    source: str | None = None,
-    splits: Sequence[str] = (),
-    quarantine: QuarantineOptions | None = None,
-    keep_bad: bool = False,
-    limit: int | None = None,
-    trust_statistics: bool = False,
-    allow_python: bool = False,
     output: str | None = None,
+    **reading: Unpack[AuditOptions],
 ) -> AuditReport:
     """Audits a dataset on Beam and waits for the report.
 
     Args:
         schema: a ``DatasetSchema`` or the path of a schema file.
         options: pipeline options, such as ``["--runner=DirectRunner", "--direct_num_workers=2"]``.
-        source: URI in place of the schema's own sources; workers must reach it under the same path.
-        splits: splits to audit; all that the schema declares, where empty.
-        quarantine: where workers write invalid records, each into part files of its own.
-        keep_bad: keep which records are invalid, for a baseline or an index of good ones.
-        limit: at most so many records of each shard; the report is then incomplete.
-        trust_statistics: believe Parquet footers where they prove a file legal, and do not read it.
-        allow_python: run the function of a ``python:`` source that the schema itself names.
         output: fsspec URL of a file for the report, which workers write and this process reads. Default: a file in the
             pipeline's ``--temp_location``; with a local runner a temporary file.
+        **reading: see ``label_guard.audit.runner.AuditOptions``.
 
     Returns:
         The report, the same as that of a local run.
@@ -146,11 +135,9 @@ def audit_on_beam(
     Raises:
         UsageError: as ``label_guard.audit.audit_dataset``; or workers and this process have no place in common.
         SourceError: a source cannot be opened, or the run left no report.
-        SchemaError: the schema file is not sound.
+        SchemaError: the schema file is invalid.
     """
-    loaded = load_schema(schema)
-    opened = open_splits(loaded, source, splits, base_of(schema), allow_python=allow_python)
-    reading = ReadOptions(limit, quarantine, keep_bad, trust_statistics)
+    loaded, opened, read_options = prepare_audit(schema, reading, "audit_on_beam")
     with ExitStack() as stack:
         target = output or _common_place(options)
         if target is not None and is_url(target):
@@ -158,7 +145,7 @@ def audit_on_beam(
         if target is None:
             target = str(Path(stack.enter_context(tempfile.TemporaryDirectory())) / "audit.json")
         with beam.Pipeline(argv=list(options)) as pipeline:
-            report = pipeline | AuditLabels(loaded, opened, reading)
+            report = pipeline | AuditLabels(loaded, opened, read_options)
             _ = report | beam.Map(_write, target)
         return parse_report(_read(target))
 

@@ -11,13 +11,14 @@ from absl import flags as absl_flags
 from typing_extensions import Unpack
 
 from label_guard.core import tree
+from label_guard.core.documented_options import shows_options
 from label_guard.errors import UsageError
 from label_guard.grain import _private, upstream
 from label_guard.grain.specs import Spec, output_spec
 from label_guard.grain.stateless import guard_map
 from label_guard.pipeline.checker import warn_about_policy
 from label_guard.pipeline.config import GuardConfig
-from label_guard.pipeline.options import GuardOptions, SchemaLike, resolve_options, shown_type, shows_options
+from label_guard.pipeline.options import GuardOptions, SchemaLike, resolve_options, shown_type
 from label_guard.pipeline.stream import GuardStream
 
 _UNPARSED = (
@@ -27,7 +28,7 @@ _UNPARSED = (
 )
 
 
-@shows_options
+@shows_options(GuardOptions)
 def guard_labels(ds: Any, schema: SchemaLike, **options: Unpack[GuardOptions]) -> Any:
     """Guards the labels of ``ds``; call it through ``ds.pipe(guard_labels, schema, ...)``.
 

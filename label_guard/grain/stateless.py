@@ -11,13 +11,14 @@ import grain
 from typing_extensions import Unpack
 
 from label_guard.check.result import CheckResult
+from label_guard.core.documented_options import shows_options
 from label_guard.errors import UsageError
 from label_guard.grain.specs import output_spec
 from label_guard.pipeline.checker import ElementChecker
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.emit import finalize_batch, finalize_record, mask_batch
 from label_guard.pipeline.first_element import check_first_elements, is_stacked
-from label_guard.pipeline.options import GuardOptions, SchemaLike, resolve_options, shows_options
+from label_guard.pipeline.options import GuardOptions, SchemaLike, resolve_options
 from label_guard.pipeline.record_keys import KeyedSource, RecordNames
 
 
@@ -130,7 +131,7 @@ class GuardFilter(_Stateless, grain.transforms.Filter):
         return False
 
 
-@shows_options
+@shows_options(GuardOptions)
 def data_loader_operations(
     schema: SchemaLike, *, source: KeyedSource | None = None, **options: Unpack[GuardOptions]
 ) -> list[Any]:

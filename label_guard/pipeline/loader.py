@@ -8,10 +8,11 @@ from typing import Any, cast
 
 from typing_extensions import Unpack
 
+from label_guard.core.documented_options import shows_options
 from label_guard.errors import UsageError
 from label_guard.pipeline.checker import warn_about_policy
 from label_guard.pipeline.counts import Summary
-from label_guard.pipeline.options import GuardOptions, SchemaLike, resolve_options, shown_type, shows_options
+from label_guard.pipeline.options import GuardOptions, SchemaLike, resolve_options, shown_type
 from label_guard.pipeline.state import STATE_KEY
 from label_guard.pipeline.stream import GuardStream
 from label_guard.schema.dataset import DatasetSchema
@@ -150,7 +151,7 @@ class _Pass:
         return self._batches.next_of(self)
 
 
-@shows_options
+@shows_options(GuardOptions)
 def guard_batches(iterable: Iterable[Any], schema: SchemaLike, **options: Unpack[GuardOptions]) -> GuardedBatches:
     """Guards the batches of any loader, or stacks its records into guarded batches of ``batch_size``.
 

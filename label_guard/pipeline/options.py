@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
-import itertools
 import os
-import textwrap
 from collections.abc import Callable, Mapping
-from typing import Any, TypedDict, TypeVar, cast, get_args
+from typing import Any, TypedDict, cast, get_args
 
 import numpy as np
 from typing_extensions import Unpack
 
 from label_guard.check.guard import Guard
-from label_guard.core.similar import near_name
+from label_guard.core.documented_options import option_docs, shows_options, unknown_option
 from label_guard.errors import UsageError
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.events import OnEvent
@@ -29,7 +25,6 @@ SchemaLike = DatasetSchema | str | os.PathLike[str] | Mapping[str, Label]
 DEFAULT_STOP_ABOVE = 0.05
 MASK_DTYPES = ("bool", "float32", "float16", "int32", "uint8")
 _Check = tuple[Callable[[Any], bool], str]  # whether a value is legal, and what is expected
-_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class GuardOptions(TypedDict, total=False):
@@ -120,37 +115,12 @@ DEFAULTS: Mapping[str, object] = {
 }  # stop_above depends on on_invalid
 
 
-def option_docs() -> dict[str, str]:
-    """By name of an option, its documentation: the docstrings below the keys of ``GuardOptions``."""
-    try:
-        tree = ast.parse(inspect.getsource(GuardOptions))
-    except (OSError, TypeError):  # no source at hand, as in a frozen program
-        return {}
-    body = cast("ast.ClassDef", tree.body[0]).body
-    docs: dict[str, str] = {}
-    for key, text in itertools.pairwise(body):
-        if isinstance(key, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
-            docs[cast("ast.Name", key.target).id] = " ".join(str(text.value.value).split())
-    return docs
-
-
-def shows_options(function: _Function) -> _Function:
-    """Appends every option with its documentation to the docstring of ``function``, so that ``help()`` shows them."""
-    sections = [
-        textwrap.fill(f"{name}: {text}", 116, initial_indent="    ", subsequent_indent="        ")
-        for name, text in option_docs().items()
-    ]
-    if function.__doc__ and sections:
-        function.__doc__ = "\n".join([inspect.cleandoc(function.__doc__), "", "Options:", *sections, ""])
-    return function
-
-
-shows_options(GuardOptions)
+shows_options(GuardOptions)(GuardOptions)
 
 
 def options_table() -> str:
     """A Markdown table of the options: name, default and documentation."""
-    rows = [f"| `{name}` | {_default_text(name)} | {text} |" for name, text in option_docs().items()]
+    rows = [f"| `{name}` | {_default_text(name)} | {text} |" for name, text in option_docs(GuardOptions).items()]
     return "\n".join(["| option | default | meaning |", "|---|---|---|", *rows])
 
 
@@ -209,12 +179,9 @@ def refuse_unknown_options(options: Mapping[str, object], caller: str) -> None:
     Raises:
         UsageError: names ``caller``, the option and the nearest known one.
     """
-    known = list(GuardOptions.__annotations__)
-    for name in options:
-        if name not in known:
-            near = near_name(name, known)
-            hint = f"did you mean {near}=?" if near else f"the options are {', '.join(known)}"
-            raise UsageError(f"{caller} has no option {name}=; {hint}")
+    message = unknown_option(options, GuardOptions, caller)
+    if message is not None:
+        raise UsageError(message)
 
 
 def _schema_of(schema: object, caller: str) -> DatasetSchema:
