@@ -20,7 +20,7 @@ import numpy as np
 
 from label_guard import DatasetSchema
 from label_guard.audit.runner import audit_dataset
-from label_guard.report.audit import render_audit
+from label_guard.report.audit_text import render_audit
 
 Made = tuple[Mapping[str, Any], Mapping[str, Mapping[str, np.ndarray]]]  # labels of the schema, arrays by split
 FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",

@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from label_guard.core.tree import MISSING
+from label_guard.core.types import Array, Rows
 
-Array = NDArray[Any]
-Rows = NDArray[np.intp]
 _SCALARS = (bool, int, float)
 _MOST_DIMENSIONS = 32
 

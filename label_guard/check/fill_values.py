@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from label_guard.check.kinds import value_check
 from label_guard.check.primitives import exact
 from label_guard.check.real_label import limits_in
+from label_guard.core.types import Array
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
 from label_guard.schema.stored_dtypes import admitted_dtypes, joined_dtype
-
-Array = NDArray[Any]
 
 
 class FillValues:

@@ -10,18 +10,16 @@ from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from label_guard.check.columns import Column, as_array
 from label_guard.check.label_check import LabelCheck, spec_text
-from label_guard.check.result import CheckResult, Rows, RuleViolations
+from label_guard.check.result import CheckResult, RuleViolations
 from label_guard.core import tree
+from label_guard.core.types import Rows
 from label_guard.errors import UsageError
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.labels import Label
 from label_guard.schema.reader import load_schema
-
-Array = NDArray[Any]
 
 
 class Guard:

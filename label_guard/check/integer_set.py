@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.primitives import Array, Scratch, blocks, integer_bounds
+from label_guard.check.primitives import Scratch, blocks, integer_bounds
+from label_guard.core.types import Array
 
 # A lookup table for ids with gaps up to 1 MiB; sparser ids are searched.
 MAX_TABLE = 1 << 20

@@ -7,9 +7,10 @@ from typing import Protocol
 
 from label_guard.check.class_label import ClassLabelCheck
 from label_guard.check.multi_label import MultiLabelCheck
-from label_guard.check.primitives import Array, Positions
+from label_guard.check.primitives import Positions
 from label_guard.check.real_label import RealLabelCheck
 from label_guard.check.soft_label import SoftLabelCheck
+from label_guard.core.types import Array
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel, SoftLabel
 
 

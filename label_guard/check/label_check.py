@@ -14,15 +14,15 @@ from label_guard.check.fill_values import FillValues
 from label_guard.check.kinds import ValueCheck, value_check
 from label_guard.check.primitives import member
 from label_guard.check.reading import LabelReader, checked_label, counted
-from label_guard.check.result import Rows, RuleViolations, plain
+from label_guard.check.result import RuleViolations, plain
 from label_guard.core import tree
 from label_guard.core.similar import closest
+from label_guard.core.types import Array, Rows
 from label_guard.errors import UsageError
 from label_guard.rules.violation import Value
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel
 from label_guard.schema.stored_dtypes import Kind, admitted_dtypes, joined_dtype
 
-Array = NDArray[Any]
 _NO_ROWS: Rows = np.empty(0, np.intp)
 _MOST_REMEMBERED = 4_096  # legal scalars of a label
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from label_guard.check.integer_set import IntegerSet
-from label_guard.check.primitives import Array, Positions, member, values_at
+from label_guard.check.primitives import Positions, member, values_at
+from label_guard.core.types import Array
 from label_guard.schema.labels import MultiLabel
 
 

@@ -11,12 +11,12 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.columns import Column, Rows, Unconvertible, as_array, gather
+from label_guard.check.columns import Column, Unconvertible, as_array, gather
 from label_guard.core import tree
+from label_guard.core.types import Array, Rows
 from label_guard.errors import UsageError
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel
 
-Array = NDArray[Any]
 _NO_ROWS: Rows = np.empty(0, np.intp)
 _TEXT = "UST"
 _MOST_DIGITS = 4000  # int() refuses longer texts; such an id is out of range anyway

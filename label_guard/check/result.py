@@ -10,13 +10,12 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from label_guard.core.types import Rows
 from label_guard.rules.violation import Value, Violation
 
 EXAMPLES_PER_RULE = 5
 _MOST_BITS = 1024
 _MOST_TEXT = 120
-
-Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from label_guard.check.primitives import Array, Positions
+from label_guard.check.primitives import Positions
+from label_guard.core.types import Array
 from label_guard.schema.labels import SoftLabel
 
 

@@ -27,7 +27,7 @@ from label_guard.audit.workers import AuditControl, Progress
 from label_guard.errors import LabelGuardError, MissingDependencyError, UsageError
 from label_guard.quarantine.options import QuarantineOptions
 from label_guard.quarantine.storage import whole_file
-from label_guard.report.audit import AUDIT_FORMATS, render_audit
+from label_guard.report.audit_text import AUDIT_FORMATS, render_audit
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.discovery import find_files
 from label_guard.schema.reader import load_schema

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 
 from label_guard.core.escape import terminal
+from label_guard.core.plural import counted
 from label_guard.errors import SourceError, UsageError
 from label_guard.lint.fix import fix_file
 from label_guard.lint.linter import chosen_rules, lint_file
@@ -60,7 +61,7 @@ def _fix(names: Sequence[str], rules: frozenset[str]) -> None:
     for name in names:
         fixed = fix_file(name, rules)
         if fixed:
-            click.echo(f"{terminal(name)}: fixed {fixed} problem{'s' if fixed > 1 else ''}", err=True)
+            click.echo(f"{terminal(name)}: fixed {counted(fixed, 'problem')}", err=True)
 
 
 def _declared(source: str) -> TfdsMetadata:

@@ -7,7 +7,7 @@ import click
 from label_guard.audit.conclude import merge_reports, read_report
 from label_guard.audit.outputs import refuse_doubles, refuse_inputs
 from label_guard.quarantine.storage import whole_file
-from label_guard.report.audit import render_audit
+from label_guard.report.audit_text import render_audit
 
 
 @click.command()

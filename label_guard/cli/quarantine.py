@@ -10,6 +10,7 @@ import click
 import numpy as np
 
 from label_guard.core.escape import terminal
+from label_guard.core.plural import counted
 from label_guard.errors import UsageError
 from label_guard.quarantine.compact import compact_quarantine
 from label_guard.quarantine.export import write_csv, write_jsonl, write_npz
@@ -43,8 +44,8 @@ def summary(place: str, schema: str | None) -> int:
     Exit 0: all lines were read. 2: a line is damaged, or a record could not be checked.
     """
     found = summarize_quarantine(place)
-    _say(f"{place}: {_records(found.records, found.contents)}, {_count(found.lines, 'line')} in "
-         f"{_count(found.parts, 'part')}")  # fmt: skip
+    _say(f"{place}: {_records(found.records, found.contents)}, {counted(found.lines, 'line')} in "
+         f"{counted(found.parts, 'part')}")  # fmt: skip
     _table("by rule", Counter({_rule(rule): number for rule, number in found.rules.items()}))
     _table("by label", Counter({label or "(the whole record)": number for label, number in found.labels.items()}))
     _table("by split", found.splits)
@@ -52,7 +53,7 @@ def summary(place: str, schema: str | None) -> int:
     _table("payload", found.payloads)
     _writers(found)
     if found.changed:
-        _say(f"{_count(found.changed, 'record')} came with several labels: the newest counts; see: quarantine show")
+        _say(f"{counted(found.changed, 'record')} came with several labels: the newest counts; see: quarantine show")
     code = _problems(found.problems, found.num_problems, found.num_torn)
     if schema is None:
         return code
@@ -68,7 +69,7 @@ def _writers(found: QuarantineSummary) -> None:
     ordered = sorted(found.writers.items(), key=lambda item: (-item[1].lines, item[0]))
     for (host, process, worker), wrote in ordered[:_MAX_WRITERS]:
         steps = "" if wrote.steps is None else f", steps {wrote.steps[0]} to {wrote.steps[1]}"
-        _say(f"  host {host}, process {process}, worker {worker}: {_count(wrote.lines, 'line')}, {wrote.first} to "
+        _say(f"  host {host}, process {process}, worker {worker}: {counted(wrote.lines, 'line')}, {wrote.first} to "
              f"{wrote.last}{steps}")  # fmt: skip
     if len(ordered) > _MAX_WRITERS:
         _say(f"  and {len(ordered) - _MAX_WRITERS} more writers")
@@ -84,7 +85,7 @@ def compact(place: str) -> int:
     Exit 0: done. 2: parts with damaged lines were left as they are.
     """
     done = compact_quarantine(place)
-    _say(f"{place}: {_count(done.parts_before, 'part')} became {done.parts_after}; {_count(done.lines, 'line')}, "
+    _say(f"{place}: {counted(done.parts_before, 'part')} became {done.parts_after}; {counted(done.lines, 'line')}, "
          f"{done.entries} written")  # fmt: skip
     return _problems(done.problems, len(done.problems), 0)
 
@@ -183,7 +184,7 @@ def _write_keys(path: str, accepted: Sequence[QuarantineEntry]) -> int:
     keys = [entry.record for entry in accepted if entry.record is not None and "\n" not in entry.record]
     with whole_file(path) as file:
         file.write("".join(f"{key}\n" for key in keys).encode("utf-8", "surrogateescape"))
-    _warn(f"wrote {_count(len(keys), 'key')} to {path}")
+    _warn(f"wrote {counted(len(keys), 'key')} to {path}")
     return _left_out(len(accepted) - len(keys), "have no key that a file of lines can hold")
 
 
@@ -192,7 +193,7 @@ def _write_positions(path: str, accepted: Sequence[QuarantineEntry]) -> int:
     positions = [int(p) for entry in accepted if (p := entry.position) is not None and p.isdecimal() and len(p) < 19]
     with whole_file(path) as file:
         np.save(file, np.array(positions, np.int64) & _POSITION)
-    _warn(f"wrote {_count(len(positions), 'position')} to {path}")
+    _warn(f"wrote {counted(len(positions), 'position')} to {path}")
     return _left_out(len(accepted) - len(positions), "have no known position in one source")
 
 
@@ -200,7 +201,7 @@ def _write_whole(path: str, accepted: Sequence[QuarantineEntry]) -> int:
     whole = [entry for entry in accepted if entry.payload_kind == "full" and entry.view is None]
     with whole_file(path) as file:
         write_jsonl(file, whole)
-    _warn(f"wrote {_count(len(whole), 'record')} to {path}")
+    _warn(f"wrote {counted(len(whole), 'record')} to {path}")
     return _left_out(len(accepted) - len(whole), "are not kept as they were stored; read them again with --keys")
 
 
@@ -253,7 +254,7 @@ def _rule(code: str) -> str:
 
 def _records(records: int, contents: int) -> str:
     """How many records; without keys only distinct contents can be counted."""
-    keyed, keyless = _count(records, "record"), f"{_count(contents, 'distinct content')} without a key"
+    keyed, keyless = counted(records, "record"), f"{counted(contents, 'distinct content')} without a key"
     if not contents:
         return keyed
     return f"{keyed} and {keyless}" if records else keyless
@@ -262,10 +263,6 @@ def _records(records: int, contents: int) -> str:
 def _records_of(newest: Sequence[QuarantineEntry]) -> str:
     keyless = sum(entry.record is None for entry in newest)
     return _records(len(newest) - keyless, keyless)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _table(title: str, counts: Counter[str]) -> None:
@@ -294,7 +291,7 @@ def _damage(contents: QuarantineContents) -> int:
 
 def _unchecked(result: Recheck) -> int:
     for reason, count in Counter(result.unchecked.values()).items():
-        _warn(f"{_count(count, 'record')} not checked: {reason}")
+        _warn(f"{counted(count, 'record')} not checked: {reason}")
     return 2 if result.unchecked else 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from label_guard.audit.conclude import read_report
-from label_guard.report.audit import AUDIT_FORMATS, render_audit
+from label_guard.report.audit_text import AUDIT_FORMATS, render_audit
 
 
 @click.command()

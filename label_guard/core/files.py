@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import re
 import stat
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
+
+from label_guard.core.temporary import locked, remove_orphans
 
 # A URL may come from a schema that somebody else wrote. Other protocols of fsspec run code (reference), start programs,
 # open SSH connections, or read what a browser or a cluster keeps.
@@ -95,7 +98,7 @@ def read_bounded(path: str | os.PathLike[str], limit: int) -> bytes:
 def atomic_write(path: str | os.PathLike[str]) -> Generator[BinaryIO]:
     """Opens a file that appears at ``path``, a link followed, complete or not at all; its mode stays.
 
-    A pipe or a device is written into, never replaced.
+    A pipe or a device is written into, never replaced. What killed processes left beside it is removed.
 
     Raises:
         OSError: it cannot be written, the disk being full for example; nothing is left behind.
@@ -105,9 +108,11 @@ def atomic_write(path: str | os.PathLike[str]) -> Generator[BinaryIO]:
         with target.open("wb") as file:
             yield file
         return
-    temporary = target.with_name(f".{target.name[:80]}.{os.getpid()}-{os.urandom(4).hex()}")
+    name = f".{target.name[:80]}."
+    remove_orphans(target.parent, re.escape(name) + "[0-9]+-[0-9a-f]{8}")
+    temporary = target.with_name(f"{name}{os.getpid()}-{os.urandom(4).hex()}")
     try:
-        with temporary.open("xb") as file:
+        with temporary.open("xb") as file, locked(temporary):
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -19,7 +18,8 @@ from pydantic import (
     field_serializer,
 )
 
-Array = NDArray[Any]
+from label_guard.core.types import Array
+
 Value = int | float
 Count = Annotated[int, Field(strict=True, ge=0)]
 Place = tuple[str, Count, str]  # file, record within it, record key

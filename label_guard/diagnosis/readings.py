@@ -10,17 +10,15 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, combinations, pairwise
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from label_guard.core.types import Array
 from label_guard.diagnosis.evidence import log_classes, log_noise, posterior
 from label_guard.diagnosis.illegal import WELL_KNOWN
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.schema.labels import ClassLabel
 
-Array = NDArray[Any]
 _VOIDS = {255: 0.3, -1: 0.3, -100: 0.3}  # how likely it is that each is used without being declared
 _RARE_VOID = 0.01
 _MOST_VOIDS = 3

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -30,13 +29,13 @@ from label_guard.check.columns import Column
 from label_guard.check.reading import known_values
 from label_guard.check.result import RuleViolations
 from label_guard.core.record_key import natural_order
+from label_guard.core.types import Array
 from label_guard.diagnosis.class_counts import ClassCounts, JsonCounts
 from label_guard.diagnosis.illegal import Count, IllegalValues, Place, extreme, whole
 from label_guard.rules.registry import RULES
 from label_guard.rules.violation import Violation
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel
 
-Array = NDArray[Any]
 PlaceOf = Callable[[int], Place]
 Rule = Annotated[str, StringConstraints(pattern=f"^({'|'.join(RULES)})$")]
 MAX_SHAPES = 16

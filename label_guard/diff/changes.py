@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, cast
 
 from label_guard.diff.semver import Bump
+from label_guard.schema.fields import SchemaPath
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
 
 Verdict = Literal["breaking", "compatible"]
 WithIgnore = ClassLabel | MultiLabel | RealLabel
-Path = tuple[str | int, ...]
 _SEPARATORS = re.compile(r"[\s_-]+")
 
 
@@ -38,7 +38,7 @@ class Change:
     """
 
     rule: str
-    path: Path
+    path: SchemaPath
     old: Any
     new: Any
     model: Verdict
@@ -87,7 +87,7 @@ def label_changes(sides: Sides) -> Iterator[Change]:
     yield from _rule_changes(old, new)
 
 
-def _change(rule: str, path: Path, old: Any, new: Any, model: bool, pipeline: bool, reason: str) -> Change:
+def _change(rule: str, path: SchemaPath, old: Any, new: Any, model: bool, pipeline: bool, reason: str) -> Change:
     what = f"{path[0]} was {shortened(old)}, is {shortened(new)}"
     return Change(rule, path, old, new, verdict(model), verdict(pipeline), what, reason)
 

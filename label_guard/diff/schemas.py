@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
+from label_guard.core.plural import counted
 from label_guard.diff.changes import Change as Change
-from label_guard.diff.changes import Path, Sides, label_changes, shortened, verdict
+from label_guard.diff.changes import Sides, label_changes, shortened, verdict
 from label_guard.diff.semver import BUMPS, Bump, declares, is_before, version_for
 from label_guard.rules.diagnostic import Diagnostic, Severity
 from label_guard.rules.violation import Value
 from label_guard.schema.dataset import DatasetSchema, Limits, Split
-from label_guard.schema.fields import Problem
+from label_guard.schema.fields import Problem, SchemaPath
 from label_guard.schema.reader import SchemaFile
 
 FailOn = Literal["undeclared", "breaking", "any"]
@@ -82,7 +83,7 @@ class _Versions:
         weight = _weightiest(self._undeclared)
         number = sum(change.bump == weight for change in self._undeclared)
         kind = {"major": "breaking", "minor": "compatible", "patch": "documentation"}[weight]
-        what = f"{number} {kind} change{'s' if number > 1 else ''}"
+        what = counted(number, f"{kind} change")
         still = f"is still {self.old}" if not is_before(self.old, self.new) else f"went from {self.old} to {self.new}"
         return Problem("LG350", ("version",), f"the version {still}, which does not declare {what}", fix)
 
@@ -125,7 +126,7 @@ def _plain(value: Any) -> Value:
     return value if value is None or isinstance(value, bool | int | float | str) else shortened(value)
 
 
-def _change(rule: str, path: Path, old: Any, new: Any, breaks: bool, what: str, reason: str) -> Change:
+def _change(rule: str, path: SchemaPath, old: Any, new: Any, breaks: bool, what: str, reason: str) -> Change:
     """A change that no trained model notices."""
     return Change(rule, path, old, new, "compatible", verdict(breaks), what, reason)
 
@@ -144,7 +145,7 @@ def _dataset_changes(old: DatasetSchema, new: DatasetSchema) -> Iterator[Change]
     yield from _limit_changes(("limits",), old.limits, new.limits, "")
 
 
-def _limit_changes(path: Path, old: Limits, new: Limits, where: str) -> Iterator[Change]:
+def _limit_changes(path: SchemaPath, old: Limits, new: Limits, where: str) -> Iterator[Change]:
     # What the greater value accepts more of.
     for field, greater_accepts_more in (("max_invalid_ratio", True), ("min_class_count", False)):
         before, after = getattr(old, field), getattr(new, field)
@@ -155,7 +156,7 @@ def _limit_changes(path: Path, old: Limits, new: Limits, where: str) -> Iterator
             yield _change("LG333" if loosened else "LG332", (*path, field), before, after, False, what, reason)
 
 
-def _documentation(path: Path, old: Any, new: Any, name: str) -> Change:
+def _documentation(path: SchemaPath, old: Any, new: Any, name: str) -> Change:
     what, reason = f"{name} changed", "it is for people"
     return Change("LG334", path, old, new, "compatible", "compatible", what, reason, documentation=True)
 

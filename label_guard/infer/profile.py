@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
+from label_guard.core.types import Array
 from label_guard.infer.classes import Drafted, draft_classes, named_classes, refused
 from label_guard.sources.open import RawColumn
 
-Array = NDArray[Any]
 _MAX_DISTINCT = 100_000
 _TOLERANCE = 1e-3  # of the sum of a row of probabilities; that of soft_label by default
 _FLOATS = "f"

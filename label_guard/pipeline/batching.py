@@ -6,15 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from label_guard.check.columns import as_array
 from label_guard.check.label_check import spec_text
 from label_guard.core import tree
+from label_guard.core.types import Array, Rows
 from label_guard.errors import UsageError
 
-Array = NDArray[Any]
-Rows = NDArray[np.intp]
 BatchRows = tuple[Any, Rows, int]  # a batch, rows of it, and its number of records
 
 

@@ -15,9 +15,8 @@ from label_guard.check.integer_set import MAX_TABLE
 from label_guard.check.primitives import integer_bounds, member
 from label_guard.check.reading import LabelReader, checked_label
 from label_guard.check.real_label import limits_in
+from label_guard.core.types import Array
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel
-
-Array = NDArray[Any]
 
 
 def replaced_sentinels(label: Label) -> tuple[float, ...]:

@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from label_guard.core import tree
+from label_guard.core.types import Array
 from label_guard.pipeline.batching import BatchRows
 
-Array = NDArray[Any]
 _IMMUTABLE = (int, float, complex, str, bytes, bool, np.generic, type(None))
 _PLAIN = frozenset({int, float, complex, str, bytes, bool, type(None), *np.sctypeDict.values()})
 

@@ -14,6 +14,7 @@ from label_guard.check.fill_values import FillValues
 from label_guard.check.reading import counted
 from label_guard.check.result import CheckResult, RuleViolations
 from label_guard.core import tree
+from label_guard.core.types import Array
 from label_guard.errors import UsageError
 from label_guard.pipeline import batching
 from label_guard.pipeline.config import GuardConfig
@@ -21,7 +22,6 @@ from label_guard.pipeline.convert import LabelConverter
 from label_guard.pipeline.masking import Mask, add_mask, has_sentinels, join_columns, validity
 from label_guard.schema.labels import Label
 
-Array = NDArray[Any]
 Good = Mapping[str, NDArray[np.bool_]]
 
 

@@ -17,12 +17,12 @@ from label_guard.check.fill_values import FillValues
 from label_guard.check.primitives import equals
 from label_guard.check.result import RuleViolations
 from label_guard.core import tree
+from label_guard.core.types import Array
 from label_guard.errors import UsageError
 from label_guard.pipeline.convert import LabelConverter, cast_labels
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
 from label_guard.schema.stored_dtypes import Kind, joined_dtype
 
-Array = NDArray[Any]
 Valid = NDArray[np.bool_]
 Mask = Valid | list[Valid]
 OnInvalid = Literal["raise", "drop", "mask", "report"]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 
-from label_guard.check.result import Rows
+from label_guard.core.types import Rows
 from label_guard.errors import SchemaChangedError, UsageError
 from label_guard.pipeline.batching import BatchRows
 from label_guard.pipeline.config import GuardConfig

@@ -18,7 +18,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from label_guard.check.result import CheckResult, Rows
+from label_guard.check.result import CheckResult
+from label_guard.core.types import Rows
 from label_guard.errors import LabelGuardError, UsageError
 from label_guard.pipeline import restore
 from label_guard.pipeline import state as states

@@ -12,10 +12,9 @@ import numpy as np
 
 from label_guard.core import tree
 from label_guard.core.escape import csv_cell
+from label_guard.core.types import Array
 from label_guard.quarantine.line import QuarantineEntry, raw_line
 from label_guard.rules.registry import RULES
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 COLUMNS = (
     "dataset", "schema_version", "split", "view", "source", "record", "content",

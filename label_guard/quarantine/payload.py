@@ -22,8 +22,7 @@ from typing import Any, cast
 import numpy as np
 
 from label_guard.core import tree
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from label_guard.core.types import Array
 
 EXACT = 2**53  # a JSON reader may hold every number as a double
 MAX_DEPTH = 64  # nested lists, tuples and dicts of one leaf

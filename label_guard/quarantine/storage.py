@@ -6,7 +6,6 @@ import errno
 import io
 import os
 import posixpath
-import re
 import stat
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
@@ -15,8 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from label_guard.core.files import filesystem_of
-from label_guard.core.temporary import locked, remove_orphans
+from label_guard.core.files import atomic_write, filesystem_of
 from label_guard.errors import UsageError
 
 _IN_FLIGHT = 32  # requests to an object store at a time
@@ -41,36 +39,20 @@ def open_folder(url: str, *, sync: bool = False, mode: int | None = None) -> Loc
 
 @contextmanager
 def whole_file(path: str) -> Generator[BinaryIO]:
-    """A file that appears at ``path`` complete or not at all; what is there already is replaced at the end.
+    """``atomic_write`` whose error is about the output that the user named.
 
     Raises:
         UsageError: it cannot be written, the disk being full for example; nothing is left behind.
     """
-    target = Path(path).resolve()
     try:
-        # A pipe or /dev/stdout is written into, never replaced.
-        with target.open("wb") if target.exists() and not target.is_file() else _replacing(target) as file:
+        with atomic_write(path) as file:
             yield file
     except OSError as error:
+        target = Path(path).resolve()
         written = (str(target), str(target.with_name(f".{target.name[:80]}.")))
         if error.filename is not None and not str(error.filename).startswith(written):
             raise  # of another file, which the body was reading
         raise UsageError(f"cannot write {path}: {error.strerror or error}; nothing of it was kept") from None
-
-
-@contextmanager
-def _replacing(target: Path) -> Generator[BinaryIO]:
-    name = f".{target.name[:80]}."
-    remove_orphans(target.parent, re.escape(name) + "[0-9]+-[0-9a-f]{8}")
-    temporary = target.with_name(f"{name}{os.getpid()}-{os.urandom(4).hex()}")
-    try:
-        with temporary.open("xb") as file, locked(temporary):
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class LocalFolder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from label_guard.core.escape import within_line
-from label_guard.report.summary import forward_slashes, summary, title
+from label_guard.report.common import forward_slashes, summary, title
 from label_guard.rules.diagnostic import Diagnostic
 
 _COMMANDS = {"error": "error", "warning": "warning", "note": "notice"}

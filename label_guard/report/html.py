@@ -13,9 +13,10 @@ from markupsafe import Markup
 from label_guard.audit.report import AuditReport, Cause, Finding, ShardReport, SplitReport
 from label_guard.audit.suggest import patch_yaml, suggest
 from label_guard.core.escape import terminal
+from label_guard.core.plural import counted
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.report.charts import HEIGHT, MAX_BARS, WIDTH, Bar, Chart, Line, class_charts, comparison, ranges, strip
-from label_guard.report.summary import counted, percent
+from label_guard.report.common import percent
 from label_guard.rules.registry import RULES
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from label_guard.core.escape import json_text
-from label_guard.report.summary import counts
+from label_guard.report.common import counts
 from label_guard.rules.diagnostic import Diagnostic
 from label_guard.rules.registry import RULES
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
 from label_guard.core.escape import terminal
-from label_guard.report.summary import counts, forward_slashes, summary, title
+from label_guard.report.common import counts, forward_slashes, summary, title
 from label_guard.rules.diagnostic import Diagnostic
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from label_guard.core.escape import terminal
-from label_guard.report.summary import counted, forward_slashes, summary, title
+from label_guard.core.plural import counted
+from label_guard.report.common import forward_slashes, summary, title
 from label_guard.rules.diagnostic import Diagnostic
 
 # GitHub refuses a comment of more than 65,536 characters; GitLab allows a million.

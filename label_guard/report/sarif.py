@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from label_guard.core.escape import json_text, terminal
-from label_guard.report.summary import forward_slashes
+from label_guard.report.common import forward_slashes
 from label_guard.rules.diagnostic import Diagnostic
 from label_guard.rules.registry import RULES
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from label_guard.core.escape import terminal
-from label_guard.report.summary import summary, title
+from label_guard.report.common import summary, title
 from label_guard.rules.diagnostic import Diagnostic
 
 

@@ -39,6 +39,7 @@ from label_guard.schema.fields import (
     NumClasses,
     Problem,
     Ratio,
+    SchemaPath,
     Sentinels,
     Shape,
     lenient,
@@ -55,7 +56,7 @@ from label_guard.schema.labels import (
     Separator,
     SoftLabel,
 )
-from label_guard.schema.messages import Path, in_words
+from label_guard.schema.messages import in_words
 from label_guard.schema.stored_dtypes import emitted_dtypes, rounding_of_sums
 
 # semver.org's own expression, with ASCII digits.
@@ -160,7 +161,7 @@ class DatasetSchema(Model):
     name: Annotated[StrictStr, Field(min_length=1)] = Field(description="Name of the dataset.")
     version: Annotated[StrictStr, Field(pattern=_SEMVER, max_length=128)] = Field(description="Semver of the promise.")
     description: StrictStr = Field(default="", description="What the dataset is and where its labels are documented.")
-    record_key: StrictStr | None = Field(default=None, description="Path of a feature that identifies a record.")
+    record_key: StrictStr | None = Field(default=None, description="SchemaPath of a feature that identifies a record.")
     labels: Annotated[dict[StrictStr, AnyLabel], Field(min_length=1)] = Field(description="Labels by path.")
     splits: dict[SplitName, Split] = Field(default_factory=dict, description="Splits by name.")
     views: dict[StrictStr, View] = Field(default_factory=dict, description="Named views of emitted labels.")
@@ -307,14 +308,14 @@ def problems_of(error: ValidationError) -> Iterator[Problem]:
     yield from in_words(others)
 
 
-def _without_kind(loc: Path, is_schema: bool) -> Path:
+def _without_kind(loc: SchemaPath, is_schema: bool) -> SchemaPath:
     """``loc`` without the tag that pydantic puts before the fields of a label."""
     place = 2 if is_schema else 0
     tagged = len(loc) > place and loc[place] in KINDS and (not is_schema or loc[0] == "labels")
     return (*loc[:place], *loc[place + 1 :]) if tagged else loc
 
 
-def _fields_at(loc: Path) -> list[str]:
+def _fields_at(loc: SchemaPath) -> list[str]:
     """Names of the fields that the section at ``loc`` knows."""
     model: type[Model] = DatasetSchema
     match loc:

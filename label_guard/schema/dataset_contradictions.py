@@ -14,9 +14,9 @@ from label_guard.schema.dataset import (
     override_labels,
     problems_of,
 )
-from label_guard.schema.fields import Problem
+from label_guard.schema.fields import Problem, SchemaPath
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel
-from label_guard.schema.messages import MAX_SUGGESTIONS, Path, suggestion
+from label_guard.schema.messages import MAX_SUGGESTIONS, suggestion
 
 MAX_WORK = 20_000_000  # values of all labels as each split and view resolves them; about two seconds
 _LABEL_WORK = 200  # what resolving a label costs, in values of its lists
@@ -49,7 +49,7 @@ def dataset_problems(schema: DatasetSchema) -> Iterator[Problem]:
         fix = f"split the schema into several files (its size is {work:,}, the limit {MAX_WORK:,})"
         yield Problem("LG207", ("splits" if schema.splits else "views",), message, fix)
         return
-    seen: set[tuple[str, Path]] = set()
+    seen: set[tuple[str, SchemaPath]] = set()
     for problem in (*_override_problems(schema), *_path_problems(schema), *_limit_problems(schema)):
         if (problem.rule, problem.path) not in seen:
             seen.add((problem.rule, problem.path))
@@ -97,7 +97,7 @@ def _override_problems(schema: DatasetSchema) -> Iterator[Problem]:
 
 
 def _applied_problems(
-    where: Path, labels: Mapping[str, Label], overrides: Mapping[str, LabelOverride]
+    where: SchemaPath, labels: Mapping[str, Label], overrides: Mapping[str, LabelOverride]
 ) -> Iterator[Problem]:
     unknown = 0
     for path, override in overrides.items():

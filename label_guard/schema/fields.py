@@ -19,6 +19,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+SchemaPath = tuple[str | int, ...]  # keys and positions of lists, such as ("labels", "label", "ignore", 0)
 PROBLEMS = "contradictions"  # type of the pydantic error whose ctx carries Problem values
 
 
@@ -40,7 +41,7 @@ class Problem(NamedTuple):
     """
 
     rule: str
-    path: tuple[str | int, ...]
+    path: SchemaPath
     message: str
     fix: str
     kind: FixKind = ""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from label_guard.core import dtypes
-from label_guard.schema.fields import Problem
+from label_guard.schema.fields import Problem, SchemaPath
 
 if TYPE_CHECKING:
     from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
@@ -395,7 +395,7 @@ def _survives(value: int) -> bool:
     return _INT32[0] <= value <= _INT32[1]
 
 
-def _truncated(path: tuple[str | int, ...], value: int) -> Problem:
+def _truncated(path: SchemaPath, value: int) -> Problem:
     return Problem(
         "LG205",
         path,

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from label_guard.core.similar import MAX_SHOWN, closest, listed, near_name
-from label_guard.schema.fields import FixKind, Problem
+from label_guard.schema.fields import FixKind, Problem, SchemaPath
 from label_guard.schema.labels import KINDS
 
-Path = tuple[str | int, ...]
 MAX_SUGGESTIONS = MAX_SHOWN  # unknown names of one file whose near name is looked for
 
 _TYPES = {
@@ -45,8 +44,8 @@ def in_words(errors: Sequence[Any]) -> Iterator[Problem]:
     Args:
         errors: details with ``fields`` beside, the names that the section of the mistake knows.
     """
-    problems: dict[Path, Problem] = {}
-    deeper: dict[Path, set[Any]] = {}  # by union: the branches whose items are wrong
+    problems: dict[SchemaPath, Problem] = {}
+    deeper: dict[SchemaPath, set[Any]] = {}  # by union: the branches whose items are wrong
     for found in errors:
         loc = tuple(found["loc"])
         place = _union_place(loc)
@@ -63,11 +62,11 @@ def in_words(errors: Sequence[Any]) -> Iterator[Problem]:
     yield from (problem for path, problem in problems.items() if problem.kind != "missing" or path not in meant)
 
 
-def _union_place(loc: Path) -> int | None:
+def _union_place(loc: SchemaPath) -> int | None:
     return next((i for i, step in enumerate(loc[:-1]) if step in _UNIONS), None)
 
 
-def _without_branch(loc: Path, deeper: Mapping[Path, set[Any]]) -> Path | None:
+def _without_branch(loc: SchemaPath, deeper: Mapping[SchemaPath, set[Any]]) -> SchemaPath | None:
     """``loc`` without the name of a union's branch; None for a branch that was not meant."""
     place = _union_place(loc)
     if place is None:
@@ -81,7 +80,7 @@ def _without_branch(loc: Path, deeper: Mapping[Path, set[Any]]) -> Path | None:
     return None if meant and branch not in meant else loc[: place + 1]
 
 
-def _problem(found: Any, path: Path, look_for_near: bool) -> Problem:
+def _problem(found: Any, path: SchemaPath, look_for_near: bool) -> Problem:
     kind, value = found["type"], found["input"]
     if path[-1:] == ("[key]",):
         return Problem("LG207", path[:-1], f"{shown(path[-2])} is not the name of a split", "name the whole split")
@@ -100,7 +99,7 @@ def _problem(found: Any, path: Path, look_for_near: bool) -> Problem:
     return _wrong_value(found, path)
 
 
-def _wrong_value(found: Any, path: Path) -> Problem:
+def _wrong_value(found: Any, path: SchemaPath) -> Problem:
     kind, value, name = found["type"], found["input"], _name(path)
     if kind == "literal_error":
         choices = [choice.strip("'") for choice in found["ctx"]["expected"].replace(" or ", ", ").split(", ")]
@@ -127,14 +126,14 @@ def _version_problem(kind: str, value: object) -> Problem:
     return Problem("LG209", ("version",), message, "write three numbers, such as version: 1.0.0", "version")
 
 
-def _kind_problem(path: Path, found: Any) -> Problem:
+def _kind_problem(path: SchemaPath, found: Any) -> Problem:
     if found["type"] == "union_tag_not_found":
         return Problem("LG207", (*path, "kind"), "kind is missing", f"add kind: one of {', '.join(KINDS)}", "missing")
     tag = found["ctx"]["tag"]
     return Problem("LG207", (*path, "kind"), f"kind {tag!r} is not known", suggestion(tag, list(KINDS)))
 
 
-def _unknown(path: Path, fields: Sequence[str], look_for_near: bool) -> Problem:
+def _unknown(path: SchemaPath, fields: Sequence[str], look_for_near: bool) -> Problem:
     name = str(path[-1])
     near = near_name(name, fields, _SYNONYMS) if look_for_near else None
     if near is not None:
@@ -160,14 +159,14 @@ def _did_you_mean(name: str) -> str:
     return f"did you mean {name}?"
 
 
-def _name(path: Path) -> str:
+def _name(path: SchemaPath) -> str:
     """The field and, in a list, the place: ``shape[0]``."""
     if len(path) > 1 and isinstance(path[-1], int):  # a dtype may be one name or a list of them
         return "dtype" if path[-2] == "dtype" else f"{path[-2]}[{path[-1]}]"
     return str(path[-1]) if path else "the schema"
 
 
-def _wanted(found: Any, path: Path) -> str:
+def _wanted(found: Any, path: SchemaPath) -> str:
     kind, ctx, field = found["type"], found.get("ctx", {}), "".join(map(str, path[-1:]))
     if field in _UNIONS and kind in _TYPES:
         return _UNIONS[field]
@@ -180,7 +179,7 @@ def _wanted(found: Any, path: Path) -> str:
     return str(found["msg"])
 
 
-def _fix(kind: str, path: Path, value: object) -> tuple[str, FixKind]:
+def _fix(kind: str, path: SchemaPath, value: object) -> tuple[str, FixKind]:
     """What to do about a value of the wrong type: in words, and for ``lint --fix``."""
     if kind == "int_type" and isinstance(value, str) and value.lstrip("-").isdigit():
         return "write it without quotes", "unquote"

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from label_guard.core.similar import closest, listed
 from label_guard.errors import MissingDependencyError, SourceError
+from label_guard.sources.tfds_metadata import Shape
 
-Shape = tuple[int | None, ...]
 # An array where all records agree in dtype and shape; else one value a record: None is missing, and Python numbers
 # (of text formats) have a kind but no width.
 RawColumn = NDArray[Any] | list[Any]

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from label_guard.core.types import Array
 from label_guard.sources.base import (
     CHUNK_BYTES,
     MAX_LABEL_BYTES,
@@ -23,7 +23,6 @@ from label_guard.sources.base import (
 )
 from label_guard.sources.tf_example_values import record_shape
 
-Array = NDArray[Any]
 _PNG = b"\x89PNG\r\n\x1a\n"
 _IHDR = struct.Struct(">IIBBBBB")
 _GRAY = 0

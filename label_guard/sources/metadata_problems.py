@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from label_guard.schema.dataset import DatasetSchema
-from label_guard.schema.fields import Problem
+from label_guard.schema.fields import Problem, SchemaPath
 from label_guard.schema.labels import ClassLabel, Label, RealLabel
 from label_guard.schema.messages import suggestion
-from label_guard.schema.reader import SchemaPath
 from label_guard.sources.tfds_metadata import Feature, TfdsMetadata
 
 

@@ -17,13 +17,12 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy_format
-from numpy.typing import NDArray
 
+from label_guard.core.types import Array
 from label_guard.errors import SourceError
 from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, Piece, Wanted, require_fields
 from label_guard.sources.files import is_remote, opened
 
-Array = NDArray[Any]
 # NumPy parses a header as Python: damage there may be any of these.
 _HEADER_ERRORS = (ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError)
 _MAX_HEADER = 64 << 10  # NumPy would read a header of 4 GiB before it refuses one beyond 10,000 bytes

@@ -33,7 +33,7 @@ from label_guard.lint.linter import lint_file
 from label_guard.quarantine import BadRecord, Origin, QuarantineOptions, QuarantineWriter, read_quarantine
 from label_guard.quarantine.export import write_csv, write_jsonl
 from label_guard.report import render_diagnostics
-from label_guard.report.audit import AUDIT_FORMATS, render_audit
+from label_guard.report.audit_text import AUDIT_FORMATS, render_audit
 from label_guard.rules.violation import Violation
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.reader import read_schema_bytes

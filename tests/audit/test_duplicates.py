@@ -23,7 +23,7 @@ from label_guard.audit.conclude import parse_report, with_duplicates
 from label_guard.audit.runner import audit_dataset, open_splits
 from label_guard.audit.workers import AuditControl
 from label_guard.cli import app as cli
-from label_guard.report.audit import render_audit
+from label_guard.report.audit_text import render_audit
 
 Record = tuple[int, int, int]  # split, content, label
 RECORDS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 5), st.integers(0, 2)), min_size=1, max_size=30)

@@ -14,7 +14,7 @@ from label_guard import UsageError
 from label_guard.audit import read_report
 from label_guard.audit.conclude import parse_report
 from label_guard.cli import app
-from label_guard.report.audit import render_audit
+from label_guard.report.audit_text import render_audit
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "audit" / "audit.json"
 SOUND = json.loads(GOLDEN.read_text())

@@ -24,7 +24,7 @@ from label_guard.audit.report import AuditReport
 from label_guard.audit.runner import audit_dataset
 from label_guard.audit.thumbnails import MAX_THUMBNAILS, thumbnail
 from label_guard.cli import app as cli
-from label_guard.report.audit import AUDIT_FORMATS, render_audit
+from label_guard.report.audit_text import AUDIT_FORMATS, render_audit
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "audit"
 ENDINGS = {"github": "github.txt", "junit": "xml", "markdown": "md", "text": "txt"}

@@ -17,7 +17,7 @@ from PIL import Image
 
 from label_guard import DatasetSchema
 from label_guard.audit.runner import audit_dataset
-from label_guard.report.audit import render_audit
+from label_guard.report.audit_text import render_audit
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # In CI a missing browser is a failure, not a skip: `.ci/run` installs one.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from label_guard.core.escape import terminal
+from label_guard.core.plural import counted
 from label_guard.rules.diagnostic import Diagnostic, Severity
 from label_guard.rules.registry import RULES
 
@@ -17,11 +18,6 @@ def counts(diagnostics: Sequence[Diagnostic]) -> dict[str, int]:
     """Number of diagnostics by severity, zeros included."""
     found = Counter(diagnostic.severity for diagnostic in diagnostics)
     return {severity: found[severity] for severity in _SEVERITIES}
-
-
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """A number and its noun, such as ``1 error`` or ``2 errors``; ``plural`` where it takes more than an ``s``."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def summary(

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from label_guard.audit.baseline import Comparison
 from label_guard.audit.report import AuditReport, SplitReport
 from label_guard.core.escape import json_text, terminal
+from label_guard.core.plural import counted
 from label_guard.errors import UsageError
 from label_guard.report import FORMATS, render_diagnostics
-from label_guard.report.summary import counted, percent
+from label_guard.report.common import percent
 from label_guard.rules.registry import RULES
 
 AUDIT_FORMATS = (*FORMATS, "html")
