@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+# GitHub takes ##[name] for a command, Azure ##vso[area.name], TeamCity ##teamcity[name], wherever in a line.
+_COMMAND = re.compile(r"##(?=[A-Za-z]*\[)")
 _FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")  # the full-width forms work in spreadsheets too
 
 
 def terminal(text: str) -> str:
     r"""Returns ``text`` on one line, with control, bidirectional and invisible characters as escapes.
 
-    What a CI runner would take for one of its commands is escaped too: ``##[`` anywhere, ``::`` at the beginning.
+    What a CI runner would take for one of its commands is escaped too: ``##[`` and ``##vso[`` anywhere, ``::`` at the
+    beginning.
 
     >>> terminal("a\x1b[31m\n\u202eb é")
     'a\\x1b[31m\\n\\u202eb é'
@@ -26,7 +29,16 @@ def within_line(text: str) -> str:
     """Returns ``text`` as ``terminal`` does, for a place within a line: ``::`` stays at its beginning."""
     if not text.isprintable():
         text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-    return text.replace("##[", "#\\x23[")
+    return break_commands(text, "\\x23")
+
+
+def break_commands(text: str, escape: str) -> str:
+    r"""Returns ``text`` with ``escape`` in place of the second ``#`` of each command of a CI runner.
+
+    >>> print(break_commands("##vso[a.b] ## [a] ##[b]", r"\x23"))
+    #\x23vso[a.b] ## [a] #\x23[b]
+    """
+    return _COMMAND.sub(lambda _: f"#{escape}", text)
 
 
 def lines(text: str) -> str:
@@ -40,7 +52,7 @@ def json_text(text: str) -> str:
     >>> json_text('["##[error]"]')
     '["#\\u0023[error]"]'
     """
-    return text.replace("##[", "#\\u0023[")
+    return break_commands(text, "\\u0023")
 
 
 def csv_cell(text: str) -> str:

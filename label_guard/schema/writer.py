@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, cast
 
+from label_guard.core.escape import break_commands
 from label_guard.schema.dataset import DatasetSchema
 
 # Plain in YAML 1.1 and 1.2 alike; words that 1.1 takes for booleans or null are quoted like everything else.
@@ -95,8 +96,8 @@ def quoted(text: str) -> str:
     fire truck "no" "010" "bow: tie"
     """
     plain = (_PLAIN.fullmatch(text) and text.lower() not in _WORDS) or _SEMVER.fullmatch(text)
-    # ##[ begins a command of a CI runner, whose log may show a draft.
-    return text if plain else '"' + "".join(map(_escaped, text)).replace("##[", "#\\x23[") + '"'
+    # The log of a CI runner may show a draft.
+    return text if plain else '"' + break_commands("".join(map(_escaped, text)), "\\x23") + '"'
 
 
 def _escaped(character: str) -> str:
