@@ -313,7 +313,15 @@ def test_reports_import_neither_numpy_nor_a_framework() -> None:
 def test_no_format_prints_a_command_of_a_runner(style):
     """Text of a file never begins a line with :: nor holds ##[ or ##vso[, in whatever format; it stays readable."""
     azure = "##vso[task.setvariable variable=a]b"
-    for evil in ("::stop-commands::token", "##[stop-commands]token", " ::x::", "a\n::x::", "%0A::x", azure, "x ##VSO[a.b]"):
+    for evil in (
+        "::stop-commands::token",
+        "##[stop-commands]token",
+        " ::x::",
+        "a\n::x::",
+        "%0A::x",
+        azure,
+        "x ##VSO[a.b]",
+    ):
         found = [Diagnostic("LG201", "error", evil, evil, evil, 1, 1, (evil,), (("old", evil),))]
         for line in render_diagnostics(found, style, tool="lint", files_checked=1).splitlines():
             assert not re.search(r"##[a-z]*\[", line, re.IGNORECASE)
