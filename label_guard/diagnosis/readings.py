@@ -37,6 +37,9 @@ class Seen:
         counts: int64[n], positions of each.
         far: positions of values that are not listed, all illegal.
         found: all statistics.
+        illegal: positions by illegal value.
+        usual_count: positions of the median legal class; 0 where there is none.
+        usual_records: records that hold the median legal class.
     """
 
     label: ClassLabel
@@ -45,6 +48,8 @@ class Seen:
     far: int
     found: LabelStatistics
     illegal: dict[int, int] = field(default_factory=dict[int, int])
+    usual_count: float = 0.0
+    usual_records: float = 0.0
 
     @property
     def total(self) -> int:
@@ -68,7 +73,9 @@ def seen_of(label: ClassLabel, found: LabelStatistics) -> Seen:
     both = {**found.class_counts, **illegal}
     values = np.array(sorted(both), np.int64)
     counts = np.array([both[value] for value in values.tolist()], np.int64)
-    return Seen(label, values, counts, far, found, illegal)
+    usual = float(np.median(list(found.class_counts.values()) or [0]))
+    usual_records = float(np.median(list(found.class_records.values()) or [0]))
+    return Seen(label, values, counts, far, found, illegal, usual, usual_records)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from label_guard.diagnosis.cause import Alternative, LikelyCause, with_alternatives
 from label_guard.diagnosis.places import clustered
 from label_guard.diagnosis.readings import Reading, Scored, Seen, grouped, score, seen_of
@@ -85,9 +83,8 @@ def _twins(seen: Seen, best: Scored, strays: float) -> list[Alternative]:
     """Causes that leave the very same counts as the best reading; ``strays``: probability that they are strays."""
     reading = best.reading
     rare = {v: n for v, n in seen.illegal.items() if reading.cause != "stray" and not _frequent(seen, v)}
-    usual = float(np.median(list(seen.found.class_counts.values()) or [0]))
     chance = _CHANCE_MOVED if reading.cause in _MOVED else _CHANCE
-    if rare and (strays > chance or (len(seen.illegal) == 1 and min(rare.values()) * _RARER < usual)):
+    if rare and (strays > chance or (len(seen.illegal) == 1 and min(rare.values()) * _RARER < seen.usual_count)):
         return [alternative(seen, Scored(Reading("stray", reading.low, reading.high, 1.0), rare))]
     if reading.ids is not None and reading.high > max(_WIDEST_IDS * seen.label.num_classes, 300):
         return [Alternative("not-ids", "numbers in another order than the classes, such as packed colours or hashes")]
@@ -114,8 +111,7 @@ def _certain(seen: Seen, best: Scored, least: int) -> bool:
     reading = best.reading
     if reading.cause == "ids-with-gaps":
         return all(_frequent(seen, value, most=_LEAST) for value in reading.ids or ())
-    usual = float(np.median(list(found.class_counts.values()) or [0]))
-    if reading.cause == "one-class-too-few" and seen.count(reading.low) < min(_FREQUENT, usual / 4):
+    if reading.cause == "one-class-too-few" and seen.count(reading.low) < min(_FREQUENT, seen.usual_count / 4):
         return False  # an extra class may have been sorted first
     return all(_frequent(seen, value, least=least) for value in seen.illegal)
 
@@ -123,14 +119,11 @@ def _certain(seen: Seen, best: Scored, least: int) -> bool:
 def _frequent(seen: Seen, value: int, *, most: int = _FREQUENT, least: int = _LEAST) -> bool:
     """Whether ``value`` occurs often enough (``most`` times suffice), and in enough records, to be no accident."""
     count, found = seen.count(value), seen.found
-    declared = list(found.class_counts.values()) or [count]
-    median = float(np.median(declared))
-    if count < min(most, max(least, median / 4)) or count * _RARER < median:
+    if count < min(most, max(least, seen.usual_count / 4)) or count * _RARER < seen.usual_count:
         return False
     illegal = found.illegal_values.values.get(value)
     records = found.class_records[value] if illegal is None else illegal.records
-    usual = float(np.median(list(found.class_records.values()) or [records]))
-    return records >= min(least, max(2, found.records // 10)) and records * _RARER >= usual
+    return records >= min(least, max(2, found.records // 10)) and records * _RARER >= seen.usual_records
 
 
 def patch_of(seen: Seen, reading: Reading, *, only_label: bool) -> Mapping[str, Any]:

@@ -104,8 +104,8 @@ def _one_based(seen: Seen, one: Scored) -> str:
         )
     if name_of(seen, one) == "last-for-zero":
         return (
-            f"labels are 1..{size} and the classes are named 0..{size - 1}: either {size} means 0, as in SVHN, "
-            "or all ids count from 1; look at a record, then write 0 for it or subtract 1"
+            f"labels are 1..{size} and the classes are named 0..{size - 1}: either {size} is the digit 0, as in SVHN, "
+            "or all ids are 1-based; look at a record, then write 0 for it or subtract 1"
         )
     if 0 in one.noise:
         return (
