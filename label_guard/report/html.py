@@ -20,6 +20,7 @@ from label_guard.report.common import percent
 from label_guard.rules.registry import RULES
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel
+from label_guard.schema.writer import flow, quoted
 
 MAX_ROWS = 100  # classes of one table; above it the most frequent, the rarest and the unused ones are listed
 _HEAD = 25  # rows of the most frequent and of the rarest classes
@@ -113,6 +114,7 @@ def render(report: AuditReport) -> str:
         rules=[RULES[code] for code in rules],
         names={code: RULES[code].name for code in rules},
         percent=percent,
+        patch_lines=_patch_lines,
         counted=counted,
         width=WIDTH,
         height=HEIGHT,
@@ -158,6 +160,10 @@ def _tiles(report: AuditReport, splits: Sequence[SplitView]) -> list[tuple[str, 
         ("classes never used", f"{unused:,}", "warning" if unused else "good"),
         ("splits", f"{len(splits):,}", ""),
     ]
+
+
+def _patch_lines(cause: Cause) -> list[str]:
+    return [f"{quoted(field)}: {flow(value)}" for field, value in cause.patch.items()]
 
 
 def _suggestion(report: AuditReport) -> list[str]:
