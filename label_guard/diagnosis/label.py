@@ -6,12 +6,10 @@ from label_guard.diagnosis.arithmetic import arithmetic_cause
 from label_guard.diagnosis.cause import Alternative, LikelyCause, with_alternatives
 from label_guard.diagnosis.form import dtype_cause, form_cause, missing_cause
 from label_guard.diagnosis.statistics import LabelStatistics
-from label_guard.diagnosis.unused import LEGAL_CAUSES, legal_cause
+from label_guard.diagnosis.unused import legal_cause
 from label_guard.diagnosis.values import value_cause
 from label_guard.schema.labels import ClassLabel, Label, RealLabel
 
-UNUSED = LEGAL_CAUSES
-Diagnosis = LikelyCause
 _UNLABELED = (255, -1, -100)
 
 
