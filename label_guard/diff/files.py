@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Hashable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +15,12 @@ from label_guard.rules.diagnostic import Diagnostic, Severity
 from label_guard.schema.discovery import default_names, find_files
 from label_guard.schema.reader import SchemaFile, one_line, read_schema, read_schema_bytes
 
+_Key = Callable[[SchemaFile], Hashable]
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What came of comparing schema files.
+    """Result of comparing schema files.
 
     Attributes:
         diagnostics: the changes, file by file.
@@ -56,10 +58,10 @@ def compare_paths(old: str, new: str, fail_on: FailOn = "undeclared") -> Compari
     if not before and not after:
         raise UsageError(f"there is no schema file in {old} or {new}")
 
-    def same_place(one: SchemaFile, other: SchemaFile) -> bool:
-        return os.path.relpath(one.path, old) == os.path.relpath(other.path, new)
-
-    return _gathered([_reported(pair, fail_on) for pair in _in_order(_pairs(before, after, same_place))], len(after))
+    pairs = _pairs(
+        before, after, lambda file: os.path.relpath(file.path, old), lambda file: os.path.relpath(file.path, new)
+    )
+    return _gathered([_reported(pair, fail_on) for pair in _in_order(pairs)], len(after))
 
 
 def compare_with_revision(
@@ -138,10 +140,11 @@ def _revision_pairs(
         if m.new is not None and m.new not in after and m.new not in astray
     }
     every_old, every_new = {**before, **old_elsewhere}, {**after, **new_elsewhere}
-    renames = {
-        (revision.name_of(old), every_new[new].path) for old, new in moves if old in every_old and new in every_new
+    renamed = {
+        every_new[new].path: revision.name_of(old) for old, new in moves if old in every_old and new in every_new
     }
-    found = _pairs([*every_old.values()], [*every_new.values()], lambda old, new: (old.path, new.path) in renames)
+    every = ([*every_old.values()], [*every_new.values()])
+    found = _pairs(*every, lambda file: file.path, lambda file: renamed.get(file.path))
     aside = {id(file) for file in (*old_elsewhere.values(), *new_elsewhere.values())}
     return pairs + [pair for pair in found if {id(file) for file in (pair.old, pair.new) if file is not None} - aside]
 
@@ -161,26 +164,31 @@ def _read_old(revision: Revision, path: str) -> SchemaFile:
         return SchemaFile(name, diagnostics=(Diagnostic("LG200", "error", f"at {revision}: {error}", file=name),))
 
 
-def _pairs(
-    old: Sequence[SchemaFile], new: Sequence[SchemaFile], belong: Callable[[SchemaFile, SchemaFile], bool]
-) -> list[_Pair]:
-    """Files of one schema name, where only one on each side bears it, then those that ``belong`` together."""
+def _pairs(old: Sequence[SchemaFile], new: Sequence[SchemaFile], old_place: _Key, new_place: _Key) -> list[_Pair]:
+    """Pairs files by the name of the schema, then by place, each where it means one file on each side."""
     left, right = list(old), list(new)
     pairs: list[_Pair] = []
-    for same in (_same_name, belong):
-        for before in [*left]:
-            found = [after for after in right if same(before, after)]
-            if len(found) == 1 and sum(same(other, found[0]) for other in left) == 1:
-                pairs.append(_Pair(before, found[0]))
-                left.remove(before)
-                right.remove(found[0])
+    for old_key, new_key in ((_schema_name, _schema_name), (old_place, new_place)):
+        before, after = _by_key(left, old_key), _by_key(right, new_key)
+        found = [_Pair(before[key], after[key]) for key in before if key in after]
+        paired = {id(file) for pair in found for file in (pair.old, pair.new)}
+        left, right = ([file for file in files if id(file) not in paired] for files in (left, right))
+        pairs += found
     return [*pairs, *(_Pair(before, None) for before in left), *(_Pair(None, after) for after in right)]
 
 
-def _same_name(old: SchemaFile, new: SchemaFile) -> bool:
-    """Whether both files name the same schema, sound or not."""
-    names = [node.value if (node := file.node(("name",))) is not None else None for file in (old, new)]
-    return names[0] is not None and names[0] == names[1]
+def _by_key(files: Iterable[SchemaFile], key: _Key) -> dict[Hashable, SchemaFile]:
+    """The files by their key, without those that have none or share it."""
+    groups: dict[Hashable, list[SchemaFile]] = {}
+    for file in files:
+        groups.setdefault(key(file), []).append(file)
+    return {name: group[0] for name, group in groups.items() if name is not None and len(group) == 1}
+
+
+def _schema_name(file: SchemaFile) -> Hashable:
+    """The name of the schema, valid or not; None where the file has none."""
+    node = file.node(("name",))
+    return node.value if node is not None and isinstance(node.value, str | int | float) else None
 
 
 def _in_order(pairs: Iterable[_Pair]) -> list[_Pair]:

@@ -39,7 +39,7 @@ def diff_schemas(old: DatasetSchema, new: DatasetSchema) -> list[Change]:
         *_label_set_changes(old, new),
         *_merged(_resolved_changes(old, new)),
         *_split_changes(old, new),
-        *_view_changes(old, new),
+        *_section_changes("view", old.views, new.views, ("LG325", "LG326", "LG327")),
     ]
 
 
@@ -282,20 +282,9 @@ def _merged(changes: Iterable[Change]) -> list[Change]:
 
 
 def _split_changes(old: DatasetSchema, new: DatasetSchema) -> Iterator[Change]:
-    gone = {name: split for name, split in old.splits.items() if name not in new.splits}
-    fresh = {name: split for name, split in new.splits.items() if name not in old.splits}
-    renamed = _renamed(gone, fresh)
-    for before, after in renamed.items():
-        what, reason = f"split {before!r} renamed to {after!r}", f"a pipeline that asks for {before!r} stops"
-        yield _change("LG323", ("splits", after), before, after, True, what, reason)
-    for name in (name for name in gone if name not in renamed):
-        what, reason = f"split {name!r} removed", "a pipeline that asks for it stops"
-        yield _change("LG321", ("splits", name), name, None, True, what, reason)
     # Where a schema declares no split or one, pipelines need not name it.
     must_name = len(old.splits) < 2 <= len(new.splits)
-    for name in (name for name in fresh if name not in renamed.values()):
-        reason = "a pipeline that names no split must now say which" if must_name else "no pipeline asks for it yet"
-        yield _change("LG322", ("splits", name), None, name, must_name, f"split {name!r} added", reason)
+    yield from _section_changes("split", old.splits, new.splits, ("LG321", "LG322", "LG323"), must_name)
     for name in (name for name in old.splits if name in new.splits):
         yield from _split_facts(name, old.splits[name], new.splits[name])
         if old.splits[name].limits != new.splits[name].limits:
@@ -313,17 +302,23 @@ def _split_facts(name: str, old: Split, new: Split) -> Iterator[Change]:
         yield _documentation(("splits", name, "source"), old.source, new.source, f"split {name!r}: source")
 
 
-def _view_changes(old: DatasetSchema, new: DatasetSchema) -> Iterator[Change]:
-    gone = {name: view for name, view in old.views.items() if name not in new.views}
-    fresh = {name: view for name, view in new.views.items() if name not in old.views}
+def _section_changes(
+    noun: str, old: Mapping[str, Any], new: Mapping[str, Any], rules: tuple[str, str, str], must_name: bool = False
+) -> Iterator[Change]:
+    """Splits or views that were removed, added and renamed, under the three ``rules``.
+
+    must_name: pipelines that named none must name one from now on.
+    """
+    gone = {name: value for name, value in old.items() if name not in new}
+    fresh = {name: value for name, value in new.items() if name not in old}
     renamed = _renamed(gone, fresh)
+    removed_rule, added_rule, renamed_rule = rules
     for before, after in renamed.items():
-        what, reason = f"view {before!r} renamed to {after!r}", f"a pipeline that asks for {before!r} stops"
-        yield _change("LG327", ("views", after), before, after, True, what, reason)
+        what, reason = f"{noun} {before!r} renamed to {after!r}", f"a pipeline that asks for {before!r} stops"
+        yield _change(renamed_rule, (f"{noun}s", after), before, after, True, what, reason)
     for name in (name for name in gone if name not in renamed):
-        what, reason = f"view {name!r} removed", "a pipeline that asks for it stops"
-        yield _change("LG325", ("views", name), name, None, True, what, reason)
+        what, reason = f"{noun} {name!r} removed", "a pipeline that asks for it stops"
+        yield _change(removed_rule, (f"{noun}s", name), name, None, True, what, reason)
     for name in (name for name in fresh if name not in renamed.values()):
-        yield _change(
-            "LG326", ("views", name), None, name, False, f"view {name!r} added", "no pipeline asks for it yet"
-        )
+        reason = f"a pipeline that names no {noun} must now say which" if must_name else "no pipeline asks for it yet"
+        yield _change(added_rule, (f"{noun}s", name), None, name, must_name, f"{noun} {name!r} added", reason)
