@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from label_guard import DatasetSchema, Guard
 from label_guard.diagnosis.dataset import diagnose_dataset, shuffled_names
-from label_guard.diagnosis.label import Diagnosis
+from label_guard.diagnosis.cause import LikelyCause
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.schema.labels import ClassLabel
 
@@ -38,7 +38,7 @@ def statistics(schema: DatasetSchema, data: dict[str, Any], split: str | None = 
     return found
 
 
-def causes(schema: DatasetSchema, data: dict[str | None, dict[str, Any]]) -> list[tuple[str | None, Diagnosis]]:
+def causes(schema: DatasetSchema, data: dict[str | None, dict[str, Any]]) -> list[tuple[str | None, LikelyCause]]:
     """The diagnosis of splits without metadata."""
     found: Positions = {split: statistics(schema, batch, split) for split, batch in data.items()}
     return diagnose_dataset(schema, found, {split: {} for split in data})
