@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from label_guard import DatasetSchema, Guard
-from label_guard.diagnosis.dataset import diagnose_dataset, shuffled_names
 from label_guard.diagnosis.cause import LikelyCause
+from label_guard.diagnosis.dataset import diagnose_dataset, shuffled_names
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.schema.labels import ClassLabel
 
