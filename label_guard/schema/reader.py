@@ -129,7 +129,7 @@ def read_schema_bytes(data: bytes, name: str) -> SchemaFile:
     if not isinstance(values, dict):
         message = f"a schema file is a mapping (format, name, version, labels); this is {shown(values)}"
         return _unreadable(file, UnreadableError(message, root.line, root.column))
-    sound, problems = _judge(file, cast("dict[str | int, Any]", values))
+    sound, problems = _validated(file, cast("dict[str | int, Any]", values))
     found = [*_repeated_keys(file), *(_placed(file, problem) for problem in problems)]
     found.sort(key=lambda diagnostic: (diagnostic.line, diagnostic.column))
     return SchemaFile(name, text, root, None if found else sound, tuple(found))
@@ -167,7 +167,7 @@ def _placed(file: SchemaFile, problem: Problem) -> Diagnostic:
 _WORDS: dict[type, str] = {int: "a number", float: "a number", bool: "true or false", type(None): "nothing (null)"}
 
 
-def _judge(file: SchemaFile, values: dict[str | int, Any]) -> tuple[DatasetSchema | None, list[Problem]]:
+def _validated(file: SchemaFile, values: dict[str | int, Any]) -> tuple[DatasetSchema | None, list[Problem]]:
     """The schema, or all that is wrong: the structure first, then the contradictions in what remains of it."""
     try:
         return DatasetSchema.model_validate(values), []
