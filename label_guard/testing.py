@@ -26,10 +26,11 @@ from label_guard.core import tree
 from label_guard.errors import UsageError
 from label_guard.pipeline.batching import stack
 from label_guard.pipeline.counts import Summary
+from label_guard.pipeline.loader import guard_batches
 from label_guard.pipeline.options import SchemaLike, resolve_options
 from label_guard.quarantine.reader import read_quarantine
 from label_guard.schema.dataset import DatasetSchema
-from label_guard.schema.labels import ClassLabel, Label, MultiLabel
+from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
 
 __all__ = ["FaultyRecords", "assert_conserved", "assert_guarded", "breakable_rules", "faulty_records"]
 
@@ -128,7 +129,7 @@ def _chosen_faults(maker: _Maker, rules: Sequence[str], stackable: bool) -> dict
 def assert_guarded(
     batches: Iterable[Any], faulty: FaultyRecords, *, quarantine: str | os.PathLike[str] | None = None
 ) -> None:
-    """Asserts that nothing invalid was delivered, and that no record was lost or delivered twice.
+    """Asserts that nothing invalid was delivered, and that no record was lost, delivered twice or given other labels.
 
     Args:
         batches: what the guarded pipeline delivered of ``faulty.records``; dict batches that carry ``id``.
@@ -137,7 +138,8 @@ def assert_guarded(
 
     Raises:
         AssertionError: a delivered batch breaks a rule of the emitted schema; an invalid record was delivered
-            without a mask; or a record is neither delivered nor in the quarantine, or was delivered twice.
+            without a mask; a valid one with other labels or another mask than the guard emits of it; or a record is
+            neither delivered nor in the quarantine, or was delivered twice.
     """
     delivered = _delivered(batches, faulty)
     for row, count in delivered.items():
@@ -154,16 +156,56 @@ def _delivered(batches: Iterable[Any], faulty: FaultyRecords) -> Counter[int]:
     """How often each record was delivered; padding, which repeats records under a mask, is not counted."""
     emitted = faulty.schema.emitted(faulty.split, faulty.view)
     guard = Guard(emitted, faulty.split if emitted.splits else None)
+    expected = _expected(faulty)
     delivered: Counter[int] = Counter()
     for batch in batches:
         result = guard.check_batch(batch)
         _require(result.ok, f"a delivered batch is invalid: {'; '.join(map(str, result.violations[:3]))}")
-        for row, masked in _rows(batch, guard):
+        for place, (row, masked) in enumerate(_rows(batch, guard)):
             rule = faulty.broken.get(row)
             _require(rule is None or masked, f"record {row} breaks {rule} and was delivered without a mask")
-            if not (masked and row in delivered):
-                delivered[row] += 1
+            if masked and row in delivered:
+                continue
+            delivered[row] += 1
+            if row in expected:
+                _compare(batch, place, expected[row], guard.labels)
     return delivered
+
+
+def _expected(faulty: FaultyRecords) -> dict[int, Any]:
+    """What a guard emits of each valid record, by id."""
+    valid = [record for row, record in enumerate(faulty.records) if row not in faulty.broken]
+    batches = guard_batches(
+        valid, faulty.schema, batch_size=1, batched=False, on_invalid="raise", split=faulty.split, view=faulty.view
+    )
+    return {int(batch[ID][0]): batch for batch in batches}
+
+
+def _compare(batch: Any, place: int, expected: Any, labels: Iterable[str]) -> None:
+    """Asserts that the labels at ``place`` are those of the record, and masked just where the guard masks them."""
+    for path in labels:
+        ours, theirs = (np.asarray(tree.get(found, path))[at] for found, at in ((expected, 0), (batch, place)))
+        _require(
+            np.array_equal(ours, theirs, equal_nan=True),
+            f"record {batch[ID][place]} was delivered with {path!r} {_brief(theirs)}; the guard emits {_brief(ours)}",
+        )
+        ours, theirs = (_mask(found, path, at) for found, at in ((expected, 0), (batch, place)))
+        _require(
+            bool(np.all(ours == theirs)),
+            f"valid record {batch[ID][place]} was delivered with {path!r} under the mask {_brief(theirs)}; "
+            f"the guard emits {_brief(ours)}",
+        )
+
+
+def _mask(batch: Any, path: str, row: int) -> Any:
+    """The validity mask of a label in one record; without one all of it is valid."""
+    mask = tree.get(batch, f"{path}_valid")
+    return True if mask is tree.MISSING else np.asarray(mask)[row]
+
+
+def _brief(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _require(condition: bool, message: str) -> None:
@@ -271,6 +313,21 @@ def _plausible(label: Label) -> Iterator[Any]:
         for raw in list(label.raw_ids)[:16]:
             yield base.dtype.type(raw) if base.ndim == 0 else np.full(base.shape, raw, base.dtype)
     yield base[()] if base.ndim == 0 else base
+    yield from _others(label, base)
+
+
+def _others(label: Label, base: np.ndarray[Any, np.dtype[Any]]) -> Iterator[Any]:
+    """Other values of dtype and shape of ``base``: records that are all alike would hide labels that change places."""
+    if isinstance(label, MultiLabel | SoftLabel) and base.shape[-1:] == (label.num_classes,):
+        for hot in range(min(label.num_classes, 16)):
+            row = np.zeros_like(base)
+            row[..., hot] = 1
+            yield row
+    if isinstance(label, RealLabel):
+        for number in (label.minimum, label.maximum, 0, 0.5, 1, 2, 7):
+            with np.errstate(all="ignore"):
+                held = np.full(base.shape, 0.0 if number is None else number).astype(base.dtype)
+            yield held[()] if held.ndim == 0 else held
 
 
 def _implausible(label: Label, valid: Any) -> Iterator[Any]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from label_guard import ClassLabel, Guard, MultiLabel, RealLabel, SoftLabel, guard_batches
+from label_guard.core import tree
 from label_guard.errors import UsageError
 from label_guard.testing import assert_conserved, assert_guarded, breakable_rules, faulty_records
 
@@ -75,6 +76,35 @@ def test_a_broken_pipeline_is_seen(name: str) -> None:
     batches, message = pipelines(faulty)[name]
     with pytest.raises(AssertionError, match=message):
         assert_guarded(batches, faulty)
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_labels_that_change_places_are_seen(name: str, tmp_path: Path) -> None:
+    """Labels delivered with the id of another record, each of them legal, fail the assertion for every kind."""
+    faulty = faulty_records(SCHEMAS[name], 60)
+    guarded = guard_batches(
+        faulty.records, SCHEMAS[name], batch_size=8, batched=False, quarantine=tmp_path, stop_above=None
+    )
+    batches = list(guarded)
+    for path in SCHEMAS[name]:
+        changed = [tree.put(b, path, tree.get(b, path)[::-1]) for b in batches]
+        with pytest.raises(AssertionError, match=rf"was delivered with '{path}' .* the guard emits"):
+            assert_guarded(changed, faulty, quarantine=tmp_path)
+    assert_guarded(batches, faulty, quarantine=tmp_path)
+
+
+def test_a_mask_that_hides_valid_records_is_seen(tmp_path: Path) -> None:
+    """A pipeline that masks what is valid trains on less than it says, down to nothing."""
+    faulty = faulty_records(SCHEMAS["ignore"], 40, stackable=True)
+    guarded = guard_batches(
+        faulty.records, SCHEMAS["ignore"], batch_size=8, batched=False, on_invalid="mask", quarantine=tmp_path,
+        stop_above=None,
+    )  # fmt: skip
+    batches = list(guarded)
+    masked = [{**b, "label_valid": np.zeros_like(b["label_valid"])} for b in batches]
+    with pytest.raises(AssertionError, match="was delivered with 'label' under the mask"):
+        assert_guarded(masked, faulty, quarantine=tmp_path)
+    assert_guarded(batches, faulty, quarantine=tmp_path)
 
 
 def test_wrong_calls_are_refused() -> None:
