@@ -6,11 +6,11 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from label_guard.core.files import read_text
 from label_guard.core.record_key import natural_order
 from label_guard.errors import UsageError
 
@@ -190,7 +190,7 @@ def read_baseline(path: str) -> Baseline:
         UsageError: it is not there, or is not a baseline of this version.
     """
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        data = json.loads(read_text(path))
     except FileNotFoundError:
         raise UsageError(f"the baseline {path} does not exist; make one with --write-baseline {path}") from None
     except (OSError, ValueError, RecursionError) as error:

@@ -13,6 +13,7 @@ from label_guard.audit.baseline import Baseline, compare
 from label_guard.audit.dataset_rules import find_all, find_causes, list_not_checked, same_content, unread_whole
 from label_guard.audit.duplicates import Duplicates
 from label_guard.audit.report import AuditReport, SplitReport
+from label_guard.core.files import read_text
 from label_guard.errors import LabelGuardError, UsageError
 from label_guard.schema.dataset import DatasetSchema
 
@@ -137,7 +138,7 @@ def read_report(path: str | Path) -> AuditReport:
         UsageError: it cannot be read, or is not an audit report; the message names the field.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = read_text(path)
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read the audit report {path}: {error}") from None
     try:

@@ -203,6 +203,9 @@ def _metadata_findings(split: SplitReport) -> Iterator[Finding]:
 
 
 def _count_findings(split: SplitReport) -> Iterator[Finding]:
+    if not split.records and split.declared is None and split.promised is None:
+        fix = "find the lost records; where a split is empty, declare num_examples: 0"
+        yield _finding("LG401", split.split, "no record is there", fix=fix)
     for promise, who in ((split.declared, "the schema's num_examples"), (split.promised, "the dataset's metadata")):
         if promise is not None and promise != split.records:
             message = f"{split.records:,} records are there but {who} promises {promise:,}"

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from label_guard.core.files import open_regular
 from label_guard.core.temporary import temporary_folder
 from label_guard.errors import LabelGuardError, SourceError, UsageError
 from label_guard.quarantine.payload import NotEncodableError, decode, encode
@@ -344,7 +345,7 @@ def _read_index(path: str) -> dict[str, Entry]:
     if not Path(path).exists():
         return {}
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             index = json.loads(_read_member(archive, _INDEX))
         if index["label_cache"] != VERSION:
             raise ValueError(f"it says version {index['label_cache']!r}")

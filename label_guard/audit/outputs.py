@@ -56,7 +56,7 @@ def refuse_inputs(
     for path in read:
         found = _identity(path)
         if found in there:
-            raise UsageError(f"{there[found]} would overwrite {path}, which the audit reads; choose another name")
+            raise UsageError(f"{there[found]} would overwrite {path}, which this command reads; choose another name")
         if not is_remote(path) and Path(path).is_dir():
             _refuse_inside(there.values(), path)
 
@@ -65,7 +65,9 @@ def _refuse_inside(outputs: Iterable[str], folder: str) -> None:
     """Refuses files of a folder whose files are records."""
     for path in outputs:
         if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
-            raise UsageError(f"{path} would overwrite a file of {folder}, which the audit reads; choose another name")
+            raise UsageError(
+                f"{path} would overwrite a file of {folder}, which this command reads; choose another name"
+            )
 
 
 def _files_of(source: Source) -> list[str]:

@@ -8,19 +8,23 @@ from pathlib import Path
 
 import click
 
+from label_guard.audit.outputs import refuse_inputs
+from label_guard.cli.given import GIVEN
 from label_guard.errors import UsageError
 from label_guard.infer.draft import LIMIT, Draft, infer, of_metadata
 from label_guard.quarantine.storage import whole_file
+from label_guard.sources.files import resolve
 from label_guard.sources.open import full_uri
+from label_guard.sources.schemes import SCHEMES, parse_uri
 
 
 @click.command()
 @click.argument("source")
-@click.option("--label", "labels", multiple=True, metavar="PATH", help="This field is a label; may repeat.")
-@click.option("--split", metavar="NAME", help="The split that the files are; tfds: knows its own.")
-@click.option("--name", metavar="NAME", help="Name of the dataset.")
+@click.option("--label", "labels", multiple=True, type=GIVEN, metavar="PATH", help="This field is a label; may repeat.")
+@click.option("--split", type=GIVEN, metavar="NAME", help="The split that the files are; tfds: knows its own.")
+@click.option("--name", type=GIVEN, metavar="NAME", help="Name of the dataset.")
 @click.option("--limit", type=click.IntRange(min=1), default=LIMIT, show_default=True, help="Records of each file.")
-@click.option("--output", metavar="FILE", help="Write the draft there instead of printing it.")
+@click.option("--output", type=GIVEN, metavar="FILE", help="Write the draft there instead of printing it.")
 @click.option("--force", is_flag=True, help="Replace the file.")
 def command(
     source: str,
@@ -39,6 +43,8 @@ def command(
         raise UsageError(f"{output} is there already; pass --force to replace it")
     if ":" in source or Path(source).exists() or re.search(r"[/*?{}]|\.(?!\d)", source):
         source = _full(source)
+        if output is not None:
+            refuse_inputs([output], _files_of(source, split), [])
         in_file = _relative(source, output)
         draft = infer(source, labels=labels, split=split, name=name, limit=limit, source_in_file=in_file)
     else:
@@ -69,6 +75,17 @@ def _full(source: str) -> str:
     if Path(source).suffix == ".mat":
         raise UsageError(f"{source}: MATLAB files are not read; save its arrays with numpy.savez and pass npz:FILE")
     return full_uri(source)
+
+
+def _files_of(source: str, split: str | None) -> list[str]:
+    """The files, or the folder, that a source names."""
+    scheme, where, _ = parse_uri(source)
+    if scheme == "python":
+        module = where.partition(":")[0]
+        return [module, f"{module.replace('.', '/')}.py"]
+    if scheme not in SCHEMES or Path(where).is_dir():
+        return [where]
+    return [shard.path for shard in SCHEMES[scheme].shards(resolve(where, None), split)]
 
 
 def _relative(source: str, output: str | None) -> str:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 import numpy as np
 
+from label_guard.audit.outputs import refuse_doubles, refuse_inputs
+from label_guard.cli.given import GIVEN
 from label_guard.core.escape import terminal
 from label_guard.core.plural import counted
 from label_guard.errors import UsageError
@@ -35,7 +37,7 @@ def command() -> None:
 
 @command.command()
 @click.argument("place", metavar="DIR")
-@click.option("--schema", metavar="FILE", help="Also say how many records this schema would now accept.")
+@click.option("--schema", type=GIVEN, metavar="FILE", help="Also say how many records this schema would now accept.")
 def summary(place: str, schema: str | None) -> int:
     r"""How many records are quarantined, by rule, label, split, source and writer.
 
@@ -92,8 +94,8 @@ def compact(place: str) -> int:
 
 @command.command()
 @click.argument("place", metavar="DIR")
-@click.option("--rule", metavar="CODE", help="Only records that broke this rule, such as LG101.")
-@click.option("--record", metavar="KEY", help="Only this record.")
+@click.option("--rule", type=GIVEN, metavar="CODE", help="Only records that broke this rule, such as LG101.")
+@click.option("--record", type=GIVEN, metavar="KEY", help="Only this record.")
 @click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="Show at most so many.")
 def show(place: str, rule: str | None, record: str | None, limit: int) -> int:
     """The records, with what is wrong and what is kept of them."""
@@ -121,12 +123,13 @@ def show(place: str, rule: str | None, record: str | None, limit: int) -> int:
 @command.command()
 @click.argument("place", metavar="DIR")
 @click.option("--format", "form", type=click.Choice(["jsonl", "csv", "npz"]), required=True, help="What to write.")
-@click.option("--output", metavar="FILE", required=True, help="Where; it appears complete or not at all.")
+@click.option("--output", type=GIVEN, metavar="FILE", required=True, help="Where; it appears complete or not at all.")
 def export(place: str, form: str, output: str) -> int:
     """Write the entries for other tools.
 
     jsonl: whole entries, each once. csv: a row for each violation. npz: the labels of each record as arrays.
     """
+    refuse_inputs([output], [place], [])
     contents = read_quarantine(place)
     code = _damage(contents)
     with whole_file(output) as file:
@@ -144,11 +147,12 @@ def export(place: str, form: str, output: str) -> int:
 
 @command.command()
 @click.argument("place", metavar="DIR")
-@click.option("--schema", metavar="FILE", required=True, help="The corrected schema.")
-@click.option("--split", help="Only records of this split.")
-@click.option("--keys", metavar="FILE", help="Write the keys of accepted records, one a line (.npy: their positions), "
+@click.option("--schema", type=GIVEN, metavar="FILE", required=True, help="The corrected schema.")
+@click.option("--split", type=GIVEN, help="Only records of this split.")
+@click.option("--keys", type=GIVEN, metavar="FILE",
+              help="Write the keys of accepted records, one a line (.npy: their positions), "
               "for select_records.")  # fmt: skip
-@click.option("--output", metavar="FILE", help="Write accepted records that are kept whole, as JSON lines.")
+@click.option("--output", type=GIVEN, metavar="FILE", help="Write accepted records that are kept whole, as JSON lines.")
 def recheck(place: str, schema: str, split: str | None, keys: str | None, output: str | None) -> int:
     r"""Which records does a corrected schema accept?
 
@@ -156,6 +160,9 @@ def recheck(place: str, schema: str, split: str | None, keys: str | None, output
     Example: label-guard quarantine recheck runs/quarantine --schema configs/digits.yaml --keys again.txt
     Exit 0: all of them. 1: some are still bad. 2: some could not be checked or written.
     """
+    outputs = [(option, path) for option, path in (("--keys", keys), ("--output", output)) if path is not None]
+    refuse_doubles(outputs)
+    refuse_inputs([path for _, path in outputs], [place, schema], [])
     contents = read_quarantine(place)
     newest = [group[0] for group in contents.records if split is None or is_split(group[0].split, split)]
     result = _check_again(schema, newest)

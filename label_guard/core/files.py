@@ -81,6 +81,17 @@ def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
     return Path(path).open("rb")
 
 
+def read_text(path: str | os.PathLike[str]) -> str:
+    """The UTF-8 text of a regular local file.
+
+    Raises:
+        OSError: as ``open_regular``.
+        ValueError: it is not UTF-8.
+    """
+    with open_regular(path) as file:
+        return file.read().decode()
+
+
 def read_bounded(path: str | os.PathLike[str], limit: int) -> bytes:
     """The content of a regular local file of at most ``limit`` bytes.
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from label_guard.core.files import open_regular, read_text
 from label_guard.errors import UsageError
 from label_guard.pipeline.record_keys import KeyedSource
 
@@ -89,8 +89,9 @@ def _positions_of(source: Any, keys: Sequence[str]) -> list[int]:
 def _read_index(path: str, size: int) -> Sequence[Any] | NDArray[Any]:
     try:
         if not path.endswith((".npy", ".npz")):
-            return [key for key in Path(path).read_text(encoding="utf-8").split("\n") if key]
-        loaded: Any = np.load(path, allow_pickle=False)
+            return [key for key in read_text(path).split("\n") if key]
+        with open_regular(path):  # a pipe would block
+            loaded: Any = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return cast("NDArray[Any]", loaded)
         positions, made_for = loaded["positions"], int(loaded["num_records"]) if "num_records" in loaded else size

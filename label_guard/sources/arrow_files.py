@@ -20,6 +20,7 @@ from label_guard.sources.tfds_metadata import Feature
 _MAX_JSON = 64 << 20
 _STATE, _DICT = "state.json", "dataset_dict.json"
 _FILE_MAGIC = b"ARROW1"
+_CONTINUATION = b"\xff" * 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +30,17 @@ class ArrowFormat:
     name: str = "arrow"
 
     def fields(self, path: str) -> Sequence[str]:
-        with _reader(path) as reader:
+        with _reader(path) as (reader, _):
             return leaf_names(reader.schema)
 
     def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
-        with _reader(path) as reader:
+        with _reader(path) as (reader, _):
             leaves = wanted_leaves(reader.schema, wanted, path)
             tops = {leaf.names[0] for leaf in leaves.values()}
             chosen = [number for number, name in enumerate(reader.schema.names) if name in tops]
         row = 0
-        with _reader(path, chosen) as reader:
-            for batch in _batches(reader):
+        with _reader(path, chosen) as (reader, file):
+            for batch in _batches(reader, file):
                 batch.validate(full=True)  # offsets of a damaged file may point anywhere
                 step = max(1, CHUNK_BYTES * batch.num_rows // max(1, batch.nbytes))
                 for start in range(0, batch.num_rows, step):
@@ -52,7 +53,7 @@ class ArrowFormat:
 
 
 @contextmanager
-def _reader(path: str, chosen: Sequence[int] | None = None) -> Generator[Any]:
+def _reader(path: str, chosen: Sequence[int] | None = None) -> Generator[tuple[Any, Any]]:
     arrow = pyarrow()[0]
     ipc: Any = framework("pyarrow.ipc", "parquet")
     options = ipc.IpcReadOptions(included_fields=chosen, use_threads=False)
@@ -63,18 +64,39 @@ def _reader(path: str, chosen: Sequence[int] | None = None) -> Generator[Any]:
             # Mapped, so that columns that are not wanted are never read.
             source = file if is_remote(path) else arrow.memory_map(path)
             with (ipc.open_file if is_file else ipc.open_stream)(source, options=options) as reader:
-                yield reader
-        except arrow.ArrowException as error:
+                yield reader, source
+        except (arrow.ArrowException, ValueError) as error:
             raise SourceError(f"cannot read {path} as Arrow: {error}") from None
 
 
-def _batches(reader: Any) -> Iterator[Any]:
+def _batches(reader: Any, file: Any) -> Iterator[Any]:
     count = getattr(reader, "num_record_batches", None)
     if count is None:
         yield from reader
+        _require_end(file)
         return
     for number in range(count):
         yield reader.get_batch(number)
+
+
+def _require_end(file: Any) -> None:
+    """Checks that a stream was read up to its end mark, and that nothing follows.
+
+    The format allows a stream without the mark, but writers write it, and without it a stream that was cut behind a
+    batch looks whole (Arrow columnar format, "IPC Streaming Format"). Before Arrow 0.15 it was four zeros.
+
+    Raises:
+        ValueError: the mark is not there, or data follow.
+    """
+    end = file.tell()
+    file.seek(0)
+    current = file.read(4) == _CONTINUATION
+    file.seek(max(0, end - 8))
+    mark = file.read(8)
+    if mark != _CONTINUATION + bytes(4) and (current or mark[-4:] != bytes(4)):
+        raise ValueError("the stream has no end mark: it is truncated, or its writer has not ended")
+    if file.read(1):
+        raise ValueError(f"data follow the end mark at byte {end:,}: several streams in one file")
 
 
 def arrow_shards(where: str, split: str | None) -> tuple[Shard, ...]:
@@ -120,5 +142,5 @@ def declared(path: str) -> Mapping[str, Feature]:
     Raises:
         SourceError: the file is missing or not Arrow.
     """
-    with _reader(path) as reader:
+    with _reader(path) as (reader, _):
         return features(reader.schema)

@@ -84,10 +84,15 @@ def _local_files(pattern: str) -> list[str]:
     if plain is not None:
         with contextlib.suppress(ValueError, OSError):  # "**.csv"; a name that is too long
             found = list(Path(*path.parts[:plain]).glob("/".join(path.parts[plain:])))
-    paths = sorted(name.as_posix() for name in found if name.is_file() and not name.name.startswith("."))
+    paths = sorted(name.as_posix() for name in found if _may_hold_records(name) and not name.name.startswith("."))
     if not paths:
         raise SourceError(f"no file matches {pattern}")
     return paths
+
+
+def _may_hold_records(path: Path) -> bool:
+    """A file, or a link to one that is gone: reading reports it, as a cache that lost a part has them."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 def _remote_files(pattern: str) -> dict[str, int | None]:
@@ -124,8 +129,8 @@ def opened(path: str, *, unzip: bool = False) -> Generator[IO[bytes]]:
     try:
         with _open(path) as file:
             if unzip and path.endswith((".gz", ".gzip")):
-                with gzip.GzipFile(fileobj=file) as unzipped:
-                    yield cast("IO[bytes]", unzipped)
+                with unzipped(file) as plain:
+                    yield cast("IO[bytes]", plain)
             else:
                 yield file
     except LabelGuardError:
@@ -134,6 +139,18 @@ def opened(path: str, *, unzip: bool = False) -> Generator[IO[bytes]]:
         if isinstance(error, _READ_ERRORS) or is_remote(path):  # an fsspec backend may raise anything
             raise SourceError(f"cannot read {path}: {_reason(error)}") from None
         raise
+
+
+def unzipped(file: IO[bytes]) -> gzip.GzipFile:
+    """What a gzip file holds.
+
+    Raises:
+        EOFError: the file is empty, which is cut before its header; ``gzip`` takes it for one that holds nothing.
+    """
+    if not file.read(1):
+        raise EOFError
+    file.seek(0)
+    return gzip.GzipFile(fileobj=file)
 
 
 def _open(path: str) -> Any:

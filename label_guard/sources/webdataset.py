@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import tarfile
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,11 +13,12 @@ from label_guard.core import tree
 from label_guard.errors import SourceError
 from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, Piece, Wanted, blocks
 from label_guard.sources.encoded_labels import decode_pieces
-from label_guard.sources.files import opened
+from label_guard.sources.files import opened, unzipped
 from label_guard.sources.jsonl import MAX_LINE_BYTES, object_paths, parse_object
 
 _PEEKED = 64
 _TEXT = 64 << 10
+_READ = 1 << 20
 _NUMBERS = ("cls", "cls2", "index", "inx", "id")
 _BINARY = ("png", "npy", "bin")
 Sample = dict[str, bytes | str]
@@ -56,7 +56,7 @@ def _size(sample: Sample) -> int:
 @contextmanager
 def _archive(path: str) -> Generator[tarfile.TarFile]:
     with opened(path) as file:
-        stream: Any = gzip.GzipFile(fileobj=file) if path.endswith((".gz", ".tgz")) else file
+        stream: Any = unzipped(file) if path.endswith((".gz", ".tgz")) else file
         try:
             with tarfile.open(fileobj=cast("IO[bytes]", _Bounded(stream)), mode="r:") as archive:
                 yield archive
@@ -119,10 +119,25 @@ def _samples(archive: tarfile.TarFile, extensions: Sequence[str]) -> Iterator[Sa
         sample[extension] = _data(archive, member) if extension in extensions else b""
     if sample:
         yield sample
+    _require_end(archive, key or "no sample")
+
+
+def _require_end(archive: tarfile.TarFile, last: str) -> None:
+    """Checks that only zeros follow: tarfile takes any fault, and a block of zeros anywhere, for the end.
+
+    A compressed archive is read to its checksum by this.
+    """
     file = cast("IO[bytes]", archive.fileobj)
     file.seek(archive.offset)
-    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile takes any fault for the end
-        raise ValueError(f"it is damaged or truncated at byte {archive.offset:,}, after {key or 'no sample'}")
+    block = file.read(tarfile.BLOCKSIZE)
+    if block != bytes(tarfile.BLOCKSIZE):
+        raise ValueError(f"it is damaged or truncated at byte {archive.offset:,}, after {last}")
+    while block := file.read(_READ):
+        if block.count(0) < len(block):
+            raise ValueError(
+                f"data follow its end mark at byte {archive.offset:,}, after {last}: "
+                "it is damaged, or several archives in one file"
+            )
 
 
 def _data(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes | str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -119,6 +120,83 @@ def test_no_output_overwrites_what_is_read_or_another_output(
     assert exit_.value.code == 2
     assert capsys.readouterr().err.startswith("label-guard: error: ")
     assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
+COMMANDS = {
+    "a draft over its source": ["infer", "csv:a.csv", "--force", "--output", "a.csv"],
+    "a draft over a file of a glob": ["infer", "csv:*.csv", "--label", "label", "--force", "--output", "hard.yaml"],
+    "a draft over its source by a link": ["infer", "a.csv", "--force", "--output", "link.yaml"],
+    "a draft over a module": ["infer", "python:own_records:records", "--force", "--output", "own_records.py"],
+    "a draft over metadata": ["infer", "tfds:q", "--force", "--output", "q/part-0-0.jsonl"],
+    "an export over a part": ["quarantine", "export", "q", "--format", "csv", "--output", "q/part-0-0.jsonl"],
+    "keys over a part": ["quarantine", "recheck", "q", "--schema", "schema.yaml", "--keys", "q/part-0-0.jsonl"],
+    "records over the schema": ["quarantine", "recheck", "q", "--schema", "schema.yaml", "--output", "schema.yaml"],
+    "two outputs": ["quarantine", "recheck", "q", "--schema", "schema.yaml", "--output", "x", "--keys", "x"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", COMMANDS)
+def test_no_command_overwrites_what_it_reads(
+    folder: Path, what: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The data of a draft, the parts of a quarantine and a schema stay, with --force too."""
+    (folder / "q").mkdir()
+    (folder / "q" / "part-0-0.jsonl").write_text("")
+    (folder / "link.yaml").symlink_to("a.csv")
+    (folder / "hard.yaml").hardlink_to(folder / "a.csv")
+    (folder / "own_records.py").write_text("def records():\n    yield {'label': 1}\n")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    monkeypatch.chdir(folder)
+    with pytest.raises(SystemExit) as exit_:
+        app.main(COMMANDS[what])
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err.startswith("label-guard: error: ")
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+OPTIONS = [
+    *(["audit", "schema.yaml", "--source", "csv:a.csv", option, ""] for option in (
+        "--split", "--shards", "--report", "--quarantine", "--baseline", "--write-baseline", "--good-index",
+        "--label-cache", "--output",
+    )),
+    ["audit", "schema.yaml", "--source", ""],
+    *(["infer", "csv:a.csv", option, ""] for option in ("--label", "--split", "--name", "--output")),
+    ["merge", "a.csv", "--output", ""],
+    ["lint", "schema.yaml", "--source", ""],
+    ["diff", "--against", "", "schema.yaml"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", OPTIONS, ids=" ".join)
+def test_an_option_without_its_value_is_not_left_out(
+    folder: Path, line: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable that is not set ("$KNOWN") is an error: nothing runs as if the option had not been there."""
+    monkeypatch.chdir(folder)
+    with pytest.raises(SystemExit) as exit_:
+        app.main(line)
+    assert exit_.value.code == 2
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes and devices")
+@pytest.mark.parametrize("name", ["pipe", "/dev/zero"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["report"],
+        ["merge"],
+        *(["audit", "schema.yaml", "--source", "csv:a.csv", one] for one in ("--baseline", "--label-cache")),
+    ],
+    ids=lambda line: line[-1],
+)
+def test_what_comes_back_is_a_regular_file(folder: Path, line: list[str], name: str) -> None:
+    """A pipe that nobody writes into, or a device without an end, is an error at once."""
+    os.mkfifo(folder / "pipe")
+    command = [sys.executable, "-m", "label_guard", *line, name]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "regular file" in done.stderr
 
 
 def test_merge_does_not_overwrite_its_parts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

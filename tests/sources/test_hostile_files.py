@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tarfile
 import tracemalloc
 import zipfile
 import zlib
@@ -26,6 +27,7 @@ from label_guard.audit.thumbnails import thumbnail
 from label_guard.core.files import PROTOCOLS, filesystem_of
 from label_guard.errors import SourceError, UsageError
 from label_guard.quarantine.options import QuarantineOptions
+from label_guard.schema.dataset import DatasetSchema
 from label_guard.sources import csv as csv_source
 from label_guard.sources import encoded_labels, jsonl, numpy_files
 from label_guard.sources.encoded_labels import Encoding, decode
@@ -46,6 +48,32 @@ def read(uri: str, labels: object = ("label",), **options: object) -> tuple[list
     name = next(iter(labels))
     values = [value for chunk in chunks for value in chunk.columns[name]]
     return values, [(u.row, u.reason) for chunk in chunks for u in chunk.unreadable]
+
+
+def schema_of(label: str = "label", **train: object) -> DatasetSchema:
+    """A schema of one class label and one split."""
+    labels = {label: {"kind": "class_label", "num_classes": 10}}
+    fields = {"format": 1, "name": "t", "version": "1.0.0", "labels": labels, "splits": {"train": train}}
+    return DatasetSchema.model_validate(fields)
+
+
+def arrow_stream(folder: Path, rows: int, **options: bool) -> bytes:
+    """Writes a stream of several batches; returns its bytes."""
+    table = pa.table({"label": np.arange(rows) % 7})
+    with pa.ipc.new_stream(folder / "a.arrow", table.schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
+        writer.write_table(table, max_chunksize=6)
+    return (folder / "a.arrow").read_bytes()
+
+
+def tar_of(labels: list[int]) -> bytes:
+    """A WebDataset archive with a sample for each label."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for number, label in enumerate(labels):
+            member = tarfile.TarInfo(f"{number:04}.cls")
+            member.size = len(str(label))
+            archive.addfile(member, io.BytesIO(str(label).encode()))
+    return file.getvalue()
 
 
 # What a URL may name --------------------------------------------------------------------------------------------------
@@ -107,7 +135,10 @@ def test_code_that_ends_the_process_is_an_unreadable_source(tmp_path: Path, code
 @pytest.mark.skipif(os.name != "posix", reason="pipes and devices")
 @pytest.mark.parametrize("scheme", ["csv", "jsonl", "npy", "npz", "parquet", "tfrecord", "array_record"])
 def test_only_regular_files_are_opened(tmp_path: Path, scheme: str) -> None:
-    """A pipe, a socket, an endless device and a link to itself are errors at once, and a glob passes over them."""
+    """A pipe, a socket, an endless device and a link to itself are errors at once.
+
+    A glob passes over all but the link: a file was there, and its records are lost.
+    """
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     (tmp_path / "zero").symlink_to("/dev/zero")
@@ -118,8 +149,85 @@ def test_only_regular_files_are_opened(tmp_path: Path, scheme: str) -> None:
                 with pytest.raises(SourceError, match=r"regular file|no file matches|the file does not exist"):
                     read(f"{scheme}:{prefix}{tmp_path}/{name}")
         (tmp_path / "folder").mkdir()
+        with pytest.raises(SourceError, match=f"cannot read {tmp_path}/loop"):
+            read(f"{scheme}:{tmp_path}/*")
+        (tmp_path / "loop").unlink()
         with pytest.raises(SourceError, match="no file matches"):
             read(f"{scheme}:{tmp_path}/*")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links")
+def test_a_link_to_nothing_in_a_glob_is_a_file_that_was_not_read(tmp_path: Path) -> None:
+    """A cache of linked files that lost one: the others are audited, and the audit is incomplete."""
+    (tmp_path / "a.csv").write_text("label\n1\n")
+    (tmp_path / "b.csv").symlink_to(tmp_path / "gone")
+    report = audit_dataset(schema_of(), source=f"csv:{tmp_path}/*.csv")
+    assert [(shard.name, shard.records, bool(shard.error)) for shard in report.splits[0].shards] == [
+        ("a.csv", 1, False), ("b.csv", 0, True),
+    ]  # fmt: skip
+    assert report.exit_code == 2
+
+
+# Ends -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["tar", "tar.gz"])
+def test_samples_behind_a_block_of_zeros_are_not_passed_over(tmp_path: Path, suffix: str) -> None:
+    """A hole of zeros in place of any header, or a second archive in the file, costs the file."""
+    whole = tar_of([0, 1, 2])
+    (tmp_path / f"a.{suffix}").write_bytes(gzip.compress(whole) if suffix == "tar.gz" else whole)
+    holes = [whole[:place] + bytes(512) + whole[place + 512 :] for place in range(0, 3 * 1024, 1024)]
+    for data in [*holes, whole * 2]:
+        (tmp_path / f"b.{suffix}").write_bytes(gzip.compress(data) if suffix == "tar.gz" else data)
+        report = audit_dataset(schema_of("cls"), source=f"webdataset:{tmp_path}/*.{suffix}")
+        assert report.exit_code == 2
+        assert "end mark" in report.splits[0].shards[1].error
+
+
+def test_every_flipped_bit_of_a_packed_tar_is_found(tmp_path: Path) -> None:
+    """Its checksum is verified also where the damage ends the archive early."""
+    path = tmp_path / "a.tar.gz"
+    whole = gzip.compress(tar_of([0, 1, 2]), mtime=0)
+    for place in range(10, len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+        with pytest.raises(SourceError):
+            read(f"webdataset:{path}", ("cls",))
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.csv.gz", "a.tfrecord.gz", "a.tar.gz"])
+def test_an_empty_file_is_not_gzip(tmp_path: Path, name: str) -> None:
+    """A .gz file of no bytes was cut before its header."""
+    (tmp_path / name).write_bytes(b"")
+    scheme = {"tar": "webdataset"}.get(name.split(".")[1], name.split(".")[1])
+    with pytest.raises(SourceError, match="truncated"):
+        read(f"{scheme}:{tmp_path / name}")
+
+
+@pytest.mark.parametrize("rows", [0, 20])
+def test_an_arrow_stream_without_its_end_is_an_error(tmp_path: Path, rows: int) -> None:
+    """Cut at any byte, also between two batches, or with something behind its end, a stream is not read as whole."""
+    whole = arrow_stream(tmp_path, rows)
+    assert read(f"arrow:{tmp_path}/a.arrow")[0] == [row % 7 for row in range(rows)]
+    for data in [*(whole[:end] for end in range(len(whole))), whole * 2, whole + b"x"]:
+        (tmp_path / "a.arrow").write_bytes(data)
+        with pytest.raises(SourceError):
+            read(f"arrow:{tmp_path}/a.arrow")
+
+
+def test_the_end_of_an_old_arrow_stream_is_four_zeros(tmp_path: Path) -> None:
+    """Streams of before Arrow 0.15 are read; two of them in one file are not."""
+    whole = arrow_stream(tmp_path, 20, use_legacy_format=True)
+    assert len(read(f"arrow:{tmp_path}/a.arrow")[0]) == 20
+    (tmp_path / "a.arrow").write_bytes(whole * 2)
+    with pytest.raises(SourceError, match="data follow the end mark"):
+        read(f"arrow:{tmp_path}/a.arrow")
+
+
+def test_a_split_without_a_record_is_a_finding(tmp_path: Path) -> None:
+    """A file that holds a header alone is as promised only where the schema promises no records."""
+    (tmp_path / "a.csv").write_text("label\n")
+    assert [one.rule for one in audit_dataset(schema_of(), source=f"csv:{tmp_path}/a.csv").findings] == ["LG401"]
+    assert audit_dataset(schema_of(num_examples=0), source=f"csv:{tmp_path}/a.csv").exit_code == 0
 
 
 # Text -----------------------------------------------------------------------------------------------------------------
