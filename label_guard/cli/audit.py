@@ -24,7 +24,7 @@ from label_guard.audit.shard import ReadOptions
 from label_guard.audit.suggest import patch_yaml, suggest
 from label_guard.audit.thumbnails import gather_thumbnails
 from label_guard.audit.workers import AuditControl, Progress
-from label_guard.cli.given import GIVEN
+from label_guard.cli.given import given
 from label_guard.errors import LabelGuardError, MissingDependencyError, UsageError
 from label_guard.quarantine.options import QuarantineOptions
 from label_guard.quarantine.storage import whole_file
@@ -68,23 +68,23 @@ class Options:
 
 @click.command()
 @click.argument("schemas", nargs=-1, required=True, metavar="SCHEMAS...")
-@click.option("--source", type=GIVEN, metavar="URI", help="Where the records are, in place of the schema's own source.")
-@click.option("--split", "splits", multiple=True, type=GIVEN, metavar="NAME", help="Audit this split; without it all.")
+@click.option("--source", type=given, metavar="URI", help="Where the records are, in place of the schema's own source.")
+@click.option("--split", "splits", multiple=True, type=given, metavar="NAME", help="Audit this split; without it all.")
 @click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes beside this one.")
-@click.option("--shards", type=GIVEN, metavar="I/N", help="Audit every N-th file from the I-th (0-based), for merge.")
+@click.option("--shards", type=given, metavar="I/N", help="Audit every N-th file from the I-th (0-based), for merge.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Read at most N records of each file.")
 @click.option(
     "--report", "reports", multiple=True, metavar="FORMAT=FILE", help="Also write a report; {schema} is its stem."
 )
-@click.option("--quarantine", type=GIVEN, metavar="DIR", help="Write the labels of bad records, as the pipeline does.")
-@click.option("--baseline", type=GIVEN, metavar="FILE", help="Fail only on bad records that this file does not know.")
-@click.option("--write-baseline", type=GIVEN, metavar="FILE", help="Write today's bad records as the known ones.")
+@click.option("--quarantine", type=given, metavar="DIR", help="Write the labels of bad records, as the pipeline does.")
+@click.option("--baseline", type=given, metavar="FILE", help="Fail only on bad records that this file does not know.")
+@click.option("--write-baseline", type=given, metavar="FILE", help="Write today's bad records as the known ones.")
 @click.option(
-    "--good-index", type=GIVEN, metavar="FILE", help="Write the good records (.npz or .txt), for select_records."
+    "--good-index", type=given, metavar="FILE", help="Write the good records (.npz or .txt), for select_records."
 )
 @click.option(
     "--label-cache",
-    type=GIVEN,
+    type=given,
     metavar="FILE",
     help="Keep the labels there; files that have not changed are not read again.",
 )
@@ -94,7 +94,7 @@ class Options:
 @click.option("--duplicates", is_flag=True, help="Look for the same content under two labels or in two splits.")
 @click.option(
     "--output",
-    type=GIVEN,
+    type=given,
     metavar="URL",
     help="With --runner beam: where workers write and this machine reads the result.",
 )

@@ -6,7 +6,7 @@ from typing import cast
 
 import click
 
-from label_guard.cli.given import GIVEN
+from label_guard.cli.given import given
 from label_guard.diff.files import Comparison, compare_paths, compare_with_revision
 from label_guard.diff.schemas import FailOn
 from label_guard.report import FORMATS, render_diagnostics
@@ -14,7 +14,7 @@ from label_guard.report import FORMATS, render_diagnostics
 
 @click.command()
 @click.argument("paths", nargs=-1, metavar="OLD NEW | [PATHS]...")
-@click.option("--against", "ref", type=GIVEN, metavar="REF", help="Compare PATHS with this git revision.")
+@click.option("--against", "ref", type=given, metavar="REF", help="Compare PATHS with this git revision.")
 @click.option("--exact", is_flag=True, help="Compare with REF itself, not with its merge base with HEAD.")
 @click.option(
     "--fail-on",

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
-from typing_extensions import override
 
 
-class _Given(click.ParamType):
-    """A text that is not empty: ``--baseline "$KNOWN"`` with ``KNOWN`` unset must not run as without the option."""
+def given(value: str) -> str:
+    """A text that is not empty: ``--baseline "$KNOWN"`` with ``KNOWN`` unset must not run as without the option.
 
-    name = "text"
-
-    @override
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not value:
-            self.fail("it is empty; leave out the option, or set the variable that was passed", param, ctx)
-        return str(value)
-
-
-GIVEN = _Given()
+    Raises:
+        click.BadParameter: it is empty.
+    """
+    if not value:
+        raise click.BadParameter("it is empty; leave out the option, or set the variable that was passed")
+    return value

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from label_guard.audit.outputs import refuse_inputs
-from label_guard.cli.given import GIVEN
+from label_guard.cli.given import given
 from label_guard.errors import UsageError
 from label_guard.infer.draft import LIMIT, Draft, infer, of_metadata
 from label_guard.quarantine.storage import whole_file
@@ -20,11 +20,11 @@ from label_guard.sources.schemes import SCHEMES, parse_uri
 
 @click.command()
 @click.argument("source")
-@click.option("--label", "labels", multiple=True, type=GIVEN, metavar="PATH", help="This field is a label; may repeat.")
-@click.option("--split", type=GIVEN, metavar="NAME", help="The split that the files are; tfds: knows its own.")
-@click.option("--name", type=GIVEN, metavar="NAME", help="Name of the dataset.")
+@click.option("--label", "labels", multiple=True, type=given, metavar="PATH", help="This field is a label; may repeat.")
+@click.option("--split", type=given, metavar="NAME", help="The split that the files are; tfds: knows its own.")
+@click.option("--name", type=given, metavar="NAME", help="Name of the dataset.")
 @click.option("--limit", type=click.IntRange(min=1), default=LIMIT, show_default=True, help="Records of each file.")
-@click.option("--output", type=GIVEN, metavar="FILE", help="Write the draft there instead of printing it.")
+@click.option("--output", type=given, metavar="FILE", help="Write the draft there instead of printing it.")
 @click.option("--force", is_flag=True, help="Replace the file.")
 def command(
     source: str,

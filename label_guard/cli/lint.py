@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from label_guard.cli.given import GIVEN
+from label_guard.cli.given import given
 from label_guard.core.escape import terminal
 from label_guard.core.plural import counted
 from label_guard.errors import SourceError, UsageError
@@ -26,7 +26,7 @@ _CODES = "Codes, or beginnings of codes, separated by commas"
 @click.option("--select", metavar="CODES", default="", help=f"{_CODES}, to report; without it all.")
 @click.option("--ignore", metavar="CODES", default="", help=f"{_CODES}, to leave out.")
 @click.option(
-    "--source", type=GIVEN, metavar="URI", help="Also hold the one file against tfds:FOLDER, a prepared TFDS dataset."
+    "--source", type=given, metavar="URI", help="Also hold the one file against tfds:FOLDER, a prepared TFDS dataset."
 )
 @click.option("--fix", is_flag=True, help="Fix what has one right answer; report the rest.")
 def command(files: tuple[str, ...], style: str, select: str, ignore: str, source: str | None, fix: bool) -> int:

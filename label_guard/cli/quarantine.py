@@ -10,7 +10,7 @@ import click
 import numpy as np
 
 from label_guard.audit.outputs import refuse_doubles, refuse_inputs
-from label_guard.cli.given import GIVEN
+from label_guard.cli.given import given
 from label_guard.core.escape import terminal
 from label_guard.core.plural import counted
 from label_guard.errors import UsageError
@@ -37,7 +37,7 @@ def command() -> None:
 
 @command.command()
 @click.argument("place", metavar="DIR")
-@click.option("--schema", type=GIVEN, metavar="FILE", help="Also say how many records this schema would now accept.")
+@click.option("--schema", type=given, metavar="FILE", help="Also say how many records this schema would now accept.")
 def summary(place: str, schema: str | None) -> int:
     r"""How many records are quarantined, by rule, label, split, source and writer.
 
@@ -94,8 +94,8 @@ def compact(place: str) -> int:
 
 @command.command()
 @click.argument("place", metavar="DIR")
-@click.option("--rule", type=GIVEN, metavar="CODE", help="Only records that broke this rule, such as LG101.")
-@click.option("--record", type=GIVEN, metavar="KEY", help="Only this record.")
+@click.option("--rule", type=given, metavar="CODE", help="Only records that broke this rule, such as LG101.")
+@click.option("--record", type=given, metavar="KEY", help="Only this record.")
 @click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="Show at most so many.")
 def show(place: str, rule: str | None, record: str | None, limit: int) -> int:
     """The records, with what is wrong and what is kept of them."""
@@ -123,7 +123,7 @@ def show(place: str, rule: str | None, record: str | None, limit: int) -> int:
 @command.command()
 @click.argument("place", metavar="DIR")
 @click.option("--format", "form", type=click.Choice(["jsonl", "csv", "npz"]), required=True, help="What to write.")
-@click.option("--output", type=GIVEN, metavar="FILE", required=True, help="Where; it appears complete or not at all.")
+@click.option("--output", type=given, metavar="FILE", required=True, help="Where; it appears complete or not at all.")
 def export(place: str, form: str, output: str) -> int:
     """Write the entries for other tools.
 
@@ -147,12 +147,12 @@ def export(place: str, form: str, output: str) -> int:
 
 @command.command()
 @click.argument("place", metavar="DIR")
-@click.option("--schema", type=GIVEN, metavar="FILE", required=True, help="The corrected schema.")
-@click.option("--split", type=GIVEN, help="Only records of this split.")
-@click.option("--keys", type=GIVEN, metavar="FILE",
+@click.option("--schema", type=given, metavar="FILE", required=True, help="The corrected schema.")
+@click.option("--split", type=given, metavar="NAME", help="Only records of this split.")
+@click.option("--keys", type=given, metavar="FILE",
               help="Write the keys of accepted records, one a line (.npy: their positions), "
               "for select_records.")  # fmt: skip
-@click.option("--output", type=GIVEN, metavar="FILE", help="Write accepted records that are kept whole, as JSON lines.")
+@click.option("--output", type=given, metavar="FILE", help="Write accepted records that are kept whole, as JSON lines.")
 def recheck(place: str, schema: str, split: str | None, keys: str | None, output: str | None) -> int:
     r"""Which records does a corrected schema accept?
 
