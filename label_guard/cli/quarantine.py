@@ -89,7 +89,7 @@ def compact(place: str) -> int:
     done = compact_quarantine(place)
     _say(f"{place}: {counted(done.parts_before, 'part')} became {done.parts_after}; {counted(done.lines, 'line')}, "
          f"{done.entries} written")  # fmt: skip
-    return _problems(done.problems, len(done.problems), 0)
+    return _problems(done.problems, done.num_problems, 0)
 
 
 @command.command()
@@ -292,8 +292,7 @@ def _problems(problems: Sequence[LineProblem], number: int, torn: int) -> int:
 
 
 def _damage(contents: QuarantineContents) -> int:
-    torn = sum(problem.kind == "torn" for problem in contents.problems)
-    return _problems(contents.problems, len(contents.problems), torn)
+    return _problems(contents.problems, contents.num_problems, contents.num_torn)
 
 
 def _unchecked(result: Recheck) -> int:

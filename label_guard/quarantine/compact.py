@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from label_guard.errors import QuarantineError
 from label_guard.quarantine.line import MAX_LINE_BYTES, LineProblem, to_json
 from label_guard.quarantine.options import folder_url
-from label_guard.quarantine.reader import open_parts, scan, sequence_of
+from label_guard.quarantine.reader import DamagedLines, open_parts, scan, sequence_of
 from label_guard.quarantine.storage import LocalFolder, RemoteFolder, open_folder
 
 _PART_BYTES = 64 << 20
@@ -32,7 +32,8 @@ class Compaction:
         parts_after: number of part files left, those with damaged lines included.
         lines: sound lines found.
         entries: lines written.
-        problems: damaged lines; their parts were left as they are.
+        problems: the first 1,000 damaged lines; the parts with damaged lines were left as they are.
+        num_problems: number of all damaged lines.
     """
 
     parts_before: int
@@ -40,6 +41,7 @@ class Compaction:
     lines: int = 0
     entries: int = 0
     problems: tuple[LineProblem, ...] = ()
+    num_problems: int = 0
 
 
 def compact_quarantine(url: str | os.PathLike[str]) -> Compaction:
@@ -63,14 +65,13 @@ def compact_quarantine(url: str | os.PathLike[str]) -> Compaction:
 
 def _compact(url: str, folder: LocalFolder | RemoteFolder, parts: Sequence[str]) -> Compaction:
     claimed = _claim(folder, parts)
-    newest, problems, lines = _newest_lines(folder, url, claimed)
-    damaged = {found.part for found in problems}
+    newest, problems, damaged, lines = _newest_lines(folder, url, claimed)
     sound = [part for part in claimed if part not in damaged]
     _release(folder, damaged)
     written = _write_merged(url, folder, sound, newest)
     folder.remove(sound)
     entries = sum(len(newest.get(part, ())) for part in sound)
-    return Compaction(len(parts), written + len(damaged), lines, entries, tuple(problems))
+    return Compaction(len(parts), written + len(damaged), lines, entries, tuple(problems.first), problems.number)
 
 
 def _claim(folder: LocalFolder | RemoteFolder, parts: Sequence[str]) -> list[str]:
@@ -91,15 +92,16 @@ def _release(folder: LocalFolder | RemoteFolder, parts: set[str]) -> None:
 
 def _newest_lines(
     folder: LocalFolder | RemoteFolder, url: str, parts: Sequence[str]
-) -> tuple[dict[str, set[int]], list[LineProblem], int]:
-    """By part the lines that hold the newest line of an entry; damaged lines; number of sound lines."""
+) -> tuple[dict[str, set[int]], DamagedLines, set[str], int]:
+    """By part the lines that hold the newest line of an entry; damaged lines; their parts; number of sound lines."""
     places: dict[bytes, tuple[str, int]] = {}
-    problems: list[LineProblem] = []
+    problems, damaged = DamagedLines(), set[str]()
     lines = 0
     for found in scan(folder, url, parts):
         if isinstance(found, LineProblem):
             if found.kind != "torn":
-                problems.append(found)
+                problems.add(found)
+                damaged.add(found.part)
             continue
         lines += 1
         key = hashlib.blake2b(to_json(found.identity), digest_size=16).digest()
@@ -107,7 +109,7 @@ def _newest_lines(
     newest: dict[str, set[int]] = {}
     for part, line in places.values():
         newest.setdefault(part, set()).add(line)
-    return newest, problems, lines
+    return newest, problems, damaged, lines
 
 
 def _write_merged(

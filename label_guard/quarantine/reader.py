@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import BinaryIO
 
@@ -24,6 +24,25 @@ from label_guard.quarantine.storage import LocalFolder, RemoteFolder, open_folde
 _PART = re.compile(r"(?:compacting-)?part-([0-9]+|compact)-([0-9]+)-(?:([0-9]{1,18})-)?[^/]*\.jsonl")
 
 
+_MAX_PROBLEMS = 1_000
+
+
+@dataclass(slots=True)
+class DamagedLines:
+    """The first 1,000 damaged lines, and how many there are: a part may hold one every other byte."""
+
+    first: list[LineProblem] = field(default_factory=list[LineProblem])
+    number: int = 0
+    torn: int = 0
+
+    def add(self, found: LineProblem) -> None:
+        """Counts a damaged line, and keeps it while there are few."""
+        self.number += 1
+        self.torn += found.kind == "torn"
+        if len(self.first) < _MAX_PROBLEMS:
+            self.first.append(found)
+
+
 @dataclass(frozen=True, slots=True)
 class QuarantineContents:
     """What a quarantine holds.
@@ -31,9 +50,11 @@ class QuarantineContents:
     Attributes:
         url: the folder.
         entries: one for each identity, sorted by record, the newest of a record first.
-        problems: lines that were skipped.
+        problems: the first 1,000 lines that were skipped.
         lines: number of sound lines, repeated ones included.
         parts: number of part files.
+        num_problems: number of all skipped lines.
+        num_torn: those of them that are only torn.
     """
 
     url: str
@@ -41,6 +62,8 @@ class QuarantineContents:
     problems: tuple[LineProblem, ...] = ()
     lines: int = 0
     parts: int = 0
+    num_problems: int = 0
+    num_torn: int = 0
 
     @property
     def records(self) -> tuple[tuple[QuarantineEntry, ...], ...]:
@@ -61,11 +84,11 @@ def read_quarantine(url: str | os.PathLike[str]) -> QuarantineContents:
     url = folder_url(url)
     folder, parts = open_parts(url)
     merged: dict[tuple[str | None, ...], QuarantineEntry] = {}
-    problems: list[LineProblem] = []
+    damaged = DamagedLines()
     lines = 0
     for found in scan(folder, url, parts):
         if isinstance(found, LineProblem):
-            problems.append(found)
+            damaged.add(found)
             continue
         lines += 1
         identity = found.identity
@@ -73,7 +96,9 @@ def read_quarantine(url: str | os.PathLike[str]) -> QuarantineContents:
         merged[identity] = found
     entries = list(reversed(merged.values()))
     entries.sort(key=_by_record)
-    return QuarantineContents(url, tuple(entries), tuple(problems), lines, len(parts))
+    return QuarantineContents(
+        url, tuple(entries), tuple(damaged.first), lines, len(parts), damaged.number, damaged.torn
+    )
 
 
 def _by_record(entry: QuarantineEntry) -> tuple[str, str]:

@@ -65,7 +65,7 @@ def replay(url: str | os.PathLike[str], *, split: str | None = None) -> ReplaySo
     if left_out or contents.problems:
         _logger.warning(
             "replay of %s: %d of %d records are not kept whole and left out; %d damaged lines were skipped",
-            contents.url, left_out, len(newest), len(contents.problems),
+            contents.url, left_out, len(newest), contents.num_problems,
         )  # fmt: skip
     return ReplaySource(whole)
 

@@ -13,9 +13,7 @@ import numpy as np
 
 from label_guard.quarantine.line import LineProblem, QuarantineEntry, Written, to_json
 from label_guard.quarantine.options import folder_url
-from label_guard.quarantine.reader import open_parts, scan
-
-_MAX_PROBLEMS = 1_000  # kept with their reasons; the rest are counted
+from label_guard.quarantine.reader import DamagedLines, open_parts, scan
 
 
 @dataclass(slots=True)
@@ -90,19 +88,17 @@ def summarize_quarantine(url: str | os.PathLike[str]) -> QuarantineSummary:
     """
     url = folder_url(url)
     folder, parts = open_parts(url)
-    summary, newest = QuarantineSummary(parts=len(parts)), _Newest()
+    summary, newest, damaged = QuarantineSummary(parts=len(parts)), _Newest(), DamagedLines()
     for found in scan(folder, url, parts):
         if isinstance(found, LineProblem):
-            summary.num_problems += 1
-            summary.num_torn += found.kind == "torn"
-            if len(summary.problems) < _MAX_PROBLEMS:
-                summary.problems.append(found)
+            damaged.add(found)
             continue
         summary.lines += 1
         newest.add(found)
         if found.written is not None:
             _add_writer(summary, found.written)
     newest.count(summary)
+    summary.problems, summary.num_problems, summary.num_torn = damaged.first, damaged.number, damaged.torn
     return summary
 
 

@@ -18,7 +18,7 @@ Scalar = str | int | float | bool | None
 MAX_BYTES = 2 * 1024 * 1024  # 21,841 names of ImageNet-21k are 0.6 MB; ruamel reads about 0.3 MB a second
 MAX_DEPTH = 50  # a schema is 6 deep
 MAX_DIGITS = 1_000  # Python refuses to print integers of more than 4,300 digits
-MAX_VALUES = 500_000  # what aliases may expand to
+MAX_VALUES = 500_000  # written out, and again with every alias expanded
 
 _NULL = {"", "~", "null", "Null", "NULL"}
 _BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
@@ -200,6 +200,7 @@ class _Composer:
     def __init__(self, events: Iterator[Any]) -> None:
         self._events = events
         self._anchors: dict[str, Node] = {}
+        self._left = MAX_VALUES
 
     def document(self) -> Node:
         node: Node | None = None
@@ -217,6 +218,9 @@ class _Composer:
             if event.anchor not in self._anchors:
                 raise UnreadableError(f"alias *{event.anchor} has no anchor before it", *_place(event))
             return self._anchors[event.anchor]
+        self._left -= 1
+        if self._left < 0:
+            raise UnreadableError(f"more than {MAX_VALUES:,} values; split the schema", *_place(event))
         if depth > MAX_DEPTH:
             raise UnreadableError(f"nested more than {MAX_DEPTH} deep", *_place(event))
         if event.tag is not None and str(event.tag) not in _CORE_TAGS:

@@ -37,9 +37,10 @@ class QuarantineFormat:
         entries = self._entries(contents)
         for start in range(0, len(entries), _MAX_RECORDS):
             yield _piece(start, entries[start : start + _MAX_RECORDS], wanted)
-        damaged = [problem for problem in contents.problems if problem.kind != "torn"]
-        if damaged:
-            raise SourceError(f"{path}: {len(damaged)} damaged lines were skipped, the first is {damaged[0]}")
+        if damaged := contents.num_problems - contents.num_torn:
+            listed = [str(problem) for problem in contents.problems if problem.kind != "torn"]
+            first = f", the first is {listed[0]}" if listed else ""
+            raise SourceError(f"{path}: {damaged} damaged lines were skipped{first}")
 
     def _entries(self, contents: QuarantineContents) -> list[QuarantineEntry]:
         newest = [group[0] for group in contents.records]

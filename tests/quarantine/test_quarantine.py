@@ -20,7 +20,15 @@ from hypothesis import strategies as st
 
 from label_guard.core import tree
 from label_guard.errors import MissingDependencyError, QuarantineError, UsageError
-from label_guard.quarantine import BadRecord, Origin, QuarantineOptions, QuarantineWriter, read_quarantine
+from label_guard.quarantine import (
+    BadRecord,
+    Origin,
+    QuarantineOptions,
+    QuarantineWriter,
+    compact_quarantine,
+    read_quarantine,
+    summarize_quarantine,
+)
 from label_guard.rules.violation import Violation
 
 ORIGIN = Origin("digits", "1.0.0", "d1", "train", None, "s1")
@@ -486,6 +494,21 @@ def test_a_hostile_line_costs_nothing_and_is_named(tmp_path: Path) -> None:
     assert [entry.record for entry in contents.entries] == ["a", "b"]
     assert [found.line for found in contents.problems] == list(range(2, 2 + len(hostile)))
     assert all(len(str(found)) < 800 for found in contents.problems)
+
+
+@pytest.mark.parametrize("line", [b"\n", b"\0\n", b"{}\n", b"1\n"])
+def test_many_damaged_lines_are_counted_and_few_are_kept(tmp_path: Path, line: bytes) -> None:
+    """Memory does not grow with damaged lines, which may be as short as one byte; every reader knows the number."""
+    writer_of(str(tmp_path)).append([bad("a"), bad("b")])
+    [part] = tmp_path.glob("*.jsonl")
+    part.write_bytes(line * 3000 + part.read_bytes() + b'{"torn')
+    contents, counted = read_quarantine(str(tmp_path)), summarize_quarantine(str(tmp_path))
+    assert [entry.record for entry in contents.entries] == ["a", "b"]
+    for found in (contents, counted):
+        assert (len(found.problems), found.num_problems, found.num_torn) == (1000, 3001, 1)
+    (tmp_path / "part-0-0-9-x.jsonl").write_bytes(part.read_bytes())
+    done = compact_quarantine(str(tmp_path))
+    assert (len(done.problems), done.num_problems, done.parts_after) == (1000, 6000, 2)
 
 
 def test_a_line_longer_than_the_limit_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

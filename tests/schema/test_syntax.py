@@ -156,6 +156,16 @@ def test_aliases_that_multiply_are_stopped():
         to_plain(parse("\n".join(lines)))
 
 
+@pytest.mark.parametrize("is_json", [True, False])
+def test_a_file_of_too_many_values_is_stopped_where_they_are_too_many(is_json, monkeypatch):
+    """Values written out are counted as they are read, and the message does not speak of aliases."""
+    monkeypatch.setattr(nodes, "MAX_VALUES", 100)
+    assert to_plain(parse(f"[{'1,' * 98}1]", is_json=is_json)) == [1] * 99
+    with pytest.raises(UnreadableError, match="more than 100 values; split the schema") as caught:
+        parse(f"[{'1,' * 99}1]", is_json=is_json)
+    assert (caught.value.line, caught.value.column) == (1, 200)
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [
