@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ _VOCABULARY = 256  # from here on, ids of which fewer than _DENSE are used are a
 _DENSE = 0.8
 _FEW = 5
 _FREQUENT = 20
-_SCATTERED = 0.05  # share of values beyond the classes above which nothing is drafted
+SCATTERED = 0.05  # share of values beyond the classes above which nothing is drafted
 _CERTAIN = math.log(1000)  # of ids with gaps or from an unusual start, in favour of which little speaks beforehand
 _LIKELY = math.log(10)  # of ids from 1
 
@@ -62,7 +62,7 @@ def draft_classes(counts: Mapping[int, int], *, scalar: bool, only_label: bool) 
     total = sum(counts.values())
     if not classes:
         return refused(f"holds nothing but {', '.join(map(str, sorted(voids)))}: a split without labels")
-    if sum(rare.values()) > max(_FEW, _SCATTERED * total) or min(classes) < 0:
+    if sum(rare.values()) > max(_FEW, SCATTERED * total) or min(classes) < 0:
         first = min(rare or classes)
         return refused(f"holds values such as {first} beside {min(classes)}..{max(classes)}, which are not class ids")
     if max(classes) > _MAX_CLASSES:
@@ -89,7 +89,7 @@ def named_classes(names: Sequence[str], counts: Mapping[int, int], *, scalar: bo
     outside = {value: count for value, count in counts.items() if not 0 <= value < len(names)}
     voids = {v: outside.pop(v) for v in _VOIDS if v in outside and outside[v] >= max(_FREQUENT, total / 1000)}
     for value, count in sorted(outside.items(), key=lambda pair: (-pair[1], pair[0]))[:3]:
-        drafted.mark("num_classes", f"the metadata name {len(names)} classes, but {value} {_occurs(count, total)}")
+        drafted.mark("num_classes", f"the metadata name {len(names)} classes, but {value} {occurs(count, total)}")
     _add_voids(drafted, voids, total, scalar=scalar, only_label=only_label)
     return drafted
 
@@ -106,9 +106,7 @@ def _no_classes(counts: Mapping[int, int]) -> str:
 
 def _parts(counts: Mapping[int, int]) -> tuple[dict[int, int], dict[int, int], dict[int, int]]:
     """Rare values at the ends, void values, and classes."""
-    often = [n for n in counts.values() if n > 1] or list(counts.values())
-    usual = float(np.median(often))
-    least = max(min(_FEW, usual / 4), usual / 30)
+    least = least_count(counts.values())
     values = sorted(counts)
     plain = [v for v in values if v not in _VOIDS]
     if values == [-1, 1] or values == [0, 255]:
@@ -126,6 +124,13 @@ def _parts(counts: Mapping[int, int]) -> tuple[dict[int, int], dict[int, int], d
         {v: counts[v] for v in known},
         {v: counts[v] for v in inside},
     )
+
+
+def least_count(counts: Collection[int]) -> float:
+    """Returns how often a value must occur to be a class, by the median of ``counts``."""
+    often = [n for n in counts if n > 1] or list(counts)
+    usual = float(np.median(often))
+    return max(min(_FEW, usual / 4), usual / 30)
 
 
 def _top(plain: Sequence[int], counts: Mapping[int, int], least: float) -> int:
@@ -170,23 +175,24 @@ def _sure(classes: Mapping[int, int], few: int, many: int, least: float = _CERTA
 
 def _mark_rare(drafted: Drafted, rare: Mapping[int, int], classes: Mapping[int, int], total: int) -> None:
     for value, count in sorted(rare.items(), key=lambda pair: (pair[1], pair[0]))[:5]:
-        drafted.mark("num_classes", f"{value} {_occurs(count, total)} and is left illegal")
+        drafted.mark("num_classes", f"{value} {occurs(count, total)} and is left illegal")
     if len(rare) > 5:
         drafted.mark("num_classes", f"and {len(rare) - 5:,} more rare values are left illegal")
     usual = float(np.median(list(classes.values())))
     for value in (min(classes), max(classes)):
         if classes[value] <= _FEW or classes[value] < min(_FREQUENT, usual / 3):
-            drafted.mark("num_classes", f"{value} {_occurs(classes[value], total)}")
+            drafted.mark("num_classes", f"{value} {occurs(classes[value], total)}")
 
 
-def _occurs(count: int, total: int) -> str:
+def occurs(count: int, total: int) -> str:
+    """Returns how often a value was seen, in words."""
     return f"occurs {'once' if count == 1 else f'{count:,} times'} in {total:,}"
 
 
 def _add_voids(drafted: Drafted, voids: Mapping[int, int], total: int, *, scalar: bool, only_label: bool) -> None:
     if not voids:
         return
-    shown = ", ".join(f"{value} {_occurs(count, total)}" for value, count in sorted(voids.items()))
+    shown = ", ".join(f"{value} {occurs(count, total)}" for value, count in sorted(voids.items()))
     if scalar and list(voids) == [-1]:
         drafted.fields |= {"unlabeled": -1, "on_unlabeled": "skip" if only_label else "replace"}
         drafted.mark("unlabeled", f"{shown}: taken for: this record has no label")

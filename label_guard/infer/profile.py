@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,12 +11,15 @@ from typing import Any, cast
 import numpy as np
 
 from label_guard.core.types import Array
-from label_guard.infer.classes import Drafted, draft_classes, named_classes, refused
+from label_guard.infer.classes import Drafted, draft_classes, named_classes, occurs, refused
+from label_guard.infer.names import draft_names, known_names
 from label_guard.sources.open import RawColumn
 
 _MAX_DISTINCT = 100_000
 _TOLERANCE = 1e-3  # of the sum of a row of probabilities; that of soft_label by default
 _FLOATS = "f"
+_NAN = float("nan")  # one object, so that ``in`` finds it
+_FREQUENT = 20  # occurrences of NaN, fewer in small data, that make it a value for "not measured"
 
 
 @dataclass(slots=True)
@@ -26,20 +30,17 @@ class Rows:
         normalized: no value is negative, and the row sums to 1.
         percent: no value is negative, and the row sums to 100.
         binary: all values are 0 or 1.
-        signed: all values are -1, 0 or 1, and some are -1.
     """
 
     normalized: bool = True
     percent: bool = True
     binary: bool = True
-    signed: bool = True
 
     def add(self, numbers: Array) -> None:
         """Look at ``numbers``, ``[records, ..., classes]``."""
         sums = numbers.sum(axis=-1, dtype=np.float64)
         positive = bool((numbers >= 0).all())
         self.binary &= bool(np.isin(numbers, (0, 1)).all())
-        self.signed &= bool(np.isin(numbers, (-1, 0, 1)).all() and (numbers == -1).any())
         self.normalized &= positive and bool((np.abs(sums - 1) <= _TOLERANCE).all())
         self.percent &= positive and bool((np.abs(sums - 100) <= 100 * _TOLERANCE).all())
 
@@ -51,7 +52,8 @@ class Seen:
     Attributes:
         records: records looked at.
         missing: records without a value.
-        other: records whose value is not a number or an array of numbers, by type.
+        texts: records by text, of ``_MAX_DISTINCT`` texts at most.
+        other: records whose value is not a number, an array of numbers or a text, by type.
         dtypes: records by stored dtype.
         shapes: records by shape.
         counts: occurrences of whole numbers, of ``_MAX_DISTINCT`` of them at most.
@@ -59,12 +61,14 @@ class Seen:
         low: least finite value.
         high: greatest finite value.
         fractional: whether a value has a fraction.
-        not_finite: how many values are NaN or infinite.
+        nan: how many values are NaN.
+        infinite: how many values are infinite.
         rows: what holds for every row.
     """
 
     records: int = 0
     missing: int = 0
+    texts: Counter[str] = field(default_factory=Counter[str])
     other: Counter[str] = field(default_factory=Counter[str])
     dtypes: Counter[str] = field(default_factory=Counter[str])
     shapes: Counter[tuple[int, ...]] = field(default_factory=Counter[tuple[int, ...]])
@@ -73,7 +77,8 @@ class Seen:
     low: float | None = None
     high: float | None = None
     fractional: bool = False
-    not_finite: int = 0
+    nan: int = 0
+    infinite: int = 0
     rows: Rows = field(default_factory=Rows)
 
     @property
@@ -91,6 +96,9 @@ class Seen:
             if value is None or _holds_null(value):
                 self.missing += 1
                 continue
+            if isinstance(value, str | bytes):
+                self._add_text(value)
+                continue
             array: Array = np.asarray(value)
             if not array.size:
                 self.shapes[(0,)] += 1
@@ -103,6 +111,10 @@ class Seen:
         """Look at ``array``, ``[records, ...]``."""
         if not len(array):
             return
+        if array.dtype.kind in "SU" and array.ndim == 1:
+            for text in array.tolist():
+                self._add_text(text)
+            return
         self.dtypes[array.dtype.name] += len(array)
         self.shapes[array.shape[1:]] += len(array)
         if array.dtype.kind not in "biuf":
@@ -110,11 +122,24 @@ class Seen:
             return
         numbers = array.astype(np.int8) if array.dtype.kind == "b" else array
         finite = numbers[np.isfinite(numbers)] if numbers.dtype.kind == _FLOATS else numbers.reshape(-1)
-        self.not_finite += numbers.size - finite.size
+        nan = int(np.count_nonzero(numbers != numbers))
+        self.nan += nan
+        self.infinite += numbers.size - finite.size - nan
         if finite.size:
             self._add_values(finite)
         if array.ndim > 1 and array.shape[-1] > 1:
             self.rows.add(numbers)
+
+    def _add_text(self, value: str | bytes) -> None:
+        try:
+            text = value if isinstance(value, str) else value.decode()
+        except UnicodeDecodeError:
+            self.other["bytes"] += 1
+            return
+        if text in self.texts or len(self.texts) < _MAX_DISTINCT:
+            self.texts[text] += 1
+        else:
+            self.many = True
 
     def _add_values(self, finite: Array) -> None:
         low, high = finite.min().item(), finite.max().item()
@@ -145,27 +170,67 @@ def describe(seen: Seen, *, only_label: bool = True, class_names: Sequence[str] 
     {'kind': 'class_label', 'num_classes': 3, 'dtype': ['int64'], 'shape': []}
     """
     kinds = {np.dtype(name).kind for name in seen.dtypes}
-    if seen.other:
-        return refused(f"holds values of type {', '.join(sorted(seen.other))}, which are not numbers")
-    if not kinds or seen.low is None or seen.high is None:
-        return refused("holds no value")
+    if seen.texts and not kinds and not seen.other:
+        return _texts(seen, class_names)
+    if reason := _no_numbers(seen, kinds):
+        return refused(reason)
     if kinds == {"b"}:
-        return refused("is stored as bool, which is not a class id: store it as uint8")
-    if "b" in kinds or len(kinds - {"u"}) > 1 or len({len(shape) for shape in seen.shapes if shape != (0,)}) > 1:
-        return refused(f"holds records of several forms: {', '.join(sorted(seen.dtypes))}; {_shapes(seen)}")
-    if class_names and "f" not in kinds:
+        drafted = _bools(seen)
+    elif class_names and "f" not in kinds:
         drafted = named_classes(class_names, seen.counts, scalar=not _shape(seen), only_label=only_label)
         drafted.fields |= {"dtype": _dtype(seen), "shape": _shape(seen)}
     else:
         drafted = _rows(seen) or (_real(seen) if _is_real(seen) else _ids(seen, only_label=only_label))
     if not drafted.fields:
         return drafted
-    notes = [f"seen: {', '.join(sorted(seen.dtypes))}; {_shapes(seen)}; values {seen.low:g} to {seen.high:g}"]
-    if seen.missing:
+    notes = [f"seen: {', '.join(sorted(seen.dtypes))}; {_shapes(seen)}; values {seen.low or 0:g} to {seen.high or 0:g}"]
+    ignore = drafted.fields.get("ignore", ())
+    if seen.missing and None not in ignore:
         notes.append(f"TODO check: {seen.missing:,} records have no value, which breaks LG104")
-    if seen.not_finite:
-        notes.append(f"TODO check: {seen.not_finite:,} values are NaN or infinite, which breaks LG107")
+    wrong = seen.infinite + (0 if _NAN in ignore else seen.nan)
+    if wrong:
+        notes.append(f"TODO check: {wrong:,} values are NaN or infinite, which breaks LG107")
     drafted.notes = [*notes, *drafted.notes]
+    return drafted
+
+
+def _no_numbers(seen: Seen, kinds: set[str]) -> str:
+    """Returns why no label of numbers can hold what was seen; empty where one may."""
+    if seen.texts and kinds:
+        return "holds text in some records and numbers in others"
+    if seen.other:
+        return f"holds values of type {', '.join(sorted(seen.other))}, which are not numbers"
+    if not kinds or seen.low is None or seen.high is None:
+        return "holds no value"
+    if kinds > {"b"} or len(kinds - {"u"}) > 1 or len({len(shape) for shape in seen.shapes if shape != (0,)}) > 1:
+        return f"holds records of several forms: {', '.join(sorted(seen.dtypes))}; {_shapes(seen)}"
+    return ""
+
+
+def _texts(seen: Seen, class_names: Sequence[str] | None) -> Drafted:
+    """Class names in place of ids."""
+    if seen.many:
+        return refused(f"holds more than {_MAX_DISTINCT:,} distinct texts: captions or identifiers")
+    drafted = known_names(class_names, seen.texts) if class_names else draft_names(seen.texts)
+    if drafted.fields:
+        drafted.fields["shape"] = []
+        notes = [f"seen: text; one value a record; {len(seen.texts):,} distinct"]
+        if seen.missing:
+            notes.append(f"TODO check: {seen.missing:,} records have no value, which breaks LG104")
+        drafted.notes = [*notes, *drafted.notes]
+    return drafted
+
+
+def _bools(seen: Seen) -> Drafted:
+    """Two classes, or k-hot rows, stored as bool."""
+    shape = _shape(seen)
+    if len(shape) == 1 and shape[0] is not None and shape[0] > 1:
+        drafted = Drafted({"kind": "multi_label", "num_classes": shape[0], "dtype": ["bool"], "shape": []})
+        drafted.mark("kind", "every row is bool: taken for k-hot")
+    else:
+        drafted = Drafted({"kind": "class_label", "num_classes": 2, "dtype": ["bool"], "shape": shape})
+        if len(seen.counts) < 2:
+            drafted.mark("num_classes", f"every value is {bool(seen.high)}")
     return drafted
 
 
@@ -200,7 +265,7 @@ def _dtype(seen: Seen) -> list[str]:
 def _rows(seen: Seen) -> Drafted | None:
     """A row of a number for each class: probabilities, one-hot or k-hot."""
     shape, rows = _shape(seen), seen.rows
-    if not shape or shape[-1] is None or shape[-1] < 2 or seen.not_finite:
+    if not shape or shape[-1] is None or shape[-1] < 2 or seen.nan or seen.infinite:
         return None
     classes, outer = {"num_classes": shape[-1]}, {"dtype": _dtype(seen), "shape": shape[:-1]}
     if rows.binary and rows.normalized:
@@ -215,19 +280,32 @@ def _rows(seen: Seen) -> Drafted | None:
         return Drafted({"kind": "soft_label", **classes, **outer}, notes=["every row sums to 1"])
     if rows.percent:
         return refused("holds rows that sum to 100: percentages; divide them by 100 for a soft_label")
-    if rows.signed and len(shape) == 1:
-        return refused(
-            "holds rows of -1 and 1: k-hot rows; write the label by hand: kind: multi_label with positive: 1 and "
-            "negative: -1"
-        )
+    if len(shape) == 1 and not seen.fractional and {-1} < set(seen.counts) <= {-1, 0, 1}:
+        if 0 in seen.counts:
+            return refused(
+                "holds rows of -1, 0 and 1, where 0 or -1 may mean: not known; write the label by hand: "
+                "kind: multi_label with positive, negative and ignore"
+            )
+        drafted = Drafted({"kind": "multi_label", **classes, "positive": 1, "negative": -1, **outer})
+        drafted.mark("kind", "every row is -1 and 1: taken for k-hot")
+        return drafted
     if len(shape) == 3 and shape[-1] in (3, 4) and "uint8" in seen.dtypes and (seen.high or 0) > 100:
         return refused(f"has {shape[-1]} colour channels: a picture of a mask; map each colour to its id")
     return None
 
 
 def _real(seen: Seen) -> Drafted:
-    drafted = Drafted({"kind": "real_label", "dtype": _dtype(seen), "shape": _shape(seen)})
+    shape = _shape(seen)
+    drafted = Drafted({"kind": "real_label", "dtype": _dtype(seen), "shape": shape})
     drafted.mark("kind", "add minimum and maximum where the target has bounds")
+    total = sum(math.prod(one) * records for one, records in seen.shapes.items()) + seen.missing
+    unmeasured = [("NaN", seen.nan, _NAN), ("null", 0 if shape else seen.missing, None)]
+    frequent = max(min(_FREQUENT, max(3, total / 20)), total / 1000)
+    ignored = [(name, count, value) for name, count, value in unmeasured if count >= frequent]
+    if ignored:
+        drafted.fields["ignore"] = [value for _, _, value in ignored]
+        shown = ", ".join(f"{name} {occurs(count, total)}" for name, count, _ in ignored)
+        drafted.mark("ignore", f"{shown}: taken for: not measured")
     return drafted
 
 
