@@ -160,11 +160,13 @@ def _sequence(value: list[Any] | tuple[Any, ...]) -> tuple[Array, bool]:
         return _boxed(value), True
     if boxed.ndim > _MOST_DIMENSIONS:  # NumPy stops at 64, and a batch has one more
         return np.full((1,) * _MOST_DIMENSIONS, "deeper list", object), True
-    return _unbox(boxed) if boxed.size else (np.empty(boxed.shape, np.int64), False)
+    return _unbox(boxed)
 
 
 def _unbox(boxed: Array) -> tuple[Array, bool]:
     """An object array as an array of the one kind that all its items have, else as it is."""
+    if not boxed.size:  # as an empty list: of no dtype, but of some length
+        return np.empty(boxed.shape, np.int64), False
     items = boxed.reshape(-1).tolist()
     kinds = set(map(type, items))
     number = {_python_kind(kind) for kind in kinds}

@@ -7,11 +7,19 @@ from typing import Any
 import numpy as np
 
 from label_guard.check.kinds import value_check
-from label_guard.check.primitives import exact
+from label_guard.check.primitives import exact, is_number
 from label_guard.check.real_label import limits_in
 from label_guard.core.types import Array
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
 from label_guard.schema.stored_dtypes import admitted_dtypes, joined_dtype
+
+
+def position_label(label: Label) -> Label:
+    """``label`` of one position (of one row of the class axis), without the rules for a record as a whole."""
+    update: dict[str, Any] = {"shape": ()}
+    if isinstance(label, ClassLabel):
+        update |= {"unique": False, "min_length": None, "max_length": None}
+    return label.model_copy(update=update)
 
 
 class FillValues:
@@ -36,6 +44,8 @@ class FillValues:
         None where ``dtype`` holds no legal value.
         """
         label = self.label
+        if not is_number(dtype):
+            return None
         if isinstance(label, RealLabel):
             limits = limits_in(label, dtype, self._targets)
             return None if limits is None else np.clip(dtype.type(0), *limits)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from label_guard.check.columns import Column, Unconvertible, as_array
-from label_guard.check.fill_values import FillValues
+from label_guard.check.fill_values import FillValues, position_label
 from label_guard.check.kinds import ValueCheck, value_check
 from label_guard.check.primitives import member
 from label_guard.check.reading import LabelReader, checked_label, counted
@@ -225,8 +225,7 @@ class LabelCheck:
 
     def _filler(self, dtype: np.dtype[Any]) -> Array:
         """A legal value of ``dtype``: of one position, or of a row of the class axis."""
-        fill = FillValues(self.checked.model_copy(update={"shape": (), "unique": False, "min_length": None}))
-        record = fill.record(dtype)
+        record = FillValues(position_label(self.checked)).record(dtype)
         return np.zeros((), dtype) if record is None else record
 
     def bad_rows(self, rule: str, rows: Rows, value: str, legal: str) -> RuleViolations:

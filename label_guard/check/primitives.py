@@ -82,6 +82,11 @@ def values_at(array: Array, positions: NDArray[np.intp]) -> Array:
     return array.reshape(-1)[positions] if array.flags.c_contiguous else array.flat[positions]
 
 
+def is_number(dtype: np.dtype[Any]) -> bool:
+    """Whether ``dtype`` is one of NumPy's own numbers; those of ml_dtypes pass for kinds ``f`` and ``V``."""
+    return dtype.kind in "biu" or np.issubdtype(dtype, np.floating)
+
+
 def integer_bounds(dtype: np.dtype[Any]) -> tuple[int, int]:
     """Least and greatest value of an integer or bool dtype."""
     if dtype.kind == "b":
@@ -96,6 +101,8 @@ def exact(dtype: np.dtype[Any], number: float) -> Any | None:
     An integer is compared exactly: 70000 is not a float16, 2**53 + 1 is not a float64. A fraction such as 0.1 is the
     number of ``dtype`` next to it, as it was when it was stored.
     """
+    if not is_number(dtype):
+        return None
     if isinstance(number, float):
         if not number.is_integer():
             return dtype.type(number) if dtype.kind == "f" else None

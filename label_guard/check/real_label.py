@@ -13,6 +13,7 @@ from label_guard.check.primitives import (
     blocks,
     greatest_at_or_below,
     integer_bounds,
+    is_number,
     least_at_or_above,
     member,
     values_at,
@@ -95,6 +96,8 @@ def limits_in(label: RealLabel, dtype: np.dtype[Any], targets: list[np.dtype[Any
     Returns:
         Two scalars of ``dtype``; None where no value of it is legal.
     """
+    if not is_number(dtype):
+        return None
     least, greatest = _finite(dtype)
     low, high = [least], [greatest]
     if label.minimum is not None:

@@ -26,6 +26,7 @@ from pydantic import (
 )
 
 from label_guard.check.columns import Column
+from label_guard.check.integer_set import MAX_TABLE
 from label_guard.check.reading import known_values
 from label_guard.check.result import RuleViolations
 from label_guard.core.record_key import natural_order
@@ -252,7 +253,7 @@ class LabelStatistics(BaseModel):
         low, high, known = _id_table(label)
         inside = np.asarray((values >= low) & (values <= high))
         dense = (values[inside].astype(np.int64) - low) if inside.any() else np.empty(0, np.int64)
-        legal = np.ones(dense.size, np.bool_) if known is None else known[dense]
+        legal = np.ones(dense.size, np.bool_) if known is None else _among(known, dense)
         if isinstance(label, ClassLabel):
             self._count_ids(dense, legal, inside, low, high)
         if legal.all() and dense.size == values.size:
@@ -267,9 +268,12 @@ class LabelStatistics(BaseModel):
         if inside.shape[1] == 1:
             _count_values(self.class_records, dense[legal], span, low)
             return
-        rows = np.nonzero(inside)[0][legal]
-        pairs = np.unique(rows.astype(np.int64) * span + dense[legal])
-        _count_values(self.class_records, pairs % span, span, low)
+        rows = np.nonzero(inside)[0][legal].astype(np.int64)
+        if span > MAX_TABLE:  # a row times the span could be beyond int64
+            present = np.unique(np.stack([rows, dense[legal]]), axis=1)[1]
+        else:
+            present = np.unique(rows * span + dense[legal]) % span
+        _count_values(self.class_records, present, span, low)
 
     def _add_outside(self, label: ClassLabel | MultiLabel, values: Array, illegal: Array, place_of: PlaceOf) -> None:
         """Count sentinels, and values that are neither ids nor sentinels."""
@@ -326,10 +330,14 @@ def _example(key: str, violation: Violation) -> Example:
 # The table of a label with gaps in its ids costs as much as it has classes: made once for a label, not for a chunk.
 _tables: OrderedDict[int, tuple[Label, int, int, Array]] = OrderedDict()
 _MAX_TABLES = 16
+_MOST_ID = 2**63 - 1  # ids are counted as int64
 
 
 def _id_table(label: ClassLabel | MultiLabel) -> tuple[int, int, Array | None]:
-    """Smallest and greatest class id; and which ids between them are declared, None where all are."""
+    """Smallest and greatest class id, and the declared ids as distances from the smallest.
+
+    These are a table of bool, or where ids are far apart sorted; None where all ids between the two are declared.
+    """
     if not isinstance(label, ClassLabel):
         return 0, 1, None
     ids = label.raw_ids
@@ -337,13 +345,23 @@ def _id_table(label: ClassLabel | MultiLabel) -> tuple[int, int, Array | None]:
         return ids.start, ids.stop - 1, None
     table = _tables.get(id(label))
     if table is None:
-        low, high = min(ids), max(ids)
-        known = np.zeros(high - low + 1, np.bool_)
-        known[np.array(ids, np.int64) - low] = True
+        ordered = np.array(sorted(i for i in ids if i <= _MOST_ID), np.int64)
+        low, high = (int(ordered[0]), int(ordered[-1])) if ordered.size else (0, -1)
+        known = ordered - low
+        if high - low < MAX_TABLE:
+            known = np.zeros(high - low + 1, np.bool_)
+            known[ordered - low] = True
         table = _tables[id(label)] = (label, low, high, known)  # the label is kept, so that no other one has its id
         if len(_tables) > _MAX_TABLES:
             _tables.popitem(last=False)
     return table[1:]
+
+
+def _among(known: Array, dense: Array) -> Array:
+    """Which of ``dense`` are declared: by a table, or by a search where the ids are far apart."""
+    if known.dtype == np.bool_:
+        return known[dense]
+    return known[np.minimum(np.searchsorted(known, dense), len(known) - 1)] == dense
 
 
 def _count(counter: ClassCounts, counts: Array) -> None:

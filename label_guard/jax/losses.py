@@ -83,20 +83,28 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, spec: Label, where: jax.
     check_logits(logits, labels, spec)
     if isinstance(spec, RealLabel):
         raise UsageError("a real_label has no cross entropy; use optax.l2_loss with masked_mean")
-    skipped = _skipped(labels, spec)
-    if skipped is not None:
-        # The label goes before the loss does: NaN * 0 is NaN, so a mask alone would not save the gradient.
-        labels = jnp.where(skipped, jnp.zeros((), labels.dtype), labels)
+    keep = _kept(logits if isinstance(spec, MultiLabel) else logits[..., 0], labels, spec, where)
+    if keep is not None:
+        # What is left out goes before the loss does: NaN * 0 is NaN, so a mask alone would not save the gradient.
+        row = keep if isinstance(spec, MultiLabel) else keep[..., None]
+        logits = jnp.where(row, logits, 0)
+        labels = jnp.where(keep if isinstance(spec, ClassLabel) else row, labels, jnp.zeros((), labels.dtype))
     if isinstance(spec, ClassLabel):
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     elif isinstance(spec, SoftLabel):
         loss = optax.softmax_cross_entropy(logits, labels)
     else:
         loss = optax.sigmoid_binary_cross_entropy(logits, labels.astype(logits.dtype))
-    keep = None if where is None else _broadcast(loss, where).astype(bool)
-    if skipped is not None:
-        keep = ~skipped if keep is None else keep & ~skipped
     return loss if keep is None else jnp.where(keep, loss, 0)
+
+
+def _kept(places: jax.Array, labels: jax.Array, spec: Label, where: jax.Array | None) -> jax.Array | None:
+    """Bool of the shape of ``places``: which count in the loss; None where all do."""
+    skipped = _skipped(labels, spec)
+    keep = None if where is None else _broadcast(places, where).astype(bool)
+    if skipped is None:
+        return keep
+    return ~skipped if keep is None else keep & ~skipped
 
 
 def _broadcast(values: jax.Array, where: jax.Array) -> jax.Array:
@@ -123,13 +131,16 @@ def masked_mean(values: jax.Array, where: jax.Array | None = None, axis_name: An
     """
     if where is None:
         where = jnp.ones(values.shape, bool)
-    weights = _broadcast(values, where).astype(values.dtype)
-    total = jnp.sum(jnp.where(weights != 0, values, 0) * weights)
+    # A float16 ends at 65504, fewer than a batch may have places; an integer holds no weight of 0.5.
+    wide = jnp.promote_types(values.dtype, jnp.float32)
+    weights = _broadcast(values, where).astype(wide)
+    total = jnp.sum(jnp.where(weights != 0, values, 0).astype(wide) * weights)
     count = jnp.sum(weights)
     if axis_name is not None:
         total, count = jax.lax.psum((total, count), axis_name)
     # Weights below one in sum must still divide: only an empty mask is replaced.
-    return total / jnp.where(count > 0, jnp.maximum(count, jnp.finfo(values.dtype).tiny), 1)
+    mean = total / jnp.where(count > 0, jnp.maximum(count, jnp.finfo(wide).tiny), 1)
+    return mean.astype(values.dtype) if jnp.issubdtype(values.dtype, jnp.floating) else mean
 
 
 def invalid_count(labels: jax.Array, spec: Label) -> jax.Array:

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from label_guard.check.columns import Column
-from label_guard.check.fill_values import FillValues
+from label_guard.check.fill_values import FillValues, position_label
 from label_guard.check.integer_set import MAX_TABLE
 from label_guard.check.primitives import integer_bounds, member
 from label_guard.check.reading import LabelReader, checked_label
 from label_guard.check.real_label import limits_in
 from label_guard.core.types import Array
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel
+from label_guard.schema.stored_dtypes import admitted_dtypes
 
 
 def replaced_sentinels(label: Label) -> tuple[float, ...]:
@@ -38,6 +39,7 @@ class LabelConverter:
         changes: whether the label leaves the guard in a form different from the stored one.
         is_encoded: whether the array that is checked differs from the one that is stored.
         fill: replacement values for bad positions, as read.
+        admitted: dtypes of arrays that are legal, as read.
     """
 
     def __init__(self, label: Label) -> None:
@@ -45,6 +47,7 @@ class LabelConverter:
         self.is_ids = isinstance(label, MultiLabel) and label.encoding == "ids"
         self.label = k_hot_label(label) if isinstance(label, MultiLabel) and self.is_ids else checked_label(label)
         self.fill = FillValues(self.label)
+        self.admitted = frozenset(map(np.dtype, admitted_dtypes(self.label)))
         self._emit = None if label.emitted_dtype is None else np.dtype(label.emitted_dtype)
         self._dense = DenseIds(label) if isinstance(label, ClassLabel) and label.remaps else None
         self._replaced = replaced_sentinels(label)
@@ -77,6 +80,10 @@ class LabelConverter:
             array = np.where(unmeasured, self._emitted_fill(array.dtype), array)
         return array if self._emit is None else cast_labels(self.label, array, self._emit, illegal=illegal)
 
+    def admits(self, value: Any) -> bool:
+        """Whether an array that passed the check has a legal dtype: where nothing counts, it may have any."""
+        return self.label.where is None or not isinstance(value, np.ndarray) or value.dtype in self.admitted
+
     def _unmeasured(self, array: Array) -> NDArray[np.bool_] | None:
         """Where ``array`` holds a sentinel that is replaced, or NaN."""
         where = member(array, self._replaced) if self._replaced else None
@@ -91,7 +98,7 @@ class LabelConverter:
         """``array`` with a legal value where it does not count: 0 * NaN would be NaN in a gradient."""
         if counts.all() or array.dtype.kind not in "biuf":
             return array
-        record = FillValues(self.label.model_copy(update={"shape": ()})).record(array.dtype)
+        record = FillValues(position_label(self.label)).record(array.dtype)
         return array if record is None else np.where(counts, array, record)
 
     def k_hot(self, columns: Sequence[Column]) -> list[Column]:

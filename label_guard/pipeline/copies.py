@@ -48,7 +48,10 @@ def _copied_leaf(value: Any) -> Any:
 
 
 def _copied_foreign(value: Any) -> Any:
-    """A copy of a tensor of another library; an immutable JAX array, or what is not an array, as it is."""
+    """A copy of a tensor of another library, an array where it has no copy of its own kind.
+
+    An immutable JAX array, or what is not an array, stays as it is.
+    """
     if hasattr(value, "is_deleted"):  # JAX: immutable, and a clone of a deleted array ends the process
         return value
     clone = getattr(value, "clone", None)  # PyTorch
@@ -56,6 +59,11 @@ def _copied_foreign(value: Any) -> Any:
         return clone()
     if isinstance(value, bytearray | memoryview):
         return bytes(value)
+    if hasattr(value, "__array__"):
+        try:
+            return np.array(np.asarray(value))  # np.array(value) alone trusts __array__ to have copied
+        except Exception:  # whatever a foreign __array__ raises: the check reports such a label
+            return value
     return value
 
 

@@ -9,8 +9,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.columns import Column
-from label_guard.check.fill_values import FillValues
+from label_guard.check.columns import Column, as_array
+from label_guard.check.fill_values import FillValues, position_label
 from label_guard.check.reading import counted
 from label_guard.check.result import CheckResult, RuleViolations
 from label_guard.core import tree
@@ -51,8 +51,11 @@ def stack_records(
             delivered = _as_stored(converter, columns[path], len(records))
             arrays |= {} if delivered is None else {path: delivered}
             continue
+        found = columns[path]
+        if not found and not violations and None in converter.label.record_shape:
+            found = _uncounted(converter, [tree.get(record, path) for record in records])
         try:
-            arrays[path], valid = join_columns(converter, columns[path], len(records), violations)
+            arrays[path], valid = join_columns(converter, found, len(records), violations)
         except ValueError as error:
             raise UsageError(f"label {path!r} cannot be batched: {error}") from error
         if violations:
@@ -80,13 +83,17 @@ def mask_batch(config: GuardConfig, batch: Any, result: CheckResult) -> tuple[An
             read = converter.is_encoded or _is_list(value)
             array = _as_stored(converter, _columns(config, batch, path, size), size) if read else None
             batch = batch if array is None else tree.put(batch, path, array)
-        elif converter.is_encoded or _is_list(value):
-            batch = tree.put(batch, path, _as_array(converter, _columns(config, batch, path, size), size))
+        elif converter.is_encoded or _is_list(value) or not converter.admits(value):
+            columns = _columns(config, batch, path, size)
+            batch = tree.put(batch, path, _as_array(converter, columns, value, size))
     return batch, good
 
 
 def _is_list(value: Any) -> bool:
-    return isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and cast(Array, value).dtype.hasobject)
+    """Whether a label of a batch is no array of numbers: a list, None, or an array of objects or text."""
+    if isinstance(value, np.ndarray):
+        return cast(Array, value).dtype.kind in "OUS"
+    return value is None or isinstance(value, list | tuple)
 
 
 def _as_stored(converter: LabelConverter, columns: list[Column], size: int) -> Array | None:
@@ -107,18 +114,42 @@ def _columns(config: GuardConfig, batch: Any, path: str, size: int) -> list[Colu
     return config.guard.batch_columns(batch, size)[path]
 
 
-def _as_array(converter: LabelConverter, columns: list[Column], size: int) -> Array | list[Array]:
+def _as_array(converter: LabelConverter, columns: list[Column], value: Any, size: int) -> Array | list[Array]:
     """Legal labels of a batch as one array, or as a list of arrays where they differ in shape."""
     if not size:
         return np.empty((0, *(length or 0 for length in converter.label.record_shape)), converter.fill.dtype())
-    if converter.is_ids or len({column.array.shape[1:] for column in columns}) == 1:
+    if converter.is_ids or None not in converter.label.record_shape:
+        return join_columns(converter, columns, size)[0]
+    absent = sorted(set(range(size)) - {row for column in columns for row in column.rows.tolist()})
+    stored = [None if value is None else value[row] for row in absent]
+    found = _uncounted(converter, stored)
+    columns = [*columns, *(column._replace(rows=np.array([row])) for row, column in zip(absent, found, strict=True))]
+    if len({column.array.shape[1:] for column in columns}) == 1:
         return join_columns(converter, columns, size)[0]
     items = {
         int(row): column._replace(rows=np.zeros(1, np.intp), array=column.array[k : k + 1])
         for column in columns
         for k, row in enumerate(column.rows)
     }
-    return [join_columns(converter, [items[row]], 1)[0][0] for row in sorted(items)]
+    return [join_columns(converter, [items[row]], 1)[0][0] for row in range(size)]
+
+
+def _uncounted(converter: LabelConverter, values: Sequence[Any]) -> list[Column]:
+    """Legal labels in place of those that do not count (``where`` is 0), each in its own shape if that fits."""
+    return [
+        Column(np.array([row]), _legal_like(converter, as_array(value)[0])[None], True)
+        for row, value in enumerate(values)
+    ]
+
+
+def _legal_like(converter: LabelConverter, stored: Array) -> Array:
+    label = converter.label
+    wanted = label.record_shape
+    fits = stored.ndim == len(wanted) and all(n in (None, m) for n, m in zip(wanted, stored.shape, strict=True))
+    shape = stored.shape if fits else tuple(length or 0 for length in wanted)
+    dtype = stored.dtype if stored.dtype in converter.admitted else converter.fill.dtype()
+    legal = FillValues(position_label(label)).record(dtype)
+    return np.zeros(shape, dtype) if legal is None else np.broadcast_to(legal, shape)
 
 
 def _violations_of(result: CheckResult, path: str) -> list[RuleViolations]:
@@ -210,9 +241,12 @@ def _is_numeric(value: Any, converter: LabelConverter, size: int) -> bool:
 
 def _where_counted(label: Label, batch: Any, valid: Mask) -> Mask:
     """A mask that is False, too, where the feature that ``where`` names is 0."""
-    if label.where is None or isinstance(valid, list):
+    if label.where is None:
         return valid
-    return valid & counted(label.where, tree.get(batch, label.where), valid.shape)
+    where = tree.get(batch, label.where)
+    if isinstance(valid, list):
+        return [mask & counted(label.where, where[row], mask.shape) for row, mask in enumerate(valid)]
+    return valid & counted(label.where, where, valid.shape)
 
 
 def _converted(converter: LabelConverter, batch: Any, path: str, value: Any, *, illegal: bool) -> Any:
@@ -279,6 +313,8 @@ def _batch_of_one(
     """The label of one record with a batch axis; None where it is delivered as it is."""
     if violations and mask and None in converter.label.record_shape:
         return _masked_ragged(converter.label, columns, violations)
+    if not columns and not violations and None in converter.label.record_shape:
+        columns = _uncounted(converter, [value])
     if not violations or mask:
         return join_columns(converter, columns, 1, violations)
     if any(found.positions is None for found in violations):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from label_guard.check.columns import Column
 from label_guard.check.fill_values import FillValues
-from label_guard.check.primitives import equals
+from label_guard.check.primitives import equals, member
 from label_guard.check.result import RuleViolations
 from label_guard.core import tree
 from label_guard.core.types import Array
@@ -174,8 +174,9 @@ def _mask_positions(fill: FillValues, array: Array, good: Valid, violations: Seq
             flat[found.positions] = fill.clip(flat[found.positions])
             _spoil(fill.label, good, found)
         elif is_elementwise(fill.label) and not isinstance(fill.label, SoftLabel):
-            array.reshape(-1)[found.positions] = fill.value(array.dtype)
-            good.reshape(-1)[found.positions] = False
+            positions = _spread(fill.label, array, found.positions)
+            array.reshape(-1)[positions] = fill.value(array.dtype)
+            good.reshape(-1)[positions] = False
         else:
             array[found.rows], good[found.rows] = record, False
     # Records that a replaced position left illegal (too few ones, a repeated id) are replaced as a whole.
@@ -183,6 +184,17 @@ def _mask_positions(fill: FillValues, array: Array, good: Valid, violations: Seq
     for found in fill.check.find(array):
         rows, _, _ = found.by_row(per_record)
         array[rows], good[rows] = record, False
+
+
+def _spread(label: Label, array: Array, positions: Array) -> Array:
+    """``positions``, and all of a row of k-hot values that has too many or too few ones: which is wrong is unknown."""
+    if not isinstance(label, MultiLabel):
+        return positions
+    at = array.reshape(-1)[positions]
+    counted = member(at, (label.positive, label.negative, *label.sentinels))  # legal by itself
+    rows = positions[counted] // label.num_classes
+    rows = (rows[:, None] * label.num_classes + np.arange(label.num_classes)).reshape(-1)
+    return np.concatenate([positions[~counted], rows])
 
 
 def _spoil(label: Label, good: Valid, found: RuleViolations) -> None:

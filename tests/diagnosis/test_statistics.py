@@ -130,3 +130,24 @@ def test_files_with_illegal_values_are_counted_by_name() -> None:
     found = parts[0].merge(parts[1]).merge(parts[2]).illegal_values
     assert {name: (f.positions, f.illegal, dict(f.values)) for name, f in found.files.items()} == {"a": (3, 2, {7: 2})}
     assert (found.clean_files, found.clean_positions, found.clean_low, found.clean_high) == (2, 4, 1, 4)
+
+
+@given(
+    ids=st.lists(st.sampled_from([-5, 0, 3, 2**20, 2**31, 2**40, 2**62]), min_size=2, max_size=6, unique=True),
+    values=st.lists(st.sampled_from([-6, -5, 0, 3, 4, 2**20, 2**31, 2**40, 2**40 + 1, 2**62]), min_size=1, max_size=12),
+)
+def test_ids_that_are_far_apart_cost_no_table(ids: list[int], values: list[int]) -> None:
+    """The memory is that of the ids, not of the distance between them; the counts are those of plain counting."""
+    guard = guard_of(num_classes=len(ids), class_ids=ids, ignore=[], shape=[2])
+    found = statistics_of(guard, [np.array([value, ids[0]]) for value in values])
+    legal = Counter(value for pair in [(value, ids[0]) for value in values] for value in pair if value in ids)
+    assert dict(found.class_counts.items()) == dict(legal)
+    records = Counter(value for value in values for value in {value, ids[0]} if value in ids)
+    assert dict(found.class_records.items()) == dict(records)
+
+
+def test_ids_beyond_int64_are_no_error() -> None:
+    """A schema may declare ids that only uint64 holds."""
+    guard = guard_of(num_classes=2, class_ids=[5, 2**64 - 1], ignore=[], dtype="uint64")
+    found = statistics_of(guard, [np.uint64(5), np.uint64(2**64 - 1), np.uint64(7)])
+    assert found.class_counts[5] == 1

@@ -200,3 +200,43 @@ def test_debug_check_raises_from_inside_jit() -> None:
 
     with pytest.raises(Exception, match="illegal labels inside jit: expected \\[0, 5\\) or ignore -1, 255"):
         bad_step()
+
+
+@pytest.mark.parametrize("logit", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    ("labels", "spec"),
+    [
+        (jnp.array([1, 2]), IDS),
+        (jnp.array([[0.0, 1, 0, 0, 0]] * 2), SoftLabel(num_classes=5)),
+        (jnp.array([[0, 1, 0, 1, 0]] * 2), MultiLabel(num_classes=5)),
+    ],
+)
+def test_logits_that_do_not_count_leave_the_gradient_finite(labels: Any, spec: Any, logit: float) -> None:
+    """Where the mask is False the model may say anything."""
+    logits = jnp.zeros((2, 5)).at[0].set(logit)
+    where = jnp.array([False, True])
+    gradient = jax.grad(lambda x: masked_mean(cross_entropy(x, labels, spec, where), where))(logits)
+    assert np.isfinite(gradient).all()
+    assert not np.any(gradient[0])
+
+
+def test_logits_beside_a_sentinel_leave_the_gradient_finite() -> None:
+    """A declared sentinel leaves its place out as the mask does."""
+    logits = jnp.zeros((2, 5)).at[0].set(np.nan)
+    gradient = jax.grad(lambda x: cross_entropy(x, jnp.array([255, 1]), IDS).sum())(logits)
+    assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_masked_mean_of_more_places_than_float16_counts(dtype: str) -> None:
+    """The sum and the count are kept in float32 at least."""
+    values = jnp.full(70_000, 3, dtype)
+    for where in (None, jnp.ones(70_000, bool), jnp.ones(70_000, dtype)):
+        mean = masked_mean(values, where)
+        assert mean.dtype == dtype
+        assert float(mean) == 3
+
+
+def test_masked_mean_of_integers_takes_weights() -> None:
+    """Weights below one are not rounded to 0."""
+    assert float(masked_mean(jnp.array([1, 3]), jnp.array([0.5, 0.5]))) == 2

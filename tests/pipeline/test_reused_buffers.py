@@ -165,3 +165,39 @@ def test_a_feature_that_some_records_lack_as_an_array() -> None:
     kept = [other.keep(record) for record in ({"a": np.ones(2)}, {"a": np.ones(2, np.int64)}, {"a": np.ones(3)})]
     assert other.stacked(kept) == {}
     assert [record["a"].dtype.kind for record in kept] == ["f", "i", "f"]
+
+
+class Tensor:
+    """An array of another library, over memory of its loader."""
+
+    def __init__(self, array: np.ndarray[Any, Any]) -> None:
+        self.array = array
+        self.shape = array.shape
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray[Any, Any]:
+        """The memory itself, whatever ``copy`` asks for."""
+        return self.array if dtype is None else self.array.astype(dtype)
+
+
+def tensors(form: str) -> Iterator[dict[str, Any]]:
+    """``elements`` whose arrays are tensors over the same memory."""
+    for element in elements(form, BAD):
+        yield {name: Tensor(value) if isinstance(value, np.ndarray) else value for name, value in element.items()}
+
+
+@pytest.mark.parametrize("policy", POLICIES[:2])
+@pytest.mark.parametrize("form", FORMS[:2])
+def test_tensors_over_memory_that_is_filled_again(tmp_path: Path, form: str, policy: str) -> None:
+    """A tensor that is no NumPy array is copied like one before more is read."""
+    guarded = guard_batches(tensors(form), SCHEMA, **options_of(form, policy, tmp_path))
+    found = []
+    for batch in guarded:
+        arrays = {name: np.asarray(value) if isinstance(value, Tensor) else value for name, value in batch.items()}
+        found += seen(arrays, form)
+    valid = [(i, y, name) for i, y, name, counts in found if counts]
+    assert sorted(valid) == [(i, i % 10, str(i)) for i in range(COUNT) if i not in BAD]
+    written = read_quarantine(str(tmp_path / "q")).entries
+    assert len(written) == len(BAD)

@@ -1,0 +1,112 @@
+"""Labels that do not count (``where`` is 0): each record keeps its place, its mask is False, its value is legal."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import grain
+import numpy as np
+import pytest
+
+from label_guard import ClassLabel, Guard, MultiLabel, RealLabel, SoftLabel, guard_batches
+from label_guard.grain import guard_labels
+from label_guard.schema.dataset import DatasetSchema
+from label_guard.schema.labels import Label
+
+FREE: dict[str, tuple[Label, list[Any]]] = {
+    "class_label": (ClassLabel(num_classes=3, shape=(None,), where="w"), [[0], [1, 2], [2, 0, 1]]),
+    "class_label that is unique": (
+        ClassLabel(num_classes=3, shape=(None,), where="w", unique=True, max_length=3),
+        [[0], [1, 2], [2, 0, 1]],
+    ),
+    "class_label of bool": (
+        ClassLabel(num_classes=2, dtype=("bool",), shape=(None,), where="w"),
+        [[True], [False] * 2, []],
+    ),
+    "real_label": (RealLabel(minimum=1, shape=(None,), where="w"), [[1.5], [2.0, 3.0], []]),
+    "multi_label": (MultiLabel(num_classes=2, shape=(None,), where="w"), [[[0, 1]], [[1, 1], [0, 0]], [[1, 0]] * 3]),
+    "soft_label": (SoftLabel(num_classes=2, shape=(None,), where="w"), [[[0.5, 0.5]], [[1.0, 0.0]] * 2, [[0.0, 1.0]]]),
+}
+
+
+def schema_of(label: Label) -> DatasetSchema:
+    """A schema of one label."""
+    return DatasetSchema(format=1, name="n", version="1.0.0", labels={"y": label})
+
+
+def delivered(form: str, label: Label, values: list[Any], where: tuple[int, ...], policy: str) -> list[tuple[Any, Any]]:
+    """The label and the mask of each record that leaves the guard."""
+    options: dict[str, Any] = {"on_invalid": policy, "stop_above": None}
+    records = [{"y": y, "w": np.int64(w), "id": k} for k, (y, w) in enumerate(zip(values, where, strict=True))]
+    if form == "lists in a batch":
+        batch = {"y": values, "w": np.array(where), "id": np.arange(len(values))}
+        (out,) = guard_batches([batch], schema_of(label), batched=True, **options)
+        return list(zip(out["y"], out["y_valid"], strict=True))
+    if form == "single":
+        found = list(guard_batches(records, schema_of(label), batched=False, **options))
+    else:
+        dataset = grain.MapDataset.source(records).pipe(guard_labels, schema_of(label), batched=False, **options)
+        found = [dataset[k] for k in range(len(records))]
+    assert [record["id"] for record in found] == list(range(len(values)))
+    return [(record["y"], record["y_valid"]) for record in found]
+
+
+@pytest.mark.parametrize("name", FREE)
+@pytest.mark.parametrize("form", ["single", "map", "lists in a batch"])
+def test_no_record_of_a_free_shape_is_lost_or_moved(form: str, name: str) -> None:
+    """Whatever counts, each record is delivered in its place and shape, and in one batch dtype."""
+    label, values = FREE[name]
+    for where in itertools.product((0, 1), repeat=3):
+        found = delivered(form, label, values, where, "raise")
+        assert len(found) == 3
+        for (y, valid), stored, counts in zip(found, values, where, strict=True):
+            expected = np.asarray(stored).reshape(len(stored), *np.shape(y)[1:])
+            assert np.shape(y) == expected.shape
+            assert not np.any(valid) or counts
+            if counts:
+                assert np.array_equal(y, expected)
+                assert np.all(valid)
+            counted = {"y": np.asarray(y), "w": np.int64(1)}
+            unique = isinstance(label, ClassLabel) and label.unique
+            assert (unique and not counts) or Guard(schema_of(label).emitted()).check(counted, batched=False).ok
+
+
+def test_records_that_do_not_count_fill_a_batch() -> None:
+    """A window in which nothing counts is stacked in the shape of its records."""
+    label = ClassLabel(num_classes=3, shape=(None,), where="w")
+    records = [{"y": np.array([9, 9]), "w": np.int64(0)} for _ in range(4)]
+    (batch,) = guard_batches(records, schema_of(label), batched=False, batch_size=4, on_invalid="raise")
+    assert batch["y"].tolist() == [[0, 0]] * 4
+    assert not batch["y_valid"].any()
+
+
+@pytest.mark.parametrize("emit", [None, "int32"])
+@pytest.mark.parametrize(
+    "values",
+    [np.array(["a", "b"]), np.array([None, "b"], object), np.array([b"1", b"2"]), np.array([1.5, np.nan]), [None, "x"]],
+    ids=str,
+)
+def test_what_does_not_count_leaves_as_a_number_of_the_declared_dtype(values: Any, emit: Any) -> None:
+    """A batch in which nothing counts may hold anything, and leaves as the schema says."""
+    label = ClassLabel(num_classes=3, dtype=("int64",), emit=emit, where="w")
+    batch = {"y": values, "w": np.zeros(2, np.int64)}
+    (out,) = guard_batches([batch], schema_of(label), batched=True, on_invalid="raise")
+    assert out["y"].dtype == (emit or "int64")
+    assert out["y"].tolist() == [0, 0]
+    assert out["y_valid"].tolist() == [False, False]
+
+
+@pytest.mark.parametrize(
+    "rule", [{"unique": True}, {"max_length": 2}, {"min_length": 1}, {"unique": True, "max_length": 3}]
+)
+def test_rules_for_a_record_do_not_stop_its_padding(rule: dict[str, Any]) -> None:
+    """A record of ids that does not count is filled, whatever holds for the ids of one that does."""
+    label = ClassLabel(num_classes=3, shape=(None,), where="w", **rule)
+    records = [{"y": np.array([0, 1]), "w": np.int64(1)}, {"y": np.array([0, 0]), "w": np.int64(0)}]
+    (batch,) = guard_batches(records, schema_of(label), batched=False, batch_size=2, on_invalid="raise")
+    assert batch["y"].tolist() == [[0, 1], [0, 0]]
+    assert batch["y_valid"].tolist() == [[True, True], [False, False]]
+    stacked = {"y": np.array([[0, 1], [0, 0]]), "w": np.array([1, 0])}
+    (batch,) = guard_batches([stacked], schema_of(label), batched=True, on_invalid="raise")
+    assert batch["y_valid"].tolist() == [[True, True], [False, False]]

@@ -1,0 +1,66 @@
+"""Labels that are wrong as a whole: rows with too many ones, empty lists, dtypes of other libraries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from label_guard import ClassLabel, Guard, MultiLabel, RealLabel, SoftLabel, guard_batches
+from label_guard.schema.dataset import DatasetSchema
+from label_guard.schema.labels import Label
+
+FREE: dict[str, tuple[Label, list[Any]]] = {
+    "class_label": (ClassLabel(num_classes=3, shape=(None,)), [[0], [1, 2], []]),
+    "real_label": (RealLabel(minimum=1, shape=(None,)), [[1.5], [2.0, 3.0], []]),
+    "multi_label": (MultiLabel(num_classes=2, shape=(None,)), [[[0, 1]], [[1, 1], [0, 0]]]),
+    "soft_label": (SoftLabel(num_classes=2, shape=(None,)), [[[0.5, 0.5]], [[1.0, 0.0]] * 2]),
+}
+
+
+def schema_of(label: Label) -> DatasetSchema:
+    """A schema of one label."""
+    return DatasetSchema(format=1, name="n", version="1.0.0", labels={"y": label})
+
+
+@pytest.mark.parametrize(
+    ("values", "masked"),
+    [([1, 0, -1, 1, 0], [0, 1, 2, 3, 4]), ([0, 0, -1, 0, 1], [2]), ([5, 0, -1, 1, 0], [0, 2]), ([5, 0, 0, 1, 1], None)],
+)
+def test_a_row_with_too_many_ones_is_masked_as_a_whole(values: list[int], masked: list[int] | None) -> None:
+    """Which of the ones is wrong is unknown."""
+    label = MultiLabel(num_classes=5, ignore=(-1,), max_positive=1)
+    batch = {"y": np.array([values, [0, 1, 0, 0, 0]])}
+    (out,) = guard_batches([batch], schema_of(label), batched=True, on_invalid="mask", stop_above=None)
+    assert np.flatnonzero(~out["y_valid"][0]).tolist() == (list(range(5)) if masked is None else masked)
+    assert out["y_valid"][1].all()
+    assert Guard(schema_of(label).emitted()).check(out, batched=True).ok
+
+
+@pytest.mark.parametrize("value", [[], np.array([], object), np.array([], np.int64)], ids=repr)
+@pytest.mark.parametrize(
+    "label",
+    [
+        ClassLabel(num_classes=3, shape=(None,), min_length=1),
+        MultiLabel(num_classes=3, encoding="ids", min_length=1),
+        MultiLabel(num_classes=3, encoding="ids", min_positive=1),
+    ],
+)
+def test_an_empty_label_is_too_short_in_every_container(label: Label, value: Any) -> None:
+    """No ids are fewer than one, however an empty list is stored."""
+    assert not Guard(schema_of(label)).check({"y": value}, batched=False).ok
+    assert not Guard(schema_of(label)).check({"y": [value, value]}, batched=True).ok
+
+
+@pytest.mark.parametrize("policy", ["mask", "report"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float8_e5m2", "float8_e4m3fn", "int4", "object", "longdouble"])
+@pytest.mark.parametrize("name", FREE)
+def test_labels_of_a_foreign_dtype_end_in_no_traceback(name: str, dtype: str, policy: str) -> None:
+    """Every record is delivered, and masked under ``mask`` where it is not legal."""
+    label, values = FREE[name]
+    kind = np.dtype(getattr(ml_dtypes, dtype, dtype))
+    records = [{"y": np.array(value, float).astype(kind)} for value in values]
+    found = list(guard_batches(records, schema_of(label), batched=False, on_invalid=policy, stop_above=None))
+    assert len(found) == len(values)
