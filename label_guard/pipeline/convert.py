@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,7 +82,9 @@ class LabelConverter:
 
     def admits(self, value: Any) -> bool:
         """Whether an array that passed the check has a legal dtype: where nothing counts, it may have any."""
-        return self.label.where is None or not isinstance(value, np.ndarray) or value.dtype in self.admitted
+        if self.label.where is None or not isinstance(value, np.ndarray):
+            return True
+        return cast(Array, value).dtype in self.admitted
 
     def _unmeasured(self, array: Array) -> NDArray[np.bool_] | None:
         """Where ``array`` holds a sentinel that is replaced, or NaN."""
