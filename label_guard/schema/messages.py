@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from label_guard.schema.fields import FixKind, Problem, SchemaPath
 from label_guard.schema.labels import KINDS
 
 MAX_SUGGESTIONS = MAX_SHOWN  # unknown names of one file whose near name is looked for
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")  # text that means the same number without its quotes
 
 _TYPES = {
     "int_type": "an integer",
@@ -181,7 +183,7 @@ def _wanted(found: Any, path: SchemaPath) -> str:
 
 def _fix(kind: str, path: SchemaPath, value: object) -> tuple[str, FixKind]:
     """What to do about a value of the wrong type: in words, and for ``lint --fix``."""
-    if kind == "int_type" and isinstance(value, str) and value.lstrip("-").isdigit():
+    if kind == "int_type" and isinstance(value, str) and _INTEGER.fullmatch(value):
         return "write it without quotes", "unquote"
     if kind == "string_type" and value is not None and not isinstance(value, dict | list):
         return "put it in quotes", ""

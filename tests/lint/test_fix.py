@@ -116,6 +116,15 @@ def _unwritten(path):
     return fix_file(path, RULES) == 0 and (path.stat().st_mtime_ns, path.read_bytes()) == before
 
 
+@pytest.mark.parametrize("text", ["\u00b3", "\uff13", "--3", "03", "3 ", "", "-"])
+def test_text_that_is_not_an_integer_keeps_its_quotes(tmp_path, text):
+    """Only what YAML reads as that integer loses its quotes: no other digits, no octal of YAML 1.1."""
+    before = f'format: 1\nname: x\nversion: 1.0.0\nlabels: {{l: {{kind: class_label, num_classes: "{text}"}}}}\n'
+    assert _fixed(tmp_path, before) == (before, 0)
+    [found] = lint_file(tmp_path / "x.yaml")
+    assert "without quotes" not in str(found.fix)
+
+
 def test_only_selected_rules_are_fixed(tmp_path):
     """A rule that was not asked for is reported, not fixed."""
     fixed, count = _fixed(tmp_path, _BEFORE, rules={"LG209"})
