@@ -164,11 +164,11 @@ def _times(count: int) -> str:
 
 
 def _empty_findings(split: SplitReport, labels: Mapping[str, Label]) -> Iterator[Finding]:
-    """Yields labels of which some records hold nothing but sentinels; an error where all of a split do."""
+    """Yields labels of which some records hold nothing to learn; an error where all of a split do."""
     for path, label in labels.items():
         empty, records = split.labels[path].nothing_left, split.labels[path].records
         if empty and getattr(label, "unlabeled", None) is None:  # else the schema declares records without a label
-            message = f"{path}: {empty:,} of {records:,} records hold nothing to learn: every position is ignored"
+            message = f"{path}: {empty:,} of {records:,} records hold nothing to learn: no position is labeled"
             severity: Severity = "error" if empty == records else "warning"
             yield _finding("LG408", split.split, message, label=path, severity=severity)
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from label_guard.core.tree import MISSING
 from label_guard.core.types import Array, Rows
@@ -25,12 +26,14 @@ class Column(NamedTuple):
         typed: False where the values were Python numbers, which have a kind but no width.
         unknown: names that are not in class_names, where names were read as ids: -1 is the first of them, -2 the
             second; None where no names were read.
+        counts: bool, the shape of ``array``: which positions count, by ``where``; None where all do.
     """
 
     rows: Rows
     array: Array
     typed: bool
     unknown: tuple[str, ...] | None = None
+    counts: NDArray[np.bool_] | None = None
 
 
 def gather(values: Sequence[Any]) -> tuple[list[Column], Rows]:

@@ -220,7 +220,7 @@ class LabelCheck:
             if not counts[rows].all() and array.dtype.kind in "biuf" and self.fits(array.shape[1:]):
                 array = np.where(counts, array, self._filler(array.dtype))
             if rows.any():
-                found.append(column._replace(rows=column.rows[rows], array=array[rows]))
+                found.append(column._replace(rows=column.rows[rows], array=array[rows], counts=counts[rows]))
         return found, missing[_any([where[row] for row in missing.tolist()])] if len(missing) else missing
 
     def _filler(self, dtype: np.dtype[Any]) -> Array:

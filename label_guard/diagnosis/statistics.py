@@ -86,7 +86,7 @@ class LabelStatistics(BaseModel):
         texts: positions that hold text: ``number``, ``class name``, ``name`` or ``blank``.
         not_finite: positions that hold NaN or infinity.
         normalized: records whose label is a row of numbers from 0 to 1 that sum to 1.
-        nothing_left: records whose every position holds a declared sentinel.
+        nothing_left: records whose every position holds a declared sentinel, is not measured, or does not count.
         low: smallest finite value seen, None where there was none.
         high: greatest finite value seen.
         dtypes: records by stored dtype; ``python int`` and the like where values had no width.
@@ -165,13 +165,17 @@ class LabelStatistics(BaseModel):
         """
         self.records += size
         bad: set[int] = set()
+        seen = [column.rows for column in columns]
         for fault in faults:
+            seen.append(fault.rows)
             counted = self.violations.setdefault(fault.rule, [0, 0])
             counted[0] += len(fault.rows)
             counted[1] += int(fault.counts.sum())
             bad.update(fault.rows.tolist())
             self._add_examples(fault, keys)
         self.invalid += len(bad)
+        if label.where is not None:  # records of which nothing counts are in no column
+            self.nothing_left += size - len(np.unique(np.concatenate(seen))) if seen else size
         for column in columns:
             self._add_column(label, column, lambda row: (file, int(rows[row]) if len(rows) else row, str(keys[row])))
 
@@ -189,6 +193,7 @@ class LabelStatistics(BaseModel):
         self.examples[fault.rule] = _first_examples([*self.examples.get(fault.rule, []), *found])
 
     def _add_column(self, label: Label, column: Column, place_of: PlaceOf) -> None:
+        self._add_nothing_left(label, column)
         column = known_values(label, column)
         array = column.array
         name = array.dtype.name if array.dtype.isnative else array.dtype.str
@@ -206,6 +211,30 @@ class LabelStatistics(BaseModel):
             self._add_ones(array)
         if isinstance(label, ClassLabel | MultiLabel):
             self._add_ids(label, array, lambda row: place_of(int(column.rows[row])))
+
+    def _add_nothing_left(self, label: Label, column: Column) -> None:
+        """Count records in which no position is left to learn from."""
+        array, counts = column.array, column.counts
+        if counts is not None and counts.shape != array.shape:
+            counts = None
+        unmeasured = array.dtype.kind == "f" and (label.ignores_nan or label.ignores_null)
+        if (
+            array.dtype.kind not in "biuf"
+            or not array.size
+            or not (label.sentinels or unmeasured or counts is not None)
+        ):
+            return
+        rows, size = np.arange(len(array)), array.size // len(array)
+        values = array.reshape(len(array), size)
+        for positions in (slice(0, 1), slice(None)):  # the first position alone rules most records out
+            part = values[rows, positions]
+            idle = np.isnan(part) if unmeasured else np.zeros(part.shape, np.bool_)
+            for sentinel in label.sentinels:
+                idle |= np.asarray(part == sentinel)
+            if counts is not None:
+                idle |= ~counts.reshape(values.shape)[rows, positions]
+            rows = rows[idle.all(axis=1)]
+        self.nothing_left += len(rows)
 
     def _add_shape(self, shape: str, records: int) -> None:
         self.shapes = _bounded({**self.shapes, shape: self.shapes.get(shape, 0) + records})
@@ -287,7 +316,6 @@ class LabelStatistics(BaseModel):
                 self.sentinels[int(sentinel)] += count
                 marked |= hit
         illegal &= ~marked
-        self.nothing_left += int(np.count_nonzero(marked.all(axis=1)))
         if illegal.any():
             self.illegal_values.add(values[illegal], np.nonzero(illegal)[0], place_of)
 

@@ -200,6 +200,41 @@ def test_records_with_nothing_to_learn_are_findings(tmp_path: Path) -> None:
     assert "1 of 2 records hold nothing to learn" in found["some"].message
 
 
+UNLEARNED: dict[str, tuple[dict[str, Any], list[Any], list[Any], int]] = {
+    "NaN": ({"kind": "real_label", "ignore": [float("nan")]}, [1.5, float("nan"), 2.5], [1, 1, 1], 1),
+    "null": ({"kind": "real_label", "ignore": [None]}, [1.5, None, None], [1, 1, 1], 2),
+    "rows": (
+        {"kind": "multi_label", "num_classes": 2, "dtype": "floating", "ignore": [-1, float("nan")]},
+        [[float("nan"), -1.0], [float("nan"), 1.0], [0.0, 1.0]], [1, 1, 1], 1,
+    ),
+    "records that do not count": ({"kind": "class_label", "num_classes": 2}, [0, 1, 7], [0, 1, 0], 2),
+    "positions that do not count": (
+        {"kind": "class_label", "num_classes": 2, "shape": [2]}, [[0, 1], [9, 1], [9, 9]], [[1, 1], [0, 1], [0, 0]], 1
+    ),
+    "padding beside ignored positions": (
+        {"kind": "class_label", "num_classes": 2, "shape": [2], "ignore": [-100]},
+        [[0, -100], [9, -100], [9, 1]], [[1, 1], [0, 1], [0, 1]], 1,
+    ),
+    "a missing label is not one of them": (
+        {"kind": "class_label", "num_classes": 2}, [0, None, None], [1, 1, 0], 1
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNLEARNED)
+def test_what_is_not_measured_or_does_not_count_is_nothing_to_learn(tmp_path: Path, name: str) -> None:
+    """Positions of NaN, null, an ignore value or ``where`` 0, alone or mixed, leave a record with nothing."""
+    label, values, where, expected = UNLEARNED[name]
+    pq.write_table(pa.table({"label": values, "w": where}), tmp_path / "a.parquet")
+    splits = {"train": {"source": f"parquet:{tmp_path}/a.parquet"}}
+    labels = {"label": {**label, "where": "w"}}
+    fields = {"format": 1, "name": "t", "version": "1.0.0", "labels": labels, "splits": splits}
+    report = audit_dataset(DatasetSchema.model_validate(fields))
+    assert report.splits[0].labels["label"].nothing_left == expected
+    message = next(finding.message for finding in report.findings if finding.rule == "LG408")
+    assert f"{expected} of 3 records hold nothing to learn" in message
+
+
 def test_an_empty_class_and_a_rare_one_are_findings(tmp_path: Path) -> None:
     """A class never used is a warning, one below min_class_count an error."""
     pq.write_table(pa.table({"label": [0] * 50 + [1] * 3}), tmp_path / "a.parquet")
