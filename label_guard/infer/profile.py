@@ -229,6 +229,7 @@ def _bools(seen: Seen) -> Drafted:
         drafted.mark("kind", "every row is bool: taken for k-hot")
     else:
         drafted = Drafted({"kind": "class_label", "num_classes": 2, "dtype": ["bool"], "shape": shape})
+        drafted.mark("kind", "stored as bool: taken for two classes, False and True")
         if len(seen.counts) < 2:
             drafted.mark("num_classes", f"every value is {bool(seen.high)}")
     return drafted

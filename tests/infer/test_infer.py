@@ -63,7 +63,11 @@ CASES: dict[str, tuple[Any, dict[str, Any], str]] = {
         {"kind": "multi_label", "num_classes": 40, "positive": 1, "negative": -1, "shape": ()},
         "taken for k-hot",
     ),
-    "bool": (RNG.random(40) < 0.5, {"kind": "class_label", "num_classes": 2, "dtype": ("bool",)}, "seen: bool"),
+    "bool": (
+        RNG.random(40) < 0.5,
+        {"kind": "class_label", "num_classes": 2, "dtype": ("bool",)},
+        "taken for two classes",
+    ),
     "rows of bool": (
         RNG.random((40, 5)) < 0.5,
         {"kind": "multi_label", "num_classes": 5, "dtype": ("bool",)},
@@ -198,7 +202,6 @@ CLEAN: dict[str, Any] = {
     "one-hot": ROWS,
     "probabilities": ROWS * 0.6 + 0.1,
     "names": np.array([f"name {k}" for k in RNG.integers(0, 300, 30_000)]),
-    "bool": RNG.random(50) < 0.5,
 }
 
 
