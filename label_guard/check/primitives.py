@@ -98,14 +98,19 @@ def integer_bounds(dtype: np.dtype[Any]) -> tuple[int, int]:
 def exact(dtype: np.dtype[Any], number: float) -> Any | None:
     """``number`` as a scalar to compare arrays of ``dtype`` with; None where ``dtype`` cannot hold it.
 
-    An integer is compared exactly: 70000 is not a float16, 2**53 + 1 is not a float64. A fraction such as 0.1 is the
-    number of ``dtype`` next to it, as it was when it was stored.
+    An integer is compared exactly: 70000 is not a float16, 2**53 + 1 is not a float64. A float that is a fraction, such
+    as 0.1, or beyond 2**53, such as netCDF's 9.96921e36, is the number of ``dtype`` next to it, as it was when it was
+    stored.
     """
     if not is_number(dtype):
         return None
     if isinstance(number, float):
+        if dtype.kind == "f" and (not number.is_integer() or abs(number) >= 2**53):
+            with np.errstate(over="ignore"):
+                nearest = dtype.type(number)
+            return nearest if np.isfinite(nearest) else None
         if not number.is_integer():
-            return dtype.type(number) if dtype.kind == "f" else None
+            return None
         number = int(number)
     if dtype.kind == "f":
         if abs(number) > np.finfo(dtype).max.item():

@@ -295,7 +295,9 @@ def known_values(label: Label, column: Column) -> Column:
         other = 0 if isinstance(label, MultiLabel) else array[measured][0]
         array = np.where(measured, array, array.dtype.type(other))
     if isinstance(label, MultiLabel) and (label.positive, label.negative) != (1, 0) and array.dtype.kind in "iuf":
-        array = np.select([array == label.positive, array == label.negative, array == 0], [1, 0, 2], array)
+        number = array.dtype.type  # a plain 1 is int64, which np.select cannot put beside uint64
+        cases = [array == label.positive, array == label.negative, array == 0]
+        array = np.select(cases, [number(1), number(0), number(2)], array)
     return column._replace(array=array)
 
 

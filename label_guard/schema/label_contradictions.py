@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
 
 _INT32 = dtypes.integer_range("int32")
-_STRUCT = {"float16": "e", "float32": "f", "float64": "d"}
+_STRUCT = {"float16": "<e", "float32": "<f", "float64": "<d"}  # native packing makes infinity of 1e300
 
 
 def label_problems(label: Label) -> Iterator[Problem]:
@@ -330,6 +330,10 @@ def _real_problems(label: RealLabel) -> Iterator[Problem]:
     for position, value in enumerate(label.ignore):
         if value is not None and _inside(value, low, high):
             yield Problem("LG204", ("ignore", position), f"ignore value {value} is a legal value", "use another value")
+    for value in label.kept_sentinels if label.emit in dtypes.FLOATING else ():
+        if not _holds_value(str(label.emit), value):
+            message = f"emit {label.emit} cannot hold the kept ignore value {value}"
+            yield Problem("LG205", ("emit",), message, "emit a wider dtype, or set on_ignore: replace")
     yield from _emit_problems(label, () if label.emit in dtypes.FLOATING else label.stored_dtypes, lambda _: False)
 
 
@@ -380,13 +384,16 @@ def _named(label: Label) -> tuple[str, ...]:
 
 
 def _holds_value(name: str, value: float) -> bool:
-    """Whether dtype ``name`` holds ``value``: an integer exactly, a fraction without becoming infinite."""
+    """Whether dtype ``name`` holds ``value``: an integer exactly, any other number without becoming infinite.
+
+    A float beyond 2**53, such as 1e20, counts as a fraction does: it is the stored number next to it.
+    """
     if name in _STRUCT and not isinstance(value, int):
         try:
-            struct.pack(_STRUCT[name], value)
+            (stored,) = struct.unpack(_STRUCT[name], struct.pack(_STRUCT[name], value))
         except OverflowError:
             return False
-        return True
+        return not value.is_integer() or abs(value) >= 2**53 or stored == value
     low, high = dtypes.integer_range(name)
     return float(value).is_integer() and low <= value <= high
 

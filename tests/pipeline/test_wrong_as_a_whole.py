@@ -7,6 +7,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from label_guard import ClassLabel, Guard, MultiLabel, RealLabel, SoftLabel, guard_batches
 from label_guard.schema.dataset import DatasetSchema
@@ -64,3 +65,45 @@ def test_labels_of_a_foreign_dtype_end_in_no_traceback(name: str, dtype: str, po
     records = [{"y": np.array(value, float).astype(kind)} for value in values]
     found = list(guard_batches(records, schema_of(label), batched=False, on_invalid=policy, stop_above=None))
     assert len(found) == len(values)
+
+
+@pytest.mark.parametrize("limits", [{}, {"minimum": 0.0, "maximum": 100.0}])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("value", [-999.0, -999.1, 1e20, 9.96921e36, -1e30, 1e300, 3.4028235e38, 9999.0, -9999.0])
+def test_a_float_that_means_not_measured_is_found_as_it_is_stored(value: float, dtype: str, limits: Any) -> None:
+    """An ignore value is False in the mask in every dtype that the schema admits, as in ``emit``."""
+    try:
+        label = RealLabel(dtype=(dtype,), ignore=(value,), **limits)
+    except ValidationError:
+        with np.errstate(over="ignore"):
+            held = np.dtype(dtype).type(value).item()
+        assert not np.isfinite(held) or held != value
+        return
+    batch = {"y": np.array([value, 1], dtype)}
+    (out,) = guard_batches([batch], schema_of(label), batched=True, on_invalid="raise")
+    assert out["y_valid"].tolist() == [False, True]
+
+
+@pytest.mark.parametrize("value", [-999.0, 70000, 1e6, 2049.0, 1e20, -999.1])
+@pytest.mark.parametrize("emit", ["float16", "float32"])
+def test_a_kept_ignore_value_leaves_as_it_is_or_is_refused(value: float, emit: Any) -> None:
+    """No schema lets an ignore value leave as infinity, or as another number."""
+    try:
+        label = RealLabel(dtype=("float64",), emit=emit, ignore=(value,), maximum=1.0, minimum=-1.0)
+    except ValidationError:
+        assert emit == "float16"
+        return
+    (out,) = guard_batches([{"y": np.array([value, 1.0])}], schema_of(label), batched=True, on_invalid="raise")
+    assert np.isfinite(out["y"]).all()
+    assert out["y_valid"].tolist() == [False, True]
+    assert Guard(schema_of(label).emitted()).check(out, batched=True).ok
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint64", "int8", "float16"])
+def test_rows_with_other_signs_are_reported_in_every_dtype(dtype: str) -> None:
+    """A bad row beside sound ones is masked, whatever positive and negative are."""
+    label = MultiLabel(num_classes=2, dtype=(dtype,), positive=0, negative=1)
+    batch = {"y": np.array([[0, 1], [1, 7]], dtype)}
+    (out,) = guard_batches([batch], schema_of(label), batched=True, on_invalid="mask", stop_above=None)
+    assert out["y"].tolist()[0] == [1, 0]
+    assert out["y_valid"].tolist() == [True, False]
