@@ -102,7 +102,8 @@ def _contradictions(schema: DatasetSchema, split: str | None, source: Source) ->
     """Where the dataset's own metadata contradict the labels of the schema."""
     for path, label in schema.stored(split).items():
         for problem in label_problems(path, label, source.features[path]) if path in source.features else ():
-            yield problem.rule, path, problem.message, problem.fix
+            if (path, problem.rule) not in source.quiet:
+                yield problem.rule, path, problem.message, problem.fix
 
 
 def _shard_report(shard: ShardResult) -> ShardReport:

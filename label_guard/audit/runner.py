@@ -16,6 +16,7 @@ from label_guard.audit.duplicates import find_content, find_duplicates
 from label_guard.audit.fold import SplitFold
 from label_guard.audit.label_cache import open_label_cache, require_files
 from label_guard.audit.parquet_statistics import require_statistics
+from label_guard.audit.quieted import with_comments
 from label_guard.audit.report import AuditReport
 from label_guard.audit.shard import ReadOptions, ShardAuditor, ShardResult, SplitJob, Task
 from label_guard.audit.workers import AuditControl, Progress, run_shards
@@ -79,7 +80,7 @@ def prepare_audit(
         options.get("limit"), options.get("quarantine"), options.get("keep_bad", False),
         options.get("trust_statistics", False),
     )  # fmt: skip
-    return loaded, opened, reading
+    return loaded, with_comments(schema, opened), reading
 
 
 @shows_options(AuditOptions)

@@ -18,6 +18,7 @@ from label_guard.audit.baseline import Baseline, read_baseline
 from label_guard.audit.conclude import with_baseline
 from label_guard.audit.good_index import check_target, write_good_index
 from label_guard.audit.outputs import refuse_doubles, refuse_inputs
+from label_guard.audit.quieted import with_comments
 from label_guard.audit.report import AuditReport
 from label_guard.audit.runner import Sources, audit_splits, base_of, open_splits
 from label_guard.audit.shard import ReadOptions
@@ -127,7 +128,8 @@ def command(schemas: tuple[str, ...], shards: str | None, reports: tuple[str, ..
 def _audit(file: str, options: Options, known: Baseline | None) -> int:
     """Audits one dataset, prints the report, and writes what was asked for; returns its exit code."""
     schema = load_schema(file)
-    splits = open_splits(schema, options.source, options.splits, base_of(file), allow_python=options.allow_python)
+    opened = open_splits(schema, options.source, options.splits, base_of(file), allow_python=options.allow_python)
+    splits = with_comments(file, opened)
     refuse_inputs([path for _, path in _outputs(options, [file])], [*options.files, options.baseline], splits)
     report = _run(file, schema, splits, options)
     if known is not None:

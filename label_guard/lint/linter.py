@@ -7,13 +7,13 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from label_guard.errors import UsageError
-from label_guard.lint.noqa import apply_noqa
 from label_guard.rules.diagnostic import Diagnostic
 from label_guard.rules.registry import RULES
 from label_guard.schema.dataset import DatasetSchema, LabelOverride
 from label_guard.schema.discovery import find_files
 from label_guard.schema.fields import Problem, SchemaPath
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
+from label_guard.schema.noqa import apply_noqa
 from label_guard.schema.reader import SchemaFile, read_schema
 from label_guard.schema.syntax import Node
 from label_guard.sources.metadata_problems import source_problems

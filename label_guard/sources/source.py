@@ -30,6 +30,7 @@ class Source:
         metadata: what the dataset says of itself, for the report.
         features: the labels as the dataset's own metadata declare them (TFDS, Hugging Face, COCO, ...), where they do.
         expected_records: how many records its metadata promise for the split, or None.
+        quiet: label path and rule of the contradictions with its metadata that are not reported.
     """
 
     uri: str
@@ -42,6 +43,7 @@ class Source:
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
     expected_records: int | None = None
     features: Mapping[str, Feature] = field(default_factory=dict[str, Feature])
+    quiet: frozenset[tuple[str, str]] = frozenset()
 
     def shards(self) -> list[Shard]:
         """The units of work. Any of them may be unreadable, which only ``read`` finds out."""

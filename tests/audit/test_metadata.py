@@ -14,6 +14,7 @@ import pytest
 from label_guard import DatasetSchema
 from label_guard.audit.report import AuditReport
 from label_guard.audit.runner import audit_dataset
+from label_guard.cli.app import main
 
 NAMES = ["entailment", "neutral", "contradiction"]
 
@@ -79,3 +80,29 @@ def test_a_class_that_other_splits_use_is_said_to_be_there(tmp_path: Path) -> No
     report = audit_dataset(DatasetSchema.model_validate(schema))
     (finding,) = [one for one in report.findings if one.rule == "LG403"]
     assert (finding.split, finding.message.endswith("never used: 2; they are used in train")) == ("test", True)
+
+
+QUIETED = [
+    ("num_classes: 4 # noqa: LG231", "", set[str]()),
+    ("num_classes: 4", "", {"LG231"}),
+    ("num_classes: 4 # noqa: LG232", "", {"LG231"}),
+    ("num_classes: 4 # noqa: LG231, LG232", "    labels:\n      label:\n        num_classes: 5\n", {"LG231"}),
+    ("num_classes: 3", "    labels:\n      label:\n        num_classes: 5 # noqa: LG231\n", set[str]()),
+]
+
+
+@pytest.mark.parametrize(("line", "override", "rules"), QUIETED)
+def test_a_comment_of_the_schema_file_quiets_a_contradiction(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, override: str, rules: set[str]
+) -> None:
+    """``# noqa`` in the line of the field, or of the split that overrides it, quiets the rule it names."""
+    audited(tmp_path, IDS, {}, names=NAMES)  # writes the data
+    text = f"format: 1\nname: t\nversion: 1.0.0\nlabels:\n  label:\n    kind: class_label\n    {line}\n"
+    text += f'splits:\n  train:\n    source: "parquet:train.parquet"\n{override}'
+    (tmp_path / "s.yaml").write_text(text)
+    found = audit_dataset(tmp_path / "s.yaml").findings
+    assert {finding.rule for finding in found} - {"LG403"} == rules
+    with pytest.raises(SystemExit) as exit_:
+        main(["audit", str(tmp_path / "s.yaml")])
+    assert exit_.value.code == int(bool(rules))
+    assert ("LG231" in capsys.readouterr().out) == bool(rules)

@@ -32,13 +32,18 @@ def apply_noqa(file: SchemaFile, found: Sequence[Diagnostic], *, with_source: bo
     comments = list(_comments(file))
     if not comments:
         return list(found)
-    quiet = {(comment.line, code) for comment in comments for code in comment.codes}
+    quiet = quieted_lines(file)
     used = {(diagnostic.line, diagnostic.rule) for diagnostic in found}
     kept = [diagnostic for diagnostic in found if (diagnostic.line, diagnostic.rule) not in quiet]
     errors = {(diagnostic.line, diagnostic.rule) for diagnostic in file.diagnostics}
     for comment in comments:
         kept += _problems(file, comment, used, errors, with_source)
     return kept
+
+
+def quieted_lines(file: SchemaFile) -> frozenset[tuple[int, str]]:
+    """Returns the lines that have comments, with the rules that these name."""
+    return frozenset((comment.line, code) for comment in _comments(file) for code in comment.codes)
 
 
 def _comments(file: SchemaFile) -> Iterator[_Comment]:

@@ -1,0 +1,46 @@
+"""Finds the contradictions of metadata (LG231 to LG233) that ``# noqa`` comments of the schema file quiet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from label_guard.schema.dataset import DatasetSchema
+from label_guard.schema.fields import SchemaPath
+from label_guard.schema.noqa import quieted_lines
+from label_guard.schema.reader import read_schema
+from label_guard.sources.metadata_problems import label_problems
+from label_guard.sources.open import Source
+
+
+def with_comments(
+    schema: DatasetSchema | str | Path, opened: list[tuple[str | None, Source]]
+) -> list[tuple[str | None, Source]]:
+    """Returns the sources, each with the rules that the comments of a schema file quiet, as ``lint --source`` does.
+
+    Args:
+        schema: a ``DatasetSchema``, which has no comments, or the path of a schema file.
+        opened: the opened source of each split.
+    """
+    file = None if isinstance(schema, DatasetSchema) else read_schema(schema)
+    lines = frozenset[tuple[int, str]]() if file is None else quieted_lines(file)
+    if file is None or file.schema is None or not lines:
+        return opened
+    found: list[tuple[str | None, Source]] = []
+    for split, source in opened:
+        quiet = {
+            (path, problem.rule)
+            for path, label in file.schema.stored(split).items()
+            for problem in (label_problems(path, label, source.features[path]) if path in source.features else ())
+            if (file.diagnostic(problem._replace(path=_written(file.schema, split, problem.path))).line, problem.rule)
+            in lines
+        }
+        found.append((split, replace(source, quiet=frozenset(quiet))))
+    return found
+
+
+def _written(schema: DatasetSchema, split: str | None, path: SchemaPath) -> SchemaPath:
+    """The place of a label's field in the file: that of the split, where it overrides the field."""
+    override = schema.splits[split].labels.get(str(path[1])) if split in schema.splits else None
+    own = override is not None and len(path) > 2 and path[2] in override.model_fields_set
+    return ("splits", str(split), *path) if own else path
