@@ -184,6 +184,15 @@ def test_samples_behind_a_block_of_zeros_are_not_passed_over(tmp_path: Path, suf
         assert "end mark" in report.splits[0].shards[1].error
 
 
+def test_a_header_of_a_tar_is_small(tmp_path: Path) -> None:
+    """tarfile takes hours for an extended header of a few megabytes of digits: it is refused before."""
+    header = tarfile.TarInfo("././@PaxHeader")
+    header.type, header.size = tarfile.XHDTYPE, 4 << 20
+    (tmp_path / "a.tar").write_bytes(header.tobuf(tarfile.USTAR_FORMAT) + b"9" * header.size)
+    with pytest.raises(SourceError, match="larger than 16 KiB"):
+        read(f"webdataset:{tmp_path}/a.tar", ("cls",))
+
+
 def test_every_flipped_bit_of_a_packed_tar_is_found(tmp_path: Path) -> None:
     """Its checksum is verified also where the damage ends the archive early."""
     path = tmp_path / "a.tar.gz"
