@@ -185,7 +185,7 @@ def test_samples_behind_a_block_of_zeros_are_not_passed_over(tmp_path: Path, suf
 
 
 def test_a_header_of_a_tar_is_small(tmp_path: Path) -> None:
-    """tarfile takes hours for an extended header of a few megabytes of digits: it is refused before."""
+    """Python takes hours for an extended header of a few megabytes of digits: it is refused before."""
     header = tarfile.TarInfo("././@PaxHeader")
     header.type, header.size = tarfile.XHDTYPE, 4 << 20
     (tmp_path / "a.tar").write_bytes(header.tobuf(tarfile.USTAR_FORMAT) + b"9" * header.size)
