@@ -90,7 +90,7 @@ def mask_batch(config: GuardConfig, batch: Any, result: CheckResult) -> tuple[An
 
 
 def _is_list(value: Any) -> bool:
-    """Whether a label of a batch is no array of numbers: a list, None, or an array of objects or text."""
+    """Whether a label of a batch is not an array of numbers but a list, None, or an array of objects or text."""
     if isinstance(value, np.ndarray):
         return cast(Array, value).dtype.kind in "OUS"
     return value is None or isinstance(value, list | tuple)
