@@ -164,7 +164,8 @@ def dtype_cause(path: str, label: Label, found: LabelStatistics) -> LikelyCause 
     if isinstance(label, ClassLabel) and set(found.dtypes) <= set(_FLOATS):
         if found.fractional:
             return _fractions(path, label, found, stored)
-        text = f"all labels are {stored}, and whole numbers: class ids stored as floats. Write them as {declared}"
+        width = "" if "Python float" in found.dtypes else f" ({stored})"  # values of a text file have none
+        text = f"all labels are whole numbers stored as floats{width}: class ids. Write them as {declared}"
         return LikelyCause(path, "float-ids", text, _dtype_patch(label, found))
     if isinstance(label, ClassLabel) and set(found.dtypes) <= set(_INTEGERS):
         text = f"labels are {stored}; the schema declares {declared}"
