@@ -161,7 +161,7 @@ class DatasetSchema(Model):
     name: Annotated[StrictStr, Field(min_length=1)] = Field(description="Name of the dataset.")
     version: Annotated[StrictStr, Field(pattern=_SEMVER, max_length=128)] = Field(description="Semver of the promise.")
     description: StrictStr = Field(default="", description="What the dataset is and where its labels are documented.")
-    record_key: StrictStr | None = Field(default=None, description="SchemaPath of a feature that identifies a record.")
+    record_key: StrictStr | None = Field(default=None, description="Path of a feature that identifies a record.")
     labels: Annotated[dict[StrictStr, AnyLabel], Field(min_length=1)] = Field(description="Labels by path.")
     splits: dict[SplitName, Split] = Field(default_factory=dict, description="Splits by name.")
     views: dict[StrictStr, View] = Field(default_factory=dict, description="Named views of emitted labels.")

@@ -36,7 +36,7 @@ def joined_dtype(label: Label, kind: Kind) -> str | None:
     Returns:
         A NumPy name; None where no dtype of that kind is admitted.
 
-    >>> joined_dtype(ClassLabel(kind="class_label", num_classes=200, dtype=("int8", "uint8")), "i")
+    >>> joined_dtype(ClassLabel(kind="class_label", num_classes=200, dtype=("int16", "uint8")), "i")
     'uint8'
     """
     admitted = admitted_dtypes(label)

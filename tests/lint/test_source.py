@@ -163,6 +163,6 @@ def test_a_folder_as_tfds_writes_it_is_read(tmp_path):
     codes, messages = _lint(text, source_metadata(f"tfds:{tmp_path}"))
     assert codes == ["LG232 5:60", "LG234 7:25"]
     assert messages == [
-        "the names of the dataset stand in another order: 0 is 'cat' there and 'dog' here",
+        "the names of the dataset have another order: 0 is 'cat' there and 'dog' here",
         "num_examples is 10 but the dataset declares 9",
     ]

@@ -75,7 +75,7 @@ def test_recheck_writes_positions_for_select_records(tmp_path: Path) -> None:
     )
     for classes in (8, 10):
         (tmp_path / f"{classes}.yaml").write_text(text % classes)
-    dataset = keyed(records)
+    dataset = keyed(records, name="photos")
     elements = [dataset[k] for k in range(12)]
     from label_guard.pipeline.checker import ElementChecker
     from label_guard.pipeline.config import GuardConfig
@@ -85,7 +85,7 @@ def test_recheck_writes_positions_for_select_records(tmp_path: Path) -> None:
     config: GuardConfig = resolve_options(
         str(tmp_path / "8.yaml"), "guard_batches", quarantine=str(tmp_path / "q"), batched=False, batch_size=12
     )
-    config = config.replace(names=RecordNames({0: dataset}), stop_above=None)
+    config = config.replace(names=RecordNames({dataset.tag: dataset}), stop_above=None)
     ElementChecker(config).check_records(elements)
     keys = tmp_path / "keys.npy"
     with pytest.raises(SystemExit) as ended:
