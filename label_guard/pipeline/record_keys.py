@@ -52,12 +52,16 @@ class RecordNames:
     unique: bool = True
 
     def position(self, key: Any) -> str | None:
-        """The record's name where it identifies the record; None without a key, or where the source is not known."""
+        """The key as text where it identifies a record; None without one, and where its source is not known."""
         if key is None or not self.unique:
             return None
-        source = self.sources.get(int(key) >> _POSITION_BITS)
+        tag, position = divmod(int(key), 1 << _POSITION_BITS)
+        source = self.sources.get(tag)
         # A list says nothing of itself but its length: two of them would share their positions.
-        return self.name(key) if source is not None and getattr(source, "is_identified", True) else None
+        if source is None or not getattr(source, "is_identified", True):
+            return None
+        whole_key: Callable[[int], int] | None = getattr(source, "whole_key", None)
+        return str(int(key) if whole_key is None else whole_key(position))
 
     def name(self, key: Any) -> str | None:
         """Returns the record's name; None without a key.
@@ -142,6 +146,14 @@ class KeyedSource:
 
     def __repr__(self) -> str:
         return repr(self.source)  # Grain compares it to the one in a checkpoint made before the source was keyed
+
+    def whole_key(self, position: int) -> int:
+        """The key of the record at ``position``, in the whole source where this one is a selection."""
+        inner: Callable[[int], int] | None = getattr(self.source, "whole_key", None)
+        if inner is None:
+            return position | self._tag_bits
+        key = inner(position)
+        return key if self.name is None else key & ((1 << _POSITION_BITS) - 1) | self._tag_bits
 
     @property
     def is_identified(self) -> bool:

@@ -29,6 +29,10 @@ class SelectedRecords:
     def __getitem__(self, position: Any) -> Any:
         return self.source[int(self._positions[position])]
 
+    def whole_key(self, position: int) -> int:
+        """The key of the record at ``position`` in the whole source: the record keeps its identity."""
+        return self._names.whole_key(int(self._positions[position]))
+
     @property
     def is_identified(self) -> bool:
         """Whether ``source_id`` identifies the whole source."""
