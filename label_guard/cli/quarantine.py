@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _MAX_WRITERS = 50
 _POSITION = (1 << 40) - 1  # the bits of a key below the tag of a named source
-_KEY_DIGITS = 19  # at most, of a travelling key: 62 bits
+_MAX_KEY = (1 << 62) - 1  # a travelling key has 62 bits
 
 
 @click.group()
@@ -198,9 +198,8 @@ def _write_keys(path: str, accepted: Sequence[QuarantineEntry]) -> int:
 
 def _write_positions(path: str, accepted: Sequence[QuarantineEntry]) -> int:
     """Positions are unique where keys repeat, and need no ``record_key`` in the source."""
-    positions = [
-        int(p) for entry in accepted if (p := entry.position) is not None and p.isdecimal() and len(p) <= _KEY_DIGITS
-    ]
+    found = [entry.position or "" for entry in accepted]
+    positions = [int(text) for text in found if text.isdecimal() and len(text) < 20 and int(text) <= _MAX_KEY]
     with whole_file(path) as file:
         np.save(file, np.array(positions, np.int64) & _POSITION)
     _warn(f"wrote {counted(len(positions), 'position')} to {path}")
