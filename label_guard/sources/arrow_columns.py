@@ -13,6 +13,7 @@ from label_guard.sources.huggingface import class_names
 from label_guard.sources.tfds_metadata import Feature
 
 _BYTES = "/bytes"
+_NUMPY_NAMES = {"halffloat": "float16", "float": "float32", "double": "float64"}  # by Arrow's name
 
 
 class Leaf(NamedTuple):
@@ -102,7 +103,8 @@ def _feature(schema: Any, leaf: Leaf, names: tuple[str, ...] | None) -> Feature:
             kind = kind.value_type
     kind = kind.value_type if types.is_dictionary(kind) else kind
     number = types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)
-    dtype = str(np.dtype(kind.to_pandas_dtype())) if number else "string"
+    # to_pandas_dtype() would need pandas.
+    dtype = _NUMPY_NAMES.get(str(kind), str(kind)) if number else "string"
     if names is not None:
         return Feature("ClassLabel", len(names), names, dtype, tuple(shape))
     return Feature(str(kind), dtype=dtype, shape=tuple(shape))

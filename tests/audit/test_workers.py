@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -278,7 +279,7 @@ def test_any_executor_gives_the_report_of_a_local_run(tmp_path: Path) -> None:
     """Threads, processes and an executor that loses workers: the same bytes, or the lost files by name."""
     uri = write_tables(tmp_path, 5)
     alone = audit_dataset(SCHEMA, source=uri).to_json()
-    with ThreadPoolExecutor(2) as threads, ProcessPoolExecutor(2) as processes:
+    with ThreadPoolExecutor(2) as threads, ProcessPoolExecutor(2, get_context("spawn")) as processes:
         for executor in (threads, processes):
             assert audit_dataset(SCHEMA, source=uri, executor=executor).to_json() == alone
     lossy = audit_dataset(SCHEMA, source=uri, executor=LosesWorkers())

@@ -356,7 +356,7 @@ def test_an_unsound_new_file_is_told_with_its_own_faults(repository: Path) -> No
     [
         (["--against", "nowhere"], "no branch, tag or commit 'nowhere' is here"),
         (["--against", "--output=/tmp/x"], "is not a git revision; name a branch, tag or commit"),
-        (["--against", ""], "is not a git revision"),
+        (["--against", ""], "it is empty; leave out the option"),
         (["--against", "main..work"], "'main..work' is here"),
         (["--against", "main; touch pwned"], "'main; touch pwned' is here"),
         (["--against", "$(touch pwned)"], "is here"),

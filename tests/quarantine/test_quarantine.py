@@ -329,7 +329,7 @@ def test_a_part_cut_anywhere_loses_at_most_what_a_restart_writes_again(
     assert names(str(folder)) == ["0", "1", "2", "3", "late"]
 
 
-@given(start=st.integers(0, 4000), length=st.integers(0, 4000), filler=st.sampled_from([b"\0", b"\xff", b" ", b"\n"]))
+@given(start=st.integers(0, 4000), length=st.integers(0, 4000), filler=st.sampled_from([b"\0", b"\xff", b"\n"]))
 @settings(max_examples=60, deadline=None)
 def test_a_restart_writes_again_what_cannot_be_read(
     tmp_path_factory: pytest.TempPathFactory, start: int, length: int, filler: bytes
