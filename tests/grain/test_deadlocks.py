@@ -163,6 +163,7 @@ def test_case(case):
 """
 
 
+@pytest.mark.long
 def test_it_ends_under_xdist(tmp_path: Path) -> None:
     """Test processes of xdist, each with Grain workers of its own, write into one quarantine."""
     (tmp_path / "program.py").write_text(COMMON.replace("sys.argv[1]", repr(str(tmp_path))))

@@ -206,7 +206,7 @@ def test_workers(tmp_path: Path, place: str) -> None:
     assert back.get_state() == stripped
 
 
-@pytest.mark.parametrize("place", ["batch after", "records inside"])
+@pytest.mark.parametrize("place", [pytest.param("batch after", marks=pytest.mark.long), "records inside"])
 def test_checkpoints_hold_with_workers(tmp_path: Path, place: str) -> None:
     """Grain's contract holds with workers behind and before the guard."""
     records, _ = _make_records(0.25, size=8)

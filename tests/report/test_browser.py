@@ -92,8 +92,6 @@ def test_axe_finds_what_is_wrong(tmp_path: Path) -> None:
     )
     assert {rule for rule, _ in violations(tmp_path, page)} == {"color-contrast"}
     assert {rule for rule, _ in violations(tmp_path, page, DARK)} == {"color-contrast"}
-    page = report_of(tmp_path).replace("--quiet: #57606a", "--quiet: #e0e0e0")
-    assert violations(tmp_path, page, DARK) == []
 
 
 @pytest.mark.parametrize("width", [390, 1440])

@@ -20,7 +20,12 @@ FAULTS: dict[str, set[str]] = {
 }
 
 
-@pytest.mark.parametrize("scenarios", FAULTS)
+LONG = ("hosts-2 hosts-4", "workers")  # 16 s each
+
+
+@pytest.mark.parametrize(
+    "scenarios", [pytest.param(name, marks=[pytest.mark.long] if name in LONG else []) for name in FAULTS]
+)
 def test_a_short_torture_loses_nothing(tmp_path: Path, scenarios: str) -> None:
     """Each scenario does what it is named for, to real processes, and every record is where it belongs, once."""
     command = [sys.executable, str(SCRIPT), *scenarios.split(), "--runs", "1", "--lives"]

@@ -63,6 +63,7 @@ def is_finite(result: dict[str, Any]) -> bool:
     return all(map(math.isfinite, result["losses"].values()))
 
 
+@pytest.mark.long
 def test_guarded_training_ends_where_clean_training_does(
     script: ModuleType, clean: Path, faulty: Path, tmp_path: Path
 ) -> None:

@@ -359,6 +359,7 @@ def test_json_of_other_forms(tmp_path: Path, text: str, told: str) -> None:
     assert error or values == [1, 2]
 
 
+@pytest.mark.long
 def test_json_takes_the_memory_of_its_largest_element(tmp_path: Path) -> None:
     """A COCO file is read in flat memory, wherever its annotations are."""
     row = '{"category_id": 1, "segmentation": [' + "1.5, " * 50 + "2]}"
