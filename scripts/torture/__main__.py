@@ -24,8 +24,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import audits
+from guarded import DISK_FULL, EPOCHS, Run, live
 from lives import PATIENCE_S, Figures, children, end, fork, wait
-from runs import DISK_FULL, EPOCHS, Run, live
 
 from label_guard.quarantine.reader import read_quarantine
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from guarded import bad_label, is_bad
 from lives import PATIENCE_S, Figures, children, end, fork, wait
-from runs import bad_label, is_bad
 
 from label_guard.quarantine.reader import read_quarantine
 
