@@ -29,7 +29,7 @@ from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.labels import ClassLabel, Label
 from label_guard.sources.open import Chunk, Shard, Source
 
-Rows = NDArray[Any]
+DigestRows = NDArray[Any]
 Splits = Sequence[tuple[str | None, Source]]
 _STOPPED = "stopped"  # in place of why a shard could not be read
 MAX_EXAMPLES = 5  # groups kept for each finding, and members of each
@@ -216,7 +216,7 @@ def _digest_item(jobs: Sequence[_Job], item: _Item, go_on: Callable[[int], bool]
     content = [name for name in job.content if here is None or name in here]
     wanted = {**dict.fromkeys(content), **{path: source.labels.get(path) for path in job.labels}}
     wanted |= {} if key is None else {key: ()}
-    waiting: list[Rows] = []
+    waiting: list[DigestRows] = []
     why = ""
     try:
         for chunk in replace(source, labels=wanted, record_key=None).read(item.shard):
@@ -232,7 +232,7 @@ def _digest_item(jobs: Sequence[_Job], item: _Item, go_on: Callable[[int], bool]
     return why
 
 
-def _digests(job: _Job, number: int, chunk: Chunk, content: Sequence[str]) -> Rows:
+def _digests(job: _Job, number: int, chunk: Chunk, content: Sequence[str]) -> DigestRows:
     rows = np.zeros(len(chunk), _ROW)
     keys = chunk.columns.get(job.source.record_key or "")
     for place in range(len(chunk)):
@@ -276,10 +276,10 @@ def _short(text: str, size: int) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    return cast("Rows", value).tolist() if isinstance(value, np.ndarray | np.generic) else value
+    return cast("DigestRows", value).tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
-def _write_run(job: _Job, number: int, waiting: list[Rows]) -> None:
+def _write_run(job: _Job, number: int, waiting: list[DigestRows]) -> None:
     if not sum(map(len, waiting)):
         return
     rows = _thinned(np.concatenate(waiting))
@@ -293,7 +293,7 @@ def _write_run(job: _Job, number: int, waiting: list[Rows]) -> None:
         raise SourceError(f"cannot write to {path.parent}: {reason}; set TMPDIR to a larger disk") from None
 
 
-def _thinned(rows: Rows) -> Rows:
+def _thinned(rows: DigestRows) -> DigestRows:
     """The rows in order of their digests; of many alike the first, which the last of these counts for."""
     rows = rows[np.lexsort([rows[name] for name in ("row", "shard", "split", "label", "low", "high")])]
     alike = np.ones(len(rows), np.bool_)
@@ -332,7 +332,7 @@ def _compare(runs: Sequence[Path], names: Sequence[_Name]) -> Duplicates:
     return Duplicates(conflicting=conflicting, shared=shared, repeated=repeated)
 
 
-def _pieces(runs: Sequence[Path]) -> Iterator[Rows]:
+def _pieces(runs: Sequence[Path]) -> Iterator[DigestRows]:
     """Yields all rows in order of their digests, in pieces that cut no group in two; one file is open at a time."""
     total = sum(run.stat().st_size // _ROW.itemsize for run in runs)
     count = max(1, -(-total // _RUN_ROWS))
@@ -363,7 +363,7 @@ class _Kept:
         self._groups = self._records = 0
         self._examples: list[list[Member]] = []
 
-    def add(self, group: Rows) -> None:
+    def add(self, group: DigestRows) -> None:
         """Count a group, and show a member for each of its labels and splits before others."""
         self._groups += 1
         self._records += int(group["count"].sum())

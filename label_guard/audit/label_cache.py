@@ -29,7 +29,7 @@ from label_guard.core.temporary import temporary_folder
 from label_guard.errors import LabelGuardError, SourceError, UsageError
 from label_guard.quarantine.payload import NotEncodableError, decode, encode
 from label_guard.quarantine.storage import whole_file
-from label_guard.sources.base import Format, Piece, RawColumn, Wanted
+from label_guard.sources.base import Format, LabelShapes, Piece, RawColumn
 from label_guard.sources.files import identity_of
 from label_guard.sources.open import Source
 
@@ -140,7 +140,7 @@ class CachedFormat:
         """As of ``format``."""
         return self.format.fields(path)
 
-    def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+    def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         """The labels of one file, out of the label cache where it holds them.
 
         Raises:
@@ -158,7 +158,7 @@ class CachedFormat:
         else:
             yield from self._read_and_keep(path, wanted, name)
 
-    def _read_and_keep(self, path: str, wanted: Wanted, name: str) -> Iterator[Piece]:
+    def _read_and_keep(self, path: str, wanted: LabelShapes, name: str) -> Iterator[Piece]:
         keeper = _Keeper(Path(self.cache.folder) / f"{name}.partial", path)
         try:
             for number, piece in enumerate(self.format.read(path, wanted)):
@@ -265,7 +265,7 @@ def _is_intact(path: str, name: str, entry: Entry) -> bool:
     return intact
 
 
-def _kept(path: str, entry: str, wanted: Wanted) -> Iterator[Piece]:
+def _kept(path: str, entry: str, wanted: LabelShapes) -> Iterator[Piece]:
     """The pieces of one shard, in order.
 
     Raises:
@@ -285,7 +285,7 @@ def _kept(path: str, entry: str, wanted: Wanted) -> Iterator[Piece]:
         raise SourceError(f"the label cache {path} is damaged: {text}; delete it, and it is made again") from None
 
 
-def _read_piece(archive: zipfile.ZipFile, number: int, wanted: Wanted, start: int) -> Piece:
+def _read_piece(archive: zipfile.ZipFile, number: int, wanted: LabelShapes, start: int) -> Piece:
     """One piece whose parts agree with each other; its rows begin at ``start`` or later."""
     about = json.loads(_read_member(archive, f"{number}.json"))
     rows: Sequence[int] = range(*_rows(about["range"])) if "range" in about else _rows(about["rows"])

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from label_guard.schema.json_schema import json_schema
+from label_guard.schema.as_json_schema import json_schema
 
 
 @click.command()

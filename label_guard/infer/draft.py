@@ -18,7 +18,7 @@ from label_guard.audit.report import AuditReport
 from label_guard.audit.runner import audit_dataset
 from label_guard.audit.suggest import apply_patch, suggest
 from label_guard.errors import SchemaError, SourceError, UsageError
-from label_guard.infer.profile import Seen, describe
+from label_guard.infer.profile import ColumnProfile, infer_label
 from label_guard.infer.splits import in_place_of, split_files
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.writer import dump_schema, quoted
@@ -173,7 +173,7 @@ def _of_data(source: str, labels: Sequence[str], split: str | None, name: str | 
     for path in chosen:
         feature = opened.features.get(path)
         names = None if feature is None else feature.class_names
-        drafted = describe(seen[path], only_label=len(chosen) == 1, class_names=names)
+        drafted = infer_label(seen[path], only_label=len(chosen) == 1, class_names=names)
         if names and feature is not None and feature.class_ids and drafted.fields.get("kind") == "class_label":
             ids = list(feature.class_ids)
             drafted.fields |= {"num_classes": len(names), "class_names": list(names), "class_ids": ids}
@@ -198,9 +198,9 @@ def _declared_labels(source: str, split: str | None) -> list[str]:
     return [path for path, one in declared_features(source, split=split).items() if one.class_names]
 
 
-def _look(opened: Source, labels: Sequence[str], limit: int) -> tuple[dict[str, Seen], Counter[str], bool]:
+def _look(opened: Source, labels: Sequence[str], limit: int) -> tuple[dict[str, ColumnProfile], Counter[str], bool]:
     """What the first records of each file hold; how many these were, by file, and whether they were all."""
-    seen = {path: Seen() for path in labels}
+    seen = {path: ColumnProfile() for path in labels}
     records: Counter[str] = Counter()
     whole = True
     for shard in opened.shards():

@@ -23,7 +23,7 @@ _FREQUENT = 20  # occurrences of NaN, fewer in small data, that make it a value 
 
 
 @dataclass(slots=True)
-class Rows:
+class RowProperties:
     """What holds for every row of the last axis.
 
     Attributes:
@@ -46,7 +46,7 @@ class Rows:
 
 
 @dataclass(slots=True)
-class Seen:
+class ColumnProfile:
     """What the records of one label hold.
 
     Attributes:
@@ -79,7 +79,7 @@ class Seen:
     fractional: bool = False
     nan: int = 0
     infinite: int = 0
-    rows: Rows = field(default_factory=Rows)
+    rows: RowProperties = field(default_factory=RowProperties)
 
     @property
     def is_ragged(self) -> bool:
@@ -156,7 +156,7 @@ class Seen:
             self.many = len(self.counts) > _MAX_DISTINCT
 
 
-def describe(seen: Seen, *, only_label: bool = True, class_names: Sequence[str] | None = None) -> Drafted:
+def infer_label(seen: ColumnProfile, *, only_label: bool = True, class_names: Sequence[str] | None = None) -> Drafted:
     """The label that holds what was seen; without fields where there can be none, and why.
 
     Args:
@@ -164,9 +164,9 @@ def describe(seen: Seen, *, only_label: bool = True, class_names: Sequence[str] 
         only_label: whether the schema has no other label.
         class_names: names of the classes by the dataset's own metadata: they count more than what was seen.
 
-    >>> seen = Seen()
+    >>> seen = ColumnProfile()
     >>> seen.add(np.array([0, 1, 2, 2]))
-    >>> describe(seen).fields
+    >>> infer_label(seen).fields
     {'kind': 'class_label', 'num_classes': 3, 'dtype': ['int64'], 'shape': []}
     """
     kinds = {np.dtype(name).kind for name in seen.dtypes}
@@ -194,7 +194,7 @@ def describe(seen: Seen, *, only_label: bool = True, class_names: Sequence[str] 
     return drafted
 
 
-def _no_numbers(seen: Seen, kinds: set[str]) -> str:
+def _no_numbers(seen: ColumnProfile, kinds: set[str]) -> str:
     """Returns why no label of numbers can hold what was seen; empty where one may."""
     if seen.texts and kinds:
         return "holds text in some records and numbers in others"
@@ -207,7 +207,7 @@ def _no_numbers(seen: Seen, kinds: set[str]) -> str:
     return ""
 
 
-def _texts(seen: Seen, class_names: Sequence[str] | None) -> Drafted:
+def _texts(seen: ColumnProfile, class_names: Sequence[str] | None) -> Drafted:
     """Class names in place of ids."""
     if seen.many:
         return refused(f"holds more than {_MAX_DISTINCT:,} distinct texts: captions or identifiers")
@@ -221,7 +221,7 @@ def _texts(seen: Seen, class_names: Sequence[str] | None) -> Drafted:
     return drafted
 
 
-def _bools(seen: Seen) -> Drafted:
+def _bools(seen: ColumnProfile) -> Drafted:
     """Two classes, or k-hot rows, stored as bool."""
     shape = _shape(seen)
     if len(shape) == 1 and shape[0] is not None and shape[0] > 1:
@@ -239,11 +239,11 @@ def _holds_null(value: Any) -> bool:
     return isinstance(value, list) and any(item is None for item in cast("list[Any]", value))
 
 
-def _is_real(seen: Seen) -> bool:
+def _is_real(seen: ColumnProfile) -> bool:
     return {np.dtype(name).kind for name in seen.dtypes} <= set(_FLOATS) and seen.fractional
 
 
-def _shapes(seen: Seen) -> str:
+def _shapes(seen: ColumnProfile) -> str:
     if set(seen.shapes) == {()}:
         return "one value a record"
     if seen.is_ragged:
@@ -252,18 +252,18 @@ def _shapes(seen: Seen) -> str:
     return f"shape [{', '.join('any' if n is None else str(n) for n in shape)}]"
 
 
-def _shape(seen: Seen) -> list[int | None]:
+def _shape(seen: ColumnProfile) -> list[int | None]:
     """Shape of a record; None for a dimension that differs between records."""
     shapes = [shape for shape in seen.shapes if shape != (0,)] or [(0,)]
     whole = seen.shapes.keys() if len(shapes[0]) == 1 else shapes
     return [sizes[0] if len(set(sizes)) == 1 else None for sizes in zip(*whole, strict=True)]
 
 
-def _dtype(seen: Seen) -> list[str]:
+def _dtype(seen: ColumnProfile) -> list[str]:
     return sorted(seen.dtypes)
 
 
-def _rows(seen: Seen) -> Drafted | None:
+def _rows(seen: ColumnProfile) -> Drafted | None:
     """A row of a number for each class: probabilities, one-hot or k-hot."""
     shape, rows = _shape(seen), seen.rows
     if not shape or shape[-1] is None or shape[-1] < 2 or seen.nan or seen.infinite:
@@ -295,7 +295,7 @@ def _rows(seen: Seen) -> Drafted | None:
     return None
 
 
-def _real(seen: Seen) -> Drafted:
+def _real(seen: ColumnProfile) -> Drafted:
     shape = _shape(seen)
     drafted = Drafted({"kind": "real_label", "dtype": _dtype(seen), "shape": shape})
     drafted.mark("kind", "add minimum and maximum where the target has bounds")
@@ -310,7 +310,7 @@ def _real(seen: Seen) -> Drafted:
     return drafted
 
 
-def _ids(seen: Seen, *, only_label: bool) -> Drafted:
+def _ids(seen: ColumnProfile, *, only_label: bool) -> Drafted:
     """Class ids: how many there are, where they start, which values are not classes."""
     shape = _shape(seen)
     floats = any(np.dtype(name).kind == _FLOATS for name in seen.dtypes)

@@ -1,7 +1,7 @@
 """Schema files: the models, reading and writing them, finding them."""
 
+from label_guard.schema.as_json_schema import json_schema
 from label_guard.schema.dataset import DatasetSchema
-from label_guard.schema.json_schema import json_schema
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
 from label_guard.schema.reader import load_schema
 from label_guard.schema.writer import dump_schema

@@ -43,7 +43,7 @@ from label_guard.schema.fields import (
     Sentinels,
     Shape,
     lenient,
-    refuse,
+    raise_problems,
 )
 from label_guard.schema.labels import (
     KINDS,
@@ -173,7 +173,7 @@ class DatasetSchema(Model):
 
         problems = [] if lenient(info) else list(dataset_problems(self))
         if problems:
-            refuse(problems)
+            raise_problems(problems)
         return self
 
     def split_name(self, split: str | None) -> str | None:

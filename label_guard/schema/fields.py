@@ -48,7 +48,7 @@ class Problem(NamedTuple):
     replacement: str = ""
 
 
-def refuse(problems: list[Problem]) -> NoReturn:
+def raise_problems(problems: list[Problem]) -> NoReturn:
     """Raise the problems as one pydantic error, for a validator; ``schema.problems_of`` unfolds them."""
     text = "; ".join(f"{p.rule} {'.'.join(map(str, p.path))}: {p.message}" for p in problems)
     raise PydanticCustomError(PROBLEMS, "{text}", {"text": text, "problems": problems})

@@ -26,7 +26,7 @@ from label_guard.schema.fields import (
     Shape,
     lenient,
     nan_once,
-    refuse,
+    raise_problems,
 )
 from label_guard.schema.label_contradictions import label_problems, number_text
 
@@ -107,7 +107,7 @@ class _Label(Model):
         self.model_fields_set.add("kind")  # ClassLabel(...) needs no kind=, a schema file that is written does
         problems = [] if lenient(info) else list(self.problems())
         if problems:
-            refuse(problems)
+            raise_problems(problems)
         return self
 
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 from label_guard.core.files import read_bounded
 from label_guard.errors import SourceError
 from label_guard.sources.arrow_columns import features, leaf_column, leaf_names, pyarrow, wanted_leaves
-from label_guard.sources.base import CHUNK_BYTES, Piece, Shard, Wanted, did_you_mean, framework
+from label_guard.sources.base import CHUNK_BYTES, LabelShapes, Piece, Shard, did_you_mean, framework
 from label_guard.sources.encoded_labels import decode_pieces
 from label_guard.sources.files import find_shards, is_remote, opened
 from label_guard.sources.tfds_metadata import Feature
@@ -33,7 +33,7 @@ class ArrowFormat:
         with _reader(path) as (reader, _):
             return leaf_names(reader.schema)
 
-    def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+    def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         with _reader(path) as (reader, _):
             leaves = wanted_leaves(reader.schema, wanted, path)
             tops = {leaf.names[0] for leaf in leaves.values()}

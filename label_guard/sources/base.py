@@ -17,7 +17,7 @@ from label_guard.sources.tfds_metadata import Shape
 # An array where all records agree in dtype and shape; else one value a record: None is missing, and Python numbers
 # (of text formats) have a kind but no width.
 RawColumn = NDArray[Any] | list[Any]
-Wanted = Mapping[str, Shape | None]
+LabelShapes = Mapping[str, Shape | None]
 # What is read at a time: 26 k image records/s with 16-record chunks against 5 k with 1,024 (100 KB each).
 CHUNK_BYTES = 2 << 20
 # What one record's label may take once it is unpacked: a file of kilobytes may promise terabytes.
@@ -152,7 +152,7 @@ class Format(Protocol):
         """
         ...
 
-    def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+    def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         """Labels of one file in order, in bounded pieces; what precedes a fault is yielded first.
 
         Raises:

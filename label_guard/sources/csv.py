@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from label_guard.errors import SourceError
-from label_guard.sources.base import Piece, RawColumn, Wanted, blocks, did_you_mean, require_fields
+from label_guard.sources.base import LabelShapes, Piece, RawColumn, blocks, did_you_mean, require_fields
 from label_guard.sources.files import opened
 
 ENCODINGS = (
@@ -49,7 +49,7 @@ class CsvFormat:
         with self._rows(path) as (header, _):
             return header
 
-    def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+    def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         with self._rows(path) as (header, rows):
             require_fields(wanted, header, path)
             doubled = [label for label in wanted if header.count(label) > 1]

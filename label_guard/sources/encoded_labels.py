@@ -14,10 +14,10 @@ from label_guard.core.types import Array
 from label_guard.sources.base import (
     CHUNK_BYTES,
     MAX_LABEL_BYTES,
+    LabelShapes,
     Piece,
     RawColumn,
     Shape,
-    Wanted,
     framework,
     values_column,
 )
@@ -36,7 +36,7 @@ class Encoding(NamedTuple):
     dtype: str = "uint8"
 
 
-def decode_pieces(piece: Piece, wanted: Wanted, encodings: Mapping[str, Encoding]) -> Iterator[Piece]:
+def decode_pieces(piece: Piece, wanted: LabelShapes, encodings: Mapping[str, Encoding]) -> Iterator[Piece]:
     """``piece`` with its encoded labels decoded, in smaller pieces; a record whose label cannot be is unreadable."""
     encoded = {path: how for path in wanted if (how := _encoding(path, piece.columns[path], wanted, encodings))}
     if not encoded:
@@ -75,7 +75,7 @@ def _column(values: list[Any]) -> RawColumn:
     return values_column(values)
 
 
-def _decoded(path: str, value: Any, how: Encoding, wanted: Wanted) -> Any:
+def _decoded(path: str, value: Any, how: Encoding, wanted: LabelShapes) -> Any:
     """``value`` decoded where it is bytes; another value is left for the check to report."""
     if not isinstance(value, bytes):
         return value
@@ -85,7 +85,7 @@ def _decoded(path: str, value: Any, how: Encoding, wanted: Wanted) -> Any:
         raise ValueError(f"label {path!r}: {error}") from None
 
 
-def _encoding(path: str, column: RawColumn, wanted: Wanted, encodings: Mapping[str, Encoding]) -> Encoding | None:
+def _encoding(path: str, column: RawColumn, wanted: LabelShapes, encodings: Mapping[str, Encoding]) -> Encoding | None:
     if not isinstance(column, list) or path in encodings:
         return encodings.get(path)
     rank = len(wanted[path] or ())  # a mask has height and width; the bytes of a scalar label are text

@@ -12,7 +12,7 @@ import numpy as np
 
 from label_guard.core.files import read_bounded
 from label_guard.errors import SourceError
-from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, Piece, RawColumn, Shard, Wanted, require_fields
+from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, LabelShapes, Piece, RawColumn, Shard, require_fields
 from label_guard.sources.encoded_labels import Encoding, decode
 from label_guard.sources.tfds_metadata import Feature
 
@@ -106,7 +106,7 @@ class ClassFolders:
         del path
         return ("label",)
 
-    def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+    def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         folder, files = _files_of(path, _is_image)
         names = {row: f"{Path(folder).name}/{name}" for row, name in enumerate(files)}
         yield Piece(range(len(files)), {label: [Path(folder).name] * len(files) for label in wanted}, (), names)
@@ -149,7 +149,7 @@ class MaskFolder:
         del path
         return ("mask",)
 
-    def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+    def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         folder, files = _files_of(path, _is_png)
         (label,) = wanted
         size, start = 0, 0
@@ -203,7 +203,7 @@ class YoloFolder:
         del path
         return ("label", "bbox")
 
-    def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+    def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         require_fields(wanted, self.fields(path), path)
         folder, files = _files_of(path, _is_label_text)
         rows: list[int] = []

@@ -9,7 +9,7 @@ from itertools import chain, islice
 from typing import Any, cast
 
 from label_guard.errors import SourceError
-from label_guard.sources.base import CHUNK_BYTES, Piece, Wanted, blocks, require_fields
+from label_guard.sources.base import CHUNK_BYTES, LabelShapes, Piece, blocks, require_fields
 from label_guard.sources.files import opened
 from label_guard.sources.json_stream import JsonStream
 from label_guard.sources.jsonl import object_paths, objects_piece
@@ -35,7 +35,7 @@ class JsonFormat:
         with _stream(path, self.name) as stream:
             return _column_names(stream)
 
-    def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+    def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         with _stream(path, self.name) as stream:
             if stream.peek() == "[":
                 values = _whole(stream)
@@ -57,7 +57,7 @@ class CocoFormat:
             _enter(stream, ANNOTATIONS, path)
             return _paths(_values(stream))
 
-    def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+    def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         with _stream(path, self.name) as stream:
             _enter(stream, ANNOTATIONS, path)
             yield from _records(_values(stream), wanted)
@@ -104,14 +104,14 @@ def _whole(stream: JsonStream) -> Iterator[Any]:
     stream.finish()
 
 
-def _records(values: Iterator[Any], wanted: Wanted) -> Iterator[Piece]:
+def _records(values: Iterator[Any], wanted: LabelShapes) -> Iterator[Piece]:
     row = 0
     for block in blocks(values, lambda _: _RECORD_BYTES, CHUNK_BYTES):
         yield objects_piece(row, map(_object, block), len(block), wanted)
         row += len(block)
 
 
-def _bare_records(values: Iterator[Any], wanted: Wanted) -> Iterator[Piece]:
+def _bare_records(values: Iterator[Any], wanted: LabelShapes) -> Iterator[Piece]:
     """Records that are the label itself, such as the lists of ImageNet ReaL; an object among them is unreadable."""
     if len(wanted) != 1:
         raise ValueError(f"it is an array of values, one label, but {len(wanted)} are wanted: {', '.join(wanted)}")
@@ -180,7 +180,7 @@ def _column_names(stream: JsonStream) -> list[str]:
     return names
 
 
-def _columns(path: str, wanted: Wanted) -> Iterator[Piece]:
+def _columns(path: str, wanted: LabelShapes) -> Iterator[Piece]:
     """Each column is read with a cursor of its own, side by side."""
     with _stream(path, "json") as stream:
         require_fields(wanted, _column_names(stream), path)

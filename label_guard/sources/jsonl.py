@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from label_guard.core import tree
 from label_guard.errors import SourceError
-from label_guard.sources.base import CHUNK_BYTES, Piece, Wanted, blocks
+from label_guard.sources.base import CHUNK_BYTES, LabelShapes, Piece, blocks
 from label_guard.sources.files import opened
 
 MAX_LINE_BYTES = 32 << 20  # Python takes up to 24 bytes for each byte of JSON
@@ -37,7 +37,7 @@ class JsonLinesFormat:
             raise SourceError(f"{path} is not a JSON Lines file: {faults[0]}")
         return list(names)
 
-    def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+    def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         with opened(path, unzip=True) as file:
             row = 0
             for block in blocks(_lines(file), len, CHUNK_BYTES):
@@ -86,7 +86,7 @@ def object_paths(record: Any, prefix: str = "") -> Iterator[str]:
             yield from object_paths(value, f"{prefix}{name}/")
 
 
-def objects_piece(first: int, records: Iterator[tuple[dict[str, Any], str]], count: int, wanted: Wanted) -> Piece:
+def objects_piece(first: int, records: Iterator[tuple[dict[str, Any], str]], count: int, wanted: LabelShapes) -> Piece:
     """A piece of ``count`` parsed objects, or reasons why they are none, from row ``first``."""
     rows: list[int] = []
     unreadable: list[tuple[int, str]] = []

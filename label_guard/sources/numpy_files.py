@@ -20,7 +20,7 @@ from numpy.lib import format as npy_format
 
 from label_guard.core.types import Array
 from label_guard.errors import SourceError
-from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, Piece, Wanted, require_fields
+from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, LabelShapes, Piece, require_fields
 from label_guard.sources.files import is_remote, opened
 
 # NumPy parses a header as Python: damage there may be any of these.
@@ -41,7 +41,7 @@ class NpyFormat:
     def fields(self, path: str) -> Sequence[str]:
         return _mapped(path).dtype.names or ("label",)
 
-    def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+    def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         array = _mapped(path)
         require_fields(wanted, array.dtype.names or (), path)
         if array.dtype.names is None and len(wanted) != 1:
@@ -115,7 +115,7 @@ class NpzFormat:
             raise SourceError(f"{path} has two arrays named {doubled!r}")
         return names
 
-    def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+    def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         held = self.fields(path)
         require_fields(wanted, held, path)
         if missing := sorted({*wanted} - {*held}):

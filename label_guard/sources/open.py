@@ -18,11 +18,11 @@ from label_guard.errors import SourceError
 from label_guard.sources.base import (
     Chunk,
     Format,
+    LabelShapes,
     RawColumn,
     Shape,
     Shard,
     Unreadable,
-    Wanted,
     did_you_mean,
     require_fields,
 )
@@ -93,7 +93,7 @@ def open_source(
 
 
 def _open_files(
-    scheme: Scheme, form: Format, uri: str, place: str, split: str | None, wanted: Wanted, record_key: str | None
+    scheme: Scheme, form: Format, uri: str, place: str, split: str | None, wanted: LabelShapes, record_key: str | None
 ) -> Source:
     files = scheme.shards(place, split)
     known = peek_fields(form, files)
@@ -106,7 +106,7 @@ def _open_files(
     return Source(uri, split, form, files, wanted, record_key, scheme.numbered, features=features)
 
 
-def _open_quarantine(uri: str, where: str, split: str | None, wanted: Wanted, record_key: str | None) -> Source:
+def _open_quarantine(uri: str, where: str, split: str | None, wanted: LabelShapes, record_key: str | None) -> Source:
     form = QuarantineFormat(split)
     shards = (Shard(where, where.rstrip("/").rpartition("/")[2], 0),)
     require_fields(wanted, form.fields(where), uri)
@@ -147,7 +147,7 @@ def list_fields(uri: str, *, split: str | None = None, base_dir: str | None = No
     return peek_fields(scheme.form(options), scheme.shards(resolve(where, base_dir), split))
 
 
-def _wanted(labels: Iterable[str] | Mapping[str, Shape | None]) -> Wanted:
+def _wanted(labels: Iterable[str] | Mapping[str, Shape | None]) -> LabelShapes:
     if isinstance(labels, Mapping):
         return dict(cast("Mapping[str, Shape | None]", labels))
     return dict.fromkeys(labels)

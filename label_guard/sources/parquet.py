@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from label_guard.errors import SourceError
 from label_guard.sources.arrow_columns import Leaf, features, leaf_column, leaf_names, pyarrow, wanted_leaves
-from label_guard.sources.base import CHUNK_BYTES, Piece, Wanted
+from label_guard.sources.base import CHUNK_BYTES, LabelShapes, Piece
 from label_guard.sources.encoded_labels import decode_pieces
 from label_guard.sources.files import is_remote, opened
 from label_guard.sources.tfds_metadata import Feature
@@ -37,7 +37,7 @@ class ParquetFormat:
         with _file(path) as file:
             return leaf_names(file.schema_arrow)
 
-    def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+    def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         with _file(path) as file:
             leaves = wanted_leaves(file.schema_arrow, wanted, path)
             columns = [file.schema.column(leaf.number) for leaf in leaves.values()]

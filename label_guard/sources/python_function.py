@@ -14,7 +14,15 @@ import numpy as np
 
 from label_guard.core import tree
 from label_guard.errors import SourceError
-from label_guard.sources.base import CHUNK_BYTES, Piece, RawColumn, Wanted, did_you_mean, require_fields, values_column
+from label_guard.sources.base import (
+    CHUNK_BYTES,
+    LabelShapes,
+    Piece,
+    RawColumn,
+    did_you_mean,
+    require_fields,
+    values_column,
+)
 
 _MAX_RECORDS = 1024
 _MAX_SECONDS = 0.5  # a slow pipeline shows progress and can be stopped all the same
@@ -40,7 +48,7 @@ class FunctionFormat:
         _load(path, self.folder)
         return ()
 
-    def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+    def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         function = _load(path, self.folder)
         batched: bool | None = getattr(function, "batched", None)
         row = 0
@@ -104,7 +112,7 @@ def _elements(function: Callable[..., Iterable[Any]], path: str, split: str | No
         count += 1
 
 
-def _is_batch(labels: dict[str, Any], wanted: Wanted, path: str, element: Any) -> bool:
+def _is_batch(labels: dict[str, Any], wanted: LabelShapes, path: str, element: Any) -> bool:
     batched: set[bool] = set()
     for label, value in labels.items():
         shape = wanted[label]
@@ -128,7 +136,7 @@ def _own(value: Any) -> Any:
     return np.array(cast("Any", value)) if isinstance(value, np.ndarray) else value
 
 
-def _records(row: int, records: list[dict[str, Any]], wanted: Wanted) -> Piece:
+def _records(row: int, records: list[dict[str, Any]], wanted: LabelShapes) -> Piece:
     rows = range(row, row + len(records))
     return Piece(rows, {label: values_column([record[label] for record in records]) for label in wanted})
 

@@ -11,7 +11,7 @@ from label_guard.errors import QuarantineError, SourceError
 from label_guard.quarantine.line import QuarantineEntry
 from label_guard.quarantine.reader import QuarantineContents, read_quarantine
 from label_guard.quarantine.replay_source import is_split
-from label_guard.sources.base import Piece, Wanted, values_column
+from label_guard.sources.base import LabelShapes, Piece, values_column
 
 _MAX_RECORDS = 1024
 
@@ -32,7 +32,7 @@ class QuarantineFormat:
         first = next((list(entry.payload) for entry in entries if entry.payload_kind == "full"), list[str]())
         return sorted({*first, *(label for entry in entries for label in entry.labels)})
 
-    def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+    def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         contents = _contents(path)
         entries = self._entries(contents)
         for start in range(0, len(entries), _MAX_RECORDS):
@@ -54,7 +54,7 @@ def _contents(path: str) -> QuarantineContents:
         raise SourceError(str(error)) from error
 
 
-def _piece(start: int, entries: Sequence[QuarantineEntry], wanted: Wanted) -> Piece:
+def _piece(start: int, entries: Sequence[QuarantineEntry], wanted: LabelShapes) -> Piece:
     rows: list[int] = []
     names = {row: entry.name for row, entry in enumerate(entries, start)}
     unreadable: list[tuple[int, str]] = []

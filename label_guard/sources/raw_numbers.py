@@ -12,7 +12,7 @@ import numpy as np
 
 from label_guard.core.types import Array
 from label_guard.errors import SourceError
-from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, Piece, Wanted
+from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, LabelShapes, Piece
 from label_guard.sources.files import is_remote, opened
 
 _DTYPES = (
@@ -44,7 +44,7 @@ class RawFormat:
             raise SourceError(f"{path} holds bare numbers; say which: raw:{path}?dtype=uint16")
         return ("label",)
 
-    def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+    def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         if len(wanted) != 1:
             raise SourceError(f"{path} holds one label, but {len(wanted)} are wanted: {', '.join(wanted)}")
         (label,) = wanted

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, overload
 
 from label_guard.errors import SourceError
-from label_guard.sources.base import Chunk, Format, Keys, RawColumn, Shard, Unreadable, Wanted
+from label_guard.sources.base import Chunk, Format, Keys, LabelShapes, RawColumn, Shard, Unreadable
 from label_guard.sources.files import size_of
 from label_guard.sources.tfds_metadata import Feature
 
@@ -37,7 +37,7 @@ class Source:
     split: str | None
     format: Format
     files: tuple[Shard, ...]
-    labels: Wanted
+    labels: LabelShapes
     record_key: str | None = None
     numbered: bool = False
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])

@@ -12,7 +12,7 @@ import numpy as np
 
 from label_guard.errors import SourceError
 from label_guard.sources import tf_example_wire as wire
-from label_guard.sources.base import CHUNK_BYTES, Piece, RawColumn, Wanted, framework
+from label_guard.sources.base import CHUNK_BYTES, LabelShapes, Piece, RawColumn, framework
 from label_guard.sources.encoded_labels import Encoding, decode_pieces
 from label_guard.sources.merge_pieces import merged
 from label_guard.sources.tf_example_values import Values, column, decode
@@ -73,10 +73,10 @@ class ExampleFormat:
             raise SourceError(f"{path}: its records are not tf.Example: {faults[0]}")
         return list(names)
 
-    def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+    def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         return merged(self._read(path, wanted))
 
-    def _read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+    def _read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         stored = {label: () if label in self.encodings else shape for label, shape in wanted.items()}
         for frames in self.frames(path):
             columns, odd = read_labels(frames.records, stored)
@@ -88,7 +88,7 @@ class ExampleFormat:
             yield from decode_pieces(Piece(rows, columns, sorted(unreadable)), wanted, self.encodings)
 
 
-def read_labels(records: Sequence[wire.Record], wanted: Wanted) -> tuple[dict[str, RawColumn], dict[int, str]]:
+def read_labels(records: Sequence[wire.Record], wanted: LabelShapes) -> tuple[dict[str, RawColumn], dict[int, str]]:
     """Columns of the wanted features, and by position why a record could not be read (it is not in the columns)."""
     if len(records) < _FEW_RECORDS:
         return _read_few(records, wanted)
@@ -109,7 +109,7 @@ def read_labels(records: Sequence[wire.Record], wanted: Wanted) -> tuple[dict[st
     return columns, unreadable
 
 
-def _read_few(records: Sequence[wire.Record], wanted: Wanted) -> tuple[dict[str, RawColumn], dict[int, str]]:
+def _read_few(records: Sequence[wire.Record], wanted: LabelShapes) -> tuple[dict[str, RawColumn], dict[int, str]]:
     features: list[Any] = []
     unreadable: dict[int, str] = {}
     for position, record in enumerate(records):
@@ -138,7 +138,7 @@ def _values(features: Sequence[Any], path: str) -> list[Values]:
     return parts
 
 
-def _decode(records: Sequence[wire.Record], wanted: Wanted) -> tuple[list[list[Values]], wire.Bools]:
+def _decode(records: Sequence[wire.Record], wanted: LabelShapes) -> tuple[list[list[Values]], wire.Bools]:
     regions, odd = wire.find(records, [path.encode() for path in wanted])
     return [decode(region, odd) for region in regions], odd
 
@@ -192,7 +192,7 @@ def parse(record: wire.Record) -> Any:
         raise ValueError("not a tf.Example: the protobuf message is corrupt") from None
 
 
-def canonical(record: wire.Record, wanted: Wanted) -> bytes:
+def canonical(record: wire.Record, wanted: LabelShapes) -> bytes:
     """The wanted features of a record in the plain form that the wire walk reads.
 
     Raises:

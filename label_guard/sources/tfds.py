@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from label_guard.errors import SourceError
 from label_guard.sources import array_record, tf_record
-from label_guard.sources.base import Shape, Shard, Wanted, did_you_mean, require_fields
+from label_guard.sources.base import LabelShapes, Shape, Shard, did_you_mean, require_fields
 from label_guard.sources.encoded_labels import Encoding
 from label_guard.sources.source import Source, peek_fields
 from label_guard.sources.tf_example import ExampleFormat
@@ -24,7 +24,7 @@ class Stored(NamedTuple):
     encoding: Encoding | None = None
 
 
-def open_tfds(uri: str, folder: str, split: str | None, labels: Wanted, record_key: str | None) -> Source:
+def open_tfds(uri: str, folder: str, split: str | None, labels: LabelShapes, record_key: str | None) -> Source:
     """The records of one split of the prepared dataset in ``folder``.
 
     Shapes are those of the metadata, where these have them: so a pipeline sees the labels. Dtypes never are: a declared

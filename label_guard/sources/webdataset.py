@@ -11,7 +11,7 @@ from typing import IO, Any, cast
 
 from label_guard.core import tree
 from label_guard.errors import SourceError
-from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, Piece, Wanted, blocks
+from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, LabelShapes, Piece, blocks
 from label_guard.sources.encoded_labels import decode_pieces
 from label_guard.sources.files import opened, unzipped
 from label_guard.sources.jsonl import MAX_LINE_BYTES, object_paths, parse_object
@@ -40,7 +40,7 @@ class WebDatasetFormat:
                         names |= {f"json/{inner}": None for inner in object_paths(parse_object(data)[0])}
         return list(names)
 
-    def read(self, path: str, wanted: Wanted) -> Iterator[Piece]:
+    def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         extensions = tuple({label.partition("/")[0] for label in wanted})
         row = 0
         with _archive(path) as archive:
@@ -154,7 +154,7 @@ def _data(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes | str:
     return data
 
 
-def _piece(first: int, samples: list[Sample], wanted: Wanted) -> Piece:
+def _piece(first: int, samples: list[Sample], wanted: LabelShapes) -> Piece:
     rows: list[int] = []
     unreadable: list[tuple[int, str]] = []
     columns: dict[str, list[Any]] = {label: [] for label in wanted}
@@ -170,7 +170,7 @@ def _piece(first: int, samples: list[Sample], wanted: Wanted) -> Piece:
     return Piece(rows if unreadable else range(first, first + len(samples)), dict(columns), unreadable)
 
 
-def _value(sample: Sample, label: str, wanted: Wanted) -> Any:
+def _value(sample: Sample, label: str, wanted: LabelShapes) -> Any:
     extension, _, inner = label.partition("/")
     data = sample.get(extension)
     if data is None:

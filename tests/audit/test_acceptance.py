@@ -85,7 +85,7 @@ def test_any_cut_of_text_files_gives_the_same_report(folder: Path, style: str) -
 
 
 def test_a_quarantine_of_an_audit_is_rechecked_by_a_corrected_schema(folder: Path, run: Run) -> None:
-    """What a new schema accepts is told of records that an audit wrote, as of those of a pipeline."""
+    """What a new schema accepts is found among records that an audit wrote, as among those of a pipeline."""
     np.save(folder / "a.npy", np.array(BAD))
     assert run("audit", "s.yaml", "--source", "npy:a.npy", "--quarantine", "bad")[0] == 1
     (folder / "new.yaml").write_text(SCHEMA.replace("num_classes: 10}", "num_classes: 11}"))
@@ -94,7 +94,7 @@ def test_a_quarantine_of_an_audit_is_rechecked_by_a_corrected_schema(folder: Pat
     assert (folder / "fixed.txt").read_text().split() == ["7"], out
 
 
-# What TFDS loses without a word ---------------------------------------------------------------------------------------
+# What TFDS loses silently ---------------------------------------------------------------------------------------
 
 
 def prepared(folder: Path, lengths: list[int], values: list[list[int]], features: tfds.features.FeaturesDict) -> None:
@@ -124,7 +124,7 @@ def toy(folder: Path) -> Path:
     return folder / "toy" / "1.0.0"
 
 
-def test_stale_shard_lengths_are_told(toy: Path, run: Run) -> None:
+def test_stale_shard_lengths_are_reported(toy: Path, run: Run) -> None:
     """A shard with more records than the metadata say, which TFDS never reads: LG401 names it."""
     prepared(toy, [50, 40], [LABELS, LABELS], TEN)
     code, out, _ = run("audit", "s.yaml")
@@ -132,7 +132,7 @@ def test_stale_shard_lengths_are_told(toy: Path, run: Run) -> None:
     assert "toy-train.array_record-00001-of-00002 has 50 records but the metadata promise 40" in out
 
 
-def test_a_missing_shard_is_told(toy: Path, run: Run) -> None:
+def test_a_missing_shard_is_reported(toy: Path, run: Run) -> None:
     """A shard that was not copied makes the audit incomplete, by its name; the others are audited."""
     prepared(toy, [50, 50], [BAD, LABELS], tfds.features.FeaturesDict({"label": tfds.features.Scalar(np.int64)}))
     (toy / "toy-train.array_record-00001-of-00002").unlink()
@@ -144,7 +144,7 @@ def test_a_missing_shard_is_told(toy: Path, run: Run) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 1, 100, -1])
-def test_a_truncated_shard_is_told(toy: Path, run: Run, keep: int) -> None:
+def test_a_truncated_shard_is_reported(toy: Path, run: Run, keep: int) -> None:
     """A shard cut anywhere is never read as a shorter one."""
     prepared(toy, [50, 50], [LABELS, LABELS], TEN)
     shard = toy / "toy-train.array_record-00000-of-00002"
@@ -155,7 +155,7 @@ def test_a_truncated_shard_is_told(toy: Path, run: Run, keep: int) -> None:
     assert "NOT COMPLETE" in out
 
 
-def test_a_writer_that_drops_rows_is_told(folder: Path, run: Run) -> None:
+def test_a_writer_that_drops_rows_is_reported(folder: Path, run: Run) -> None:
     """Parquet files with fewer rows than the schema promises: LG401, as TFDS's own writer once dropped them."""
     (folder / "s.yaml").write_text(SCHEMA + "splits:\n  train: {num_examples: 50, source: 'parquet:a-*.parquet'}\n")
     for shard in range(2):
@@ -166,7 +166,7 @@ def test_a_writer_that_drops_rows_is_told(folder: Path, run: Run) -> None:
 
 
 def test_a_narrow_declared_dtype_does_not_hide_what_is_stored(toy: Path, run: Run) -> None:
-    """features.json says uint8, which makes 255 of a stored -1 and 0 of 256: the stored int64 is judged."""
+    """features.json says uint8, which makes 255 of a stored -1 and 0 of 256: the stored int64 is checked."""
     narrow = tfds.features.FeaturesDict({"label": tfds.features.Scalar(np.uint8)})
     prepared(toy, [3], [[1, 2, 3]], narrow)
     wide = tfds.features.FeaturesDict({"label": tfds.features.Scalar(np.int64)})
@@ -184,7 +184,7 @@ def test_a_narrow_declared_dtype_does_not_hide_what_is_stored(toy: Path, run: Ru
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "reported"),
     [
         ("npy:pickled.npy", "pickle"),
         ("npz:pickled.npz", "pickle"),
@@ -199,7 +199,7 @@ def test_a_narrow_declared_dtype_does_not_hide_what_is_stored(toy: Path, run: Ru
         ("csv:none-*.csv", "no file matches none-*.csv"),
     ],
 )
-def test_what_cannot_be_read_is_one_clear_error(folder: Path, run: Run, source: str, told: str) -> None:
+def test_what_cannot_be_read_is_one_clear_error(folder: Path, run: Run, source: str, reported: str) -> None:
     """Wrong, damaged and dangerous files end with one message, exit 2, no traceback, and no code of theirs is run."""
 
     class Bomb:
@@ -211,14 +211,14 @@ def test_what_cannot_be_read_is_one_clear_error(folder: Path, run: Run, source: 
     (folder / "cut.jsonl.gz").write_bytes(gzip.compress(b'{"label": 1}\n' * 2000)[:-12])
     code, out, err = run("audit", "s.yaml", "--source", source)
     assert code == 2
-    assert told in out + err
+    assert reported in out + err
     assert "Traceback" not in out + err
     assert not (folder / "exploded").exists()
 
 
 @pytest.mark.parametrize("content", [b"\x00\xff\xfe\x01" * 40, b"\x89PNG\r\n\x1a\n" + bytes(range(256)), b"PAR1" * 9])
 def test_a_binary_file_for_a_schema_is_one_clear_error(folder: Path, run: Run, content: bytes) -> None:
-    """A data file given as the schema is told as no schema."""
+    """A data file given as the schema is reported as not a schema."""
     (folder / "s.yaml").write_bytes(content)
     code, out, err = run("audit", "s.yaml", "--source", "csv:a.csv")
     assert code == 2
@@ -227,7 +227,7 @@ def test_a_binary_file_for_a_schema_is_one_clear_error(folder: Path, run: Run, c
 
 
 def test_a_full_disk_leaves_no_half_report(folder: Path) -> None:
-    """A report that cannot be written is told by name with exit 2; what was audited is still told, old reports stay."""
+    """A report that cannot be written is an error with its name and exit 2; findings are printed, old reports stay."""
     np.save(folder / "a.npy", np.array(BAD))
     (folder / "a.json").write_text("the report of yesterday")
     limited = """

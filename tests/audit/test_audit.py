@@ -120,8 +120,8 @@ def test_a_promise_of_more_records_is_a_finding(tmp_path: Path, schema: DatasetS
     """A lost file shows in the count, though every record that is there is read."""
     uri = write(tmp_path, "csv")
     (tmp_path / "train-3.csv").unlink()
-    told = [finding.message for finding in audit_dataset(schema, source=uri).findings if finding.rule == "LG401"]
-    assert told == ["180 records are there but the schema's num_examples promises 240"]
+    reported = [finding.message for finding in audit_dataset(schema, source=uri).findings if finding.rule == "LG401"]
+    assert reported == ["180 records are there but the schema's num_examples promises 240"]
 
 
 def test_limited_or_damaged_parts_never_merge_to_a_complete_audit(
@@ -247,14 +247,14 @@ def test_an_empty_class_and_a_rare_one_are_findings(tmp_path: Path) -> None:
 
 
 def test_a_split_that_departs_from_train_is_a_finding(tmp_path: Path) -> None:
-    """The total variation distance of the class counts, told with its value."""
+    """The total variation distance of the class counts, reported with its value."""
     for name, labels in (("train", [0, 1] * 100), ("test", [0] * 190 + [1] * 10)):
         np.savez(tmp_path / f"{name}.npz", label=np.array(labels))
     fields: dict[str, Any] = {"format": 1, "name": "t", "version": "1.0.0"}
     fields["labels"] = {"label": {"kind": "class_label", "num_classes": 2}}
     fields["splits"] = {name: {"source": f"npz:{tmp_path}/{name}.npz"} for name in ("train", "test")}
-    told = [f.message for f in audit_dataset(DatasetSchema.model_validate(fields)).findings if f.rule == "LG405"]
-    assert told == ["label: the classes are distributed differently from train: total variation 0.45"]
+    reported = [f.message for f in audit_dataset(DatasetSchema.model_validate(fields)).findings if f.rule == "LG405"]
+    assert reported == ["label: the classes are distributed differently from train: total variation 0.45"]
 
 
 def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
@@ -287,7 +287,7 @@ def test_the_commands_work_together(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "reported"),
     [
         (["--source", "csv:none-*.csv"], "none-*.csv"),
         (["--source", "cvs:train-0.csv"], "did you mean 'csv'"),
@@ -300,7 +300,7 @@ def test_the_commands_work_together(tmp_path: Path, capsys: pytest.CaptureFixtur
     ],
 )
 def test_mistakes_are_one_clear_error(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, args: list[str], told: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, args: list[str], reported: str
 ) -> None:
     """A wrong option or source ends with one message and exit 2, and no file is left behind."""
     monkeypatch.chdir(tmp_path)
@@ -308,7 +308,7 @@ def test_mistakes_are_one_clear_error(
     (tmp_path / "train-0.csv").write_text("label\n1\n")
     code, _, message = run(capsys, "audit", "planted.yaml", *args)
     assert code == 2
-    assert told in message
+    assert reported in message
     assert {path.name for path in tmp_path.iterdir()} == {"planted.yaml", "train-0.csv"}
 
 

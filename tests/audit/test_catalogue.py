@@ -1,4 +1,4 @@
-"""The label traps of TFDS's own catalogue: small data of the same label layout, audited, diagnosed, mended."""
+"""The label traps of TFDS's own catalogue: small data of the same label layout, audited, diagnosed, fixed."""
 
 from __future__ import annotations
 
@@ -298,7 +298,7 @@ def test_where_no_change_of_the_schema_helps_none_is_suggested(tmp_path: Path, n
     assert suggest(audit_dataset(prepared(tmp_path, TRAPS[name]))).patch == {}
 
 
-# What only the metadata of a prepared folder tell -------------------------------------------------------------------
+# What only the metadata of a prepared folder say -------------------------------------------------------------------
 
 BUILDER = """
 import sys
@@ -347,7 +347,7 @@ def test_20_winogrande_has_no_answers_in_test(tmp_path: Path) -> None:
 
 
 def test_21_caltech101_has_its_background_at_4(tmp_path: Path) -> None:
-    """A schema that puts the background first has the names of the folder in another order: told, and mended."""
+    """A schema that puts the background first has the names of the folder in another order: reported, and fixed."""
     names = ["background_google", "accordion", "airplanes", "anchor", "ant"]
     schema = tfds_schema(tmp_path, "caltech101", names)
     report = audit_dataset(schema)

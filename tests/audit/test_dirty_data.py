@@ -63,7 +63,7 @@ def write(folder: Path, labels: Sequence[Sequence[int]]) -> list[object]:
 
 
 def test_a_baseline_lets_known_bad_records_pass_and_fails_on_new_ones(tmp_path: Path, run: Run) -> None:
-    """What was bad when it was written is a warning, what was not is an error, and what is sound again is told."""
+    """What was bad when it was written is a warning, what was not is an error, and what is sound again is reported."""
     arguments, known = write(tmp_path, [[0, 10, 2], [-1, 4]]), tmp_path / "known.json"
     assert run(*arguments)[0] == 1
     assert run(*arguments, "--write-baseline", known)[0] == 0
@@ -110,7 +110,7 @@ def test_new_known_and_fixed_are_set_differences(now: dict[int, set[str]], data:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reported"),
     [
         (None, "does not exist"),
         ("{", "cannot read the baseline"),
@@ -121,14 +121,14 @@ def test_new_known_and_fixed_are_set_differences(now: dict[int, set[str]], data:
         ('{"baseline": 1, "dataset": "cifar10", "splits": {}}', "is of dataset 'cifar10', not of 'planted'"),
     ],
 )
-def test_a_baseline_that_is_none_is_refused(tmp_path: Path, run: Run, content: str | None, told: str) -> None:
+def test_a_baseline_that_is_none_is_refused(tmp_path: Path, run: Run, content: str | None, reported: str) -> None:
     """A missing, damaged or foreign baseline is one clear error, never an audit without one."""
     arguments, known = write(tmp_path, [[0]]), tmp_path / "known.json"
     if content is not None:
         known.write_text(content)
     code, out, err = run(*arguments, "--baseline", known)
     assert (code, out) == (2, "")
-    assert told in err
+    assert reported in err
 
 
 KEYED = """format: 1
@@ -266,7 +266,7 @@ def test_ctrl_c_leaves_a_report_marked_incomplete(tmp_path: Path) -> None:
 
 
 def test_an_audit_over_workers_stops_with_what_was_read(tmp_path: Path) -> None:
-    """Once it is told to stop, workers end after their chunk and the shards not begun are left out."""
+    """Once it is asked to stop, workers end after their chunk and the shards not begun are left out."""
     write(tmp_path, [[0, 1, 2]] * 6)
     schema = DatasetSchema.model_validate(
         {"format": 1, "name": "n", "version": "1.0.0", "labels": {"label": {"kind": "class_label", "num_classes": 10}}}
@@ -288,7 +288,7 @@ def die_on_two(task: int, go_on: Callable[[int], bool]) -> int:
 
 
 def test_a_killed_worker_costs_its_own_shard_alone() -> None:
-    """The shard that kills its process is told by name; all others are audited."""
+    """The shard that kills its process is reported by name; all others are audited."""
     found = dict(run_shards([0, 1, 2, 3, 4], die_on_two, workers=2))
     assert {task: result for task, result in found.items() if task != 2} == {0: 0, 1: 10, 3: 30, 4: 40}
     assert "died" in str(found[2])
@@ -297,22 +297,22 @@ def test_a_killed_worker_costs_its_own_shard_alone() -> None:
 def test_progress_ends_at_all_records_and_shards(tmp_path: Path) -> None:
     """Whatever the workers, the last word of the progress is everything."""
     write(tmp_path, [[0, 1, 2]] * 3)
-    told: list[Any] = []
+    reported: list[Any] = []
     for workers in (0, 2):
         audit_dataset(
             tmp_path / "planted.yaml",
             source=f"parquet:{tmp_path}/train-*.parquet",
             workers=workers,
-            control=AuditControl(progress=told.append),
+            control=AuditControl(progress=reported.append),
         )
-        assert (told[-1].records, told[-1].shards_done, told[-1].shards) == (9, 3, 3)
-        assert told[-1].expected == 9
+        assert (reported[-1].records, reported[-1].shards_done, reported[-1].shards) == (9, 3, 3)
+        assert reported[-1].expected == 9
 
 
 def test_options_that_contradict_each_other_are_refused(tmp_path: Path, run: Run) -> None:
     """What could not be done rightly is refused before anything is read."""
     arguments = write(tmp_path, [[0]])
-    for options, told in (
+    for options, reported in (
         (["--write-baseline", "b", "--limit", "1"], "need all records"),
         (["--good-index", "g.npz", "--shards", "0/2"], "need all records"),
         (["--good-index", "g.csv"], "expected .npz"),
@@ -320,7 +320,7 @@ def test_options_that_contradict_each_other_are_refused(tmp_path: Path, run: Run
     ):
         code, out, err = run(*arguments, *options)
         assert (code, out) == (2, "")
-        assert told in err
+        assert reported in err
         assert "Traceback" not in err
 
 

@@ -86,11 +86,11 @@ def test_every_group_is_found_and_no_other(
         patch.setattr(duplicates, "_RUN_ROWS", run_rows)
         found = duplicates.find_duplicates(schema, open_splits(schema))
     for kind, groups in expected.items():
-        told: duplicates.Groups = getattr(found, kind)
-        assert told.groups == len(groups), kind
-        assert told.records == sum(map(len, groups))
-        assert len(told.examples) == min(len(groups), duplicates.MAX_EXAMPLES)
-        for example in told.examples:
+        reported: duplicates.Groups = getattr(found, kind)
+        assert reported.groups == len(groups), kind
+        assert reported.records == sum(map(len, groups))
+        assert len(reported.examples) == min(len(groups), duplicates.MAX_EXAMPLES)
+        for example in reported.examples:
             assert any({member.record for member in example} <= names for names in groups)
 
 
@@ -138,10 +138,10 @@ def test_pictures_in_arrays_are_compared(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "reported"),
     [("csv:{folder}/a.csv", "hold nothing"), ("python:plain_records:records", "is a function")],
 )
-def test_what_has_no_content_is_refused(tmp_path: Path, source: str, told: str) -> None:
+def test_what_has_no_content_is_refused(tmp_path: Path, source: str, reported: str) -> None:
     """Labels alone, and functions, cannot be compared; that is said instead of finding nothing."""
     (tmp_path / "a.csv").write_text("label\n1\n")
     (tmp_path / "plain_records.py").write_text("def records(split):\n    yield {'label': 1}\n")
@@ -149,7 +149,7 @@ def test_what_has_no_content_is_refused(tmp_path: Path, source: str, told: str) 
     uri = source.format(folder=tmp_path)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
-        with pytest.raises(UsageError, match=told):
+        with pytest.raises(UsageError, match=reported):
             audit_dataset(schema, source=uri, splits=["train"], duplicates=True)
     with pytest.raises(UsageError, match="among all records"):
         audit_dataset(schema, source=uri, splits=["train"], duplicates=True, limit=1)
@@ -246,7 +246,7 @@ def test_stopped_is_never_complete(tmp_path: Path) -> None:
 
 
 def test_labels_within_objects_are_no_content(tmp_path: Path) -> None:
-    """An object that holds a label is not compared as a whole; what stands beside the label in it is."""
+    """An object that holds a label is not compared as a whole; what is next to the label in it is."""
     lines = ['{"o": {"label": 0, "w": 1}, "text": "a"}', '{"o": {"label": 1, "w": 1}, "text": "a"}']
     (tmp_path / "train-0.jsonl").write_text("\n".join(lines))
     label = {"kind": "class_label", "num_classes": 3}

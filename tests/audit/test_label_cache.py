@@ -50,7 +50,7 @@ def overwrite_unseen(path: Path, data: bytes) -> None:
 
 
 def test_after_a_schema_change_nothing_is_read_again(tmp_path: Path) -> None:
-    """The second audit judges the kept labels by the new schema, though the files themselves are no more readable."""
+    """The second audit checks the kept labels by the new schema, though the files themselves can be read no longer."""
     source, kept = write(tmp_path, {"a": [0, 1, 10], "b": [2, 11]}), str(tmp_path / "labels.label_cache")
     first = audit_dataset(schema_of(10), source=source, label_cache=kept)
     assert first.splits[0].invalid == 2
@@ -66,7 +66,7 @@ def test_after_a_schema_change_nothing_is_read_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_changed_file_is_read_anew_and_the_others_are_not(tmp_path: Path, workers: int) -> None:
-    """Identity is by file: of a changed one the new labels are judged and kept, and its old ones are thrown away."""
+    """Identity is by file: of a changed one the new labels are checked and kept, and its old ones are thrown away."""
     source, kept = write(tmp_path, {"a": [0, 1, 10], "b": [2, 11]}), tmp_path / "labels.label_cache"
     audit_dataset(schema_of(), source=source, label_cache=str(kept), workers=workers)
     overwrite_unseen(tmp_path / "a.parquet", b"garbage")
@@ -347,7 +347,7 @@ def test_only_parquet_has_statistics(tmp_path: Path) -> None:
         audit_dataset(schema_of(), source=f"csv:{tmp_path}/a.csv", trust_statistics=True)
 
 
-def test_a_damaged_footer_is_told_by_reading(tmp_path: Path) -> None:
+def test_a_damaged_footer_is_reported_by_reading(tmp_path: Path) -> None:
     """A file without a readable footer is a damaged shard, as without the option."""
     write(tmp_path, {"a": [1], "b": [2]})
     (tmp_path / "b.parquet").write_bytes(b"PAR1 no more")

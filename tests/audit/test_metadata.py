@@ -63,7 +63,7 @@ def test_the_rarest_illegal_values_are_named(tmp_path: Path) -> None:
 
 
 def test_a_vocabulary_is_not_expected_to_be_used_up(tmp_path: Path) -> None:
-    """Unused ids of few values are listed as not checked, and are no finding."""
+    """Unused ids of few values are listed as not checked, and are not a finding."""
     report = audited(tmp_path, IDS, {"num_classes": 5_000})
     assert report.findings == []
     assert any("LG403" in line for line in report.not_checked)

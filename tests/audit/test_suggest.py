@@ -91,7 +91,7 @@ def test_ignore_values_of_several_splits_add_up(tmp_path: Path) -> None:
     assert audit_dataset(patched(report)).exit_code == 0
 
 
-def test_contradicting_changes_are_told_and_left_out(tmp_path: Path) -> None:
+def test_contradicting_changes_are_reported_and_left_out(tmp_path: Path) -> None:
     """Two splits that ask for different class ids: neither is guessed."""
     gaps = [np.array([*range(8), 20 + k, 40 + k])[IDS] for k in (1, 3)]
     suggestion = suggest(audited(tmp_path, {}, train=gaps[0], test=gaps[1]))

@@ -59,8 +59,8 @@ def test_a_label_is_found_wherever_it_lies(path: str, element: Any) -> None:
     assert guard.check(element).valid.tolist() == [True, False, False, True]
 
 
-def test_jax_arrays_and_subclasses_are_judged_as_arrays() -> None:
-    """A JAX array and an ndarray subclass give what their NumPy array gives; a masked array is no label."""
+def test_jax_arrays_and_subclasses_are_checked_as_arrays() -> None:
+    """A JAX array and an ndarray subclass give what their NumPy array gives; a masked array is not a label."""
 
     class Shared(np.ndarray):  # what Grain's workers hand over
         pass
@@ -72,7 +72,7 @@ def test_jax_arrays_and_subclasses_are_judged_as_arrays() -> None:
     assert guard.check({"y": np.ma.masked_array([1, 2, 3], [0, 1, 0])}, batched=True).counts == {"LG103": 3}
 
 
-def test_a_clean_batch_is_judged_without_being_copied_or_written() -> None:
+def test_a_clean_batch_is_checked_without_being_copied_or_written() -> None:
     """Read-only memory is enough."""
     batch = np.array([1, 2, 3])
     batch.flags.writeable = False
@@ -95,7 +95,7 @@ def test_a_missing_label_is_missing_in_every_record() -> None:
 
 
 @pytest.mark.parametrize(
-    ("element", "told"),
+    ("element", "reported"),
     [
         ({"y": [1, 2]}, "pass batched="),
         ({"y": np.array([1])}, "a record or a batch"),
@@ -104,9 +104,9 @@ def test_a_missing_label_is_missing_in_every_record() -> None:
         ({"y": None}, "pass batched="),
     ],
 )
-def test_doubt_about_the_form_is_an_error(element: Any, told: str) -> None:
+def test_doubt_about_the_form_is_an_error(element: Any, reported: str) -> None:
     """Lists, batches of one and absent labels do not distinguish a record from a batch, so the caller must."""
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=reported):
         guard_of().check(element)
 
 
@@ -116,7 +116,7 @@ def test_a_free_shape_needs_the_form() -> None:
         guard_of(shape=[None]).check({"y": np.array([1, 2])})
 
 
-def test_the_form_is_told_from_the_rank() -> None:
+def test_the_form_is_reported_from_the_rank() -> None:
     """A scalar is a record, a longer vector a batch."""
     guard = guard_of()
     assert not guard.is_batched({"y": np.int64(3)})
@@ -161,7 +161,7 @@ def peak_of(run: Any) -> int:
 
 
 def test_clean_masks_cost_no_memory_in_proportion() -> None:
-    """4 MiB of masks are judged in cache-sized pieces."""
+    """4 MiB of masks are checked in cache-sized pieces."""
     batch = {"y": np.zeros((16, 512, 512), np.uint8)}
     guard = guard_of(num_classes=19, dtype="uint8", ignore=[255], shape=[512, 512])
     assert peak_of(lambda: guard.check_batch(batch)) < 64 * 1024
@@ -184,7 +184,7 @@ def test_an_all_bad_batch_keeps_few_examples_and_exact_counts() -> None:
 
 
 def test_records_that_are_skipped_are_legal_rows() -> None:
-    """A declared unlabeled value with on_unlabeled: skip is told apart from what is bad."""
+    """A declared unlabeled value with on_unlabeled: skip is distinguished from what is bad."""
     schema = {
         "format": 1, "name": "t", "version": "1.0.0", "labels": {"y": {"kind": "class_label", "num_classes": 3}},
         "splits": {"train": {"labels": {"y": {"unlabeled": -1, "on_unlabeled": "skip"}}}},

@@ -28,7 +28,7 @@ LISTS = [pa.list_, pa.large_list]
 def test_a_null_in_a_list_is_missing_and_nothing_else(
     tmp_path_factory: pytest.TempPathFactory, rows: list[list[float | None]]
 ) -> None:
-    """LG104 for the null; sound floats beside it are no violation of the dtype, in every kind of list."""
+    """LG104 for the null; sound floats beside it do not violate the dtype, in every kind of list."""
     path = tmp_path_factory.mktemp("nulls") / "a.parquet"
     for kind in LISTS:
         pq.write_table(pa.table({"label": pa.array(rows, kind(pa.float32()))}), path)

@@ -128,7 +128,7 @@ def real_rule(value: float, label: dict[str, Any]) -> str | None:
 # Comparing --------------------------------------------------------------------------------------------------------
 
 
-def told(result: CheckResult) -> list[dict[str, tuple[int, Any]]]:
+def reported(result: CheckResult) -> list[dict[str, tuple[int, Any]]]:
     """What the guard found, in the oracle's form."""
     return [{v.rule: (v.count, v.value) for v in result.of_row(row)} for row in range(result.num_records)]
 
@@ -218,7 +218,7 @@ SHAPES: list[tuple[list[int | None], tuple[int, ...]]] = [
 
 
 def holds(label: dict[str, Any], elsewhere: set[int], batch: np.ndarray[Any, Any]) -> None:
-    """The batch, its rows as records, and a read-only strided copy are all judged as the oracle judges them."""
+    """The batch, its rows as records, and a read-only strided copy are all checked as the oracle does."""
     guard = guard_of(label, elsewhere)
     rows = [batch[i, ...] for i in range(len(batch))]  # 0-d arrays: a scalar would lose a foreign byte order
     expected = [oracle(row, label, elsewhere) for row in rows]
@@ -227,21 +227,21 @@ def holds(label: dict[str, Any], elsewhere: set[int], batch: np.ndarray[Any, Any
     strided.flags.writeable = False
     for ours in (guard.check({"y": batch}, batched=True), guard.check({"y": strided}, batched=True)):
         assert ours.num_records == len(batch)
-        assert all(map(same, told(ours), expected)), (told(ours), expected)
+        assert all(map(same, reported(ours), expected)), (reported(ours), expected)
         assert ours.valid.tolist() == [not rules for rules in expected]
         counts = {rule for rules in expected for rule in rules}
         assert ours.counts == {rule: sum(rule in rules for rules in expected) for rule in sorted(counts)}
     records = guard.check_records([{"y": row} for row in rows]) if len(batch) else None
     if records is not None:
-        assert all(map(same, told(records), expected))
+        assert all(map(same, reported(records), expected))
         single = guard.check({"y": rows[0]}, batched=False)
-        assert same(told(single)[0], expected[0])
+        assert same(reported(single)[0], expected[0])
     assert batch.tobytes() == before
 
 
 @settings(max_examples=400)
 @given(class_labels(), st.sampled_from(SHAPES), st.data())
-def test_class_labels_are_judged_as_the_oracle_judges_them(
+def test_class_labels_are_checked_as_the_oracle_does(
     pair: tuple[dict[str, Any], set[int]], shapes: tuple[list[int | None], tuple[int, ...]], data: st.DataObject
 ) -> None:
     """Every integer and float dtype, offsets and gaps, sentinels, every shape: rows, rules, values and counts."""
@@ -261,7 +261,7 @@ def test_class_labels_are_judged_as_the_oracle_judges_them(
     st.sampled_from([([], ()), ([2], (2,)), ([None], (1,))]),
     st.booleans(), st.data(),
 )  # fmt: skip
-def test_multi_labels_are_judged_as_the_oracle_judges_them(
+def test_multi_labels_are_checked_as_the_oracle_does(
     fields: dict[str, Any], shapes: tuple[list[int | None], tuple[int, ...]], right: bool, data: st.DataObject
 ) -> None:
     """0, 1 and ignore values, the number of ones, NaN, every dtype and the class axis."""
@@ -282,7 +282,7 @@ def test_multi_labels_are_judged_as_the_oracle_judges_them(
     ),
     st.booleans(), st.data(),
 )  # fmt: skip
-def test_soft_labels_are_judged_as_the_oracle_judges_them(
+def test_soft_labels_are_checked_as_the_oracle_does(
     fields: dict[str, Any], normalized: bool, data: st.DataObject
 ) -> None:
     """Finite, not negative, summing to one, one-hot: every dtype."""
@@ -300,7 +300,7 @@ def test_soft_labels_are_judged_as_the_oracle_judges_them(
     st.fixed_dictionaries({}, optional={"minimum": st.just(-1.0), "maximum": st.sampled_from([5, 2.5])}),
     st.sampled_from([([], ()), ([2], (2,)), ([None], (3,))]), st.data(),
 )  # fmt: skip
-def test_real_labels_are_judged_as_the_oracle_judges_them(
+def test_real_labels_are_checked_as_the_oracle_does(
     fields: dict[str, Any], shapes: tuple[list[int | None], tuple[int, ...]], data: st.DataObject
 ) -> None:
     """Finite and within inclusive limits, every dtype."""
@@ -329,7 +329,7 @@ def item_rule(item: Any, elsewhere: set[int]) -> str | None:
 @settings(max_examples=300)
 @given(st.lists(ITEMS, min_size=1, max_size=6), st.sampled_from([set(), {-1}]))
 def test_python_values_have_a_kind_and_no_width(items: list[Any], elsewhere: set[int]) -> None:
-    """A list, an object array and single records of Python values are judged item by item, all alike."""
+    """A list, an object array and single records of Python values are checked item by item, all alike."""
     guard = guard_of({"kind": "class_label", "num_classes": 10}, elsewhere)
     expected = [item_rule(item, elsewhere) for item in items]
     boxed = np.empty(len(items), object)
@@ -340,7 +340,7 @@ def test_python_values_have_a_kind_and_no_width(items: list[Any], elsewhere: set
         guard.check_records([{"y": item} for item in items]),
     ]
     for result in results:
-        assert [next(iter(rules), None) for rules in told(result)] == expected
+        assert [next(iter(rules), None) for rules in reported(result)] == expected
 
 
 @settings(max_examples=150)
@@ -349,7 +349,7 @@ def test_python_values_have_a_kind_and_no_width(items: list[Any], elsewhere: set
     st.booleans(), st.sampled_from([None, 1, 2]), st.sampled_from([None, 2, 3]),
     st.sampled_from([list, np.array, "object"]),
 )  # fmt: skip
-def test_ragged_lists_are_judged_one_by_one(
+def test_ragged_lists_are_checked_one_by_one(
     lists: list[list[int]], unique: bool, low: int | None, high: int | None, form: Any
 ) -> None:
     """Length without sentinels, repeats, and every id, for ragged lists of ints and of arrays."""
@@ -370,7 +370,7 @@ def test_ragged_lists_are_judged_one_by_one(
         boxed[:] = rows
         rows = boxed
     result = guard_of(label, set()).check({"y": rows}, batched=True)
-    for ids, ours in zip(lists, told(result), strict=True):
+    for ids, ours in zip(lists, reported(result), strict=True):
         expected = {rule for rule in (class_rule(i, label, set()) for i in ids) if rule}
         kept = [i for i in ids if i != -7]
         short = (low is not None and len(kept) < low) or (high is not None and len(kept) > high)

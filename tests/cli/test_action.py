@@ -41,7 +41,7 @@ def test_the_action_and_the_workflow_are_valid() -> None:
 
 
 def test_the_validator_refuses_what_is_none(tmp_path: Path) -> None:
-    """The schemas in use are no dummies."""
+    """The schemas in use are real."""
     (tmp_path / "action.yml").write_text("name: x\nruns: {using: nothing}\n", encoding="utf-8")
     assert not is_valid("vendor.github-actions", tmp_path / "action.yml")
 
@@ -59,7 +59,7 @@ def test_what_the_documentation_offers_to_copy_is_valid(tmp_path: Path, title: s
 
 
 def test_inputs_reach_scripts_through_the_environment_only() -> None:
-    """No expression stands in a script, where its text would be run."""
+    """No expression is in a script, where its text would be run."""
     assert all("${{" not in step["run"] for step in STEPS)
 
 

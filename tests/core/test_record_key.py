@@ -18,7 +18,7 @@ def slow(key: str) -> list[tuple[int, int, str]]:
 
 
 def test_numbers_in_keys_sort_by_value() -> None:
-    """``file__9`` comes before ``file__10``, in the file's name too; digits without end are no fault."""
+    """``file__9`` comes before ``file__10``, in the file's name too; endless digits are allowed."""
     keys = ["f-10__1", "f-2__10", "f-2__9", "10", "9", "id", "x__" + "9" * 5000]
     assert sorted(keys, key=natural_order) == ["9", "10", "f-2__9", "f-2__10", "f-10__1", "id", keys[-1]]
 

@@ -86,7 +86,7 @@ def test_without_takes_a_key_away() -> None:
 
 
 def test_map_leaves_walks_trees_together_by_name() -> None:
-    """Order of dict keys is no part of the structure; other keys are an error that names them."""
+    """Order of dict keys is not part of the structure; other keys are an error that names them."""
     first, second = {"a": 1, "b": (2, 3)}, {"b": (20, 30), "a": 10}
     assert tree.map_leaves(lambda x, y: x + y, first, second) == {"a": 11, "b": (22, 33)}
     with pytest.raises(ValueError, match="structure"):
@@ -96,7 +96,7 @@ def test_map_leaves_walks_trees_together_by_name() -> None:
 
 
 def test_what_has_a_shape_is_a_leaf() -> None:
-    """The spec of an array may be a dataclass; it is no container."""
+    """The spec of an array may be a dataclass; it is not a container."""
 
     @dataclass
     class Spec:

@@ -72,10 +72,10 @@ EXCHANGED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 def test_two_labels_that_hold_what_the_other_declares_are_named_together(name: str) -> None:
     """One cause for the pair, in place of what each alone would suggest."""
     labels, data = EXCHANGED[name]
-    told = causes(schema_of(labels), {None: data})
+    reported = causes(schema_of(labels), {None: data})
     first, second, *_ = labels
-    assert [(cause.cause, cause.label) for _, cause in told] == [("swapped-features", first)]
-    assert second in told[0][1].text
+    assert [(cause.cause, cause.label) for _, cause in reported] == [("swapped-features", first)]
+    assert second in reported[0][1].text
 
 
 ALIKE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -108,8 +108,8 @@ def test_classes_that_another_split_uses_are_not_called_unused() -> None:
 
 
 @given(st.permutations(["cat", "dog", "emu", "fox"]))
-def test_names_in_another_order_are_told_and_nothing_else_is(theirs: list[str]) -> None:
-    """Any permutation but the identity is told at its first place; other names never are."""
+def test_names_in_another_order_are_reported_and_nothing_else_is(theirs: list[str]) -> None:
+    """Any permutation but the identity is reported at its first place; other names never are."""
     ours = ["cat", "dog", "emu", "fox"]
     label = ClassLabel(kind="class_label", num_classes=4, class_names=tuple(ours))
     moved = [(i, b, a) for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b]

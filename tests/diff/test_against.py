@@ -122,7 +122,7 @@ def test_a_breaking_change_fails_until_the_version_says_so(repository: Path, sta
 
 
 def test_the_base_is_the_merge_base_unless_exact(repository: Path) -> None:
-    """What others changed on main since the branch was cut is not told as undone by this branch."""
+    """What others changed on main since the branch was cut is not reported as undone by this branch."""
     git("checkout", "--quiet", "main", cwd=repository)
     edit(repository / "configs" / "two.yaml", "train: {num_examples: 100}", "train: {num_examples: 200}")
     edit(repository / "configs" / "two.yaml", "version: 1.0.0", "version: 1.1.0")
@@ -265,7 +265,7 @@ def test_a_deleted_schema_is_breaking(repository: Path, paths: list[str]) -> Non
 
 
 def test_a_deleted_folder_is_all_its_schemas_deleted(repository: Path) -> None:
-    """Also when nothing is left to look at; other files in the folder are no schemas."""
+    """Also when nothing is left to look at; other files in the folder are not schemas."""
     shutil.rmtree(repository / "configs")
     result = diff("--against", "main", cwd=repository)
     assert result.code == 1
@@ -281,8 +281,8 @@ def test_an_added_schema_is_compatible(repository: Path) -> None:
     assert diff("--against", "main", "--fail-on", "any", cwd=repository).code == 1
 
 
-def test_only_the_named_paths_are_judged(repository: Path) -> None:
-    """A change elsewhere is not told."""
+def test_only_the_named_paths_are_compared(repository: Path) -> None:
+    """A change elsewhere is not reported."""
     edit(repository / "configs" / "one.yaml", "num_examples: 100", "num_examples: 1")
     assert diff("--against", "main", "configs/two.yaml", cwd=repository).found == []
     assert diff("--against", "main", "configs/one.yaml", cwd=repository).code == 1
@@ -315,7 +315,7 @@ def test_odd_file_names_are_followed(repository: Path) -> None:
     assert ("LG340", "error", "configs/-x.yaml") in diff("--against", "main", cwd=repository).found
 
 
-def test_a_file_of_another_ending_is_judged_when_it_is_named(repository: Path) -> None:
+def test_a_file_of_another_ending_is_compared_when_it_is_named(repository: Path) -> None:
     """A schema need not end in .yaml where it is named outright."""
     for name in ("schema.txt", "schema"):
         (repository / name).write_text(SCHEMA, encoding="utf-8")
@@ -327,7 +327,7 @@ def test_a_file_of_another_ending_is_judged_when_it_is_named(repository: Path) -
 
 
 def test_an_unreadable_earlier_file_is_work_not_done(repository: Path) -> None:
-    """A schema of another format at the base cannot be judged: exit 2, with the place and the revision."""
+    """A schema of another format at the base cannot be compared: exit 2, with the place and the revision."""
     edit(repository / "configs" / "one.yaml", "format: 1", "format: 99")
     commit(repository)
     git("branch", "--force", "main", cwd=repository)
@@ -342,8 +342,8 @@ def test_an_unreadable_earlier_file_is_work_not_done(repository: Path) -> None:
     assert "configs/one.yaml:1:9: LG208 unsupported-format: format 99" in message
 
 
-def test_an_unsound_new_file_is_told_with_its_own_faults(repository: Path) -> None:
-    """What lint says of the new file is told, and the others are compared all the same: exit 2."""
+def test_an_unsound_new_file_is_reported_with_its_own_faults(repository: Path) -> None:
+    """What lint says of the new file is reported, and the others are compared all the same: exit 2."""
     edit(repository / "configs" / "one.yaml", "num_classes: 3", "num_classes: 4")
     edit(repository / "configs" / "two.yaml", "num_examples: 100", "num_examples: 1")
     result = diff("--against", "main", cwd=repository)
@@ -412,8 +412,8 @@ def _command_in(message: str) -> list[str]:
     return message.split("run: git ", 1)[1].split(" (on", 1)[0].split(" and use", 1)[0].split()
 
 
-def test_a_shallow_clone_is_told_what_to_fetch_and_then_works(shallow: Path) -> None:
-    """Each message holds the command that mends it; run one after the other, they make the comparison possible."""
+def test_a_shallow_clone_is_reported_what_to_fetch_and_then_works(shallow: Path) -> None:
+    """Each message holds the command that fixes it; run one after the other, they make the comparison possible."""
     result = label_guard("diff", "--against", "origin/main", cwd=shallow)
     assert result.code == 2
     assert "'origin/main' is not in this shallow clone; run: git fetch origin" in result.err
@@ -427,7 +427,7 @@ def test_a_shallow_clone_is_told_what_to_fetch_and_then_works(shallow: Path) -> 
     assert (result.code, result.found) == (0, [])
 
 
-def test_a_branch_without_its_remote_is_told_with_it(shallow: Path) -> None:
+def test_a_branch_without_its_remote_is_reported_with_it(shallow: Path) -> None:
     """``main`` alone is not there: the message says how to fetch it and what to call it then."""
     result = label_guard("diff", "--against", "main", cwd=shallow)
     assert "and use --against origin/main" in result.err
@@ -486,7 +486,7 @@ def write(tmp_path: Path) -> Writer:
 
 
 def test_two_files_are_compared_whatever_they_are_called(tmp_path: Path, write: Writer) -> None:
-    """OLD and NEW are the pair; their file names are no change."""
+    """OLD and NEW are the pair; their file names are not a change."""
     write("old.yaml", "a")
     write("new.yaml", "a")
     assert diff("old.yaml", "new.yaml", cwd=tmp_path).found == []

@@ -1,4 +1,4 @@
-"""The diff of schemas: what is breaking, for whom, where it stands, and which version declares it."""
+"""The diff of schemas: what is breaking, for whom, where it is, and which version declares it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def edited(row: Row, version: str = "1.2.3") -> SchemaFile:
 
 
 def test_the_table_is_large_and_each_row_has_a_name_of_its_own() -> None:
-    """At least 60 mutations are judged."""
+    """At least 60 mutations are compared."""
     assert len({row.name for row in ROWS}) == len(ROWS)
     assert len(ROWS) >= 60
 
@@ -69,7 +69,7 @@ def test_every_rule_of_a_change_is_in_the_table_and_in_the_documentation() -> No
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_a_change_has_its_code_verdict_and_place(row: Row) -> None:
-    """Each mutation is told once, with its code, whom it breaks, and where it stands in the new file."""
+    """Each mutation is reported once, with its code, whom it breaks, and where it is in the new file."""
     new = edited(row)
     assert new.schema is not None
     (change,) = diff_schemas(file_of(BASE).schema or new.schema, new.schema)
@@ -77,8 +77,8 @@ def test_a_change_has_its_code_verdict_and_place(row: Row) -> None:
     assert change.model == ("breaking" if row.breaks in (BREAKS_BOTH, MODEL) else "compatible")
     assert change.pipeline == ("breaking" if row.breaks in (BREAKS_BOTH, PIPELINE) else "compatible")
     assert change.bump == {COMPATIBLE: "minor", DOCS: "patch"}.get(row.breaks, "major")
-    told, _ = diff_files(file_of(BASE), new)
-    assert new.text.splitlines()[told.line - 1][told.column - 1 :].startswith(row.place)
+    reported, _ = diff_files(file_of(BASE), new)
+    assert new.text.splitlines()[reported.line - 1][reported.column - 1 :].startswith(row.place)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
@@ -96,7 +96,7 @@ def test_the_version_must_declare_a_change(row: Row) -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_the_way_back_of_a_change_is_a_change(row: Row) -> None:
-    """Whatever is told in one direction is told in the other."""
+    """Whatever is reported in one direction is reported in the other."""
     assert diff_files(edited(row), file_of(BASE))
 
 
@@ -107,21 +107,21 @@ def test_what_no_guard_can_tell_is_no_change(row: Row) -> None:
 
 
 def test_a_permutation_is_named() -> None:
-    """The same names in another order are told as a permutation, with the ids."""
+    """The same names in another order are reported as a permutation, with the ids."""
     row = next(row for row in ROWS if row.name == "permutation")
     assert "class_names are permuted: dog 1 -> 0, cat 0 -> 1" in diff_files(file_of(BASE), edited(row))[0].message
 
 
 def test_names_that_differ_by_case_alone_are_classes_of_their_own() -> None:
-    """Where a schema tells a from A, exchanging them is a permutation, not a spelling."""
+    """Where a schema distinguishes a from A, exchanging them is a permutation, not a spelling."""
     old, new = (BASE.replace("[cat, dog, traffic light, bird]", names) for names in ("[a, A, b, B]", "[A, a, b, B]"))
     assert [found.rule for found in diff_files(file_of(old), file_of(new))] == ["LG306", "LG350"]
     respelled = BASE.replace("[cat, dog, traffic light, bird]", "[a, A, b, B-]")
     assert [found.rule for found in diff_files(file_of(old), file_of(respelled))] == ["LG307", "LG350"]
 
 
-def test_a_change_of_a_label_is_told_once_for_all_splits_and_views() -> None:
-    """Three splits and a view that inherit a field do not tell its change four times."""
+def test_a_change_of_a_label_is_reported_once_for_all_splits_and_views() -> None:
+    """Three splits and a view that inherit a field do not repeat its change four times."""
     text = BASE.replace("views:", "  more: {}\nviews:")
     found = diff_files(file_of(text), file_of(text.replace("num_classes: 5", "num_classes: 6")))
     assert [diagnostic.rule for diagnostic in found] == ["LG305", "LG350"]
@@ -311,7 +311,7 @@ def test_a_schema_does_not_differ_from_itself(schema: DatasetSchema) -> None:
 
 
 def _steps(schema: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """Neighbours of a schema: one part drawn anew."""
+    """Neighbours of a schema: one part drawn again."""
     return st.one_of(
         _CLASS.map(lambda label: {**schema, "labels": {**schema["labels"], "x": {**schema["labels"]["x"], **label}}}),
         _SPLITS.map(lambda splits: {**schema, "splits": {**schema["splits"], **splits}}),

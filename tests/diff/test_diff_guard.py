@@ -36,7 +36,7 @@ class Behaviour(NamedTuple):
     """What a guard does with every value of the universe.
 
     Attributes:
-        accepts: dtype and value of what is no violation.
+        accepts: dtype and value of what is not a violation.
         hands_on: dtype and value of what leaves the guard.
         masks: value and validity (None without a mask) of the same: what a mask hides, it hides at every dtype.
         classes: the class of each stored dtype and value.
@@ -111,5 +111,5 @@ UNSIGNED = {**MASKED, "ignore": [], "dtype": "integer", "on_unlabeled": "replace
 def test_the_verdict_is_what_guards_do(pair: tuple[DatasetSchema, DatasetSchema]) -> None:
     """A change is breaking for a pipeline if and only if two guards, tried on every value, behave so."""
     old, new = pair
-    told = any(change.pipeline == "breaking" for change in diff_schemas(old, new))
-    assert told == (not is_compatible(behaviour(old), behaviour(new)))
+    reported = any(change.pipeline == "breaking" for change in diff_schemas(old, new))
+    assert reported == (not is_compatible(behaviour(old), behaviour(new)))

@@ -1,4 +1,4 @@
-"""Runs guards inside a Grain worker into each of their errors and tells what arrived in the main process.
+"""Runs guards inside a Grain worker into each of their errors and prints what arrived in the main process.
 
 usage: python run_errors.py FOLDER
 """

@@ -248,20 +248,20 @@ def test_state_from_before_the_guard(tmp_path: Path, place: str) -> None:
 
 
 def test_other_rules_are_refused(tmp_path: Path) -> None:
-    """A checkpoint made under other label rules is refused, unless told to go on with it."""
+    """A checkpoint made under other label rules is refused, unless it is allowed."""
     records, _ = _make_records(0.0)
     state = _next_state(_build("records", records, **_options_of("drop", tmp_path)))
     other = _make_schema(num_classes=12)
     it = iter(_build("records", records, schema=other, **_options_of("drop", tmp_path)))
     with pytest.raises(SchemaChangedError, match="allow_schema_change"):
         it.set_state(state)
-    told = iter(_build("records", records, schema=other, **_options_of("drop", tmp_path, allow_schema_change=True)))
-    told.set_state(state)
-    assert summary(told).seen == 8
+    reported = iter(_build("records", records, schema=other, **_options_of("drop", tmp_path, allow_schema_change=True)))
+    reported.set_state(state)
+    assert summary(reported).seen == 8
 
 
-def test_other_rules_judge_the_spare_again(tmp_path: Path) -> None:
-    """Where rules change, rows read ahead are judged by the new rules, and what is bad by now is quarantined."""
+def test_other_rules_check_the_spare_again(tmp_path: Path) -> None:
+    """Where rules change, rows read ahead are checked by the new rules, and what is bad by now is quarantined."""
     records, _ = _make_records(0.3)
     state = _next_state(_build("batch", records, **_options_of("drop", tmp_path)))
     assert state["label_guard"]["pending"] > 0
@@ -295,7 +295,7 @@ def test_another_batch_size_holds(tmp_path: Path) -> None:
 
 
 def test_repeat_of_the_iterator_warns_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """RepeatIterDataset starts the counts anew at each epoch: one warning; the quarantine stays exact."""
+    """RepeatIterDataset starts the counts again at each epoch: one warning; the quarantine stays exact."""
     records, bad = _make_records(0.2)
     ds = grain.experimental.RepeatIterDataset(_build("records", records, **_options_of("drop", tmp_path)), num_epochs=3)
     with caplog.at_level(logging.WARNING, logger="label_guard"):
@@ -324,7 +324,7 @@ def test_views_of_upstream_survive_workers(tmp_path: Path) -> None:
 
 
 class ToRecord(grain.transforms.Map):
-    """A record for each position, with the spec that Grain's sources do not tell."""
+    """A record for each position, with the spec that Grain's sources do not give."""
 
     def map(self, element: int) -> dict[str, Any]:
         return {"id": np.int64(element), "label": np.int64(element % 10)}
@@ -335,7 +335,7 @@ class ToRecord(grain.transforms.Map):
 
 @pytest.mark.parametrize("remainder", ["short", "drop", "pad"])
 def test_element_spec(tmp_path: Path, remainder: str) -> None:
-    """The element spec tells shapes and dtypes of what is delivered, keys gone and masks added."""
+    """The element spec has shapes and dtypes of what is delivered, keys gone and masks added."""
     ds = grain.MapDataset.range(N).map(ToRecord()).to_iter_dataset(grain.ReadOptions(0, 0))
     ds = ds.pipe(guard_labels, SCHEMA, batch_size=8, **_options_of("drop", tmp_path, remainder=remainder))
     spec = grain.experimental.get_element_spec(ds)

@@ -333,7 +333,7 @@ def test_fewer_records_than_there_are_promise_no_number(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reported"),
     [
         (["nosuchdataset"], "neither a prepared TFDS folder nor a name of its catalogue"),
         (["csv:gone.csv"], "no file matches"),
@@ -348,14 +348,14 @@ def test_fewer_records_than_there_are_promise_no_number(tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_are_one_clear_error(
-    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str], told: str
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str], reported: str
 ) -> None:
-    """What cannot be drafted is told in one line, with what to do, and exit code 2."""
+    """What cannot be drafted is reported in one line, with what to do, and exit code 2."""
     (tmp_path / "a.csv").write_text("height,name\n1790000,ann\n1650000,bob\n")
     monkeypatch.chdir(tmp_path)
     code, out, err = run("infer", *arguments)
     assert (code, out) == (2, "")
-    assert told in err
+    assert reported in err
     assert "Traceback" not in err
 
 

@@ -65,7 +65,7 @@ def test_soft_and_multi_labels_use_their_own_loss() -> None:
 
 
 @pytest.mark.parametrize(
-    ("logits", "labels", "spec", "told"),
+    ("logits", "labels", "spec", "reported"),
     [
         ((4, 6), ((4,), "int32"), IDS, "num_classes 5"),
         ((4, 5), ((4, 1), "int32"), IDS, "must have \\(4,\\)"),
@@ -78,9 +78,9 @@ def test_soft_and_multi_labels_use_their_own_loss() -> None:
         ((4,), ((4, 1), "float32"), RealLabel(kind="real_label"), "must have \\(4,\\)"),
     ],
 )
-def test_wrong_shapes_and_dtypes_are_refused_at_trace_time(logits: Any, labels: Any, spec: Any, told: str) -> None:
+def test_wrong_shapes_and_dtypes_are_refused_at_trace_time(logits: Any, labels: Any, spec: Any, reported: str) -> None:
     """Every shape that would broadcast, and every dtype that would go wrong, raises before anything is computed."""
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=reported):
         jax.eval_shape(
             lambda x, y: check_logits(x, y, spec) or x,
             jax.ShapeDtypeStruct(logits, jnp.float32),
@@ -140,7 +140,7 @@ def test_invalid_count_travels_through_scan_and_vmap() -> None:
 
 
 def test_the_monitor_reads_one_step_late_and_names_the_records() -> None:
-    """A bad step is told at the next step, with its number and its record keys; a clean run says nothing."""
+    """A bad step is reported at the next step, with its number and its record keys; a clean run says nothing."""
     monitor = LabelMonitor()
     monitor.step(jnp.int32(0), jnp.float32(1.0), keys=["a"])
     monitor.step(jnp.int32(2), jnp.float32(1.0), keys=["train__7", "train__8"])
@@ -149,7 +149,7 @@ def test_the_monitor_reads_one_step_late_and_names_the_records() -> None:
 
 
 def test_the_monitor_stops_on_a_loss_that_is_not_finite() -> None:
-    """Legal labels and a NaN loss are told apart from illegal labels."""
+    """Legal labels and a NaN loss are distinguished from illegal labels."""
     monitor = LabelMonitor()
     monitor.step(jnp.int32(0), jnp.float32(np.nan))
     with pytest.raises(InvalidLabelError, match="loss of nan with legal labels"):

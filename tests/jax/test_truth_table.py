@@ -98,7 +98,7 @@ def test_no_one_hot_route_says_anything(loss: str, name: str) -> None:
 @pytest.mark.parametrize("loss", ["hinge", "perceptron"])
 @pytest.mark.parametrize("name", ["equal to C", "-1", "-100", "int64 2**32 + 1"])
 def test_margin_losses_are_silent(loss: str, name: str) -> None:
-    """Margin losses take a bad id for none of the classes, without a word."""
+    """Margin losses take a bad id for none of the classes, silently."""
     assert outcome(ID_LOSSES[loss], BAD_IDS[name][0]) == "silent"
 
 
@@ -148,7 +148,7 @@ BAD_ROWS: dict[str, tuple[np.ndarray[Any, Any], str, str]] = {
 
 @pytest.mark.parametrize("name", BAD_ROWS)
 def test_losses_over_rows_do_not_say_that_a_row_is_bad(name: str) -> None:
-    """Rows that are no distribution are silent in softmax and binary cross entropy; only NaN shows, in the gradient."""
+    """Rows that are not a distribution are silent in softmax and sigmoid losses; only NaN shows, in the gradient."""
     rows, softmax, sigmoid = BAD_ROWS[name]
     assert outcome(optax.softmax_cross_entropy, rows) == softmax
     assert outcome(optax.sigmoid_binary_cross_entropy, rows, (BATCH, CLASSES)) == sigmoid

@@ -44,7 +44,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_the_report_in_text(folder, capsys):
-    """Findings on stdout, one a line, with place, rule, words and mend; nothing on stderr; exit code 1."""
+    """Findings on stdout, one a line, with place, rule, message and fix; nothing on stderr; exit code 1."""
     assert _run(capsys, "lint") == (1, (_GOLDEN / "lint.txt").read_text(), "")
 
 

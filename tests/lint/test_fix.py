@@ -1,4 +1,4 @@
-"""Fixes: what has one right answer is mended in the text, and nothing else is touched."""
+"""Fixes: what has one right answer is fixed in the text, and nothing else is touched."""
 
 import shutil
 from pathlib import Path
@@ -94,7 +94,7 @@ def test_each_fix_gives_back_the_sound_file(tmp_path, old, new):
         "num_classes: 2, class_names: [a]",  # which of the two is right?
         "num_classes: 2, class_names: [a, a]",
         "num_classes: 2, class_names: ['a', 'a ']",  # stripped, the names would repeat
-        "num_classes: 2, class_names: [&x no, b]",  # an anchor stands before the name
+        "num_classes: 2, class_names: [&x no, b]",  # an anchor before the name
         "num_classes: 2, ignor: [5], ignore: [6]",  # the right name is taken
         "num_classes: 2, ignor: [5], ignores: [6]",  # two slips of one name
         "num_classes: 2, mix_length: 3, shape: [null]",  # min_length or max_length?

@@ -63,7 +63,7 @@ def test_json_names_are_never_ambiguous():
     ],
 )
 def test_names_that_differ_only_by_case_or_space(names, expected):
-    """Two names that people would take for one are told at the second."""
+    """Two names that people would take for one are reported at the second."""
     count = names.count(",") + 1
     assert _lint(_LABEL % (count, names)) == expected
 
@@ -91,15 +91,15 @@ def test_names_in_overrides_are_looked_at_too():
     ],
 )
 def test_a_kept_negative_sentinel_is_warned_of(fields, expected):
-    """A negative value that stays in the array is told with what a loss makes of it."""
+    """A negative value that stays in the array is reported with what a loss makes of it."""
     text = _HEAD + f"labels:\n  label: {{kind: class_label, num_classes: 10, {fields}}}\n"
     found = lint_file(read_schema_bytes(text.encode(), "x.yaml"))
     assert [d.rule for d in found] == ([] if expected is None else ["LG215"])
     assert all(expected in d.message and d.severity == "warning" for d in found)
 
 
-def test_a_kept_sentinel_of_a_split_is_told_at_the_split():
-    """What a split adds is told there; what it inherits is told once, at the label."""
+def test_a_kept_sentinel_of_a_split_is_reported_at_the_split():
+    """What a split adds is reported there; what it inherits is reported once, at the label."""
     text = _HEAD + (
         "labels:\n"
         "  a: {kind: class_label, num_classes: 3, ignore: [-1]}\n"
@@ -134,7 +134,7 @@ def test_a_kept_sentinel_of_a_split_is_told_at_the_split():
     ],
 )
 def test_noqa_needs_a_code_and_a_use(comment, expected):
-    """A comment quiets the codes it names in its line, and is itself told where it names none or is of no use."""
+    """A comment quiets the codes it names in its line, and is itself reported where it names none or is of no use."""
     text = f"labels:\n  label: {{kind: class_label, num_classes: 10, ignore: [-1]}} {comment}\n"
     assert _lint(text) == expected
 

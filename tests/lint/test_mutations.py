@@ -40,7 +40,7 @@ views:
 limits: {max_invalid_ratio: 0.0, min_class_count: 1}
 """
 
-# What stands in the file, what is put in its place, the codes and places that lint gives, the exit code.
+# What the file has, what is put in its place, the codes and places that lint gives, the exit code.
 _MUTATIONS = [
     ("format: 1\n", "", ["LG208 1:1"], 1),
     ("format: 1", "format: 2", ["LG208 1:9"], 1),

@@ -129,7 +129,7 @@ def test_the_manifest_and_the_documented_config_are_valid(tmp_path: Path) -> Non
         assert done.returncode == 0
 
 
-def test_the_hooks_install_and_judge_what_is_committed(repository: Repository) -> None:
+def test_the_hooks_install_and_check_what_is_committed(repository: Repository) -> None:
     """A sound schema passes, an unsound one is refused with its line, and other files are none of their business."""
     code, said = repository.hooks("--all-files", "label-guard-lint")
     assert (code, "Passed" in said) == (0, True), said

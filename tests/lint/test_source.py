@@ -52,7 +52,7 @@ _IDS = {"kind": "ClassLabel", "num_classes": 3, "class_names": ("a", "b", "c"), 
     ],
 )
 def test_a_label_is_held_against_its_feature(fields, expected):
-    """Class count, names in order, dtype and shape of a ClassLabel, told at the field of the schema."""
+    """Class count, names in order, dtype and shape of a ClassLabel, reported at the field of the schema."""
     assert _label(fields, **_IDS) == expected
 
 
@@ -80,8 +80,8 @@ def test_features_without_a_class_count(fields, feature, expected):
     assert [code.split()[0] for code in found] == expected
 
 
-def test_a_missing_feature_or_split_is_told_with_the_nearest_name():
-    """A path or split that the dataset does not have is told at its key."""
+def test_a_missing_feature_or_split_is_reported_with_the_nearest_name():
+    """A path or split that the dataset does not have is reported at its key."""
     text = "labels:\n  objects/lable: {kind: class_label, num_classes: 3, shape: [null]}\n"
     text += "splits:\n  train: {num_examples: 9}\n  test: {num_examples: 5}\n  val: {num_examples: 5}\n"
     splits = {"train": SplitInfo(10, (), ()), "test": SplitInfo(5, (), ()), "validation": SplitInfo(None, (), ())}
@@ -95,7 +95,7 @@ def test_a_missing_feature_or_split_is_told_with_the_nearest_name():
 
 
 def test_a_comment_quiets_a_difference_that_is_meant():
-    """Where the metadata are wrong the comment says so; without a source it is no noise, without need it is told."""
+    """Where the metadata are wrong the comment says so; without a source it is silent, unneeded it is reported."""
     text = "labels:\n  label: {kind: class_label, num_classes: 26, class_ids: {start: 1}} # noqa: LG231\n"
     metadata = _metadata(label=Feature("ClassLabel", 37, dtype="int64"))
     assert _lint(text, metadata) == ([], [])
@@ -104,7 +104,7 @@ def test_a_comment_quiets_a_difference_that_is_meant():
 
 
 def test_a_broken_schema_is_not_held_against_anything():
-    """Where the file does not load, only that is told."""
+    """Where the file does not load, only that is reported."""
     codes, _ = _lint("labels:\n  label: {kind: class_label, num_classes: 0}\n", _metadata())
     assert codes == ["LG207 5:43"]
 
@@ -131,7 +131,7 @@ def test_class_names_of_a_parquet_file(tmp_path):
 
 
 def test_a_folder_without_metadata_is_a_source_error(tmp_path):
-    """A folder that is not there, or is no prepared dataset, is told in words."""
+    """A folder that is not there, or is not a prepared dataset, is reported in words."""
     with pytest.raises(SourceError):
         source_metadata(f"tfds:{tmp_path}")
 

@@ -1,4 +1,4 @@
-"""README and docs tell the truth: Python runs, schemas load, commands exist, links lead somewhere."""
+"""README and docs are true: Python runs, schemas load, commands exist, links lead somewhere."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ ERRORS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if iss
 
 @pytest.mark.parametrize("kind", ERRORS)
 def test_every_error_crosses_processes_whole(kind: type[errors.LabelGuardError]) -> None:
-    """Grain hangs on an exception that does not pickle: message, fields and notes survive every protocol."""
+    """Grain waits forever after an exception that does not pickle: message, fields and notes survive every protocol."""
     error = kind("record 3: label 10")
     if isinstance(error, errors.InvalidLabelError):
         error = errors.InvalidLabelError("m", (Violation("y", "LG101", 10, "[0, 10)"),), {"LG101": 1})
@@ -61,6 +61,6 @@ def test_no_error_carries_control_characters(kind: type[errors.LabelGuardError])
 
 
 def test_no_error_class_is_deeper_than_one() -> None:
-    """Every error stands directly below LabelGuardError."""
+    """Every error is directly below LabelGuardError."""
     for kind in ERRORS:
         assert kind is errors.LabelGuardError or errors.LabelGuardError in kind.__bases__

@@ -45,6 +45,6 @@ def test_every_field_is_explained():
 
 
 def test_every_fix_is_named():
-    """The page lists exactly the rules that --fix mends."""
+    """The page lists exactly the rules that --fix fixes."""
     [paragraph] = re.findall(r"^- `--fix`.*?(?=^- )", _TEXT, re.DOTALL | re.MULTILINE)
     assert set(re.findall(r"LG\d+", paragraph)) == set(FIXED)

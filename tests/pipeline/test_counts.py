@@ -45,7 +45,7 @@ def test_summaries_add_up(first: list[int], second: list[int]) -> None:
 
 
 def test_the_conservation_line() -> None:
-    """The line tells every part, and what was refused or delivered bad only where there is any."""
+    """The line has every part, and what was refused or delivered bad only where there is any."""
     summary = Summary(seen=10, delivered=6, quarantined=2, skipped=1, remainder=1, by_rule={"LG101": 2})
     assert summary.is_conserved
     assert str(summary) == (

@@ -78,7 +78,7 @@ def test_what_leaves_the_guard_is_what_was_checked(tmp_path: Path, form: str, po
 
 @pytest.mark.parametrize("form", FORMS)
 def test_what_is_read_ahead_to_find_the_form_is_copied(tmp_path: Path, form: str) -> None:
-    """Elements read to tell batches from records are kept as they were."""
+    """Elements read to distinguish batches from records are kept as they were."""
     options = options_of(form, "drop", tmp_path)
     if form != "single":
         del options["batched"]
@@ -191,7 +191,7 @@ def tensors(form: str) -> Iterator[dict[str, Any]]:
 @pytest.mark.parametrize("policy", POLICIES[:2])
 @pytest.mark.parametrize("form", FORMS[:2])
 def test_tensors_over_memory_that_is_filled_again(tmp_path: Path, form: str, policy: str) -> None:
-    """A tensor that is no NumPy array is copied like one before more is read."""
+    """A tensor that is not a NumPy array is copied like one before more is read."""
     guarded = guard_batches(tensors(form), SCHEMA, **options_of(form, policy, tmp_path))
     found = []
     for batch in guarded:

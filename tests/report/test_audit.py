@@ -183,7 +183,7 @@ def audit_of(schema: DatasetSchema) -> dict[str, Any]:
 @given(text=st.one_of(st.just(NASTY), st.text(min_size=1, max_size=30)))
 @settings(max_examples=40)
 def test_nothing_of_the_data_becomes_markup(text: str) -> None:
-    """Whatever stands in names, keys, values, paths and pictures, the page has the tags it has for plain words."""
+    """Whatever is in names, keys, values, paths and pictures, the page has the tags it has for plain words."""
     plain, nasty = (check_page(render_audit(nasty_report(word), "html")) for word in ("word", text))
     assert [tag for tag, _ in nasty.tags] == [tag for tag, _ in plain.tags]
     shown = "".join(nasty.text)
@@ -326,7 +326,7 @@ def test_pictures_that_are_none_are_a_mistake_of_the_file(
 
 
 def test_merged_parts_keep_their_pictures(tmp_path: Path) -> None:
-    """The page of a merged audit shows what the parts show; parts of different splits are no parts of one audit."""
+    """The page of a merged audit shows what the parts show; parts of different splits are not parts of one audit."""
     make(tmp_path)
     parts = [audit_dataset(tmp_path / "planted.yaml", shards=(k, 2)) for k in range(2)]
     uris = [f"data:image/png;base64,{letter * 4}" for letter in "AB"]

@@ -205,7 +205,7 @@ def test_sarif_is_valid_against_the_schema_of_the_standard(found: list[Diagnosti
 
 
 def test_a_broken_sarif_is_seen_by_the_validator() -> None:
-    """The schema in use is no dummy: a level that SARIF does not know is an error."""
+    """The schema in use is real: a level that SARIF does not know is an error."""
     text = render_diagnostics(FOUND, "sarif", tool="lint")
     assert _sarif_errors(text) == []
     assert _sarif_errors(text.replace('"level": "warning"', '"level": "fatal"'))

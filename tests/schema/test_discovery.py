@@ -40,7 +40,7 @@ def test_globs_files_and_folders_give_each_file_once(tmp_path, monkeypatch):
     assert find_files([str(tmp_path / "*.yaml")])[0] == [str(tmp_path / "[x].yaml"), str(tmp_path / "a.yaml")]
 
 
-def test_a_name_that_stands_for_nothing_is_told(tmp_path):
+def test_a_name_that_stands_for_nothing_is_reported(tmp_path):
     """An empty folder and a glob without a match are LG200; a plain name is left to whoever reads it."""
     (tmp_path / "empty").mkdir()
     files, missing = find_files([tmp_path / "empty", f"{tmp_path}/*.yaml", "a**b", tmp_path / "absent.yaml"])
@@ -68,7 +68,7 @@ def test_without_names_pyproject_decides(tmp_path, monkeypatch):
     ["[tool.label_guard\n", "[tool.label_guard]\nschemas = 'x'\n", "[tool.label_guard]\nschemas = [1]\n", "\xff"],
 )
 def test_a_wrong_pyproject_is_a_usage_error(tmp_path, text):
-    """A file that cannot be read, or schemas that are no list of names, are named in the error."""
+    """A file that cannot be read, or schemas that are not a list of names, are named in the error."""
     (tmp_path / "pyproject.toml").write_bytes(text.encode("latin-1"))
     with pytest.raises(UsageError, match="pyproject"):
         default_names(tmp_path)

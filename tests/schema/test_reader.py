@@ -181,7 +181,7 @@ def test_a_sound_file_loads(tmp_path, name):
 
 
 def test_all_problems_of_a_file_come_in_one_error(tmp_path):
-    """A SchemaError tells every problem, one a line with its place, and survives pickling."""
+    """A SchemaError lists every problem, one a line with its place, and survives pickling."""
     path = tmp_path / "bad.yaml"
     path.write_text(_SOUND.replace("format: 1\n", "").replace("bird]", "cat], ignore: [1], shpe: [4]"))
     with pytest.raises(SchemaError) as caught:
@@ -220,7 +220,7 @@ limits: {max_invalid_ratio: 3}
 
 
 def test_an_override_does_not_repeat_what_is_wrong_with_its_label():
-    """A contradiction of a label is told once, not again for each split that overrides the label."""
+    """A contradiction of a label is reported once, not again for each split that overrides the label."""
     text = _SOUND.replace("bird", "cat").replace('pets"}', 'pets", labels: {label: {shape: [2]}}}')
     assert [d.rule for d in read_schema_bytes(text.encode(), "x.yaml").diagnostics] == ["LG202"]
 
@@ -255,7 +255,7 @@ def test_what_is_no_schema_file_is_one_lg200(tmp_path, content, words):
 
 
 def test_files_that_cannot_be_opened_are_lg200(tmp_path):
-    """A missing file, a folder and an impossible name are told like any other problem."""
+    """A missing file, a folder and an impossible name are reported like any other problem."""
     for name in (tmp_path / "absent.yaml", tmp_path, "a\0b"):
         [found] = read_schema(name).diagnostics
         assert found.rule == "LG200"

@@ -30,12 +30,12 @@ def test_json_reads_as_the_standard_library_reads_it(value, indent):
 def test_json_refuses_what_the_standard_library_refuses(text):
     """What json.loads refuses is refused with a place, never with another error."""
     try:
-        expected = json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+        expected = json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
     except (ValueError, pytest.fail.Exception):
         with pytest.raises(UnreadableError):
             parse(text, is_json=True)
     else:
-        if "ud8" not in ascii(expected):  # half a surrogate pair is no text
+        if "ud8" not in ascii(expected):  # half a surrogate pair is not text
             assert to_plain(parse(text, is_json=True)) == expected
 
 
@@ -98,7 +98,7 @@ def test_a_key_that_stands_twice_is_kept_as_repeated(is_json):
 
 
 def test_aliases_share_a_node():
-    """An alias stands for the value of its anchor."""
+    """An alias has the value of its anchor."""
     assert to_plain(parse("a: &x [1, 2]\nb: *x")) == {"a": [1, 2], "b": [1, 2]}
 
 

@@ -21,7 +21,7 @@ from label_guard.errors import InvalidLabelError, SchemaChangedError
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 CONFIGS = Path(__file__).parents[2] / "configs"
 
-# What TFDS and Orbax call of protobuf, JAX and asyncio is theirs to mend.
+# What TFDS and Orbax call of protobuf, JAX and asyncio is theirs to fix.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
@@ -84,7 +84,7 @@ def test_guarded_training_ends_where_clean_training_does(
 def test_unguarded_training_shows_nan_losses_and_finite_weights(
     script: ModuleType, faulty: Path, tmp_path: Path
 ) -> None:
-    """Without the guard losses turn NaN although training goes on: no weight ever tells, so no later check would."""
+    """Without the guard losses turn NaN although training goes on: no weight ever shows it, so no later check would."""
     result = run(script, faulty, tmp_path, "--on-invalid", "off", "--steps", "48")
     bad = [step for step, loss in result["losses"].items() if not math.isfinite(loss)]
     assert 5 <= len(bad) < 48
@@ -122,13 +122,13 @@ def test_report_only_writes_down(script: ModuleType, faulty: Path, tmp_path: Pat
 
 
 def test_raise_names_the_record(script: ModuleType, faulty: Path, tmp_path: Path) -> None:
-    """The first bad batch ends the run with the record's key; the script tells it without a traceback."""
+    """The first bad batch ends the run with the record's key; the script prints it without a traceback."""
     args = options(script, faulty, tmp_path, "--on-invalid", "raise")
     with pytest.raises(InvalidLabelError, match=r"digits-train\.array_record-0000\d-of-00003__\d+"):
         script.train(args)
     args.workdir = tmp_path / "again"
-    told = script.main(args)
-    assert told.startswith("error: digits: ")
+    reported = script.main(args)
+    assert reported.startswith("error: digits: ")
     assert not (args.workdir / "result.json").exists()
 
 
@@ -166,7 +166,7 @@ def test_the_step_compiles_once(script: ModuleType, faulty: Path, tmp_path: Path
 
 
 def test_a_batch_without_a_valid_label_changes_nothing_and_stays_finite(script: ModuleType) -> None:
-    """An all-masked batch has loss 0 and zero gradients, whatever stands in it."""
+    """An all-masked batch has loss 0 and zero gradients, whatever is in it."""
     params = script.init_params(0)
     state = {"params": params, "opt_state": script.OPTIMIZER.init(params)}
     batch = {"image": jnp.ones((4, 8, 8, 1)), "label": jnp.array([0, 255, -1, 3]), "label_valid": jnp.zeros(4, bool)}
@@ -177,7 +177,7 @@ def test_a_batch_without_a_valid_label_changes_nothing_and_stays_finite(script: 
 
 
 def test_workers_do_not_die_on_absl_flags(faulty: Path, tmp_path: Path) -> None:
-    """The script as a process with two Grain workers trains, tells its counts and writes its result."""
+    """The script as a process with two Grain workers trains, prints its counts and writes its result."""
     command = [sys.executable, str(SCRIPTS / "train.py"), "--data", str(faulty), "--workdir", str(tmp_path)]
     command += ["--workers", "2", "--steps", "30", "--nograin_py_debug_mode"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
@@ -192,8 +192,8 @@ def test_the_demonstration_shows_the_difference(data_dir: Path, tmp_path: Path) 
     command = [sys.executable, str(SCRIPTS / "demo.py"), "--data", str(data_dir), "--runs", str(tmp_path / "runs")]
     done = subprocess.run([*command, "--steps", "40"], capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
-    told, _, audited = done.stdout.partition("\naudit ")
-    lines = {line.split()[0]: line for line in told.splitlines() if line}
+    reported, _, audited = done.stdout.partition("\naudit ")
+    lines = {line.split()[0]: line for line in reported.splitlines() if line}
     assert "0 of 40" in lines["guarded"]
     assert " 0 of 40" not in lines["unguarded"]
     assert lines["guard"].startswith("guard       seen 2,6")

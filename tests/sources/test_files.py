@@ -52,7 +52,7 @@ def test_csv_values_are_what_is_written(tmp_path: Path) -> None:
 def test_csv_with_quotes_and_line_breaks(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, int]], block: int
 ) -> None:
-    """Rows are records, not lines, whatever stands in their text."""
+    """Rows are records, not lines, whatever is in their text."""
     import csv
 
     path = tmp_path_factory.mktemp("csv") / "a.csv"
@@ -67,7 +67,7 @@ def test_csv_with_quotes_and_line_breaks(
 
 
 def test_csv_row_of_another_width_is_unreadable(tmp_path: Path) -> None:
-    """A row with too few or too many fields is told, not shifted."""
+    """A row with too few or too many fields is reported, not shifted."""
     (tmp_path / "a.csv").write_text("id,label\na,1\nb\n\nc,2,3\nd,4\n")
     (chunk,) = chunks_of(f"csv:{tmp_path}/a.csv")
     assert chunk.columns["label"] == [1, 4]
@@ -79,7 +79,7 @@ def test_csv_row_of_another_width_is_unreadable(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("scheme", "data", "told"),
+    ("scheme", "data", "reported"),
     [
         ("csv", b"", "is empty"),
         ("csv", b"\x93NUMPY\xff\xfe\x00", "cannot read .* as CSV"),
@@ -95,15 +95,15 @@ def test_csv_row_of_another_width_is_unreadable(tmp_path: Path) -> None:
         ("parquet", b"", "cannot read .* as Parquet"),
     ],
 )
-def test_what_is_not_that_format_is_one_clear_error(tmp_path: Path, scheme: str, data: bytes, told: str) -> None:
+def test_what_is_not_that_format_is_one_clear_error(tmp_path: Path, scheme: str, data: bytes, reported: str) -> None:
     """Each fault of a whole file is one SourceError that names it."""
     (tmp_path / "file").write_bytes(data)
-    with pytest.raises(SourceError, match=told):
+    with pytest.raises(SourceError, match=reported):
         chunks_of(f"{scheme}:{tmp_path}/file")
 
 
 def test_jsonl_lines_that_are_no_records(tmp_path: Path) -> None:
-    """A line that is no object is unreadable, blank lines are none, nested paths and nulls are found."""
+    """A line that is not an object is unreadable, blank lines are none, nested paths and nulls are found."""
     lines = [
         '{"o": {"label": 3}}',
         "",
@@ -181,7 +181,7 @@ def test_npy_structured_and_npz_members(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("scheme", "make", "told"),
+    ("scheme", "make", "reported"),
     [
         ("npy", lambda f: np.save(f, np.array([1, None], object)), "pickled Python objects"),
         ("npz", lambda f: np.savez(f, label=np.array([1, None], object)), "pickled Python objects"),
@@ -193,16 +193,16 @@ def test_npy_structured_and_npz_members(tmp_path: Path, monkeypatch: pytest.Monk
         ("npz", lambda f: np.savez(f, label=np.arange(3), other=np.arange(4)), ""),
     ],
 )
-def test_numpy_files_that_cannot_be_labels(tmp_path: Path, scheme: str, make: object, told: str) -> None:
+def test_numpy_files_that_cannot_be_labels(tmp_path: Path, scheme: str, make: object, reported: str) -> None:
     """Pickles, single values and members in the wrong form are refused; unwanted members do not matter."""
     with (tmp_path / "file").open("wb") as file:
         make(file)
-    if not told:
+    if not reported:
         assert values(chunks_of(f"{scheme}:{tmp_path}/file")) == [0, 1, 2]
         with pytest.raises(SourceError, match="differ in length"):
             chunks_of(f"{scheme}:{tmp_path}/file", ["label", "other"])
         return
-    with pytest.raises(SourceError, match=told):
+    with pytest.raises(SourceError, match=reported):
         chunks_of(f"{scheme}:{tmp_path}/file")
 
 
@@ -222,13 +222,13 @@ def test_damaged_npz_member(tmp_path: Path) -> None:
         archive.writestr("less.npy", whole.getvalue().replace(b"(1000,)", b"(-100,)"))
         archive.writestr("vast.npy", whole.getvalue().replace(b"(1000,), }", b"(9**9,1,)}"))
         archive.writestr("huge.npy", whole.getvalue().replace(b"(1000,), }      ", b"(1,987654321987)}"[:16]))
-    for label, told in (
+    for label, reported in (
         ("label", "truncated"),
         ("less", "its shape is"),
         ("vast", "as .npy"),
         ("huge", ".npy|truncated"),
     ):
-        with pytest.raises(SourceError, match=told):
+        with pytest.raises(SourceError, match=reported):
             chunks_of(f"npz:{tmp_path}/b.npz", [label])
 
 
@@ -297,7 +297,7 @@ def test_function_of_records(user_module: str) -> None:
 
 
 def test_function_of_batches(user_module: str) -> None:
-    """Batches are told by the rank of their labels and handed on as they are, tuples included."""
+    """Batches are recognised by the rank of their labels and handed on as they are, tuples included."""
     source = open_source("python:my_pipeline:batches", labels={"label": ()}, record_key="id", base_dir=user_module)
     found = [(list(c.keys), c.columns["label"].tolist()) for c in source.read(source.shards()[0])]
     assert found == [([f"b{k}{j}" for j in range(4)], [k] * 4) for k in range(3)]
@@ -312,7 +312,7 @@ def test_function_that_reuses_its_buffer(user_module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("where", "labels", "told"),
+    ("where", "labels", "reported"),
     [
         ("my_pipeline:recods", {"label": ()}, "no function 'recods'; did you mean 'records'"),
         ("my_pipelin:records", {"label": ()}, "cannot import 'my_pipelin'"),
@@ -324,14 +324,14 @@ def test_function_that_reuses_its_buffer(user_module: str) -> None:
         ("my_pipeline:fails", {"label": ()}, "raised RuntimeError at element 1: disk on fire"),
     ],
 )
-def test_functions_that_cannot_be_read(user_module: str, where: str, labels: dict[str, object], told: str) -> None:
+def test_functions_that_cannot_be_read(user_module: str, where: str, labels: dict[str, object], reported: str) -> None:
     """Each fault of the user's function is one SourceError that names it."""
-    with pytest.raises(SourceError, match=told):
+    with pytest.raises(SourceError, match=reported):
         chunks_of(f"python:{where}", labels, base_dir=user_module)
 
 
 @pytest.mark.parametrize(
-    ("uri", "told"),
+    ("uri", "reported"),
     [
         ("parqet:a.parquet", "did you mean 'parquet:parqet:a.parquet'|did you mean 'parquet'"),
         ("data/train-00000.parquet", "no file matches data/train-00000.parquet"),
@@ -352,9 +352,9 @@ def test_functions_that_cannot_be_read(user_module: str, where: str, labels: dic
         ("csv:nosuchscheme://x/y.csv", "protocol 'nosuchscheme' is not allowed"),
     ],
 )
-def test_uris_that_name_nothing(uri: str, told: str) -> None:
-    """A wrong URI is told with what to write instead."""
-    with pytest.raises(SourceError, match=told):
+def test_uris_that_name_nothing(uri: str, reported: str) -> None:
+    """A wrong URI is reported with what to write instead."""
+    with pytest.raises(SourceError, match=reported):
         open_source(uri, labels=["label"])
 
 

@@ -32,7 +32,7 @@ def targets() -> Iterator[dict[str, Any]]:
 
 
 def test_every_target_is_tested(targets: dict[str, Any]) -> None:
-    """No reader is left out here, and the corpus has a folder for each that was mended."""
+    """No reader is left out here, and the corpus has a folder for each that was fixed."""
     assert set(targets) == set(NAMES)
     assert {path.parent.name for path in CORPUS} <= set(NAMES)
     assert CORPUS

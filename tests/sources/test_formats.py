@@ -334,7 +334,7 @@ def _source(path: Path) -> Source:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         ('{"a": 1}', "neither an array of objects nor an object of arrays"),
         ('{"a": [1]}', "has no field 'label'"),
@@ -348,14 +348,14 @@ def _source(path: Path) -> Source:
         ("", "expected"),
     ],
 )
-def test_json_of_other_forms(tmp_path: Path, text: str, told: str) -> None:
+def test_json_of_other_forms(tmp_path: Path, text: str, reported: str) -> None:
     """What is not an array of objects or an object of arrays is one error that says where."""
     (tmp_path / "a.json").write_text(text)
     try:
         values, _, error = read(open_source(f"json:{tmp_path}/a.json", labels=["label"]))
     except SourceError as fault:
         values, error = [], str(fault)
-    assert told in error
+    assert reported in error
     assert error or values == [1, 2]
 
 
@@ -376,7 +376,7 @@ def test_json_takes_the_memory_of_its_largest_element(tmp_path: Path) -> None:
 
 
 def test_an_endless_json_element_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An element beyond the limit is an error before it is all read; what stands before it is read."""
+    """An element beyond the limit is an error before it is all read; what is before it is read."""
     monkeypatch.setattr(json_stream, "MAX_LINE_BYTES", 1 << 16)
     (tmp_path / "a.json").write_text('[{"label": 1}, {"label": "' + "x" * (4 << 20) + '"}]')
     values, _, error = read(_source_of(tmp_path / "a.json"))

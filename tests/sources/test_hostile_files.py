@@ -381,7 +381,7 @@ def picture(kind: str) -> bytes:
 
 @pytest.mark.parametrize("kind", ["TIFF", "ICO", "WEBP", "GIF", "BMP", "JPEG", "PPM", "EPS", "text"])
 def test_a_mask_is_png_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    """Bytes of another format are unreadable for a mask, whatever stands beside them; and no program starts."""
+    """Bytes of another format are unreadable for a mask, whatever is next to them; and no program starts."""
     script = tmp_path / "gs"
     script.write_text(f'#!/bin/sh\ntouch {tmp_path}/started\n[ "$1" = --version ] && echo 10\nexit 0\n')
     script.chmod(0o755)

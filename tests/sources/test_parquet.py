@@ -143,7 +143,7 @@ def test_damage_ends_the_shard_after_what_was_sound(tmp_path: Path) -> None:
 
 
 def test_a_wrong_column_names_the_near_one(tmp_path: Path) -> None:
-    """A label path that is no leaf column is refused."""
+    """A label path that is not a leaf column is refused."""
     pq.write_table(pa.table({"label": [1], "o": [{"x": 1}]}), tmp_path / "a")
     with pytest.raises(SourceError, match="has no field 'labels'; did you mean 'label'"):
         values(tmp_path / "a", "labels")
@@ -152,7 +152,7 @@ def test_a_wrong_column_names_the_near_one(tmp_path: Path) -> None:
 
 
 def test_statistics_of_footers(tmp_path: Path) -> None:
-    """Integer columns are vouched for by row group; floats, lists and columns without statistics are not."""
+    """Integer columns are proved legal by row group; floats, lists and columns without statistics are not."""
     table = pa.table({"label": [1, 2, -7, None, None, None], "score": [1.0] * 6, "ids": [[1]] * 6})
     pq.write_table(table, tmp_path / "a", row_group_size=2)
     assert column_statistics(str(tmp_path / "a"), "label") == [

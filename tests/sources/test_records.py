@@ -130,7 +130,7 @@ def test_truncated_tfrecord_yields_what_is_whole(
 
 @pytest.mark.usefixtures("small_chunks")
 def test_tfrecord_bad_data_is_one_record_and_bad_length_the_rest(tmp_path: Path) -> None:
-    """Data that fail their checksum cost one record; a length that fails its own ends the shard, both told."""
+    """Data that fail their checksum cost one record; a length that fails its own ends the shard, both reported."""
     frames = [bytearray(framed(example(k, bytes(50), f"r{k}"))) for k in range(12)]
     frames[4][40] ^= 1
     frames[9][0] ^= 1
@@ -169,7 +169,7 @@ def test_a_length_that_lies_allocates_nothing(tmp_path: Path, length: int) -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "told"),
+    ("name", "data", "reported"),
     [
         ("a.tfrecord", b"", ""),
         ("a.tfrecord", b"no tfrecord at all, but longer than a header", "is not a TFRecord file"),
@@ -180,13 +180,13 @@ def test_a_length_that_lies_allocates_nothing(tmp_path: Path, length: int) -> No
     ],
     ids=["empty", "text", "gzip unnamed", "gzip named only", "gzip cut", "no example"],  # the bytes differ by process
 )
-def test_what_is_no_tfrecord_is_one_clear_error(tmp_path: Path, name: str, data: bytes, told: str) -> None:
-    """Wrong magic, a wrong name and truncated gzip are told when the source is opened."""
+def test_what_is_no_tfrecord_is_one_clear_error(tmp_path: Path, name: str, data: bytes, reported: str) -> None:
+    """Wrong magic, a wrong name and truncated gzip are reported when the source is opened."""
     (tmp_path / name).write_bytes(data)
-    if not told:
+    if not reported:
         assert read(open_source(f"tfrecord:{tmp_path}/{name}", labels=["label"])) == ([], "")
         return
-    with pytest.raises(SourceError, match=told):
+    with pytest.raises(SourceError, match=reported):
         open_source(f"tfrecord:{tmp_path}/{name}", labels=["label"])
 
 
@@ -201,7 +201,7 @@ def test_array_record_labels_and_keys_in_order(tmp_path: Path, options: str) -> 
 
 
 def test_array_record_reads_around_corrupt_records(tmp_path: Path) -> None:
-    """A run of damaged bytes costs the records that lie there, each told, and no other."""
+    """A run of damaged bytes costs the records that lie there, each reported, and no other."""
     path = tmp_path / "a.array_record"
     rng = np.random.default_rng(0)
     array_record(path, [example(k, rng.bytes(200)) for k in range(500)])
@@ -364,7 +364,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
 
 
 def test_fields_open_whole_records(tmp_path: Path) -> None:
-    """A source names all that its records hold, so that it can be opened anew for a payload."""
+    """A source names all that its records hold, so that it can be opened again for a payload."""
     (tmp_path / "a.tfrecord").write_bytes(framed(example(1, b"pixels", "r0")))
     uri = f"tfrecord:{tmp_path}/a.tfrecord"
     names = open_source(uri, labels=["label"]).fields()
@@ -439,7 +439,7 @@ def test_merged_pieces_hold_what_the_pieces_held(shapes: list[tuple[int, bool, i
         if fault:
             raise SourceError("torn")
 
-    def told(found: list[base.Piece]) -> Any:
+    def reported(found: list[base.Piece]) -> Any:
         return (
             [row for piece in found for row in piece.rows],
             [int(v) for piece in found for v in piece.columns["label"]],
@@ -459,5 +459,5 @@ def test_merged_pieces_hold_what_the_pieces_held(shapes: list[tuple[int, bool, i
         found, torn = drained(pieces.merged(made()))
     plain, _ = drained(made())
     assert torn == fault
-    assert told(found) == told(plain)
+    assert reported(found) == reported(plain)
     assert all(len(p.rows) + len(p.unreadable) >= enough for p in found[:-1])

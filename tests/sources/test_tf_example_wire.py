@@ -153,7 +153,7 @@ def test_damaged_records_are_refused_or_read_alike(data: st.DataObject, batch: l
                     try:
                         expected = oracle(damaged[k], key)
                     except ValueError:
-                        continue  # damage in a feature that is no label: the walk does not look there
+                        continue  # damage in a feature that is not a label: the walk does not look there
                     assert same(columns[key][place], expected)
 
 
@@ -185,7 +185,7 @@ def test_a_record_is_read_alike_whatever_its_neighbours(batch: list[bytes]) -> N
 def test_values_take_the_declared_shape_only_where_they_fit(
     shape: tuple[int | None, ...] | None, counts: list[int], expected: list[tuple[int, ...]], walk: str
 ) -> None:
-    """Values are stored flat: they are given the declared shape, and stay flat (to be told) where it does not fit."""
+    """Values are stored flat: they are given the declared shape, and stay flat, an error, where it does not fit."""
     batch = [
         message(1, message(1, message(1, b"label") + message(2, message(3, message(1, bytes(range(n)))))))
         for n in counts
@@ -238,7 +238,7 @@ def test_every_changed_byte_is_refused_or_read_as_protobuf_does(label: bytes, wa
     record, names = whole_example(label)
     telling = [*range(48), 127, 128, 129, 254, 255]
     for place in range(len(record)):
-        if place not in names:  # under another name a feature is no label, and its content not looked at
+        if place not in names:  # under another name a feature is not a label, and its content not looked at
             bits = [record[place] ^ (1 << k) for k in range(8)] + [(record[place] + k) % 256 for k in range(1, 10)]
             check([record[:place] + bytes([byte]) + record[place + 1 :] for byte in [*telling, *bits]])
 
@@ -256,7 +256,7 @@ def test_every_changed_byte_is_refused_or_read_as_protobuf_does(label: bytes, wa
     ],
 )
 def test_unusual_varints_beside_sound_neighbours(label: bytes, walk: str) -> None:
-    """Varints at the limits of the format are protobuf's to judge, and leave the neighbours as they are."""
+    """Varints at the limits of the format are decided by protobuf, and leave the neighbours as they are."""
     sound = [whole_example(varint(k))[0] for k in (1, -2, 300)]
     check([sound[0], whole_example(label)[0], *sound[1:], whole_example(label)[0]])
 

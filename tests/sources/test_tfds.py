@@ -167,7 +167,7 @@ def test_tfrecord_folders_are_read_alike(folder: Path) -> None:
 
 
 def test_stale_counts_missing_and_truncated_shards(folder: Path) -> None:
-    """What the metadata promise is told beside what is there; a damaged shard is an error, the other is read."""
+    """What the metadata promise is reported beside what is there; a damaged shard is an error, the other is read."""
     info = json.loads((folder / "dataset_info.json").read_text())
     info["splits"][0]["shardLengths"][0] = "9"
     (folder / "dataset_info.json").write_text(json.dumps(info))
@@ -186,7 +186,7 @@ def test_stale_counts_missing_and_truncated_shards(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "reported"),
     [
         ({"labels": ["lable"], "split": "train"}, "has no field 'lable'; did you mean 'label'"),
         ({"labels": ["objects/labels"], "split": "train"}, "did you mean 'objects/label'"),
@@ -196,9 +196,9 @@ def test_stale_counts_missing_and_truncated_shards(folder: Path) -> None:
         ({"labels": ["label"], "split": "train", "record_key": "di"}, "has no field 'di'"),
     ],
 )
-def test_what_is_not_in_the_metadata(prepared: Path, options: dict[str, object], told: str) -> None:
-    """A wrong label, split or record key is told with the near name."""
-    with pytest.raises(SourceError, match=told):
+def test_what_is_not_in_the_metadata(prepared: Path, options: dict[str, object], reported: str) -> None:
+    """A wrong label, split or record key is reported with the near name."""
+    with pytest.raises(SourceError, match=reported):
         open_source(f"tfds:{prepared}", **options)
 
 
@@ -212,7 +212,7 @@ def test_damaged_metadata_are_one_clear_error(folder: Path, name: str, content: 
 
 
 def test_a_folder_without_features_is_read_by_its_records(folder: Path) -> None:
-    """Without features.json (old TFDS) the first records tell what there is, and the caller the shapes."""
+    """Without features.json (old TFDS) the first records show what there is, and the caller gives the shapes."""
     (folder / "features.json").unlink()
     source = open_source(f"tfds:{folder}", labels={"label": (), "grid": (2, 3)}, split="train")
     assert len(column(source, "label")) == 30
@@ -222,17 +222,17 @@ def test_a_folder_without_features_is_read_by_its_records(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reported"),
     [
         ({"fileFormat": "riegeli"}, "is stored as riegeli; read are array_record and tfrecord"),
         ({"splits": [{"name": "train", "shardLengths": []}]}, "its metadata name no files"),
     ],
 )
-def test_folders_that_are_not_read(folder: Path, change: dict[str, object], told: str) -> None:
+def test_folders_that_are_not_read(folder: Path, change: dict[str, object], reported: str) -> None:
     """What cannot be read is never an empty dataset."""
     info = json.loads((folder / "dataset_info.json").read_text())
     (folder / "dataset_info.json").write_text(json.dumps({**info, **change}))
-    with pytest.raises(SourceError, match=told):
+    with pytest.raises(SourceError, match=reported):
         open_source(f"tfds:{folder}", labels=["label"], split="train")
 
 

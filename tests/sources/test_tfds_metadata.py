@@ -129,7 +129,7 @@ def test_file_names_are_those_of_tfds(
 
 
 def test_folders_of_old_tfds_versions(tmp_path: Path) -> None:
-    """No features.json, no file format and no shard lengths: told as far as it goes, nothing made up."""
+    """No features.json, no file format and no shard lengths: reported as far as it goes, nothing made up."""
     split = {"name": "train", "statistics": {"numExamples": "60000"}}
     (tmp_path / "dataset_info.json").write_text(json.dumps({"name": "mnist", "splits": [split, {"name": "test"}]}))
     found = read_metadata(tmp_path)

@@ -213,15 +213,15 @@ def store(name: str, **values: list[Any]) -> Any:
         ({}, None),
     ],
 )
-def test_a_fault_is_told_as_it_is_stored(folder: Path, name: str, stored: dict[str, Any], expected: Any) -> None:
-    """Nothing is wrapped, cast or raised: what stands in the record reaches the guard."""
+def test_a_fault_is_reported_as_it_is_stored(folder: Path, name: str, stored: dict[str, Any], expected: Any) -> None:
+    """Nothing is wrapped, cast or raised: what is in the record reaches the guard."""
     found = source(edited(folder, "test", store(name, **stored)), "test")[0][name]
     assert type(found) is (np.ndarray if isinstance(expected, np.generic) else type(expected))
     np.testing.assert_array_equal(found, expected)
     assert getattr(found, "dtype", None) == getattr(expected, "dtype", None)
 
 
-def test_faults_in_lists_and_below_are_told(folder: Path) -> None:
+def test_faults_in_lists_and_below_are_reported(folder: Path) -> None:
     """A ragged label, a nested one and one that is missing in a sequence come as stored, too."""
     edited(folder, "test", store("tags", float_list=[1.5, 2.0]))
     edited(folder, "test", store("deep/er/path/label", int64_list=[-1]))
@@ -303,7 +303,7 @@ def cut(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "reported"),
     [
         (stale, "00002-of-00003: dataset_info.json promises 3 records, the file holds 4"),
         (lambda folder: write(last_shard(folder), rows(last_shard(folder))[:-1]), "promises 4 .* the file holds 3"),
@@ -312,16 +312,16 @@ def cut(folder: Path) -> None:
         (lambda folder: last_shard(folder).write_bytes(b""), "truncated"),
     ],
 )
-def test_a_shard_that_is_not_as_promised_stops_at_the_start(folder: Path, damage: Any, told: str) -> None:
+def test_a_shard_that_is_not_as_promised_stops_at_the_start(folder: Path, damage: Any, reported: str) -> None:
     """A stale, shortened, missing or truncated shard is named before the first record is read."""
     damage(folder)
-    with pytest.raises(SourceError, match=told):
+    with pytest.raises(SourceError, match=reported):
         source(folder, "train")
     assert len(source(folder, "train[:6]")) == 6  # which needs only the others
 
 
 def test_a_record_that_cannot_be_read_is_named(folder: Path) -> None:
-    """Bytes that are no tf.Example, or an encoded tensor that is damaged, name the record's key."""
+    """Bytes that are not tf.Example, or an encoded tensor that is damaged, name the record's key."""
     path = folder / "many-test.array_record-00001-of-00002"
     write(path, [b"\xff\xff\xff", *rows(path)[1:]])
     edited(folder, "train", store("packed", bytes_list=[b"no zlib"]))
@@ -332,7 +332,7 @@ def test_a_record_that_cannot_be_read_is_named(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("split", "options", "told"),
+    ("split", "options", "reported"),
     [
         ("tran", {}, "no split 'tran'; did you mean 'train'"),
         ("train[3", {}, "no split"),
@@ -340,9 +340,9 @@ def test_a_record_that_cannot_be_read_is_named(folder: Path) -> None:
         ("train", {"labels": ["lable"]}, "no field 'lable'; did you mean 'label'"),
     ],
 )
-def test_mistakes_are_told(prepared: Path, split: str, options: dict[str, Any], told: str) -> None:
+def test_mistakes_are_reported(prepared: Path, split: str, options: dict[str, Any], reported: str) -> None:
     """An unknown split or label names what there is."""
-    with pytest.raises(SourceError, match=told):
+    with pytest.raises(SourceError, match=reported):
         source(prepared, split, **options)
 
 
@@ -381,7 +381,7 @@ def test_the_guard_quarantines_just_the_planted_faults(data_dir: Path, tmp_path:
 
 
 def test_every_planted_fault_breaks_its_rule(data_dir: Path) -> None:
-    """The planted labels reach the check as they are stored, and each is judged for what it is."""
+    """The planted labels reach the check as they are stored, and each is found for what it is."""
     folder = data_dir / "digits_faulty" / "1.0.0"
     records = source(folder, "train")
     places = {records.record_key(k): k for k in range(len(records))}
