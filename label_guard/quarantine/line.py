@@ -1,9 +1,14 @@
-"""The line format: one invalid record as one line of strict JSON, and back. Lines are foreign bytes to a reader."""
+"""The line format: one invalid record as one line of strict JSON, and back. Lines are foreign bytes to a reader.
+
+The last field of a line, ``crc``, is the CRC-32 of all bytes before it: after a power loss or on a bad disk the bytes
+of two lines may be joined into one that is JSON again, and a label must not be read from it.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
@@ -14,7 +19,7 @@ from label_guard.quarantine.options import PayloadKind
 from label_guard.quarantine.storage import open_folder
 from label_guard.rules.violation import Value, Violation
 
-VERSION = 1  # of the line format
+VERSION = 2  # of the line format; lines of version 1 have no checksum, and are still read
 MAX_LINE_BYTES = 256 << 20
 MAX_VALUES = 1_000_000  # lists, dicts and their items in one line
 _MAX_COUNT = 2**63
@@ -162,10 +167,23 @@ def decode_payload(raw: bytes, place: Place) -> dict[str, Any]:
         QuarantineError: the line is not the one that was read.
     """
     try:
-        found = _object(json.loads(raw))["payload"]
+        found = _fields(raw)["payload"]
         return {path: payload.decode(value) for path, value in _object(found or {}).items()}
     except (ValueError, KeyError, RecursionError) as error:
         raise QuarantineError(f"{place} changed while it was read: {error}") from None
+
+
+def sealed(line: bytes) -> bytes:
+    """``line``, a JSON object, with its checksum as the last field, and the line break."""
+    body = line[:-1]
+    return body + _seal(body) + b"\n"
+
+
+def _seal(body: bytes) -> bytes:
+    return b',"crc":"%08x"}' % zlib.crc32(body)
+
+
+_SEAL_BYTES = len(_seal(b""))
 
 
 def to_json(value: Any) -> bytes:
@@ -209,12 +227,26 @@ def parse_line(raw: bytes, place: Place) -> QuarantineEntry | LineProblem:
         return LineProblem(place.part, place.line, "corrupt", reason[:500])
 
 
-def _parse(raw: bytes, place: Place) -> QuarantineEntry:
+def _fields(raw: bytes) -> dict[str, Any]:
+    """The fields of a line whose bytes are those that were written.
+
+    Raises:
+        ValueError: it is not JSON, is of another version, or does not have the checksum that it names.
+    """
     line = _object(json.loads(raw, parse_constant=_refuse_constant))
-    if line.get("v") != VERSION:
+    version = line.get("v")
+    if type(version) is not int or not 1 <= version <= VERSION:
         raise ValueError(
-            f"line format {str(line.get('v'))[:20]!r} is not {VERSION}; a newer label-guard may have written it"
+            f"line format {str(version)[:20]!r} is not 1 to {VERSION}; a newer label-guard may have written it"
         )
+    written = raw.strip()
+    if (version > 1 or "crc" in line) and written[-_SEAL_BYTES:] != _seal(written[:-_SEAL_BYTES]):
+        raise ValueError("its checksum (crc) is of other bytes: the line was damaged or changed after it was written")
+    return line
+
+
+def _parse(raw: bytes, place: Place) -> QuarantineEntry:
+    line = _fields(raw)
     record, content = _text(line, "record", optional=True), _text({"content": None, **line}, "content", optional=True)
     position = _text({"position": None, **line}, "position", optional=True)
     if position is None and content is None:

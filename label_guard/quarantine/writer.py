@@ -27,6 +27,7 @@ from label_guard.quarantine.line import (
     VERSION,
     QuarantineEntry,
     exceeded,
+    sealed,
     to_json,
     violation_fields,
 )
@@ -173,7 +174,8 @@ class QuarantineWriter:
             "written": self._stamp(step),
         }
         kind, limit, encoded = self._payload(record)
-        data = to_json({**head, "payload_kind": kind, "payload_limit": limit})[:-1] + b',"payload":' + encoded + b"}\n"
+        fields = to_json({**head, "payload_kind": kind, "payload_limit": limit})
+        data = sealed(b'%b,"payload":%b}' % (fields[:-1], encoded))
         self._written += len(data)
         return data
 

@@ -29,6 +29,7 @@ from label_guard.quarantine import (
     read_quarantine,
     summarize_quarantine,
 )
+from label_guard.quarantine.line import sealed
 from label_guard.rules.violation import Violation
 
 ORIGIN = Origin("digits", "1.0.0", "d1", "train", None, "s1")
@@ -54,6 +55,11 @@ def bad(record: str | None, label: Any = 10, **features: Any) -> BadRecord:
 def writer_of(url: str, origin: Origin = ORIGIN, **options: Any) -> QuarantineWriter:
     """A new writer, as a restarted run makes it."""
     return QuarantineWriter(QuarantineOptions(url, **options), origin)
+
+
+def unsealed(line: bytes) -> bytes:
+    """A line without its checksum and line break, for a test that changes it."""
+    return line.partition(b',"crc":')[0] + b"}"
 
 
 def names(url: str) -> list[str | None]:
@@ -329,12 +335,15 @@ def test_a_part_cut_anywhere_loses_at_most_what_a_restart_writes_again(
     assert names(str(folder)) == ["0", "1", "2", "3", "late"]
 
 
-@given(start=st.integers(0, 4000), length=st.integers(0, 4000), filler=st.sampled_from([b"\0", b"\xff", b"\n"]))
+@given(start=st.integers(0, 4000), length=st.integers(0, 4000), filler=st.sampled_from([b"\0", b"\xff", b"\n", b" "]))
 @settings(max_examples=60, deadline=None)
 def test_a_restart_writes_again_what_cannot_be_read(
     tmp_path_factory: pytest.TempPathFactory, start: int, length: int, filler: bytes
 ) -> None:
-    """After a power loss any run of a part may hold zeros: a record counts as written only if its line is read."""
+    """After a power loss any run of a part may hold other bytes: a record counts as written only if its line is read.
+
+    Spaces may join two lines into one that is JSON again.
+    """
     folder = tmp_path_factory.mktemp("q")
     writer_of(str(folder)).append(RECORDS)
     [part] = folder.glob("*.jsonl")
@@ -354,7 +363,11 @@ def test_a_part_that_is_gone_or_replaced_is_written_again(tmp_path: Path) -> Non
     part.write_bytes(bytes(part.stat().st_size))
     assert writer_of(str(tmp_path)).append(RECORDS) == len(RECORDS)
     for file in tmp_path.glob("*.jsonl"):
-        file.write_bytes(file.read_bytes().replace(b'"dataset":"digits"', b'"dataset":"others"'))
+        lines = [
+            unsealed(line).replace(b'"dataset":"digits"', b'"dataset":"others"')
+            for line in file.read_bytes().splitlines()
+        ]
+        file.write_bytes(b"".join(map(sealed, lines)))
     assert writer_of(str(tmp_path)).append(RECORDS) == len(RECORDS)
 
 
@@ -432,18 +445,24 @@ def test_damaged_lines_are_skipped_and_named(tmp_path: Path) -> None:
     writer_of(str(tmp_path)).append([bad("a")])
     [part] = tmp_path.glob("*.jsonl")
     good = part.read_bytes()
-    line = json.loads(good)
+    line = json.loads(unsealed(good))
     damaged = [
         b"not json",
         b"\xff\xfe",
         b"[]",
         b"",
-        json.dumps({**line, "v": 2}).encode(),
-        json.dumps({**line, "record": 3}).encode(),
-        json.dumps({**line, "violations": [3]}).encode(),
-        json.dumps({**line, "payload": {"label": {"dtype": "|O", "shape": [], "data": ""}}}).encode(),
-        json.dumps({key: value for key, value in line.items() if key != "digest"}).encode(),
-        good.replace(b"10", b"NaN").rstrip(),
+        *(
+            sealed(json.dumps(changed).encode()).rstrip()
+            for changed in [
+                {**line, "v": 3},
+                {**line, "v": True},
+                {**line, "record": 3},
+                {**line, "violations": [3]},
+                {**line, "payload": {"label": {"dtype": "|O", "shape": [], "data": ""}}},
+                {key: value for key, value in line.items() if key != "digest"},
+            ]
+        ),
+        sealed(unsealed(good).replace(b"10", b"NaN")).rstrip(),
         b"[" * 100_000,
     ]
     part.write_bytes(b"\n".join(damaged) + b"\n" + good)
@@ -466,16 +485,19 @@ def hostile_lines(line: dict[str, Any]) -> list[bytes]:
         {"int": "0x" + "f" * 100 + "g"},
         {"dict": [[{"int": hex(k * (2**61 - 1))}, 0] for k in range(1, 500)]},
     ]
-    lines = [json.dumps({**line, "payload": {"label": value}}).encode() for value in payloads]
-    wide = json.dumps(line).encode().replace(b'"payload": {', b'"payload": {"wide": [' + b"[]," * 1_100_000 + b"[]], ")
-    number = b'"count": ' + b"9" * 5000
+    changed = [
+        *({**line, "payload": {"label": value}} for value in payloads),
+        {**line, "written": {"time": 1}},
+        {**line, "payload_kind": ["full"]},
+        {**line, "position": 7},
+    ]
+    text = json.dumps(line).encode()
+    wide = text.replace(b'"payload": {', b'"payload": {"wide": [' + b"[]," * 1_100_000 + b"[]], ")
+    number = text.replace(b'"count": 1', b'"count": ' + b"9" * 5000)
+    # Whoever makes such a line knows how to make its checksum.
+    lines = [wide, number, *(json.dumps(fields).encode() for fields in changed)]
     return [
-        *lines,
-        wide,
-        json.dumps(line).encode().replace(b'"count": 1', number),
-        json.dumps({**line, "written": {"time": 1}}).encode(),
-        json.dumps({**line, "payload_kind": ["full"]}).encode(),
-        json.dumps({**line, "position": 7}).encode(),
+        *(sealed(made).rstrip() for made in lines),
         b"\0" * 10_000,
         b'{"v": 1, "dataset": "\xff\xfe"}',
         b"{" * 100_000,
@@ -488,7 +510,7 @@ def test_a_hostile_line_costs_nothing_and_is_named(tmp_path: Path) -> None:
     writer_of(str(tmp_path)).append([bad("a"), bad("b")])
     [part] = tmp_path.glob("*.jsonl")
     first, second = part.read_bytes().splitlines()
-    hostile = hostile_lines(json.loads(first))
+    hostile = hostile_lines(json.loads(unsealed(first)))
     part.write_bytes(b"\n".join([first, *hostile, first, second]) + b"\n")
     contents = read_quarantine(str(tmp_path))
     assert [entry.record for entry in contents.entries] == ["a", "b"]
