@@ -15,7 +15,8 @@ from label_guard.infer.draft import LIMIT, Draft, infer, of_metadata
 from label_guard.quarantine.storage import whole_file
 from label_guard.sources.files import resolve
 from label_guard.sources.open import full_uri
-from label_guard.sources.schemes import SCHEMES, parse_uri
+from label_guard.sources.schemes import SCHEMES
+from label_guard.sources.uris import parse_uri
 
 
 @click.command()

@@ -30,10 +30,11 @@ from label_guard.sources.files import resolve
 from label_guard.sources.parquet import GroupStatistics, column_statistics
 from label_guard.sources.python_function import FunctionFormat
 from label_guard.sources.quarantine import QuarantineFormat
-from label_guard.sources.schemes import SCHEMES, Scheme, full_uri, parse_uri, separates_splits
+from label_guard.sources.schemes import SCHEMES, Scheme
 from label_guard.sources.source import Source, peek_fields
 from label_guard.sources.tfds import open_tfds
 from label_guard.sources.tfds_metadata import Feature
+from label_guard.sources.uris import full_uri, parse_uri, separates_splits
 
 __all__ = [
     "Chunk",

@@ -166,7 +166,7 @@ def test_every_format_lists_its_labels_and_works_with_workers(tmp_path: Path, na
 def test_every_scheme_is_in_a_test() -> None:
     """No scheme of the registry is left out here."""
     covered = {full_uri(file).partition(":")[0] for file, _ in WRITERS.values() if "." in file}
-    assert set(SCHEMES) - covered == {"coco", "arrow", "yolo", "folder", "masks"}
+    assert set(SCHEMES) - covered == {"coco", "arrow", "yolo", "folder", "masks", "idx"}
     assert set(NAMES) - set(SCHEMES) == {"tfds", "quarantine", "python"}
 
 

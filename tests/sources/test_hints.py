@@ -12,7 +12,8 @@ from label_guard.errors import SourceError
 from label_guard.sources.csv import csv_format
 from label_guard.sources.open import open_source
 from label_guard.sources.raw_numbers import raw_format
-from label_guard.sources.schemes import NAMES, SCHEMES, full_uri, guess_uri, parse_uri
+from label_guard.sources.schemes import NAMES, SCHEMES
+from label_guard.sources.uris import full_uri, guess_uri, parse_uri
 
 PACKAGE = Path(label_guard.__file__).parent
 DOCS = PACKAGE.parent / "docs"
@@ -85,8 +86,9 @@ def test_commands_in_docs_and_code_exist() -> None:
     assert set(found) <= commands
 
 
-def test_a_source_says_what_it_is_when_nothing_fits() -> None:
+def test_a_source_says_what_it_is_when_nothing_fits(tmp_path: Path) -> None:
     """The list of schemes in the last message is that of the registry."""
+    (tmp_path / "unlike").write_bytes(b"\x80\x81")
     with pytest.raises(SourceError) as error:
-        open_source("nothing-like-it", labels=["label"])
+        open_source(f"{tmp_path}/unlike", labels=["label"])
     assert str(error.value).endswith(", ".join(NAMES))
