@@ -7,7 +7,6 @@ are not float sums: those would.
 
 from __future__ import annotations
 
-import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any
@@ -30,6 +29,7 @@ from label_guard.check.integer_set import MAX_TABLE
 from label_guard.check.reading import known_values
 from label_guard.check.result import RuleViolations
 from label_guard.core.record_key import natural_order
+from label_guard.core.strict_json import strict_json
 from label_guard.core.types import Array
 from label_guard.diagnosis.class_counts import ClassCounts, JsonCounts
 from label_guard.diagnosis.illegal import Count, IllegalValues, Place, extreme, whole
@@ -66,10 +66,7 @@ class Example(BaseModel):
     @field_validator("value", mode="before")
     @classmethod
     def _strict_json(cls, value: Any) -> Any:
-        """JSON has no NaN, and readers hold numbers as doubles."""
-        if isinstance(value, float) and not math.isfinite(value):
-            return str(value)
-        return str(value) if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 2**53 else value
+        return strict_json(value)
 
 
 class LabelStatistics(BaseModel):

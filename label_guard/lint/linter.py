@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from label_guard.errors import UsageError
 from label_guard.rules.diagnostic import Diagnostic
 from label_guard.rules.registry import RULES
-from label_guard.schema.dataset import DatasetSchema, LabelOverride
+from label_guard.schema.dataset import DatasetSchema, Override
 from label_guard.schema.discovery import find_files
 from label_guard.schema.fields import Problem, SchemaPath
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
@@ -137,7 +137,7 @@ def _split_advice(schema: DatasetSchema) -> Iterator[Problem]:
 
 def _sentinel_advice(schema: DatasetSchema) -> Iterator[Problem]:
     seen: set[SchemaPath] = set()
-    nothing = LabelOverride()
+    nothing = Override()
     for split in schema.splits or (None,):
         overrides = {} if split is None else schema.splits[split].labels
         for path, label in schema.stored(split).items():

@@ -7,12 +7,12 @@ of two lines may be joined into one that is JSON again, and a label must not be 
 from __future__ import annotations
 
 import json
-import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
+from label_guard.core.strict_json import strict_json
 from label_guard.errors import QuarantineError
 from label_guard.quarantine import payload
 from label_guard.quarantine.options import PayloadKind
@@ -21,6 +21,7 @@ from label_guard.rules.violation import Value, Violation
 
 VERSION = 2  # of the line format; lines of version 1 have no checksum, and are still read
 MAX_LINE_BYTES = 256 << 20
+_MAX_VALUE = 500  # characters of an invalid value
 MAX_VALUES = 1_000_000  # lists, dicts and their items in one line
 _MAX_COUNT = 2**63
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
@@ -193,17 +194,9 @@ def to_json(value: Any) -> bytes:
 
 def violation_fields(found: Violation) -> dict[str, Any]:
     """A violation as the fields of a line."""
-    value = _strict(found.value)
+    value = strict_json(found.value)
+    value = value[:_MAX_VALUE] if isinstance(value, str) else value
     return {"label": found.label, "rule": found.rule, "value": value, "legal": found.legal, "count": found.count}
-
-
-def _strict(value: Value) -> Value:
-    """``value`` as JSON that every reader takes alike: numbers not finite or beyond 2**53 become text."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return value[:500] if isinstance(value, str) else value
-    if math.isfinite(value) and abs(value) <= payload.EXACT:
-        return value
-    return hex(value)[:500] if isinstance(value, int) and value.bit_length() > 4096 else str(value)
 
 
 def exceeded(raw: bytes) -> str | None:

@@ -22,9 +22,9 @@ from typing import Any, cast
 import numpy as np
 
 from label_guard.core import tree
+from label_guard.core.strict_json import integer_text, is_exact
 from label_guard.core.types import Array
 
-EXACT = 2**53  # a JSON reader may hold every number as a double
 MAX_DEPTH = 64  # nested lists, tuples and dicts of one leaf
 MAX_KEYS = 1_000  # of one dict: keys made to collide cost their square
 MAX_FIELDS = 1_000  # of a structured dtype
@@ -111,13 +111,9 @@ def _is_key(key: Any) -> bool:
 
 def _encode_number(value: complex) -> Any:
     if isinstance(value, int):
-        if abs(value) <= EXACT:
-            return int(value)
-        # Python refuses decimal text beyond 4300 digits, in both directions; hexadecimal has no limit.
-        return {"int": str(int(value)) if value.bit_length() < 4096 else hex(value)}
+        return int(value) if is_exact(value) else {"int": integer_text(value)}
     if isinstance(value, float):
-        small = math.isfinite(value) and abs(value) <= EXACT
-        return float(value) if small else {"float": repr(float(value))}
+        return float(value) if is_exact(value) else {"float": repr(float(value))}
     return {"complex": [repr(value.real), repr(value.imag)]}
 
 

@@ -21,7 +21,6 @@ def json_schema() -> dict[str, Any]:
     [(pattern, split)] = splits.pop("patternProperties").items()
     splits |= {"propertyNames": {"pattern": pattern}, "additionalProperties": split}
     definitions = schema["$defs"]
-    overrides: dict[str, Any] = definitions["LabelOverride"]["properties"]
     for model in KINDS.values():
         definition = definitions[model.__name__]
         fields: dict[str, Any] = definition["properties"]
@@ -29,8 +28,6 @@ def json_schema() -> dict[str, Any]:
         definition["required"] = ["kind", *definition.get("required", ())]
         for name in ("class_names", "class_ids"):
             _unique(fields.get(name, {}))
-        for name, field in fields.items():
-            overrides[name].setdefault("description", field["description"])
     return {"$schema": DIALECT, "title": "label_guard schema file", **schema}
 
 

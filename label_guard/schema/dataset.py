@@ -9,15 +9,17 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import (
     BeforeValidator,
     Field,
+    GetPydanticSchema,
     StrictStr,
     TypeAdapter,
     ValidationError,
     ValidationInfo,
+    create_model,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -27,21 +29,10 @@ from label_guard.errors import UsageError
 from label_guard.schema.fields import (
     PROBLEMS,
     Count,
-    Dtypes,
-    EmitName,
-    FeaturePath,
-    Integer,
-    Integers,
     Model,
-    Names,
-    NonNegative,
-    Number,
-    NumClasses,
     Problem,
     Ratio,
     SchemaPath,
-    Sentinels,
-    Shape,
     lenient,
     raise_problems,
 )
@@ -53,7 +44,6 @@ from label_guard.schema.labels import (
     Label,
     MultiLabel,
     RealLabel,
-    Separator,
     SoftLabel,
 )
 from label_guard.schema.messages import in_words
@@ -79,35 +69,8 @@ def _only_integer(value: object) -> object:
 _OF_KIND = {"unique", "min_length", "max_length", "separator"}
 
 
-class LabelOverride(Model):
-    """Fields of a label that a split or a view changes; those left out stay as they are."""
-
-    kind: Literal["class_label", "multi_label", "soft_label", "real_label"] | None = None
-    dtype: Dtypes | None = None
-    shape: Shape | None = None
-    emit: EmitName | None = None
-    num_classes: NumClasses | None = None
-    class_names: Names | None = None
-    class_ids: Integers | ClassIdRange | None = None
-    where: FeaturePath | None = None
-    positive: Integer | None = None
-    negative: Integer | None = None
-    encoding: Literal["k_hot", "ids"] | None = None
-    separator: Separator | None = None
-    columns: Annotated[tuple[FeaturePath, ...], Field(strict=False, min_length=1)] | None = None
-    ignore: Sentinels | None = None
-    on_ignore: Literal["keep", "replace"] | None = None
-    unlabeled: Integer | None = None
-    on_unlabeled: Literal["keep", "replace", "skip"] | None = None
-    unique: bool | None = None
-    min_length: Count | None = None
-    max_length: Count | None = None
-    min_positive: Count | None = None
-    max_positive: Count | None = None
-    tolerance: NonNegative | None = None
-    one_hot: bool | None = None
-    minimum: Number | None = None
-    maximum: Number | None = None
+class Override(Model):
+    """Base class of ``LabelOverride``, whose fields are made from those of the label kinds."""
 
     def apply_to(self, label: Label) -> Label:
         """``label`` with the fields of this override; fields that a new kind does not know are left behind.
@@ -124,6 +87,29 @@ class LabelOverride(Model):
         return _LABEL.validate_python({**kept, **changed, "kind": kind})
 
 
+def _override_fields() -> dict[str, Any]:
+    """Every field of a label kind, none of them required; ``ignore`` has the type of the last kind, the widest."""
+    fields: dict[str, Any] = {"kind": None}  # the first
+    for model in KINDS.values():
+        hints = get_type_hints(model, include_extras=True)
+        fields |= {name: (hints[name] | None, field.description) for name, field in model.model_fields.items()}
+    kind: Any = Literal[tuple(KINDS)]
+    fields["kind"] = (kind | None, "Another kind of label.")
+    return {name: (hint, Field(default=None, description=about)) for name, (hint, about) in fields.items()}
+
+
+LabelOverride = create_model(
+    "LabelOverride",
+    __base__=Override,
+    __module__=__name__,
+    __doc__="Fields of a label that a split or a view changes; those left out stay as they are.",
+    **_override_fields(),
+)
+_Overrides = Annotated[
+    dict[StrictStr, Override], GetPydanticSchema(lambda _, handler: handler(dict[StrictStr, LabelOverride]))
+]
+
+
 class Limits(Model):
     """What an audit accepts."""
 
@@ -136,14 +122,14 @@ class Split(Model):
 
     num_examples: Count | None = Field(default=None, description="Number of records this split promises.")
     source: StrictStr | None = Field(default=None, description="URI of the records; paths are relative to this file.")
-    labels: dict[StrictStr, LabelOverride] = Field(default_factory=dict, description="Overrides by label.")
+    labels: _Overrides = Field(default_factory=dict, description="Overrides by label.")
     limits: Limits | None = Field(default=None, description="What an audit accepts of this split in place of `limits`.")
 
 
 class View(Model):
     """What emitted labels look like later in the pipeline, after a crop, a pad or a k-hot."""
 
-    labels: dict[StrictStr, LabelOverride] = Field(default_factory=dict, description="Overrides by label.")
+    labels: _Overrides = Field(default_factory=dict, description="Overrides by label.")
 
 
 class DatasetSchema(Model):
@@ -270,7 +256,7 @@ def _did_you_mean(name: str, choices: Iterable[str]) -> str:
     return f"; did you mean {near!r}?" if near else ""
 
 
-def override_labels(labels: Mapping[str, Label], overrides: Mapping[str, LabelOverride]) -> dict[str, Label]:
+def override_labels(labels: Mapping[str, Label], overrides: Mapping[str, Override]) -> dict[str, Label]:
     """Returns ``labels`` with the overrides of a split or a view applied."""
     return {path: overrides[path].apply_to(label) if path in overrides else label for path, label in labels.items()}
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from label_guard.schema.dataset import (
     DatasetSchema,
-    LabelOverride,
+    Override,
     emitted_label,
     override_labels,
     problems_of,
@@ -59,7 +59,7 @@ def dataset_problems(schema: DatasetSchema) -> Iterator[Problem]:
 def _work(schema: DatasetSchema) -> int:
     """How many values are looked at when every label is resolved for every split and view."""
 
-    def values(labels: Mapping[str, Label | LabelOverride]) -> int:
+    def values(labels: Mapping[str, Label | Override]) -> int:
         lists = ("class_names", "class_ids", "ignore", "columns", "shape")
         found: list[Any] = [getattr(label, name, None) for label in labels.values() for name in lists]
         sizes = (len(cast("tuple[Any, ...]", items)) for items in found if isinstance(items, tuple))
@@ -97,7 +97,7 @@ def _override_problems(schema: DatasetSchema) -> Iterator[Problem]:
 
 
 def _applied_problems(
-    where: SchemaPath, labels: Mapping[str, Label], overrides: Mapping[str, LabelOverride]
+    where: SchemaPath, labels: Mapping[str, Label], overrides: Mapping[str, Override]
 ) -> Iterator[Problem]:
     unknown = 0
     for path, override in overrides.items():
