@@ -246,7 +246,8 @@ class AuditReport(_Model):
         problems: what could not be written although it was read, in one line each.
         schema_file: the schema; in JSON ``schema``.
         duplicates: records of the same content, where they were looked for.
-        thumbnails: by split and record key, a picture of an example as a ``data:`` URI, where they were gathered.
+        thumbnails: by split and record key, a picture of an example as a ``data:`` URI, or the start of its
+            text, where they were gathered.
     """
 
     format_version: Literal[2] = Field(default=VERSION, validation_alias="version", serialization_alias="version")

@@ -1,4 +1,7 @@
-"""Small pictures of the example records of an audit, for its HTML report. Only these records are read once more."""
+"""Small pictures, or the first words, of the example records of an audit, for its HTML report.
+
+Only these records are read once more. A mask is drawn next to the picture it belongs to, its invalid pixels marked.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import io
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +18,7 @@ from numpy.typing import NDArray
 from label_guard.audit.baseline import BadPlace
 from label_guard.audit.report import AuditReport, SplitReport
 from label_guard.errors import LabelGuardError
+from label_guard.schema.labels import ClassLabel, Label
 from label_guard.sources.base import framework
 from label_guard.sources.open import Shard, Source
 
@@ -25,11 +29,15 @@ _MAX_PIXELS = 1 << 26  # of a picture before it is shrunk: no decompression bomb
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
 # Examples are the first by key, so near the start of their shard; looking further costs more than a picture is worth.
 _MAX_BYTES = 256 << 20
-_NAMES = ("image/encoded", "image/bytes", "image", "img", "picture", "png", "jpg", "jpeg", "x")
+_PICTURES = ("image/encoded", "image/bytes", "image", "img", "picture", "png", "jpg", "jpeg", "x")
+_TEXTS = ("text", "sentence", "sentence1", "title", "caption", "question", "prompt", "review", "content", "txt")
+_MAX_TEXT = 160  # characters
+_GAP = 2  # pixels between two pictures of one record
+_RED = (255, 40, 40)
 
 
 def gather_thumbnails(report: AuditReport, plans: Iterable[tuple[str | None, Source]]) -> AuditReport:
-    """``report`` with a picture of every example record that has one.
+    """``report`` with a picture, or the first words, of every example record that has one.
 
     Args:
         report: a finished audit.
@@ -46,14 +54,15 @@ def gather_thumbnails(report: AuditReport, plans: Iterable[tuple[str | None, Sou
         source = sources.get(split.split)
         if source is None or source.format.name == "python":
             continue
-        pictures = _of_split(split, source, left)
+        masks = {path: label for path, label in report.schema_file.stored(split.split).items() if _is_mask(label)}
+        pictures = _of_split(split, source, masks, left)
         left -= len(pictures)
         if pictures:
             found[split.split or ""] = pictures
     return report.model_copy(update={"thumbnails": found})
 
 
-def _of_split(split: SplitReport, source: Source, most: int) -> dict[str, str]:
+def _of_split(split: SplitReport, source: Source, masks: Mapping[str, ClassLabel], most: int) -> dict[str, str]:
     wanted = {one.record for found in split.labels.values() for kept in found.examples.values() for one in kept}
     places = {place.record: place for place in reversed(split.bad) if place.record in wanted}
     found: dict[str, str] = {}
@@ -61,7 +70,7 @@ def _of_split(split: SplitReport, source: Source, most: int) -> dict[str, str]:
         rows = {row: key for key in sorted(wanted) if (row := _row_in(shard, key, places, source)) is not None}
         if rows and len(found) < most:
             try:
-                found |= _of_shard(source, shard, rows)
+                found |= _of_shard(source, shard, rows, masks)
             except LabelGuardError:
                 continue  # the audit has named the damaged shard
     return dict(sorted(found.items())[:most])
@@ -80,27 +89,39 @@ def _row_in(shard: Shard, key: str, places: Mapping[str, BadPlace], source: Sour
     return int(row) if name == shard.name and row.isdecimal() else None
 
 
-def _of_shard(source: Source, shard: Shard, rows: Mapping[int, str]) -> dict[str, str]:
-    name = _picture_field(source.format.fields(shard.path))
-    if name is None:
-        return {}
+def _of_shard(source: Source, shard: Shard, rows: Mapping[int, str], masks: Mapping[str, ClassLabel]) -> dict[str, str]:
+    fields = source.format.fields(shard.path)
+    picture, text = (next((name for name in names if name in fields), None) for names in (_PICTURES, _TEXTS))
+    wanted = {name: None for name in (picture, text) if name is not None} | {
+        path: source.labels[path] for path in masks if path in source.labels
+    }
     found: dict[str, str] = {}
     read = 0
-    for chunk in replace(source, labels={name: None}, record_key=None).read(shard):
-        column = chunk.columns[name]
+    for chunk in replace(source, labels=wanted, record_key=None).read(shard) if wanted else ():
         places = {int(row): place for place, row in enumerate(chunk.rows) if int(row) in rows}
         for row, place in places.items():
-            picture = thumbnail(column[place])
-            if picture is not None:
-                found[rows[row]] = picture
-        read += sum(_size(value) for value in column)
+            shown = _shown({name: column[place] for name, column in chunk.columns.items()}, picture, text, masks)
+            if shown is not None:
+                found[rows[row]] = shown
+        read += sum(_size(value) for column in chunk.columns.values() for value in column)
         if read > _MAX_BYTES or (len(chunk.rows) and chunk.rows[-1] >= max(rows)):
             break
     return found
 
 
-def _picture_field(fields: Sequence[str]) -> str | None:
-    return next((name for name in _NAMES if name in fields), None)
+def _shown(
+    values: Mapping[str, Any], picture: str | None, text: str | None, masks: Mapping[str, ClassLabel]
+) -> str | None:
+    """What is shown of a record: its pictures side by side, else the start of its text."""
+    pictures = [] if picture is None else [_picture(values[picture])]
+    pictures += [_drawn(values[path], label) for path, label in masks.items() if path in values]
+    return _uri([one for one in pictures if one is not None]) or _start_of(values.get(text or ""))
+
+
+def _start_of(value: Any) -> str | None:
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace")
+    return value[:_MAX_TEXT] + ("..." if len(value) > _MAX_TEXT else "") if isinstance(value, str) else None
 
 
 def _size(value: Any) -> int:
@@ -114,6 +135,12 @@ def thumbnail(value: Any) -> str | None:
         value: the bytes of a PNG, JPEG, GIF, BMP or WebP file of at most 64 Mi pixels; or uint8
             ``[height, width]`` or ``[height, width, 1 | 3 | 4]``.
     """
+    picture = _picture(value)
+    return None if picture is None else _uri([picture])
+
+
+def _picture(value: Any) -> Any:
+    """A Pillow image of at most ``SIDE`` pixels a side; None where ``value`` is not a picture."""
     image: Any = framework("PIL.Image", "tfds")
     try:
         with warnings.catch_warnings():
@@ -128,11 +155,30 @@ def thumbnail(value: Any) -> str | None:
         picture.draft("RGB", (SIDE, SIDE))
         picture = picture.convert("RGBA" if "A" in picture.getbands() else "RGB")
         picture.thumbnail((SIDE, SIDE))
-        out = io.BytesIO()
-        picture.save(out, "PNG")
     except Exception:  # Pillow raises errors of many kinds for damaged data
         return None
+    return picture
+
+
+def _uri(pictures: Sequence[Any]) -> str | None:
+    """Pictures side by side as a PNG ``data:`` URI; None where there are none."""
+    if not pictures:
+        return None
+    sheet = pictures[0] if len(pictures) == 1 else _side_by_side(pictures)
+    out = io.BytesIO()
+    sheet.save(out, "PNG")
     return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode("ascii")
+
+
+def _side_by_side(pictures: Sequence[Any]) -> Any:
+    image: Any = framework("PIL.Image", "tfds")
+    width = sum(one.width for one in pictures) + _GAP * (len(pictures) - 1)
+    sheet = image.new("RGBA", (width, max(one.height for one in pictures)))
+    left = 0
+    for one in pictures:
+        sheet.paste(one, (left, 0))
+        left += one.width + _GAP
+    return sheet
 
 
 def _from_array(image: Any, value: Any) -> Any:
@@ -142,3 +188,60 @@ def _from_array(image: Any, value: Any) -> Any:
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
         return None
     return image.fromarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels)
+
+
+# Masks ----------------------------------------------------------------------------------------------------------------
+
+
+def _is_mask(label: Label) -> TypeGuard[ClassLabel]:
+    """Whether a label is an image of class ids; an axis of length 1 is left out."""
+    return isinstance(label, ClassLabel) and len([size for size in label.shape if size != 1]) == 2
+
+
+def _drawn(value: Any, label: ClassLabel) -> Any:
+    """A mask in the colours of PASCAL VOC, dimmed where pixels are invalid, which are red; None for anything else."""
+    if not isinstance(value, np.ndarray):
+        return None
+    pixels = cast("NDArray[Any]", value).squeeze()
+    if pixels.ndim != 2 or pixels.dtype.kind not in "biu" or not pixels.size:
+        return None
+    image: Any = framework("PIL.Image", "tfds")
+    step = -(-max(pixels.shape) // SIDE)
+    invalid = _any_in_blocks(~_is_legal(pixels, label), step)
+    colors = _colors(pixels[::step, ::step])
+    if invalid.any():
+        colors //= 3
+        colors[_widened(invalid) if max(invalid.shape) > SIDE // 3 else invalid] = _RED
+    height, width = (max(1, round(size * min(1.0, SIDE / max(pixels.shape)))) for size in pixels.shape)
+    return image.fromarray(colors).resize((width, height), image.Resampling.NEAREST)
+
+
+def _is_legal(pixels: NDArray[Any], label: ClassLabel) -> NDArray[np.bool_]:
+    ids = label.raw_ids
+    inside = (pixels >= ids.start) & (pixels < ids.stop) if isinstance(ids, range) else np.isin(pixels, list(ids))
+    return inside | np.isin(pixels, list(label.sentinels))
+
+
+def _colors(ids: NDArray[Any]) -> NDArray[np.uint8]:
+    """The bits of an id, in turn, as the high bits of red, green and blue: VOCdevkit's ``VOClabelcolormap``."""
+    rest = ids.astype(np.int64) & 255
+    colors = np.zeros((*ids.shape, 3), np.uint8)
+    for bit in range(7, -1, -1):
+        for channel in range(3):
+            colors[..., channel] |= ((rest >> channel & 1) << bit).astype(np.uint8)
+        rest >>= 3
+    return colors
+
+
+def _any_in_blocks(marked: NDArray[np.bool_], step: int) -> NDArray[np.bool_]:
+    """Whether any pixel of each block of ``step`` by ``step`` is marked, so that a single one is not lost."""
+    rows, columns = (range(0, size, step) for size in marked.shape)
+    return np.logical_or.reduceat(np.logical_or.reduceat(marked, rows, axis=0), columns, axis=1)
+
+
+def _widened(marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """``marked`` and its neighbours, so that a single pixel is seen."""
+    wide = np.pad(marked, 1)
+    wide = wide | np.roll(wide, 1, 0) | np.roll(wide, -1, 0)
+    wide = wide | np.roll(wide, 1, 1) | np.roll(wide, -1, 1)
+    return wide[1:-1, 1:-1]

@@ -32,6 +32,7 @@ from label_guard.core.record_key import natural_order
 from label_guard.core.strict_json import strict_json
 from label_guard.core.types import Array
 from label_guard.diagnosis.class_counts import ClassCounts, JsonCounts
+from label_guard.diagnosis.distribution import Distribution
 from label_guard.diagnosis.illegal import Count, IllegalValues, Place, extreme, whole
 from label_guard.rules.registry import RULES
 from label_guard.rules.violation import Violation
@@ -90,6 +91,7 @@ class LabelStatistics(BaseModel):
         shapes: records by shape of the label, the first ``MAX_SHAPES`` in order; the rest under ``...``.
         fractional: positions with a value that is not a whole number.
         one_hot: records whose label is one 1 and zeros.
+        distribution: how numbers are distributed, and which classes occur together.
         examples: by rule, the first records by key order with what they broke.
     """
 
@@ -114,6 +116,7 @@ class LabelStatistics(BaseModel):
     shapes: dict[str, Count] = Field(default_factory=dict[str, int])
     fractional: Count = 0
     one_hot: Count = 0
+    distribution: Distribution = Field(default_factory=Distribution)
     examples: dict[Rule, list[Example]] = Field(default_factory=dict[str, list[Example]])
 
     @field_serializer("violations", "texts", "dtypes", "shapes", "examples", "sentinels")
@@ -191,7 +194,7 @@ class LabelStatistics(BaseModel):
 
     def _add_column(self, label: Label, column: Column, place_of: PlaceOf) -> None:
         self._add_nothing_left(label, column)
-        column = known_values(label, column)
+        stored, column = column, known_values(label, column)
         array = column.array
         name = array.dtype.name if array.dtype.isnative else array.dtype.str
         self.dtypes[name if column.typed else _PYTHON.get(array.dtype.kind, "Python object")] += len(column.rows)
@@ -201,6 +204,7 @@ class LabelStatistics(BaseModel):
         if array.dtype.kind not in "biuf" or not array.dtype.isnative or not array.size:
             return
         self._add_range(array)
+        self.distribution.add(label, stored)
         classes = getattr(label, "num_classes", None)
         if array.ndim == 2 and array.shape[1] == classes and not isinstance(label, MultiLabel):
             self._add_rows(array)
@@ -265,6 +269,7 @@ class LabelStatistics(BaseModel):
 
     def _add_ones(self, array: Array) -> None:
         hot = np.asarray(array == 1)
+        self.distribution.add_pairs(hot.reshape(-1, array.shape[-1]))
         rows = hot.reshape(array.shape[0], -1, array.shape[-1])
         _count(self.class_counts, rows.sum(axis=(0, 1)))
         _count(self.class_records, rows.any(axis=1).sum(axis=0))
@@ -331,6 +336,7 @@ class LabelStatistics(BaseModel):
             dtypes=self.dtypes + other.dtypes,
             fractional=self.fractional + other.fractional,
             one_hot=self.one_hot + other.one_hot,
+            distribution=self.distribution.merge(other.distribution),
             illegal_values=self.illegal_values.merge(other.illegal_values),
             texts=self.texts + other.texts,
             not_finite=self.not_finite + other.not_finite,

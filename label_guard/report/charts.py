@@ -74,7 +74,7 @@ def class_charts(ids: Sequence[int], names: Sequence[str], counts: Mapping[int, 
         ticks = [(100 * at / len(ids), f"{ids[at]}" if order == "id" else f"{at + 1}") for at in _ticks(len(ids))]
         heights = [total / (stop - start) for start, stop, total in groups]
         charts += [
-            Chart(order, scale, list(_bars(heights, texts, scale)), ticks, _levels(max(heights), scale))
+            Chart(order, scale, list(_bars(heights, texts, scale)), ticks, levels(max(heights), scale))
             for scale in ("linear", "log")
         ]
     return charts
@@ -161,10 +161,10 @@ def _text(order: str, ids: Sequence[int], names: Sequence[str], start: int, stop
     return f"{ids[start]} to {ids[stop - 1]}: {total:,} in all"
 
 
-def _levels(top: float, scale: str) -> list[str]:
+def levels(top: float, scale: str) -> list[str]:
     """Texts of the top, the middle and the foot of a chart.
 
-    >>> _levels(12000, "linear"), _levels(12000, "log")
+    >>> levels(12000, "linear"), levels(12000, "log")
     (['12,000', '6,000', '0'], ['12,000', '109', '0'])
     """
     middle = math.expm1(math.log1p(top) / 2) if scale == "log" else top / 2

@@ -17,14 +17,17 @@ from label_guard.core.plural import counted
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.report.charts import HEIGHT, MAX_BARS, WIDTH, Bar, Chart, Line, class_charts, comparison, ranges, strip
 from label_guard.report.common import percent
+from label_guard.report.number_charts import MAX_GRID, HistogramView, histogram_view, pair_grid, rank_chart
 from label_guard.rules.registry import RULES
 from label_guard.schema.dataset import DatasetSchema
-from label_guard.schema.labels import ClassLabel, Label, MultiLabel
+from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
 from label_guard.schema.writer import flow, quoted
 
 MAX_ROWS = 100  # classes of one table; above it the most frequent, the rarest and the unused ones are listed
 _HEAD = 25  # rows of the most frequent and of the rarest classes
 _SKEWED = 20  # times the mean count: from there on the bars of most classes are flat on a linear scale
+_VOCABULARY = 1000  # classes; above it the counts are drawn by rank, as those of words
+_NEAR = 4  # ids on both sides of the limit of a vocabulary
 _MAX_OTHERS = 40  # values outside the classes
 _MAX_DRAWN = 10  # labels with charts on one page: the four charts of one take up to 90 kB
 _MAX_LINES = 6  # splits in one comparison
@@ -34,7 +37,7 @@ _PICTURE = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]*")
 
 @dataclass(frozen=True, slots=True)
 class ClassRow:
-    """One class in a table."""
+    """One class in a table; ``share`` is that of positions, or of a multi_label that of records."""
 
     id: int
     name: str
@@ -49,6 +52,7 @@ class LabelView:
 
     Attributes:
         path: path of the label.
+        kind: kind of the label.
         found: its statistics.
         classes: number of classes; 0 where the label has none or none was counted.
         charts: drawings of the counts; empty where nothing was counted or the page has enough of them.
@@ -56,9 +60,13 @@ class LabelView:
         skewed: whether a logarithmic scale is the better first view.
         unused: number of classes that are never used, and their ids as ranges.
         others: values outside the classes, with their counts.
+        histograms: drawings of numbers that are not class ids.
+        grid: names of the most frequent classes of a multi_label, and how often they occur together.
+        around: ids near the limit of a vocabulary, with their counts and whether they are legal.
     """
 
     path: str
+    kind: str
     found: LabelStatistics
     classes: int
     charts: Sequence[Chart]
@@ -66,6 +74,9 @@ class LabelView:
     skewed: bool
     unused: tuple[int, Sequence[str]]
     others: Sequence[tuple[str, int]]
+    histograms: Sequence[HistogramView]
+    grid: tuple[Sequence[str], Sequence[Sequence[tuple[int, float]]]]
+    around: Sequence[tuple[int, int, bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +91,7 @@ class SplitView:
     causes: Sequence[Cause]
     labels: Sequence[LabelView]
     examples: Sequence[Mapping[str, Any]]
+    shows: bool
     broken: Sequence[str]
     strip: Sequence[Bar]
     shards: Sequence[ShardReport]
@@ -157,7 +169,7 @@ def _tiles(report: AuditReport, splits: Sequence[SplitView]) -> list[tuple[str, 
         ("records", f"{sum(split.records for split in report.splits):,}", ""),
         ("invalid records", f"{bad:,}", "error" if bad else "good"),
         ("rules broken", f"{len(rules):,}", _verdict(report)[0]),
-        ("classes never used", f"{unused:,}", "warning" if unused else "good"),
+        ("classes never used", f"{unused:,}", "warning" if "LG403" in rules else "" if unused else "good"),
         ("splits", f"{len(splits):,}", ""),
     ]
 
@@ -188,6 +200,7 @@ def _split_views(report: AuditReport, schema: DatasetSchema) -> list[SplitView]:
 
 
 def _split_view(report: AuditReport, split: SplitReport, number: int, labels: Sequence[LabelView]) -> SplitView:
+    examples = list(_examples(report, split))
     dirty = [shard for shard in split.shards if shard.violations or shard.unreadable or shard.error]
     return SplitView(
         anchor=f"split-{number}",
@@ -197,7 +210,8 @@ def _split_view(report: AuditReport, split: SplitReport, number: int, labels: Se
         findings=[finding for finding in report.findings if finding.split == split.split],
         causes=[cause for cause in report.diagnoses if cause.split == split.split],
         labels=labels,
-        examples=list(_examples(report, split)),
+        examples=examples,
+        shows=any(example["picture"] or example["start"] for example in examples),
         broken=sorted({rule for shard in split.shards for rule in shard.violations}),
         strip=strip([_bad_share(shard) for shard in split.shards]) if dirty and len(split.shards) > 1 else [],
         shards=dirty[:_MAX_FILES],
@@ -218,17 +232,19 @@ def _examples(report: AuditReport, split: SplitReport) -> Iterator[dict[str, Any
     for path, found in split.labels.items():
         for rule, kept in sorted(found.examples.items()):
             for example in kept:
-                picture = pictures.get(example.record, "")
+                shown = pictures.get(example.record, "")
+                is_picture = _PICTURE.fullmatch(shown) is not None
                 yield {
                     "key": example.record, "label": path, "rule": rule, "value": str(example.value),
                     "legal": example.legal, "places": example.count,
-                    "picture": Markup(picture) if _PICTURE.fullmatch(picture) else "",  # noqa: S704 (matched above)
+                    "picture": Markup(shown) if is_picture else "",  # noqa: S704 (matched above)
+                    "start": "" if is_picture else shown,
                 }  # fmt: skip
     for shard in split.shards:
         for key, reason in shard.unreadable_examples:
             yield {
                 "key": key, "label": "", "rule": "LG120", "value": reason, "legal": "a readable record", "places": 1,
-                "picture": "",
+                "picture": "", "start": "",
             }  # fmt: skip
 
 
@@ -248,25 +264,70 @@ def _label_view(path: str, found: LabelStatistics, label: Label, *, draw: bool) 
     unused = [raw for raw in ids if not found.class_counts[raw]]
     return LabelView(
         path=path,
+        kind=label.kind,
         found=found,
         classes=len(ids),
-        charts=class_charts(ids, names, found.class_counts) if draw and ids else [],
-        tables=list(_tables(ids, names, found)) if ids else [],
+        charts=_class_charts(ids, names, found) if draw and ids else [],
+        tables=list(_tables(label, ids, names, found)) if ids else [],
         skewed=bool(ids) and max(found.class_counts.values()) > _SKEWED * sum(found.class_counts.values()) / len(ids),
         unused=(len(unused), ranges(unused, MAX_ROWS)),
         others=_others(found),
+        histograms=[view for view in _histograms(label, found) if view] if draw else [],
+        grid=_grid(label, names, found),
+        around=_around(ids, found) if len(ids) > _VOCABULARY else [],
     )
 
 
-def _tables(ids: Sequence[int], names: Sequence[str], found: LabelStatistics) -> Iterator[tuple[str, list[ClassRow]]]:
+def _class_charts(ids: Sequence[int], names: Sequence[str], found: LabelStatistics) -> list[Chart]:
+    charts = class_charts(ids, names, found.class_counts)
+    return [*charts[:-1], rank_chart(found.class_counts)] if charts and len(ids) > _VOCABULARY else charts
+
+
+def _histograms(label: Label, found: LabelStatistics) -> Iterator[HistogramView | None]:
+    numbers = found.distribution
+    if isinstance(label, RealLabel):
+        yield histogram_view("Values", numbers.values, label.minimum, label.maximum)
+    elif isinstance(label, SoftLabel):
+        yield histogram_view("Entropy of each row in bits; 0: one class is certain", numbers.entropy, 0.0)
+        yield histogram_view("Sum of each row; 1 is expected", numbers.sums)
+
+
+def _grid(
+    label: Label, names: Sequence[str], found: LabelStatistics
+) -> tuple[list[str], list[list[tuple[int, float]]]]:
+    pairs = found.distribution.pairs
+    if not isinstance(label, MultiLabel) or not pairs:
+        return [], []
+    top = sorted(range(label.num_classes), key=lambda index: (-found.class_counts[index], index))[:MAX_GRID]
+    return (
+        [f"{index} {names[index]}" if names else str(index) for index in top],
+        pair_grid(top, found.class_counts, pairs, label.num_classes),
+    )
+
+
+def _around(ids: Sequence[int], found: LabelStatistics) -> list[tuple[int, int, bool]]:
+    """The last ids of a vocabulary and those after it, where some after it occur."""
+    last = max(ids)
+    beyond = [raw for raw in range(last + 1, last + 1 + _NEAR) if found.illegal.get(raw)]
+    if not beyond:
+        return []
+    legal = [(raw, found.class_counts[raw], True) for raw in range(last + 1 - _NEAR, last + 1)]
+    return legal + [(raw, found.illegal.get(raw, 0), False) for raw in range(last + 1, beyond[-1] + 1)]
+
+
+def _tables(
+    label: Label, ids: Sequence[int], names: Sequence[str], found: LabelStatistics
+) -> Iterator[tuple[str, list[ClassRow]]]:
     total = sum(found.class_counts.values())
 
+    def row(at: int) -> ClassRow:
+        raw = ids[at]
+        count, records = found.class_counts[raw], found.class_records[raw]
+        share = records / found.records if isinstance(label, MultiLabel) else count / total
+        return ClassRow(raw, names[at] if names else "", count, records, share)
+
     def rows(places: Sequence[int]) -> list[ClassRow]:
-        return [
-            ClassRow(raw, names[at] if names else "", count, found.class_records[raw], count / total)
-            for at in places
-            for raw, count in [(ids[at], found.class_counts[ids[at]])]
-        ]
+        return list(map(row, places))
 
     if len(ids) <= MAX_ROWS:
         yield f"Counts of {len(ids)} classes", rows(range(len(ids)))

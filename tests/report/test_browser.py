@@ -59,7 +59,7 @@ def report_of(folder: Path, name: str = "digits") -> str:
 def test_a_browser_shows_the_page_and_runs_nothing(tmp_path: Path) -> None:
     """Chromium parses the page into what was written, and no text from data becomes a script."""
     dom = browse(tmp_path, report_of(tmp_path, NASTY), "--dump-dom")
-    assert dom.count('<div class="plot') == 4 * 4  # four charts of two labels in two splits
+    assert dom.count('<div class="plot') == 4 * 4 + 2  # in two splits, four charts of two labels and a histogram of one
     assert "<script" not in dom
     assert re.findall("<title>.*?</title>", dom)[0] == "<title>Audit of planted 1.0.0</title>"
 

@@ -1,0 +1,155 @@
+"""Drawings of numbers for the HTML report: histograms, ranks of a vocabulary, and classes that occur together."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from label_guard.diagnosis.distribution import Histogram
+from label_guard.report.charts import HEIGHT, WIDTH, Bar, Chart, levels
+
+_MOST_BARS = 60
+_TAIL = 0.001  # of the numbers: without limits, what is drawn leaves out this share at either end
+_RANK_BARS = 120
+_MOST_TICKS = 8
+MAX_GRID = 10  # classes of a table of pairs
+
+
+@dataclass(frozen=True, slots=True)
+class HistogramView:
+    """A histogram, as the page shows it.
+
+    Attributes:
+        caption: what is counted.
+        chart: its drawing.
+        outside: sentences on the numbers left and right of the drawing; empty where there are none.
+    """
+
+    caption: str
+    chart: Chart
+    outside: Sequence[str]
+
+
+def histogram_view(
+    caption: str, histogram: Histogram, low: float | None = None, high: float | None = None
+) -> HistogramView | None:
+    """Draws a histogram between its limits.
+
+    Args:
+        caption: what is counted.
+        histogram: the numbers.
+        low: left end; where None, so that few numbers are left of it.
+        high: right end; likewise.
+
+    Returns:
+        The view; None where nothing was counted.
+    """
+    bins = list(histogram.bins())
+    if not bins:
+        return None
+    first, last = _ends(bins)
+    low = min(first, last if high is None else high) if low is None else low
+    high = max(last, low) if high is None else high
+    step = _step(high - low or max(abs(low), 1.0) / 4, _MOST_BARS)
+    start = math.floor(low / step)
+    heights = [0.0] * max(1, math.ceil(high / step - 1e-9) - start)
+    edges = [(start + at) * step for at in range(len(heights) + 1)]
+    below = above = 0
+    for lower, upper, count in bins:
+        if upper <= edges[0] and lower < edges[0]:
+            below += count
+        elif lower > edges[-1]:
+            above += count
+        else:
+            _spread(heights, max(0.0, lower / step - start), min(float(len(heights)), upper / step - start), count)
+    outside = [f"{count:,} {side} {edge:.6g}"
+               for count, side, edge in ((below, "below", edges[0]), (above, "above", edges[-1])) if count]  # fmt: skip
+    return HistogramView(caption, _histogram_chart(heights, edges), outside)
+
+
+def rank_chart(counts: Mapping[int, int]) -> Chart:
+    """Draws counts by rank, both logarithmic: for a vocabulary, near a straight line (Zipf 1949).
+
+    Args:
+        counts: occurrences by id; something was counted.
+    """
+    ranked = sorted((count for count in counts.values() if count), reverse=True)
+    total, top = math.log(len(ranked) + 1), math.log1p(ranked[0])
+    cuts = sorted({round(math.exp(total * at / _RANK_BARS)) - 1 for at in range(_RANK_BARS + 1)})
+    bars = [
+        Bar(
+            round(WIDTH * math.log(start + 1) / total, 2),
+            round(WIDTH * math.log((stop + 1) / (start + 1)) / total, 2),
+            round(max(1.5, HEIGHT * math.log1p(sum(ranked[start:stop]) / (stop - start)) / top), 1),
+            f"rank {start + 1}: {ranked[start]:,}" if stop - start == 1
+            else f"ranks {start + 1:,} to {stop:,}: {ranked[start]:,} to {ranked[stop - 1]:,}",
+        )
+        for start, stop in itertools.pairwise(cuts)
+    ]  # fmt: skip
+    ticks = [(100 * math.log(10**power) / total, f"{10**power:,}") for power in range(int(math.log10(len(ranked))) + 1)]
+    return Chart("count", "log", bars, ticks, levels(ranked[0], "log"))
+
+
+def pair_grid(
+    classes: Sequence[int], single: Mapping[int, int], pairs: Mapping[int, int], num_classes: int
+) -> list[list[tuple[int, float]]]:
+    """How often classes occur together.
+
+    Args:
+        classes: the classes of rows and columns.
+        single: rows that hold each class.
+        pairs: rows that hold both classes ``i < j``, under ``i * num_classes + j``.
+        num_classes: number of classes of the label.
+
+    Returns:
+        For each row and column, the number of rows that hold both, and its share of those that hold the row's class;
+        on the diagonal, rows that hold the class.
+    """
+
+    def both(one: int, other: int) -> int:
+        low, high = min(one, other), max(one, other)
+        return single.get(one, 0) if one == other else pairs.get(low * num_classes + high, 0)
+
+    return [[(both(one, other), both(one, other) / max(1, single.get(one, 0))) for other in classes] for one in classes]
+
+
+def _ends(bins: Sequence[tuple[float, float, int]]) -> tuple[float, float]:
+    """Where all but a share of ``_TAIL`` of the numbers begin and end."""
+    passed = list(itertools.accumulate(count for _, _, count in bins))
+    low = next(at for at, count in enumerate(passed) if count > _TAIL * passed[-1])
+    high = next(at for at, count in enumerate(passed) if count >= (1 - _TAIL) * passed[-1])
+    return bins[low][0], bins[high][1]
+
+
+def _step(extent: float, most: int) -> float:
+    """The least of 1, 2 or 5 times a power of ten that cuts ``extent`` into at most ``most`` parts."""
+    power = 10.0 ** math.floor(math.log10(extent / most))
+    return next(factor * power for factor in (1, 2, 5, 10) if extent / (factor * power) <= most)
+
+
+def _spread(heights: list[float], first: float, last: float, count: int) -> None:
+    """Adds ``count`` to the bars from ``first`` to ``last``, in proportion to their overlap."""
+    bar = min(int(first), len(heights) - 1)
+    if last <= bar + 1:
+        heights[bar] += count
+        return
+    for at in range(bar, math.ceil(last)):
+        heights[at] += count * (min(last, at + 1) - max(first, at)) / (last - first)
+
+
+def _histogram_chart(heights: Sequence[float], edges: Sequence[float]) -> Chart:
+    top, step = max(*heights, 1e-12), WIDTH / len(heights)
+    bars = [
+        Bar(round(at * step, 2), round(step * 0.96, 2), round(max(1.5, HEIGHT * height / top), 1),
+            f"{edges[at]:.6g} to {edges[at + 1]:.6g}: {height:,.0f}")
+        for at, height in enumerate(heights) if height
+    ]  # fmt: skip
+    return Chart("value", "linear", bars, list(_value_ticks(edges)), levels(top, "linear"))
+
+
+def _value_ticks(edges: Sequence[float]) -> Iterator[tuple[float, str]]:
+    step = _step(edges[-1] - edges[0], _MOST_TICKS)
+    for at in range(math.ceil(edges[0] / step - 1e-9), math.floor(edges[-1] / step + 1e-9)):
+        yield 100 * (at * step - edges[0]) / (edges[-1] - edges[0]), f"{at * step:.6g}"

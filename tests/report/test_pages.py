@@ -1,0 +1,77 @@
+"""What the page shows of each kind of label and of its invalid records."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from label_guard.cli import app as cli
+
+NASTY = "<script>alert(1)</script>\"'&]]>{{ 7*7 }}"
+
+
+def page_of(folder: Path, label: dict[str, Any], **arrays: np.ndarray) -> str:
+    """The page of the audit of ``arrays`` with a label ``y``."""
+    np.savez(folder / "data.npz", allow_pickle=False, **arrays)
+    schema = {"format": 1, "name": "t", "version": "1.0.0", "labels": {"y": label}}
+    (folder / "t.json").write_text(json.dumps(schema))
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(
+            ["audit", f"{folder}/t.json", "--source", f"npz:{folder}/data.npz", "--report", f"html={folder}/page.html"]
+        )
+    assert exit_.value.code == 1
+    return (folder / "page.html").read_text()
+
+
+@pytest.mark.parametrize("side", [8, 96, 500])
+def test_a_mask_is_shown_next_to_its_picture_with_the_bad_pixel_in_red(tmp_path: Path, side: int) -> None:
+    """A single invalid pixel is seen in a mask of any size, and no other pixel is red."""
+    masks = np.tile(np.arange(3, dtype=np.uint8), (2, side, side))[:, :, :side].copy()
+    masks[:, 0] = 255
+    masks[1, side // 2, side // 4] = 7
+    label = {"kind": "class_label", "num_classes": 3, "ignore": [255], "shape": [side, side]}
+    page = page_of(tmp_path, label, y=masks, image=np.zeros((2, side, side, 3), np.uint8))
+    found = re.findall('src="(data:image/png[^"]*)"', page)
+    assert len(found) == 1
+    sheet = np.array(Image.open(io.BytesIO(base64.b64decode(found[0].partition(",")[2]))).convert("RGB")).astype(int)
+    size = sheet.shape[0]
+    assert sheet.shape == (size, 2 * size + 2, 3)
+    mask = sheet[:, size + 2 :]
+    red = np.argwhere((mask[..., 0] > 200) & (mask[..., 1] < 100))
+    scale = size / side
+    assert len(red) in range(1, 10)
+    assert np.abs(red - [side // 2 * scale, side // 4 * scale]).max() <= 2
+
+
+def test_the_text_of_an_example_is_shown(tmp_path: Path) -> None:
+    """A record with a text shows its first words, escaped."""
+    texts = np.array(["fine", NASTY * 9])
+    page = page_of(tmp_path, {"kind": "class_label", "num_classes": 2}, y=np.array([1, 2]), text=texts)
+    assert "&lt;script&gt;alert(1)" in page
+    assert "<script>alert" not in page
+    assert "fine" not in page
+
+
+def test_each_kind_of_label_has_its_drawing(tmp_path: Path) -> None:
+    """Numbers have histograms, a multi_label the classes that occur together, a vocabulary its last ids."""
+    page = page_of(tmp_path, {"kind": "real_label", "minimum": 0}, y=np.array([1.0, 2, -3]))
+    assert "Values. Not drawn: 1 below 0." in page
+    page = page_of(tmp_path, {"kind": "soft_label", "num_classes": 2}, y=np.array([[0.5, 0.5], [0.9, 0.9]]))
+    assert "Entropy of each row" in page
+    assert "Sum of each row" in page
+    page = page_of(tmp_path, {"kind": "multi_label", "num_classes": 2}, y=np.array([[1, 1], [1, 0], [3, 0]]))
+    assert "Classes that occur together" in page
+    assert "50.00%" in page
+    tokens = np.array([*range(1000), 2001])
+    page = page_of(tmp_path, {"kind": "class_label", "num_classes": 2000}, y=tokens)
+    assert re.findall(r"number\">(\d+)</th><td class=\"number\">(\d)</td><td class=\"\w+\">(\w+)", page)[-3:] == [
+        ("1999", "0", "yes"), ("2000", "0", "no"), ("2001", "1", "no")
+    ]  # fmt: skip
