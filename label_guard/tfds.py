@@ -25,7 +25,7 @@ from label_guard.core import tree
 from label_guard.core.files import read_bounded
 from label_guard.errors import MissingDependencyError, SchemaError, SourceError, UsageError
 from label_guard.infer.draft import of_metadata
-from label_guard.pipeline.record_keys import source_digest
+from label_guard.pipeline.source_names import source_digest
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.sources.array_record import open_reader
 from label_guard.sources.base import did_you_mean, require_fields

@@ -26,7 +26,11 @@ _CODES = "Codes, or beginnings of codes, separated by commas"
 @click.option("--select", metavar="CODES", default="", help=f"{_CODES}, to report; without it all.")
 @click.option("--ignore", metavar="CODES", default="", help=f"{_CODES}, to leave out.")
 @click.option(
-    "--source", type=given, metavar="URI", help="Also hold the one file against tfds:FOLDER, a prepared TFDS dataset."
+    "--source",
+    type=given,
+    metavar="URI",
+    help="Also compare the one file with what a dataset declares of its labels: tfds:FOLDER, coco:FILE, yolo:FILE, "
+    "folder:FOLDER (a folder per class), parquet: or arrow: (Hugging Face features).",
 )
 @click.option("--fix", is_flag=True, help="Fix what has one right answer; report the rest.")
 def command(files: tuple[str, ...], style: str, select: str, ignore: str, source: str | None, fix: bool) -> int:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast, get_args
 
@@ -13,6 +11,7 @@ import numpy as np
 
 from label_guard.core import tree
 from label_guard.errors import UsageError
+from label_guard.pipeline import source_names
 
 KEY = "label_guard_key"
 UNREADABLE = "label_guard_unreadable"
@@ -160,26 +159,16 @@ class KeyedSource:
         """Whether ``source_id`` identifies this source: not for an unnamed list or array, for example."""
         if self.name is None and hasattr(self.source, "is_identified"):
             return bool(self.source.is_identified)
-        own = (self.name, getattr(self.source, "source_id", None), getattr(self.source, "_fingerprint", None))
-        return any(value is not None for value in own) or bool(_file_names(self.source)) or not _is_opaque(self.source)
+        return self.name is not None or source_names.is_identified(self.source)
 
     @property
     def source_id(self) -> str:
         """Identifies this source in every process: its name, its fingerprint, its files, or its ``repr``."""
-        if self.name is not None:
-            return self.name
-        own = getattr(self.source, "source_id", None)
-        if own is not None:
-            return str(own)
-        fingerprint = getattr(self.source, "_fingerprint", None)  # of Hugging Face: two tables may have one repr
-        if isinstance(fingerprint, str):
-            return fingerprint
-        return source_digest(_file_names(self.source) or [_described(self.source)])
+        return source_names.source_id(self.source) if self.name is None else self.name
 
     def record_key(self, position: int) -> str:
         """``file__index`` where the source knows its files, else the position; after the name of a named source."""
-        own = getattr(self.source, "record_key", None)
-        key = own(position) if own is not None else _array_record_key(self.source, position) or str(position)
+        key = source_names.record_key(self.source, position)
         return key if self.name is None else f"{self.name}/{key}"
 
 
@@ -189,39 +178,6 @@ def _require_mapping(record: object) -> None:
             f"keyed() adds the record key to dict records, and the source yields {type(record).__name__}; turn a "
             "record into a dict within keyed(), not in a later map: keyed(source, parse=decode)"
         )
-
-
-def _is_opaque(source: Any) -> bool:
-    """Whether ``repr(source)`` shows its whole content, or an address in memory."""
-    kind: Any = source.__class__
-    return kind in (list, tuple, np.ndarray) or kind.__repr__ is object.__repr__
-
-
-def _described(source: Any) -> str:
-    kind: Any = source.__class__
-    return f"{kind.__module__}.{kind.__qualname__}[{len(source)}]" if _is_opaque(source) else repr(source)
-
-
-def _base_name(path: Any) -> str:
-    name = cast("str", os.fspath(path))
-    return name.rpartition("/")[2]
-
-
-def _file_names(source: Any) -> list[str]:
-    paths: Any = getattr(source, "paths", None)
-    listed: list[Any] = [paths] if isinstance(paths, str | os.PathLike) else list(paths or ())
-    return [_base_name(path) for path in listed if isinstance(path, str | os.PathLike)]
-
-
-def _array_record_key(source: Any, position: int) -> str | None:
-    """``file__index`` in an ArrayRecordDataSource, from its read instructions and their running lengths."""
-    instructions, ends = getattr(source, "_read_instructions", None), getattr(source, "_prefix_sums", None)
-    if not instructions or ends is None:
-        return None
-    which = int(np.searchsorted(np.asarray(ends), position, "right"))
-    start = int(ends[which - 1]) if which else 0
-    instruction = instructions[which]
-    return f"{_base_name(instruction.filename)}__{instruction.start + position - start}"
 
 
 def keyed(
@@ -261,8 +217,3 @@ def keyed(
     if on_unreadable not in get_args(OnUnreadable):
         raise UsageError(f"on_unreadable is {on_unreadable!r}; choose one of {', '.join(get_args(OnUnreadable))}")
     return KeyedSource(source, name, parse, on_unreadable)
-
-
-def source_digest(names: Sequence[str]) -> str:
-    """The id of a source made of the named files: 16 hex digits."""
-    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import inspect
 import pickle
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from label_guard import Diagnostic, Violation, errors
+from label_guard.grain import _private
+from label_guard.pipeline import source_names
 
 FRAMEWORKS = ("apache_beam", "grain", "jax", "numpy", "optax", "pyarrow", "tensorflow", "tensorflow_datasets")
 
@@ -64,3 +68,14 @@ def test_no_error_class_is_deeper_than_one() -> None:
     """Every error is directly below LabelGuardError."""
     for kind in ERRORS:
         assert kind is errors.LabelGuardError or errors.LabelGuardError in kind.__bases__
+
+
+@pytest.mark.source
+@pytest.mark.parametrize("pins", ["constraints.txt", "constraints-lowest.txt"])
+def test_private_attributes_are_read_of_tested_versions(pins: str) -> None:
+    """A new version in the constraints asks for a look at the one file that reads private attributes."""
+    tested = {"grain": _private.TESTED_VERSIONS, **source_names.TESTED_VERSIONS}
+    text = (Path(__file__).parents[2] / pins).read_text(encoding="utf-8")
+    pinned = dict(re.findall(r"^([\w-]+)==([\w.]+)", text, re.M))
+    for name in ("grain", "array-record"):
+        assert pinned[name] in tested[name]
