@@ -24,7 +24,8 @@ from label_guard.core.escape import terminal
 from label_guard.core.record_key import natural_order
 from label_guard.core.temporary import temporary_folder
 from label_guard.errors import SourceError, UsageError
-from label_guard.quarantine.payload import NotEncodableError, digest, encode
+from label_guard.quarantine.digest import digest
+from label_guard.quarantine.payload import NotEncodableError, encode
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.labels import ClassLabel, Label
 from label_guard.sources.open import Chunk, Shard, Source

@@ -1,4 +1,4 @@
-"""Record leaves as strict JSON and back, type-exact, without pickle; and digests of leaves.
+"""Record leaves as strict JSON and back, type-exact, without pickle.
 
 JSON's own null, true, text, lists and small numbers are themselves; everything else is an object whose one
 distinctive key names its type: ``dtype`` (arrays), ``int``, ``float``, ``complex``, ``str``, ``bytes``, ``tuple`` and
@@ -9,11 +9,9 @@ only, and checks every size before it allocates.
 from __future__ import annotations
 
 import base64
-import hashlib
 import importlib
 import json
 import math
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
@@ -30,9 +28,7 @@ MAX_KEYS = 1_000  # of one dict: keys made to collide cost their square
 MAX_FIELDS = 1_000  # of a structured dtype
 _MAX_KEY = 2**60  # beyond it different integers have one hash
 _MAX_EMPTY = 1_000_000  # items of no size, such as empty text
-_MAX_DIGESTED = 200_000
 _PLAIN_DTYPE = re.compile(r"[<>|=][?biufcmMSUV][0-9]*(\[[0-9A-Za-z]+\])?")
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 class NotEncodableError(ValueError):
@@ -75,7 +71,7 @@ def encode(value: Any, *, depth: int = MAX_DEPTH) -> Any:
     """
     if value is None or isinstance(value, bool):
         return value
-    if _is_array(value):
+    if is_array(value):
         return _encode_array(value, depth)
     if isinstance(value, int | float | complex):
         return _encode_number(value)
@@ -176,7 +172,8 @@ def _described(dtype: np.dtype[Any]) -> dict[str, Any]:
     return {"dtype": dtype.str}
 
 
-def _is_array(value: Any) -> bool:
+def is_array(value: Any) -> bool:
+    """Whether ``value`` is an array of NumPy or of a library that converts to one."""
     return isinstance(value, np.ndarray | np.generic) or hasattr(value, "__array__")
 
 
@@ -334,7 +331,7 @@ def weight(value: Any, limit: float = math.inf) -> int:
     total, waiting = 0, [value]
     while waiting and total <= limit:
         node = waiting.pop()
-        if _is_array(node):
+        if is_array(node):
             by_item = getattr(getattr(node, "dtype", None), "hasobject", False)
             total += node.size if by_item else getattr(node, "nbytes", 0) * 4 // 3
         elif isinstance(node, str):
@@ -348,73 +345,3 @@ def weight(value: Any, limit: float = math.inf) -> int:
             total += 1
             waiting.extend(item for _, item in tree.children(node) or ())
     return total
-
-
-def digest(value: Any, *, exact: bool = False) -> str:
-    """32 hex digits over types, shapes and bytes of ``value``; an array and a scalar of the same bytes are one.
-
-    Args:
-        value: any tree of leaves.
-        exact: whether a leaf that has no type-exact form gets a digest of its own each time. Else it is known by its
-            type and text, which two different objects may share.
-
-    >>> digest(np.int64(3)) == digest(np.array(3)), digest(np.int64(3)) == digest(np.int32(3))
-    (True, False)
-    """
-    hasher = hashlib.blake2b(digest_size=16)
-    for number, chunk in enumerate(_chunks(value, exact, MAX_DEPTH)):
-        if number > _MAX_DIGESTED:  # a value that holds itself has no end
-            chunk = os.urandom(16)
-        hasher.update(chunk)
-        if number > _MAX_DIGESTED:
-            break
-    return hasher.hexdigest()
-
-
-def _chunks(value: Any, exact: bool, depth: int) -> Iterator[Any]:
-    array = _as_plain_array(value)
-    if array is not None and array.dtype.hasobject and depth:
-        yield from _chunks(["object", list(array.shape), *array.ravel().tolist()], exact, depth - 1)
-        return
-    if array is not None and not array.dtype.hasobject:
-        yield f"{_type_text(array.dtype)} {array.shape}\n".encode()
-        yield array.tobytes()
-        return
-    pairs = None if isinstance(value, str | bytes) else tree.children(value)
-    if pairs is None or not depth:
-        yield _leaf_bytes(value, exact=exact or not depth) + b"\n"
-        return
-    yield f"{len(pairs)}\n".encode()
-    for name, item in pairs:
-        yield json.dumps(name).encode() + b"\n"
-        yield from _chunks(item, exact, depth - 1)
-
-
-def _as_plain_array(value: Any) -> Array | None:
-    """``value`` as an array; None where it is none, or does not convert (deleted JAX arrays, PRNG keys)."""
-    if not _is_array(value) or isinstance(value, np.ma.MaskedArray):
-        return None
-    try:
-        return np.asarray(value)
-    except Exception:  # a foreign __array__ may raise anything
-        return None
-
-
-def _type_text(dtype: np.dtype[Any]) -> str:
-    return dtype.str if dtype.names is None and dtype.kind != "V" and dtype.type.__module__ == "numpy" else str(dtype)
-
-
-def _leaf_bytes(value: Any, *, exact: bool) -> bytes:
-    try:
-        return json.dumps(encode(value, depth=0)).encode()
-    except Exception:  # no exact form: a record must not be taken for another one with the same text
-        return os.urandom(16) if exact else _text_of(value).encode("utf-8", "backslashreplace")
-
-
-def _text_of(value: object) -> str:
-    kind = type(value)
-    try:
-        text = _ADDRESS.sub("", repr(value))[:1000]
-    except Exception as error:  # a foreign __repr__ may raise anything
-        text = f"<no repr: {type(error).__name__}>"
-    return f"{kind.__module__}.{kind.__qualname__} {text}"

@@ -23,6 +23,7 @@ from typing import Any
 from label_guard.core import tree
 from label_guard.errors import QuarantineError
 from label_guard.quarantine import payload
+from label_guard.quarantine.digest import digest as digest_of
 from label_guard.quarantine.line import (
     VERSION,
     QuarantineEntry,
@@ -146,7 +147,7 @@ class QuarantineWriter:
         content = None if record.position is not None else _content(record.element)
         if self._options.payload == "none":
             return content, ""  # the digest of a small label is as good as its value
-        return content, payload.digest(_present(record.labels))
+        return content, digest_of(_present(record.labels))
 
     def _key(self, record: BadRecord, content: str | None, digest: str) -> bytes:
         """As of ``QuarantineEntry.identity``."""
@@ -251,7 +252,7 @@ def _identity_digest(identity: tuple[str | None, ...]) -> bytes:
 
 def _content(element: Any) -> str:
     # Of a record that could not be read nothing is known: it must not be taken for another one.
-    return uuid.uuid4().hex if element is None else payload.digest(element, exact=True)
+    return uuid.uuid4().hex if element is None else digest_of(element, exact=True)
 
 
 def _present(labels: Mapping[str, Any]) -> dict[str, Any]:
