@@ -14,8 +14,8 @@ from label_guard.errors import UsageError
 from label_guard.infer.draft import LIMIT, Draft, infer, of_metadata
 from label_guard.quarantine.storage import whole_file
 from label_guard.sources.files import resolve
-from label_guard.sources.open import full_uri
 from label_guard.sources.schemes import SCHEMES
+from label_guard.sources.sniff import readable_uri
 from label_guard.sources.uris import parse_uri
 
 
@@ -43,11 +43,12 @@ def command(
     if output is not None and Path(output).exists() and not force:
         raise UsageError(f"{output} is there already; pass --force to replace it")
     if ":" in source or Path(source).exists() or re.search(r"[/*?{}]|\.(?!\d)", source):
-        source = _full(source)
+        source, assumed = readable_uri(source)
         if output is not None:
             refuse_inputs([output], _files_of(source, split), [])
         in_file = _relative(source, output)
         draft = infer(source, labels=labels, split=split, name=name, limit=limit, source_in_file=in_file)
+        draft.head += [f"TODO check, {note}" for note in assumed]
     else:
         draft = _of_catalogue(source, labels, name)
     text = draft.to_yaml()
@@ -69,13 +70,6 @@ def _of_catalogue(name: str, labels: tuple[str, ...], chosen: str | None) -> Dra
         "TODO check: test splits of the catalogue often hold -1; audit the prepared dataset.",
     ]
     return draft
-
-
-def _full(source: str) -> str:
-    """``source`` with the scheme that its name or content shows."""
-    if Path(source).suffix == ".mat":
-        raise UsageError(f"{source}: MATLAB files are not read; save its arrays with numpy.savez and pass npz:FILE")
-    return full_uri(source)
 
 
 def _files_of(source: str, split: str | None) -> list[str]:

@@ -7,9 +7,8 @@ on the data it came from; what the audit finds is said in comments.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
@@ -18,18 +17,20 @@ from label_guard.audit.report import AuditReport
 from label_guard.audit.runner import audit_dataset
 from label_guard.audit.suggest import apply_patch, suggest
 from label_guard.errors import SchemaError, SourceError, UsageError
-from label_guard.infer.profile import ColumnProfile, infer_label
-from label_guard.infer.splits import in_place_of, split_files
+from label_guard.infer.classes import Drafted
+from label_guard.infer.look import BY_CONTENT, Look, look_at
+from label_guard.infer.profile import infer_label
+from label_guard.infer.splits import in_place_of
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.writer import dump_schema, quoted
-from label_guard.sources.open import Source, declared_features, did_you_mean, full_uri, list_fields, open_source
+from label_guard.sources.open import did_you_mean
+from label_guard.sources.sniff import readable_uri
 from label_guard.sources.tfds_metadata import Feature, TfdsMetadata, read_metadata
+from label_guard.sources.uris import parse_uri
 
 LIMIT = 100_000  # records looked at in each file
 _SEMVER = re.compile(r"\d+\.\d+\.\d+")
-_LABEL_NAME = re.compile(
-    r"(^|[/_.-])(label|labels|class|classes|category|categories|target|targets|y|mask|annotation)s?$"
-)
+_MAX_SHOWN = 20  # fields that a message lists
 
 
 @dataclass(slots=True)
@@ -95,13 +96,14 @@ def infer(
         UsageError: nothing there looks like a label.
         SchemaError: no valid schema can be made of it.
     """
-    source = full_uri(source)
+    source, assumed = readable_uri(source)
     if source.startswith("tfds:"):
         draft = of_metadata(read_metadata(source.removeprefix("tfds:")), labels, name)
         declared = draft.schema.get("splits", {})
         draft.schema["splits"] = {one: {**fields, "source": source} for one, fields in declared.items()}
     else:
-        draft = _of_data(source, labels, split, name, limit)
+        draft = draft_of(look_at(source, labels=labels, split=split, limit=limit), name)
+    draft.head += [f"TODO check, {note}" for note in assumed]
     draft = _audited(draft, limit)
     for one in draft.schema.get("splits", {}).values():
         one["source"] = in_place_of(source, source_in_file or source, one["source"])
@@ -151,33 +153,24 @@ def _label_of(path: str, feature: Feature) -> dict[str, Any]:
 # From data ------------------------------------------------------------------------------------------------------------
 
 
-def _of_data(source: str, labels: Sequence[str], split: str | None, name: str | None, limit: int) -> Draft:
-    fields = [] if source.startswith("python:") else list_fields(source, split=split)
-    chosen = list(labels) or [path for path in fields if _LABEL_NAME.search(path.lower())]
-    if not chosen:
-        chosen = _declared_labels(source, split) or (fields if len(fields) == 1 else [])
-    if not chosen:
-        there = ", ".join(fields[:20]) or "not known before they are read"
-        raise UsageError(f"nothing in {source} is called a label; name them with --label PATH; its fields: {there}")
-    opened = open_source(source, labels=chosen, split=split)
-    splits = split_files(source, [shard.path for shard in opened.shards()], split)
-    seen, records, whole = _look(opened, chosen, limit)
-    if any(one.is_ragged for one in seen.values()):  # flat storage: a list of one looks like a single value
-        shapes = {path: (None,) if one.is_ragged else None for path, one in seen.items()}
-        seen, records, whole = _look(replace(opened, labels=shapes), chosen, limit)
-    total = sum(records.values())
+def draft_of(look: Look, name: str | None = None) -> Draft:
+    """The draft of what was seen, without what an audit of it finds.
+
+    Raises:
+        UsageError: nothing there can be a label.
+    """
+    source, chosen = look.source, look.chosen
+    if not chosen.labels:
+        shown = [f"{path} ({what})" for path, what in list(chosen.others.items())[:_MAX_SHOWN]]
+        there = ", ".join(shown) or "not known before they are read"
+        raise UsageError(f"nothing in {source} looks like a label; name it with --label PATH; its fields: {there}")
+    total = sum(look.records.values())
     draft = Draft(
         {"format": 1, "name": name or _name_of(source), "version": "1.0.0", "labels": {}, "splits": {}},
-        [f"Drafted from {source}: {total:,} records were looked at{'' if whole else ', not all there are'}."],
+        [f"Drafted from {source}: {total:,} records were looked at{'' if look.whole else ', not all there are'}."],
     )
-    for path in chosen:
-        feature = opened.features.get(path)
-        names = None if feature is None else feature.class_names
-        drafted = infer_label(seen[path], only_label=len(chosen) == 1, class_names=names)
-        if names and feature is not None and feature.class_ids and drafted.fields.get("kind") == "class_label":
-            ids = list(feature.class_ids)
-            drafted.fields |= {"num_classes": len(names), "class_names": list(names), "class_ids": ids}
-            drafted.marks.pop("num_classes", None)
+    for path in chosen.labels:
+        drafted = draft_label(look, path)
         draft.notes[path], draft.marks[path] = drafted.notes, drafted.marks
         if drafted.fields:
             draft.schema["labels"][path] = drafted.fields
@@ -185,40 +178,28 @@ def _of_data(source: str, labels: Sequence[str], split: str | None, name: str | 
             draft.head += [f"left out: {path}: {note}" for note in drafted.notes]
     if not draft.schema["labels"]:
         raise UsageError(f"nothing in {source} can be a label: {'; '.join(draft.head[1:])}")
-    for one in splits:
-        examples = {"num_examples": sum(records[path] for path in one.paths)} if whole else {}
+    for one in look.splits:
+        examples = {"num_examples": sum(look.records[path] for path in one.paths)} if look.whole else {}
         draft.schema["splits"][one.name] = {**examples, "source": one.uri}
     return draft
 
 
-def _declared_labels(source: str, split: str | None) -> list[str]:
-    """The features that the dataset's own metadata declare with class names."""
-    if source.startswith(("python:", "quarantine:")):
-        return []
-    return [path for path, one in declared_features(source, split=split).items() if one.class_names]
-
-
-def _look(opened: Source, labels: Sequence[str], limit: int) -> tuple[dict[str, ColumnProfile], Counter[str], bool]:
-    """What the first records of each file hold; how many these were, by file, and whether they were all."""
-    seen = {path: ColumnProfile() for path in labels}
-    records: Counter[str] = Counter()
-    whole = True
-    for shard in opened.shards():
-        read = 0
-        for chunk in opened.read(shard):
-            left = limit - read
-            for path in labels:
-                seen[path].add(chunk.columns[path][:left])
-            read += len(chunk) + len(chunk.unreadable)
-            if read > limit:
-                whole = False
-                break
-        records[shard.path] += min(read, limit)
-    return seen, records, whole
+def draft_label(look: Look, path: str) -> Drafted:
+    """One label of what was seen, with the class names and ids that the dataset declares."""
+    feature = look.features.get(path)
+    names = None if feature is None else feature.class_names
+    drafted = infer_label(look.seen[path], only_label=len(look.chosen.labels) == 1, class_names=names)
+    if names and feature is not None and feature.class_ids and drafted.fields.get("kind") == "class_label":
+        ids = list(feature.class_ids)
+        drafted.fields |= {"num_classes": len(names), "class_names": list(names), "class_ids": ids}
+        drafted.marks.pop("num_classes", None)
+    if look.chosen.why == BY_CONTENT and drafted.fields:
+        drafted.mark("kind", f"{BY_CONTENT}; remove {path!r} if it is not a label")
+    return drafted
 
 
 def _name_of(source: str) -> str:
-    where = source.partition(":")[2].split("://")[-1]
+    where = parse_uri(source)[1].split("://")[-1]
     parts = [part for part in re.split(r"[/:]", where) if part and not re.search(r"[*?\[]", part)]
     stem = re.sub(r"[^A-Za-z0-9_-]+", "_", parts[-1].split(".")[0]) if parts else ""
     return stem.strip("_-") or "dataset"

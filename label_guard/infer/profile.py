@@ -17,7 +17,9 @@ from label_guard.sources.open import RawColumn
 
 _MAX_DISTINCT = 100_000
 _TOLERANCE = 1e-3  # of the sum of a row of probabilities; that of soft_label by default
+_MAX_SAMPLE = 10_000
 _FLOATS = "f"
+PNG = b"\x89PNG\r\n\x1a\n"
 _NAN = float("nan")  # one object, so that ``in`` finds it
 _FREQUENT = 20  # occurrences of NaN, fewer in small data, that make it a value for "not measured"
 
@@ -64,6 +66,8 @@ class ColumnProfile:
         nan: how many values are NaN.
         infinite: how many values are infinite.
         rows: what holds for every row.
+        pictures: records whose value is bytes that begin as a PNG.
+        sample: the first numbers that are not whole, ``_MAX_SAMPLE`` of them at most, for a histogram.
     """
 
     records: int = 0
@@ -80,17 +84,53 @@ class ColumnProfile:
     nan: int = 0
     infinite: int = 0
     rows: RowProperties = field(default_factory=RowProperties)
+    pictures: int = 0
+    sample: list[float] = field(default_factory=list[float])
+
+    @property
+    def is_scalar(self) -> bool:
+        """Whether every record holds one number, one text or nothing."""
+        return set(self.shapes) <= {()}
+
+    @property
+    def is_float(self) -> bool:
+        """Whether any number is stored as a float."""
+        return any(np.dtype(name).kind == _FLOATS for name in self.dtypes)
 
     @property
     def is_ragged(self) -> bool:
         """Whether some records hold a single value and others an array, or arrays differ in rank."""
         return len({len(shape) for shape in self.shapes}) > 1
 
+    def summary(self) -> str:
+        """What the column holds, in a few words.
+
+        >>> profile = ColumnProfile()
+        >>> profile.add(np.array([3, 1, 4]))
+        >>> profile.summary()
+        'int64, 1 to 4'
+        """
+        parts = [", ".join(sorted(self.dtypes))] if self.low is not None else []
+        parts += (
+            [f"{number(self.low)} to {number(self.high)}"] if self.low is not None and self.high is not None else []
+        )
+        parts += [_shapes(self)] if self.low is not None and not self.is_scalar else []
+        if self.texts:
+            parts.append(f"text, {'more than ' if self.many else ''}{len(self.texts):,} distinct")
+        if self.other:
+            parts.append("PNG pictures" if self.pictures else f"values of type {', '.join(sorted(self.other))}")
+        parts += [f"{self.missing:,} without a value"] if self.missing else []
+        return ", ".join(parts) or "no value"
+
     def add(self, column: RawColumn) -> None:
         """Look at the records of one chunk."""
         self.records += len(column)
         if isinstance(column, np.ndarray) and column.dtype != object:
             self._add_array(column)
+            return
+        alike = _alike(column)
+        if alike is not None:
+            self._add_array(alike)
             return
         for value in column:
             if value is None or _holds_null(value):
@@ -111,9 +151,10 @@ class ColumnProfile:
         """Look at ``array``, ``[records, ...]``."""
         if not len(array):
             return
-        if array.dtype.kind in "SU" and array.ndim == 1:
-            for text in array.tolist():
-                self._add_text(text)
+        if array.dtype.kind in "SUO" and array.ndim == 1:
+            texts: Counter[str | bytes] = Counter(array.tolist())
+            for text, count in texts.items():
+                self._add_text(text, count)
             return
         self.dtypes[array.dtype.name] += len(array)
         self.shapes[array.shape[1:]] += len(array)
@@ -130,14 +171,15 @@ class ColumnProfile:
         if array.ndim > 1 and array.shape[-1] > 1:
             self.rows.add(numbers)
 
-    def _add_text(self, value: str | bytes) -> None:
+    def _add_text(self, value: str | bytes, count: int = 1) -> None:
         try:
             text = value if isinstance(value, str) else value.decode()
         except UnicodeDecodeError:
-            self.other["bytes"] += 1
+            self.other["bytes"] += count
+            self.pictures += count * (isinstance(value, bytes) and value.startswith(PNG))
             return
         if text in self.texts or len(self.texts) < _MAX_DISTINCT:
-            self.texts[text] += 1
+            self.texts[text] += count
         else:
             self.many = True
 
@@ -148,12 +190,30 @@ class ColumnProfile:
         if finite.dtype.kind == _FLOATS:
             self.fractional |= bool((np.floor(finite) != finite).any())
             if self.fractional:
+                self.sample += finite[: _MAX_SAMPLE - len(self.sample)].tolist()
                 return
         if not self.many:
             values, counts = np.unique(finite, return_counts=True)
             for value, count in zip(values.tolist(), counts.tolist(), strict=True):
                 self.counts[int(value)] += count
             self.many = len(self.counts) > _MAX_DISTINCT
+
+
+def number(value: float) -> str:
+    """A whole number with all its digits, another one with six."""
+    return f"{int(value):,}" if value == math.floor(value) and abs(value) < 1e15 else f"{value:g}"
+
+
+def _alike(column: RawColumn) -> Array | None:
+    """Values of one plain Python type as an array; None where they are not alike."""
+    kinds = set(map(type, column))
+    if len(kinds) != 1 or not kinds <= {int, float, bool, str}:
+        return None
+    try:
+        found = np.array(column, object if kinds == {str} else None)
+    except OverflowError:
+        return None
+    return None if kinds == {int} and found.dtype != np.int64 else found
 
 
 def infer_label(seen: ColumnProfile, *, only_label: bool = True, class_names: Sequence[str] | None = None) -> Drafted:

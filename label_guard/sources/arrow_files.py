@@ -126,6 +126,12 @@ def arrow_shards(where: str, split: str | None) -> tuple[Shard, ...]:
     return tuple(Shard(str(root / name), name, index) for index, name in enumerate(names))
 
 
+def split_names(where: str) -> list[str]:
+    """The splits of a folder of ``DatasetDict.save_to_disk``; empty where it holds one dataset."""
+    found = None if is_remote(where) else _read(Path(where) / _DICT).get("splits")
+    return list(map(str, cast("list[Any]", found))) if isinstance(found, list) else []
+
+
 def _read(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}

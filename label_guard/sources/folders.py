@@ -130,6 +130,17 @@ def class_shards(root: str) -> tuple[Shard, ...]:
     return _shards(root, classes, _is_image)
 
 
+def class_splits(root: str) -> list[str]:
+    """The sub-folders of ``root`` that hold class folders; empty where it holds class folders itself."""
+    splits: list[str] = []
+    for name in _entries(root)[1]:
+        files, inner = _entries(str(Path(root, name)))
+        if any(map(_is_image, files)):
+            return []
+        splits += [name] if inner else []
+    return splits
+
+
 def declared_classes(root: str) -> Mapping[str, Feature]:
     """The class names: those of the folders, sorted."""
     names = tuple(_entries(root)[1])

@@ -33,7 +33,7 @@ from label_guard.sources.quarantine import QuarantineFormat
 from label_guard.sources.schemes import SCHEMES, Scheme
 from label_guard.sources.source import Source, peek_fields
 from label_guard.sources.tfds import open_tfds
-from label_guard.sources.tfds_metadata import Feature
+from label_guard.sources.tfds_metadata import Feature, read_metadata
 from label_guard.sources.uris import full_uri, parse_uri, separates_splits
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "did_you_mean",
     "full_uri",
     "list_fields",
+    "list_splits",
     "open_source",
     "separates_splits",
 ]  # fmt: skip
@@ -146,6 +147,19 @@ def list_fields(uri: str, *, split: str | None = None, base_dir: str | None = No
         raise SourceError(f"the fields of a {name}: source cannot be listed")
     scheme = SCHEMES[name]
     return peek_fields(scheme.form(options), scheme.shards(resolve(where, base_dir), split))
+
+
+def list_splits(uri: str, *, base_dir: str | None = None) -> list[str]:
+    """The splits that one source holds by itself (TFDS, a ``DatasetDict``, class folders); empty where it has none.
+
+    Raises:
+        SourceError: as ``open_source``.
+    """
+    name, where, _ = parse_uri(full_uri(uri, base_dir))
+    place = resolve(where, base_dir)
+    if name == "tfds":
+        return list(read_metadata(place).splits)
+    return SCHEMES[name].split_names(place) if name in SCHEMES else []
 
 
 def _wanted(labels: Iterable[str] | Mapping[str, Shape | None]) -> LabelShapes:

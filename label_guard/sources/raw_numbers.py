@@ -40,7 +40,7 @@ class RawFormat:
     name: str = "raw"
 
     def fields(self, path: str) -> Sequence[str]:
-        if not self.dtype and not _index_of(path).is_file():
+        if not self.dtype and not index_of(path).is_file():
             raise SourceError(f"{path} holds bare numbers; say which: raw:{path}?dtype=uint16")
         return ("label",)
 
@@ -98,13 +98,14 @@ def _mapped(path: str, dtype: str, offset: int = 0) -> Array:
     return np.memmap(path, kind, "r", offset)
 
 
-def _index_of(path: str) -> Path:
+def index_of(path: str) -> Path:
+    """Where Megatron keeps the index of ``path``."""
     return Path(path).with_suffix(".idx")
 
 
 def _sequences(path: str, label: str) -> Iterator[Piece]:
     """The sequences of a Megatron dataset, as its index cuts them."""
-    index = _index_of(path)
+    index = index_of(path)
     with opened(str(index)) as file:
         head = file.read(len(_MAGIC) + _HEAD.size)
         size = file.seek(0, 2)

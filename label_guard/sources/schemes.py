@@ -51,6 +51,7 @@ class Scheme:
         named: whether a label is looked for under its name; without, the one label is whatever it is called.
         numbered: whether keys are bare row numbers instead of ``file__index``.
         splits: whether one path may hold several splits.
+        split_names: the splits that a path holds, as far as its folders name them.
     """
 
     form: Callable[[Options], Format]
@@ -61,6 +62,7 @@ class Scheme:
     named: bool = True
     numbered: bool = False
     splits: bool = False
+    split_names: Callable[[str], list[str]] = lambda _: []
 
 
 def _folder_of(where: str, split: str | None) -> str:
@@ -92,6 +94,7 @@ SCHEMES: dict[str, Scheme] = {
         lambda _where, _split, files: arrow_files.declared(files[0].path),
         suffixes=("arrow", "feather"),
         splits=True,
+        split_names=arrow_files.split_names,
     ),
     "webdataset": Scheme(lambda _: WebDatasetFormat(), suffixes=("tar", "tgz")),
     "coco": Scheme(
@@ -109,6 +112,7 @@ SCHEMES: dict[str, Scheme] = {
         lambda where, split, _files: folders.declared_classes(_folder_of(where, split)),
         named=False,
         splits=True,
+        split_names=folders.class_splits,
     ),
     "masks": Scheme(
         lambda _: folders.MaskFolder(),

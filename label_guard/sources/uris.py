@@ -80,13 +80,13 @@ def _unknown(uri: str, scheme: str) -> str:
     if scheme and "/" not in scheme and not uri.startswith(f"{scheme}://"):
         return f"unknown source scheme {scheme!r} in {uri!r}{did_you_mean(scheme, NAMES)}"
     path = Path(uri)
-    if not is_remote(uri) and path.is_dir():
+    if uri and not is_remote(uri) and path.is_dir():
         return _unknown_folder(path)
-    if not is_remote(uri) and not _exists(path) and not re.search(r"[*?\[]", uri):
-        return f"{uri!r} is not there: no such file or folder"
     how = CONVERSIONS.get(path.suffix.lower().removeprefix("."))
     if how is not None:
         return f"{uri}: {how}"
+    if uri and not is_remote(uri) and not _exists(path) and not re.search(r"[*?\[]", uri):
+        return f"{uri!r} is not there: no such file or folder"
     return f"{uri!r} does not show its format; write SCHEME:WHERE with a scheme of {', '.join(NAMES)}"
 
 

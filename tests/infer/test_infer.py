@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from PIL import Image
 
 from label_guard import UsageError, load_schema
 from label_guard.audit.runner import audit_dataset
@@ -149,6 +151,30 @@ def test_class_folders_are_drafted_with_their_names(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(draft.to_yaml())
     assert lint_file(tmp_path / "s.yaml") == []
     assert audit_dataset(tmp_path / "s.yaml").exit_code == 0
+
+
+def test_labels_without_a_telling_name_are_chosen_by_their_values(tmp_path: Path) -> None:
+    """Of identifiers, measures, pictures and classes the classes are drafted, and marked as chosen."""
+    rows = [f"{1000 + k},p{k}.jpg,{k / 7:.3f},{('cat', 'dog')[k % 2]}" for k in range(40)]
+    (tmp_path / "a.csv").write_text("\n".join(["id,file,length,species", *rows]))
+    draft = infer(f"{tmp_path}/a.csv")
+    assert list(draft.schema["labels"]) == ["species"]
+    assert "kind: class_label  # TODO check: chosen by its few values" in draft.to_yaml()
+
+
+def test_folders_of_splits_and_masks_in_parquet_are_drafted(tmp_path: Path) -> None:
+    """Splits that a folder holds are found; PNG bytes are taken for masks where their pixels are few ids."""
+    for split in ("train", "val"):
+        for name in ("dog", "cat"):
+            (tmp_path / "data" / split / name).mkdir(parents=True)
+            (tmp_path / "data" / split / name / "1.png").write_bytes(b"")
+    draft = infer(f"{tmp_path}/data")
+    assert set(draft.schema["splits"]) == {"train", "val"}
+    out = io.BytesIO()
+    Image.fromarray(np.tile(np.arange(4, dtype=np.uint8), (8, 8))).save(out, "PNG")
+    masks = pa.table({"mask": [{"bytes": out.getvalue(), "path": "a.png"}] * 9})
+    pq.write_table(masks, tmp_path / "a.parquet")
+    assert infer(f"{tmp_path}/a.parquet").schema["labels"]["mask"]["shape"] == [8, 32]
 
 
 NUMBERS = st.one_of(
@@ -337,12 +363,12 @@ def test_fewer_records_than_there_are_promise_no_number(tmp_path: Path) -> None:
     [
         (["nosuchdataset"], "neither a prepared TFDS folder nor a name of its catalogue"),
         (["csv:gone.csv"], "no file matches"),
-        (["csv:a.csv"], "name them with --label PATH; its fields: height, name"),
+        (["csv:a.csv"], "looks like a label; name it with --label PATH; its fields: height (int64"),
         (["csv:a.csv", "--label", "hight"], "did you mean 'height'?"),
         (["csv:a.csv", "--label", "name"], "2 distinct texts in 2: captions or identifiers"),
         (["csv:a.csv", "--label", "height"], "an id or a count rather than a class"),
-        (["a.csv"], "nothing in csv:a.csv is called a label"),
-        (["train.mat"], "save its arrays with numpy.savez and pass npz:FILE"),
+        (["a.csv"], "nothing in csv:a.csv looks like a label"),
+        (["train.mat"], "save the arrays of scipy.io.loadmat with numpy.savez"),
         (["cvs:a.csv"], "did you mean 'csv'?"),
         (["tfds:nowhere"], "is not a prepared TFDS folder"),
     ],

@@ -114,7 +114,9 @@ def test_sources_that_declare_nothing(uri, tmp_path, monkeypatch):
     """A source without metadata, and what is not a source, are errors in words."""
     monkeypatch.chdir(tmp_path)
     Path("x").write_text("label\n1\n")
-    with pytest.raises((SourceError, UsageError), match=r"declares no features|not a source|names no file"):
+    with pytest.raises(
+        (SourceError, UsageError), match=r"declares no features|does not show its format|names no file|is not there"
+    ):
         source_metadata(uri)
 
 

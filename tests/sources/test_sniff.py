@@ -1,0 +1,86 @@
+"""infer and check read files that no option describes: they say what they took for what."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from label_guard.errors import SourceError
+from label_guard.sources.open import list_fields, open_source
+from label_guard.sources.sniff import readable_uri
+
+TEXTS = {
+    "iris.data": (b"5.1,3.5,Iris-setosa\n4.9,3.0,Iris-setosa\n", "?header=none"),
+    "val.txt": (b"a 1.JPEG 65\na 2.JPEG 970\n", "?delimiter=space&header=none"),
+    "labels.txt": (b"cat\ndog\ncat\n", "?header=none"),
+    "pandas.csv": (b",0,1\n0,3,4\n1,3,4\n", "?header=first"),
+    "excel.csv": ("L\u00e4nge;label\n5,1;3\n4,2;1\n".encode("latin-1"), "?delimiter=;&encoding=latin-1"),
+    "windows.csv": ("\ufefflabel,x\n3,4\n".encode("utf-16"), "?encoding=utf-16"),
+    "usual.csv": (b"label,x\n3,4\n2,1\n", ""),
+    "one.csv": (b"label\n3\n3\n", ""),
+    "numbers.csv": (b"3\n2\n", "?header=none"),
+    "commas.csv": (b'text,label\n"a; b",3\n"c; d; e",2\n', ""),
+    "tabs.tsv": (b"label\tx\n3\t4\n", "?delimiter=tab"),
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_options_of_text_are_found(tmp_path: Path, name: str) -> None:
+    """Delimiter, header and encoding are added to the URI, which then reads the file; each is said."""
+    data, options = TEXTS[name]
+    (tmp_path / name).write_bytes(data)
+    uri, notes = readable_uri(str(tmp_path / name))
+    assert uri == f"csv:{tmp_path}/{name}{options}"
+    assert len(notes) == options.count("=") - ("tsv" in name)
+    assert list_fields(uri)
+    assert readable_uri(uri) == (uri, [])
+
+
+@given(
+    dtype=st.sampled_from(["uint8", "uint16", "int32", "int64"]),
+    classes=st.sampled_from([4, 10, 90, 250, 1_000, 50_000]),
+    seed=st.integers(0, 9),
+)
+def test_the_width_of_bare_numbers_is_found(
+    tmp_path_factory: pytest.TempPathFactory, dtype: str, classes: int, seed: int
+) -> None:
+    """Whatever the number of classes and the stored width, numbers come back as they were written."""
+    path = tmp_path_factory.mktemp("raw") / "a.bin"
+    numbers = np.minimum(np.random.default_rng(seed).integers(0, classes, 4_000), np.iinfo(dtype).max).astype(dtype)
+    numbers.tofile(path)
+    uri, notes = readable_uri(str(path))
+    source = open_source(uri, labels=["label"])
+    found = np.concatenate([chunk.columns["label"] for chunk in source.read(source.shards()[0])])
+    np.testing.assert_array_equal(found, numbers)
+    assert len(notes) == 1
+
+
+def test_the_header_of_llm_c_is_stepped_over(tmp_path: Path) -> None:
+    """Its tokens start behind 1,024 bytes."""
+    head = np.zeros(256, "<i4")
+    head[:3] = 20240520, 1, 500
+    (tmp_path / "a.bin").write_bytes(head.tobytes() + np.arange(500, dtype="<u2").tobytes())
+    assert readable_uri(str(tmp_path / "a.bin"))[0].endswith("?dtype=uint16&offset=1024")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.mat", b"x", "scipy.io.loadmat"),
+        ("a.xlsx", b"PK\x03\x04", "save the sheet as CSV"),
+        ("a.pkl", b"x", "never loaded"),
+        ("a", b"\x80\x81", "does not show its format"),
+        ("a.zip", b"PK\x03\x04", "unpack it"),
+        ("a.html", b"<html>", "does not show its format"),
+        ("a", b"", "does not show its format"),
+    ],
+)
+def test_what_is_not_read_says_what_to_do(tmp_path: Path, name: str, data: bytes, message: str) -> None:
+    """A file of another kind is one error with a way out, also where it is missing."""
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(SourceError, match=message):
+        readable_uri(str(tmp_path / name))
+    with pytest.raises(SourceError, match="not there"):
+        readable_uri(str(tmp_path / "gone"))
