@@ -149,7 +149,7 @@ def test_another_process_finds_the_same_digests(tmp_path: Path, seed: str) -> No
 @example(0, {})
 @example([1], (1,))
 def test_records_that_are_written_differently_have_different_digests(left: Any, right: Any) -> None:
-    """Whatever a line distinguishes, the digest of the content does; the order of keys is no difference."""
+    """Whatever a line distinguishes, the digest of the content does; the order of keys does not count."""
     if written(left) == written(right):
         return
     for wrapped in (lambda x, y: (x, y), lambda x, y: ({"a": x}, {"a": y}), lambda x, y: ([x, y], [y, x])):
