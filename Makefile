@@ -72,7 +72,7 @@ $(VENV)/.bench: $(ENVIRONMENT)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
 	@touch $@
 
-bench: $(VENV)/.bench ## Measure every promise of speed beside the alternatives; figures in runs/bench.json
+bench: $(VENV)/.bench ## Compare every promise of speed with the alternatives; figures in runs/bench.json
 	cd scripts && ../$(BIN)/python -W ignore -m bench --json ../runs/bench.json
 
 bench-causes: $(ENVIRONMENT) ## How often the right cause is named, and whether a suggested change or a draft ever does harm

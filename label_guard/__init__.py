@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from label_guard.lint import lint_schema as lint_schema
     from label_guard.pipeline.coordination import stop_requested as stop_requested
     from label_guard.pipeline.counts import Summary as Summary
+    from label_guard.pipeline.events import GuardEvent as GuardEvent
     from label_guard.pipeline.loader import guard_batches as guard_batches
     from label_guard.pipeline.options import GuardOptions as GuardOptions
     from label_guard.pipeline.record_keys import keyed as keyed
@@ -53,6 +54,7 @@ _HOMES = {
     "DatasetSchema": "schema.dataset",
     "Diagnostic": "rules.diagnostic",
     "Guard": "check.guard",
+    "GuardEvent": "pipeline.events",
     "GuardOptions": "pipeline.options",
     "HostStoppedError": "errors",
     "InvalidLabelError": "errors",

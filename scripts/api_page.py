@@ -1,4 +1,4 @@
-"""Write docs/api.md: the public names of every public module with the first line of their documentation.
+"""Writes docs/api.md: the public names of every public module, each with the first line of its documentation.
 
 python scripts/api_page.py > docs/api.md
 """
@@ -33,7 +33,18 @@ MODULES = {
     "label_guard.engines.beam": "The audit on Apache Beam.",
     "label_guard.testing": "Tests of your own pipelines: [testing.md](testing.md).",
 }
-VALUES = {"RULES": "Every rule by its code.", "Label": "Any of the label kinds."}
+SIGNATURES = """\
+::: {module}
+    options:
+      show_root_heading: false
+      show_root_toc_entry: false
+      members: [{names}]
+"""  # a directive of mkdocstrings, which puts signatures and docstrings there
+VALUES = {
+    "RULES": "Every rule by its code.",
+    "Label": "Any of the label kinds.",
+    "Severity": "`error`, `warning` or `note`.",
+}
 
 
 def meaning(name: str, value: object) -> str:
@@ -42,14 +53,23 @@ def meaning(name: str, value: object) -> str:
     return " ".join(text.split()).replace("``", "`").replace("|", "\\|")
 
 
+def documented_here(module: str, names: list[str]) -> list[str]:
+    """Those of ``names`` that no other section documents: ``label_guard`` has most of its names from the others."""
+    if module != "label_guard":
+        return names
+    elsewhere = {name for other in MODULES if other != module for name in importlib.import_module(other).__all__}
+    return [name for name in names if name not in elsewhere]
+
+
 def lines() -> Iterator[str]:
     """The lines of the page."""
     yield INTRODUCTION
     for module, title in MODULES.items():
         public = importlib.import_module(module)
+        names = sorted(public.__all__)
         yield f"## `{module}`\n\n{title}\n\n| name | meaning |\n|---|---|"
-        yield from (f"| `{name}` | {meaning(name, getattr(public, name))} |" for name in sorted(public.__all__))
-        yield ""
+        yield from (f"| `{name}` | {meaning(name, getattr(public, name))} |" for name in names)
+        yield "\n" + SIGNATURES.format(module=module, names=", ".join(documented_here(module, names)))
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ class Baseline(BaseModel):
 
 
 class Comparison(BaseModel):
-    """Today's bad records beside the known ones.
+    """Today's bad records compared with the known ones.
 
     Attributes:
         new: bad records that are not in the baseline, or broke another rule then.

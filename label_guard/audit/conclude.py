@@ -57,7 +57,7 @@ def _again(report: AuditReport, splits: Sequence[SplitReport]) -> AuditReport:
 
 
 def with_baseline(report: AuditReport, baseline: Baseline) -> AuditReport:
-    """Returns the report beside known-bad records: only new ones are errors.
+    """Returns the report compared with known-bad records: only new ones are errors.
 
     Args:
         report: an audit that kept which records are bad.

@@ -21,7 +21,7 @@ from label_guard.schema.labels import ClassLabel, Label, MultiLabel
 MAX_DEPARTURE = 0.2
 # Below this many records a distribution of many classes departs by chance alone.
 RECORDS_PER_CLASS = 20
-_RAREST = 3  # illegal values named beside the first
+_RAREST = 3  # illegal values named after the first
 _VOCABULARY = 1_000  # classes from which lists of ids are of a vocabulary, which is never used up
 _REPLACE = "repair or replace the file and audit again"
 

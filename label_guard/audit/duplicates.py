@@ -189,7 +189,7 @@ def find_content(schema: DatasetSchema, splits: Splits) -> tuple[str, ...]:
     content = {name for name in found - others if not any(other.startswith(f"{name}/") for other in others)}
     if not content:
         uris = ", ".join(sorted({source.uri for _, source in splits}))
-        raise UsageError(f"duplicates are found by what is beside the labels; records of {uris} hold nothing")
+        raise UsageError(f"duplicates are found by the features that are not labels; records of {uris} have none")
     return tuple(sorted(content))
 
 

@@ -1,4 +1,4 @@
-"""Labels kept beside a dataset, so that an audit after a schema change does not read the dataset again.
+"""Labels of a dataset kept in one file, so that an audit after a schema change does not read the dataset again.
 
 One file, a zip archive of plain ``.npy`` and JSON members, never pickle. What it holds of a shard counts only while the
 shard's path, size and modification time (of an object store: what it keeps to distinguish versions), the labels

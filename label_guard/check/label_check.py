@@ -269,7 +269,7 @@ class LabelCheck:
             yield RuleViolations(self.path, rule, legal, broken.astype(np.intp), counts, [hits[k][1] for k in first])
 
     def _stored_rule(self, item: Any) -> str | None:
-        """The rule for a value beside a null, which readers hand on as a NumPy number of the stored dtype."""
+        """The rule for a value next to a null, which readers hand on as a NumPy number of the stored dtype."""
         dtype: Any = getattr(item, "dtype", None)
         if dtype is None or dtype not in self._admitted:
             return self._item_rule(item)

@@ -295,7 +295,7 @@ def known_values(label: Label, column: Column) -> Column:
         other = 0 if isinstance(label, MultiLabel) else array[measured][0]
         array = np.where(measured, array, array.dtype.type(other))
     if isinstance(label, MultiLabel) and (label.positive, label.negative) != (1, 0) and array.dtype.kind in "iuf":
-        number = array.dtype.type  # a plain 1 is int64, which np.select cannot put beside uint64
+        number = array.dtype.type  # a plain 1 is int64, which np.select cannot combine with uint64
         cases = [array == label.positive, array == label.negative, array == 0]
         array = np.select(cases, [number(1), number(0), number(2)], array)
     return column._replace(array=array)

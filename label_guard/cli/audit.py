@@ -71,7 +71,7 @@ class Options:
 @click.argument("schemas", nargs=-1, required=True, metavar="SCHEMAS...")
 @click.option("--source", type=given, metavar="URI", help="Where the records are, in place of the schema's own source.")
 @click.option("--split", "splits", multiple=True, type=given, metavar="NAME", help="Audit this split; without it all.")
-@click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes beside this one.")
+@click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Worker processes.")
 @click.option("--shards", type=given, metavar="I/N", help="Audit every N-th file from the I-th (0-based), for merge.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Read at most N records of each file.")
 @click.option(

@@ -109,7 +109,7 @@ def read_bounded(path: str | os.PathLike[str], limit: int) -> bytes:
 def atomic_write(path: str | os.PathLike[str]) -> Generator[BinaryIO]:
     """Opens a file that appears at ``path``, a link followed, complete or not at all; its mode stays.
 
-    A pipe or a device is written into, never replaced. What killed processes left beside it is removed.
+    A pipe or a device is written into, never replaced. What killed processes left next to it is removed.
 
     Raises:
         OSError: it cannot be written, the disk being full for example; nothing is left behind.

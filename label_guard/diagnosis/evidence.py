@@ -53,7 +53,7 @@ def log_noise(noise: Mapping[int, int], far: int, total: int, low: int, high: in
 
 
 def noise_probability(value: int, low: int, high: int) -> float:
-    """How likely ``value`` is among noise values beside classes ``low..high``."""
+    """How likely ``value`` is among noise values next to classes ``low..high``."""
     probability = _ANYTHING / (90.0 * (abs(value) + 1.0))  # even in the logarithm over 64 bits, both signs
     if value in (low - 1, high + 1):
         probability += _SLIP / 2

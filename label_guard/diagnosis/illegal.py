@@ -226,5 +226,5 @@ def extreme(choose: Callable[..., Any], mine: Any, theirs: Any) -> Any:
 
 
 def whole(value: Value) -> Value:
-    """A float without a fraction as an int: 1.0 beside 1 would show in which order shards were merged."""
+    """A float without a fraction as an int: 1.0 next to 1 would show in which order shards were merged."""
     return int(value) if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()) else value

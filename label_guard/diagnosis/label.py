@@ -52,7 +52,7 @@ def _values(
     several = [one for one in (cause, missing, dtype) if one is not None]
     if len(several) == 1:
         return several[0]
-    others = [Alternative(one.cause, f"beside that, {one.text}") for one in several[1:]]
+    others = [Alternative(one.cause, f"in addition, {one.text}") for one in several[1:]]
     first = several[0]
     return with_alternatives(path, first.cause, first.text, [*first.alternatives, *others])
 

@@ -12,7 +12,7 @@ from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.diagnosis.wording import advice, alternative, name_of, text_of
 from label_guard.schema.labels import ClassLabel
 
-_PLAUSIBLE = 0.02  # a cause that reaches this probability is named beside the most likely one
+_PLAUSIBLE = 0.02  # a cause that reaches this probability is named with the most likely one
 _CHANCE = 1e-5  # rare values may be strays although that is less probable than _PLAUSIBLE, above this
 _CHANCE_MOVED = 1e-3  # the same where ids have another start: the id that is missing speaks for it as well
 _CERTAIN = 0.95  # a reading below this changes nothing

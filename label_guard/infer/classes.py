@@ -64,7 +64,7 @@ def draft_classes(counts: Mapping[int, int], *, scalar: bool, only_label: bool) 
         return refused(f"holds nothing but {', '.join(map(str, sorted(voids)))}: a split without labels")
     if sum(rare.values()) > max(_FEW, SCATTERED * total) or min(classes) < 0:
         first = min(rare or classes)
-        return refused(f"holds values such as {first} beside {min(classes)}..{max(classes)}, which are not class ids")
+        return refused(f"holds values such as {first} among {min(classes)}..{max(classes)}, which are not class ids")
     if max(classes) > _MAX_CLASSES:
         return refused(f"holds values up to {max(classes):,}: an id or a count rather than a class")
     drafted = _ids(classes)

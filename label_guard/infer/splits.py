@@ -1,4 +1,4 @@
-"""Splits that the names of files say: train-*.parquet beside test-*.parquet."""
+"""Splits by the names of files: train-*.parquet and test-*.parquet."""
 
 from __future__ import annotations
 

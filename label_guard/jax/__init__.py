@@ -2,7 +2,7 @@
 """What can be said inside jit, at no cost or on demand.
 
 A Python error raised by a callback inside a step on several devices deadlocks the others, and with donated buffers
-loses the state. So errors travel as data here: a count beside the loss, read one step late; ``debug_check`` and
+loses the state. So errors travel as data here: a count returned with the loss, read one step late; ``debug_check`` and
 ``checked`` are for one device and debugging.
 """
 

@@ -37,7 +37,7 @@ def check_logits(logits: Any, labels: Any, spec: Label) -> None:
         raise UsageError(f"logits have shape {logits.shape}; their last axis must be num_classes {spec.num_classes}")
     want = logits.shape[:-1] if isinstance(spec, ClassLabel) else logits.shape
     if labels.shape != want:
-        raise UsageError(f"labels have shape {labels.shape} beside logits {logits.shape}; they must have {want}")
+        raise UsageError(f"labels have shape {labels.shape}, logits {logits.shape}; they must have {want}")
     name = jnp.dtype(labels.dtype).name
     if isinstance(spec, ClassLabel):
         if not dtypes.is_integer(name):
@@ -144,7 +144,7 @@ def masked_mean(values: jax.Array, where: jax.Array | None = None, axis_name: An
 
 
 def invalid_count(labels: jax.Array, spec: Label) -> jax.Array:
-    """int32 scalar: places of ``labels`` that ``spec`` does not allow; return it beside the loss.
+    """int32 scalar: places of ``labels`` that ``spec`` does not allow; return it with the loss.
 
     Sees what is left on the device: an int64 2**32+1 has become 1 by then, which only the guard on the host sees.
 

@@ -95,7 +95,7 @@ def _stack_leaves(values: Sequence[Any]) -> Any:
 
 
 def _as_integers(stacked: Array, arrays: list[Array]) -> Array:
-    """NumPy promotes int64 beside uint64 to float64; integers stay integers where int64 or uint64 holds them all."""
+    """NumPy promotes int64 with uint64 to float64; integers stay integers where int64 or uint64 holds them all."""
     if not all(array.dtype.kind in "iu" for array in arrays):
         return stacked
     dtype = _common(arrays)

@@ -278,13 +278,13 @@ def finalize_record(config: GuardConfig, record: Any, result: CheckResult) -> An
         values, valid = array
         record = tree.put(record, path, values)
         good |= {path: valid} if violations and config.on_invalid == "mask" else {}
-        beside = [config.mask.path(path)] if config.mask.key is not None else []
-        beside += [] if converter.label.where is None else [converter.label.where]
-        for place in set(beside) - set(expanded):
+        extra = [config.mask.path(path)] if config.mask.key is not None else []
+        extra += [] if converter.label.where is None else [converter.label.where]
+        for place in set(extra) - set(expanded):
             feature = tree.get(record, place)
             if feature is not None and feature is not tree.MISSING:
                 record = tree.put(record, place, np.asarray(feature)[None])
-        expanded += [path, *beside]
+        expanded += [path, *extra]
     expanded += _places_of_masks(record, config.guard.labels)
     record = finalize_batch(config, record, 1, result=result, good=good)
     for path in dict.fromkeys(expanded):

@@ -1,4 +1,4 @@
-"""Masks: replaces bad positions of a label, says which positions are valid, and puts the mask beside the label.
+"""Masks: replaces bad positions of a label, says which positions are valid, and puts the mask next to the label.
 
 Pure functions; input arrays are never written.
 """
@@ -35,7 +35,7 @@ class MaskOptions:
     """How the validity mask is named.
 
     Attributes:
-        key: name beside the label; ``{label}`` is replaced by the label's own name. None: no mask.
+        key: name of the mask, next to the label; ``{label}`` is replaced by the label's own name. None: no mask.
         dtype: ``bool``, which optax and jnp take as ``where=``, or a float dtype for weights.
         explicit: whether the user chose ``key``; a tuple needs that.
     """
@@ -243,7 +243,7 @@ def validity(label: Label, value: Any, size: int, good: Valid | None, padding: i
 
 
 def add_mask(batch: Any, label_path: str, valid: Mask, options: MaskOptions) -> Any:
-    """``batch`` with the mask beside its label.
+    """``batch`` with the mask next to its label.
 
     An existing feature of that name keeps its dtype and its values, and is 0 or False where the label is not valid.
 

@@ -57,7 +57,7 @@ class GuardOptions(TypedDict, total=False):
     with `drop_remainder=True` the default is `"drop"`."""
 
     valid_key: str | None
-    """Name of the validity mask, beside its label; `{label}` is replaced by the label's own name. An existing feature
+    """Name of the validity mask, next to its label; `{label}` is replaced by the label's own name. An existing feature
     or field of that name is combined with. None adds no mask, which only `"raise"` and `"drop"` allow."""
 
     valid_dtype: str
@@ -92,7 +92,7 @@ class GuardOptions(TypedDict, total=False):
     until then, instead of raising inside a step. Needs a state: not on a MapDataset or in a DataLoader."""
 
     on_event: OnEvent | None
-    """A function that is called with a dict (see `label_guard.pipeline.events.GuardEvent`) at the first invalid record,
+    """A function that is called with a dict (see `label_guard.GuardEvent`) at the first invalid record,
     when an error stops the run and when the stream ends. In Grain workers it is called there, so it must pickle."""
 
 

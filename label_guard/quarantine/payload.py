@@ -44,7 +44,7 @@ def flatten(element: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path, value in _walk(element, "", top=True):
         name, number = path, 2
-        while name in found:  # a flat key "a/b" beside a nested one
+        while name in found:  # a flat key "a/b" next to a nested one
             name, number = f"{path}#{number}", number + 1
         found[name] = value
     return found

@@ -90,7 +90,7 @@ def _split(report: AuditReport, split: SplitReport) -> Iterator[str]:
 
 
 def _baseline(known: Comparison) -> Iterator[str]:
-    yield f"  beside the baseline: {known.new:,} new, {known.known:,} known, {_fixed(known)}"
+    yield f"  baseline: {known.new:,} new, {known.known:,} known, {_fixed(known)}"
 
 
 def _fixed(known: Comparison) -> str:

@@ -180,7 +180,7 @@ RULES = (
         "LG314",
         "shape-changed",
         "The shape of a label changed.",
-        "Labels of the old shape are refused, or the loss gets a shape it never got, and [batch, 1] beside [batch] "
+        "Labels of the old shape are refused, or the loss gets a shape it never got, and [batch, 1] with [batch] "
         "broadcasts silently.",
         _ids("shape: []"),
         _ids("shape: [1]"),

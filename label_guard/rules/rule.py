@@ -39,7 +39,7 @@ class ChangeExample:
 
 @dataclass(frozen=True, slots=True)
 class SourceExample:
-    """A schema file held against the metadata of a TFDS folder: the features, and the records of each split."""
+    """A schema file compared with the metadata of a TFDS folder: the features, and the records of each split."""
 
     schema: str
     features: str

@@ -43,7 +43,7 @@ def _files_of(name: str) -> list[str]:
     root = Path(path.anchor)
     try:
         matches = sorted(root.glob(str(path.relative_to(root))))
-    except ValueError:  # ** beside other characters
+    except ValueError:  # ** next to other characters
         return []
     return [file for match in matches for file in (_files_of(str(match)) if match.is_dir() else [str(match)])]
 

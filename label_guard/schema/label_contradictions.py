@@ -98,7 +98,7 @@ def _class_sentinel_problems(label: ClassLabel) -> Iterator[Problem]:
         also = "an ignore value" if ignored else f"a legal class id ({span})"
         yield Problem("LG217", ("unlabeled",), f"unlabeled value {label.unlabeled} is {also}", "use another value")
     elif label.keeps_unlabeled and label.remaps and 0 <= label.unlabeled < label.num_classes:
-        message = f"unlabeled value {label.unlabeled} would be emitted beside the dense id {label.unlabeled}"
+        message = f"unlabeled value {label.unlabeled} would be emitted as well as the dense id {label.unlabeled}"
         fix = "use another value, or on_unlabeled: replace or skip"
         yield Problem("LG217", ("unlabeled",), message, fix)
     elif label.keeps_unlabeled and not _survives(label.unlabeled):

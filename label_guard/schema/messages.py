@@ -44,7 +44,7 @@ def in_words(errors: Sequence[Any]) -> Iterator[Problem]:
     """One problem for each mistake in ``errors`` (pydantic's error details).
 
     Args:
-        errors: details with ``fields`` beside, the names that the section of the mistake knows.
+        errors: details, each with ``fields`` added: the names that the section of the mistake knows.
     """
     problems: dict[SchemaPath, Problem] = {}
     deeper: dict[SchemaPath, set[Any]] = {}  # by union: the branches whose items are wrong

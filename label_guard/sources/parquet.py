@@ -160,7 +160,7 @@ def _batches(file: Any, groups: int, names: Sequence[str], size: int) -> Iterato
 
 
 def _batch_rows(metadata: Any, groups: int, numbers: Sequence[int]) -> int:
-    """Rows that hold about a chunk of label values, lists and strings reckoned with."""
+    """Rows that hold about a chunk of label values, counting lists and strings."""
     total = rows = 0
     for k in range(groups):
         group = metadata.row_group(k)

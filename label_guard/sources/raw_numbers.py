@@ -29,7 +29,7 @@ class RawFormat:
     """Numbers of one dtype, little-endian, one behind the other.
 
     Attributes:
-        dtype: NumPy name; ``""``: that of the ``.idx`` beside the file.
+        dtype: NumPy name; ``""``: that of the ``.idx`` next to the file.
         shape: of one record.
         offset: bytes before the first number.
     """

@@ -50,7 +50,7 @@ class Source:
         return list(self.files)
 
     def fields(self) -> list[str]:
-        """What the records hold beside the labels: names to open the source with again, for whole records.
+        """What the records hold apart from the labels: names to open the source with again, for whole records.
 
         Raises:
             SourceError: no shard can be read.

@@ -1,4 +1,4 @@
-"""Guard.check beside NumPy's floor and the validators a user would pick instead."""
+"""Guard.check compared with NumPy's floor and the validators a user would pick instead."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _great_expectations(labels: Any) -> Callable[[], Any]:
 
 
 def masks(quick: bool) -> list[Row]:
-    """Clean uint8 masks 16x512x512 with ignore 255, beside the best chunked NumPy expression."""
+    """Clean uint8 masks 16x512x512 with ignore 255, compared with the best chunked NumPy expression."""
     classes = 19
     array = np.random.default_rng(0).integers(0, classes, (16, 512, 512), dtype=np.uint8)
     array[:, :8] = 255

@@ -1,4 +1,4 @@
-"""The audit beside reading the same files otherwise: ArrayRecord, TFRecord, Parquet; and its memory."""
+"""The audit compared with other ways to read the same files: ArrayRecord, TFRecord, Parquet; and its memory."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def files(quick: bool) -> list[Row]:
 
 
 def data_source(quick: bool) -> list[Row]:
-    """The audit of a prepared TFDS folder beside iterating tfds.data_source over it."""
+    """The audit of a prepared TFDS folder compared with iterating tfds.data_source over it."""
     prepare = importlib.import_module("prepare_digits")
     tfds = importlib.import_module("tensorflow_datasets")
     folder = Path(tempfile.mkdtemp())

@@ -1,4 +1,4 @@
-"""Paired, interleaved measurements: ratios of medians within one run, CPU time beside wall time."""
+"""Paired, interleaved measurements: ratios of medians within one run, CPU time and wall time."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def row(
     cpu: bool = True,
     note: str = "",
 ) -> Row:
-    """The row of ``name`` beside ``against``, held to ``limit`` (at most) or ``at_least``."""
+    """The row of ``name`` compared with ``against``, held to ``limit`` (at most) or ``at_least``."""
     mine = timings[name]
     if name == against:
         return Row(group, name, mine.median_wall, mine.median_cpu, note=note)

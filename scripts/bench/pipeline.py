@@ -1,4 +1,4 @@
-"""The Grain stage beside the pipeline without it, and beside the five-line filter."""
+"""The Grain stage compared with the pipeline without it, and with the five-line filter."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class _ProbeIterator(grain.DatasetIterator):
 
 
 def own_cost(group: str, name: str, dataset: Any, guard: Callable[[Any, str], Any], rounds: int, limit: float) -> Row:
-    """The guard's own CPU beside that of the pipeline before it: both measured in each round, around each batch.
+    """The guard's own CPU compared with that of the pipeline before it: both measured in each round, around each batch.
 
     Each round is a run of its own, with a quarantine of its own.
     """

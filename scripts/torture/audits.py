@@ -1,4 +1,4 @@
-"""Audits under faults, for ``torture.py``: killed, interrupted, robbed of a worker, given corrupt shards."""
+"""Audits under faults, for ``torture.py``: killed, interrupted, with a worker killed, given corrupt shards."""
 
 from __future__ import annotations
 

@@ -211,7 +211,7 @@ UNLEARNED: dict[str, tuple[dict[str, Any], list[Any], list[Any], int]] = {
     "positions that do not count": (
         {"kind": "class_label", "num_classes": 2, "shape": [2]}, [[0, 1], [9, 1], [9, 9]], [[1, 1], [0, 1], [0, 0]], 1
     ),
-    "padding beside ignored positions": (
+    "padding next to ignored positions": (
         {"kind": "class_label", "num_classes": 2, "shape": [2], "ignore": [-100]},
         [[0, -100], [9, -100], [9, 1]], [[1, 1], [0, 1], [0, 1]], 1,
     ),

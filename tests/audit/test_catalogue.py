@@ -67,7 +67,7 @@ def classes(num_classes: int, **fields: Any) -> Fields:
 
 
 def without_labels(num_classes: int, split: str, *, label: str = "label", scheme: str = "parquet") -> Trap:
-    """A split whose every label is -1, beside a sound train."""
+    """A split whose every label is -1, next to a sound train."""
     data = {"train": {label: ids(num_classes)}, split: {label: [-1] * 30}}
     cause = {(split, label, "unlabeled-split")}
     return Trap({label: classes(num_classes)}, data, {split: {"LG102"}}, cause, {}, scheme)
@@ -236,7 +236,7 @@ def write(path: Path, scheme: str, columns: Mapping[str, Sequence[Any]]) -> None
 
 
 def prepared(folder: Path, trap: Trap) -> DatasetSchema:
-    """The schema of a trap, its splits written beside each other."""
+    """The schema of a trap, its splits written next to each other."""
     splits: dict[str, Fields] = {}
     for split, columns in trap.data.items():
         file = folder / f"{split}.{trap.scheme}"
@@ -360,7 +360,7 @@ def test_21_caltech101_has_its_background_at_4(tmp_path: Path) -> None:
 
 
 def test_names_in_a_parquet_file_stand_in_another_order(tmp_path: Path) -> None:
-    """The names that a Hugging Face copy of cifar10 keeps beside its ids are held against those of the schema."""
+    """The names that a Hugging Face copy of cifar10 keeps next to its ids are compared with those of the schema."""
     names = ["airplane", "automobile", "bird", "cat"]
     kept = {"huggingface": json.dumps({"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}})}
     pq.write_table(pa.table({"label": ids(4)}).replace_schema_metadata(kept), tmp_path / "a.parquet")

@@ -128,7 +128,7 @@ def test_the_order_of_features_does_not_matter(tmp_path: Path) -> None:
 
 
 def test_pictures_in_arrays_are_compared(tmp_path: Path) -> None:
-    """Of NumPy archives the arrays beside the label are the content, compared by their bytes."""
+    """Of NumPy archives the arrays next to the label are the content, compared by their bytes."""
     images = np.random.default_rng(0).integers(0, 255, (6, 4, 4), dtype=np.uint8)
     images[5] = images[1]
     np.savez(tmp_path / "train-0.npz", image=images, label=np.arange(6) % 3)

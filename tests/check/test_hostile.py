@@ -98,7 +98,7 @@ LABELS = {
 @pytest.mark.parametrize("value", VALUES)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
 def test_no_value_ends_in_a_foreign_error(value: str, kind: str) -> None:
-    """As a record, beside a good one, and as a batch; what leaves under mask passes the emitted schema."""
+    """As a record, next to a good one, and as a batch; what leaves under mask passes the emitted schema."""
     schema = DatasetSchema(format=1, name="t", version="1.0.0", labels={"y": LABELS[kind]})
     guard, again = Guard(schema), Guard(schema.emitted())
     for element, batched in (({"y": VALUES[value]()}, False), ({"y": VALUES[value]()}, True)):

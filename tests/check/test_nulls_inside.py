@@ -1,4 +1,4 @@
-"""A null inside a label is missing; the numbers beside it keep their stored dtype."""
+"""A null inside a label is missing; the numbers next to it keep their stored dtype."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ LISTS = [pa.list_, pa.large_list]
 def test_a_null_in_a_list_is_missing_and_nothing_else(
     tmp_path_factory: pytest.TempPathFactory, rows: list[list[float | None]]
 ) -> None:
-    """LG104 for the null; sound floats beside it do not violate the dtype, in every kind of list."""
+    """LG104 for the null; sound floats next to it do not violate the dtype, in every kind of list."""
     path = tmp_path_factory.mktemp("nulls") / "a.parquet"
     for kind in LISTS:
         pq.write_table(pa.table({"label": pa.array(rows, kind(pa.float32()))}), path)
@@ -43,7 +43,7 @@ def test_a_null_in_a_list_is_missing_and_nothing_else(
 
 
 def test_class_ids_beside_a_null_are_checked() -> None:
-    """An illegal id beside a null is reported too; another dtype is a violation of its own."""
+    """An illegal id next to a null is reported too; another dtype is a violation of its own."""
     rows = [[np.int16(3), None], [np.int16(4), None], [np.int64(3), None], [np.int16(-1), None]]
     result = Guard(IDS).check({"label": rows}, batched=True)
     found = {(violation.row, violation.rule) for violation in result.violations}

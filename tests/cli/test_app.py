@@ -261,7 +261,7 @@ def test_whatever_a_source_raises_is_an_unreadable_source(folder: Path, how: str
 
 
 def test_no_output_overwrites_a_file_of_a_folder_that_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where each file of a folder is a record, none of them is overwritten; a new file beside them may be written."""
+    """Where each file of a folder is a record, none of them is overwritten; a new file next to them may be written."""
     (folder / "data" / "cat").mkdir(parents=True)
     (folder / "data" / "cat" / "1.png").write_bytes(b"x")
     (folder / "schema.yaml").write_text(SCHEMA.replace("num_classes: 10", "num_classes: 1, class_names: [cat]"))

@@ -60,7 +60,7 @@ def test_what_is_put_is_got_and_nothing_else_changes(node: Any, value: int) -> N
     before = copy.deepcopy(node)
     path = next(path for path, _ in tree.leaves(node))
     if tree.get(node, path) is tree.MISSING or tree.children(tree.get(node, path)) is not None:
-        return  # "a/b" beside "a": the flat key hides the nested one, by design
+        return  # "a/b" next to "a": the flat key hides the nested one, by design
     changed = tree.put(node, path, value)
     assert tree.get(changed, path) == value
     assert node == before

@@ -199,7 +199,7 @@ def idx(path: Path) -> None:
 
 
 def megatron(path: Path) -> None:
-    """Tokens of 40 documents as uint16, with the index of Megatron-LM beside them."""
+    """Tokens of 40 documents as uint16, with the index of Megatron-LM next to them."""
     rng = np.random.default_rng(3)
     rows = [np.minimum(rng.zipf(1.3, rng.integers(20, 90)), 999).astype("<u2") for _ in range(40)]
     lengths = np.array(list(map(len, rows)), np.int32)

@@ -60,7 +60,7 @@ def test_bins_are_bounded_for_any_numbers() -> None:
 
 
 def test_declared_values_and_positions_that_do_not_count_are_left_out() -> None:
-    """Sentinels, NaN and positions without weight are no values of a regression target."""
+    """Sentinels, NaN and positions without weight are not values of a regression target."""
     found = Distribution()
     label = RealLabel(ignore=(-999,), where="weight")
     values = np.array([1.0, -999, 3.0, np.nan])

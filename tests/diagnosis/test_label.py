@@ -140,7 +140,7 @@ def test_a_few_illegal_values_change_nothing(bad: list[int]) -> None:
 
 @given(st.integers(0, 2**32), st.integers(2, 300), st.integers(1, 4), st.data())
 def test_no_change_makes_rare_values_legal(seed: int, classes: int, copies: int, data: st.DataObject) -> None:
-    """Whatever value occurs up to four times beside any number of sound ids, no change declares it."""
+    """Whatever value occurs up to four times next to any number of sound ids, no change declares it."""
     rng = np.random.default_rng(seed)
     sound = rng.choice(classes, rng.integers(20, 2000), p=rng.dirichlet(np.full(classes, 2.0)))
     value = data.draw(st.sampled_from([classes, -1, 255, -100, classes + 1]) | st.integers(-(2**40), 2**40))
@@ -170,15 +170,15 @@ def test_an_added_token_is_no_shift() -> None:
 
 
 def test_records_are_left_out_only_where_no_other_label_is_lost() -> None:
-    """-1 is declared with skip for a schema of one label alone; beside other labels it is replaced."""
+    """-1 is declared with skip for a schema of one label alone; next to other labels it is replaced."""
     batch = np.where(IDS == 3, -1, IDS)
     label, found = guard_of().labels["y"], LabelStatistics()
     result = guard_of().check({"y": batch}, batched=True)
     columns = guard_of().batch_columns({"y": batch}, len(batch))["y"]
     found.add(label, columns, result.faults, len(batch), [""] * len(batch))
-    (alone,), (beside,) = diagnose("y", label, found), diagnose("y", label, found, only_label=False)
+    (alone,), (others,) = diagnose("y", label, found), diagnose("y", label, found, only_label=False)
     assert alone.patch["on_unlabeled"] == "skip"
-    assert beside.patch["on_unlabeled"] == "replace"
+    assert others.patch["on_unlabeled"] == "replace"
 
 
 def test_faults_of_one_file_are_said_to_be_there() -> None:

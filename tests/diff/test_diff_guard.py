@@ -1,4 +1,4 @@
-"""The verdict of the diff for a training pipeline, held against what real guards accept and hand on."""
+"""The verdict of the diff for a training pipeline, compared with what real guards accept and hand on."""
 
 from __future__ import annotations
 

@@ -219,7 +219,7 @@ def test_a_selection_keeps_its_names(tmp_path: Path) -> None:
 
 
 def test_records_of_mixed_widths(tmp_path: Path) -> None:
-    """Records are checked as stored, before stacking casts them: int64 2**32+1 beside int32, None, another shape."""
+    """Records are checked as stored, before stacking casts them: int64 2**32+1 next to int32, None, another shape."""
     labels = [np.int32(1), np.int64(2**32 + 1), None, np.int64([1]), np.uint64(2), np.int64(3)]
     records = [{"id": np.int64(k), "label": label} for k, label in enumerate(labels)]
     ds = _iter(keyed(records)).pipe(guard_labels, SCHEMA, batch_size=3, quarantine=str(tmp_path / "q"), stop_above=None)

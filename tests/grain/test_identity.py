@@ -46,7 +46,7 @@ def listed() -> Any:
 
 
 def mixed_with_hidden() -> Any:
-    """A source that the guard sees beside one, of the same name, that it does not see."""
+    """A source that the guard sees next to one, of the same name, that it does not see."""
     seen = grain.MapDataset.source(keyed(SOURCES[0])).to_iter_dataset(OPTIONS)
     hidden = grain.experimental.InterleaveIterDataset(
         grain.MapDataset.source([1]).map(

@@ -43,7 +43,7 @@ def documents(count: int = 30) -> list[dict[str, Any]]:
 
 
 def records(count: int = 30) -> list[dict[str, Any]]:
-    """Labels with a feature beside them."""
+    """Labels with a feature next to them."""
     return [{"y": np.int64(10 if k in BAD else k % 10), "x": np.full(2, k)} for k in range(count)]
 
 

@@ -177,7 +177,7 @@ def test_lint_paths_reports_every_file(tmp_path):
 
 
 def test_a_label_with_the_name_of_a_mask_is_reported():
-    """`box_valid` beside `box`: the mask of `box` would replace it."""
+    """`box_valid` next to `box`: the mask of `box` would replace it."""
     text = "labels:\n  box: {kind: class_label, num_classes: 3}\n  box_valid: {kind: class_label, num_classes: 2}\n"
     found = lint_file(read_schema_bytes(f"format: 1\nname: x\nversion: 1.0.0\n{text}".encode(), "x.yaml"))
     assert [(diagnostic.rule, diagnostic.line) for diagnostic in found] == [("LG223", 6)]

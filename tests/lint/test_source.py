@@ -1,4 +1,4 @@
-"""A schema held against the metadata of real TFDS folders and of a fixture like those of the catalogue."""
+"""A schema compared with the metadata of real TFDS folders and of a fixture like those of the catalogue."""
 
 import json
 from pathlib import Path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import re
 from pathlib import Path
@@ -28,11 +29,35 @@ def test_the_public_modules_are_these() -> None:
 def test_the_public_names_are_those_of_the_page(name: str) -> None:
     """The page lists what ``__all__`` of each module holds; every name loads and is documented."""
     module = importlib.import_module(name)
-    assert sorted(SECTIONS[name]) == sorted(module.__all__), "run: python scripts/api_page.py > docs/api.md"
+    assert sorted(SECTIONS[name]) == sorted(module.__all__)
     assert set(module.__all__) <= set(dir(module))
     for public in module.__all__:
         value = getattr(module, public)
         assert not (inspect.isclass(value) or inspect.isroutine(value)) or inspect.getdoc(value), public
+
+
+def test_the_page_is_up_to_date() -> None:
+    """The page is what its script writes from the docstrings."""
+    spec = importlib.util.spec_from_file_location("api_page", PAGE.parents[1] / "scripts" / "api_page.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    written = "\n".join(script.lines()).rstrip() + "\n"
+    assert PAGE.read_text(encoding="utf-8") == written, "run: python scripts/api_page.py > docs/api.md"
+
+
+@pytest.mark.parametrize(
+    "page", [*sorted(PAGE.parent.glob("*.md")), PAGE.parents[1] / "README.md"], ids=lambda p: p.name
+)
+def test_pages_import_public_names_alone(page: Path) -> None:
+    """What README and docs import, or name with its full path, is on the page of public names."""
+    text = page.read_text(encoding="utf-8")
+    for module, names in re.findall(r"^from (label_guard[\w.]*) import ([\w, ]+)$", text, re.M):
+        assert set(names.split(", ")) <= set(SECTIONS.get(module, ())), f"{module}: {names}"
+    for path in re.findall(r"`(label_guard(?:\.\w+)+)", text):
+        module, _, name = path.rpartition(".")
+        assert path in MODULES or name in SECTIONS.get(module, ()) or path == "label_guard.schema.json", path
 
 
 def test_no_public_function_has_the_name_of_a_package() -> None:

@@ -59,3 +59,12 @@ def test_commands_and_links_exist(page: Path) -> None:
     assert set(re.findall(r"^\$ make ([\w-]+)", text, re.M)) <= targets
     for link in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", text):
         assert (page.parent / link).exists(), link
+
+
+def test_files_that_contributing_names_exist() -> None:
+    """Its tables lead to files and folders that are there."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:[a-z_]+/)+[\w.]*)`", text)
+    assert named
+    missing = [name for name in named if not any((place / name).exists() for place in (ROOT, ROOT / "label_guard"))]
+    assert missing == []

@@ -48,7 +48,7 @@ def test_join_takes_the_rows(parts: list[tuple[int, int]]) -> None:
 
 
 def test_integers_stay_integers() -> None:
-    """int64 beside uint64 stays an integer array; floats beside integers become floats as NumPy has it."""
+    """int64 next to uint64 stays an integer array; floats next to integers become floats as NumPy has it."""
     assert batches.stack([{"x": np.int64(1)}, {"x": np.uint64(2)}])["x"].dtype == np.int64
     assert batches.stack([{"x": np.int64([1])}, {"x": np.uint64([2])}])["x"].dtype == np.int64
     assert batches.stack([{"x": np.int64(1)}, {"x": np.float64(2.5)}])["x"].dtype == np.float64

@@ -111,7 +111,7 @@ def test_a_source_without_a_repr_has_one_id_everywhere() -> None:
 
 
 def test_tags_of_names() -> None:
-    """Tags are positive, fit beside the position, and are 0 only without a name."""
+    """Tags are positive, fit next to the position, and are 0 only without a name."""
     assert tag_of(None) == 0
     assert all(0 < tag_of(f"name{k}") < 2**22 for k in range(1000))
 

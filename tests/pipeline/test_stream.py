@@ -294,7 +294,7 @@ def test_a_larger_batch_is_refused(tmp_path: Path) -> None:
 
 
 def test_features_that_belong_to_the_batch(tmp_path: Path) -> None:
-    """A scalar beside batched features is carried along, and a list of one value for each record is refilled too."""
+    """A scalar next to batched features is carried along, and a list of one value for each record is refilled too."""
     batch = {"label": np.array([1, 99]), "step": np.int64(7), "name": ["a", "b"]}
     stream = GuardStream(_plan(str(tmp_path)), Listed([batch, batch]))
     (found,) = list(stream)

@@ -101,7 +101,7 @@ def test_a_kept_ignore_value_leaves_as_it_is_or_is_refused(value: float, emit: A
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint64", "int8", "float16"])
 def test_rows_with_other_signs_are_reported_in_every_dtype(dtype: str) -> None:
-    """A bad row beside sound ones is masked, whatever positive and negative are."""
+    """A bad row next to sound ones is masked, whatever positive and negative are."""
     label = MultiLabel(num_classes=2, dtype=(dtype,), positive=0, negative=1)
     batch = {"y": np.array([[0, 1], [1, 7]], dtype)}
     (out,) = guard_batches([batch], schema_of(label), batched=True, on_invalid="mask", stop_above=None)

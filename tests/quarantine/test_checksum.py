@@ -77,7 +77,7 @@ def test_any_changed_byte_of_a_line_is_found(tmp_path: Path) -> None:
 
 
 def test_lines_of_earlier_releases_are_read(tmp_path: Path) -> None:
-    """A line of version 1 has no checksum; ``compact`` keeps it as it is, beside lines that have one."""
+    """A line of version 1 has no checksum; ``compact`` keeps it as it is, next to lines that have one."""
     part, _, _ = write(tmp_path, bad("a", 10), bad("b", 10))
     old = b"".join(unsealed(line).replace(b'{"v":2', b'{"v":1') + b"\n" for line in part.read_bytes().splitlines())
     part.write_bytes(old)

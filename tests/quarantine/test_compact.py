@@ -1,4 +1,4 @@
-"""Compaction keeps every entry once, in order, beside writers that go on; summaries count what a reader finds."""
+"""Compaction keeps every entry once, in order, next to writers that go on; summaries count what a reader finds."""
 
 from __future__ import annotations
 

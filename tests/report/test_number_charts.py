@@ -28,7 +28,7 @@ def view_of(values: list[float], low: float | None = None, high: float | None = 
 
 @given(NUMBERS, LIMITS, LIMITS)
 def test_every_number_is_drawn_or_named_as_outside(values: list[float], low: float | None, high: float | None) -> None:
-    """Bars lie in the frame, and bars and the numbers beside them are as many as there were."""
+    """Bars lie in the frame, and bars and the numbers next to them are as many as there were."""
     if low is not None and high is not None:
         low, high = min(low, high), max(low, high)
     view = view_of(values, low, high)

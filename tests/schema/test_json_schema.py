@@ -101,7 +101,7 @@ def test_what_lint_refuses_for_its_structure_is_invalid(path, how, junk):
 
 
 def _needs_its_label(diagnostic):
-    """Whether it is about an override, which is also held against the label: only lint compares the two."""
+    """Whether it is about an override, which is also compared with the label: only lint compares the two."""
     return diagnostic.path[:1] in (("splits",), ("views",)) and diagnostic.path[2:3] == ("labels",)
 
 

@@ -81,7 +81,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 def rows_of(ids: list[int]) -> list[dict[str, object]]:
-    """Records with a text beside the label."""
+    """Records with a text next to the label."""
     return [{"note": f'a "{k}", [b', "label": v} for k, v in enumerate(ids)]
 
 
@@ -93,7 +93,7 @@ def write_yolo(path: Path, ids: list[int]) -> None:
 
 
 def write_samples(path: Path, ids: list[int]) -> None:
-    """A WebDataset of classes beside empty pictures."""
+    """A WebDataset of classes next to empty pictures."""
     write_tar(path, [{f"{k}.jpg": b"", f"{k}.cls": b"%d" % v} for k, v in enumerate(ids)])
 
 

@@ -288,7 +288,7 @@ def test_remote_tfrecord_through_fsspec(tmp_path: Path) -> None:
 
 
 def masks_file(path: Path, values: list[bytes]) -> None:
-    """A TFRecord whose label ``mask`` is encoded bytes, beside an int64 ``label``."""
+    """A TFRecord whose label ``mask`` is encoded bytes, next to an int64 ``label``."""
     records = []
     for k, value in enumerate(values):
         made = examples._example_class()()

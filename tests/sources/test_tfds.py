@@ -70,7 +70,7 @@ assert "tensorflow" not in sys.modules
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A prepared folder, and beside it ``narrow.json``: the features.json of a narrower label."""
+    """A prepared folder, and next to it ``narrow.json``: the features.json of a narrower label."""
     root = tmp_path_factory.mktemp("tfds")
     (root / "narrow").mkdir()
     command = [sys.executable, "-c", BUILDER, str(root / "data"), str(root / "narrow")]
@@ -167,7 +167,7 @@ def test_tfrecord_folders_are_read_alike(folder: Path) -> None:
 
 
 def test_stale_counts_missing_and_truncated_shards(folder: Path) -> None:
-    """What the metadata promise is reported beside what is there; a damaged shard is an error, the other is read."""
+    """What the metadata promise is reported next to what is there; a damaged shard is an error, the other is read."""
     info = json.loads((folder / "dataset_info.json").read_text())
     info["splits"][0]["shardLengths"][0] = "9"
     (folder / "dataset_info.json").write_text(json.dumps(info))

@@ -240,7 +240,7 @@ def test_unsigned_integers_beyond_int64(folder: Path) -> None:
 
 
 def test_sequences_of_sequences(folder: Path) -> None:
-    """Rows of class ids, which TFDS stores flat beside their lengths, come as rows at the stored width."""
+    """Rows of class ids, which TFDS stores flat next to their lengths, come as rows at the stored width."""
     config = json.loads((folder / "features.json").read_text())
     features = config["featuresDict"]["features"]
     outer = json.loads(json.dumps(features["tags"]))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Rng = np.random.Generator
-VOID, CORRUPT, UNKNOWN = -1, -2, -3  # meanings of a value beside a class index
+VOID, CORRUPT, UNKNOWN = -1, -2, -3  # meanings of a value that is not a class index
 
 
 @dataclass(frozen=True)
