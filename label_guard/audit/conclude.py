@@ -12,10 +12,11 @@ from pydantic import ValidationError
 from label_guard.audit.baseline import Baseline, compare
 from label_guard.audit.dataset_rules import find_all, find_causes, list_not_checked, same_content, unread_whole
 from label_guard.audit.duplicates import Duplicates
-from label_guard.audit.report import AuditReport, SplitReport
+from label_guard.audit.report import AuditReport, SchemaPlace, SplitReport
 from label_guard.core.files import read_text
 from label_guard.errors import LabelGuardError, UsageError
 from label_guard.schema.dataset import DatasetSchema
+from label_guard.schema.reader import read_schema
 
 
 def conclude(
@@ -53,7 +54,16 @@ def _again(report: AuditReport, splits: Sequence[SplitReport]) -> AuditReport:
     found = conclude(report.schema_file, splits, part=report.part, problems=report.problems)
     if report.duplicates is not None:
         found = with_duplicates(found, report.duplicates)
-    return found.model_copy(update={"thumbnails": report.thumbnails})
+    return found.model_copy(update={"thumbnails": report.thumbnails, "schema_place": report.schema_place})
+
+
+def with_schema_place(report: AuditReport, schema: DatasetSchema | str | Path) -> AuditReport:
+    """Returns ``report`` with the lines of its labels in the schema file, for reports that name places in it."""
+    if isinstance(schema, DatasetSchema):
+        return report
+    file = read_schema(schema)
+    lines = {path: file.locate_key(("labels", path))[0] for path in report.schema_file.labels}
+    return report.model_copy(update={"schema_place": SchemaPlace(path=str(schema), lines=lines)})
 
 
 def with_baseline(report: AuditReport, baseline: Baseline) -> AuditReport:
@@ -125,7 +135,7 @@ def merge_reports(parts: Sequence[AuditReport]) -> AuditReport:
             pictures.setdefault(split, {}).update(found)
     problems = [text for part in parts for text in part.problems]
     merged = conclude(parts[0].schema_file, splits, problems=problems)
-    return merged.model_copy(update={"thumbnails": pictures})
+    return merged.model_copy(update={"thumbnails": pictures, "schema_place": parts[0].schema_place})
 
 
 # Reading --------------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from pydantic import (
 from label_guard.audit.baseline import BadPlace, Comparison, Count, in_order, repeated_keys
 from label_guard.audit.duplicates import Duplicates
 from label_guard.diagnosis.statistics import LabelStatistics
-from label_guard.rules.diagnostic import Diagnostic, Severity
+from label_guard.rules.diagnostic import Severity
 from label_guard.rules.registry import RULES
 from label_guard.schema.dataset import DatasetSchema
 
@@ -192,10 +192,17 @@ class Finding(_Model):
             raise ValueError(f"{rule!r} is not a rule")
         return rule
 
-    def diagnostic(self) -> Diagnostic:
-        """Returns the form that the renderers for CI take."""
-        path = (self.split or "", self.label) if self.label else (self.split or "",)
-        return Diagnostic(self.rule, self.severity, self.message, self.fix, path=path)
+
+class SchemaPlace(_Model):
+    """Where the schema is written.
+
+    Attributes:
+        path: the schema file, as the user named it.
+        lines: the 1-based line of each label in it.
+    """
+
+    path: str
+    lines: dict[str, Count] = Field(default_factory=dict[str, int])
 
 
 class OtherCause(_Model):
@@ -245,6 +252,7 @@ class AuditReport(_Model):
         not_checked: what was not checked, in one line each.
         problems: what could not be written although it was read, in one line each.
         schema_file: the schema; in JSON ``schema``.
+        schema_place: where it is written; None for a schema made in Python.
         duplicates: records of the same content, where they were looked for.
         thumbnails: by split and record key, a picture of an example as a ``data:`` URI, or the start of its
             text, where they were gathered.
@@ -261,6 +269,7 @@ class AuditReport(_Model):
     not_checked: list[str] = Field(default_factory=list[str])
     problems: list[str] = Field(default_factory=list[str])
     schema_file: Schema = Field(validation_alias="schema", serialization_alias="schema")
+    schema_place: SchemaPlace | None = None
     duplicates: Duplicates | None = None
     thumbnails: dict[str, dict[str, str]] = Field(default_factory=dict[str, dict[str, str]])
 

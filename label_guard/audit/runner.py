@@ -11,7 +11,7 @@ from typing import TypedDict
 
 from typing_extensions import Unpack
 
-from label_guard.audit.conclude import conclude, with_duplicates
+from label_guard.audit.conclude import conclude, with_duplicates, with_schema_place
 from label_guard.audit.duplicates import find_content, find_duplicates
 from label_guard.audit.fold import SplitFold
 from label_guard.audit.label_cache import open_label_cache, require_files
@@ -120,10 +120,11 @@ def audit_dataset(
         SourceError: a source cannot be opened at all.
     """
     loaded, opened, reading = prepare_audit(schema, options, "audit_dataset")
-    return audit_splits(
+    report = audit_splits(
         loaded, opened, reading, workers=workers, executor=executor, shards=shards, label_cache=label_cache,
         duplicates=duplicates, control=control,
     )  # fmt: skip
+    return with_schema_place(report, schema)
 
 
 def audit_splits(

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import click
 
 from label_guard.audit.baseline import Baseline, read_baseline
-from label_guard.audit.conclude import with_baseline
+from label_guard.audit.conclude import with_baseline, with_schema_place
 from label_guard.audit.good_index import check_target, write_good_index
 from label_guard.audit.outputs import refuse_doubles, refuse_inputs
 from label_guard.audit.quieted import with_comments
@@ -131,7 +131,7 @@ def _audit(file: str, options: Options, known: Baseline | None) -> int:
     opened = open_splits(schema, options.source, options.splits, base_of(file), allow_python=options.allow_python)
     splits = with_comments(file, opened)
     refuse_inputs([path for _, path in _outputs(options, [file])], [*options.files, options.baseline], splits)
-    report = _run(file, schema, splits, options)
+    report = with_schema_place(_run(file, schema, splits, options), file)
     if known is not None:
         report = with_baseline(report, known)
     if any(style == "html" for style, _ in options.reports):

@@ -7,12 +7,13 @@ import json
 from collections.abc import Iterator
 
 from label_guard.audit.baseline import Comparison
-from label_guard.audit.report import AuditReport, SplitReport
+from label_guard.audit.report import AuditReport, Finding, SplitReport
 from label_guard.core.escape import json_text, terminal
 from label_guard.core.plural import counted
 from label_guard.errors import UsageError
 from label_guard.report import FORMATS, render_diagnostics
 from label_guard.report.common import percent
+from label_guard.rules.diagnostic import Diagnostic
 from label_guard.rules.registry import RULES
 
 AUDIT_FORMATS = (*FORMATS, "html")
@@ -37,9 +38,30 @@ def render_audit(report: AuditReport, format: str) -> str:
     if format not in FORMATS:
         raise UsageError(f"unknown format {format!r}; use one of: {', '.join(AUDIT_FORMATS)}")
     files = sum(len(split.shards) for split in report.splits)
-    found = [finding.diagnostic() for finding in report.findings]
+    found = [_diagnostic(report, finding) for finding in report.findings]
     return render_diagnostics(
         found, format, tool="audit", files_checked=files, complete=report.complete, not_checked=report.not_checked
+    )
+
+
+def _diagnostic(report: AuditReport, finding: Finding) -> Diagnostic:
+    """A finding with dataset, split, place in the schema file and likely causes, for readers who see nothing else."""
+    split, place = finding.split or "", report.schema_place
+    where = f"{report.dataset}/{split}" if split else report.dataset
+    causes = [
+        f"likely cause: {cause.text}"
+        for cause in report.diagnoses
+        if (cause.split, cause.label) == (finding.split, finding.label) and finding.rule.startswith("LG1")
+    ]
+    return Diagnostic(
+        finding.rule,
+        finding.severity,
+        f"{where}: {finding.message}",
+        "; ".join(text for text in (finding.fix, *causes) if text),
+        file=place.path if place else "",
+        line=place.lines.get(finding.label, 1) if place and finding.label else 0,
+        path=(split, finding.label) if finding.label else (split,),
+        properties=(("dataset", report.dataset), ("split", finding.split), ("label", finding.label)),
     )
 
 

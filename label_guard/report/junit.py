@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
@@ -24,8 +25,9 @@ def render(
     suite = ET.SubElement(suites, "testsuite", {"name": name, **numbers, "skipped": "0", "time": "0"})
     # One case always: build servers take a suite without any for one that did not run.
     _summary_case(suite, name, summary(diagnostics, tool, files_checked, complete, not_checked), complete)
+    seen: Counter[str] = Counter()
     for diagnostic in diagnostics:
-        _case(suite, diagnostic, name)
+        _case(suite, diagnostic, name, seen)
     ET.indent(suites)
     # Everything outside ASCII becomes a character reference, so the text may be stored in any encoding.
     return ET.tostring(suites, encoding="us-ascii", xml_declaration=True).decode("ascii")
@@ -39,11 +41,18 @@ def _summary_case(suite: ET.Element, name: str, text: str, complete: bool) -> No
         ET.SubElement(case, "error", {"type": "incomplete", "message": text}).text = text
 
 
-def _case(suite: ET.Element, diagnostic: Diagnostic, name: str) -> None:
+def _case(suite: ET.Element, diagnostic: Diagnostic, name: str, seen: Counter[str]) -> None:
     # Control characters are not XML, not even as references; terminal() spells them out.
     file, message, fix = map(terminal, (forward_slashes(diagnostic.file), diagnostic.message, diagnostic.fix))
-    place = f"{file}:{diagnostic.line}:{diagnostic.column}" if diagnostic.line else file
-    attributes = {"classname": file or name, "name": f"{title(diagnostic)} {place}".rstrip(), "time": "0"}
+    place = ":".join(str(part) for part in (file, diagnostic.line, diagnostic.column) if part)
+    found = dict(diagnostic.properties)
+    parts = [found.get(part) for part in ("dataset", "split", "label")]
+    words = [title(diagnostic), place, *(terminal(str(part)) for part in parts if part)]
+    case_name = " ".join(word for word in words if word)
+    seen[case_name] += 1  # servers join cases of one name
+    if seen[case_name] > 1:
+        case_name = f"{case_name} ({seen[case_name]})"
+    attributes = {"classname": file or name, "name": case_name, "time": "0"}
     if diagnostic.file:
         attributes["file"] = file
     if diagnostic.line:

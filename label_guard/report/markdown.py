@@ -11,6 +11,8 @@ from label_guard.rules.diagnostic import Diagnostic
 
 # GitHub refuses a comment of more than 65,536 characters; GitLab allows a million.
 _MAX_CHARACTERS = 60_000
+_MAX_LINES = 58  # with the last two of the text a comment that is read at a glance
+_MAX_NOT_CHECKED = 10
 _MARKS = {"error": ":x: error", "warning": ":warning: warning", "note": ":memo: note"}
 _SPECIAL = frozenset("&<>\"'`*_[]()|~#@\\!$:")
 
@@ -18,18 +20,20 @@ _SPECIAL = frozenset("&<>\"'`*_[]()|~#@\\!$:")
 def render(
     diagnostics: Sequence[Diagnostic], tool: str, files_checked: int, complete: bool, not_checked: Sequence[str]
 ) -> str:
-    """The whole report as a heading and a table, cut off where a comment could not hold it."""
+    """The report as a heading and a table of at most 60 lines in all."""
     head, _, rest = summary(diagnostics, tool, files_checked, complete).partition(":")
     lines = [f"### {head}", "", rest.strip()]
     if not_checked:
-        lines += ["", "Not checked:", "", *(f"- {_code(text)}" for text in not_checked)]
+        lines += ["", "Not checked:", "", *(f"- {_code(text)}" for text in not_checked[:_MAX_NOT_CHECKED])]
+        if len(not_checked) > _MAX_NOT_CHECKED:
+            lines.append(f"- and {len(not_checked) - _MAX_NOT_CHECKED} more")
     if diagnostics:
         lines += ["", "| | Where | Rule | What |", "|---|---|---|---|"]
     room = _MAX_CHARACTERS
     for position, diagnostic in enumerate(diagnostics):
         row = _row(diagnostic)
         room -= len(row) + 1
-        if room < 0:
+        if room < 0 or len(lines) >= _MAX_LINES:
             lines += ["", f"and {counted(len(diagnostics) - position, 'finding')} more"]
             break
         lines.append(row)

@@ -52,7 +52,11 @@ def test_what_the_documentation_offers_to_copy_is_valid(tmp_path: Path, title: s
     page = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
     section = page.split(f"## {title}", 1)[1].split("\n## ", 1)[0]
     found = re.findall(r"```yaml\n(.*?)```", section, flags=re.DOTALL)
-    assert found
+    found += re.findall(
+        r"```yaml\n(.*?)```", page.split("## An audit in CI", 1)[1].split("\n## ", 1)[0], flags=re.DOTALL
+    )
+    found = [text for text in found if ("jobs:" in text) == (title == "GitHub")]
+    assert len(found) > 1
     for text in found:
         (tmp_path / "file.yml").write_text(text, encoding="utf-8")
         assert is_valid(schema, tmp_path / "file.yml"), text
@@ -113,7 +117,8 @@ def check(runner: dict[str, str], folder: Path, **inputs: str) -> subprocess.Com
     """The second step, with its inputs as the environment that action.yml makes of them."""
     step = STEPS[1]
     assert set(inputs) <= set(step["env"])
-    defaults = {"PATHS": "", "AGAINST": "", "FAIL_ON": ACTION["inputs"]["fail-on"]["default"], "SARIF": ""}
+    defaults = {"PATHS": "", "AGAINST": "", "FAIL_ON": ACTION["inputs"]["fail-on"]["default"], "SARIF": "",
+                "AUDIT": "", "AUDIT_OPTIONS": "", "REPORTS": ""}  # fmt: skip
     assert set(defaults) == set(step["env"])
     return run(step, folder, {**runner, **defaults, **inputs})
 
@@ -203,3 +208,28 @@ def test_no_file_of_the_checkout_is_imported(runner: dict[str, str], tmp_path: P
     for step in STEPS:
         run(step, tmp_path / "checkout", {**env, "FAIL_ON": "undeclared"})
     assert not (tmp_path / "ran").exists()
+
+
+def test_an_audit_annotates_and_leaves_its_reports(runner: dict[str, str], repository: Path, tmp_path: Path) -> None:
+    """The action audits data: findings on the line of the label, a summary for the run, and the reports as files."""
+    (repository / "train.csv").write_text("label\n0\n1\n7\n", encoding="utf-8")
+    summary = tmp_path / "summary.md"
+    done = check(
+        {**runner, "GITHUB_STEP_SUMMARY": str(summary)}, repository, AUDIT="configs/one.yaml\n",
+        AUDIT_OPTIONS="--split=train\n--source=csv:train.csv\n", REPORTS="out",
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert (
+        "::error title=LG101 label-out-of-range,file=configs/one.yaml,line=5::one/train: label: 1 of 3" in done.stdout
+    )
+    assert sorted(path.name for path in (repository / "out").iterdir()) == [
+        "one.html", "one.json", "one.md", "one.sarif"
+    ]  # fmt: skip
+    assert "LG101" in summary.read_text(encoding="utf-8")
+
+
+def test_an_audit_that_cannot_be_done_fails(runner: dict[str, str], repository: Path) -> None:
+    """Data that are not there are exit 2, whatever the schemas are."""
+    done = check(runner, repository, AUDIT="configs/one.yaml", AUDIT_OPTIONS="--source=csv:gone.csv\n--split=train")
+    assert done.returncode == 2
+    assert "gone.csv" in done.stderr

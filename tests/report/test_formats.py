@@ -326,3 +326,25 @@ def test_no_format_prints_a_command_of_a_runner(style):
         for line in render_diagnostics(found, style, tool="lint", files_checked=1).splitlines():
             assert not re.search(r"##[a-z]*\[", line, re.IGNORECASE)
             assert not line.lstrip().startswith("::") or (style == "github" and line.startswith("::error title=LG201"))
+
+
+def test_junit_cases_of_one_report_have_names_of_their_own() -> None:
+    """Servers join cases of one name, and would show one finding of several."""
+    found = [*FOUND, *FOUND, Diagnostic("LG101", "error", "a", properties=(("split", "train"),))]
+    root = ET.fromstring(render_diagnostics(found, "junit", tool="audit"))
+    names = [(case.get("classname"), case.get("name")) for case in root.iter("testcase")]
+    assert len(set(names)) == len(found) + 1
+
+
+@pytest.mark.parametrize("findings", [0, 1, 40, 500])
+@pytest.mark.parametrize("not_checked", [0, 40])
+def test_a_comment_has_at_most_60_lines(findings: int, not_checked: int) -> None:
+    """What does not fit is counted, so that nothing looks complete that is not."""
+    found = [Diagnostic("LG101", "error", f"finding {number}") for number in range(findings)]
+    text = render_diagnostics(
+        found, "markdown", tool="audit", not_checked=[f"thing {number}" for number in range(not_checked)]
+    )
+    assert len(text.splitlines()) <= 60
+    shown = sum(f"finding {number}</code>" in text for number in range(findings))
+    assert shown == findings or f"and {findings - shown} findings more" in text
+    assert not not_checked or f"and {not_checked - 10} more" in text
