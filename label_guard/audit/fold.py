@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from itertools import groupby
 
 from label_guard.audit.baseline import BadPlace, in_order, repeated_keys
 from label_guard.audit.report import ShardReport, SourceReport, SplitReport
-from label_guard.audit.shard import ShardResult
+from label_guard.audit.shard import MAX_UNREADABLE, ShardResult
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.sources.metadata_problems import label_problems
@@ -20,7 +23,7 @@ class SplitFold:
 
     Attributes:
         labels: statistics by label.
-        shards: the shards added so far.
+        shards: the parts of files added so far: name of the file, number of the part, what was found.
         bad: their invalid records.
         stopped: whether reading one of them was stopped.
         not_quarantined: number of invalid records that are not in the quarantine.
@@ -28,16 +31,16 @@ class SplitFold:
     """
 
     labels: dict[str, LabelStatistics] = field(default_factory=dict[str, LabelStatistics])
-    shards: list[ShardReport] = field(default_factory=list[ShardReport])
+    shards: list[tuple[str, int, ShardReport]] = field(default_factory=list[tuple[str, int, ShardReport]])
     bad: list[BadPlace] = field(default_factory=list[BadPlace])
     stopped: bool = False
     not_quarantined: int = 0
     errors: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
 
     def add(self, found: ShardResult) -> None:
-        """Adds one shard."""
+        """Adds one file, or one part of it."""
         self._add_labels(found.labels)
-        self.shards.append(_shard_report(found))
+        self.shards.append((found.name, found.part, _shard_report(found)))
         self.bad += found.bad
         self.stopped |= found.stopped
         self.not_quarantined += found.not_quarantined
@@ -58,7 +61,7 @@ class SplitFold:
 
     def _add_labels(self, labels: dict[str, LabelStatistics]) -> None:
         for path, found in labels.items():
-            self.labels[path] = self.labels[path].merge(found) if path in self.labels else found
+            self.labels.setdefault(path, LabelStatistics()).update(found)
 
     def problems(self) -> list[str]:
         """What could not be written although it was read: one line for each kind."""
@@ -80,7 +83,9 @@ class SplitFold:
         """
         limited |= self.stopped
         bad = in_order([self.bad])
-        shards = sorted(self.shards, key=lambda shard: shard.name)
+        shards = _whole_files(self.shards)
+        for found in self.labels.values():
+            found.close_files()
         return SplitReport(
             split=split,
             source=SourceReport(**source.describe(), contradictions=tuple(_contradictions(schema, split, source))),
@@ -104,6 +109,31 @@ def _contradictions(schema: DatasetSchema, split: str | None, source: Source) ->
         for problem in label_problems(path, label, source.features[path]) if path in source.features else ():
             if (path, problem.rule) not in source.quiet:
                 yield problem.rule, path, problem.message, problem.fix
+
+
+def _whole_files(parts: Sequence[tuple[str, int, ShardReport]]) -> list[ShardReport]:
+    """The files in order of their names, the parts of each put together."""
+    ordered = sorted(parts, key=lambda found: found[:2])
+    return [
+        reduce(_joined, [report for _, _, report in found]) for _, found in groupby(ordered, key=lambda found: found[0])
+    ]
+
+
+def _joined(first: ShardReport, second: ShardReport) -> ShardReport:
+    """Two parts of one file that follow each other."""
+    violations = Counter(first.violations)
+    violations.update(second.violations)
+    return first.model_copy(
+        update={
+            "records": first.records + second.records,
+            "invalid": first.invalid + second.invalid,
+            "unreadable": first.unreadable + second.unreadable,
+            "error": first.error or second.error,
+            "unreadable_examples": (*first.unreadable_examples, *second.unreadable_examples)[:MAX_UNREADABLE],
+            "violations": dict(sorted(violations.items())),
+            "certified": first.certified and second.certified,
+        }
+    )
 
 
 def _shard_report(shard: ShardResult) -> ShardReport:

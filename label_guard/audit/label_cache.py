@@ -29,9 +29,10 @@ from label_guard.core.temporary import temporary_folder
 from label_guard.errors import LabelGuardError, SourceError, UsageError
 from label_guard.quarantine.payload import NotEncodableError, decode, encode
 from label_guard.quarantine.storage import whole_file
-from label_guard.sources.base import Format, LabelShapes, Piece, RawColumn
+from label_guard.sources.base import FilePart, Format, LabelShapes, Piece, RawColumn, Shard
 from label_guard.sources.files import identity_of
 from label_guard.sources.open import Source
+from label_guard.sources.source import read_shard
 
 VERSION = 2  # of the file
 _INDEX = "index.json"
@@ -146,22 +147,29 @@ class CachedFormat:
         Raises:
             SourceError: the file cannot be read, or its entry in the label cache is damaged.
         """
-        identity = identity_of(path)
+        return self._read(Shard(path, path, 0), wanted)
+
+    def read_part(self, path: str, wanted: LabelShapes, part: FilePart) -> Iterator[Piece]:
+        """As ``read``, of one part of a file: each part is an entry of its own."""
+        return self._read(Shard(path, path, 0, part=part), wanted)
+
+    def _read(self, shard: Shard, wanted: LabelShapes) -> Iterator[Piece]:
+        path, identity = shard.path, identity_of(shard.path)
         if identity is None:
-            yield from self.format.read(path, wanted)
+            yield from read_shard(self.format, shard, wanted)
             return
-        about = [path, identity, self.name, _settings(self.format), sorted(wanted.items())]
+        about = [path, identity, self.name, _settings(self.format), sorted(wanted.items()), *(shard.part or ())]
         name = f"{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]}.zip"
         entry = self.cache.entries.get(name)
         if entry is not None and _is_intact(self.cache.path, name, entry):
             yield from _kept(self.cache.path, name, wanted)
         else:
-            yield from self._read_and_keep(path, wanted, name)
+            yield from self._read_and_keep(shard, wanted, name)
 
-    def _read_and_keep(self, path: str, wanted: LabelShapes, name: str) -> Iterator[Piece]:
-        keeper = _Keeper(Path(self.cache.folder) / f"{name}.partial", path)
+    def _read_and_keep(self, shard: Shard, wanted: LabelShapes, name: str) -> Iterator[Piece]:
+        keeper = _Keeper(Path(self.cache.folder) / f"{name}.partial", shard.path)
         try:
-            for number, piece in enumerate(self.format.read(path, wanted)):
+            for number, piece in enumerate(read_shard(self.format, shard, wanted)):
                 keeper.add(number, piece)
                 yield piece
             keeper.finish()  # only what was read to its end is kept

@@ -18,7 +18,7 @@ from label_guard.audit.label_cache import open_label_cache, require_files
 from label_guard.audit.parquet_statistics import require_statistics
 from label_guard.audit.quieted import with_comments
 from label_guard.audit.report import AuditReport
-from label_guard.audit.shard import ReadOptions, ShardAuditor, ShardResult, SplitJob, Task
+from label_guard.audit.shard import ReadOptions, ShardAuditor, ShardResult, SplitJob, Task, unread_shard
 from label_guard.audit.workers import AuditControl, Progress, run_shards
 from label_guard.check.reading import stored_features
 from label_guard.core.documented_options import shows_options, unknown_option
@@ -28,6 +28,8 @@ from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.reader import load_schema
 from label_guard.sources.open import Shard, Source, open_source, separates_splits
 
+# A file larger than that is read in parts of about that: a second of reading, beside a file opened once more.
+PART_BYTES = 64 << 20
 Sources = Sequence[tuple[str | None, Source]]
 
 
@@ -148,8 +150,7 @@ def audit_splits(
         _require(source, options, label_cache)
     content = find_content(schema, splits) if duplicates else None
     with open_label_cache(label_cache) as cache:
-        tasks = make_tasks(schema, splits, replace(options, label_cache=cache.cache))
-        tasks = tasks if shards is None else tasks[shards[0] :: shards[1]]
+        tasks = make_tasks(schema, splits, replace(options, label_cache=cache.cache), shards)
         folds = {split: SplitFold() for split, _ in splits}
         for job, found in _run(tasks, workers, executor, control):
             folds[job.split].add(found)
@@ -225,18 +226,31 @@ def open_splits(
     return opened
 
 
-def make_tasks(schema: DatasetSchema, splits: Sources, options: ReadOptions = ReadOptions()) -> list[Task]:
-    """One task for each shard. What a task holds does not grow with the number of shards.
+def make_tasks(
+    schema: DatasetSchema,
+    splits: Sources,
+    options: ReadOptions = ReadOptions(),
+    shards: tuple[int, int] | None = None,
+) -> list[Task]:
+    """One task for each file or part of a large one. What a task holds does not grow with their number.
+
+    With a limit, which is for each file, and with ``trust_statistics``, files are not cut.
 
     Args:
         schema: the schema.
         splits: the opened source of each split, from ``open_splits``.
         options: how shards are read.
+        shards: ``(i, n)``: only every n-th file from the i-th, 0-based, of all splits together.
     """
     tasks: list[Task] = []
+    before = 0
     for split, source in splits:
         job = SplitJob(schema, split, slim(source), options)
-        tasks += [Task(job, shard) for shard in source.shards()]
+        index, count = shards or (0, 1)
+        mine = replace(source, files=source.files[(index - before) % count :: count])
+        before += len(source.files)
+        whole = options.limit is not None or options.trust_statistics
+        tasks += [Task(job, shard) for shard in (mine.shards() if whole else mine.parts(PART_BYTES))]
     return tasks
 
 
@@ -261,11 +275,11 @@ def _run(
     runs = run_shards(items, ShardAuditor(jobs), workers=workers, executor=executor, control=control)
     with closing(runs) as results:
         for (job, shard), found in results:
-            yield jobs[job], found if isinstance(found, ShardResult) else ShardResult(shard.name, error=found)
+            yield jobs[job], found if isinstance(found, ShardResult) else unread_shard(shard, found)
 
 
 def _with_promise(progress: Callable[[Progress], None], tasks: Sequence[Task]) -> Callable[[Progress], None]:
     """``progress``, called with how many records are promised where all shards promise some."""
-    promises = [task.shard.expected_records for task in tasks]
+    promises = [task.shard.expected_records for task in tasks if not task.shard.part or not task.shard.part.number]
     total = sum(n for n in promises if n is not None)
     return progress if None in promises else lambda now: progress(replace(now, promised=total))

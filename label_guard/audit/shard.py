@@ -71,7 +71,8 @@ class ShardResult:
     """What one shard holds.
 
     Attributes:
-        name: the shard's name.
+        name: the file's name.
+        part: which part of the file was read, from 0.
         records: records read, unreadable ones included.
         invalid: records that broke a rule in any label.
         expected: what the metadata promise, or None.
@@ -88,6 +89,7 @@ class ShardResult:
     """
 
     name: str
+    part: int = 0
     records: int = 0
     invalid: int = 0
     expected: int | None = None
@@ -101,6 +103,12 @@ class ShardResult:
     cache_error: str = ""
     quarantine_error: str = ""
     not_quarantined: int = 0
+
+
+def unread_shard(shard: Shard, error: str) -> ShardResult:
+    """The result of a shard that could not be read at all."""
+    part = shard.part.number if shard.part else 0
+    return ShardResult(shard.name, part, expected=shard.expected_records, error=error)
 
 
 class ShardAuditor:
@@ -149,7 +157,7 @@ def audit_shard(task: Task, go_on: Callable[[int], bool] | None = None) -> Shard
 def _audit(
     job: SplitJob, shard: Shard, guard: Guard, writer: QuarantineWriter | None, go_on: Callable[[int], bool] | None
 ) -> ShardResult:
-    found = ShardResult(shard.name, expected=shard.expected_records)
+    found = ShardResult(shard.name, shard.part.number if shard.part else 0, expected=shard.expected_records)
     found.labels = {path: LabelStatistics() for path in guard.labels}
     if job.options.trust_statistics and _certify(shard, guard, found):
         return found
@@ -174,7 +182,7 @@ def _audit(
     except Exception as error:  # the fault of one shard costs that shard; what was read of it counts
         found.error = f"{shard.name}: {unexpected(error)}"
     for statistics in found.labels.values():
-        statistics.end_of_file(found.name)
+        statistics.end_of_file(found.name, whole=shard.part is None)
     found.cache_error = cached.error if cached is not None else ""
     found.quarantine_error, found.not_quarantined = quarantine.error, quarantine.missing
     return found

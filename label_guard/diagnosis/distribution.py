@@ -51,6 +51,8 @@ class Histogram(BaseModel):
 
     def merge(self, other: Histogram) -> Histogram:
         """The histogram of both together; neither is changed."""
+        if not len(other.counts):
+            return self
         shift = max(self.shift, other.shift)
         both = Histogram(shift=shift, counts=self._at(shift) + other._at(shift))
         both._shrink()
@@ -131,14 +133,12 @@ class Distribution(BaseModel):
             together = np.triu(product, 1).astype(np.int64).reshape(-1)
             self.pairs.add(np.arange(classes * classes, dtype=np.int64), together)
 
-    def merge(self, other: Distribution) -> Distribution:
-        """The distribution of both together; neither is changed."""
-        return Distribution(
-            values=self.values.merge(other.values),
-            sums=self.sums.merge(other.sums),
-            entropy=self.entropy.merge(other.entropy),
-            pairs=self.pairs + other.pairs,
-        )
+    def update(self, other: Distribution) -> None:
+        """Adds ``other``, which is not changed."""
+        self.values = self.values.merge(other.values)
+        self.sums = self.sums.merge(other.sums)
+        self.entropy = self.entropy.merge(other.entropy)
+        self.pairs.update(other.pairs)
 
 
 def _edge(places: NDArray[np.int64], shift: int) -> NDArray[np.float64]:

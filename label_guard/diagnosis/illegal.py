@@ -163,42 +163,47 @@ class IllegalValues(BaseModel):
             self.values[value] = one if mine is None else mine.merge(one)
         self._bound()
 
-    def end_of_file(self, name: str, positions: int, ids: Iterable[int]) -> None:
-        """Close the counts of one file: these are the illegal values of that file alone.
+    def end_of_file(self, name: str, positions: int, low: int | None, high: int | None, *, whole: bool = True) -> None:
+        """Closes the counts of one file: these are the illegal values of that file alone.
 
         Args:
             name: the file.
             positions: integer values in it.
-            ids: legal ids in it.
+            low: smallest legal id in it, None where there is none.
+            high: greatest legal id in it.
+            whole: whether of all of it. A part is kept by name until ``close_files``, also where it holds no illegal
+                value.
         """
-        used = list(ids)
-        low, high = (min(used), max(used)) if used else (None, None)
         illegal = self.positions
-        if illegal:
-            counts = {v: found.positions for v, found in self.values.items()}
-            counts = {v: counts[v] for v in kept(counts, MAX_FILE_VALUES)}
-            self.files = {name: FileCounts(positions=positions, illegal=illegal, low=low, high=high, values=counts)}
-        elif positions:
-            self.clean_files, self.clean_positions, self.clean_low, self.clean_high = 1, positions, low, high
+        counts = {v: found.positions for v, found in self.values.items()}
+        counts = {v: counts[v] for v in kept(counts, MAX_FILE_VALUES)}
+        self.files = {name: FileCounts(positions=positions, illegal=illegal, low=low, high=high, values=counts)}
+        if whole:
+            self.close_files()
 
-    def merge(self, other: IllegalValues) -> IllegalValues:
-        """Both together; neither is changed."""
-        both = IllegalValues(
-            values=dict(self.values),
-            overflow=self.overflow + other.overflow,
-            files=dict(self.files),
-            clean_files=self.clean_files + other.clean_files,
-            clean_positions=self.clean_positions + other.clean_positions,
-            clean_low=extreme(min, self.clean_low, other.clean_low),
-            clean_high=extreme(max, self.clean_high, other.clean_high),
-        )
+    def close_files(self) -> None:
+        """Counts the files without illegal values together."""
+        clean = [name for name, counts in self.files.items() if not counts.illegal]
+        for counts in map(self.files.pop, clean):
+            if counts.positions:
+                self.clean_files += 1
+                self.clean_positions += counts.positions
+                self.clean_low = extreme(min, self.clean_low, counts.low)
+                self.clean_high = extreme(max, self.clean_high, counts.high)
+
+    def update(self, other: IllegalValues) -> None:
+        """Adds ``other``, which is not changed."""
+        self.overflow += other.overflow
+        self.clean_files += other.clean_files
+        self.clean_positions += other.clean_positions
+        self.clean_low = extreme(min, self.clean_low, other.clean_low)
+        self.clean_high = extreme(max, self.clean_high, other.clean_high)
         for value, found in other.values.items():
-            mine = both.values.get(value)
-            both.values[value] = found if mine is None else mine.merge(found)
-        both._bound()
+            mine = self.values.get(value)
+            self.values[value] = found if mine is None else mine.merge(found)
+        self._bound()
         for name, counts in other.files.items():
-            both.files[name] = both.files[name].merge(counts) if name in both.files else counts
-        return both
+            self.files[name] = self.files[name].merge(counts) if name in self.files else counts
 
     def _bound(self) -> None:
         if len(self.values) > MAX_VALUES:

@@ -183,9 +183,20 @@ class LabelStatistics(BaseModel):
         """Count ``values`` of records that are known to be legal, without their dtype and shape."""
         self._add_ids(label, values.reshape(-1, 1), lambda row: ("", row, ""))
 
-    def end_of_file(self, name: str) -> None:
-        """Note that these are the statistics of one whole file (or one piece of a file) and of nothing else."""
-        self.illegal_values.end_of_file(name, self.positions, self.class_counts)
+    def end_of_file(self, name: str, *, whole: bool = True) -> None:
+        """Notes that these are the statistics of one file and of nothing else.
+
+        Args:
+            name: the file.
+            whole: whether of all of it; after parts, ``close_files`` is called once all are merged.
+        """
+        ids = self.class_counts.arrays()[0]
+        span = (int(ids[0]), int(ids[-1])) if ids.size else (None, None)
+        self.illegal_values.end_of_file(name, self.positions, *span, whole=whole)
+
+    def close_files(self) -> None:
+        """Counts files that were read in parts, now that all parts are merged."""
+        self.illegal_values.close_files()
 
     def _add_examples(self, fault: RuleViolations, keys: Sequence[str]) -> None:
         order = sorted(range(len(fault.rows)), key=lambda place: natural_order(keys[int(fault.rows[place])]))
@@ -324,34 +335,36 @@ class LabelStatistics(BaseModel):
     # Merging ------------------------------------------------------------------------------------------------------
 
     def merge(self, other: LabelStatistics) -> LabelStatistics:
-        """The statistics of both together; neither is changed."""
-        both = LabelStatistics(
-            records=self.records + other.records,
-            invalid=self.invalid + other.invalid,
-            class_counts=self.class_counts + other.class_counts,
-            class_records=self.class_records + other.class_records,
-            sentinels=self.sentinels + other.sentinels,
-            low=extreme(min, self.low, other.low),
-            high=extreme(max, self.high, other.high),
-            dtypes=self.dtypes + other.dtypes,
-            fractional=self.fractional + other.fractional,
-            one_hot=self.one_hot + other.one_hot,
-            distribution=self.distribution.merge(other.distribution),
-            illegal_values=self.illegal_values.merge(other.illegal_values),
-            texts=self.texts + other.texts,
-            not_finite=self.not_finite + other.not_finite,
-            normalized=self.normalized + other.normalized,
-            nothing_left=self.nothing_left + other.nothing_left,
-        )
-        for rule in {*self.violations, *other.violations}:
-            mine, theirs = self.violations.get(rule, [0, 0]), other.violations.get(rule, [0, 0])
-            both.violations[rule] = [mine[0] + theirs[0], mine[1] + theirs[1]]
-            both.examples[rule] = _first_examples([*self.examples.get(rule, []), *other.examples.get(rule, [])])
-        shapes = {
-            shape: self.shapes.get(shape, 0) + other.shapes.get(shape, 0) for shape in {**self.shapes, **other.shapes}
-        }
-        both.shapes = _bounded(shapes)
+        """Returns the statistics of both together; neither is changed."""
+        both = LabelStatistics()
+        both.update(self)
+        both.update(other)
         return both
+
+    def update(self, other: LabelStatistics) -> None:
+        """Adds ``other``, which is not changed. The cost is that of ``other``, whatever is here already."""
+        self.records += other.records
+        self.invalid += other.invalid
+        self.class_counts.update(other.class_counts)
+        self.class_records.update(other.class_records)
+        self.sentinels.update(other.sentinels)
+        self.distribution.update(other.distribution)
+        self.illegal_values.update(other.illegal_values)
+        self.texts.update(other.texts)
+        self.not_finite += other.not_finite
+        self.normalized += other.normalized
+        self.nothing_left += other.nothing_left
+        self.low = extreme(min, self.low, other.low)
+        self.high = extreme(max, self.high, other.high)
+        self.dtypes.update(other.dtypes)
+        self.fractional += other.fractional
+        self.one_hot += other.one_hot
+        for rule, (records, positions) in other.violations.items():
+            mine = self.violations.get(rule, [0, 0])
+            self.violations[rule] = [mine[0] + records, mine[1] + positions]
+            self.examples[rule] = _first_examples([*self.examples.get(rule, []), *other.examples.get(rule, [])])
+        for shape, records in other.shapes.items():
+            self._add_shape(shape, records)
 
 
 def _example(key: str, violation: Violation) -> Example:

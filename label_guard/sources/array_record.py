@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from label_guard.errors import SourceError
-from label_guard.sources.base import CHUNK_BYTES, framework
+from label_guard.sources.base import CHUNK_BYTES, WHOLE_FILE, FilePart, framework
+from label_guard.sources.encoded_labels import Encoding
 from label_guard.sources.files import is_remote
-from label_guard.sources.tf_example import Frames
+from label_guard.sources.tf_example import Frames, IndexedExampleFormat
 
 # Threads and read-ahead of the reader halve the rate of small records (366 k/s against 177 k).
 _OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
@@ -18,18 +19,18 @@ _MAX_RECORDS = 4096
 _FIRST_RECORDS = 8
 
 
-def frames(path: str) -> Iterator[Frames]:
-    """The records of one file; one that the reader cannot decode is unreadable, and reading goes on.
+def frames(path: str, part: FilePart = WHOLE_FILE) -> Iterator[Frames]:
+    """The records of one file, or of a part of it; one that cannot be decoded is unreadable, and reading goes on.
 
     Raises:
         SourceError: the file is missing, truncated, or not ArrayRecord.
     """
     reader = open_reader(path)
     try:
-        total = reader.num_records()
-        start, step = 0, _FIRST_RECORDS
-        while start < total:
-            stop = min(total, start + step)
+        rows = part.of(reader.num_records())
+        start, step = rows.start, _FIRST_RECORDS
+        while start < rows.stop:
+            stop = min(rows.stop, start + step)
             found = _read(reader, start, stop)
             size = sum(map(len, found.records))
             yield found
@@ -38,6 +39,11 @@ def frames(path: str) -> Iterator[Frames]:
             start = stop
     finally:
         reader.close()
+
+
+def array_record_format(encodings: Mapping[str, Encoding] | None = None) -> IndexedExampleFormat:
+    """tf.Example records in ArrayRecord files; ``encodings`` as of ``ExampleFormat``."""
+    return IndexedExampleFormat("array_record", frames, encodings or {}, frames_of_part=frames)
 
 
 def open_reader(path: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeVar, overload
+from typing import Any, NamedTuple, Protocol, TypeVar, overload, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,16 +24,38 @@ CHUNK_BYTES = 2 << 20
 MAX_LABEL_BYTES = 256 << 20
 
 
+class FilePart(NamedTuple):
+    """One of the parts that a large file is read in: its number, from 0, and how many there are.
+
+    Which records these are follows from the file alone, so that planning opens no file.
+    """
+
+    number: int
+    parts: int
+
+    def of(self, total: int) -> range:
+        """The positions of this part among ``total``: parts are disjoint, and together they are all.
+
+        >>> [list(FilePart(number, 3).of(5)) for number in range(3)]
+        [[0], [1, 2], [3, 4]]
+        """
+        return range(total * self.number // self.parts, total * (self.number + 1) // self.parts)
+
+
+WHOLE_FILE = FilePart(0, 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A unit of work: one file.
+    """A unit of work: one file, or a part of a large one.
 
     Attributes:
         path: the file, a local path or a URL; for ``python:`` the function.
         name: the file's part of a record key, unique within the source.
         index: position among the source's shards, from 0.
         expected_records: how many records the dataset's metadata promise; None where nothing does.
-        size: in bytes, where the listing of the files has it.
+        size: of the file in bytes, where the listing of the files has it.
+        part: which part of the file this is; None: all of it.
     """
 
     path: str
@@ -41,6 +63,7 @@ class Shard:
     index: int
     expected_records: int | None = None
     size: int | None = None
+    part: FilePart | None = None
 
 
 class Unreadable(NamedTuple):
@@ -157,6 +180,19 @@ class Format(Protocol):
 
         Raises:
             SourceError: the file is missing, truncated or not of this format.
+        """
+        ...
+
+
+@runtime_checkable
+class DivisibleFormat(Format, Protocol):
+    """A format that finds a record by its position, so that a large file can be read in parts."""
+
+    def read_part(self, path: str, wanted: LabelShapes, part: FilePart) -> Iterator[Piece]:
+        """Labels of one part of a file. Positions are those in the whole file, and so is every fault.
+
+        Raises:
+            SourceError: as ``read``.
         """
         ...
 

@@ -20,7 +20,15 @@ from numpy.lib import format as npy_format
 
 from label_guard.core.types import Array
 from label_guard.errors import SourceError
-from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, LabelShapes, Piece, require_fields
+from label_guard.sources.base import (
+    CHUNK_BYTES,
+    MAX_LABEL_BYTES,
+    WHOLE_FILE,
+    FilePart,
+    LabelShapes,
+    Piece,
+    require_fields,
+)
 from label_guard.sources.files import is_remote, opened
 
 # NumPy parses a header as Python: damage there may be any of these.
@@ -42,16 +50,20 @@ class NpyFormat:
         return _mapped(path).dtype.names or ("label",)
 
     def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
+        return self.read_part(path, wanted, WHOLE_FILE)
+
+    def read_part(self, path: str, wanted: LabelShapes, part: FilePart) -> Iterator[Piece]:
         array = _mapped(path)
         require_fields(wanted, array.dtype.names or (), path)
         if array.dtype.names is None and len(wanted) != 1:
             raise SourceError(f"{path} holds one array, but {len(wanted)} are wanted: {', '.join(wanted)}; use npz:")
         step = max(1, CHUNK_BYTES // max(1, array.itemsize * math.prod(array.shape[1:])))
-        for start in range(0, len(array), step):
-            part = array[start : start + step]
+        rows = part.of(len(array))
+        for start in range(rows.start, rows.stop, step):
+            block = array[start : min(rows.stop, start + step)]
             yield Piece(
-                range(start, start + len(part)),
-                {label: np.asarray(part[label] if array.dtype.names else part) for label in wanted},
+                range(start, start + len(block)),
+                {label: np.asarray(block[label] if array.dtype.names else block) for label in wanted},
             )
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from label_guard.errors import SourceError
-from label_guard.sources.arrow_columns import Leaf, features, leaf_column, leaf_names, pyarrow, wanted_leaves
-from label_guard.sources.base import CHUNK_BYTES, LabelShapes, Piece
+from label_guard.sources.arrow_columns import features, leaf_column, leaf_names, pyarrow, wanted_leaves
+from label_guard.sources.base import CHUNK_BYTES, WHOLE_FILE, FilePart, LabelShapes, Piece
 from label_guard.sources.encoded_labels import decode_pieces
 from label_guard.sources.files import is_remote, opened
 from label_guard.sources.tfds_metadata import Feature
 
+_TOO_FEW = "it holds fewer rows than the footer says"
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8}
 
 
@@ -34,46 +36,112 @@ class ParquetFormat:
     name: str = "parquet"
 
     def fields(self, path: str) -> Sequence[str]:
-        with _file(path) as file:
+        with _file(path) as (file, _):
             return leaf_names(file.schema_arrow)
 
     def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
-        with _file(path) as file:
+        return self.read_part(path, wanted, WHOLE_FILE)
+
+    def read_part(self, path: str, wanted: LabelShapes, part: FilePart) -> Iterator[Piece]:
+        with _file(path) as (file, _):
             leaves = wanted_leaves(file.schema_arrow, wanted, path)
             columns = [file.schema.column(leaf.number) for leaf in leaves.values()]
             names = [column.path for column in columns]
             texts = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
             metadata = file.metadata
-        with _file(path, metadata=metadata, read_dictionary=texts) as file:
-            for piece in _pieces(file, path, leaves, names):
-                yield from decode_pieces(piece, wanted, {})
+        with _file(path, metadata=metadata, read_dictionary=texts) as (file, signed):
+            groups, numbers = part.of(metadata.num_row_groups), [leaf.number for leaf in leaves.values()]
+            batches = _Batches(file, path, names, groups, numbers)
+            for start, batch in batches.around_damage() if signed else batches.read():
+                found = {
+                    label: leaf_column(batch.column(leaf.names[0]), leaf.names[1:]) for label, leaf in leaves.items()
+                }
+                yield from decode_pieces(Piece(range(start, start + batch.num_rows), found), wanted, {})
 
 
-def _pieces(file: Any, path: str, leaves: Mapping[str, Leaf], names: Sequence[str]) -> Iterator[Piece]:
-    groups, fault = _readable_groups(file, names)
-    size, row = _batch_rows(file.metadata, groups, [leaf.number for leaf in leaves.values()]), 0
-    for batch in _batches(file, groups, names, size):
-        columns = {label: leaf_column(batch.column(leaf.names[0]), leaf.names[1:]) for label, leaf in leaves.items()}
-        yield Piece(range(row, row + batch.num_rows), columns)
-        row += batch.num_rows
-    if fault:
-        raise SourceError(f"cannot read {path} as Parquet, row group {groups}: {fault}")
-    if row != file.metadata.num_rows:
-        raise SourceError(f"{path} holds {row:,} rows, but its footer promises {file.metadata.num_rows:,}")
+class _Batches:
+    """Record batches of some row groups in order, each with the position of its first row in the file.
 
-
-def _readable_groups(file: Any, names: Sequence[str]) -> tuple[int, str]:
-    """How many row groups can be read, and why the next one cannot.
-
-    A first row of each is read: pyarrow ends the process when it is asked for the metadata of an encrypted column.
+    Which rows of a damaged row group are read, and what is said of it, does not depend on the other row groups: so a
+    file gives the same whether it is read in parts or not.
     """
-    arrow = pyarrow()[0]
-    for group in range(file.num_row_groups):
+
+    def __init__(self, file: Any, path: str, names: Sequence[str], groups: range, columns: Sequence[int]) -> None:
+        self._file = file
+        self._path = path
+        self._names = names
+        self._groups = groups
+        self._columns = columns
+        rows = [file.metadata.row_group(group).num_rows for group in range(groups.stop)]
+        self._starts = [0, *itertools.accumulate(rows)]
+
+    def _iterate(self, groups: Sequence[int], rows: int) -> Iterator[Any]:
+        return self._file.iter_batches(rows, list(groups), self._names, use_threads=False)  # type: ignore[no-any-return]
+
+    def read(self) -> Iterator[tuple[int, Any]]:
+        """Yields all batches. One spans small row groups.
+
+        Raises:
+            SourceError: a row group is damaged; what can be read of all of them has been yielded.
+        """
+        row = self._starts[self._groups.start]
         try:
-            next(file.iter_batches(batch_size=1, row_groups=[group], columns=names, use_threads=False), None)
-        except (arrow.ArrowException, OSError) as error:
-            return group, str(error)
-    return file.num_row_groups, ""
+            for batch in self._iterate(self._groups, _batch_rows(self._file.metadata, self._groups, self._columns)):
+                yield row, batch
+                row += batch.num_rows
+        except (pyarrow()[0].ArrowException, OSError):
+            yield from self.around_damage(row)
+            return
+        if row != self._starts[self._groups.stop]:
+            raise SourceError(f"{self._path} does not hold the {self._file.metadata.num_rows:,} rows of its footer")
+
+    def around_damage(self, row: int = 0) -> Iterator[tuple[int, Any]]:
+        """Yields the batches of each row group by itself, from ``row`` on.
+
+        Raises:
+            SourceError: as ``read``; the first fault.
+        """
+        faults: list[str] = []
+        row = max(row, self._starts[self._groups.start])
+        for group in self._groups:
+            start, stop = self._starts[group], self._starts[group + 1]
+            if row >= stop:
+                continue
+            try:
+                # Asked for the metadata of an encrypted column, pyarrow ends the process; reading it is an error.
+                next(self._iterate([group], 1), None)
+                for batch in self._iterate([group], _batch_rows(self._file.metadata, [group], self._columns)):
+                    if start + batch.num_rows > row:
+                        yield row, batch.slice(max(0, row - start))
+                        row = start + batch.num_rows
+                    start += batch.num_rows
+                if start < stop:
+                    raise OSError(_TOO_FEW)
+            except (pyarrow()[0].ArrowException, OSError):
+                head, fault = self._head(group)
+                if head is not None and self._starts[group] + head.num_rows > row:
+                    yield row, head.slice(row - self._starts[group])
+                faults.append(f"cannot read {self._path} as Parquet, row group {group}: {fault}")
+            row = stop
+        if faults:
+            raise SourceError(faults[0])
+
+    def _head(self, group: int) -> tuple[Any, str]:
+        """As many of the first rows of a damaged row group as can be read, and why the next one cannot."""
+        head, fault = None, _TOO_FEW
+        good, bad = 0, self._starts[group + 1] - self._starts[group] + 1
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            try:
+                found = next(self._iterate([group], middle), None)
+            except (pyarrow()[0].ArrowException, OSError) as error:
+                bad, fault = middle, str(error)
+                continue
+            if found is None or found.num_rows < middle:
+                bad = middle
+            else:
+                good, head = middle, found
+        return head, fault
 
 
 def column_statistics(path: str, label: str) -> list[GroupStatistics | None]:
@@ -85,26 +153,16 @@ def column_statistics(path: str, label: str) -> list[GroupStatistics | None]:
     Raises:
         SourceError: the file is missing, not Parquet, or has no such column.
     """
-    with _file(path) as file:
+    with _file(path) as (file, signed):
         number, names, _ = wanted_leaves(file.schema_arrow, [label], path)[label]
         arrow, metadata = pyarrow()[0], file.metadata
         kind = file.schema_arrow.field(names[0]).type
         if len(names) > 1 or not arrow.types.is_integer(kind):
             return [None] * metadata.num_row_groups
-        if _is_signed(path, metadata):
+        if signed:
             return [None] * metadata.num_row_groups
         groups = (metadata.row_group(k) for k in range(metadata.num_row_groups))
         return [_group_statistics(group, number, str(kind)) for group in groups]
-
-
-def _is_signed(path: str, metadata: Any) -> bool:
-    """Whether the footer is longer than its metadata: it is signed, so columns may be encrypted.
-
-    Asked for the statistics of an encrypted column, pyarrow ends the process.
-    """
-    with opened(path) as file:
-        file.seek(-8, 2)
-        return int.from_bytes(file.read(4), "little") != metadata.serialized_size
 
 
 def declared(path: str) -> dict[str, Feature]:
@@ -113,7 +171,7 @@ def declared(path: str) -> dict[str, Feature]:
     Raises:
         SourceError: the file is missing or not Parquet.
     """
-    with _file(path) as file:
+    with _file(path) as (file, _):
         return features(file.schema_arrow)
 
 
@@ -129,7 +187,8 @@ def _group_statistics(group: Any, number: int, dtype: str) -> GroupStatistics | 
 
 
 @contextmanager
-def _file(path: str, **options: Any) -> Generator[Any]:
+def _file(path: str, **options: Any) -> Generator[tuple[Any, bool]]:
+    """The open file, and whether its footer is signed: then columns may be encrypted."""
     arrow, _, parquet = pyarrow()
     with opened(path) as stream:
         try:
@@ -137,32 +196,17 @@ def _file(path: str, **options: Any) -> Generator[Any]:
             # call Python then.
             source = stream if is_remote(path) else arrow.OSFile(path)
             with parquet.ParquetFile(source, page_checksum_verification=True, **options) as file:
-                yield file
+                stream.seek(-8, 2)
+                signed = int.from_bytes(stream.read(4), "little") != file.metadata.serialized_size
+                yield file, signed
         except arrow.ArrowException as error:
             raise SourceError(f"cannot read {path} as Parquet: {error}") from None
 
 
-def _batches(file: Any, groups: int, names: Sequence[str], size: int) -> Iterator[Any]:
-    """Record batches in order. A batch spans small row groups; after a fault these are read one by one up to it."""
-    arrow, row = pyarrow()[0], 0
-    options = {"batch_size": size, "columns": names, "use_threads": False}
-    try:
-        for batch in file.iter_batches(row_groups=list(range(groups)), **options):
-            yield batch
-            row += batch.num_rows
-    except (arrow.ArrowException, OSError):
-        start = 0
-        for group in range(groups):
-            for batch in file.iter_batches(row_groups=[group], **options):
-                if start + batch.num_rows > row:
-                    yield batch.slice(max(0, row - start))
-                start += batch.num_rows
-
-
-def _batch_rows(metadata: Any, groups: int, numbers: Sequence[int]) -> int:
+def _batch_rows(metadata: Any, groups: Sequence[int], numbers: Sequence[int]) -> int:
     """Rows that hold about a chunk of label values, counting lists and strings."""
     total = rows = 0
-    for k in range(groups):
+    for k in groups:
         group = metadata.row_group(k)
         rows += group.num_rows
         for number in numbers:

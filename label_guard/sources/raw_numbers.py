@@ -12,7 +12,7 @@ import numpy as np
 
 from label_guard.core.types import Array
 from label_guard.errors import SourceError
-from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, LabelShapes, Piece
+from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, WHOLE_FILE, FilePart, LabelShapes, Piece
 from label_guard.sources.files import is_remote, opened
 
 _DTYPES = (
@@ -45,23 +45,27 @@ class RawFormat:
         return ("label",)
 
     def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
+        return self.read_part(path, wanted, WHOLE_FILE)
+
+    def read_part(self, path: str, wanted: LabelShapes, part: FilePart) -> Iterator[Piece]:
         if len(wanted) != 1:
             raise SourceError(f"{path} holds one label, but {len(wanted)} are wanted: {', '.join(wanted)}")
         (label,) = wanted
         if self.dtype:
-            yield from self._rows(path, label)
+            yield from self._rows(path, label, part)
         else:
-            yield from _sequences(path, label)
+            yield from _sequences(path, label, part)
 
-    def _rows(self, path: str, label: str) -> Iterator[Piece]:
+    def _rows(self, path: str, label: str, part: FilePart) -> Iterator[Piece]:
         numbers = _mapped(path, self.dtype, self.offset)
         width = math.prod(self.shape)
         records, step = len(numbers) // width, max(1, CHUNK_BYTES // (numbers.itemsize * width))
-        for start in range(0, records, step):
-            stop = min(records, start + step)
+        rows = part.of(records)
+        for start in range(rows.start, rows.stop, step):
+            stop = min(rows.stop, start + step)
             block = numbers[start * width : stop * width]
             yield Piece(range(start, stop), {label: block.reshape(stop - start, *self.shape)})
-        if len(numbers) % width:
+        if len(numbers) % width and rows.stop == records:
             raise SourceError(
                 f"{path} ends inside record {records}: {len(numbers) % width} of {width} numbers are left"
             )
@@ -103,8 +107,8 @@ def index_of(path: str) -> Path:
     return Path(path).with_suffix(".idx")
 
 
-def _sequences(path: str, label: str) -> Iterator[Piece]:
-    """The sequences of a Megatron dataset, as its index cuts them."""
+def _sequences(path: str, label: str, part: FilePart) -> Iterator[Piece]:
+    """The sequences of a Megatron dataset, as its index cuts them; one that lies outside the file is unreadable."""
     index = index_of(path)
     with opened(str(index)) as file:
         head = file.read(len(_MAGIC) + _HEAD.size)
@@ -119,18 +123,17 @@ def _sequences(path: str, label: str) -> Iterator[Piece]:
     lengths = np.memmap(index, "<i4", "r", len(head), (count,))
     places = np.memmap(index, "<i8", "r", len(head) + 4 * count, (count,))
     numbers = _mapped(path, _CODES[code])
-    start = 0
-    while start < count:
-        stop = start + _enough(lengths[start : start + CHUNK_BYTES // 8], numbers.itemsize)
-        rows = [
-            _sequence(numbers, int(place), int(length))
-            for place, length in zip(places[start:stop], lengths[start:stop], strict=True)
-        ]
-        fault = next((k for k, row in enumerate(rows) if row is None), len(rows))
-        if fault:
-            yield Piece(range(start, start + fault), {label: rows[:fault]})
-        if fault < len(rows):
-            raise SourceError(f"{index}: sequence {start + fault} lies outside {path}")
+    mine = part.of(count)
+    start = mine.start
+    while start < mine.stop:
+        stop = min(mine.stop, start + _enough(lengths[start : start + CHUNK_BYTES // 8], numbers.itemsize))
+        found = {
+            row: _sequence(numbers, int(place), int(length))
+            for row, place, length in zip(range(start, stop), places[start:stop], lengths[start:stop], strict=True)
+        }
+        rows = [row for row, values in found.items() if values is not None]
+        outside = [(row, f"sequence {row} lies outside {path}") for row, values in found.items() if values is None]
+        yield Piece(rows, {label: [found[row] for row in rows]}, outside)
         start = stop
 
 

@@ -14,7 +14,6 @@ from label_guard.sources.idx import IdxFormat
 from label_guard.sources.jsonl import JsonLinesFormat
 from label_guard.sources.numpy_files import NpyFormat, NpzFormat
 from label_guard.sources.raw_numbers import raw_format
-from label_guard.sources.tf_example import ExampleFormat
 from label_guard.sources.tfds_metadata import Feature
 from label_guard.sources.webdataset import WebDatasetFormat
 
@@ -70,12 +69,8 @@ def _folder_of(where: str, split: str | None) -> str:
 
 
 SCHEMES: dict[str, Scheme] = {
-    "array_record": Scheme(
-        lambda _: ExampleFormat("array_record", array_record.frames), suffixes=("array_record", "arrayrecord")
-    ),
-    "tfrecord": Scheme(
-        lambda _: ExampleFormat("tfrecord", tf_record.frames), suffixes=("tfrecord", "tfrecords", "tfrec")
-    ),
+    "array_record": Scheme(lambda _: array_record.array_record_format(), suffixes=("array_record", "arrayrecord")),
+    "tfrecord": Scheme(lambda _: tf_record.tf_record_format(), suffixes=("tfrecord", "tfrecords", "tfrec")),
     "parquet": Scheme(
         lambda _: parquet.ParquetFormat(),
         declared=lambda _where, _split, files: parquet.declared(files[0].path),

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, overload
 
 from label_guard.errors import SourceError
-from label_guard.sources.base import Chunk, Format, Keys, LabelShapes, RawColumn, Shard, Unreadable
+from label_guard.sources.base import (
+    Chunk,
+    DivisibleFormat,
+    FilePart,
+    Format,
+    Keys,
+    LabelShapes,
+    Piece,
+    RawColumn,
+    Shard,
+    Unreadable,
+)
 from label_guard.sources.files import size_of
 from label_guard.sources.tfds_metadata import Feature
 
@@ -46,8 +57,18 @@ class Source:
     quiet: frozenset[tuple[str, str]] = frozenset()
 
     def shards(self) -> list[Shard]:
-        """The units of work. Any of them may be unreadable, which only ``read`` finds out."""
+        """The files. Any of them may be unreadable, which only ``read`` finds out."""
         return list(self.files)
+
+    def parts(self, part_bytes: int) -> list[Shard]:
+        """The units of work: the files, large ones in parts where the format finds records by their position.
+
+        Args:
+            part_bytes: the size of a part, about, 1 or more.
+        """
+        if not isinstance(self.format, DivisibleFormat):
+            return list(self.files)
+        return [part for shard in self.files for part in _parts(shard, part_bytes)]
 
     def fields(self) -> list[str]:
         """What the records hold apart from the labels: names to open the source with again, for whole records.
@@ -58,7 +79,7 @@ class Source:
         return peek_fields(self.format, self.files)
 
     def read(self, shard: Shard) -> Iterator[Chunk]:
-        """The labels of one shard in order, in chunks of about 2 MiB.
+        """The labels of one file, or of one part of it, in order, in chunks of about 2 MiB.
 
         Raises:
             SourceError: the shard is missing, truncated or of another format. What could be read has been yielded.
@@ -67,7 +88,7 @@ class Source:
         if self.record_key is not None:
             wanted.setdefault(self.record_key, ())
         prefix = "" if self.numbered else f"{shard.name}__"
-        for piece in self.format.read(shard.path, wanted):
+        for piece in read_shard(self.format, shard, wanted):
             names = piece.names
             keys: Sequence[str] = Keys(prefix, piece.rows) if names is None else [names[row] for row in piece.rows]
             if self.record_key is not None and names is None:
@@ -94,6 +115,28 @@ class Source:
             **self.metadata,
             **({"class_names": names} if names else {}),
         }
+
+
+def read_shard(form: Format, shard: Shard, wanted: LabelShapes) -> Iterator[Piece]:
+    """What ``form`` reads of a file or of a part of one.
+
+    Raises:
+        SourceError: as ``Source.read``.
+    """
+    if shard.part is None:
+        return form.read(shard.path, wanted)
+    if not isinstance(form, DivisibleFormat):
+        raise SourceError(f"{shard.path}: {form.name} files are not read in parts")
+    return form.read_part(shard.path, wanted, shard.part)
+
+
+def _parts(shard: Shard, part_bytes: int) -> Iterator[Shard]:
+    size = size_of(shard.path) if shard.size is None else shard.size
+    count = -(-(size or 0) // part_bytes)
+    if count < 2:
+        yield shard
+    else:
+        yield from (replace(shard, size=size, part=FilePart(index, count)) for index in range(count))
 
 
 def peek_fields(form: Format, files: Sequence[Shard]) -> list[str]:

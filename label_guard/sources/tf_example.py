@@ -12,7 +12,7 @@ import numpy as np
 
 from label_guard.errors import SourceError
 from label_guard.sources import tf_example_wire as wire
-from label_guard.sources.base import CHUNK_BYTES, LabelShapes, Piece, RawColumn, framework
+from label_guard.sources.base import CHUNK_BYTES, FilePart, LabelShapes, Piece, RawColumn, framework
 from label_guard.sources.encoded_labels import Encoding, decode_pieces
 from label_guard.sources.merge_pieces import merged
 from label_guard.sources.tf_example_values import Values, column, decode
@@ -74,11 +74,11 @@ class ExampleFormat:
         return list(names)
 
     def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
-        return merged(self._read(path, wanted))
+        return merged(self._labels(self.frames(path), wanted))
 
-    def _read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
+    def _labels(self, blocks: Iterator[Frames], wanted: LabelShapes) -> Iterator[Piece]:
         stored = {label: () if label in self.encodings else shape for label, shape in wanted.items()}
-        for frames in self.frames(path):
+        for frames in blocks:
             columns, odd = read_labels(frames.records, stored)
             rows = frames.rows
             if odd:
@@ -86,6 +86,20 @@ class ExampleFormat:
             unreadable = [*frames.unreadable, *((frames.rows[position], why) for position, why in odd.items())]
             del frames  # so that the next read finds their memory free and warm
             yield from decode_pieces(Piece(rows, columns, sorted(unreadable)), wanted, self.encodings)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedExampleFormat(ExampleFormat):
+    """tf.Example records in a framing that finds a record by its position.
+
+    Attributes:
+        frames_of_part: reads the raw records of one part of a file.
+    """
+
+    frames_of_part: Callable[[str, FilePart], Iterator[Frames]] = field(kw_only=True)
+
+    def read_part(self, path: str, wanted: LabelShapes, part: FilePart) -> Iterator[Piece]:
+        return merged(self._labels(self.frames_of_part(path, part), wanted))
 
 
 def read_labels(records: Sequence[wire.Record], wanted: LabelShapes) -> tuple[dict[str, RawColumn], dict[int, str]]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO
 
 import numpy as np
 
 from label_guard.errors import SourceError
 from label_guard.sources.base import CHUNK_BYTES, framework
+from label_guard.sources.encoded_labels import Encoding
 from label_guard.sources.files import opened
-from label_guard.sources.tf_example import Frames
+from label_guard.sources.tf_example import ExampleFormat, Frames
 from label_guard.sources.tf_example_wire import Record
 
 _HEADER = struct.Struct("<QI")
@@ -50,6 +51,14 @@ def frames(path: str) -> Iterator[Frames]:
         yield split.take()
     if rest:
         raise SourceError(f"{path} ends inside record {split.row}: the file is truncated")
+
+
+def tf_record_format(encodings: Mapping[str, Encoding] | None = None) -> ExampleFormat:
+    """tf.Example records in TFRecord files; ``encodings`` as of ``ExampleFormat``.
+
+    A position is known only by reading what precedes it, so a file is one unit of work.
+    """
+    return ExampleFormat("tfrecord", frames, encodings or {})
 
 
 def _read(file: IO[bytes], size: int) -> bytes:

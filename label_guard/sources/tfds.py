@@ -10,10 +10,9 @@ from label_guard.sources import array_record, tf_record
 from label_guard.sources.base import LabelShapes, Shape, Shard, did_you_mean, require_fields
 from label_guard.sources.encoded_labels import Encoding
 from label_guard.sources.source import Source, peek_fields
-from label_guard.sources.tf_example import ExampleFormat
 from label_guard.sources.tfds_metadata import Feature, SplitInfo, TfdsMetadata, read_metadata
 
-_FRAMES = {"array_record": array_record.frames, "tfrecord": tf_record.frames}
+_FORMATS = {"array_record": array_record.array_record_format, "tfrecord": tf_record.tf_record_format}
 
 
 class Stored(NamedTuple):
@@ -35,18 +34,18 @@ def open_tfds(uri: str, folder: str, split: str | None, labels: LabelShapes, rec
     """
     metadata = read_metadata(folder)
     files = _shards(uri, folder, _split(uri, metadata, split))
-    if metadata.file_format not in _FRAMES:
-        raise SourceError(f"{uri} is stored as {metadata.file_format}; read are {' and '.join(_FRAMES)}")
-    form = ExampleFormat(metadata.file_format, _FRAMES[metadata.file_format])
+    if metadata.file_format not in _FORMATS:
+        raise SourceError(f"{uri} is stored as {metadata.file_format}; read are {' and '.join(_FORMATS)}")
+    make_format = _FORMATS[metadata.file_format]
     stored = {found.key: found for found in (how_stored(*item) for item in metadata.features.items())}
     paths = [*labels, *([record_key] if record_key else [])]
-    require_fields(paths, list(stored) or peek_fields(form, files), uri)
+    require_fields(paths, list(stored) or peek_fields(make_format(), files), uri)
     encodings = {path: how for path in labels if path in stored and (how := stored[path].encoding) is not None}
     known = {path: stored[path].shape for path in labels if path in stored and stored[path].shape is not None}
     return Source(
         uri,
         split,
-        ExampleFormat(form.name, form.frames, encodings),
+        make_format(encodings),
         files,
         {**labels, **known},
         record_key,
