@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 
 from label_guard.audit.baseline import Baseline, compare
+from label_guard.audit.consistency import find_contradictions
 from label_guard.audit.dataset_rules import find_all, find_causes, list_not_checked, same_content, unread_whole
 from label_guard.audit.duplicates import Duplicates
 from label_guard.audit.report import AuditReport, SchemaPlace, SplitReport
@@ -114,7 +115,7 @@ def merge_reports(parts: Sequence[AuditReport]) -> AuditReport:
     """Returns the report of all parts that ``--shards I/N`` made.
 
     Raises:
-        UsageError: parts of different audits, one twice, or one missing.
+        UsageError: parts of different audits or data, one twice, or one missing; or a file twice, or missing.
     """
     numbers = [part.part for part in parts]
     totals = {number[1] for number in numbers if number is not None}
@@ -130,12 +131,28 @@ def merge_reports(parts: Sequence[AuditReport]) -> AuditReport:
     for part in parts[1:]:
         if [mine.split for mine in splits] != [theirs.split for theirs in part.splits]:
             raise UsageError("the parts are of different splits; merge what --shards I/N wrote with the same --split")
+        for mine, theirs in zip(splits, part.splits, strict=True):
+            _require_same_source(mine, theirs)
         splits = [mine.merge(theirs) for mine, theirs in zip(splits, part.splits, strict=True)]
         for split, found in part.thumbnails.items():
             pictures.setdefault(split, {}).update(found)
+    splits = [split.model_copy(update={"counted": not split.limited}) for split in splits]
     problems = [text for part in parts for text in part.problems]
     merged = conclude(parts[0].schema_file, splits, problems=problems)
+    problem = next(find_contradictions(merged), None)
+    if problem is not None:
+        raise UsageError(f"the parts are not of one audit: {problem}")
     return merged.model_copy(update={"thumbnails": pictures, "schema_place": parts[0].schema_place})
+
+
+def _require_same_source(mine: SplitReport, theirs: SplitReport) -> None:
+    for name in type(mine.source).model_fields:
+        values = getattr(mine.source, name), getattr(theirs.source, name)
+        if values[0] != values[1]:
+            raise UsageError(
+                f"the parts were read from different data: split {mine.split}, {name} {values[0]!r} and {values[1]!r}; "
+                "merge what --shards I/N wrote of the same files"
+            )
 
 
 # Reading --------------------------------------------------------------------------------------------------------------
@@ -171,6 +188,7 @@ def parse_report(text: str) -> AuditReport:
         raise UsageError("it has no splits; write one with --report json=FILE")
     try:
         report = AuditReport.model_validate(data)
+        _require_consistent(report)
         return _again(report, report.splits)
     except ValidationError as error:
         first = error.errors()[0]
@@ -179,6 +197,12 @@ def parse_report(text: str) -> AuditReport:
         raise UsageError(str(error)) from None
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError) as error:
         raise UsageError(f"its parts do not fit together: {type(error).__name__}: {error}") from None
+
+
+def _require_consistent(report: AuditReport) -> None:
+    problem = next(find_contradictions(report), None)
+    if problem is not None:
+        raise UsageError(f"its numbers contradict each other: {problem}; make it again with audit --report json=FILE")
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -203,7 +203,8 @@ def _metadata_findings(split: SplitReport) -> Iterator[Finding]:
 
 
 def _count_findings(split: SplitReport) -> Iterator[Finding]:
-    if not split.records and split.declared is None and split.promised is None:
+    damaged = any(shard.error for shard in split.shards)
+    if not split.records and split.declared is None and split.promised is None and not damaged:
         fix = "find the lost records; where a split is empty, declare num_examples: 0"
         yield _finding("LG401", split.split, "no record is there", fix=fix)
     for promise, who in ((split.declared, "the schema's num_examples"), (split.promised, "the dataset's metadata")):

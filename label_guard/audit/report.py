@@ -157,7 +157,6 @@ class SplitReport(_Model):
                 "shards": tuple(sorted([*self.shards, *other.shards], key=lambda shard: shard.name)),
                 "bad": bad,
                 "repeated_keys": repeated_keys(bad),
-                "counted": not limited,
                 "limited": limited,
                 "baseline": None,
             }
@@ -275,9 +274,11 @@ class AuditReport(_Model):
 
     @property
     def exit_code(self) -> int:
-        """0 clean, 1 findings, 2 where not all of the work was done."""
+        """0 clean, 1 findings, 2 where not all of the work was done. Findings of a part count once it is merged."""
         if not self.complete or self.problems:
             return 2
+        if self.part is not None:
+            return 0
         return int(any(finding.severity == "error" for finding in self.findings))
 
     def to_json(self) -> dict[str, Any]:

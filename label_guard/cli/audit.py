@@ -136,8 +136,7 @@ def _audit(file: str, options: Options, known: Baseline | None) -> int:
         report = with_baseline(report, known)
     if any(style == "html" for style, _ in options.reports):
         report = _with_thumbnails(report, splits)
-    # What a part found counts once the parts are merged; that it could not be read is known now.
-    code = report.exit_code if report.part is None or report.exit_code == 2 else 0
+    code = report.exit_code
     if options.write_baseline and code == 1:
         code = 0
     try:

@@ -12,6 +12,12 @@ from label_guard.report.audit_text import AUDIT_FORMATS, render_audit
 @click.argument("audit", metavar="AUDIT.json")
 @click.option("--format", "style", type=click.Choice(AUDIT_FORMATS), default="text", show_default=True)
 def command(audit: str, style: str) -> int:
-    """Render an audit in another format."""
-    click.echo(render_audit(read_report(audit), style))
-    return 0
+    r"""Render an audit in another format.
+
+    \b
+    Example: label-guard report audit.json --format markdown
+    Exit 0: the audit found nothing. 1: it has findings. 2: it is incomplete, or cannot be read.
+    """
+    report = read_report(audit)
+    click.echo(render_audit(report, style))
+    return report.exit_code

@@ -164,8 +164,9 @@ def nasty_report(text: str) -> AuditReport:
     plain["dataset"] = plain["schema"]["name"] = "n"
     split = plain["splits"][0]
     split["source"]["uri"] = text
-    split["shards"][0] |= {"name": text, "error": text, "unreadable_examples": [[text, text]], "unreadable": 1}
-    split["unreadable"] = 1
+    records = {"records": 4, "unreadable": 1}
+    split["shards"][0] |= {"name": text, "error": text, "unreadable_examples": [[text, text]], **records}
+    split |= records
     for kept in split["labels"]["label"]["examples"].values():
         for example in kept:
             example |= {"record": text, "value": text, "legal": text}

@@ -1,0 +1,182 @@
+"""Whether the numbers of a report fit together. A report is a file: it may be edited, cut, or of another audit."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from label_guard.audit.report import AuditReport, ShardReport, SplitReport
+from label_guard.diagnosis.statistics import MAX_EXAMPLES, LabelStatistics
+from label_guard.schema.labels import ClassLabel, Label
+
+_NUMBERS = ("int", "uint", "float", "bool", "Python int", "Python float", "Python bool")
+
+
+def find_contradictions(report: AuditReport) -> Iterator[str]:
+    """Yields what cannot be true of an audit, each with its place.
+
+    Counts of records are exact sums; where a file could not be read to its end, or a limit left records unread, the
+    sums are upper bounds.
+    """
+    schema = report.schema_file
+    if (report.dataset, report.schema_version) != (schema.name, schema.version):
+        yield f"it is of {report.dataset} {report.schema_version}, its schema of {schema.name} {schema.version}"
+    names = [split.split for split in report.splits]
+    if not names:
+        yield "splits: none is there"
+    if len(set(names)) < len(names):
+        yield f"splits: {names} has a split twice"
+    yield from _missing_files(report)
+    for split in report.splits:
+        for problem in _of_split(report, split):
+            yield f"split {split.split}: {problem}"
+
+
+def _missing_files(report: AuditReport) -> Iterator[str]:
+    """Yields splits with another number of files than their source has. Part I of N has every N-th of all files."""
+    index, parts = report.part or (0, 1)
+    if not 0 <= index < parts:
+        yield f"part: {index}/{parts}"
+        return
+    first = 0
+    for split in report.splits:
+        files = split.source.shards
+        expected = len(range((index - first) % parts, files, parts))
+        first += files
+        found = len(split.shards)
+        if found > expected or (found < expected and not split.limited):
+            of_all = f" of {files}" if report.part else ""
+            yield f"split {split.split}: {found} files are there, expected {expected}{of_all}"
+
+
+def _of_split(report: AuditReport, split: SplitReport) -> Iterator[str]:
+    schema = report.schema_file
+    twice = [name for name, number in Counter(shard.name for shard in split.shards).items() if number > 1]
+    if twice:
+        yield f"file {twice[0]} is there twice"
+    for field in ("records", "invalid", "unreadable"):
+        counted, total = getattr(split, field), sum(getattr(shard, field) for shard in split.shards)
+        if counted != total:
+            yield f"{field} is {counted}, its files have {total}"
+    declared = schema.splits[split.split].num_examples if split.split in schema.splits else None
+    if (split.declared, split.promised) != (declared, split.source.expected_records):
+        yield (
+            f"declared {split.declared} and promised {split.promised}; the schema says {declared}, the source "
+            f"{split.source.expected_records}"
+        )
+    if split.counted != (report.part is None and not split.limited):
+        yield f"counted is {split.counted} with part {report.part} and limited {split.limited}"
+    for shard in split.shards:
+        for problem in _of_shard(shard):
+            yield f"file {shard.name}: {problem}"
+    yield from _of_labels(split, schema.stored(split.split))
+    yield from _of_places(split)
+
+
+def _of_shard(shard: ShardReport) -> Iterator[str]:
+    if shard.invalid + shard.unreadable > shard.records:
+        yield f"{shard.invalid} invalid and {shard.unreadable} unreadable of {shard.records} records"
+    if bool(shard.unreadable) != bool(shard.unreadable_examples) or len(shard.unreadable_examples) > shard.unreadable:
+        yield f"{len(shard.unreadable_examples)} examples of {shard.unreadable} unreadable records"
+    broken = shard.violations.values()
+    if not max(broken, default=0) <= shard.invalid or (not shard.error and shard.invalid > sum(broken)):
+        yield f"{shard.invalid} invalid records, and violations {dict(shard.violations)}"
+    if shard.certified and (shard.error or shard.invalid or shard.unreadable):
+        yield "certified beside an error or an invalid record"
+
+
+def _of_labels(split: SplitReport, labels: Mapping[str, Label]) -> Iterator[str]:
+    whole = not any(shard.error for shard in split.shards)
+    if set(split.labels) != set(labels):
+        yield f"labels are {sorted(split.labels)}, the schema has {sorted(labels)}"
+        return
+    read = split.records - split.unreadable
+    broken: Counter[str] = Counter()
+    for shard in split.shards:
+        broken.update(shard.violations)
+    for path, found in split.labels.items():
+        if found.records > read or (whole and found.records != read):
+            yield f"label {path}: records is {found.records}, expected {read}"
+        for rule in {*found.violations, *(name.rpartition(" ")[2] for name in broken if name.startswith(f"{path} "))}:
+            counted = found.violations.get(rule, [0])[0]
+            if counted != broken.pop(f"{path} {rule}", 0):
+                yield f"label {path}: {rule} is broken by {counted} records, by another number in its files"
+        for problem in _of_label(labels[path], found, whole=not split.certified):
+            yield f"label {path}: {problem}"
+    if broken:
+        yield f"violations of {min(broken)!r}, which the schema does not have"
+    invalid = [found.invalid for found in split.labels.values()]
+    if max(invalid) > split.invalid or (whole and sum(invalid) < split.invalid):
+        yield f"invalid is {split.invalid}, its labels have {invalid}"
+
+
+def _of_label(label: Label, found: LabelStatistics, *, whole: bool) -> Iterator[str]:
+    records = [counts[0] for counts in found.violations.values()]
+    if max(records, default=0) > found.invalid or found.invalid > sum(records) or found.invalid > found.records:
+        yield f"{found.invalid} of {found.records} records are invalid, violations {found.violations}"
+    for rule, (number, positions) in found.violations.items():
+        examples = found.examples.get(rule, [])
+        if not 1 <= number <= positions or not 1 <= len(examples) <= min(number, MAX_EXAMPLES):
+            yield f"{rule}: {number} records, {positions} positions, {len(examples)} examples"
+    if set(found.examples) != set(found.violations):
+        yield f"examples of {sorted(found.examples)}, violations of {sorted(found.violations)}"
+    if found.illegal_values.positions and not found.invalid:
+        yield f"{found.illegal_values.positions} illegal values, and no invalid record"
+    typed = found.dtypes.total()
+    if typed > found.records or typed != sum(found.shapes.values()):
+        yield f"{found.records} records, {typed} by dtype, {sum(found.shapes.values())} by shape"
+    for name in ("normalized", "one_hot", "nothing_left"):
+        if getattr(found, name) > found.records:
+            yield f"{name} is {getattr(found, name)} of {found.records} records"
+    unknown = set(found.sentinels) - set(label.sentinels)
+    if unknown:
+        yield f"sentinels {sorted(unknown)} are not declared"
+    yield from _of_classes(label, found, whole=whole)
+
+
+def _of_classes(label: Label, found: LabelStatistics, *, whole: bool) -> Iterator[str]:
+    """Yields where values are not those of the records; of files that a footer proved legal none were counted."""
+    ids, counts = found.class_counts.arrays()
+    holders, records = found.class_records.arrays()
+    if not np.array_equal(ids, holders) or (records > counts).any() or (records > found.records).any():
+        yield "class_records are not those of class_counts"
+    classes = label.raw_ids if isinstance(label, ClassLabel) else range(getattr(label, "num_classes", 0))
+    known = classes if isinstance(classes, range) else set(classes)
+    strange = next((i for i in ids.tolist() if i not in known), None)
+    if strange is not None:
+        yield f"class_counts has {strange}, which is not a class id"
+    cells = _cells(found)
+    if not isinstance(label, ClassLabel) or cells is None or label.where is not None:
+        return
+    seen = found.positions + found.fractional + found.not_finite
+    if seen > cells or (whole and seen < cells):
+        yield f"{seen} values are counted, and {cells} are there by shape"
+
+
+def _cells(found: LabelStatistics) -> int | None:
+    """Number of values by shape; None where some are not numbers, or have too many shapes to be listed."""
+    if "..." in found.shapes or not all(name.rstrip("0123456789") in _NUMBERS for name in found.dtypes):
+        return None
+    return sum(math.prod(json.loads(shape)) * records for shape, records in found.shapes.items())
+
+
+def _of_places(split: SplitReport) -> Iterator[str]:
+    """Yields where the invalid records, or how they compare with a baseline, are not those that were counted."""
+    counted = split.invalid + split.unreadable
+    whole = not any(shard.error for shard in split.shards)
+    sizes = {shard.name: shard.records for shard in split.shards}
+    lost = next((place for place in split.bad if place.shard not in sizes), None)
+    if lost is not None:
+        yield f"bad: {lost.record} is in {lost.shard}, which is not one of its files"
+    if split.bad and whole and len(split.bad) != counted:
+        yield f"bad has {len(split.bad)} records, {counted} are invalid or unreadable"
+    found = split.baseline
+    if found is None:
+        return
+    most = max((number for number, _ in found.new_by_rule.values()), default=0)
+    if (whole and found.new + found.known != counted) or most > found.new or bool(found.new) != bool(found.new_by_rule):
+        yield f"baseline: {found.new} new and {found.known} known of {counted}, new by rule {found.new_by_rule}"
