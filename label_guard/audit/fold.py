@@ -151,4 +151,5 @@ def _shard_report(shard: ShardResult) -> ShardReport:
             for rule in sorted(found.violations)
         },
         certified=shard.certified,
+        padding=shard.padding,
     )

@@ -90,6 +90,7 @@ class ShardReport(_Model):
         unreadable_examples: the first records that cannot be decoded: key and reason.
         violations: records by ``"LABEL RULE"``.
         certified: whether its footer proved it legal, and no row was read.
+        padding: records of which nothing counts (``where`` is 0 throughout, in every label): they are not checked.
     """
 
     name: str
@@ -101,6 +102,7 @@ class ShardReport(_Model):
     unreadable_examples: tuple[tuple[str, str], ...]
     violations: dict[str, Count]
     certified: StrictBool = False
+    padding: Count = 0
 
 
 class SplitReport(_Model):
@@ -142,6 +144,11 @@ class SplitReport(_Model):
     def certified(self) -> int:
         """Number of shards that a footer proved legal: their records count, their classes were not counted."""
         return sum(shard.certified for shard in self.shards)
+
+    @property
+    def padding(self) -> int:
+        """Number of records of which nothing counts: they are in ``records``, and were not checked."""
+        return sum(shard.padding for shard in self.shards)
 
     def merge(self, other: SplitReport) -> SplitReport:
         """Returns both together: parts of one split, from two machines."""

@@ -82,6 +82,7 @@ class ShardResult:
         stopped: whether reading was stopped before the end.
         certified: whether its footer proved it legal, and no row was read.
         labels: statistics by label.
+        padding: records of which nothing counts, in any label.
         bad: invalid and unreadable records in order, where they were asked for.
         cache_error: why its labels are not in the label cache; empty where they are, or where there is none.
         quarantine_error: why invalid records are not in the quarantine; empty where they all are.
@@ -98,6 +99,7 @@ class ShardResult:
     error: str = ""
     stopped: bool = False
     certified: bool = False
+    padding: int = 0
     labels: dict[str, LabelStatistics] = field(default_factory=dict[str, LabelStatistics])
     bad: list[BadPlace] = field(default_factory=list[BadPlace])
     cache_error: str = ""
@@ -258,6 +260,7 @@ def _add_chunk(guard: Guard, chunk: Chunk, found: ShardResult, quarantine: _Quar
     gathered = guard.gathered(chunk.columns, size)
     result = guard.check_columns(gathered, size)
     found.invalid += result.num_invalid
+    found.padding += result.num_padding
     for path, label in guard.read_labels.items():
         faults: list[RuleViolations] = [fault for fault in result.faults if fault.label == path]
         found.labels[path].add(label, gathered[path][0], faults, size, chunk.keys, file=found.name, rows=chunk.rows)

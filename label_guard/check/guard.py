@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from label_guard.check.columns import Column, as_array
 from label_guard.check.label_check import LabelCheck, spec_text
@@ -62,6 +63,9 @@ class Guard:
             LabelCheck(path, label, elsewhere[path], self.masks.get(path)) for path, label in checked.items()
         )
         self._skips = any(check.skips for check in self.checks)
+        self._needs_reading = any(check.needs_reading for check in self.checks)
+        self._paths = tuple((check, check.path, check.where) for check in self.checks)
+        self._nested = tuple(check.where for check in self.checks if check.where is not None and "/" in check.where)
         self.digest = self.schema.digest(split, view)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -122,7 +126,10 @@ class Guard:
             if not check.clean(value):
                 return self._explain_batch(element, check)
             size = value.shape[0]
-        return CheckResult(size, (), self._skipped(element) if self._skips else None)
+        skipped = self._skipped(element) if self._skips else None
+        if skipped is not None and any(check.where is not None for check in self.checks):
+            return self._explain_batch(element)  # positions that do not count skip no record
+        return CheckResult(size, (), skipped, self._padding_of(element, size))
 
     def check_records(self, records: Sequence[Any]) -> CheckResult:
         """Checks unbatched records, vectorised; each is checked independently of the others."""
@@ -133,7 +140,9 @@ class Guard:
     def _counted_records(check: LabelCheck, records: Sequence[Any]) -> tuple[list[Column], Rows]:
         columns, missing = check.reader.records(records)
         where = check.where
-        return check.counted(columns, missing, [] if where is None else [tree.get(record, where) for record in records])
+        if where is None or (check.label.where is None and records and _is_absent(tree.get(records[0], where))):
+            return columns, missing
+        return check.counted(columns, missing, [tree.get(record, where) for record in records])
 
     @staticmethod
     def _counted_batch(check: LabelCheck, element: Any, size: int) -> tuple[list[Column] | None, Rows]:
@@ -156,7 +165,7 @@ class Guard:
             found, missing = gathered[check.path]
             faults += self._check(check, found, missing, size)
             columns += [(check, column) for column in found]
-        return self._result(size, faults, columns)
+        return self._result(size, faults, columns, _padding(gathered.values(), size))
 
     def record_columns(self, records: Sequence[Any]) -> dict[str, list[Column]]:
         """By label path: what the records hold, gathered by dtype and shape."""
@@ -184,14 +193,17 @@ class Guard:
         rows = np.arange(size)
         faults: list[RuleViolations] = []
         columns: list[tuple[LabelCheck, Column]] = []
+        gathered: list[tuple[list[Column], Rows]] = []
         for check, value in values:
             found, missing = self._counted_batch(check, element, size)
             if found is None:
                 faults.append(check.wrong_length(rows, value))
+                gathered.append(([], rows))
                 continue
+            gathered.append((found, missing))
             faults += self._check(check, found, missing, size, dirty=check is dirty)
             columns += [(check, column) for column in found]
-        return self._result(size, faults, columns)
+        return self._result(size, faults, columns, _padding(gathered, size))
 
     @staticmethod
     def _check(
@@ -202,8 +214,14 @@ class Guard:
             faults += check.faults(column, len(column.rows) == size, dirty=dirty)
         return _merged(faults)
 
-    def _result(self, size: int, faults: list[RuleViolations], columns: list[tuple[LabelCheck, Column]]) -> CheckResult:
-        result = CheckResult(size, tuple(faults))
+    def _result(
+        self,
+        size: int,
+        faults: list[RuleViolations],
+        columns: list[tuple[LabelCheck, Column]],
+        padding: Rows | None,
+    ) -> CheckResult:
+        result = CheckResult(size, tuple(faults), padding=padding)
         skips = [column.rows[check.unlabeled_rows(column.array)] for check, column in columns]
         if any(len(rows) for rows in skips):
             rows = np.unique(np.concatenate(skips))
@@ -214,21 +232,35 @@ class Guard:
         found = [check.unlabeled_rows(tree.get(element, check.path)) for check in self.checks]
         return np.unique(np.concatenate(found)) if any(map(len, found)) else None
 
+    def _padding_of(self, element: Any, size: int) -> Rows | None:
+        """Rows of a clean batch of which nothing counts in any label; None where there are none."""
+        idle: NDArray[np.bool_] | None = None
+        for check in self.checks:
+            value = tree.MISSING if check.where is None else tree.get(element, check.where)
+            own = None if _is_absent(value) else _idle_rows(value, size, check.rank)
+            if own is None:
+                return None
+            idle = own if idle is None else idle & own
+        return None if idle is None or not idle.any() else np.flatnonzero(idle)
+
     def is_clean_record(self, record: Any) -> bool:
         """Whether every label of ``record`` is an array or NumPy scalar that is valid, and none is to be skipped.
 
         The fast path for records one by one: False says only that ``check_records`` must look closer.
         """
-        for check in self.checks:
-            value: Any = tree.get(record, check.path)
-            if check.skips or check.needs_reading:
-                return False
-            if isinstance(value, np.generic):
-                if not check.clean_scalar(cast("np.generic[Any]", value)):
+        if self._skips or self._needs_reading:
+            return False
+        flat = cast("dict[str, Any]", record) if type(record) is dict else None
+        for check, path, where in self._paths:
+            if where is not None and (tree.get(record, where) is not tree.MISSING if flat is None else where in flat):
+                return False  # a mask
+            value = flat[path] if flat is not None and path in flat else tree.get(record, path)
+            if type(value) is np.ndarray:
+                if not check.clean(value[None]):
                     return False
-            elif type(value) is not np.ndarray or not check.clean(value[None]):
+            elif not isinstance(value, np.generic) or not check.clean_scalar(cast("np.generic[Any]", value)):
                 return False
-        return True
+        return flat is None or not self._nested or all(_is_absent(tree.get(record, path)) for path in self._nested)
 
     def is_batched(self, element: Any) -> bool:
         """Whether ``element`` is a batch, inferred from the ranks of its labels.
@@ -255,6 +287,34 @@ class Guard:
         if len(forms) != 1:
             raise UsageError("the labels disagree on whether this is a batch, or are absent; pass batched=")
         return forms.pop()
+
+
+def _is_absent(value: Any) -> bool:
+    return value is None or value is tree.MISSING
+
+
+def _idle_rows(value: Any, size: int, rank: int) -> NDArray[np.bool_] | None:
+    """bool[size]: the rows in which a feature that says what counts is 0 throughout; None where there are none."""
+    array, _ = as_array(value)
+    if array.dtype.kind not in "biuf" or array.shape[:1] != (size,) or array.ndim > rank + 1 or not array.size:
+        return None
+    flat = array.reshape(size, -1)
+    idle = flat[:, 0] == 0  # the first position alone rules most rows out
+    if not idle.any():
+        return None
+    idle[idle] = ~flat[idle].any(axis=1)
+    return idle
+
+
+def _padding(gathered: Iterable[tuple[list[Column], Rows]], size: int) -> Rows | None:
+    """Rows that are in no column and not missing, in any label: nothing of them counts."""
+    idle = np.ones(size, np.bool_)
+    for columns, missing in gathered:
+        if sum(len(column.rows) for column in columns) + len(missing) == size:
+            return None
+        for rows in (missing, *(column.rows for column in columns)):
+            idle[rows] = False
+    return np.flatnonzero(idle) if idle.any() else None
 
 
 def _is_plain_subclass(value: Any) -> bool:

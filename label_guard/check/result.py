@@ -68,14 +68,22 @@ class CheckResult:
         num_records: records in the element; 1 for a single record.
         faults: one entry for each rule broken in each label.
         skipped: int[k], rows that are legal but declared unlabeled with ``on_unlabeled: skip``.
+        padding: int[k], rows of which nothing counts, in any label: they are not checked.
     """
 
-    __slots__ = ("_valid", "faults", "num_records", "skipped")
+    __slots__ = ("_valid", "faults", "num_records", "padding", "skipped")
 
-    def __init__(self, num_records: int, faults: tuple[RuleViolations, ...] = (), skipped: Rows | None = None) -> None:
+    def __init__(
+        self,
+        num_records: int,
+        faults: tuple[RuleViolations, ...] = (),
+        skipped: Rows | None = None,
+        padding: Rows | None = None,
+    ) -> None:
         self.num_records = num_records
         self.faults = faults
         self.skipped = skipped
+        self.padding = padding
         self._valid: NDArray[np.bool_] | None = None
 
     @property
@@ -102,6 +110,11 @@ class CheckResult:
     def num_invalid(self) -> int:
         """Number of records that broke a rule."""
         return 0 if self.ok else int(self.num_records - np.count_nonzero(self.valid))
+
+    @property
+    def num_padding(self) -> int:
+        """Number of rows that only fill the batch."""
+        return 0 if self.padding is None else len(self.padding)
 
     @property
     def counts(self) -> dict[str, int]:

@@ -73,8 +73,11 @@ def get(node: Any, path: str) -> Any:
     >>> get({"objects": {"label": 3}}, "objects/label"), get(("x", 7), "1"), get({}, "label")
     (3, 7, MISSING)
     """
-    if type(node) is dict and path in node:  # nearly every element; this runs once a record
-        return node[path]
+    if type(node) is dict:  # nearly every element; this runs for each record
+        if path in node:
+            return node[path]
+        if "/" not in path and all(type(name) is str for name in node):
+            return MISSING
     if path == "" and is_bare(node):
         return node
     name, rest = split_path(node, path)

@@ -105,6 +105,7 @@ class _GuardDatasetIterator(grain.DatasetIterator):
         iterator = parent.__iter__()
         super().__init__(iterator)
         workers = _private.num_workers(parent)
+        self._is_marked = False
         self.stream = GuardStream(
             config,
             iterator,
@@ -114,7 +115,9 @@ class _GuardDatasetIterator(grain.DatasetIterator):
         )
 
     def __next__(self) -> Any:
-        _private.mark_as_output(self)
+        if not self._is_marked:
+            _private.mark_as_output(self)
+            self._is_marked = True
         try:
             return next(self.stream)
         except absl_flags.UnparsedFlagAccessError as error:

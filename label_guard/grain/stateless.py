@@ -16,6 +16,7 @@ from label_guard.errors import UsageError
 from label_guard.grain.specs import output_spec
 from label_guard.pipeline.checker import ElementChecker
 from label_guard.pipeline.config import GuardConfig
+from label_guard.pipeline.counts import Counts
 from label_guard.pipeline.emit import finalize_batch, finalize_record, mask_batch
 from label_guard.pipeline.first_element import check_first_elements, is_stacked
 from label_guard.pipeline.options import GuardOptions, SchemaLike, resolve_options
@@ -48,33 +49,42 @@ def _refuse_stateful(options: Mapping[str, Any], place: str) -> None:
 
 
 class _Stateless:
-    """What the map and the filter share: a checker for invalid elements, made in each process."""
+    """What the map and the filter share: counts and a checker for invalid elements, made in each process."""
 
     def __init__(self, config: GuardConfig) -> None:
         self.config = config.replace(stop_above=None)
         self._stops = config.stop_above is not None
-        self._lock = threading.Lock()
-        self._checker: ElementChecker | None = None
         self._checked_first = False
-        self._met_valid = False
+        self._start()
+
+    def _start(self) -> None:
+        self._lock = threading.Lock()
+        self._counts = Counts()
+        self._checker: ElementChecker | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_lock": None, "_checker": None}
+        return {**self.__dict__, "_lock": None, "_counts": None, "_checker": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.Lock())
+        self.__dict__.update(state)
+        self._start()
 
     def _check_first(self, element: Any) -> None:
         if not self._checked_first:
             self._checked_first = check_first_elements(self.config, [element])
 
-    def _report(self, check: Callable[[ElementChecker], CheckResult]) -> None:
-        """Write and log a dirty element; Grain maps from 16 threads."""
+    def _count(self, result: CheckResult, check: Callable[[ElementChecker], CheckResult]) -> None:
+        """Counts an element that was checked; writes and logs an invalid one. Grain maps from 16 threads."""
         with self._lock:
-            self._checker = self._checker or ElementChecker(self.config)
+            if result.ok:
+                self._counts.seen += result.num_records - result.num_padding
+                self._counts.consecutive_rejected = 0
+                return
+            if self._checker is None:
+                self._checker = ElementChecker(self.config, stateless=True)
+                self._checker.counts = self._counts
             result = check(self._checker)
-            self._met_valid |= result.num_invalid < result.num_records
-            if self._stops and not self._met_valid:
+            if self._stops and self._counts.invalid == self._counts.seen:
                 self._checker.stop_if_all_invalid(result)
 
     def __repr__(self) -> str:
@@ -98,19 +108,13 @@ class GuardMap(_Stateless, grain.transforms.Map):
 
     def _map_batch(self, batch: Any) -> Any:
         result = self.config.guard.check_batch(batch)
-        if result.ok:
-            self._met_valid = True
-        else:
-            self._report(lambda checker: checker.check_batch(batch))
+        self._count(result, lambda checker: checker.check_batch(batch))
         batch, good = mask_batch(self.config, batch, result)
         return finalize_batch(self.config, batch, result.num_records, result=result, good=good)
 
     def _map_record(self, record: Any) -> Any:
         result = CheckResult(1) if self._checked else self.config.guard.check_records([record])
-        if result.ok:
-            self._met_valid = True
-        else:
-            self._report(lambda checker: checker.check_records([record]))
+        self._count(result, lambda checker: checker.check_records([record]))
         return finalize_record(self.config, record, result)
 
     def output_spec(self, input_spec: Any) -> Any:
@@ -124,11 +128,8 @@ class GuardFilter(_Stateless, grain.transforms.Filter):
     def filter(self, element: Any) -> bool:
         self._check_first(element)
         result = self.config.guard.check_records([element])
-        if result.ok:
-            self._met_valid = True
-            return result.skipped is None
-        self._report(lambda checker: checker.check_records([element]))
-        return False
+        self._count(result, lambda checker: checker.check_records([element]))
+        return result.ok and result.skipped is None
 
 
 @shows_options(GuardOptions)

@@ -102,6 +102,26 @@ def _as_integers(stacked: Array, arrays: list[Array]) -> Array:
     return stacked if dtype.kind == "f" else np.stack([array.astype(dtype) for array in arrays])
 
 
+def stack_lists(batch: Any, leave_out: Iterable[str], path: str = "") -> Any:
+    """``batch`` with an array in place of each list of values, but for the features to ``leave_out``."""
+    if isinstance(batch, dict):
+        features = cast("dict[str, Any]", batch)
+        paths = {name: f"{path}/{name}" if path else name for name in features}
+        return {
+            name: value if paths[name] in leave_out else stack_lists(value, leave_out, paths[name])
+            for name, value in features.items()
+        }
+    return _stack_feature(cast("list[Any]", batch), path) if isinstance(batch, list) else batch
+
+
+def same_features(first: object, other: object) -> bool:
+    """Whether two batches of records have the same features, each a list or an array in both."""
+    if type(first) is not type(other) or not isinstance(first, dict):
+        return type(first) is type(other)
+    own, others = cast("dict[str, Any]", first), cast("dict[str, Any]", other)
+    return own.keys() == others.keys() and all(same_features(own[name], others[name]) for name in own)
+
+
 def row(batch: Any, position: int, size: int) -> Any:
     """Record ``position`` of a batch of ``size``; a leaf without that leading axis is None in it."""
     if is_column(batch, size):
@@ -208,6 +228,8 @@ def with_label_columns(batch: Any, paths: Iterable[str], size: int) -> Any:
 
 def without_key(element: Any, key: str) -> Any:
     """``element`` without the top-level feature ``key``."""
+    if type(element) is dict and key not in element:  # runs for each record
+        return cast("Any", element)
     if isinstance(element, Mapping) and key in element:
         features = cast("Mapping[Any, Any]", element)
         return {name: value for name, value in features.items() if name != key}

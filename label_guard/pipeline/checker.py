@@ -22,7 +22,7 @@ from label_guard.pipeline.events import EventKind
 from label_guard.pipeline.first_element import check_first_elements, require_key
 from label_guard.pipeline.processes import process_count, process_index_of
 from label_guard.pipeline.record_keys import KEY, UNREADABLE, key_in, own_name, reason_in
-from label_guard.pipeline.thresholds import InvalidRatioLimit, next_steps
+from label_guard.pipeline.thresholds import RUN, WINDOW, InvalidRatioLimit, next_steps
 from label_guard.quarantine.options import BadRecord, Origin
 from label_guard.quarantine.writer import QuarantineWriter
 from label_guard.rules.violation import Violation
@@ -31,6 +31,7 @@ logger = logging.getLogger("label_guard")
 
 _LOG_EVERY_SECONDS = 60.0
 _MAX_SHOWN = 10  # violations in an error message
+_READ_AHEAD = " in this process, those read ahead or twice included"
 _warned: set[str] = set()
 
 
@@ -123,12 +124,16 @@ class ElementChecker:
         config: the guard's configuration.
         worker: gives the index of this Grain worker, 0 in the main process; called when the first bad record is
             written.
+        stateless: whether elements may be read ahead or twice, so that the counts are no place in a stream.
     """
 
-    def __init__(self, config: GuardConfig, worker: Callable[[], int] = lambda: 0) -> None:
+    def __init__(self, config: GuardConfig, worker: Callable[[], int] = lambda: 0, *, stateless: bool = False) -> None:
         self.config = config
+        self._stateless = stateless
         self.counts = Counts()
         self._limit = InvalidRatioLimit(config)
+        self._is_clean_record = config.guard.is_clean_record
+        self._has_keys = bool(config.names.sources)
         self._worker = worker
         self._writer: QuarantineWriter | None = None
         self._last_log = -_LOG_EVERY_SECONDS
@@ -172,9 +177,9 @@ class ElementChecker:
     def passes(self, record: Any) -> bool:
         """Counts a record that is plainly valid; False where ``check_records`` must look at it."""
         counts = self.counts
-        if not self._checked_first or self.error is not None or self._limit.is_next_due(counts):
+        if not self._checked_first or counts.window_seen >= WINDOW - 1 or counts.seen == RUN - 1:
             return False
-        if not self.config.guard.is_clean_record(record) or (self.config.names.sources and key_in(record) is None):
+        if not self._is_clean_record(record) or (self._has_keys and key_in(record) is None):
             return False
         counts.seen += 1
         counts.window_seen += 1
@@ -191,7 +196,7 @@ class ElementChecker:
     def _check_clean(self, result: CheckResult, columns: Callable[[], dict[str, list[Column]]]) -> None:
         if self._limit.sample.wants_clean():
             self._limit.sample.add_clean(columns())
-        if self._limit.is_due(self.counts, result.num_records):
+        if self._limit.is_due(self.counts, result.num_records - result.num_padding):
             self._limit.check(self.counts, result, str)
 
     def _handle(self, window: Window) -> None:
@@ -209,6 +214,7 @@ class ElementChecker:
     def _report(self, window: Window) -> None:
         if self.config.quarantine is not None:
             self._write(window)
+            self.counts.written += window.result.num_invalid
         self._log(window)
         if self.counts.invalid == window.result.num_invalid:
             self._emit("first_invalid", str(self._named(window.result.violations[0], window)))
@@ -240,8 +246,9 @@ class ElementChecker:
             )
 
     def _count(self, result: CheckResult) -> None:
-        counts, number = self.counts, result.num_records
+        counts, number = self.counts, result.num_records - result.num_padding
         counts.seen += number
+        counts.padding += result.num_padding
         counts.window_seen += number
         if result.ok and result.skipped is None:
             counts.consecutive_rejected = 0
@@ -277,7 +284,8 @@ class ElementChecker:
             position = self.config.names.position(window.key(row))
             bad.append(BadRecord(self._name(window, row), kept, labels, window.result.of_row(row), position))
         size = self.config.batch_size or window.result.num_records
-        self._open_writer().append(bad, step=self.counts.delivered // size)
+        rows = self.counts.delivered + self.counts.padding - window.result.num_padding
+        self._open_writer().append(bad, step=None if self._stateless else rows // size)
 
     def _open_writer(self) -> QuarantineWriter:
         config, guard = self.config, self.config.guard
@@ -304,16 +312,16 @@ class ElementChecker:
         self._last_log = now
         first = window.result.of_row(int(window.result.invalid_rows[0]))[0]
         logger.warning(
-            "%s: bad label: %s (on_invalid=%s; %d of %d records bad so far)",
+            "%s: bad label: %s (on_invalid=%s; %d of %d records bad so far%s)",
             self.config.guard.schema.name, self._named(first, window), self.config.on_invalid,
-            self.counts.invalid, self.counts.seen,
+            self.counts.invalid, self.counts.seen, _READ_AHEAD if self._stateless else "",
         )  # fmt: skip
 
     def _raise(self, window: Window) -> None:
         result = window.result
         named = tuple(self._named(violation, window) for violation in result.violations)
         shown = "\n  ".join(str(violation) for violation in named[:_MAX_SHOWN])
-        after = next_steps(self.config, self.counts)
+        after = next_steps(self.config, None if self._stateless else self.counts)
         raise InvalidLabelError(
             f"{self.config.guard.schema.name}: {result.num_invalid} of {result.num_records} records are bad "
             f"({', '.join(f'{rule} {count}' for rule, count in result.counts.items())}):\n  {shown}\n{after}",
@@ -397,12 +405,13 @@ def _unreadable_apart(result: CheckResult, records: Sequence[Any]) -> CheckResul
                 else [v for v, k in zip(fault.values, keep, strict=True) if k]
             )
             faults.append(dataclasses.replace(fault, rows=fault.rows[keep], counts=fault.counts[keep], values=values))
-    return CheckResult(result.num_records, tuple(faults), result.skipped)
+    return CheckResult(result.num_records, tuple(faults), result.skipped, result.padding)
 
 
-def staying(result: CheckResult) -> NDArray[np.bool_]:
-    """bool[n]: the records that neither break a rule nor are to be skipped."""
+def staying(result: CheckResult, *, padding: bool = True) -> NDArray[np.bool_]:
+    """bool[n]: the records that neither break a rule nor are to be skipped; ``padding``: and the rows of padding."""
     keep = result.valid.copy()
-    if result.skipped is not None:
-        keep[result.skipped] = False
+    for rows in (result.skipped, None if padding else result.padding):
+        if rows is not None:
+            keep[rows] = False
     return keep

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from label_guard.rules.registry import RULES
 
 RULE_CODES = tuple(code for code in RULES if code.startswith("LG1"))
-_FIELDS = ("seen", "delivered", "quarantined", "skipped", "remainder", "masked", "invalid")
+_FIELDS = ("seen", "delivered", "quarantined", "skipped", "remainder", "masked", "invalid", "padding", "written")
 _NUMBERS = (*_FIELDS, "refused", "pending", "workers")
 _PARTS = ("delivered", "quarantined", "skipped", "remainder", "refused", "pending")  # of the records seen
 _INTERNAL = ("window_seen", "window_invalid", "consecutive_rejected")
@@ -26,6 +26,8 @@ class Counts:
         remainder: records of an incomplete last batch that ``remainder="drop"`` left out.
         masked: bad records among the delivered.
         invalid: records that broke a rule, under every policy.
+        padding: rows that only fill a batch (``where``, or a mask that is there, is 0 throughout); in no other count.
+        written: invalid records that were given to the quarantine.
         window_seen: records of the current window of ``stop_above``.
         window_invalid: bad ones among them.
         consecutive_rejected: records since the last batch from which one stayed.
@@ -39,6 +41,8 @@ class Counts:
     remainder: int = 0
     masked: int = 0
     invalid: int = 0
+    padding: int = 0
+    written: int = 0
     window_seen: int = 0
     window_invalid: int = 0
     consecutive_rejected: int = 0
@@ -80,6 +84,8 @@ class Summary:
     pending: int = 0
     masked: int = 0
     invalid: int = 0
+    padding: int = 0
+    written: int = 0
     by_rule: Mapping[str, int] = field(default_factory=dict[str, int])
     workers: int = 0
 
@@ -128,7 +134,9 @@ class Summary:
         if self.refused:
             line += f" + refused {self.refused:,}"
         if self.masked:
-            line += f"; {self.masked:,} of the delivered are bad"
+            line += f"; {self.masked:,} of the delivered are bad; {self.written:,} written to the quarantine"
+        if self.padding:
+            line += f"; and {self.padding:,} rows of padding"
         rules = ", ".join(f"{code} {RULES[code].name} {count:,}" for code, count in self.by_rule.items() if count)
         if rules:
             line += f"; {rules}"
@@ -141,7 +149,7 @@ class Summary:
 
     def _repr_html_(self) -> str:
         """A table for notebooks: the counts that are not zero, and the bad records by rule."""
-        counts = {"seen": self.seen, **{name: getattr(self, name) for name in (*_PARTS, "masked")}}
+        counts = {name: getattr(self, name) for name in ("seen", *_PARTS, "masked", "written", "padding")}
         rows = [(name, count) for name, count in counts.items() if count or name in ("seen", "delivered")]
         rows += [(f"{code} {RULES[code].name}", count) for code, count in self.by_rule.items() if count]
         cells = "".join(f"<tr><th>{name}</th><td>{count:,}</td></tr>" for name, count in rows)

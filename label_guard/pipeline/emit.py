@@ -14,27 +14,60 @@ from label_guard.check.fill_values import FillValues, position_label
 from label_guard.check.reading import counted
 from label_guard.check.result import CheckResult, RuleViolations
 from label_guard.core import tree
-from label_guard.core.types import Array
+from label_guard.core.types import Array, Rows
 from label_guard.errors import UsageError
 from label_guard.pipeline import batching
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.convert import LabelConverter
 from label_guard.pipeline.masking import Mask, add_mask, has_sentinels, join_columns, validity
+from label_guard.pipeline.record_buffer import RecordBuffer
 from label_guard.schema.labels import Label
 
 Good = Mapping[str, NDArray[np.bool_]]
 
 
-def stack_records(
-    config: GuardConfig, records: Sequence[Any], result: CheckResult, stacked: Mapping[str, Array] | None = None
+def join_buffers(
+    config: GuardConfig, parts: Sequence[tuple[RecordBuffer, Rows]], result: CheckResult
 ) -> tuple[Any, Good]:
+    """One batch of the given records of each buffer, in order.
+
+    Args:
+        config: what the guard does.
+        parts: records, and which of them. Several, or some of one, are valid.
+        result: what the check found in them.
+
+    Returns:
+        As ``stack_records``.
+
+    Raises:
+        UsageError: the records differ in structure, or in the shape of a feature.
+    """
+    batches = [buffer.batch() for buffer, _ in parts]
+    if not all(batch is not None and batching.same_features(batches[0], batch) for batch in batches):
+        records = [record for buffer, rows in parts for record in _taken(buffer.records(), rows)]
+        return stack_records(config, records, result)
+    good: Good = {}
+    if len(parts) == 1 and len(parts[0][1]) == len(parts[0][0]):
+        batch, good = mask_batch(config, batches[0], result)
+    else:
+        chosen = [(batch, rows, len(buffer)) for batch, (buffer, rows) in zip(batches, parts, strict=True)]
+        batch = join_rows(config, chosen)
+    if config.dropped_key is not None:
+        batch = batching.without_key(batch, config.dropped_key)
+    return batching.stack_lists(batch, config.consumed), good
+
+
+def _taken(records: list[Any], rows: Rows) -> list[Any]:
+    return [records[row] for row in rows.tolist()]
+
+
+def stack_records(config: GuardConfig, records: Sequence[Any], result: CheckResult) -> tuple[Any, Good]:
     """Stacks unbatched records to a batch. A label is one array ``[batch, ...]``, also where records hold lists.
 
     Args:
         config: what the guard does.
         records: records that are valid, or those of a window under ``mask`` or ``report``.
         result: what the check found in them.
-        stacked: features that are stacked already, by path.
 
     Returns:
         The batch, bad labels replaced under ``mask``; and by label, where the stored values are still there.
@@ -62,7 +95,7 @@ def stack_records(
             good[path] = valid
     # Features that were read as columns of a label may hold None, and do not leave the guard.
     read = dict.fromkeys(config.consumed, np.empty((len(records), 0)))
-    return batching.stack(records, {**(stacked or {}), **read, **arrays}, leave_out=config.dropped_key), good
+    return batching.stack(records, {**read, **arrays}, leave_out=config.dropped_key), good
 
 
 def mask_batch(config: GuardConfig, batch: Any, result: CheckResult) -> tuple[Any, Good]:

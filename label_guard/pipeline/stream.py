@@ -27,10 +27,12 @@ from label_guard.pipeline.batching import BatchRows, without_key
 from label_guard.pipeline.checker import ElementChecker, logger, staying
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.coordination import CoordinatedStop, StopReason
-from label_guard.pipeline.copies import RecordBuffer, copied, copied_rows
+from label_guard.pipeline.copies import copied, copied_rows
 from label_guard.pipeline.counts import Counts, Summary
-from label_guard.pipeline.emit import Good, finalize_batch, finalize_record, join_rows, mask_batch, stack_records
+from label_guard.pipeline.emit import Good, finalize_batch, finalize_record, join_buffers, join_rows, mask_batch
 from label_guard.pipeline.first_element import check_first_elements
+from label_guard.pipeline.record_buffer import RecordBuffer
+from label_guard.pipeline.record_keys import KEY
 from label_guard.pipeline.state import Form, Processes, Snapshot, Spare, Upstream
 
 Build = Callable[[], tuple[Any, Good]]
@@ -70,6 +72,7 @@ class GuardStream:
         self._given_form = Form.of(batched if config.batched is None else config.batched)
         self._form = self._given_form
         self._size = config.batch_size or 0
+        self._plain = config.batch_size is None and config.passes_untouched  # valid records pass as they are
         self._may_grow = False  # the first batch after a restore may be larger: another batch size upstream
         self._ahead: list[Any] = []
         self._spare = Spare()
@@ -84,7 +87,7 @@ class GuardStream:
             if self._refused is not None:
                 self._restore(self.get_state(), retried=True)
             parent = None if self._start else self._upstream.get_state()
-            if self._form is Form.RECORDS and not (self._size or self._start):
+            if self._plain and self._form is Form.RECORDS and self._start is None:
                 record = self._next_plain(parent)
                 if record is not None:
                     return record
@@ -192,45 +195,49 @@ class GuardStream:
             self.stop.saw(pulled)
         return pulled
 
-    def _pull_records(self, most: int, buffer: RecordBuffer) -> list[Any]:
-        """The next ``most`` records, kept in ``buffer``; fewer at the end of upstream."""
-        pulled = [buffer.keep(record) for record in self._ahead]
+    def _pull_records(self, most: int) -> RecordBuffer:
+        """The next ``most`` records; fewer at the end of upstream."""
+        buffer = RecordBuffer(most)
+        for record in self._ahead:
+            buffer.keep(record)
         self._ahead = []
-        keep, upstream = buffer.keep, self._upstream
-        with suppress(StopIteration):
-            for _ in range(most - len(pulled)):
-                pulled.append(keep(next(upstream)))  # noqa: PERF401
-        if self.stop is not None:
-            self.stop.saw(pulled)
-        return pulled
+        buffer.fill(self._upstream.__next__)
+        if self.stop is not None and self.stop.batch is None:
+            self.stop.saw(buffer.records())
+        return buffer
 
     # Unbatched records --------------------------------------------------------------------------------------------
 
     def _next_of_records(self) -> Any:
-        buffer = RecordBuffer(self._size)
         if not self.config.refills:
-            return self._next_window(self._pull_records(self._size, buffer), buffer)
-        kept: list[Any] = []
-        while len(kept) < self._size:
-            wanted = self._size - len(kept)
-            window = self._pull_records(wanted, buffer)
-            kept += self._survivors(window) if window else []
-            if len(window) < wanted:
-                break
-        if self._is_remainder(len(kept)) or not kept:
+            return self._next_window(self._pull_records(self._size))
+        parts: list[tuple[RecordBuffer, Rows]] = []
+        have, padding, full = 0, 0, True
+        while have < self._size and full:
+            window = self._pull_records(self._size - have)
+            full = len(window) == self._size - have
+            if len(window):
+                result = self._check_window(window)
+                parts.append((window, self._leave_out(result)))
+                have, padding = have + len(parts[-1][1]), padding + result.num_padding
+        if self._is_remainder(have, padding) or not have:
             self._finish()
-        clean = CheckResult(len(kept))
-        return self._deliver(len(kept), lambda: stack_records(self.config, kept, clean, buffer.stacked(kept)))
+        clean = CheckResult(have)
+        return self._deliver(have, lambda: join_buffers(self.config, parts, clean), padding=padding)
 
-    def _next_window(self, window: list[Any], buffer: RecordBuffer) -> Any:
+    def _check_window(self, window: RecordBuffer) -> CheckResult:
+        batch = window.batch()
+        return self.checker.check_records(window.records()) if batch is None else self.checker.check_batch(batch)
+
+    def _next_window(self, window: RecordBuffer) -> Any:
         """Every record of ``window`` at its place, bad ones masked or as they are."""
-        if not window:
+        size = len(window)
+        if not size:
             self._finish()
-        result = self.checker.check_records(window)
-        if self._is_remainder(len(window)):
+        result = self._check_window(window)
+        if self._is_remainder(size, result.num_padding):
             self._finish()
-        stacked = buffer.stacked(window)
-        return self._deliver(len(window), lambda: stack_records(self.config, window, result, stacked), result)
+        return self._deliver(size, lambda: join_buffers(self.config, [(window, np.arange(size))], result), result)
 
     def _next_record(self) -> Any:
         """The next record that stays, as a record."""
@@ -250,29 +257,23 @@ class GuardStream:
         except BaseException:
             self._before, self._refused = self._snapshot(parent), 0
             raise
-        if not self.config.passes_untouched or not self.checker.passes(record):
+        if not self.checker.passes(record):
             self._ahead.append(record)
             return None
-        self._delivered(record, 1, shared=True)
-        return record if self.config.dropped_key is None else without_key(record, self.config.dropped_key)
+        self.checker.counts.delivered += 1
+        return record if self.config.keep_key else without_key(record, KEY)
 
-    def _survivors(self, window: list[Any]) -> list[Any]:
-        result = self.checker.check_records(window)
-        if result.ok and result.skipped is None:
-            return window
-        return [window[row] for row in self._leave_out(result).tolist()]
-
-    def _leave_out(self, result: CheckResult) -> Rows:
-        """Counts what leaves the stream; int[k]: the rows that stay."""
+    def _leave_out(self, result: CheckResult, *, padding: bool = True) -> Rows:
+        """Counts what leaves the stream; int[k]: the rows that stay, those of padding only if ``padding``."""
         self.checker.counts.quarantined += result.num_invalid
         self.checker.counts.skipped += 0 if result.skipped is None else len(result.skipped)
-        return np.flatnonzero(staying(result))
+        return np.flatnonzero(staying(result, padding=padding))
 
-    def _is_remainder(self, have: int) -> bool:
-        """Whether an incomplete batch is left out, and counted so."""
+    def _is_remainder(self, have: int, padding: int) -> bool:
+        """Whether an incomplete batch is left out, and its records, ``padding`` rows apart, counted so."""
         if have == self._size or self.config.remainder != "drop":
             return False
-        self.checker.counts.remainder += have
+        self.checker.counts.remainder += have - padding
         return True
 
     # Batches ------------------------------------------------------------------------------------------------------
@@ -282,7 +283,7 @@ class GuardStream:
             batch = pulled[0]
             result = self.checker.check_batch(batch)
             self._size = self._size or result.num_records
-            if not self._is_remainder(result.num_records):
+            if not self._is_remainder(result.num_records, result.num_padding):
                 return self._deliver(result.num_records, lambda: mask_batch(self.config, batch, result), result)  # noqa: B023
         return self._finish()
 
@@ -293,25 +294,25 @@ class GuardStream:
 
     def _next_refilled(self) -> Any:
         parts: list[BatchRows] = []
-        have = 0
+        have = padding = 0
         while not parts and (pulled := self._pull()):
             batch = pulled[0]
             result = self._check_sized(batch)
             if result.ok and result.skipped is None and result.num_records == self._size:
-                return self._deliver(self._size, lambda: mask_batch(self.config, batch, result))  # noqa: B023
+                return self._deliver(self._size, lambda: mask_batch(self.config, batch, result), result)  # noqa: B023
             rows = self._leave_out(result)
             if len(rows):
                 parts.append((batch, rows, result.num_records))
-                have = len(rows)
+                have, padding = len(rows), result.num_padding
         if have < self._size and self._spare.pending < self._size - have:  # more must be read
             parts = [copied_rows(part) for part in parts]
         while have < self._size and (self._spare.pending or self._read_spare()):
             part, self._spare = self._spare.split(self._size - have)
             parts.append(part)
             have += len(part[1])
-        if not have or self._is_remainder(have):
+        if not have or self._is_remainder(have, padding):
             self._finish()
-        return self._deliver(have, lambda: (join_rows(self.config, parts), {}))
+        return self._deliver(have, lambda: (join_rows(self.config, parts), {}), padding=padding)
 
     def _check_sized(self, batch: Any) -> CheckResult:
         result = self.checker.check_batch(batch)
@@ -333,21 +334,23 @@ class GuardStream:
             if not pulled:
                 return False
             result = self._check_sized(pulled[0])
-            rows = self._leave_out(result)
+            rows = self._leave_out(result, padding=False)  # padding fills no holes
             if len(rows):
                 self._spare = Spare(copied(pulled[0]), state, rows, result.num_records)
                 return True
 
     # Delivery -----------------------------------------------------------------------------------------------------
 
-    def _deliver(self, size: int, build: Build, result: CheckResult | None = None, *, pad: bool = False) -> Any:
+    def _deliver(
+        self, size: int, build: Build, result: CheckResult | None = None, *, pad: bool = False, padding: int = 0
+    ) -> Any:
         """The batch of ``size`` that ``build`` makes, converted, with its masks; None where the guard has stopped."""
         if self.checker.error is not None:
             return None
         batch, good = build()
         full = self._size if pad or self.config.remainder == "pad" else 0
         batch = finalize_batch(self.config, batch, size, full=full, result=result, good=good)
-        return self._delivered(batch, size, result, shared=self._form is Form.BATCHES)
+        return self._delivered(batch, size - padding, result, shared=self._form is Form.BATCHES)
 
     def _deliver_record(self, record: Any, result: CheckResult) -> Any:
         if self.checker.error is not None:
@@ -356,8 +359,9 @@ class GuardStream:
 
     def _delivered(self, element: Any, size: int, result: CheckResult | None = None, *, shared: bool) -> Any:
         """Counts ``element``, which leaves; a coordinated guard keeps it, as a copy if ``shared`` with the loader."""
-        self.checker.counts.delivered += size
-        self.checker.counts.masked += 0 if result is None else result.num_invalid
+        counts = self.checker.counts
+        counts.delivered += size if result is None else size - result.num_padding
+        counts.masked += 0 if result is None else result.num_invalid
         if self.stop is not None:
             self.stop.delivered(element, shared=shared)
         return element
@@ -441,7 +445,7 @@ class GuardStream:
         restore.set_upstream(self._upstream, own["spare"])
         batch = copied(next(self._upstream))
         result = self.checker.check_again(batch, write=changed)
-        rows = np.flatnonzero(staying(result))
+        rows = np.flatnonzero(staying(result, padding=False))
         rows = rows[rows >= own["spare_from"]]
         restore.refuse_other_spare(own, len(rows), result.num_records, changed=changed)
         self._spare = Spare(batch, own["spare"], rows, result.num_records)

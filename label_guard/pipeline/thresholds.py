@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 
 from label_guard.check.result import CheckResult
@@ -35,10 +36,6 @@ class InvalidRatioLimit:
     def is_due(self, counts: Counts, num_records: int) -> bool:
         """Whether counts that grew by ``num_records`` without a rejected record reached a size that is checked."""
         return counts.window_seen >= WINDOW or counts.seen - num_records < RUN <= counts.seen
-
-    def is_next_due(self, counts: Counts) -> bool:
-        """Whether ``is_due`` after another valid record."""
-        return counts.window_seen >= WINDOW - 1 or counts.seen == RUN - 1
 
     def check(self, counts: Counts, result: CheckResult, example: Example) -> None:
         """Checks the share of invalid records in a first batch, over the run, and over a window.
@@ -88,8 +85,8 @@ class InvalidRatioLimit:
         if counts.invalid >= FIRST_BATCH:
             raise TooManyInvalidError(
                 f"{self._config.guard.schema.name}: all of the first {counts.invalid:,} records are bad{example()}"
-                f"{self._cause()}. Check the schema against the data with label-guard audit, or pass stop_above=None "
-                "to go on"
+                f"{self._cause()}. Fix the data or the schema, or pass stop_above=None to go on. "
+                f"{next_steps(self._config)}"
             )
 
     def _stop_if(self, counts: Counts, over: str, example: Example, *, window: bool = False) -> None:
@@ -110,8 +107,12 @@ class InvalidRatioLimit:
         return f". Likely cause: {likely}" if likely else ""
 
 
-def next_steps(config: GuardConfig, counts: Counts) -> str:
+def next_steps(config: GuardConfig, counts: Counts | None = None) -> str:
     """Where a stopped run was, where its bad records are, and the command to look at them.
+
+    Args:
+        config: the guard's configuration.
+        counts: of the stream; None where elements may be read ahead, so that the counts are no place in it.
 
     >>> from label_guard.pipeline.options import resolve_options
     >>> from label_guard.schema.labels import ClassLabel
@@ -119,10 +120,19 @@ def next_steps(config: GuardConfig, counts: Counts) -> str:
     >>> next_steps(config, Counts(delivered=8))
     'Batch 2 of this run; the bad records are in runs/q: run label-guard quarantine summary runs/q'
     """
-    schema = "" if config.schema_file is None else f" --schema {config.schema_file}"
-    batch = f"Batch {counts.delivered // config.batch_size:,}" if config.batch_size else f"Record {counts.seen:,}"
+    schema = "" if config.schema_file is None else f" --schema {shlex.quote(config.schema_file)}"
+    place = "" if counts is None else f"{_place(config, counts)} of this run; "
     if config.quarantine is None:
-        target = config.schema_file or "SCHEMA"
-        return f"{batch} of this run; to check all records run label-guard audit {target} --source URI"
-    folder = config.quarantine.url
-    return f"{batch} of this run; the bad records are in {folder}: run label-guard quarantine summary {folder}{schema}"
+        target = "SCHEMA" if config.schema_file is None else shlex.quote(config.schema_file)
+        after = f"{place}to check all records run label-guard audit {target} --source URI"
+    else:
+        folder = config.quarantine.url
+        after = (
+            f"{place}the bad records are in {folder}: run label-guard quarantine summary {shlex.quote(folder)}{schema}"
+        )
+    return after[0].upper() + after[1:]
+
+
+def _place(config: GuardConfig, counts: Counts) -> str:
+    rows = counts.delivered + counts.padding
+    return f"Batch {rows // config.batch_size:,}" if config.batch_size else f"Record {counts.seen:,}"

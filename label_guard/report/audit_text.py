@@ -88,11 +88,7 @@ def _split(report: AuditReport, split: SplitReport) -> Iterator[str]:
     share = f" ({percent(bad / split.records)})" if split.records and bad else ""
     yield terminal(f"{name}: {split.records:,} records in {counted(len(split.shards), 'file')}, {bad:,} bad{share}")
     yield terminal(f"  {split.source.uri}")
-    if split.certified:
-        yield (
-            f"  {split.certified} of {len(split.shards)} files are legal by their Parquet statistics: "
-            "no row of them was read, their classes were not counted"
-        )
+    yield from _not_read(split)
     if split.repeated_keys:
         keys = ", ".join(split.repeated_keys)
         yield terminal(f"  record_key is not unique: several invalid records have the key {keys}")
@@ -109,6 +105,17 @@ def _split(report: AuditReport, split: SplitReport) -> Iterator[str]:
             yield terminal(f"  likely cause: {cause.label}: {cause.text}")
             if cause.patch:
                 yield terminal(f"    in the schema: {json.dumps(dict(cause.patch))}")
+
+
+def _not_read(split: SplitReport) -> Iterator[str]:
+    """Records that count as records of the split and were not checked one by one."""
+    if split.padding:
+        yield f"  {split.padding:,} of them are padding: their where is 0, and they were not checked"
+    if split.certified:
+        yield (
+            f"  {split.certified} of {len(split.shards)} files are legal by their Parquet statistics: "
+            "no row of them was read, their classes were not counted"
+        )
 
 
 def _baseline(known: Comparison) -> Iterator[str]:

@@ -19,6 +19,7 @@ from label_guard import DatasetSchema, QuarantineOptions, read_quarantine
 from label_guard.audit.conclude import merge_reports, parse_report
 from label_guard.audit.runner import audit_dataset
 from label_guard.cli import app as cli
+from label_guard.report.audit_text import render_audit
 
 SHARDS, PER_SHARD = 4, 60
 FAULTS = {5: 10, 17: -1, 40: 2**32 + 1}
@@ -233,6 +234,9 @@ def test_what_is_not_measured_or_does_not_count_is_nothing_to_learn(tmp_path: Pa
     assert report.splits[0].labels["label"].nothing_left == expected
     message = next(finding.message for finding in report.findings if finding.rule == "LG408")
     assert f"{expected} of 3 records hold nothing to learn" in message
+    padding = sum(not np.any(row) for row in where)
+    assert report.splits[0].padding == padding
+    assert (f"{padding} of them are padding" in render_audit(report, "text")) == bool(padding)
 
 
 def test_an_empty_class_and_a_rare_one_are_findings(tmp_path: Path) -> None:

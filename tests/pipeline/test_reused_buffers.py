@@ -13,7 +13,7 @@ import pytest
 
 from label_guard import DatasetSchema, guard_batches
 from label_guard.grain import guard_labels
-from label_guard.pipeline.copies import RecordBuffer, copied
+from label_guard.pipeline.copies import copied
 from label_guard.quarantine.reader import read_quarantine
 
 SCHEMA = DatasetSchema.model_validate(
@@ -152,19 +152,6 @@ def test_copies_of_every_container() -> None:
     assert kept["a"][1][0].tolist() == [0, 1, 2]
     assert kept["a"][1][1]["b"].tolist() == [0, 1, 2]
     assert (kept["text"], kept["none"], kept["buffer"]) == ("x", None, b"ab")
-
-
-def test_a_feature_that_some_records_lack_as_an_array() -> None:
-    """Only features that every record wrote are taken as stacked; a hole is never delivered."""
-    buffer = RecordBuffer(3)
-    records = [{"a": np.ones(2), "b": np.ones(2)}, {"a": None, "b": np.ones(2)}, {"b": np.ones(2), "a": np.ones(2)}]
-    kept = [buffer.keep(record) for record in records]
-    assert list(buffer.stacked(kept)) == ["b"]
-    assert buffer.stacked(kept[:2]) == {}, "a record was left out"
-    other = RecordBuffer(2)
-    kept = [other.keep(record) for record in ({"a": np.ones(2)}, {"a": np.ones(2, np.int64)}, {"a": np.ones(3)})]
-    assert other.stacked(kept) == {}
-    assert [record["a"].dtype.kind for record in kept] == ["f", "i", "f"]
 
 
 class Tensor:

@@ -1,0 +1,161 @@
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# Elements are users' own trees: isinstance narrows Any to Unknown here, which says nothing about this code.
+"""Records of a batch, kept while more are read: the loader may fill the same arrays again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, cast
+
+import numpy as np
+
+from label_guard.core.types import Array
+from label_guard.pipeline.copies import copied
+from label_guard.pipeline.record_keys import UNREADABLE
+
+_PYTHON = frozenset({int, float, complex, str, bytes, bool, type(None), np.str_, np.bytes_})  # cannot change
+_SCALARS = frozenset(kind for kind in np.sctypeDict.values() if np.dtype(kind).kind in "biufc")
+
+
+class RecordBuffer:
+    """Records in order, with arrays of their own.
+
+    Records of one structure, whose features have the same types, dtypes and shapes, are written into one array for each
+    feature, and so are a batch at once. Others are copied one by one.
+
+    Args:
+        size: most records that it will keep.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._rows = 0
+        self._columns: _Columns | None = None
+        self._batch: dict[str, Any] | None = None
+        self._records: list[Any] = []  # where they differ
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def fill(self, pull: Callable[[], Any]) -> bool:
+        """Keeps the records that ``pull`` gives until the buffer is full; False if they ended before."""
+        with suppress(StopIteration):
+            while self._rows < self._size:
+                record = pull()
+                if self._columns is not None and self._columns.keep(record, self._rows):
+                    self._rows += 1
+                else:
+                    self.keep(record)
+        return self._rows == self._size
+
+    def keep(self, record: Any) -> None:
+        """Keeps one record."""
+        if self._rows == 0:
+            self._columns = _columns_of(record, self._size)
+        if self._columns is None or not self._columns.keep(record, self._rows):
+            self._records = self.records()
+            self._records.append(copied(record))
+            self._columns = None
+        self._rows += 1
+
+    def batch(self) -> dict[str, Any] | None:
+        """The records as one batch: arrays ``[batch, ...]``, and lists of Python values; None where they differ."""
+        if self._batch is None and self._columns is not None:
+            self._batch = self._columns.batch(self._rows)
+        return self._batch
+
+    def records(self) -> list[Any]:
+        """The records one by one."""
+        if self._columns is not None:
+            return [self._columns.record(row) for row in range(self._rows)]
+        return self._records
+
+
+class _Columns:
+    """The features of records. ``keep`` runs for each record.
+
+    Args:
+        columns: for each feature an array ``[size, ...]``, an empty list for values, or columns of its own.
+        first: the first record, which the others must be like.
+    """
+
+    __slots__ = ("_arrays", "_columns", "_kinds", "_length", "_lists", "_nodes")
+
+    def __init__(self, columns: dict[str, Any], first: dict[str, Any]) -> None:
+        self._columns = columns
+        self._kinds = {name: type(value) for name, value in first.items()}
+        self._length = len(columns)
+        self._arrays: list[tuple[str, type, Array, np.dtype[Any], tuple[int, ...]]] = []
+        self._lists: list[tuple[str, type, list[Any]]] = []
+        self._nodes: list[tuple[str, _Columns]] = []
+        for name, column in columns.items():
+            if isinstance(column, _Columns):
+                self._nodes.append((name, column))
+            elif isinstance(column, list):
+                self._lists.append((name, self._kinds[name], column))
+            else:
+                self._arrays.append((name, self._kinds[name], column, column.dtype, column.shape[1:]))
+
+    def keep(self, record: Any, row: int) -> bool:
+        """Writes ``record`` at ``row``; False where it differs from the first one."""
+        if type(record) is not dict or len(record) != self._length:
+            return False
+        try:
+            for name, kind, array, dtype, shape in self._arrays:
+                value = record[name]
+                if type(value) is not kind or value.shape != shape or value.dtype != dtype:
+                    return False
+                array[row] = value
+            for name, kind, values in self._lists:
+                value = record[name]
+                if type(value) is not kind:
+                    return False
+                values.append(value)
+            return not self._nodes or all(node.keep(record[name], row) for name, node in self._nodes)
+        except KeyError:
+            return False
+
+    def batch(self, rows: int) -> dict[str, Any]:
+        """The first ``rows`` records as a batch."""
+        batch: dict[str, Any] = {}
+        for name, column in self._columns.items():
+            if isinstance(column, _Columns):
+                batch[name] = column.batch(rows)
+            else:
+                kind = self._kinds[name]
+                batch[name] = np.array(column[:rows], kind) if kind in _SCALARS else column[:rows]
+        return batch
+
+    def record(self, row: int) -> dict[str, Any]:
+        """The record at ``row``."""
+        record: dict[str, Any] = {}
+        for name, column in self._columns.items():
+            record[name] = column.record(row) if isinstance(column, _Columns) else column[row]
+        return record
+
+
+def _columns_of(record: Any, size: int) -> _Columns | None:
+    """Empty columns for ``size`` records like ``record``; None where its features are not arrays and scalars."""
+    if type(record) is not dict or not record or UNREADABLE in record:
+        return None
+    columns: dict[str, Any] = {}
+    for name, value in record.items():
+        column = _column_of(value, size) if type(name) is str else None
+        if column is None:
+            return None
+        columns[name] = column
+    return _Columns(columns, cast("dict[str, Any]", record))
+
+
+def _column_of(value: Any, size: int) -> Any:
+    kind = type(value)
+    if kind in _PYTHON or kind in _SCALARS:
+        return []
+    if kind is dict:
+        return _columns_of(value, size)
+    # A subclass may hold more than it shows: a mask, a unit; that of Grain's workers does not.
+    plain = kind is np.ndarray or kind.__module__.startswith("grain.")
+    if not plain or not isinstance(value, np.ndarray) or value.dtype.hasobject or not value.dtype.isnative:
+        return None
+    return np.empty((size, *value.shape), value.dtype)

@@ -1,0 +1,100 @@
+"""Rows that only fill a batch (``where``, or a mask that is there, is 0): not checked, and not counted as records."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import grain
+import numpy as np
+import pytest
+
+from label_guard import ClassLabel, Guard, Summary, guard_batches
+from label_guard.grain import guard_labels, summary
+from label_guard.schema.dataset import DatasetSchema
+
+DECLARED = DatasetSchema(format=1, name="n", version="1.0.0", labels={"y": ClassLabel(num_classes=4, where="_mask")})
+MASK_ONLY = DatasetSchema(format=1, name="n", version="1.0.0", labels={"y": ClassLabel(num_classes=4)})
+SCHEMAS = {"where": DECLARED, "a mask that is there": MASK_ONLY}
+# The last of each batch of four is padding, and so is a whole batch; every third record is bad.
+REAL = np.array([1, 1, 1, 0, 1, 1, 1, 0, 0, 0, 0, 0, 1, 1, 0, 0], bool)
+BAD = REAL & (np.arange(16) % 3 == 0)
+LABELS = np.where(BAD, 9, np.where(REAL, np.arange(16) % 4, -7))
+COLUMNS = {"y": LABELS.astype(np.int64), "_mask": REAL, "id": np.arange(16)}
+RECORDS = [{name: column[k] for name, column in COLUMNS.items()} for k in range(16)]
+BATCHES = [{name: column[k : k + 4] for name, column in COLUMNS.items()} for k in range(0, 16, 4)]
+
+
+def run(form: str, schema: DatasetSchema, **options: Any) -> tuple[list[Any], Summary]:
+    """The elements and the summary of a guard in one form."""
+    if form == "batches":
+        guarded = guard_batches(BATCHES, schema, batched=True, **options)
+        return list(guarded), guarded.summary
+    size = {"batch_size": 4} if form == "records" else {}
+    ds = grain.MapDataset.source(RECORDS).to_iter_dataset(grain.ReadOptions(0, 0))
+    iterator = iter(ds.pipe(guard_labels, schema, batched=False, **size, **options))
+    return list(iterator), summary(iterator)
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+@pytest.mark.parametrize("policy", ["drop", "mask", "report"])
+@pytest.mark.parametrize("form", ["batches", "records", "records out"])
+def test_padding_is_counted_apart(tmp_path: Path, form: str, policy: str, name: str) -> None:
+    """Every row is a record or padding; the counts of records add up without padding, and no padding is bad."""
+    options = {"on_invalid": policy, "quarantine": str(tmp_path / "q"), "stop_above": None, "valid_key": "_mask"}
+    elements, found = run(form, SCHEMAS[name], **options)
+    assert found.is_conserved
+    assert (found.seen, found.padding) == (REAL.sum(), (~REAL).sum())
+    assert (found.invalid, found.written) == (BAD.sum(), BAD.sum())
+    assert found.by_rule == {"LG101": BAD.sum()}
+    ids, masks = (np.concatenate([np.atleast_1d(e[name]) for e in elements]).tolist() for name in ("id", "_mask"))
+    rows = list(zip(ids, masks, strict=True))
+    real = sorted(k for k, m in rows if REAL[k] and (m or policy != "drop"))
+    assert real == [k for k in range(16) if REAL[k] and (policy != "drop" or not BAD[k])]
+    assert found.delivered == len(real)
+    assert all(m == (bool(REAL[k]) and (policy == "report" or not BAD[k])) for k, m in rows)
+    assert f"and {(~REAL).sum()} rows of padding" in str(found)
+    assert found.as_metrics()["labels/padding"] == (~REAL).sum()
+
+
+@pytest.mark.parametrize("where", list(itertools.product((0, 1), repeat=4)))
+def test_positions_and_rows(where: tuple[int, ...]) -> None:
+    """A row is padding if none of its positions counts, in any label; checked in a batch and record by record."""
+    labels = {"y": ClassLabel(num_classes=4, shape=(2,), where="w"), "z": ClassLabel(num_classes=4, where="v")}
+    guard = Guard(DatasetSchema(format=1, name="n", version="1.0.0", labels=labels))
+    batch = {"y": np.full((2, 2), 3), "w": np.array(where).reshape(2, 2), "z": np.array([3, 3]), "v": np.array([0, 1])}
+    expected = [0] if not any(where[:2]) else []
+    records = [{name: value[row] for name, value in batch.items()} for row in range(2)]
+    dirty = {**batch, "z": np.array([3, 9])}
+    for result in (guard.check_batch(batch), guard.check_records(records), guard.check_batch(dirty)):
+        assert ([] if result.padding is None else result.padding.tolist()) == expected
+    labels["a"] = ClassLabel(num_classes=2)
+    without = Guard(DatasetSchema(format=1, name="n", version="1.0.0", labels=labels))
+    assert without.check_batch({**batch, "a": np.array([0, 1])}).padding is None
+
+
+def test_an_unlabeled_row_of_padding_is_not_skipped(tmp_path: Path) -> None:
+    """on_unlabeled: skip leaves out records, not padding, nor records whose sentinel does not count."""
+    label = ClassLabel(num_classes=4, unlabeled=-1, on_unlabeled="skip", where="w")
+    schema = DatasetSchema(format=1, name="n", version="1.0.0", labels={"y": label})
+    batch = {"y": np.array([1, -1, -1, 2]), "w": np.array([1, 1, 0, 1])}
+    guarded = guard_batches([batch], schema, quarantine=str(tmp_path / "q"))
+    (out,) = guarded
+    assert out["w"].tolist() == [1, 0, 1]
+    assert (guarded.summary.seen, guarded.summary.skipped, guarded.summary.padding) == (3, 1, 1)
+
+
+def test_the_remainder_counts_records(tmp_path: Path) -> None:
+    """A last batch that remainder="drop" leaves out is counted without its padding, and a resumed run goes on alike."""
+    options = {"remainder": "drop", "quarantine": str(tmp_path / "q"), "stop_above": None, "batched": True}
+    batches = [*BATCHES, {"y": np.array([1, 1]), "_mask": np.array([True, False]), "id": np.array([16, 17])}]
+    guarded = guard_batches(batches, DECLARED, **options)
+    next(guarded)
+    again = guard_batches(batches, DECLARED, **options)
+    again.restore(guarded.state())
+    for one in (guarded, again):
+        list(one)
+        assert one.summary.is_conserved
+        assert (one.summary.seen, one.summary.padding, one.summary.remainder) == (REAL.sum() + 1, (~REAL).sum() + 1, 1)
+    assert guarded.summary == again.summary
