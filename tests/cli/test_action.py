@@ -162,7 +162,7 @@ def test_fail_on_is_handed_on(runner: dict[str, str], repository: Path) -> None:
     assert check(runner, repository, AGAINST="main", FAIL_ON="never").returncode == 2
 
 
-def test_sarif_is_written_beside(runner: dict[str, str], repository: Path, tmp_path: Path) -> None:
+def test_sarif_is_written_to_the_folder(runner: dict[str, str], repository: Path, tmp_path: Path) -> None:
     """Both reports lie in the folder, findings or not."""
     done = check(runner, repository, AGAINST="main", SARIF=str(tmp_path / "out put"))
     assert done.returncode == 0, done.stderr
@@ -190,13 +190,13 @@ def test_inputs_are_never_run(runner: dict[str, str], repository: Path, hostile:
     assert not (repository / "pwned").exists()
 
 
-@pytest.mark.parametrize("name", ["venv.py", "pip/__main__.py", "label_guard/__main__.py", "sitecustomize.py"])
-def test_no_file_of_the_checkout_is_imported(runner: dict[str, str], tmp_path: Path, name: str) -> None:
+def test_no_file_of_the_checkout_is_imported(runner: dict[str, str], tmp_path: Path) -> None:
     """Every Python of the action ignores the working folder, though PYTHONPATH names it too."""
-    hostile = tmp_path / "checkout" / name
-    hostile.parent.mkdir(parents=True)
-    hostile.write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n", encoding="utf-8")
-    (hostile.parent / "__init__.py").touch()
+    for name in ("venv.py", "pip/__main__.py", "label_guard/__main__.py", "sitecustomize.py"):
+        hostile = tmp_path / "checkout" / name
+        hostile.parent.mkdir(parents=True, exist_ok=True)
+        hostile.write_text(f"open({str(tmp_path / 'ran')!r}, 'a').write({name!r})\n", encoding="utf-8")
+        (hostile.parent / "__init__.py").touch()
     env = {
         **runner,
         "PYTHONPATH": ".",

@@ -100,8 +100,8 @@ try:
 except LabelGuardError as error:
     stopped = f"{type(error).__name__}: {error}"
 ends = {}
-for position in range(5):                        # the loop of the docs; the fault in each batch of a finite stream
-    for every in (1, 2, 5, 9):
+for position in (0, 3, 4):                       # the loop of the docs; the fault in each batch of a finite stream
+    for every in (1, 2, 9):
         labels = np.zeros((5, 4), np.int64)
         if rank == 1:
             labels[position, 2] = 7

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -64,13 +65,23 @@ BAD_IDS: dict[str, tuple[np.ndarray[Any, Any], str, str]] = {
 }
 
 
+@lru_cache
+def training_step(loss: Callable[[Any, Any], Any]) -> Any:
+    """The jitted gradient of a loss, and the loss of each record: compiled once for each dtype and shape of labels."""
+
+    def total(x: Any, y: Any) -> tuple[Any, Any]:
+        values = loss(x, y)
+        return jnp.sum(values), values
+
+    return jax.jit(jax.value_and_grad(total, has_aux=True))
+
+
 def outcome(loss: Callable[[Any, Any], Any], labels: np.ndarray[Any, Any], shape: tuple[int, ...] = (BATCH,)) -> str:
     """What a jitted training step makes of ``labels``."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # float ids: a DeprecationWarning is all that one_hot says
         try:
-            out = jax.jit(loss)(LOGITS, labels)
-            value, gradient = jax.jit(jax.value_and_grad(lambda x, y: jnp.sum(loss(x, y))))(LOGITS, labels)
+            (value, out), gradient = training_step(loss)(LOGITS, labels)
         except (TypeError, ValueError, AssertionError):
             return "raises"
     if out.shape != shape:
