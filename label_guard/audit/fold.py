@@ -132,6 +132,10 @@ def _joined(first: ShardReport, second: ShardReport) -> ShardReport:
             "unreadable_examples": (*first.unreadable_examples, *second.unreadable_examples)[:MAX_UNREADABLE],
             "violations": dict(sorted(violations.items())),
             "certified": first.certified and second.certified,
+            "padding": first.padding + second.padding,
+            "blocks": first.blocks.merge(second.blocks)
+            if first.blocks and second.blocks
+            else first.blocks or second.blocks,
         }
     )
 
@@ -152,4 +156,5 @@ def _shard_report(shard: ShardResult) -> ShardReport:
         },
         certified=shard.certified,
         padding=shard.padding,
+        blocks=shard.blocks if shard.blocks.counts else None,
     )

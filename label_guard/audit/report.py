@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from label_guard.audit.baseline import BadPlace, Comparison, Count, in_order, repeated_keys
+from label_guard.audit.blocks import Blocks
 from label_guard.audit.duplicates import Duplicates
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.rules.diagnostic import Severity
@@ -91,6 +92,7 @@ class ShardReport(_Model):
         violations: records by ``"LABEL RULE"``.
         certified: whether its footer proved it legal, and no row was read.
         padding: records of which nothing counts (``where`` is 0 throughout, in every label): they are not checked.
+        blocks: where in it the invalid and unreadable records are; None where there are none.
     """
 
     name: str
@@ -103,6 +105,7 @@ class ShardReport(_Model):
     violations: dict[str, Count]
     certified: StrictBool = False
     padding: Count = 0
+    blocks: Blocks | None = None
 
 
 class SplitReport(_Model):

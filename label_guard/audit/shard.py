@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from label_guard.audit.baseline import BadPlace
+from label_guard.audit.blocks import Blocks
 from label_guard.audit.label_cache import CachedFormat, LabelCache
 from label_guard.audit.parquet_statistics import certify
 from label_guard.check.guard import Guard
@@ -84,6 +85,7 @@ class ShardResult:
         labels: statistics by label.
         padding: records of which nothing counts, in any label.
         bad: invalid and unreadable records in order, where they were asked for.
+        blocks: where in the shard they are.
         cache_error: why its labels are not in the label cache; empty where they are, or where there is none.
         quarantine_error: why invalid records are not in the quarantine; empty where they all are.
         not_quarantined: number of invalid records that are not in the quarantine.
@@ -102,6 +104,7 @@ class ShardResult:
     padding: int = 0
     labels: dict[str, LabelStatistics] = field(default_factory=dict[str, LabelStatistics])
     bad: list[BadPlace] = field(default_factory=list[BadPlace])
+    blocks: Blocks = field(default_factory=Blocks)
     cache_error: str = ""
     quarantine_error: str = ""
     not_quarantined: int = 0
@@ -253,6 +256,8 @@ def _add_chunk(guard: Guard, chunk: Chunk, found: ShardResult, quarantine: _Quar
     found.unreadable += len(chunk.unreadable)
     examples = [(u.key, u.reason) for u in chunk.unreadable]
     found.unreadable_examples = (found.unreadable_examples + examples)[:MAX_UNREADABLE]
+    if chunk.unreadable:
+        found.blocks = found.blocks.merge(Blocks.of(u.row for u in chunk.unreadable))
     if keep_bad:
         found.bad += [BadPlace(str(u.key), found.name, u.row, ("LG120",)) for u in chunk.unreadable]
     if not size:
@@ -267,6 +272,7 @@ def _add_chunk(guard: Guard, chunk: Chunk, found: ShardResult, quarantine: _Quar
     if result.ok:
         return
     rows: list[int] = result.invalid_rows.tolist()
+    found.blocks = found.blocks.merge(Blocks.of(int(chunk.rows[row]) for row in rows))
     if keep_bad:
         broken = _broken(result.faults, size)
         found.bad += [BadPlace(str(chunk.keys[row]), found.name, int(chunk.rows[row]), broken[row]) for row in rows]

@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from label_guard.audit.blocks import Blocks
+
 MAX_BARS = 240  # bars of one chart; above this number of classes a bar is a group of neighbours
 MAX_CELLS = 240  # cells of a strip of files
 _TICKS = 10  # at most, under a chart: ids of six digits do not touch on a page of 960 pixels
@@ -117,6 +119,30 @@ def strip(shares: Sequence[float]) -> list[Bar]:
     step = WIDTH / max(1, len(cells))
     return [Bar(round(at * step, 2), round(step, 2), round(share and 0.2 + 0.8 * share, 3), f"{share:.2%}")
             for at, share in enumerate(cells)]  # fmt: skip
+
+
+def block_strip(blocks: Blocks, records: int) -> list[Bar]:
+    """Draws where in a file its invalid records are, from its first record to its last; ``height`` is the opacity.
+
+    Args:
+        blocks: invalid records by block.
+        records: records of the file.
+    """
+    cells: list[Bar] = []
+    for block, count in blocks.counts.items():
+        start = block * blocks.size
+        size = max(1, min(blocks.size, records - start))
+        x, width = start * WIDTH / records, max(size * WIDTH / records, WIDTH / MAX_CELLS)
+        where = f"records {start:,} to {start + size - 1:,}" if size > 1 else f"record {start:,}"
+        cells.append(
+            Bar(
+                round(min(x, WIDTH - width), 2),
+                round(width, 2),
+                round(0.2 + 0.8 * min(1.0, count / size), 3),
+                f"{where}: {count:,} invalid",
+            )
+        )
+    return cells
 
 
 def ranges(ids: Iterable[int], most: int) -> list[str]:

@@ -15,7 +15,19 @@ from label_guard.audit.suggest import patch_yaml, suggest
 from label_guard.core.escape import terminal
 from label_guard.core.plural import counted
 from label_guard.diagnosis.statistics import LabelStatistics
-from label_guard.report.charts import HEIGHT, MAX_BARS, WIDTH, Bar, Chart, Line, class_charts, comparison, ranges, strip
+from label_guard.report.charts import (
+    HEIGHT,
+    MAX_BARS,
+    WIDTH,
+    Bar,
+    Chart,
+    Line,
+    block_strip,
+    class_charts,
+    comparison,
+    ranges,
+    strip,
+)
 from label_guard.report.common import percent
 from label_guard.report.number_charts import MAX_GRID, HistogramView, histogram_view, pair_grid, rank_chart
 from label_guard.rules.registry import RULES
@@ -127,6 +139,7 @@ def render(report: AuditReport) -> str:
         names={code: RULES[code].name for code in rules},
         percent=percent,
         patch_lines=_patch_lines,
+        block_strip=block_strip,
         counted=counted,
         width=WIDTH,
         height=HEIGHT,

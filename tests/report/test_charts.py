@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from label_guard.report.charts import HEIGHT, MAX_BARS, MAX_CELLS, WIDTH, class_charts, comparison, ranges, strip
+from label_guard.audit.blocks import Blocks
+from label_guard.report.charts import (
+    HEIGHT,
+    MAX_BARS,
+    MAX_CELLS,
+    WIDTH,
+    block_strip,
+    class_charts,
+    comparison,
+    ranges,
+    strip,
+)  # fmt: skip
 
 COUNTS = st.dictionaries(st.integers(0, 700), st.integers(1, 10**9), min_size=1)
 
@@ -58,3 +69,12 @@ def test_a_strip_keeps_the_worst_file_of_each_cell(shares: list[float]) -> None:
 def test_ids_are_written_as_ranges(ids: list[int], expected: list[str]) -> None:
     """Neighbours are joined."""
     assert ranges(ids, 5) == expected
+
+
+@given(rows=st.sets(st.integers(0, 9999), min_size=1, max_size=50), more=st.integers(1, 3000))
+def test_a_block_strip_lies_in_its_frame(rows: set[int], more: int) -> None:
+    """Each block is drawn, however narrow, and says how many records are invalid."""
+    blocks = Blocks.of(rows)
+    cells = block_strip(blocks, max(rows) + more)
+    assert [int(cell.text.split(": ")[1].split()[0]) for cell in cells] == list(blocks.counts.values())
+    assert all(cell.x >= 0 and cell.x + cell.width <= WIDTH + 0.1 and 0 < cell.height <= 1 for cell in cells)
