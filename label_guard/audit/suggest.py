@@ -137,10 +137,11 @@ def _foreign(known: set[str], fields: Mapping[str, Any]) -> dict[str, None]:
 
 def _suits_all(report: AuditReport, cause: Cause) -> bool:
     """Whether the change makes no other split worse; else it is for the one split alone."""
-    if cause.patch.keys() <= _WIDENING:
-        return True
     alike = {other.split for other in report.diagnoses if (other.label, other.patch) == (cause.label, cause.patch)}
     others = [other.labels[cause.label] for other in report.splits if other.records and other.split not in alike]
+    if cause.patch.keys() <= _WIDENING:
+        void = {*cast("list[int]", cause.patch.get("ignore", [])), cause.patch.get("unlabeled")}
+        return not any(void.intersection(found.illegal) for found in others)  # there they may be strays
     ids = cause.patch.get("class_ids")
     if not others or ids is None:
         return not others

@@ -51,14 +51,17 @@ def _wrapped(path: str, label: ClassLabel, found: LabelStatistics, illegal: dict
     for bits in (8, 16, 32):
         low, whole = -(2 ** (bits - 1)), 2**bits
         wrapped = [v for v in illegal if low <= v <= top - whole]
-        if top < 2 ** (bits - 1) or not wrapped or found.illegal_overflow:
+        # The kept values are the nearest to 0: with the extremes inside both ranges, the others are wrapped too.
+        others = found.illegal_overflow and not ((found.low or 0) >= low and (found.high or 0) <= top)
+        if top < 2 ** (bits - 1) or not wrapped or others:
             continue
         rest = [v for v in illegal if v not in wrapped and v not in WELL_KNOWN]
         if rest or (len(wrapped) < 3 and all(v in WELL_KNOWN for v in wrapped)):
             continue
-        example = min(wrapped)
+        example = int(found.low or 0) if found.illegal_overflow else min(wrapped)
+        count = sum(illegal[v] for v in wrapped) + found.illegal_overflow
         text = (
-            f"{sum(illegal[v] for v in wrapped):,} labels are negative, {example}..{max(wrapped)}, with "
+            f"{count:,} labels are negative, {example}..{max(wrapped)}, with "
             f"{label.num_classes:,} classes: ids above {2 ** (bits - 1) - 1:,} wrapped around in int{bits} "
             f"({example + whole} became {example}). Store them in a wider dtype; ids that wrapped twice are legal but "
             "wrong, so write the labels again"

@@ -42,7 +42,11 @@ class LikelyCause:
 
 def with_alternatives(label: str, cause: str, text: str, others: Sequence[Alternative]) -> LikelyCause:
     """A cause without a patch whose text names the other causes, two at most."""
-    others = list({other.cause: other for other in reversed(others) if other.cause != cause}.values())[::-1][:2]
+    first: dict[str, Alternative] = {}
+    for other in others:
+        if other.cause != cause:
+            first.setdefault(other.cause, other)
+    others = list(first.values())[:2]
     alternatives = "".join(f"; or: {other.text}" for other in others)
     advice = "; look at some of these records before you change data or schema" if others else ""
     return LikelyCause(label, cause, text + alternatives + advice, {}, tuple(others))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from label_guard.diagnosis.illegal import IllegalValues
 from label_guard.diagnosis.statistics import LabelStatistics
@@ -10,15 +11,36 @@ from label_guard.schema.labels import ClassLabel
 
 _LEAST = 5  # occurrences below which chance explains a place
 _CHANCE = -13.0  # log probability of such a place by chance
+LIKELY = -5.0  # log probability above which a place is as chance would have it
 _DENSE = 0.9  # a run in which nearly every record has the value is what sorted records look like
 
 
-def clustered(label: ClassLabel, found: LabelStatistics) -> tuple[str, str] | None:
-    """The cause that a place shows, and its words; None where illegal values are spread as chance would."""
-    return _in_files(found.illegal_values) or _in_a_run(label, found)
+class Place(NamedTuple):
+    """Where illegal values are.
+
+    Attributes:
+        cause: short name of the cause.
+        text: what was seen, and what to do.
+        sorted: whether records sorted by class look the same.
+    """
+
+    cause: str
+    text: str
+    sorted: bool = False
 
 
-def _in_files(illegal: IllegalValues) -> tuple[str, str] | None:
+def clustered(label: ClassLabel, found: LabelStatistics, chance: float = _CHANCE) -> Place | None:
+    """The cause that a place shows; None where illegal values are spread as chance would.
+
+    Args:
+        label: the label.
+        found: its statistics.
+        chance: log probability below which a place is more than chance.
+    """
+    return _in_files(found.illegal_values, chance) or _in_a_run(label, found, chance)
+
+
+def _in_files(illegal: IllegalValues, chance: float) -> Place | None:
     number = len(illegal.files) + illegal.clean_files
     if number < 2:
         return None
@@ -30,7 +52,7 @@ def _in_files(illegal: IllegalValues) -> tuple[str, str] | None:
     for value, count in sorted(counts.items(), key=lambda pair: -pair[1])[:8]:
         names = [name for name, one in illegal.files.items() if value is None or value in one.values]
         held = sum(illegal.files[name].positions for name in names)
-        if count < _LEAST or not 0 < held < whole or count * math.log(held / whole) + math.log(number) > _CHANCE:
+        if count < _LEAST or not 0 < held < whole or count * math.log(held / whole) + math.log(number) > chance:
             continue
         if _sorted_by_class(illegal, names):
             continue
@@ -41,7 +63,7 @@ def _in_files(illegal: IllegalValues) -> tuple[str, str] | None:
             "values): these files follow another convention or are corrupt. Compare them with the others and write "
             "them again"
         )
-        return "mixed-files", text
+        return Place("mixed-files", text)
     return None
 
 
@@ -63,7 +85,7 @@ def _span(ranges: list[tuple[int | None, int | None]]) -> tuple[int | None, int 
     return min(lows, default=None), max(highs, default=None)
 
 
-def _in_a_run(label: ClassLabel, found: LabelStatistics) -> tuple[str, str] | None:
+def _in_a_run(label: ClassLabel, found: LabelStatistics, chance: float) -> Place | None:
     """Whether illegal values of a single file are all within one run of its records."""
     illegal = found.illegal_values
     values = [one for one in illegal.values.values() if one.first[0] == one.last[0]]
@@ -74,13 +96,21 @@ def _in_a_run(label: ClassLabel, found: LabelStatistics) -> tuple[str, str] | No
     span, records = last[1] - first[1] + 1, sum(one.records for one in values)
     if records < _LEAST or span >= found.records:
         return None
-    if records * math.log(span / found.records) + math.log(found.records) > _CHANCE:
+    by_chance = records * math.log(span / found.records) + math.log(found.records)
+    if chance > _CHANCE:
+        by_chance = min(by_chance, _in_part(records, first[1] / found.records, (last[1] + 1) / found.records))
+    if by_chance > chance:
         return None
-    if label.rank == 0 and records > _DENSE * span and len(values) < _LEAST:
-        return None
+    dense = label.rank == 0 and records > _DENSE * span and len(values) < _LEAST
+    ends = first[1] == 0 or last[1] == found.records - 1
     text = (
         f"all {illegal.positions:,} illegal values are in a run of {span:,} of {found.records:,} records, from "
         f"{first[2] or first[1]} to {last[2] or last[1]}: this block follows another convention or is corrupt. Compare "
         "it with the others and write it again"
     )
-    return ("corrupt-block" if len(values) >= _LEAST else "mixed-conventions"), text
+    return Place("corrupt-block" if len(values) >= _LEAST else "mixed-conventions", text, sorted=dense and ends)
+
+
+def _in_part(count: int, start: float, end: float) -> float:
+    """Log probability that ``count`` even draws from 0 to 1 begin as late, or end as early."""
+    return min(count * math.log(1 - start), count * math.log(end)) + math.log(2)

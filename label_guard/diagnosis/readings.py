@@ -25,6 +25,8 @@ _MOST_VOIDS = 3
 _MANY_VALUES = 20_000  # with more distinct values, fewer combinations of void values are tried
 _WIDEST = 8  # classes of another set are looked for up to so many times the declared number
 _FAR = 2**62
+_MOVED_SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+_SURE = 5.0  # standard deviations of one of many counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +184,7 @@ def _class_sets(seen: Seen) -> Iterator[Reading]:
         yield from _moved(seen, low, high)
         yield Reading("one-class-too-few", low, high + 1, 0.3 if seen.count(low) else 0.1)
         ends = seen.count(low), seen.count(high + 1)
-        if min(ends) > 0.1 * sum(ends):  # few classes show it less clearly
+        if min(ends) > 0.1 * sum(ends) and _may_be_mixed(seen, low, high + 1):  # few classes show it less clearly
             yield Reading("mixed", low, high + 1, max(0.004, 0.03 / size), mixed=True)
     else:
         yield Reading("zero-based", 0, size - 1, 0.2)
@@ -198,8 +200,6 @@ def _moved(seen: Seen, low: int, high: int) -> Iterator[Reading]:
     fills = seen.count(-1) >= 3 * int(seen.counts[seen.values != -1].max(initial=0))  # as "no label" does, not class 0
     priors = {1: 0.4, 0: 0.4, -1: 0.003 if fills else 0.25}
     for start in sorted({low - 1, low + 1, 0, 1, *plain[:2]} - {low}):
-        if start == low - 1 and seen.count(start) < 2:
-            continue  # a class of one value
         cause = {1: "one-based", 0: "zero-based"}.get(start, "minus-one-shift" if start == low - 1 else "offset")
         yield Reading(cause, start, start + size - 1, priors.get(start, 0.01))
     if low == 0 and seen.count(0):
@@ -217,6 +217,24 @@ def _prior_of_void_zero(seen: Seen) -> float:
     if seen.label.rank == 1:
         return 0.1 if fills else 0.003
     return 0.02 if fills else 0.002
+
+
+def _may_be_mixed(seen: Seen, low: int, high: int) -> bool:
+    """Whether the counts may be those of ids of which some moved up by one.
+
+    Where a share f moved, count k holds 1 - f of class k and f of class k - 1, and both reappear in the counts beside
+    it: none exceeds (1 - f) / f times the next and f / (1 - f) times the one before.
+    """
+    counts = np.zeros(high - low + 3)
+    inside = (seen.values >= low) & (seen.values <= high)
+    counts[seen.values[inside] - low + 1] = seen.counts[inside]
+    before, here, after = counts[:-2], counts[1:-1], counts[2:]
+    for moved in _MOVED_SHARES:
+        ratio = (1 - moved) / moved
+        excess = here - ratio * after - before / ratio
+        if np.all(excess < _SURE * np.sqrt(here + ratio**2 * after + before / ratio**2 + 1)):
+            return True
+    return False
 
 
 def _wider(seen: Seen, low: int, high: int) -> Iterator[Reading]:

@@ -15,8 +15,8 @@ from label_guard.schema.labels import ClassLabel
 LEGAL_CAUSES = ("unused-ids", "one-class-too-many", "constant-label", "narrow-dtype-wrap", "all-ignored")
 _LEAST_RECORDS = 100  # before one class alone is worth a word
 # Records that an unused class would have, were it as frequent as the rarest used one, summed over the unused ones: a
-# class 16 times rarer than that is still absent by chance with a probability of e^-12 only.
-_ENOUGH_UNUSED = 200
+# class 10 times rarer than that is still absent by chance with a probability of e^-12 only.
+_ENOUGH_UNUSED = 120
 _EVIDENCE = math.log(1000)
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from label_guard.diagnosis.cause import Alternative, LikelyCause, with_alternatives
-from label_guard.diagnosis.places import clustered
+from label_guard.diagnosis.places import LIKELY, clustered
 from label_guard.diagnosis.readings import Reading, Scored, Seen, grouped, score, seen_of
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.diagnosis.wording import advice, alternative, name_of, text_of
@@ -19,8 +22,13 @@ _CERTAIN = 0.95  # a reading below this changes nothing
 _FREQUENT = 20  # occurrences of a value before it may become legal; fewer where classes have fewer
 _LEAST = 5  # occurrences of a value before it may become legal, however few the others have
 _LEAST_MOVED = 3  # the same where ids have another start, which the id that is missing shows too
+_LEAST_GAPS = 2  # the same for ids with gaps of which others are as rare
+_LEAST_VOID = 0.02  # share of small data that a value for "no label" has before it may become legal
 _RARER = 30  # times rarer than the median class: too rare to become legal
-_WIDEST_IDS = 10  # times the number of classes: ids with gaps beyond this may not be in the order of the classes
+_WIDEST_IDS = 6  # times the number of classes: ids with gaps beyond this may not be in the order of the classes
+_WHOLE = 0.95  # share of its records that a value fills where whole records are damaged
+_LONG = 16  # positions of a record from which that says something
+_UNSEEN = 4  # times more gaps than classes that may be unseen by chance
 _RARE_MINUS_ONE = 0.03  # below this share -1 may as well come from names that were not found
 _MOVED = ("one-based", "zero-based", "offset", "minus-one-shift")
 _RULES_OF_VALUES = frozenset({"LG101", "LG102", "LG110"})
@@ -49,15 +57,15 @@ def value_cause(
     ranked = [one for one, share in scored if share >= _PLAUSIBLE]
     best = ranked[0]
     strays = sum(share for one, share in scored if one.reading.cause == "stray")
-    others = [alternative(seen, one) for one in ranked[1:]] + _twins(seen, best, strays)
+    others = _twins(seen, best, strays, [alternative(seen, one) for one in ranked[1:]])
     place = clustered(label, found)
-    if place is not None:
-        cause, text = place
+    if place is not None and not (place.sorted and best.reading.cause in (*_MOVED, "undeclared-ignore")):
+        cause, text = place.cause, place.text
         readings = [one for one in (alternative(seen, best), *others) if one.cause not in ("stray", "noise")]
         return with_alternatives(path, cause, text, readings)
     if others:
         return with_alternatives(path, name_of(seen, best), text_of(seen, best), others)
-    certain = _certain(seen, best, _LEAST if strays > _CHANCE or best.reading.cause not in _MOVED else _LEAST_MOVED)
+    certain = _certain(seen, best)
     patch: Mapping[str, Any] = patch_of(seen, best.reading, only_label=only_label) if certain else {}
     return LikelyCause(path, name_of(seen, best), text_of(seen, best) + advice(seen, best, patch), patch)
 
@@ -79,40 +87,86 @@ def _no_label_at_all(path: str, seen: Seen, split: str | None) -> LikelyCause | 
     return None
 
 
-def _twins(seen: Seen, best: Scored, strays: float) -> list[Alternative]:
-    """Causes that leave the very same counts as the best reading; ``strays``: probability that they are strays."""
+def _twins(seen: Seen, best: Scored, strays: float, others: list[Alternative]) -> list[Alternative]:
+    """``others`` with causes that leave the very same counts; ``strays``: probability of strays."""
     reading = best.reading
     rare = {v: n for v, n in seen.illegal.items() if reading.cause != "stray" and not _frequent(seen, v)}
     chance = _CHANCE_MOVED if reading.cause in _MOVED else _CHANCE
     if rare and (strays > chance or (len(seen.illegal) == 1 and min(rare.values()) * _RARER < seen.usual_count)):
-        return [alternative(seen, Scored(Reading("stray", reading.low, reading.high, 1.0), rare))]
-    if reading.ids is not None and reading.high > max(_WIDEST_IDS * seen.label.num_classes, 300):
-        return [Alternative("not-ids", "numbers in another order than the classes, such as packed colours or hashes")]
+        stray = alternative(seen, Scored(Reading("stray", reading.low, reading.high, 1.0), rare))
+        return [stray, *others] if min(rare.values()) < _LEAST else [*others, stray]
+    if reading.cause == "ids-with-gaps":
+        return [*others, *_twins_of_gaps(seen, reading)]
     lookup = Alternative("lookup-failed", "-1 marks names that were not found in a list of classes")
     if reading.cause == "stray" and best.noise.keys() == {-1} and not seen.far:
-        return [lookup]
-    if reading.cause == "undeclared-ignore" and -1 in reading.voids and seen.label.rank < 2:
+        return [*others, lookup]
+    if reading.cause == "undeclared-ignore":
+        return [*others, *_twins_of_void(seen, reading, lookup)]
+    return others
+
+
+def _twins_of_void(seen: Seen, reading: Reading, lookup: Alternative) -> list[Alternative]:
+    """What an undeclared void value may be as well: a failed lookup, or class 0 less one in an unsigned dtype."""
+    for bits in (8, 16):
+        if 2**bits - 1 in reading.voids and f"uint{bits}" in seen.found.dtypes and not seen.count(reading.high):
+            text = f"ids less one in uint{bits}, where {2**bits - 1} is class 0; the last class is never used"
+            return [Alternative("minus-one-shift", text)]
+    if -1 in reading.voids and seen.label.rank < 2:
         ragged = any(n is None for n in seen.label.record_shape)
         if (ragged or seen.label.rank == 0) and seen.count(-1) < _RARE_MINUS_ONE * seen.total:
             return [lookup]
     return []
 
 
+def _twins_of_gaps(seen: Seen, reading: Reading) -> list[Alternative]:
+    """What ids with gaps may be as well: numbers in another order, or classes and a value far from them."""
+    ids = reading.ids or (0,)
+    steps = [after - before for before, after in pairwise(ids)]
+    if len(set(steps)) == 1 and ids[0] in (0, steps[0]):
+        return []
+    new = [value for value in ids if value in seen.illegal]
+    if len(new) == 1 and new[0] > seen.label.num_classes and len(ids) > 2:
+        return [Alternative("other-classes", f"{new[0]} is one of more classes, of which some never occur")]
+    if steps[-1] > ids[-2] - ids[0] + 8 and len(ids) > 2:
+        return [Alternative("undeclared-ignore", f"{ids[-1]} is far from the other ids and means that there is none")]
+    if ids[-1] > _WIDEST_IDS * seen.label.num_classes + 8:
+        return [Alternative("not-ids", "numbers in another order than the classes, such as grey levels or hashes")]
+    if not _all_seen(seen, reading):
+        return [Alternative("other-classes", "more classes than are declared, of which some never occur by chance")]
+    return []
+
+
+def _all_seen(seen: Seen, reading: Reading) -> bool:
+    """Whether the gaps are more than chance leaves unseen.
+
+    Chao, Nonparametric estimation of the number of classes, 1984: unseen classes by how many occur once and twice.
+    """
+    counts = [seen.count(value) for value in reading.ids or ()]
+    once, twice = counts.count(1), counts.count(2)
+    unseen = max(min(once, 1), once * (once - 1) / (2 * (twice + 1)))
+    return _UNSEEN * unseen < reading.high + 1 - len(counts)
+
+
 # A change of the schema --------------------------------------------------------------------------------------------
 
 
-def _certain(seen: Seen, best: Scored, least: int) -> bool:
-    """Whether the reading explains everything, and each value that it makes legal occurs often, ``least`` times."""
-    found = seen.found
+def _certain(seen: Seen, best: Scored) -> bool:
+    """Whether the reading explains everything, and each value that it makes legal occurs often, anywhere."""
+    found, reading = seen.found, best.reading
     if best.probability < _CERTAIN or best.noise or seen.far or found.fractional or found.not_finite:
         return False
     if found.violations.keys() - _RULES_OF_VALUES:
         return False
-    reading = best.reading
     if reading.cause == "ids-with-gaps":
-        return all(_frequent(seen, value, most=_LEAST) for value in reading.ids or ())
-    if reading.cause == "one-class-too-few" and seen.count(reading.low) < min(_FREQUENT, seen.usual_count / 4):
-        return False  # an extra class may have been sorted first
+        return all(_frequent(seen, value, most=_LEAST) or _one_of_many(seen, value) for value in reading.ids or ())
+    if reading.cause == "one-class-too-few":
+        if seen.count(reading.low) < min(_FREQUENT, seen.usual_count / 4):
+            return False  # an extra class may have been sorted first
+        if clustered(seen.label, found, LIKELY):
+            return False  # some files, or the records of a run, may count from another start
+    if any(seen.count(value) < min(_FREQUENT, _LEAST_VOID * seen.total) for value in reading.voids):
+        return False
+    least = _LEAST_MOVED if reading.cause in _MOVED else _LEAST
     return all(_frequent(seen, value, least=least) for value in seen.illegal)
 
 
@@ -123,7 +177,18 @@ def _frequent(seen: Seen, value: int, *, most: int = _FREQUENT, least: int = _LE
         return False
     illegal = found.illegal_values.values.get(value)
     records = found.class_records[value] if illegal is None else illegal.records
+    length = found.positions / max(1, found.records)
+    if illegal is not None and length >= _LONG and count > _WHOLE * records * length:
+        return False  # whole records of it are damaged
     return records >= min(least, max(2, found.records // 10)) and records * _RARER >= seen.usual_records
+
+
+def _one_of_many(seen: Seen, value: int) -> bool:
+    """Whether a rare ``value`` is one of many that are as rare, as the tail of uneven classes is, not a stray alone."""
+    count, illegal = seen.count(value), value in seen.illegal
+    if (illegal and count < _LEAST_GAPS) or count * _RARER < seen.usual_count:
+        return False
+    return int(np.count_nonzero(seen.counts <= 2 * count + 1)) >= max(3, len(seen.counts) // 20)
 
 
 def patch_of(seen: Seen, reading: Reading, *, only_label: bool) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 from bench.causes.adversary import ADVERSARY
+from bench.causes.hostile import HOSTILE
 from bench.causes.kinds import KINDS
 from bench.causes.random_kinds import RANDOM
 from bench.causes.score import harm, scores
@@ -19,13 +20,13 @@ from bench.causes.situations import Column, Kind, one
 
 from label_guard import DatasetSchema
 
-SETS: dict[str, Sequence[Kind]] = {"kinds": KINDS, "adversary": ADVERSARY, "random": RANDOM}
+SETS: dict[str, Sequence[Kind]] = {"kinds": KINDS, "adversary": ADVERSARY, "hostile": HOSTILE, "random": RANDOM}
 
 
 @pytest.mark.parametrize("name", SETS)
 def test_no_change_and_no_draft_does_harm(name: str) -> None:
-    """Over two variants of every kind, drawn from a fixed seed: no harm, and hardly a wrong cause."""
-    found = list(scores(SETS[name], seed=11, variants=2))
+    """Over one or two variants of every kind, drawn from a fixed seed: no harm, and hardly a wrong cause."""
+    found = list(scores(SETS[name], seed=11, variants=1 if name == "hostile" else 2))
     assert [one for one in found if one.outcome == "harmful" or one.draft == "harmful"] == []
     assert sum(one.outcome == "wrong" for one in found) <= len(found) // 50
     assert sum(one.outcome == "right" for one in found) >= 0.9 * len(found)
