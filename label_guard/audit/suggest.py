@@ -140,7 +140,7 @@ def _suits_all(report: AuditReport, cause: Cause) -> bool:
     alike = {other.split for other in report.diagnoses if (other.label, other.patch) == (cause.label, cause.patch)}
     others = [other.labels[cause.label] for other in report.splits if other.records and other.split not in alike]
     if cause.patch.keys() <= _WIDENING:
-        void = {*cast("list[int]", cause.patch.get("ignore", [])), cause.patch.get("unlabeled")}
+        void = {*cast("list[int]", cause.patch.get("ignore", [])), cast("int | None", cause.patch.get("unlabeled"))}
         return not any(void.intersection(found.illegal) for found in others)  # there they may be strays
     ids = cause.patch.get("class_ids")
     if not others or ids is None:

@@ -120,7 +120,7 @@ def _twins_of_void(seen: Seen, reading: Reading, lookup: Alternative) -> list[Al
 
 def _twins_of_gaps(seen: Seen, reading: Reading) -> list[Alternative]:
     """What ids with gaps may be as well: numbers in another order, or classes and a value far from them."""
-    ids = reading.ids or (0,)
+    ids = list(reading.ids or (0,))
     steps = [after - before for before, after in pairwise(ids)]
     if len(set(steps)) == 1 and ids[0] in (0, steps[0]):
         return []
