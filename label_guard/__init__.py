@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from label_guard.errors import TooManyInvalidError as TooManyInvalidError
     from label_guard.errors import UsageError as UsageError
     from label_guard.infer import infer_schema as infer_schema
+    from label_guard.infer.check import CheckReport as CheckReport
+    from label_guard.infer.check import check_labels as check_labels
     from label_guard.lint import lint_schema as lint_schema
     from label_guard.pipeline.coordination import stop_requested as stop_requested
     from label_guard.pipeline.counts import Summary as Summary
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AuditReport": "audit.report",
+    "CheckReport": "infer.check",
     "CheckResult": "check.result",
     "ClassLabel": "schema.labels",
     "DatasetSchema": "schema.dataset",
@@ -75,6 +78,7 @@ _HOMES = {
     "UsageError": "errors",
     "Violation": "rules.violation",
     "audit_dataset": "audit.runner",
+    "check_labels": "infer.check",
     "diff_schemas": "diff",
     "dump_schema": "schema.writer",
     "guard_batches": "pipeline.loader",

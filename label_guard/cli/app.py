@@ -20,6 +20,7 @@ from label_guard.errors import LabelGuardError, unexpected
 
 # Loaded on use: `lint` must start in 0.3 s and may import no framework.
 COMMANDS = {
+    "check": "Show what the labels of a dataset are and what looks wrong.",
     "lint": "Check schema files.",
     "diff": "Compare schema files, or a folder of them with a git revision.",
     "infer": "Draft a schema, from TFDS metadata or from the data.",

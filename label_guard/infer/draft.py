@@ -7,7 +7,7 @@ on the data it came from; what the audit finds is said in comments.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from label_guard.audit.runner import audit_dataset
 from label_guard.audit.suggest import apply_patch, suggest
 from label_guard.errors import SchemaError, SourceError, UsageError
 from label_guard.infer.classes import Drafted
+from label_guard.infer.datasets import UriDataset
 from label_guard.infer.look import BY_CONTENT, Look, look_at
 from label_guard.infer.profile import infer_label
 from label_guard.infer.splits import in_place_of
@@ -102,9 +103,10 @@ def infer(
         declared = draft.schema.get("splits", {})
         draft.schema["splits"] = {one: {**fields, "source": source} for one, fields in declared.items()}
     else:
-        draft = draft_of(look_at(source, labels=labels, split=split, limit=limit), name)
+        look = look_at(UriDataset(source), labels=labels, split=split, limit=limit)
+        draft = draft_of(look, draft_labels(look), name)
     draft.head += [f"TODO check, {note}" for note in assumed]
-    draft = _audited(draft, limit)
+    draft, _ = audited(draft, lambda schema: audit_dataset(schema, limit=limit))
     for one in draft.schema.get("splits", {}).values():
         one["source"] = in_place_of(source, source_in_file or source, one["source"])
     return draft
@@ -153,13 +155,18 @@ def _label_of(path: str, feature: Feature) -> dict[str, Any]:
 # From data ------------------------------------------------------------------------------------------------------------
 
 
-def draft_of(look: Look, name: str | None = None) -> Draft:
+def draft_of(look: Look, drafts: Mapping[str, Drafted], name: str | None = None) -> Draft:
     """The draft of what was seen, without what an audit of it finds.
+
+    Args:
+        look: what was seen.
+        drafts: its labels, from ``draft_labels``.
+        name: name of the dataset; else from the source.
 
     Raises:
         UsageError: nothing there can be a label.
     """
-    source, chosen = look.source, look.chosen
+    source, chosen = look.data.uri, look.chosen
     if not chosen.labels:
         shown = [f"{path} ({what})" for path, what in list(chosen.others.items())[:_MAX_SHOWN]]
         there = ", ".join(shown) or "not known before they are read"
@@ -169,8 +176,7 @@ def draft_of(look: Look, name: str | None = None) -> Draft:
         {"format": 1, "name": name or _name_of(source), "version": "1.0.0", "labels": {}, "splits": {}},
         [f"Drafted from {source}: {total:,} records were looked at{'' if look.whole else ', not all there are'}."],
     )
-    for path in chosen.labels:
-        drafted = draft_label(look, path)
+    for path, drafted in drafts.items():
         draft.notes[path], draft.marks[path] = drafted.notes, drafted.marks
         if drafted.fields:
             draft.schema["labels"][path] = drafted.fields
@@ -184,7 +190,12 @@ def draft_of(look: Look, name: str | None = None) -> Draft:
     return draft
 
 
-def draft_label(look: Look, path: str) -> Drafted:
+def draft_labels(look: Look) -> dict[str, Drafted]:
+    """The labels that declare what was seen; without fields where none does, and why."""
+    return {path: _draft_label(look, path) for path in look.chosen.labels}
+
+
+def _draft_label(look: Look, path: str) -> Drafted:
     """One label of what was seen, with the class names and ids that the dataset declares."""
     feature = look.features.get(path)
     names = None if feature is None else feature.class_names
@@ -199,8 +210,8 @@ def draft_label(look: Look, path: str) -> Drafted:
 
 
 def _name_of(source: str) -> str:
-    where = parse_uri(source)[1].split("://")[-1]
-    parts = [part for part in re.split(r"[/:]", where) if part and not re.search(r"[*?\[]", part)]
+    where = parse_uri(source)[1].split("://")[-1] if ":" in source else source
+    parts = [part for part in re.split(r"[/:]", where) if part and not re.search(r"[*?\[]|^\d+\.\d+\.\d+$", part)]
     stem = re.sub(r"[^A-Za-z0-9_-]+", "_", parts[-1].split(".")[0]) if parts else ""
     return stem.strip("_-") or "dataset"
 
@@ -208,14 +219,18 @@ def _name_of(source: str) -> str:
 # What the data say of the draft ---------------------------------------------------------------------------------------
 
 
-def _audited(draft: Draft, limit: int) -> Draft:
-    """The draft with what an audit of its data finds; splits without labels are declared so."""
-    schema = _sound(draft)
-    report = audit_dataset(schema, limit=limit)
+def audited(draft: Draft, audit: Callable[[DatasetSchema], AuditReport]) -> tuple[Draft, AuditReport]:
+    """The draft with what an audit of its data finds, and that audit; splits without labels are declared so.
+
+    Raises:
+        SchemaError: the draft contradicts itself.
+    """
+    schema = sound(draft.schema)
+    report = audit(schema)
     suggestion = suggest(report)
     if suggestion.patch and all(cause.cause == "unlabeled-split" for _, cause in suggestion.reasons):
         patched = apply_patch(schema, suggestion.patch)
-        again = audit_dataset(patched, limit=limit)
+        again = audit(patched)
         if _errors(again) < _errors(report):
             draft.schema = patched.model_dump(mode="json", exclude_unset=True)
             draft.head += [
@@ -226,12 +241,17 @@ def _audited(draft: Draft, limit: int) -> Draft:
     for finding in report.findings:
         if finding.rule != "LG401":  # a limit leaves records out
             draft.head.append(f"{finding.severity} {finding.rule} in {finding.split or ''}: {finding.message}")
-    return draft
+    return draft, report
 
 
-def _sound(draft: Draft) -> DatasetSchema:
+def sound(schema: Mapping[str, Any]) -> DatasetSchema:
+    """The model of a drafted schema.
+
+    Raises:
+        SchemaError: it contradicts itself.
+    """
     try:
-        return DatasetSchema.model_validate(draft.schema)
+        return DatasetSchema.model_validate(schema)
     except ValidationError as error:
         raise SchemaError(f"no valid schema can be drafted: {error.errors()[0]['msg']}") from None
 

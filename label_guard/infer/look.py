@@ -6,21 +6,17 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
 
 from label_guard.errors import LabelGuardError, SourceError
+from label_guard.infer.datasets import Dataset
 from label_guard.infer.profile import ColumnProfile, infer_label
 from label_guard.infer.splits import SplitFiles, split_files
 from label_guard.sources.base import LabelShapes
-from label_guard.sources.open import (
-    Shape,
-    Shard,
-    Source,
-    declared_features,
-    list_fields,
-    list_splits,
-    open_source,
-)
-from label_guard.sources.tfds_metadata import Feature, read_metadata
+from label_guard.sources.open import RawColumn, Shape, Shard, Source
+from label_guard.sources.tfds_metadata import Feature
 
 _LABEL_NAME = re.compile(
     r"(^|[/_.-])(label|class|classe|category|categorie|target|y|cls|mask|annotation)s?([_-]?(id|idx|index|name|no))?$"
@@ -29,8 +25,9 @@ _MAX_FIELDS = 200
 _MAX_CHOSEN = 12
 _FIRST, _FIRST_PICTURES = 1000, 32  # records by which fields without a telling name are chosen
 _FIRST_CHUNKS = 8
+_LEAST = 100  # records of each file that are always looked at
 _REPEATED = 3  # records for each value, on average, of a field that holds classes
-BY_CONTENT = "chosen by its few values"
+BY_CONTENT, ONLY_FIELD = "chosen by its few values", "the only field"
 _CLASSES = ("class_label", "multi_label", "soft_label")
 PICTURE: Shape = (None, None)
 
@@ -55,65 +52,70 @@ class Look:
     """What the first records of a dataset hold.
 
     Attributes:
-        source: its URI.
+        data: the dataset.
         chosen: its labels.
         seen: what was seen, by label path.
         features: the labels as the dataset's own metadata declare them.
         splits: its splits, with their files.
         records: records looked at, by file.
-        whole: whether these are all.
+        limit: records looked at in each file, or None.
+        whole: whether the records looked at are all.
+        unreadable: records that could not be decoded.
+        faults: why files could not be read to their end.
     """
 
-    source: str
+    data: Dataset
     chosen: Chosen
-    seen: dict[str, ColumnProfile]
+    seen: dict[str, ColumnProfile] = field(default_factory=dict[str, ColumnProfile])
     features: dict[str, Feature] = field(default_factory=dict[str, Feature])
     splits: list[SplitFiles] = field(default_factory=list[SplitFiles])
     records: Counter[str] = field(default_factory=Counter[str])
+    limit: int | None = None
     whole: bool = True
+    unreadable: int = 0
+    faults: list[str] = field(default_factory=list[str])
 
 
-def choose_labels(source: str, named: Sequence[str], split: str | None) -> Chosen:
-    """Returns the fields of ``source`` that are labels: those named, called so, declared, or that hold few values.
+def choose_labels(data: Dataset, named: Sequence[str], split: str | None) -> Chosen:
+    """Returns the fields that are labels: those named, called so, declared, or that hold few values.
 
     Raises:
-        SourceError: the source cannot be opened.
+        SourceError: the data cannot be opened.
     """
     if named:
         return Chosen(tuple(named))
-    if source.startswith(("python:", "quarantine:")):
-        return Chosen((), "the fields of such a source are not known before it is read")
-    split = split or next(iter(list_splits(source)), None)
-    declared = _declared(source, split)
-    fields = list(declared) if source.startswith("tfds:") else list_fields(source, split=split)
+    split = split or next(iter(data.splits()), None)
+    fields, declared = data.fields(split), data.declared(split)
     with_names = [path for path, one in declared.items() if one.class_names or one.kind == "ClassLabel"]
     called = [path for path in fields if _LABEL_NAME.search(path.lower())]
-    labels, why = (called, "by its name")
-    if source.startswith("tfds:") or not called:
-        labels, why = (with_names, "declared by the dataset") if with_names else (labels, why)
-    if not labels and len(fields) == 1:
-        labels, why = fields, "the only field"
-    seen = _peek(source, split, fields[:_MAX_FIELDS])
+    labels, why = (called, "by its name") if called else (with_names, "declared by the dataset")
+    if data.uri.startswith("tfds:") and with_names:
+        labels, why = with_names, "declared by the dataset"
+    fields = [path for path in fields if not _is_part_of_picture(path, fields)]
+    if len(fields) == 1:
+        labels, why = fields, ONLY_FIELD
+    seen = _peek(data, split, fields[:_MAX_FIELDS])
     if not labels:
         labels, why = _by_content(seen), BY_CONTENT
     others = {path: seen[path].summary() for path in seen if path not in labels}
     return Chosen(labels, why if labels else "", others)
 
 
-def _declared(source: str, split: str | None) -> Mapping[str, Feature]:
-    if source.startswith("tfds:"):
-        return read_metadata(source.removeprefix("tfds:")).features
-    return declared_features(source, split=split)
+def _is_part_of_picture(path: str, fields: Sequence[str]) -> bool:
+    """Whether a field is the bytes or the path of an image of Hugging Face, which is a field itself."""
+    whole, _, part = path.rpartition("/")
+    return part in ("bytes", "path") and whole in fields
 
 
-def _peek(source: str, split: str | None, fields: Sequence[str]) -> dict[str, ColumnProfile]:
+def _peek(data: Dataset, split: str | None, fields: Sequence[str]) -> dict[str, ColumnProfile]:
     """What the first records of the first file hold, by field; of PNG pictures what their pixels hold."""
+    if not fields:
+        return {}
     try:
-        seen = _first_records(open_source(source, labels=fields, split=split))
+        seen = _first_records(data.open(dict.fromkeys(fields), split))
         pictures = [path for path, one in seen.items() if one.pictures]
         if pictures:
-            opened = open_source(source, labels=dict.fromkeys(pictures, PICTURE), split=split)
-            seen |= _first_records(opened, _FIRST_PICTURES)
+            seen |= _first_records(data.open(dict.fromkeys(pictures, PICTURE), split), _FIRST_PICTURES)
     except LabelGuardError:  # reading the labels reports it
         return {}
     return seen
@@ -144,58 +146,98 @@ def _by_content(seen: Mapping[str, ColumnProfile]) -> list[str]:
     return (scalars or others)[:_MAX_CHOSEN]
 
 
-def look_at(source: str, *, labels: Sequence[str] = (), split: str | None = None, limit: int | None = None) -> Look:
+def look_at(
+    data: Dataset,
+    *,
+    labels: Sequence[str] = (),
+    split: str | None = None,
+    limit: int | None = None,
+    budget: int | None = None,
+) -> Look:
     """Reads the first records of every file.
 
     Args:
-        source: URI of the data.
+        data: the dataset.
         labels: paths of the labels; chosen where empty.
-        split: name of the split that the files are; all that the source holds by itself, where None.
+        split: name of the split that the files are; all that the data hold by themselves, where None.
         limit: records looked at in each file; all, where None.
+        budget: bytes of labels, over all files, above which ``limit`` is lowered; None: as many as there are.
 
     Raises:
-        SourceError: the source, or a label, is not there.
+        SourceError: the data, or a label, are not there.
     """
-    chosen = choose_labels(source, labels, split)
-    look = Look(source, chosen, {path: ColumnProfile() for path in chosen.labels})
-    if not chosen.labels:
+    chosen = choose_labels(data, labels, split)
+    look = Look(data, chosen, limit=limit)
+    shapes: dict[str, Shape | None] = dict.fromkeys(chosen.labels)
+    if not shapes:
         return look
-    shapes = _look_into(look, dict.fromkeys(chosen.labels), split, limit)
-    if shapes:
-        look = Look(source, chosen, {path: ColumnProfile() for path in chosen.labels})
-        _look_into(look, dict.fromkeys(chosen.labels) | shapes, split, limit)
+    if budget is not None and limit is not None:
+        look.limit = min(limit, _affordable(data, shapes, split, budget))
+    better = _look_into(look, shapes, split)
+    if better:
+        look = Look(data, chosen, limit=look.limit)
+        _look_into(look, shapes | better, split)
     return look
 
 
-def _look_into(look: Look, labels: LabelShapes, split: str | None, limit: int | None) -> dict[str, Shape]:
+def _affordable(data: Dataset, labels: LabelShapes, split: str | None, budget: int) -> int:
+    """How many records of each file hold labels of ``budget`` bytes in all, by the first records."""
+    names: list[str | None] = [*data.splits()] if split is None else [split]
+    opened = [data.open(labels, name) for name in names or [None]]
+    files = sum(len(one.shards()) for one in opened)
+    try:
+        chunk = next(iter(opened[0].read(opened[0].shards()[0])), None)
+    except SourceError:
+        chunk = None
+    if chunk is None or not len(chunk):
+        return _LEAST
+    size = sum(_size(column) for column in chunk.columns.values()) / len(chunk)
+    return max(_LEAST, int(budget / max(size, 8) / files))
+
+
+def _size(column: RawColumn) -> int:
+    if isinstance(column, np.ndarray):
+        return column.nbytes
+    return sum(map(_value_size, column))
+
+
+def _value_size(value: Any) -> int:
+    size: Any = getattr(value, "nbytes", None)
+    if isinstance(size, int):
+        return size
+    return 8 * len(cast("list[Any]", value)) if isinstance(value, list) else 8
+
+
+def _look_into(look: Look, labels: LabelShapes, split: str | None) -> dict[str, Shape]:
     """Fills ``look``; returns the shapes by which the labels must be read again."""
-    names: list[str | None] = [split] if split is not None else [*list_splits(look.source)] or [None]
+    look.seen = {path: ColumnProfile() for path in labels}
+    names: list[str | None] = [split] if split is not None else [*look.data.splits()] or [None]
     for name in names:
-        opened = open_source(look.source, labels=labels, split=name)
+        opened = look.data.open(labels, name)
         look.features |= opened.features
         paths = [shard.path for shard in opened.shards()]
-        named = SplitFiles(name, look.source, tuple(paths)) if name is not None else None
-        look.splits += [named] if named is not None else split_files(look.source, paths, None)
+        uri = look.data.uri
+        look.splits += [SplitFiles(name, uri, tuple(paths))] if name is not None else split_files(uri, paths, None)
         for shard in opened.shards():
-            _look_into_file(look, opened, shard, limit)
+            _look_into_file(look, opened, shard)
     # Flat storage: a list of one looks like a single value. Bytes that are a PNG are decoded where a mask is asked for.
     shapes: dict[str, Shape] = {path: (None,) for path, one in look.seen.items() if one.is_ragged}
     return shapes | {path: PICTURE for path, one in look.seen.items() if one.pictures}
 
 
-def _look_into_file(look: Look, opened: Source, shard: Shard, limit: int | None) -> None:
-    read = 0
+def _look_into_file(look: Look, opened: Source, shard: Shard) -> None:
+    read, limit = 0, look.limit
     try:
         for chunk in opened.read(shard):
             left = None if limit is None else limit - read
             for path, one in look.seen.items():
                 one.add(chunk.columns[path][:left])
             read += len(chunk) + len(chunk.unreadable)
+            look.unreadable += len(chunk.unreadable)
             if limit is not None and read > limit:
                 look.whole = False
                 break
-    except SourceError:
-        look.whole = False  # the audit of the draft names the fault
-        if not read:
-            return
+    except SourceError as error:
+        look.whole = False
+        look.faults.append(str(error))
     look.records[shard.path] += read if limit is None else min(read, limit)

@@ -32,11 +32,13 @@ class RowProperties:
         normalized: no value is negative, and the row sums to 1.
         percent: no value is negative, and the row sums to 100.
         binary: all values are 0 or 1.
+        totals: sum of each place of the row; None where rows differ in length.
     """
 
     normalized: bool = True
     percent: bool = True
     binary: bool = True
+    totals: list[float] | None = field(default_factory=list[float])
 
     def add(self, numbers: Array) -> None:
         """Look at ``numbers``, ``[records, ..., classes]``."""
@@ -44,7 +46,14 @@ class RowProperties:
         positive = bool((numbers >= 0).all())
         self.binary &= bool(np.isin(numbers, (0, 1)).all())
         self.normalized &= positive and bool((np.abs(sums - 1) <= _TOLERANCE).all())
+        self._add_totals(numbers.reshape(-1, numbers.shape[-1]).sum(axis=0, dtype=np.float64).tolist())
         self.percent &= positive and bool((np.abs(sums - 100) <= 100 * _TOLERANCE).all())
+
+    def _add_totals(self, totals: list[float]) -> None:
+        if self.totals is None or (self.totals and len(self.totals) != len(totals)):
+            self.totals = None
+        else:
+            self.totals = [a + b for a, b in zip(self.totals, totals, strict=True)] if self.totals else totals
 
 
 @dataclass(slots=True)
@@ -102,6 +111,11 @@ class ColumnProfile:
         """Whether some records hold a single value and others an array, or arrays differ in rank."""
         return len({len(shape) for shape in self.shapes}) > 1
 
+    @property
+    def shape_text(self) -> str:
+        """The shape of a record in words."""
+        return _shapes(self)
+
     def summary(self) -> str:
         """What the column holds, in a few words.
 
@@ -111,9 +125,7 @@ class ColumnProfile:
         'int64, 1 to 4'
         """
         parts = [", ".join(sorted(self.dtypes))] if self.low is not None else []
-        parts += (
-            [f"{number(self.low)} to {number(self.high)}"] if self.low is not None and self.high is not None else []
-        )
+        parts += [_range(self.low, self.high)] if self.low is not None and self.high is not None else []
         parts += [_shapes(self)] if self.low is not None and not self.is_scalar else []
         if self.texts:
             parts.append(f"text, {'more than ' if self.many else ''}{len(self.texts):,} distinct")
@@ -156,11 +168,11 @@ class ColumnProfile:
             for text, count in texts.items():
                 self._add_text(text, count)
             return
+        if array.dtype.kind not in "biuf":
+            self.other["list of text" if array.dtype.kind in "SU" else array.dtype.name] += len(array)
+            return
         self.dtypes[array.dtype.name] += len(array)
         self.shapes[array.shape[1:]] += len(array)
-        if array.dtype.kind not in "biuf":
-            self.other[array.dtype.name] += len(array)
-            return
         numbers = array.astype(np.int8) if array.dtype.kind == "b" else array
         finite = numbers[np.isfinite(numbers)] if numbers.dtype.kind == _FLOATS else numbers.reshape(-1)
         nan = int(np.count_nonzero(numbers != numbers))
@@ -197,6 +209,10 @@ class ColumnProfile:
             for value, count in zip(values.tolist(), counts.tolist(), strict=True):
                 self.counts[int(value)] += count
             self.many = len(self.counts) > _MAX_DISTINCT
+
+
+def _range(low: float, high: float) -> str:
+    return f"{number(low)} to {number(high)}" if low < high else f"always {number(low)}"
 
 
 def number(value: float) -> str:
@@ -237,8 +253,8 @@ def infer_label(seen: ColumnProfile, *, only_label: bool = True, class_names: Se
     if kinds == {"b"}:
         drafted = _bools(seen)
     elif class_names and "f" not in kinds:
-        drafted = named_classes(class_names, seen.counts, scalar=not _shape(seen), only_label=only_label)
-        drafted.fields |= {"dtype": _dtype(seen), "shape": _shape(seen)}
+        drafted = named_classes(class_names, seen.counts, scalar=not record_shape(seen), only_label=only_label)
+        drafted.fields |= {"dtype": _dtype(seen), "shape": record_shape(seen)}
     else:
         drafted = _rows(seen) or (_real(seen) if _is_real(seen) else _ids(seen, only_label=only_label))
     if not drafted.fields:
@@ -283,7 +299,7 @@ def _texts(seen: ColumnProfile, class_names: Sequence[str] | None) -> Drafted:
 
 def _bools(seen: ColumnProfile) -> Drafted:
     """Two classes, or k-hot rows, stored as bool."""
-    shape = _shape(seen)
+    shape = record_shape(seen)
     if len(shape) == 1 and shape[0] is not None and shape[0] > 1:
         drafted = Drafted({"kind": "multi_label", "num_classes": shape[0], "dtype": ["bool"], "shape": []})
         drafted.mark("kind", "every row is bool: taken for k-hot")
@@ -308,11 +324,11 @@ def _shapes(seen: ColumnProfile) -> str:
         return "one value a record"
     if seen.is_ragged:
         return "some records hold one value, others a list"
-    shape = _shape(seen)
+    shape = record_shape(seen)
     return f"shape [{', '.join('any' if n is None else str(n) for n in shape)}]"
 
 
-def _shape(seen: ColumnProfile) -> list[int | None]:
+def record_shape(seen: ColumnProfile) -> list[int | None]:
     """Shape of a record; None for a dimension that differs between records."""
     shapes = [shape for shape in seen.shapes if shape != (0,)] or [(0,)]
     whole = seen.shapes.keys() if len(shapes[0]) == 1 else shapes
@@ -325,7 +341,7 @@ def _dtype(seen: ColumnProfile) -> list[str]:
 
 def _rows(seen: ColumnProfile) -> Drafted | None:
     """A row of a number for each class: probabilities, one-hot or k-hot."""
-    shape, rows = _shape(seen), seen.rows
+    shape, rows = record_shape(seen), seen.rows
     if not shape or shape[-1] is None or shape[-1] < 2 or seen.nan or seen.infinite:
         return None
     classes, outer = {"num_classes": shape[-1]}, {"dtype": _dtype(seen), "shape": shape[:-1]}
@@ -356,7 +372,7 @@ def _rows(seen: ColumnProfile) -> Drafted | None:
 
 
 def _real(seen: ColumnProfile) -> Drafted:
-    shape = _shape(seen)
+    shape = record_shape(seen)
     drafted = Drafted({"kind": "real_label", "dtype": _dtype(seen), "shape": shape})
     drafted.mark("kind", "add minimum and maximum where the target has bounds")
     total = sum(math.prod(one) * records for one, records in seen.shapes.items()) + seen.missing
@@ -372,7 +388,7 @@ def _real(seen: ColumnProfile) -> Drafted:
 
 def _ids(seen: ColumnProfile, *, only_label: bool) -> Drafted:
     """Class ids: how many there are, where they start, which values are not classes."""
-    shape = _shape(seen)
+    shape = record_shape(seen)
     floats = any(np.dtype(name).kind == _FLOATS for name in seen.dtypes)
     if seen.many:
         return refused(f"holds values up to {seen.high:g}: an id or a count rather than a class")

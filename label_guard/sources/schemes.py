@@ -63,6 +63,11 @@ class Scheme:
     splits: bool = False
     split_names: Callable[[str], list[str]] = lambda _: []
 
+    @property
+    def one_file(self) -> bool:
+        """Whether a source is one file, rather than the files of a pattern."""
+        return self.shards is _one_file
+
 
 def _folder_of(where: str, split: str | None) -> str:
     return folders.split_folder(where, split)

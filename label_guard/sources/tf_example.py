@@ -71,7 +71,7 @@ class ExampleFormat:
                 raise
         if faults and not names:
             raise SourceError(f"{path}: its records are not tf.Example: {faults[0]}")
-        return list(names)
+        return sorted(names)  # protobuf keeps no order
 
     def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         return merged(self._labels(self.frames(path), wanted))

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import zipfile
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -23,6 +24,7 @@ _SUFFIXES = {suffix: name for name, scheme in SCHEMES.items() for suffix in sche
 _MAGIC = ((b"PAR1", "parquet"), (b"\x93NUMPY", "npy"), (b"ARROW1", "arrow"))
 _ZIP = b"PK\x03\x04"
 _HEAD = 1 << 16
+_MAX_FILES = 8  # of a folder that a message lists
 _NOT_DATA = ("readme", "license", "licence", "classes", "requirements")
 # Files that people keep labels in and that are not read: how to turn them into one that is.
 CONVERSIONS = {
@@ -198,15 +200,30 @@ def folder_uris(path: Path, names: set[str]) -> list[str]:
     if names & {"data.yaml", "dataset.yaml", "data.yml"}:
         return [f"yolo:{path}"]
     folders = {name for name in names if (path / name).is_dir()}
-    suffixes = {Path(name).suffix.lower() for name in names - folders if Path(name).stem.lower() not in _NOT_DATA}
-    found = [f"{_SUFFIXES[one[1:]]}:{path}/*{one}" for one in sorted(suffixes) if one[1:] in _SUFFIXES]
+    files = sorted(name for name in names - folders if Path(name).stem.lower() not in _NOT_DATA)
+    suffixes = {Path(name).suffix.lower() for name in files}
+    found = [one for suffix in sorted(suffixes) for one in _of_suffix(path, suffix, files)]
     found += [f"masks:{path}"] if ".png" in suffixes else []
     found += [f"yolo:{path}"] if ".txt" in suffixes else []
+    if not found:
+        guesses = [guess_uri(str(path / name)) for name in files[:_MAX_FILES]]
+        found = [guess for guess in guesses if guess is not None]
     if not found and folders:
         inner = {Path(file).suffix.lower() for name in folders for file in _first_files(path / name)}
         found = [f"{scheme}:{path}" for ends, scheme in ((".txt", "yolo"),) if inner == {ends}]
         found = found or [f"folder:{path}"]
     return found
+
+
+def _of_suffix(path: Path, suffix: str, files: Sequence[str]) -> list[str]:
+    """The files of one ending: together by a pattern, or one by one where a source is one file."""
+    scheme = _SUFFIXES.get(suffix[1:])
+    if scheme is None:
+        return []
+    named = [name for name in files if name.lower().endswith(suffix)]
+    if SCHEMES[scheme].one_file or len(named) == 1:
+        return [f"{scheme}:{path / name}" for name in named[:_MAX_FILES]]
+    return [f"{scheme}:{path / f'*{suffix}'}"]
 
 
 def _first_files(folder: Path) -> list[str]:

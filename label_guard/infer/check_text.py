@@ -1,0 +1,198 @@
+"""The report of ``check`` as text: what each label is, its histogram, what looks wrong, and what to do next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from label_guard.core.escape import terminal
+from label_guard.core.plural import counted
+from label_guard.infer.histogram import bars, drawn
+from label_guard.infer.look import BY_CONTENT, ONLY_FIELD
+from label_guard.infer.profile import ColumnProfile
+from label_guard.rules.registry import RULES
+from label_guard.schema.labels import KINDS
+from label_guard.sources.schemes import NAMES
+
+if TYPE_CHECKING:
+    from label_guard.infer.check import CheckReport, LabelOverview
+
+_MAX_OTHERS = 12
+_MAX_IDS = 8
+_OF_SMALL_FILES = ("folder", "masks", "yolo")  # whose units of work are not files
+
+
+def render(report: CheckReport) -> Iterator[str]:
+    """The lines of a report."""
+    yield from _head(report)
+    for label in report.labels:
+        yield ""
+        yield from _label(label, report.why)
+    if report.others:
+        yield ""
+        yield from _others(report)
+    yield ""
+    yield from _findings(report)
+    commands = list(_next(report))
+    if commands:
+        yield ""
+        yield "next:"
+        yield from (f"  {command}" for command in commands)
+
+
+def _head(report: CheckReport) -> Iterator[str]:
+    files = sum(files for _, files in report.splits.values())
+    form = report.uri.partition(":")[0]
+    parts = [form] if ":" in report.uri else []
+    parts += [counted(files, "file")] if form in NAMES and form not in _OF_SMALL_FILES and files else []
+    if report.labels:
+        some = " were read; there are more" if not report.whole and not report.faults else ""
+        parts.append(counted(report.records, "record") + some)
+    yield terminal(f"{report.name}: {', '.join(parts)}")
+    if report.assumed:
+        yield terminal(f"  read as {report.uri}")
+        yield from (terminal(f"  {note}") for note in report.assumed)
+    if len(report.splits) > 1:
+        yield terminal("  " + ", ".join(f"{split}: {records:,}" for split, (records, _) in report.splits.items()))
+
+
+def _label(label: LabelOverview, why: str) -> Iterator[str]:
+    seen, fields = label.seen, label.drafted.fields
+    yield terminal(f"{label.path}: {_kind(fields, seen)}{f'  ({why})' if why else ''}")
+    yield from (f"  {line}" for line in drawn(bars(seen, fields)))
+    if not seen.is_scalar and seen.shapes.get((0,)):
+        yield f"  {counted(seen.shapes[(0,)], 'record')} with an empty list"
+    if seen.missing:
+        yield f"  {counted(seen.missing, 'record')} without a value"
+    if not fields:
+        reasons = [note.partition("; write the label")[0] for note in label.drafted.notes]
+        yield terminal(f"  undecided: it {'; '.join(reasons)}")
+    for name, texts in label.drafted.marks.items():
+        doubts = [text for text in texts if not text.startswith(BY_CONTENT)]  # said in the first line
+        yield from (terminal(f"  in doubt: {name} {_value(fields.get(name))}: {text}") for text in doubts)
+
+
+def _value(value: Any) -> str:
+    text = str(value)
+    return text if len(text) < 40 else f"{text[:36]}..."
+
+
+def _kind(fields: Mapping[str, Any], seen: ColumnProfile) -> str:
+    """What a label is, such as ``class ids, int64, 10 classes``."""
+    kind, classes = fields.get("kind"), counted(fields.get("num_classes", 0), "class", "classes")
+    stored = ", ".join(sorted(seen.dtypes)) or "text"
+    if kind == "class_label":
+        what = "class names" if seen.texts else "class ids"
+        parts = [what, stored, classes, *_ids(fields), *_shape(seen)]
+    elif kind == "multi_label":
+        parts = ["k-hot rows", stored, classes]
+    elif kind == "soft_label":
+        parts = ["one-hot rows" if fields.get("one_hot") else "probabilities", stored, classes]
+    elif kind == "real_label":
+        parts = ["real numbers", seen.summary()]
+    else:
+        parts = [seen.summary()]
+    for name in ("ignore", "unlabeled"):
+        if fields.get(name) is not None:
+            parts.append(f"{name} {fields[name]}")
+    return ", ".join(parts)
+
+
+def _ids(fields: Mapping[str, Any]) -> list[str]:
+    ids: Any = fields.get("class_ids")
+    if ids is None:
+        return []
+    if isinstance(ids, Mapping):
+        return [f"ids from {ids['start']}"]
+    return [f"ids {', '.join(map(str, ids[:_MAX_IDS]))}{', ...' if len(ids) > _MAX_IDS else ''}"]
+
+
+def _shape(seen: ColumnProfile) -> list[str]:
+    return [] if seen.is_scalar else [seen.shape_text]
+
+
+def _others(report: CheckReport) -> Iterator[str]:
+    yield "other fields:" if report.labels else "fields, none of which looks like a label:"
+    shown = list(report.others.items())[:_MAX_OTHERS]
+    width = max(len(terminal(path)) for path, _ in shown)
+    for path, what in shown:
+        yield terminal(f"  {terminal(path):<{width}}  {what}")
+    if len(report.others) > len(shown):
+        yield f"  ... and {len(report.others) - len(shown):,} more"
+
+
+def _findings(report: CheckReport) -> Iterator[str]:
+    lines = list(_problems(report))
+    violated = report.problem or report.faults or any(finding.severity == "error" for finding in report.findings)
+    records = counted(report.records, "record")
+    if report.audit is None and not lines:
+        yield "nothing was checked: no label is known"
+    elif not violated:
+        yield f"no violation in {records}" if report.validated else f"nothing looks wrong in {records}"
+    if lines:
+        yield ("violations:" if report.validated else "looks wrong:") if violated else "warnings:"
+        yield from (terminal(f"  {line}") for line in lines)
+    if report.validated and not report.whole and not report.faults:
+        yield "not complete: --limit left records out, so the exit code is 2"
+
+
+def _problems(report: CheckReport) -> Iterator[str]:
+    if report.problem:
+        yield f"not validated: {report.problem}"
+    yield from (f"not read to the end: {fault}" for fault in report.faults)
+    for finding in report.findings:
+        if finding.rule == "LG404" and report.faults:  # said above
+            continue
+        where = f"{finding.split}: " if len(report.splits) > 1 and finding.split else ""
+        mark = "" if finding.severity == "error" else "[warning] "
+        yield f"{finding.rule} {RULES[finding.rule].name}: {mark}{where}{finding.message}"
+        if finding.fix:
+            yield f"  {finding.fix}"
+    for cause in report.causes:
+        yield f"likely cause: {cause.label}: {cause.text}"
+
+
+def _next(report: CheckReport) -> Iterator[str]:
+    """The commands that go on from here, each as it can be typed."""
+    if report.uri == "array":
+        yield from _next_in_python(report)
+        return
+    data = shlex.quote(report.name)
+    if not report.labels:
+        yield from (f"label-guard check {data} --label {shlex.quote(path)}" for path in list(report.others)[:3])
+        return
+    named = ["" if report.why == ONLY_FIELD else f" --label {shlex.quote(label.path)}" for label in report.labels]
+    if not report.validated:
+        yield f"label-guard check {data}{named[0]}{_expectation(report.labels[0])}"
+    elif report.findings:
+        yield f"label-guard rule {report.findings[0].rule}"
+    if report.audit is not None:
+        name = shlex.quote(f"{report.audit.dataset}.yaml")
+        yield f"label-guard infer {data}{''.join(named)} --output {name}"
+
+
+def _expectation(label: LabelOverview) -> str:
+    fields = label.drafted.fields
+    if label.seen.texts and not label.seen.dtypes:
+        return " --class-names NAMES.txt"
+    if fields.get("kind") == "real_label" or "class_ids" in fields:
+        return ""
+    return f" --num-classes {fields.get('num_classes', 'N')}"
+
+
+def _next_in_python(report: CheckReport) -> Iterator[str]:
+    if report.validated or not report.labels:
+        return
+    first = report.labels[0]
+    yield f"label_guard.check_labels(labels, num_classes={first.drafted.fields.get('num_classes', 'N')})"
+    if first.drafted.fields:
+        yield f'label_guard.guard_batches(loader, {{"{first.path}": {_model(first.drafted.fields)}}}, batch_size=128)'
+
+
+def _model(fields: Mapping[str, Any]) -> str:
+    """The label as Python writes it."""
+    name = KINDS[fields["kind"]].__name__
+    shown = {key: value for key, value in fields.items() if key != "kind" and value not in ([], None)}
+    arguments = ", ".join(f"{key}={_value(value)}" for key, value in shown.items())
+    return f"label_guard.{name}({arguments})"

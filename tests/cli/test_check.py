@@ -1,0 +1,268 @@
+"""``label-guard check`` and ``check_labels``: an answer for every format from a plain path, and exit codes to rely on.
+
+The golden files are written by ``python tests/cli/test_check.py``; read them as a newcomer before you commit them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import importlib.util
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import label_guard
+from label_guard import CheckReport, LabelGuardError, SourceError, UsageError, check_labels
+from label_guard.cli import app
+from label_guard.sources.schemes import NAMES
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "check"
+
+
+def _maker() -> ModuleType:
+    path = Path(__file__).parents[1] / "data" / "make.py"
+    spec = importlib.util.spec_from_file_location("label_files", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+MAKER = _maker()
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command: exit code, standard output, standard error."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as exit_:
+            app.main(["check", *map(str, arguments)])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        assert "unexpected" not in err
+        return int(exit_.value.code or 0), out, err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The datasets of tests/data."""
+    folder = tmp_path_factory.mktemp("insects")
+    MAKER.make(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", MAKER.DATASETS)
+def test_every_format_is_answered_from_a_plain_path(
+    datasets: Path, run: Run, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The output for each dataset is its golden file; nothing was expected, so the exit code is 0."""
+    monkeypatch.chdir(datasets)
+    code, out, err = run(MAKER.DATASETS[name][0])
+    assert (code, err) == (0, "")
+    assert out == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
+
+
+def test_every_scheme_has_a_dataset() -> None:
+    """A scheme that comes has a golden file too."""
+    named = {path.stem.split("_")[-1] for path in GOLDEN.glob("*.txt")} | {"array_record"}
+    assert set(NAMES) - named == {"quarantine", "python"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["labels.npy", "--num-classes", "5"], 0, "no violation in 120 records"),
+        (["labels.npy", "--num-classes", "4"], 1, "LG101 label-out-of-range: label: 1 of 120 records; first 17: 4"),
+        (["labels.npy", "--class-names", "names.txt"], 1, "0 bee"),
+        (["insects.csv", "--class-names", "names.txt"], 1, "'Beetle ' (did you mean 'beetle'?)"),
+        (["insects.csv", "--num-classes", "5"], 0, "no violation"),
+        (["insects.jsonl", "--label", "label"], 1, "expected [0, 4)"),
+        (["insects.csv", "--label", "length_mm"], 0, "real numbers"),
+        (["insects.csv", "--label", "file"], 2, "captions or identifiers"),
+        (["insects.csv", "--label", "lenght_mm"], 2, "did you mean 'length_mm'?"),
+        (["labels.npy", "--num-classes", "5", "--limit", "9"], 2, "not complete"),
+        (["labels.npy", "--limit", "9"], 0, "9 records were read; there are more"),
+        (["hf.parquet", "--num-classes", "3"], 1, "expected [0, 3)"),
+        (["instances.json", "--num-classes", "4"], 1, "expected class_ids {1, 2, 4, 8}"),
+        (["yolo", "--num-classes", "5"], 1, "LG231"),
+        (["masks", "--num-classes", "6"], 0, "no violation"),
+        (["tfds/insects/1.0.0", "--num-classes", "4", "--split", "test"], 0, "no violation in 20 records"),
+        (["tokens.bin", "--num-classes", "1000"], 0, "no violation in 4,000 records\nwarnings:"),
+        (["labels.npy", "--class-names", "names.txt", "--num-classes", "5"], 2, "but 4 class names are given"),
+        (["labels.npy", "--class-names", "blank.txt"], 2, "line 2 is empty"),
+        (["labels.npy", "--class-names", "gone.txt"], 2, "cannot read gone.txt"),
+        (["cut.npy"], 2, "cut.npy is truncated"),
+        (["cut.jsonl.gz", "--num-classes", "9"], 2, "not read to the end"),
+        (["broken.jsonl"], 2, "LG120 record-unreadable"),
+        (["broken.jsonl", "--num-classes", "4"], 1, "LG120 record-unreadable"),
+        (["two.csv", "--num-classes", "4"], 2, "name one with --label"),
+        (["ids.csv"], 0, "label-guard check ids.csv --label id"),
+        (["."], 2, "holds several kinds of files; pass one of: array_record:insects.array_record"),
+        (["gone.csv"], 2, "no file matches gone.csv"),
+    ],
+)
+def test_exit_codes(
+    datasets: Path, run: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, message: str
+) -> None:
+    """0 clean or nothing expected, 1 violations of what is expected, 2 where not all could be read or checked."""
+    monkeypatch.chdir(datasets)
+    Path("names.txt").write_text("bee\nbeetle\nbutterfly\ndragonfly\n")
+    Path("blank.txt").write_text("bee\n\nant\n")
+    Path("cut.npy").write_bytes(Path("labels.npy").read_bytes()[:-8])
+    Path("cut.jsonl.gz").write_bytes(gzip.compress(Path("insects.jsonl").read_bytes())[:-20])
+    Path("broken.jsonl").write_text('{"label": 1}\n{"label": 0}\n{"label"\n' * 9)
+    Path("two.csv").write_text("label,class\n" + "1,0\n0,1\n" * 9)
+    Path("ids.csv").write_text("id,name\n" + "".join(f"{k},n{k}\n" for k in range(30)))
+    found, out, err = run(*arguments)
+    for path in ("names.txt", "blank.txt", "cut.npy", "cut.jsonl.gz", "broken.jsonl", "two.csv", "ids.csv"):
+        Path(path).unlink()
+    assert message in out + err
+    assert found == code
+
+
+@pytest.mark.parametrize("name", ["csv", "npy", "hf_masks", "raw"])
+def test_the_commands_that_it_names_run(
+    datasets: Path, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    """Each line under ``next:`` is a command that exists and takes these options."""
+    import shlex
+
+    monkeypatch.chdir(datasets)
+    out = run(MAKER.DATASETS[name][0])[1]
+    Path("NAMES.txt").write_text("bee\nbeetle\nbutterfly\ndragonfly\n")
+    for line in out.partition("next:\n")[2].splitlines():
+        words = shlex.split(line.replace("classes N", "classes 9"))
+        words = [str(tmp_path / word) if word.endswith(".yaml") else word for word in words]
+        with pytest.raises(SystemExit) as exit_:
+            app.main(words[1:])
+        assert exit_.value.code in (0, 1), line
+    Path("NAMES.txt").unlink()
+
+
+def test_json_holds_what_the_text_shows(datasets: Path, run: Run) -> None:
+    """A program reads the same findings."""
+    code, out, _ = run(datasets / "labels.npy", "--num-classes", "4", "--format", "json")
+    found = json.loads(out)
+    assert (code, found["exit_code"], found["records"], found["complete"]) == (1, 1, 120, True)
+    assert [finding["rule"] for finding in found["findings"]] == ["LG101"]
+    assert found["labels"]["label"]["declared_as"]["num_classes"] == 4
+
+
+# From Python ----------------------------------------------------------------------------------------------------------
+
+ARRAYS: dict[str, tuple[object, dict[str, object], int, str]] = {
+    "ids": (np.array([0, 1, 2] * 20), {"num_classes": 3}, 0, "no violation"),
+    "one too many": (np.array([0, 1, 3] * 20), {"num_classes": 3}, 1, "expected [0, 3)"),
+    "a list": ([0, 1, 2, 2**70] * 9, {"num_classes": 3}, 1, "LG101"),
+    "lists of lists": ([[0], [1, 2], []] * 9, {"num_classes": 3}, 0, "no violation"),
+    "None": ([0, None, 1] * 9, {"num_classes": 2}, 1, "LG104"),
+    "names": (np.array(["cat", "dog"] * 9), {"class_names": ["cat", "dog"]}, 0, "no violation"),
+    "bytes": (np.array([b"cat", b"dog"] * 9), {"class_names": ["cat", "dog"]}, 0, "no violation"),
+    "objects": (np.array(["cat", "dgo"] * 9, object), {"class_names": ["cat", "dog"]}, 1, "'dgo'"),
+    "floats": (np.array([0.0, 1.0, 1.5] * 9), {"num_classes": 2}, 1, "LG106"),
+    "one-hot": (np.eye(3)[np.arange(30) % 3], {"num_classes": 3}, 0, "one-hot rows"),
+    "one-hot of others": (np.eye(3)[np.arange(30) % 3], {"num_classes": 4}, 1, "LG105"),
+    "bool": (np.arange(30) % 2 == 0, {"num_classes": 2}, 0, "no violation"),
+    "wide": (np.array([2**32 + 1, 1] * 9), {"num_classes": 2}, 1, "4294967297"),
+    "columns": ({"label": [0, 1] * 9, "x": [1.5] * 18}, {"num_classes": 2}, 0, "float64, always 1.5"),
+    "nothing": ([], {}, 0, "0 records"),
+    "targets": (np.linspace(0, 1, 50), {}, 0, "real numbers"),
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_arrays_are_checked(name: str) -> None:
+    """Arrays, lists and mappings are shown and validated as files are."""
+    data, expected, code, message = ARRAYS[name]
+    report = check_labels(data, **expected)  # pyright: ignore[reportArgumentType]
+    assert message in str(report)
+    assert (report.exit_code, report.ok) == (code, code == 0)
+
+
+@pytest.mark.parametrize("data", [3, None, object(), {"a": [1], "b": [1, 2]}, {}, np.float32(3)])
+def test_what_is_neither_a_path_nor_an_array_is_an_error(data: object) -> None:
+    """The error names what was passed."""
+    with pytest.raises(UsageError, match="expected"):
+        check_labels(data)
+
+
+def test_paths_and_arguments_are_checked(tmp_path: Path) -> None:
+    """A Path works as its text does; arguments that contradict each other are errors."""
+    np.save(tmp_path / "a.npy", np.array([0, 1] * 9))
+    assert str(check_labels(tmp_path / "a.npy")) == str(check_labels(f"{tmp_path}/a.npy"))
+    for wrong in ({"num_classes": 0}, {"num_classes": 3, "class_names": ["a"]}):
+        with pytest.raises(UsageError):
+            check_labels(tmp_path / "a.npy", **wrong)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(SourceError):
+        check_labels(tmp_path / "gone.npy")
+
+
+SHAPES = hnp.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=4)
+OBJECTS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=2) | st.binary(max_size=2)
+VALUES = hnp.arrays(
+    st.sampled_from(["u1", "i1", ">i4", "i8", "u8", "f2", "f8", "?", "U3", "S3", "c8", "M8[s]"]), SHAPES
+) | hnp.arrays("O", SHAPES, elements=OBJECTS)
+
+
+@settings(max_examples=60)
+@given(values=VALUES, num_classes=st.none() | st.integers(1, 300))
+def test_no_array_ends_in_a_fault(values: np.ndarray, num_classes: int | None) -> None:
+    """Whatever the dtype and the shape, there is a report or an error in words; legal means legal."""
+    try:
+        report = check_labels(values, num_classes=num_classes)
+    except LabelGuardError:
+        return
+    assert isinstance(report, CheckReport)
+    assert str(report)
+    assert json.dumps(report.to_json())
+    if num_classes is not None and report.ok and values.dtype.kind in "iu" and report.labels[0].seen.is_scalar:
+        assert values.size == 0 or (values.min() >= 0 and values.max() < num_classes)
+
+
+ENDINGS = "csv tsv jsonl json txt npy npz parquet arrow tar bin tfrecord png idx1 gz"
+
+
+@settings(max_examples=60)
+@given(
+    data=st.binary(max_size=80) | st.text("label,\n\t\"'{}[]:;0123 -.naNé\ufeff\0", max_size=80).map(str.encode),
+    ending=st.sampled_from(ENDINGS.split(" ")),
+    label=st.none() | st.just("label"),
+)
+def test_no_file_ends_in_a_fault(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, ending: str, label: str | None
+) -> None:
+    """Whatever a file holds and is called, there is a report or an error in words."""
+    path = tmp_path_factory.mktemp("check") / f"a.{ending}"
+    path.write_bytes(data)
+    with contextlib.suppress(LabelGuardError):
+        assert str(check_labels(path, label=label))
+
+
+def test_the_package_exports_it() -> None:
+    """It is a public name."""
+    assert label_guard.check_labels is check_labels
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as made:
+        MAKER.make(Path(made))
+        os.chdir(made)
+        for title, (file, _) in MAKER.DATASETS.items():
+            (GOLDEN / f"{title}.txt").write_text(f"{check_labels(file)}\n", encoding="utf-8")
+    sys.exit()
