@@ -22,6 +22,7 @@ from pydantic import (
 from label_guard.audit.baseline import BadPlace, Comparison, Count, in_order, repeated_keys
 from label_guard.audit.blocks import Blocks
 from label_guard.audit.duplicates import Duplicates
+from label_guard.core.html_table import html_table
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.rules.diagnostic import Severity
 from label_guard.rules.registry import RULES
@@ -290,6 +291,24 @@ class AuditReport(_Model):
         if self.part is not None:
             return 0
         return int(any(finding.severity == "error" for finding in self.findings))
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name} {value}" for name, value in self._overview())
+        return f"AuditReport({self.dataset} {self.schema_version}: {counts})"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks: the counts of each split, and the findings."""
+        findings = [(f"{finding.severity} {finding.rule} {finding.name}", finding.message) for finding in self.findings]
+        return html_table(f"Audit of {self.dataset} {self.schema_version}", [*self._overview(), *findings])
+
+    def _overview(self) -> list[tuple[str, str]]:
+        splits = [
+            (split.split or "records", f"{split.records:,} ({split.invalid + split.unreadable:,} bad)")
+            for split in self.splits
+        ]
+        return [*splits, ("findings", f"{len(self.findings):,}"), ("complete", str(self.complete).lower())]
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values, the same for any workers, shards or order."""

@@ -12,6 +12,7 @@ from typing_extensions import Unpack
 
 from label_guard.core import tree
 from label_guard.core.documented_options import shows_options
+from label_guard.core.html_table import html_table
 from label_guard.errors import UsageError
 from label_guard.grain import _private, upstream
 from label_guard.grain.specs import Spec, output_spec
@@ -87,7 +88,13 @@ class GuardIterDataset(grain.IterDataset):
         return _GuardDatasetIterator(self._parent, self.config, self._batched)
 
     def __str__(self) -> str:
-        return f"GuardIterDataset({self.config.guard!r}, on_invalid={self.config.on_invalid})"
+        return f"GuardIterDataset({self.config})"
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks: what the guard does."""
+        return html_table("Guarded dataset", self.config.described())
 
     @property
     def _element_spec(self) -> Any:
@@ -134,4 +141,11 @@ class _GuardDatasetIterator(grain.DatasetIterator):
         super().close()
 
     def __str__(self) -> str:
-        return f"GuardDatasetIterator({self.stream.config.guard!r})"
+        return f"GuardDatasetIterator({self.stream.config})"
+
+    def __repr__(self) -> str:
+        return f"{self}: {self.stream.summary()}"
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks: what the guard does, and the counts so far."""
+        return html_table("Guarded batches", [*self.stream.config.described(), *self.stream.summary().rows()])

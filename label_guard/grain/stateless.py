@@ -88,7 +88,7 @@ class _Stateless:
                 self._checker.stop_if_all_invalid(result)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.config.guard!r}, on_invalid={self.config.on_invalid})"
+        return f"{type(self).__name__}({self.config})"
 
 
 class GuardMap(_Stateless, grain.transforms.Map):

@@ -97,6 +97,23 @@ class GuardConfig:
         masks = self.mask.key is not None and (self.mask_all or any(map(has_sentinels, labels)))
         return not masks and not any(converter.changes for converter in self.converters.values())
 
+    def described(self) -> list[tuple[str, object]]:
+        """What the guard does, for a ``repr`` and a notebook: name and value of what is set."""
+        guard = self.guard
+        chosen = {
+            "schema": f"{guard.schema.name} {guard.schema.version}",
+            "split": guard.split,
+            "view": guard.view,
+            "labels": ", ".join(guard.labels),
+            "on_invalid": self.on_invalid,
+            "batch_size": self.batch_size,
+            "quarantine": None if self.quarantine is None else self.quarantine.url,
+        }
+        return [(name, value) for name, value in chosen.items() if value is not None]
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in self.described())
+
     def replace(self, **changes: Any) -> GuardConfig:
         """A configuration with some fields changed."""
         return dataclasses.replace(self, **changes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from label_guard.core.html_table import html_table
 from label_guard.rules.registry import RULES
 
 RULE_CODES = tuple(code for code in RULES if code.startswith("LG1"))
@@ -149,11 +150,13 @@ class Summary:
 
     def _repr_html_(self) -> str:
         """A table for notebooks: the counts that are not zero, and the bad records by rule."""
+        return html_table("Labels", self.rows())
+
+    def rows(self) -> list[tuple[str, int]]:
+        """The counts that are not zero, and the bad records by rule: name and number."""
         counts = {name: getattr(self, name) for name in ("seen", *_PARTS, "masked", "written", "padding")}
         rows = [(name, count) for name, count in counts.items() if count or name in ("seen", "delivered")]
-        rows += [(f"{code} {RULES[code].name}", count) for code, count in self.by_rule.items() if count]
-        cells = "".join(f"<tr><th>{name}</th><td>{count:,}</td></tr>" for name, count in rows)
-        return f"<table><caption>Labels</caption>{cells}</table>"
+        return rows + [(f"{code} {RULES[code].name}", count) for code, count in self.by_rule.items() if count]
 
 
 def summary_of(counts: Counts, pending: int = 0, refused: int = 0, workers: int = 0) -> Summary:

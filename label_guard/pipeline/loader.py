@@ -9,6 +9,7 @@ from typing import Any, cast
 from typing_extensions import Unpack
 
 from label_guard.core.documented_options import shows_options
+from label_guard.core.html_table import html_table
 from label_guard.errors import UsageError
 from label_guard.pipeline.checker import warn_about_policy
 from label_guard.pipeline.counts import Summary
@@ -106,6 +107,13 @@ class GuardedBatches:
         if current is not self._pass:
             raise UsageError("another iter() over these guarded batches was begun; the passes share one loader")
         return next(self.stream)
+
+    def __repr__(self) -> str:
+        return f"GuardedBatches({self.stream.config}): {self.summary}"
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks: what the guard does, and the counts so far."""
+        return html_table("Guarded batches", [*self.stream.config.described(), *self.summary.rows()])
 
     @property
     def summary(self) -> Summary:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,8 +68,8 @@ import jax, jax.numpy as jnp, numpy as np
 jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]), initialization_timeout=60)
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
-from label_guard import DatasetSchema, LabelGuardError, guard_batches
-from label_guard.jax import cross_entropy, masked_mean, sync_stop
+from label_guard import DatasetSchema, LabelGuardError, Summary, guard_batches
+from label_guard.jax import cross_entropy, masked_mean, sum_summaries, sync_stop
 
 rank = jax.process_index()
 schema = DatasetSchema.model_validate({"format": 1, "name": "t", "version": "1.0.0", "labels": {
@@ -82,9 +83,14 @@ mesh = Mesh(np.array(jax.devices()), ("data",))
 shard = NamedSharding(mesh, P("data"))
 step = jax.jit(lambda x, y, w: masked_mean(cross_entropy(x, y, spec), w))
 losses = []
-for batch in guard_batches(batches, schema, on_invalid="mask", stop_above=None, quarantine=sys.argv[3]):
+counted = guard_batches(batches, schema, on_invalid="mask", stop_above=None, quarantine=sys.argv[3])
+for batch in counted:
     args = [multihost_utils.host_local_array_to_global_array(batch[k], mesh, P("data")) for k in ("x", "y", "y_valid")]
     losses.append(float(step(*args)))
+total = sum_summaries(counted.summary)
+wide = sum_summaries(Summary(seen=2**40 + rank, delivered=2**40, by_rule={"LG101": 2**31, "LG102": rank}))
+sums = {"own": counted.summary.to_numbers(), "total": total.to_numbers(), "invalid": total.invalid,
+        "wide": [wide.seen, wide.by_rule]}
 calm = np.zeros_like(y)
 calm[2, 1, 3] = 7                                # one host meets its end at its third batch; both stop at step 4
 batches = [{"x": x[i % 6, rank], "y": calm[i % 6, rank]} for i in range(12)]
@@ -122,9 +128,10 @@ if rank == 0:
     for i in range(6):
         xs, ys, ws = x[i].reshape(8, 5), np.where(good[i], y[i], 0).reshape(8), good[i].reshape(8)
         reference.append(float(masked_mean(cross_entropy(jnp.asarray(xs), jnp.asarray(ys), spec), jnp.asarray(ws))))
-    print(json.dumps({"losses": losses, "reference": reference, "stopped": stopped, "steps": steps, "ends": ends}))
+    print(json.dumps({"losses": losses, "reference": reference, "stopped": stopped, "steps": steps, "ends": ends,
+                      "sums": sums}))
 else:
-    print(json.dumps({"losses": losses, "stopped": stopped, "steps": steps, "ends": ends}))
+    print(json.dumps({"losses": losses, "stopped": stopped, "steps": steps, "ends": ends, "sums": sums}))
 jax.distributed.shutdown()
 """
 
@@ -182,3 +189,16 @@ def test_two_processes_take_the_same_steps_under_mask(tmp_path: Path) -> None:
     assert len(list((tmp_path / "quarantine").glob("part-*.jsonl"))) == 2
     assert set(first["ends"].values()) == {"HostStoppedError"}
     assert set(second["ends"].values()) == {"InvalidLabelError"}
+    _check_sums(first["sums"], second["sums"], tmp_path / "quarantine")
+
+
+def _check_sums(first: dict[str, Any], second: dict[str, Any], quarantine: Path) -> None:
+    """Counts of both hosts add up on both, beyond 32 bits too, and are those of the quarantine of all writers."""
+    assert first["total"] == second["total"] == [a + b for a, b in zip(first["own"], second["own"], strict=True)]
+    assert first["own"] != second["own"]
+    assert first["wide"] == second["wide"] == [2**41 + 1, {"LG101": 2**32, "LG102": 1}]
+    done = subprocess.run(
+        [sys.executable, "-m", "label_guard", "quarantine", "summary", str(quarantine)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert f"{first['invalid']} distinct" in done.stdout or f"{first['invalid']} " in done.stdout, done.stdout

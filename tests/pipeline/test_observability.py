@@ -14,7 +14,15 @@ import pytest
 from tensorboardX.proto import event_pb2
 from tensorboardX.record_writer import RecordWriter  # noqa: F401  # the writer that the recipe uses is installed
 
-from label_guard import DatasetSchema, InvalidLabelError, LabelGuardError, Summary, UsageError, guard_batches
+from label_guard import (
+    DatasetSchema,
+    InvalidLabelError,
+    LabelGuardError,
+    Summary,
+    UsageError,
+    audit_dataset,
+    guard_batches,
+)
 from label_guard.grain import guard_labels, summary
 
 SCHEMA = DatasetSchema.model_validate(
@@ -94,6 +102,28 @@ def test_summaries_are_readable() -> None:
     assert pickle.loads(pickle.dumps(found)) == found
     assert Summary.from_numbers(found.to_numbers()) == found
     assert found + found == Summary.from_numbers([2 * number for number in found.to_numbers()])
+
+
+def test_datasets_and_reports_are_readable(tmp_path: Path) -> None:
+    """A guarded dataset, its iterator, guarded batches and an audit show what they are and their counts."""
+    dataset = pipeline(tmp_path)
+    iterator = iter(dataset)
+    list(iterator)
+    guarded = guard_batches([{"y": np.array([1, 9])}], SCHEMA, on_invalid="mask", stop_above=None)
+    list(guarded)
+    (tmp_path / "a.jsonl").write_text('{"y": 1}\n{"y": 7}\n')
+    report = audit_dataset(SCHEMA, source=f"jsonl:{tmp_path}/a.jsonl")
+    shown = {
+        dataset: ["schema=n 1.0.0", "on_invalid=drop", "batch_size=4"],
+        iterator: ["on_invalid=drop", "seen 20 = delivered 19 + quarantined 1"],
+        guarded: ["on_invalid=mask", "seen 2 = delivered 2", "0 written to the quarantine"],
+    }
+    for value, texts in shown.items():
+        assert all(text in repr(value) for text in texts), repr(value)
+        assert "<th>schema</th><td>n 1.0.0</td>" in value._repr_html_()
+    assert "<th>quarantined</th><td>1</td>" in iterator._repr_html_()
+    assert repr(report).startswith("AuditReport(n 1.0.0: records 2 (1 bad), findings ")
+    assert "<th>error LG101 label-out-of-range</th>" in report._repr_html_()
 
 
 def test_a_stop_says_what_to_do_next(tmp_path: Path) -> None:
