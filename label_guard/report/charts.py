@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from label_guard.audit.blocks import Blocks
+from label_guard.audit.dataset_rules import total_variation
 
 MAX_BARS = 240  # bars of one chart; above this number of classes a bar is a group of neighbours
 MAX_CELLS = 240  # cells of a strip of files
@@ -102,7 +103,7 @@ def comparison(ids: Sequence[int], splits: Sequence[tuple[str, Mapping[int, int]
             name,
             _steps([share / top for share in shares[at]]),
             records,
-            _distance(splits[0][1], counts) if at else None,
+            total_variation(splits[0][1], counts) if at else None,
         )
         for at, (name, counts, records) in enumerate(splits)
     ]
@@ -211,8 +212,3 @@ def _steps(shares: Sequence[float]) -> str:
     step = WIDTH / len(shares)
     corners = (f"L{at * step:.1f} {HEIGHT - HEIGHT * share:.1f}h{step:.1f}" for at, share in enumerate(shares))
     return f"M0 {HEIGHT}{''.join(corners)}"
-
-
-def _distance(mine: Mapping[int, int], theirs: Mapping[int, int]) -> float:
-    ours, others = sum(mine.values()), sum(theirs.values())
-    return math.fsum(abs(mine.get(i, 0) / ours - theirs.get(i, 0) / others) for i in {*mine, *theirs}) / 2
