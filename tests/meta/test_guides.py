@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from label_guard import load_schema
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+import notebooks
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -34,3 +38,10 @@ def test_the_schema_of_a_guide_loads(page: str, tmp_path: Path) -> None:
     (block,) = re.findall(r"^```yaml\n(.*?)^```", (DOCS / page).read_text(encoding="utf-8"), re.M | re.S)
     (tmp_path / "schema.yaml").write_text(block)
     assert load_schema(tmp_path / "schema.yaml").labels
+
+
+@pytest.mark.parametrize("notebook", sorted((DOCS / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_a_notebook_shows_what_it_prints(notebook: Path) -> None:
+    """Each cell runs, and its stored output is that of today: python scripts/notebooks.py writes it."""
+    stored = notebooks.read(notebook)
+    assert notebooks.run(stored) == stored
