@@ -28,7 +28,7 @@ from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.reader import load_schema
 from label_guard.sources.open import Shard, Source, open_source, separates_splits
 
-# A file larger than that is read in parts of about that: a second of reading, beside a file opened once more.
+# A file larger than that is read in parts of about that: a second of reading, against one more open of the file.
 PART_BYTES = 64 << 20
 Sources = Sequence[tuple[str | None, Source]]
 
