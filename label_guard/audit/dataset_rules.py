@@ -199,7 +199,7 @@ def _dataset_findings(
 def _metadata_findings(split: SplitReport) -> Iterator[Finding]:
     """Yields where the dataset's own metadata contradict the schema."""
     for rule, path, message, fix in split.source.contradictions:
-        yield _finding(rule, split.split, f"{path}: {message}", label=path, fix=fix)
+        yield _finding(rule, split.split, f"{path}: {message}" if path else message, label=path, fix=fix)
 
 
 def _count_findings(split: SplitReport) -> Iterator[Finding]:
