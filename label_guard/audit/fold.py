@@ -70,9 +70,15 @@ class SplitFold:
         return [f"{lost if kind == 'quarantine' else ''}{text}" for kind, text in sorted(first.items())]
 
     def report(
-        self, schema: DatasetSchema, split: str | None, source: Source, *, partial: bool = False, limited: bool = False
+        self,
+        schema: DatasetSchema,
+        split: str | None,
+        source: SourceReport,
+        *,
+        partial: bool = False,
+        limited: bool = False,
     ) -> SplitReport:
-        """The split of the shards added so far.
+        """The split of the shards added so far; nothing is added after it.
 
         Args:
             schema: the schema.
@@ -88,7 +94,7 @@ class SplitFold:
             found.close_files()
         return SplitReport(
             split=split,
-            source=SourceReport(**source.describe(), contradictions=tuple(_contradictions(schema, split, source))),
+            source=source,
             records=sum(shard.records for shard in shards),
             invalid=sum(shard.invalid for shard in shards),
             unreadable=sum(shard.unreadable for shard in shards),
@@ -101,6 +107,11 @@ class SplitFold:
             counted=not partial and not limited,
             limited=limited,
         )
+
+
+def describe_source(schema: DatasetSchema, split: str | None, source: Source) -> SourceReport:
+    """Where a split is read from, and where the dataset's own metadata contradict the schema."""
+    return SourceReport(**source.describe(), contradictions=tuple(_contradictions(schema, split, source)))
 
 
 def _contradictions(schema: DatasetSchema, split: str | None, source: Source) -> Iterator[tuple[str, str, str, str]]:
