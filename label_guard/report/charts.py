@@ -83,12 +83,15 @@ def class_charts(ids: Sequence[int], names: Sequence[str], counts: Mapping[int, 
     return charts
 
 
-def comparison(ids: Sequence[int], splits: Sequence[tuple[str, Mapping[int, int], int]]) -> list[Line]:
+def comparison(
+    ids: Sequence[int], splits: Sequence[tuple[str, Mapping[int, int], int]], *, log: bool = False
+) -> list[Line]:
     """Draws the class shares of several splits over each other.
 
     Args:
         ids: stored class ids, in order.
         splits: name, occurrences by stored class id, and records of each split; something was counted in each.
+        log: draw shares on a logarithmic scale from half of the least one.
 
     Returns:
         One line for each split; ``distance`` is the total variation distance from the first split, in ``[0, 1]``.
@@ -97,11 +100,16 @@ def comparison(ids: Sequence[int], splits: Sequence[tuple[str, Mapping[int, int]
         [total / sum(counts.values()) for _, _, total in _groups([counts.get(raw, 0) for raw in ids])]
         for _, counts, _ in splits
     ]
-    top = max(itertools.chain.from_iterable(shares))
+    positive = [share for share in itertools.chain.from_iterable(shares) if share]
+    top, floor = max(positive), min(positive) / 2
+
+    def height(share: float) -> float:
+        return (math.log(share / floor) / math.log(top / floor) if share else 0.0) if log else share / top
+
     return [
         Line(
             name,
-            _steps([share / top for share in shares[at]]),
+            _steps([height(share) for share in shares[at]]),
             records,
             total_variation(splits[0][1], counts) if at else None,
         )
