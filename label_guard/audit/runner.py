@@ -192,6 +192,10 @@ def open_splits(
     opened: list[tuple[str | None, Source]] = []
     for split in names:
         labels = schema.stored(split)
+        if split is not None and split not in schema.splits:
+            raise UsageError(
+                f"split {split!r} is a part of a split; an audit reads whole splits: {schema.split_name(split)}"
+            )
         declared = schema.splits[split].source if split in schema.splits else None
         uri = source or declared
         if uri is None:

@@ -22,6 +22,7 @@ from label_guard.quarantine.replay_source import is_split
 from label_guard.quarantine.storage import whole_file
 from label_guard.quarantine.summary import QuarantineSummary, summarize_quarantine
 from label_guard.rules.registry import RULES
+from label_guard.schema.split_spec import split_bases
 
 if TYPE_CHECKING:
     from label_guard.quarantine.recheck import Recheck
@@ -164,6 +165,8 @@ def recheck(place: str, schema: str, split: str | None, keys: str | None, output
     outputs = [(option, path) for option, path in (("--keys", keys), ("--output", output)) if path is not None]
     refuse_doubles(outputs)
     refuse_inputs([path for _, path in outputs], [place, schema], [])
+    if split is not None:
+        split_bases(split)
     contents = read_quarantine(place)
     newest = [group[0] for group in contents.records if split is None or is_split(group[0].split, split)]
     result = _check_again(schema, newest)
