@@ -27,7 +27,10 @@ from label_guard.audit.shard import ReadOptions
 from label_guard.audit.suggest import patch_yaml, suggest
 from label_guard.audit.thumbnails import gather_thumbnails
 from label_guard.audit.workers import AuditControl, Progress
+from label_guard.cli import completion
 from label_guard.cli.given import given
+from label_guard.cli.group import epilog
+from label_guard.cli.output import print_audit
 from label_guard.errors import LabelGuardError, MissingDependencyError, UsageError
 from label_guard.quarantine.options import QuarantineOptions
 from label_guard.quarantine.storage import whole_file
@@ -70,15 +73,31 @@ class Options:
         return bool(self.baseline or self.write_baseline or self.good_index)
 
 
-@click.command()
-@click.argument("schemas", nargs=-1, required=True, metavar="SCHEMAS...")
-@click.option("--source", type=given, metavar="URI", help="Where the records are, in place of the schema's own source.")
+@click.command(
+    epilog=epilog(
+        "label-guard audit configs/digits.yaml --source tfds:data/digits/1.0.0 --report html=audit.html",
+        "0: clean, or only warnings. 1: errors. 2: not all records could be read, or an output not be written.",
+    )
+)
+@click.argument("schemas", nargs=-1, required=True, metavar="SCHEMAS...", shell_complete=completion.files)
+@click.option(
+    "--source",
+    type=given,
+    metavar="URI",
+    shell_complete=completion.sources,
+    help="Where the records are, in place of the schema's own source.",
+)
 @click.option("--split", "splits", multiple=True, type=given, metavar="NAME", help="Audit this split; without it all.")
 @click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Worker processes.")
 @click.option("--shards", type=given, metavar="I/N", help="Audit every N-th file from the I-th (0-based), for merge.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Read at most N records of each file.")
 @click.option(
-    "--report", "reports", multiple=True, metavar="FORMAT=FILE", help="Also write a report; {schema} is its stem."
+    "--report",
+    "reports",
+    multiple=True,
+    metavar="FORMAT=FILE",
+    shell_complete=completion.reports,
+    help=f"Also write a report ({', '.join(AUDIT_FORMATS)}); {{schema}} in FILE is the stem of the schema's file.",
 )
 @click.option("--quarantine", type=given, metavar="DIR", help="Write the labels of bad records, as the pipeline does.")
 @click.option("--baseline", type=given, metavar="FILE", help="Fail only on bad records that this file does not know.")
@@ -152,7 +171,7 @@ def _audit(file: str, options: Options, known: Baseline | None) -> int:
 
 
 def _print(report: AuditReport, options: Options) -> None:
-    click.echo(render_audit(report, "text"))
+    print_audit(report)
     if options.suggest:
         click.echo("\n" + patch_yaml(suggest(report)))
 
