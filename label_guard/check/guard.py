@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.columns import Column, as_array
+from label_guard.check.columns import Column, UntypedIntegers, as_array
 from label_guard.check.label_check import LabelCheck, spec_text
 from label_guard.check.result import CheckResult, RuleViolations
 from label_guard.core import tree
@@ -344,7 +344,7 @@ def _batch_size(labels: list[Any], element: Any) -> int:
 
 
 def _leading_length(value: Any) -> int | None:
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | UntypedIntegers):
         return len(cast("list[Any]", value))
     try:
         if hasattr(value, "shape"):

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.columns import Column, Unconvertible, as_array, gather
+from label_guard.check.columns import Column, Unconvertible, UntypedIntegers, as_array, gather
 from label_guard.core import tree
 from label_guard.core.types import Array, Rows
 from label_guard.errors import UsageError
@@ -133,7 +133,7 @@ class LabelReader:
             return [], everything
         if isinstance(value, np.ndarray) and cast(Array, value).dtype.hasobject and value.ndim:
             value = list(cast(Array, value))  # ragged batches: checked record by record
-        if isinstance(value, list | tuple):
+        if isinstance(value, list | tuple | UntypedIntegers):
             values = cast("Sequence[Any]", value)
             return self.values(values) if len(values) == size else (None, _NO_ROWS)
         array, typed = as_array(value)
@@ -250,7 +250,7 @@ def _bool_words(column: Column) -> list[Column]:
 
 def _batch_items(value: Any, size: int) -> Any:
     """A feature of a batch as an array or list of ``size`` values; None where it is not one."""
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | UntypedIntegers):
         items = cast("Sequence[Any]", value)
         return items if len(items) == size else None
     if value is None or value is tree.MISSING:
