@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.columns import Column, UntypedIntegers, as_array
+from label_guard.check.columns import Column, as_array
 from label_guard.check.label_check import LabelCheck, spec_text
 from label_guard.check.result import CheckResult, RuleViolations
 from label_guard.core import tree
@@ -63,7 +63,7 @@ class Guard:
             LabelCheck(path, label, elsewhere[path], self.masks.get(path)) for path, label in checked.items()
         )
         self._skips = any(check.skips for check in self.checks)
-        self._needs_reading = any(check.needs_reading for check in self.checks)
+        self._needs_reading = any(check.needs_reading or check.label.where is not None for check in self.checks)
         self._paths = tuple((check, check.path, check.where) for check in self.checks)
         self._nested = tuple(check.where for check in self.checks if check.where is not None and "/" in check.where)
         self.digest = self.schema.digest(split, view)
@@ -282,23 +282,11 @@ class Guard:
             extra = array.ndim - check.rank + (1 if columns else 0)
             if extra not in (0, 1) or (extra == 1 and array.shape[0] == 1):
                 shape = spec_text(array.dtype, array.shape)
-                raise UsageError(
-                    f"label {check.path!r} is {shape}: a record or a batch? pass batched={_trailing(array, extra)}"
-                )
+                raise UsageError(f"label {check.path!r} is {shape}: a record or a batch? pass batched=")
             forms.add(extra == 1)
         if len(forms) != 1:
             raise UsageError("the labels disagree on whether this is a batch, or are absent; pass batched=")
         return forms.pop()
-
-
-def _trailing(array: NDArray[Any], extra: int) -> str:
-    """The likely cause where a batch has one axis too many, of length 1, at its end; else nothing."""
-    if extra != 2 or array.shape[-1] != 1:
-        return ""
-    return (
-        "True. Likely cause: a trailing axis of one, which broadcasts silently in a loss; remove it where the labels "
-        "are written"
-    )
 
 
 def _is_absent(value: Any) -> bool:
@@ -344,7 +332,7 @@ def _batch_size(labels: list[Any], element: Any) -> int:
 
 
 def _leading_length(value: Any) -> int | None:
-    if isinstance(value, list | tuple | UntypedIntegers):
+    if isinstance(value, list | tuple):
         return len(cast("list[Any]", value))
     try:
         if hasattr(value, "shape"):

@@ -51,7 +51,7 @@ def rebuild(node: Any, values: Sequence[Any]) -> Any:
 
 def split_path(node: Any, path: str) -> tuple[str, str | None]:
     """The child of ``node`` that ``path`` goes through and the rest of the path."""
-    names = [name for name, _ in children(node) or ()]
+    names: Any = node if _is_plain(node) else [name for name, _ in children(node) or ()]
     if path in names or "/" not in path:
         return path, None
     parts = path.split("/")
@@ -60,6 +60,11 @@ def split_path(node: Any, path: str) -> tuple[str, str | None]:
         if head in names:
             return head, "/".join(parts[length:])
     return parts[0], "/".join(parts[1:])
+
+
+def _is_plain(node: Any) -> bool:
+    """Whether ``node`` is a dict with keys of text, as nearly every element is: what runs for each record is quick."""
+    return type(node) is dict and all(type(name) is str for name in node)
 
 
 def is_bare(node: Any) -> bool:
@@ -73,11 +78,13 @@ def get(node: Any, path: str) -> Any:
     >>> get({"objects": {"label": 3}}, "objects/label"), get(("x", 7), "1"), get({}, "label")
     (3, 7, MISSING)
     """
-    if type(node) is dict:  # nearly every element; this runs for each record
-        if path in node:
-            return node[path]
-        if "/" not in path and all(type(name) is str for name in node):
+    if type(node) is dict and path in node:
+        return node[path]
+    if _is_plain(node):
+        if "/" not in path:
             return MISSING
+        name, rest = split_path(node, path)
+        return MISSING if name not in node or rest is None else get(node[name], rest)
     if path == "" and is_bare(node):
         return node
     name, rest = split_path(node, path)
@@ -96,6 +103,8 @@ def put(node: Any, path: str, value: Any) -> Any:
     if path == "" and is_bare(node):
         return value
     name, rest = split_path(node, path)
+    if _is_plain(node):
+        return {**node, name: value if rest is None else put(node.get(name, {}), rest, value)}
     pairs = children(node)
     if pairs is None:
         raise TypeError(f"cannot put {path!r} into a leaf of type {type(node).__name__}")

@@ -17,7 +17,7 @@ from label_guard.grain.specs import output_spec
 from label_guard.pipeline.checker import ElementChecker
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.counts import Counts
-from label_guard.pipeline.emit import finalize_batch, finalize_record, mask_batch
+from label_guard.pipeline.emit import finalize_batch, finalize_plain, finalize_record, mask_batch
 from label_guard.pipeline.first_element import check_first_elements, is_stacked
 from label_guard.pipeline.options import GuardOptions, SchemaLike, resolve_options
 from label_guard.pipeline.record_keys import KeyedSource, RecordNames
@@ -73,13 +73,17 @@ class _Stateless:
         if not self._checked_first:
             self._checked_first = check_first_elements(self.config, [element])
 
+    def _count_valid(self, number: int = 1) -> None:
+        with self._lock:
+            self._counts.seen += number
+            self._counts.consecutive_rejected = 0
+
     def _count(self, result: CheckResult, check: Callable[[ElementChecker], CheckResult]) -> None:
         """Counts an element that was checked; writes and logs an invalid one. Grain maps from 16 threads."""
+        if result.ok:
+            self._count_valid(result.num_records - result.num_padding)
+            return
         with self._lock:
-            if result.ok:
-                self._counts.seen += result.num_records - result.num_padding
-                self._counts.consecutive_rejected = 0
-                return
             if self._checker is None:
                 self._checker = ElementChecker(self.config, stateless=True)
                 self._checker.counts = self._counts
@@ -113,6 +117,9 @@ class GuardMap(_Stateless, grain.transforms.Map):
         return finalize_batch(self.config, batch, result.num_records, result=result, good=good)
 
     def _map_record(self, record: Any) -> Any:
+        if self.config.guard.is_clean_record(record):
+            self._count_valid()
+            return finalize_plain(self.config, record)
         result = CheckResult(1) if self._checked else self.config.guard.check_records([record])
         self._count(result, lambda checker: checker.check_records([record]))
         return finalize_record(self.config, record, result)
@@ -127,6 +134,9 @@ class GuardFilter(_Stateless, grain.transforms.Filter):
 
     def filter(self, element: Any) -> bool:
         self._check_first(element)
+        if self.config.guard.is_clean_record(element):
+            self._count_valid()
+            return True
         result = self.config.guard.check_records([element])
         self._count(result, lambda checker: checker.check_records([element]))
         return result.ok and result.skipped is None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from label_guard.core.html_table import html_table
 from label_guard.rules.registry import RULES
@@ -12,7 +13,8 @@ RULE_CODES = tuple(code for code in RULES if code.startswith("LG1"))
 _FIELDS = ("seen", "delivered", "quarantined", "skipped", "remainder", "masked", "invalid", "padding", "written")
 _NUMBERS = (*_FIELDS, "refused", "pending", "workers")
 _PARTS = ("delivered", "quarantined", "skipped", "remainder", "refused", "pending")  # of the records seen
-_INTERNAL = ("window_seen", "window_invalid", "consecutive_rejected")
+_STORED = (*_FIELDS, "window_seen", "window_invalid", "consecutive_rejected")
+_numbers: Callable[[object], tuple[int, ...]] = attrgetter(*_STORED)
 
 
 @dataclass(slots=True)
@@ -51,17 +53,16 @@ class Counts:
 
     def copy(self) -> Counts:
         """The counts as they are now."""
-        totals = [getattr(self, name) for name in (*_FIELDS, *_INTERNAL)]
-        return Counts(*totals, by_rule=dict(self.by_rule))
+        return Counts(*_numbers(self), by_rule=dict(self.by_rule))
 
     def to_state(self) -> dict[str, int]:
         """The counts by name, zeros included: frameworks want states of constant shape."""
-        return {**{name: getattr(self, name) for name in (*_FIELDS, *_INTERNAL)}, **self.by_rule}
+        return {**dict(zip(_STORED, _numbers(self), strict=True)), **self.by_rule}
 
     @classmethod
     def from_state(cls, state: Mapping[str, int]) -> Counts:
         """The counts that ``to_state`` wrote, here or in a release that knew other rules."""
-        totals = {name: int(state.get(name, 0)) for name in (*_FIELDS, *_INTERNAL)}
+        totals = {name: int(state.get(name, 0)) for name in _STORED}
         return cls(**totals, by_rule={code: int(state.get(code, 0)) for code in RULE_CODES})
 
 

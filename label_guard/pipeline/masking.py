@@ -281,6 +281,11 @@ def _combined(path: str, existing: Any, valid: Mask) -> Any:
         there, valid = (array.reshape(array.shape + (1,) * (rank - array.ndim)) for array in (there, valid))
         if there.dtype.kind not in "biuf":
             raise ValueError(f"it is {there.dtype}, not bool or numbers")
+        if any(a != b and 1 not in (a, b) for a, b in zip(there.shape, valid.shape, strict=True)):
+            raise ValueError(
+                f"its shape is {list(there.shape)} where the mask has {list(valid.shape)} (a map that crops the label "
+                "must crop its mask too)"
+            )
         return np.where(valid, there, there.dtype.type(0))
     except (ValueError, TypeError) as error:
         raise UsageError(

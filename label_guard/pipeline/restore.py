@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from label_guard.errors import LabelGuardError, UsageError
+from label_guard.pipeline.checker import ElementChecker, staying
 from label_guard.pipeline.config import GuardConfig
-from label_guard.pipeline.state import Form, Upstream
+from label_guard.pipeline.copies import copied
+from label_guard.pipeline.state import Form, Spare, Upstream
 
 
 def form(given_form: Form, own: Mapping[str, Any]) -> Form:
@@ -58,7 +62,23 @@ def refuse_pending(own: Mapping[str, Any], saved: Form, config: GuardConfig) -> 
         )
 
 
-def refuse_other_spare(own: Mapping[str, Any], pending: int, size: int, *, changed: bool) -> None:
+def spare(own: Mapping[str, Any], upstream: Upstream, checker: ElementChecker) -> Spare:
+    """Reads the spare batch of a state again, uncounted: its bad rows are in the quarantine already.
+
+    Raises:
+        UsageError: upstream yields another batch there.
+    """
+    changed = own["digest"] != checker.config.guard.digest
+    set_upstream(upstream, own["spare"])
+    batch = copied(next(upstream))
+    result = checker.check_again(batch, write=changed)
+    rows = np.flatnonzero(staying(result, padding=False))
+    rows = rows[rows >= own["spare_from"]]
+    _refuse_other_spare(own, len(rows), result.num_records, changed=changed)
+    return Spare(batch, own["spare"], rows, result.num_records)
+
+
+def _refuse_other_spare(own: Mapping[str, Any], pending: int, size: int, *, changed: bool) -> None:
     """Refuses a spare batch that is not the one of the state, now that it was read again.
 
     Args:

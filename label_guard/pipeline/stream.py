@@ -21,21 +21,19 @@ import numpy as np
 from label_guard.check.result import CheckResult
 from label_guard.core.types import Rows
 from label_guard.errors import LabelGuardError, UsageError
-from label_guard.pipeline import restore
+from label_guard.pipeline import emit, restore
 from label_guard.pipeline import state as states
-from label_guard.pipeline.batching import BatchRows, without_key
+from label_guard.pipeline.batching import BatchRows
 from label_guard.pipeline.checker import ElementChecker, logger, staying
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.coordination import CoordinatedStop, StopReason
 from label_guard.pipeline.copies import copied, copied_rows
 from label_guard.pipeline.counts import Counts, Summary
-from label_guard.pipeline.emit import Good, finalize_batch, finalize_record, join_buffers, join_rows, mask_batch
 from label_guard.pipeline.first_element import check_first_elements
 from label_guard.pipeline.record_buffer import RecordBuffer
-from label_guard.pipeline.record_keys import KEY
 from label_guard.pipeline.state import Form, Processes, Snapshot, Spare, Upstream
 
-Build = Callable[[], tuple[Any, Good]]
+Build = Callable[[], tuple[Any, emit.Good]]
 
 
 class GuardStream:
@@ -72,11 +70,12 @@ class GuardStream:
         self._given_form = Form.of(batched if config.batched is None else config.batched)
         self._form = self._given_form
         self._size = config.batch_size or 0
-        self._plain = config.batch_size is None and config.passes_untouched  # valid records pass as they are
+        self._plain = config.batch_size is None and not config.coordinated  # valid records pass one by one
         self._may_grow = False  # the first batch after a restore may be larger: another batch size upstream
         self._ahead: list[Any] = []
         self._spare = Spare()
         self._before: Snapshot | None = None  # before the current batch
+        self._made: states.MadeBy | None = None
         self._refused: int | None = None  # records of a batch that an error ended
 
     def __iter__(self) -> Iterator[Any]:
@@ -223,7 +222,7 @@ class GuardStream:
         if self._is_remainder(have, padding) or not have:
             self._finish()
         clean = CheckResult(have)
-        return self._deliver(have, lambda: join_buffers(self.config, parts, clean), padding=padding)
+        return self._deliver(have, lambda: emit.join_buffers(self.config, parts, clean), padding=padding)
 
     def _check_window(self, window: RecordBuffer) -> CheckResult:
         batch = window.batch()
@@ -237,7 +236,7 @@ class GuardStream:
         result = self._check_window(window)
         if self._is_remainder(size, result.num_padding):
             self._finish()
-        return self._deliver(size, lambda: join_buffers(self.config, [(window, np.arange(size))], result), result)
+        return self._deliver(size, lambda: emit.join_buffers(self.config, [(window, np.arange(size))], result), result)
 
     def _next_record(self) -> Any:
         """The next record that stays, as a record."""
@@ -261,7 +260,7 @@ class GuardStream:
             self._ahead.append(record)
             return None
         self.checker.counts.delivered += 1
-        return record if self.config.keep_key else without_key(record, KEY)
+        return emit.finalize_plain(self.config, record)
 
     def _leave_out(self, result: CheckResult, *, padding: bool = True) -> Rows:
         """Counts what leaves the stream; int[k]: the rows that stay, those of padding only if ``padding``."""
@@ -284,13 +283,13 @@ class GuardStream:
             result = self.checker.check_batch(batch)
             self._size = self._size or result.num_records
             if not self._is_remainder(result.num_records, result.num_padding):
-                return self._deliver(result.num_records, lambda: mask_batch(self.config, batch, result), result)  # noqa: B023
+                return self._deliver(result.num_records, lambda: emit.mask_batch(self.config, batch, result), result)  # noqa: B023
         return self._finish()
 
     def _next_held(self) -> Any:
         """The records that a policy with refill held back, in one batch; padded where there is a mask."""
         part, self._spare = self._spare.split(self._spare.pending)
-        return self._deliver(len(part[1]), lambda: (join_rows(self.config, [part]), {}), pad=self.config.mask_all)
+        return self._deliver(len(part[1]), lambda: (emit.join_rows(self.config, [part]), {}), pad=self.config.mask_all)
 
     def _next_refilled(self) -> Any:
         parts: list[BatchRows] = []
@@ -299,7 +298,7 @@ class GuardStream:
             batch = pulled[0]
             result = self._check_sized(batch)
             if result.ok and result.skipped is None and result.num_records == self._size:
-                return self._deliver(self._size, lambda: mask_batch(self.config, batch, result), result)  # noqa: B023
+                return self._deliver(self._size, lambda: emit.mask_batch(self.config, batch, result), result)  # noqa: B023
             rows = self._leave_out(result)
             if len(rows):
                 parts.append((batch, rows, result.num_records))
@@ -312,7 +311,7 @@ class GuardStream:
             have += len(part[1])
         if not have or self._is_remainder(have, padding):
             self._finish()
-        return self._deliver(have, lambda: (join_rows(self.config, parts), {}), padding=padding)
+        return self._deliver(have, lambda: (emit.join_rows(self.config, parts), {}), padding=padding)
 
     def _check_sized(self, batch: Any) -> CheckResult:
         result = self.checker.check_batch(batch)
@@ -349,13 +348,13 @@ class GuardStream:
             return None
         batch, good = build()
         full = self._size if pad or self.config.remainder == "pad" else 0
-        batch = finalize_batch(self.config, batch, size, full=full, result=result, good=good)
+        batch = emit.finalize_batch(self.config, batch, size, full=full, result=result, good=good)
         return self._delivered(batch, size - padding, result, shared=self._form is Form.BATCHES)
 
     def _deliver_record(self, record: Any, result: CheckResult) -> Any:
         if self.checker.error is not None:
             return None
-        return self._delivered(finalize_record(self.config, record, result), 1, result, shared=True)
+        return self._delivered(emit.finalize_record(self.config, record, result), 1, result, shared=True)
 
     def _delivered(self, element: Any, size: int, result: CheckResult | None = None, *, shared: bool) -> Any:
         """Counts ``element``, which leaves; a coordinated guard keeps it, as a copy if ``shared`` with the loader."""
@@ -376,10 +375,15 @@ class GuardStream:
         """A JSON-able state of constant shape, from which a new stream goes on with the next batch."""
         if self._refused is not None:
             return self._state_before()
-        return self._snapshot(self._upstream.get_state()).to_state(self._made_by())
+        counts = self.checker.counts  # a packing stage asks at each record: no copy
+        now = Snapshot(self._upstream.get_state(), self._form, self._size, self._spare, counts)
+        return now.to_state(self._made_by())
 
     def _made_by(self) -> states.MadeBy:
-        return states.made_by(self.config, self._processes(), self._given_form)
+        made = self._made or states.made_by(self.config, self._processes(), self._given_form)
+        if self._start is None:  # Grain may set the processes until the first batch
+            self._made = made
+        return made
 
     def _snapshot(self, parent: Any) -> Snapshot:
         return Snapshot(parent, self._form, self._size, self._spare, self.checker.counts.copy())
@@ -436,17 +440,6 @@ class GuardStream:
         self._size = self.config.batch_size or (own["size"] if same_form else 0)
         self._may_grow = not own["pending"] and not retried
         if own["pending"]:
-            self._restore_spare(own)
+            self._spare = restore.spare(own, self._upstream, self.checker)
+            self.checker.counts.quarantined += own["pending"] - self._spare.pending
         restore.set_upstream(self._upstream, state["parent"])
-
-    def _restore_spare(self, own: dict[str, Any]) -> None:
-        """Reads the spare again, uncounted: its bad rows are in the quarantine already."""
-        changed = own["digest"] != self.config.guard.digest
-        restore.set_upstream(self._upstream, own["spare"])
-        batch = copied(next(self._upstream))
-        result = self.checker.check_again(batch, write=changed)
-        rows = np.flatnonzero(staying(result, padding=False))
-        rows = rows[rows >= own["spare_from"]]
-        restore.refuse_other_spare(own, len(rows), result.num_records, changed=changed)
-        self._spare = Spare(batch, own["spare"], rows, result.num_records)
-        self.checker.counts.quarantined += own["pending"] - self._spare.pending

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import checks, commands, dataset, pipeline, training
+from bench import checks, clients, commands, dataset, pipeline, training
 from bench.measure import Row, table
 
 SECTIONS: dict[str, Callable[[bool], list[Row]]] = {
@@ -25,11 +25,11 @@ SECTIONS: dict[str, Callable[[bool], list[Row]]] = {
     "pipeline": pipeline.stage,
     "keyed": pipeline.keyed_records,
     "records": pipeline.single_records,
+    "clients": clients.programs,
     "training": training.step,
     "files": dataset.files,
     "tfds": dataset.data_source,
     "parquet": dataset.parquet,
-    "text": dataset.text,
     "memory": dataset.memory,
     "lint": commands.lint,
 }

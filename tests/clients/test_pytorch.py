@@ -1,0 +1,65 @@
+"""PyTorch loaders: collated dicts and tuples of tensors through ``guard_batches``, named by a feature."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from label_guard import ClassLabel, guard_batches
+from label_guard.schema.dataset import DatasetSchema
+
+pytestmark = pytest.mark.clients
+BAD = (5, 18)
+LABELS = np.array([7 if k in BAD else k % 3 for k in range(24)])
+LABEL = ClassLabel(num_classes=3)
+SCHEMA = DatasetSchema(format=1, name="t", version="1.0.0", record_key="id", labels={"label": LABEL})
+
+
+def loader(form: str, workers: int = 0) -> Any:
+    """A DataLoader with the default collate function."""
+    import torch
+
+    class Rows(torch.utils.data.Dataset):  # type: ignore[misc]
+        def __len__(self) -> int:
+            return 24
+
+        def __getitem__(self, index: int) -> Any:
+            if form == "tuple":
+                return torch.full((2,), float(index)), int(LABELS[index])
+            return {"x": torch.full((2,), float(index)), "label": torch.tensor(LABELS[index]), "id": f"row{index}"}
+
+    return torch.utils.data.DataLoader(Rows(), batch_size=6, shuffle=False, num_workers=workers)
+
+
+@pytest.mark.parametrize("policy", ["drop", "mask"])
+def test_a_collated_dict(folder: str, names: Any, policy: str) -> None:
+    """Both rows are named by their id; under drop they leave, under mask they are False in the mask."""
+    options = {"on_invalid": policy, "quarantine": folder, "stop_above": None, "batched": True}
+    guarded = guard_batches(loader("dict"), SCHEMA, **options)
+    for _ in range(2):  # epochs
+        batches = list(guarded)
+        kept = [str(i) for batch in batches for i in batch["id"]]
+        expected = [k for k in range(24) if policy == "mask" or k not in BAD]
+        assert sorted(kept) == sorted(f"row{k}" for k in expected)
+        assert sorted(float(x) for batch in batches for x in np.asarray(batch["x"])[:, 0]) == expected
+        if policy == "mask":
+            assert np.flatnonzero(~np.concatenate([batch["label_valid"] for batch in batches])).tolist() == list(BAD)
+    assert names() == ["row18", "row5"]
+
+
+def test_a_collated_tuple(folder: str) -> None:
+    """(x, y) become (x, y, weight)."""
+    options = {"on_invalid": "mask", "valid_key": "weight", "quarantine": folder, "stop_above": None, "batched": True}
+    triples = list(guard_batches(loader("tuple"), {"1": LABEL}, **options))
+    assert np.flatnonzero(~np.concatenate([valid for _, _, valid in triples])).tolist() == list(BAD)
+
+
+def test_a_resumed_run_is_equal(folder: str) -> None:
+    """A loader without a state is read up to its place again."""
+    options = {"quarantine": folder, "stop_above": None, "batched": True}
+    first, again = (guard_batches(loader("dict"), SCHEMA, **options) for _ in range(2))
+    next(first)
+    again.restore(first.state())
+    assert [list(b["id"]) for b in first] == [list(b["id"]) for b in again]

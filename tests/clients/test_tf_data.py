@@ -1,0 +1,56 @@
+"""tf.data: as NumPy and as tensors, with names of bytes, padded batches and a last short one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from label_guard import ClassLabel, guard_batches
+from label_guard.errors import UsageError
+from label_guard.schema.dataset import DatasetSchema
+
+pytestmark = pytest.mark.clients
+BAD = (2, 19)
+LABELS = np.array([5 if k in BAD else k % 3 for k in range(22)])
+SCHEMA = DatasetSchema(
+    format=1, name="t", version="1.0.0", record_key="tfds_id", labels={"label": ClassLabel(num_classes=3)}
+)
+OPTIONS: dict[str, Any] = {"stop_above": None}
+
+
+def dataset() -> Any:
+    """Batches of 8 with TFDS' ids."""
+    import tensorflow as tf
+
+    ids = [f"train.tfrecord__{k}" for k in range(22)]
+    return tf.data.Dataset.from_tensor_slices({"label": LABELS, "tfds_id": ids, "x": np.arange(22.0)}).batch(8)
+
+
+@pytest.mark.parametrize("form", ["numpy", "tensors"])
+@pytest.mark.parametrize("policy", ["drop", "mask"])
+def test_a_dataset(folder: str, names: Any, form: str, policy: str) -> None:
+    """Both rows are named, in NumPy and in eager tensors, in every epoch."""
+
+    class AsNumpy:
+        def __iter__(self) -> Any:
+            return dataset().as_numpy_iterator()
+
+    guarded = guard_batches(
+        AsNumpy() if form == "numpy" else dataset(), SCHEMA, on_invalid=policy, quarantine=folder, **OPTIONS
+    )
+    for _ in range(2):
+        batches = list(guarded)
+        expected = [float(k) for k in range(22) if policy == "mask" or k not in BAD]
+        assert sorted(float(x) for batch in batches for x in np.asarray(batch["x"])) == expected
+    assert names() == ["train.tfrecord__19", "train.tfrecord__2"]
+    assert guarded.summary.seen == 44
+
+
+def test_an_iterator_has_one_epoch(folder: str) -> None:
+    """as_numpy_iterator() can be iterated once: the second epoch is an error with what to give instead."""
+    guarded = guard_batches(dataset().as_numpy_iterator(), SCHEMA, quarantine=folder, **OPTIONS)
+    list(guarded)
+    with pytest.raises(UsageError, match="give it the loader itself"):
+        list(guarded)
