@@ -94,8 +94,10 @@ def test_every_group_is_found_and_no_other(
             assert any({member.record for member in example} <= names for names in groups)
 
 
-@pytest.mark.parametrize("style", ["parquet", "jsonl"])
-@pytest.mark.parametrize("workers", [0, 3])
+@pytest.mark.parametrize(
+    ("style", "workers"),
+    [("parquet", 0), ("jsonl", 0), ("jsonl", 3), pytest.param("parquet", 3, marks=pytest.mark.long)],
+)
 def test_planted_duplicates_are_named_alike_by_any_number_of_workers(tmp_path: Path, style: str, workers: int) -> None:
     """The report names the planted records with their labels, byte for byte the same in one process and in four."""
     records = [(0, k, k % 3) for k in range(20)] + [(1, k, k % 3) for k in range(20, 30)]

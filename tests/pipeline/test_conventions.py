@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -44,16 +45,19 @@ def delivered(label: Any, form: str, policy: str, folder: Any = None, **features
     return batch
 
 
+@lru_cache
+def gradient_of(loss: Any) -> Any:
+    """The jitted gradient of a masked mean of ``loss(logits, labels)``, compiled once for each form of labels."""
+    return jax.jit(
+        jax.value_and_grad(lambda logits, labels, valid: label_guard.jax.masked_mean(loss(logits, labels), valid))
+    )
+
+
 def finite_gradient(loss: Any, batch: dict[str, Any], *shape: int) -> tuple[float, Any]:
     """Value and gradient of a masked mean of ``loss(logits, labels)``, both finite."""
-
-    @jax.jit
-    def mean(logits: Any, labels: Any, valid: Any) -> Any:
-        return label_guard.jax.masked_mean(loss(logits, labels), valid)
-
     logits = jnp.linspace(-1.0, 1.0, int(np.prod(shape))).reshape(shape)
     valid = batch.get("y_valid", jnp.ones((), bool))
-    value, gradient = jax.value_and_grad(mean)(logits, batch["y"], valid)
+    value, gradient = gradient_of(loss)(logits, batch["y"], valid)
     assert np.isfinite(value)
     assert np.isfinite(gradient).all()
     return float(value), np.asarray(gradient)
