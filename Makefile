@@ -6,7 +6,7 @@ ENVIRONMENT := $(VENV)/.installed
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-long test-clients test-lowest test-wheel check torture fuzz bench bench-quick bench-causes docs screenshots format clean
+.PHONY: help install run test test-long test-clients test-engines test-lowest test-wheel check torture fuzz bench bench-quick bench-causes docs screenshots format clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,16 @@ test-long: $(VENV)/.browser ## Run every test
 test-clients: $(ENVIRONMENT) ## Run the guard in Keras, PyTorch, TensorFlow and Hugging Face datasets; installs some gigabytes
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group clients
 	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/clients
+
+# A Ray, a Spark and a Dask are more than a GiB, so they have an environment of their own; Spark needs Java 17.
+$(VENV)-engines/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-engines
+	$(VENV)-engines/bin/python -m pip install --quiet --upgrade --constraint constraints.txt pip
+	$(VENV)-engines/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[parquet,ray,spark]" --group engines
+	@touch $@
+
+test-engines: $(VENV)-engines/.installed ## Run audits on local clusters of Ray, Spark and Dask whose workers are killed
+	LABEL_GUARD_CLUSTERS=1 $(VENV)-engines/bin/python -m pytest --confcutdir=tests/clusters -W default tests/clusters
 
 test-lowest: ## Run the tests with the lowest versions that pyproject.toml allows
 	$(PYTHON) -m venv $(VENV)-lowest
@@ -100,4 +110,4 @@ format: $(ENVIRONMENT) ## Format the code and fix what can be fixed
 	$(BIN)/ruff format $(CODE)
 
 clean: ## Remove the environment, the data and what runs have left
-	rm -rf $(VENV) $(VENV)-lowest $(VENV)-wheel data runs build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-engines $(VENV)-lowest $(VENV)-wheel data runs build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

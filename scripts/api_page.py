@@ -31,6 +31,8 @@ MODULES = {
     "label_guard.jax": "Adapter for JAX: checks inside jit, losses, hosts that stop together.",
     "label_guard.tfds": "Adapter for TensorFlow Datasets.",
     "label_guard.engines.beam": "The audit on Apache Beam.",
+    "label_guard.engines.ray": "The audit on Ray.",
+    "label_guard.engines.spark": "The audit on Spark.",
     "label_guard.testing": "Tests of your own pipelines: [testing.md](testing.md).",
 }
 SIGNATURES = """\

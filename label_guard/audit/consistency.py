@@ -86,7 +86,7 @@ def _of_shard(shard: ShardReport) -> Iterator[str]:
     if not max(broken, default=0) <= shard.invalid or (not shard.error and shard.invalid > sum(broken)):
         yield f"{shard.invalid} invalid records, and violations {dict(shard.violations)}"
     if shard.certified and (shard.error or shard.invalid or shard.unreadable):
-        yield "certified beside an error or an invalid record"
+        yield "certified in spite of an error or an invalid record"
 
 
 def _of_labels(split: SplitReport, labels: Mapping[str, Label]) -> Iterator[str]:

@@ -18,7 +18,7 @@ from label_guard.schema.labels import ClassLabel, Label, MultiLabel
 
 # Total variation distance between two class distributions, 0 to 1: half the sum of absolute differences
 # (Levin, Peres and Wilmer, Markov Chains and Mixing Times, 4.1). A fifth of the mass elsewhere is worth a look.
-MAX_DEPARTURE = 0.2
+MAX_TOTAL_VARIATION = 0.2
 # Below this many records a distribution of many classes departs by chance alone.
 RECORDS_PER_CLASS = 20
 _RAREST = 3  # illegal values named after the first
@@ -35,7 +35,7 @@ def find_all(schema: DatasetSchema, splits: Sequence[SplitReport]) -> list[Findi
         found += _empty_findings(split, labels)
         found += _dataset_findings(schema, split, labels, splits) if split.counted else ()
         found += _metadata_findings(split)
-    return [*found, *_departures(schema, splits)]
+    return [*found, *_distribution_shifts(schema, splits)]
 
 
 def find_causes(schema: DatasetSchema, splits: Sequence[SplitReport]) -> list[Cause]:
@@ -92,7 +92,7 @@ def _not_compared(schema: DatasetSchema, splits: Sequence[SplitReport], split: S
     for path, label in schema.stored(split.split).items():
         if isinstance(label, ClassLabel | MultiLabel) and path in train.labels:
             pair = (train.labels[path], split.labels[path])
-            if departure(*pair, label.num_classes) is None:
+            if _shift(*pair, label.num_classes) is None:
                 yield (
                     f"{path}: whether its classes are distributed as in train (LG405), which takes "
                     f"{RECORDS_PER_CLASS} records per class in both"
@@ -199,7 +199,7 @@ def _dataset_findings(
 def _metadata_findings(split: SplitReport) -> Iterator[Finding]:
     """Yields where the dataset's own metadata contradict the schema."""
     for rule, path, message, fix in split.source.contradictions:
-        yield _finding(rule, split.split, f"{path}: {message}", label=path, fix=fix)
+        yield _finding(rule, split.split, f"{path}: {message}" if path else message, label=path, fix=fix)
 
 
 def _count_findings(split: SplitReport) -> Iterator[Finding]:
@@ -259,8 +259,8 @@ def _some(places: Sequence[int], ids: Sequence[int], label: ClassLabel | MultiLa
     return ", ".join(shown) + (f" and {len(places) - 8} more" if len(places) > 8 else "")
 
 
-def _departures(schema: DatasetSchema, splits: Iterable[SplitReport]) -> Iterator[Finding]:
-    """Splits whose class distribution departs from train's."""
+def _distribution_shifts(schema: DatasetSchema, splits: Iterable[SplitReport]) -> Iterator[Finding]:
+    """Splits whose classes are distributed differently from train's."""
     counted = {split.split: split for split in splits if split.counted and not split.certified}
     train = counted.get("train")
     for name, split in counted.items():
@@ -269,17 +269,25 @@ def _departures(schema: DatasetSchema, splits: Iterable[SplitReport]) -> Iterato
         for path, label in schema.stored(name).items():
             if not isinstance(label, ClassLabel | MultiLabel):
                 continue
-            distance = departure(train.labels[path], split.labels[path], label.num_classes)
-            if distance is not None and distance > MAX_DEPARTURE:
+            distance = _shift(train.labels[path], split.labels[path], label.num_classes)
+            if distance is not None and distance > MAX_TOTAL_VARIATION:
                 message = f"{path}: the classes are distributed differently from train: total variation {distance:.2f}"
                 yield _finding("LG405", name, message, label=path)
 
 
-def departure(train: LabelStatistics, other: LabelStatistics, num_classes: int) -> float | None:
-    """Returns the total variation distance of two class distributions; None where there are too few records."""
-    mine, theirs = train.class_counts.total(), other.class_counts.total()
-    if min(mine, theirs) < RECORDS_PER_CLASS * num_classes:
+def _shift(train: LabelStatistics, other: LabelStatistics, num_classes: int) -> float | None:
+    """How far the classes of a split are distributed differently from train's; None where there are too few records."""
+    fewest = min(train.class_counts.total(), other.class_counts.total())
+    if fewest < RECORDS_PER_CLASS * num_classes:
         return None
-    first, second = train.class_counts.table(), other.class_counts.table()
-    ids = sorted({*first, *second})
-    return math.fsum(abs(first.get(i, 0) / mine - second.get(i, 0) / theirs) for i in ids) / 2
+    return total_variation(train.class_counts.table(), other.class_counts.table())
+
+
+def total_variation(first: Mapping[int, int], second: Mapping[int, int]) -> float:
+    """Total variation distance of two class distributions, 0 to 1: half the sum of absolute differences of shares.
+
+    >>> total_variation({0: 1, 1: 1}, {0: 2})
+    0.5
+    """
+    ours, theirs = sum(first.values()), sum(second.values())
+    return math.fsum(abs(first.get(i, 0) / ours - second.get(i, 0) / theirs) for i in {*first, *second}) / 2

@@ -13,7 +13,7 @@ from label_guard.audit.report import ShardReport, SourceReport, SplitReport
 from label_guard.audit.shard import MAX_UNREADABLE, ShardResult
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.schema.dataset import DatasetSchema
-from label_guard.sources.metadata_problems import label_problems
+from label_guard.sources.metadata_problems import label_problems, size_problems
 from label_guard.sources.open import Source
 
 
@@ -70,9 +70,15 @@ class SplitFold:
         return [f"{lost if kind == 'quarantine' else ''}{text}" for kind, text in sorted(first.items())]
 
     def report(
-        self, schema: DatasetSchema, split: str | None, source: Source, *, partial: bool = False, limited: bool = False
+        self,
+        schema: DatasetSchema,
+        split: str | None,
+        source: SourceReport,
+        *,
+        partial: bool = False,
+        limited: bool = False,
     ) -> SplitReport:
-        """The split of the shards added so far.
+        """The split of the shards added so far; nothing is added after it.
 
         Args:
             schema: the schema.
@@ -88,7 +94,7 @@ class SplitFold:
             found.close_files()
         return SplitReport(
             split=split,
-            source=SourceReport(**source.describe(), contradictions=tuple(_contradictions(schema, split, source))),
+            source=source,
             records=sum(shard.records for shard in shards),
             invalid=sum(shard.invalid for shard in shards),
             unreadable=sum(shard.unreadable for shard in shards),
@@ -103,12 +109,20 @@ class SplitFold:
         )
 
 
+def describe_source(schema: DatasetSchema, split: str | None, source: Source) -> SourceReport:
+    """Where a split is read from, and where the dataset's own metadata contradict the schema."""
+    return SourceReport(**source.describe(), contradictions=tuple(_contradictions(schema, split, source)))
+
+
 def _contradictions(schema: DatasetSchema, split: str | None, source: Source) -> Iterator[tuple[str, str, str, str]]:
-    """Where the dataset's own metadata contradict the labels of the schema."""
+    """Where the dataset's own metadata contradict the schema: its labels, or the size of the split."""
     for path, label in schema.stored(split).items():
         for problem in label_problems(path, label, source.features[path]) if path in source.features else ():
             if (path, problem.rule) not in source.quiet:
                 yield problem.rule, path, problem.message, problem.fix
+    if split is not None and split in schema.splits and ("", "LG234") not in source.quiet:
+        for problem in size_problems(split, schema.splits[split].num_examples, source.expected_records):
+            yield problem.rule, "", problem.message, problem.fix
 
 
 def _whole_files(parts: Sequence[tuple[str, int, ShardReport]]) -> list[ShardReport]:

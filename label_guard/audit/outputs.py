@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from label_guard.audit.shard import SplitJob
 from label_guard.errors import UsageError
 from label_guard.sources.files import is_remote
 from label_guard.sources.open import Source
@@ -32,6 +33,26 @@ def refuse_doubles(outputs: Sequence[tuple[str, str]]) -> None:
         if real in seen:
             raise UsageError(f"{option} {path}: {seen[real]} would be written to the same place")
         seen[real] = option
+
+
+def refuse_own_disk(jobs: Sequence[SplitJob], engine: str) -> None:
+    """Refuses a quarantine that each worker of a cluster would write to the disk of its own machine.
+
+    Args:
+        jobs: what is read.
+        engine: the engine, for the message.
+
+    Raises:
+        UsageError: the quarantine is a path; a ``file://`` URL says that all machines have that folder.
+    """
+    for job in jobs:
+        where = job.options.quarantine
+        if where is not None and not is_remote(where.url):
+            raise UsageError(
+                f"quarantine {where.url}: workers of {engine} may not have the disk of this machine; name a URL that "
+                f"all of them reach, such as s3://bucket/quarantine, or file://{Path(where.url).resolve()} where all "
+                "machines mount that folder"
+            )
 
 
 def refuse_inputs(

@@ -1,4 +1,4 @@
-"""Finds the contradictions of metadata (LG231 to LG233) that ``# noqa`` comments of the schema file quiet."""
+"""Finds the contradictions of metadata (LG231 to LG234) that ``# noqa`` comments of the schema file quiet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.fields import SchemaPath
 from label_guard.schema.noqa import quieted_lines
 from label_guard.schema.reader import read_schema
-from label_guard.sources.metadata_problems import label_problems
+from label_guard.sources.metadata_problems import label_problems, size_problems
 from label_guard.sources.open import Source
 
 
@@ -35,6 +35,11 @@ def with_comments(
             if (file.diagnostic(problem._replace(path=_written(file.schema, split, problem.path))).line, problem.rule)
             in lines
         }
+        if split in file.schema.splits:
+            declared = file.schema.splits[split].num_examples
+            for problem in size_problems(split, declared, source.expected_records):
+                if (file.diagnostic(problem).line, problem.rule) in lines:
+                    quiet.add(("", problem.rule))
         found.append((split, replace(source, quiet=frozenset(quiet))))
     return found
 

@@ -11,14 +11,14 @@ from typing import TypedDict
 
 from typing_extensions import Unpack
 
-from label_guard.audit.conclude import conclude, with_duplicates, with_schema_place
+from label_guard.audit.conclude import with_duplicates, with_schema_place
 from label_guard.audit.duplicates import find_content, find_duplicates
 from label_guard.audit.fold import SplitFold
 from label_guard.audit.label_cache import open_label_cache, require_files
-from label_guard.audit.parquet_statistics import require_statistics
+from label_guard.audit.plan import AuditPlan, Folds, Item, Sources, plan_audit
 from label_guard.audit.quieted import with_comments
 from label_guard.audit.report import AuditReport
-from label_guard.audit.shard import ReadOptions, ShardAuditor, ShardResult, SplitJob, Task, unread_shard
+from label_guard.audit.shard import ReadOptions, ShardAuditor, ShardResult, unread_shard
 from label_guard.audit.workers import AuditControl, Progress, run_shards
 from label_guard.check.reading import stored_features
 from label_guard.core.documented_options import shows_options, unknown_option
@@ -26,11 +26,7 @@ from label_guard.errors import UsageError
 from label_guard.quarantine.options import QuarantineOptions
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.reader import load_schema
-from label_guard.sources.open import Shard, Source, open_source, separates_splits
-
-# A file larger than that is read in parts of about that: a second of reading, beside a file opened once more.
-PART_BYTES = 64 << 20
-Sources = Sequence[tuple[str | None, Source]]
+from label_guard.sources.open import Source, open_source, separates_splits
 
 
 class AuditOptions(TypedDict, total=False):
@@ -146,35 +142,21 @@ def audit_splits(
         raise UsageError("duplicates are looked for among all records: not with a limit, nor in a part of the files")
     if executor is not None and (workers or label_cache or duplicates):
         raise UsageError("executor= may run on other machines: not with workers=, label_cache= or duplicates=")
-    for _, source in splits:
-        _require(source, options, label_cache)
+    if label_cache is not None:
+        for _, source in splits:
+            require_files(source)
     content = find_content(schema, splits) if duplicates else None
     with open_label_cache(label_cache) as cache:
-        tasks = make_tasks(schema, splits, replace(options, label_cache=cache.cache), shards)
-        folds = {split: SplitFold() for split, _ in splits}
-        for job, found in _run(tasks, workers, executor, control):
-            folds[job.split].add(found)
+        plan = plan_audit(schema, splits, replace(options, label_cache=cache.cache), shards)
+        folds: Folds = {}
+        for split, found in _run(plan, workers, executor, control):
+            folds.setdefault(split, SplitFold()).add(found)
         cache.save()
-    unread = sum(len(fold.shards) for fold in folds.values()) < len(tasks)
-    reports = [
-        folds[split].report(
-            schema, split, source, partial=shards is not None, limited=unread or options.limit is not None
-        )
-        for split, source in splits
-    ]
-    problems = [text for fold in folds.values() for text in fold.problems()]
-    report = conclude(schema, reports, part=shards, problems=[*problems, *([cache.error] if cache.error else [])])
+    report = plan.report(folds, [cache.error] if cache.error else [])
     if duplicates:
         found = find_duplicates(schema, splits, content=content, workers=workers, control=control)
         report = with_duplicates(report, found)
     return report
-
-
-def _require(source: Source, options: ReadOptions, label_cache: str | None) -> None:
-    if options.trust_statistics:
-        require_statistics(source)
-    if label_cache is not None:
-        require_files(source)
 
 
 def base_of(schema: DatasetSchema | str | Path) -> str | None:
@@ -210,6 +192,10 @@ def open_splits(
     opened: list[tuple[str | None, Source]] = []
     for split in names:
         labels = schema.stored(split)
+        if split is not None and split not in schema.splits:
+            raise UsageError(
+                f"split {split!r} is a part of a split; an audit reads whole splits: {schema.split_name(split)}"
+            )
         declared = schema.splits[split].source if split in schema.splits else None
         uri = source or declared
         if uri is None:
@@ -226,60 +212,19 @@ def open_splits(
     return opened
 
 
-def make_tasks(
-    schema: DatasetSchema,
-    splits: Sources,
-    options: ReadOptions = ReadOptions(),
-    shards: tuple[int, int] | None = None,
-) -> list[Task]:
-    """One task for each file or part of a large one. What a task holds does not grow with their number.
-
-    With a limit, which is for each file, and with ``trust_statistics``, files are not cut.
-
-    Args:
-        schema: the schema.
-        splits: the opened source of each split, from ``open_splits``.
-        options: how shards are read.
-        shards: ``(i, n)``: only every n-th file from the i-th, 0-based, of all splits together.
-    """
-    tasks: list[Task] = []
-    before = 0
-    for split, source in splits:
-        job = SplitJob(schema, split, slim(source), options)
-        index, count = shards or (0, 1)
-        mine = replace(source, files=source.files[(index - before) % count :: count])
-        before += len(source.files)
-        whole = options.limit is not None or options.trust_statistics
-        tasks += [Task(job, shard) for shard in (mine.shards() if whole else mine.parts(PART_BYTES))]
-    return tasks
-
-
-def slim(source: Source) -> Source:
-    """``source`` as a worker needs it: without its shards and their metadata."""
-    return replace(source, files=(), metadata={}, features={}, expected_records=None)
-
-
-def numbered(tasks: Sequence[Task]) -> tuple[list[SplitJob], list[tuple[int, Shard]]]:
-    """The jobs of ``tasks``, and each task as the number of its job and its shard: as ``ShardAuditor`` takes them."""
-    jobs = list({id(task.job): task.job for task in tasks}.values())
-    places = {id(job): place for place, job in enumerate(jobs)}
-    return jobs, [(places[id(task.job)], task.shard) for task in tasks]
-
-
 def _run(
-    tasks: Sequence[Task], workers: int, executor: Executor | None, control: AuditControl
-) -> Iterator[tuple[SplitJob, ShardResult]]:
-    """The job and the result of every shard; those that a stop left out are missing."""
-    jobs, items = numbered(tasks)
-    control = replace(control, progress=_with_promise(control.progress, tasks))
-    runs = run_shards(items, ShardAuditor(jobs), workers=workers, executor=executor, control=control)
+    plan: AuditPlan, workers: int, executor: Executor | None, control: AuditControl
+) -> Iterator[tuple[str | None, ShardResult]]:
+    """The split and the result of every item; those that a stop left out are missing."""
+    control = replace(control, progress=_with_promise(control.progress, plan.items))
+    runs = run_shards(plan.items, ShardAuditor(plan.jobs), workers=workers, executor=executor, control=control)
     with closing(runs) as results:
         for (job, shard), found in results:
-            yield jobs[job], found if isinstance(found, ShardResult) else unread_shard(shard, found)
+            yield plan.jobs[job].split, found if isinstance(found, ShardResult) else unread_shard(shard, found)
 
 
-def _with_promise(progress: Callable[[Progress], None], tasks: Sequence[Task]) -> Callable[[Progress], None]:
+def _with_promise(progress: Callable[[Progress], None], items: Sequence[Item]) -> Callable[[Progress], None]:
     """``progress``, called with how many records are promised where all shards promise some."""
-    promises = [task.shard.expected_records for task in tasks if not task.shard.part or not task.shard.part.number]
+    promises = [shard.expected_records for _, shard in items if not shard.part or not shard.part.number]
     total = sum(n for n in promises if n is not None)
     return progress if None in promises else lambda now: progress(replace(now, promised=total))

@@ -59,14 +59,6 @@ class SplitJob:
     options: ReadOptions = ReadOptions()
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One shard to audit: plain and picklable, for worker processes and other machines."""
-
-    job: SplitJob
-    shard: Shard
-
-
 @dataclass(slots=True)
 class ShardResult:
     """What one shard holds.
@@ -139,7 +131,12 @@ class ShardAuditor:
         return self._jobs
 
     def __call__(self, item: tuple[int, Shard], go_on: Callable[[int], bool] | None = None) -> ShardResult:
-        """Audits one shard; the arguments are those of ``audit_shard``."""
+        """Audits one shard. A fault of the shard is part of the result, and what came before it is counted.
+
+        Args:
+            item: the number of the job, and the shard.
+            go_on: called with the number of records of each chunk; reading stops where it returns False.
+        """
         number, shard = item
         job = self._jobs[number]
         if number not in self._made:
@@ -147,16 +144,6 @@ class ShardAuditor:
             writer = None if options is None else QuarantineWriter(options, _origin(job, guard))
             self._made[number] = (guard, writer)
         return _audit(job, shard, *self._made[number], go_on)
-
-
-def audit_shard(task: Task, go_on: Callable[[int], bool] | None = None) -> ShardResult:
-    """Audits one shard. A fault of the shard is part of the result, and what came before it is counted.
-
-    Args:
-        task: the shard.
-        go_on: called with the number of records of each chunk; reading stops where it returns False.
-    """
-    return ShardAuditor([task.job])((0, task.shard), go_on)
 
 
 def _audit(

@@ -46,7 +46,7 @@ def gather_thumbnails(report: AuditReport, plans: Iterable[tuple[str | None, Sou
     Raises:
         MissingDependencyError: Pillow is not installed.
     """
-    framework("PIL.Image", "tfds")
+    framework("PIL.Image", "records")
     found: dict[str, Mapping[str, str]] = {}
     left = MAX_THUMBNAILS
     sources = dict(plans)
@@ -141,7 +141,7 @@ def thumbnail(value: Any) -> str | None:
 
 def _picture(value: Any) -> Any:
     """A Pillow image of at most ``SIDE`` pixels a side; None where ``value`` is not a picture."""
-    image: Any = framework("PIL.Image", "tfds")
+    image: Any = framework("PIL.Image", "records")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's of a bomb, which the next line refuses
@@ -171,7 +171,7 @@ def _uri(pictures: Sequence[Any]) -> str | None:
 
 
 def _side_by_side(pictures: Sequence[Any]) -> Any:
-    image: Any = framework("PIL.Image", "tfds")
+    image: Any = framework("PIL.Image", "records")
     width = sum(one.width for one in pictures) + _GAP * (len(pictures) - 1)
     sheet = image.new("RGBA", (width, max(one.height for one in pictures)))
     left = 0
@@ -205,7 +205,7 @@ def _drawn(value: Any, label: ClassLabel) -> Any:
     pixels = cast("NDArray[Any]", value).squeeze()
     if pixels.ndim != 2 or pixels.dtype.kind not in "biu" or not pixels.size:
         return None
-    image: Any = framework("PIL.Image", "tfds")
+    image: Any = framework("PIL.Image", "records")
     step = -(-max(pixels.shape) // SIDE)
     invalid = _any_in_blocks(~_is_legal(pixels, label), step)
     colors = _colors(pixels[::step, ::step])

@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,34 @@ class Column(NamedTuple):
     typed: bool
     unknown: tuple[str, ...] | None = None
     counts: NDArray[np.bool_] | None = None
+
+
+class UntypedIntegers(Sequence[int]):
+    """Integers out of a text, which have no width: a list of Python ints, kept as int64.
+
+    >>> UntypedIntegers(np.array([3, 1]))[0], list(UntypedIntegers(np.array([3, 1]))[1:])
+    (3, [1])
+    """
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: NDArray[np.int64]) -> None:
+        self.array = array
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    @overload
+    def __getitem__(self, index: int) -> int: ...
+    @overload
+    def __getitem__(self, index: slice) -> UntypedIntegers: ...
+    def __getitem__(self, index: int | slice) -> int | UntypedIntegers:
+        if isinstance(index, slice):
+            return UntypedIntegers(self.array[index])
+        return int(self.array[index])
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.array.tolist())
 
 
 def gather(values: Sequence[Any]) -> tuple[list[Column], Rows]:
@@ -76,6 +104,8 @@ def _uniform(values: Sequence[Any]) -> Column | None:
     """One column where all values plainly share dtype and shape: the common case, without a pass in Python."""
     if not values:
         return None
+    if isinstance(values, UntypedIntegers):
+        return Column(np.arange(len(values)), values.array, False)
     kind = type(values[0])
     if kind is np.ndarray:
         dtype, shape = values[0].dtype, values[0].shape
@@ -129,6 +159,8 @@ def _as_array(value: Any) -> tuple[Array, bool]:
         return _python_array(value, _python_kind(type(value))), False
     if isinstance(value, list | tuple):
         return _sequence(value)
+    if isinstance(value, UntypedIntegers):
+        return value.array, False
     if hasattr(value, "__array__"):
         array = np.asarray(value)
         return _unbox(array) if array.dtype == object else (array, True)

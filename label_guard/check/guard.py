@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.columns import Column, as_array
+from label_guard.check.columns import Column, UntypedIntegers, as_array
 from label_guard.check.label_check import LabelCheck, spec_text
 from label_guard.check.result import CheckResult, RuleViolations
 from label_guard.core import tree
@@ -282,11 +282,23 @@ class Guard:
             extra = array.ndim - check.rank + (1 if columns else 0)
             if extra not in (0, 1) or (extra == 1 and array.shape[0] == 1):
                 shape = spec_text(array.dtype, array.shape)
-                raise UsageError(f"label {check.path!r} is {shape}: a record or a batch? pass batched=")
+                raise UsageError(
+                    f"label {check.path!r} is {shape}: a record or a batch? pass batched={_trailing(array, extra)}"
+                )
             forms.add(extra == 1)
         if len(forms) != 1:
             raise UsageError("the labels disagree on whether this is a batch, or are absent; pass batched=")
         return forms.pop()
+
+
+def _trailing(array: NDArray[Any], extra: int) -> str:
+    """The likely cause where a batch has one axis too many, of length 1, at its end; else nothing."""
+    if extra != 2 or array.shape[-1] != 1:
+        return ""
+    return (
+        "True. Likely cause: a trailing axis of one, which broadcasts silently in a loss; remove it where the labels "
+        "are written"
+    )
 
 
 def _is_absent(value: Any) -> bool:
@@ -332,7 +344,7 @@ def _batch_size(labels: list[Any], element: Any) -> int:
 
 
 def _leading_length(value: Any) -> int | None:
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | UntypedIntegers):
         return len(cast("list[Any]", value))
     try:
         if hasattr(value, "shape"):

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.columns import Column, Unconvertible, as_array, gather
+from label_guard.check.columns import Column, Unconvertible, UntypedIntegers, as_array, gather
 from label_guard.core import tree
 from label_guard.core.types import Array, Rows
 from label_guard.errors import UsageError
@@ -133,7 +133,7 @@ class LabelReader:
             return [], everything
         if isinstance(value, np.ndarray) and cast(Array, value).dtype.hasobject and value.ndim:
             value = list(cast(Array, value))  # ragged batches: checked record by record
-        if isinstance(value, list | tuple):
+        if isinstance(value, list | tuple | UntypedIntegers):
             values = cast("Sequence[Any]", value)
             return self.values(values) if len(values) == size else (None, _NO_ROWS)
         array, typed = as_array(value)
@@ -250,7 +250,7 @@ def _bool_words(column: Column) -> list[Column]:
 
 def _batch_items(value: Any, size: int) -> Any:
     """A feature of a batch as an array or list of ``size`` values; None where it is not one."""
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | UntypedIntegers):
         items = cast("Sequence[Any]", value)
         return items if len(items) == size else None
     if value is None or value is tree.MISSING:
@@ -283,22 +283,27 @@ def _integers(parts: list[str]) -> list[Any] | None:
 
 
 def known_values(label: Label, column: Column) -> Column:
-    """The column for statistics: without unknown names and NaN that is declared, positive and negative as 1 and 0."""
-    array = column.array
+    """The column for statistics: without unknown names, positive and negative as 1 and 0.
+
+    NaN that is declared does not count.
+    """
+    array, counts = column.array, column.counts
     if column.unknown:
         known = np.logical_and.reduce(array.reshape(len(array), array.size // max(1, len(array))) >= 0, axis=1)
-        return column._replace(rows=column.rows[known], array=array[known])
+        left = None if counts is None else counts[known]
+        return column._replace(rows=column.rows[known], array=array[known], counts=left)
     if array.dtype.kind == "f" and (label.ignores_nan or label.ignores_null):
         measured = ~np.isnan(array)
         if not measured.any():
             return column._replace(rows=column.rows[:0], array=array[:0])
         other = 0 if isinstance(label, MultiLabel) else array[measured][0]
         array = np.where(measured, array, array.dtype.type(other))
+        counts = measured if counts is None else measured & counts
     if isinstance(label, MultiLabel) and (label.positive, label.negative) != (1, 0) and array.dtype.kind in "iuf":
         number = array.dtype.type  # a plain 1 is int64, which np.select cannot combine with uint64
         cases = [array == label.positive, array == label.negative, array == 0]
         array = np.select(cases, [number(1), number(0), number(2)], array)
-    return column._replace(array=array)
+    return column._replace(array=array, counts=counts)
 
 
 # Positions that do not count --------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from typing import NoReturn
 import click
 from typing_extensions import override
 
+from label_guard.cli.group import Group, epilog
 from label_guard.core.escape import lines
 from label_guard.errors import LabelGuardError, unexpected
 
@@ -33,7 +34,7 @@ COMMANDS = {
 }
 
 
-class _LazyGroup(click.Group):
+class _LazyGroup(Group):
     """A group whose commands live in ``label_guard.cli.<name>`` as ``command``."""
 
     @override
@@ -52,7 +53,11 @@ class _LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=epilog("label-guard check labels.csv"),
+)
 @click.version_option(package_name="label-guard")
 def group() -> None:
     """Check labels before they reach a loss that cannot raise."""
@@ -84,8 +89,8 @@ def _run(args: list[str] | None) -> int:
         error.show()
     except (click.Abort, KeyboardInterrupt):
         _say("interrupted")
-    except SystemExit:  # by click, with 1, where a pipe is closed; 1 means findings
-        pass
+    except SystemExit as ended:  # by click: 0 after a completion, 1 where a pipe is closed, which means findings
+        return 2 if ended.code else 0
     except (LabelGuardError, OSError) as error:
         _say(f"error: {lines(str(error))}")
     except Exception as error:

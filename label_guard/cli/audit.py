@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import signal
 import sys
 import threading
@@ -18,14 +19,18 @@ from label_guard.audit.baseline import Baseline, read_baseline
 from label_guard.audit.conclude import with_baseline, with_schema_place
 from label_guard.audit.good_index import check_target, write_good_index
 from label_guard.audit.outputs import refuse_doubles, refuse_inputs
+from label_guard.audit.plan import Sources, plan_audit
 from label_guard.audit.quieted import with_comments
 from label_guard.audit.report import AuditReport
-from label_guard.audit.runner import Sources, audit_splits, base_of, open_splits
+from label_guard.audit.runner import audit_splits, base_of, open_splits
 from label_guard.audit.shard import ReadOptions
 from label_guard.audit.suggest import patch_yaml, suggest
 from label_guard.audit.thumbnails import gather_thumbnails
 from label_guard.audit.workers import AuditControl, Progress
+from label_guard.cli import completion
 from label_guard.cli.given import given
+from label_guard.cli.group import epilog
+from label_guard.cli.output import print_audit
 from label_guard.errors import LabelGuardError, MissingDependencyError, UsageError
 from label_guard.quarantine.options import QuarantineOptions
 from label_guard.quarantine.storage import whole_file
@@ -34,6 +39,7 @@ from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.discovery import find_files
 from label_guard.schema.reader import load_schema
 
+_ENGINES = {"beam": "label_guard.engines.beam", "ray": "label_guard.engines.ray", "spark": "label_guard.engines.spark"}
 _WRITTEN = 1 << 20  # characters at a time
 
 
@@ -67,15 +73,31 @@ class Options:
         return bool(self.baseline or self.write_baseline or self.good_index)
 
 
-@click.command()
-@click.argument("schemas", nargs=-1, required=True, metavar="SCHEMAS...")
-@click.option("--source", type=given, metavar="URI", help="Where the records are, in place of the schema's own source.")
+@click.command(
+    epilog=epilog(
+        "label-guard audit configs/digits.yaml --source tfds:data/digits/1.0.0 --report html=audit.html",
+        "0: clean, or only warnings. 1: errors. 2: not all records could be read, or an output not be written.",
+    )
+)
+@click.argument("schemas", nargs=-1, required=True, metavar="SCHEMAS...", shell_complete=completion.files)
+@click.option(
+    "--source",
+    type=given,
+    metavar="URI",
+    shell_complete=completion.sources,
+    help="Where the records are, in place of the schema's own source.",
+)
 @click.option("--split", "splits", multiple=True, type=given, metavar="NAME", help="Audit this split; without it all.")
 @click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Worker processes.")
 @click.option("--shards", type=given, metavar="I/N", help="Audit every N-th file from the I-th (0-based), for merge.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Read at most N records of each file.")
 @click.option(
-    "--report", "reports", multiple=True, metavar="FORMAT=FILE", help="Also write a report; {schema} is its stem."
+    "--report",
+    "reports",
+    multiple=True,
+    metavar="FORMAT=FILE",
+    shell_complete=completion.reports,
+    help=f"Also write a report ({', '.join(AUDIT_FORMATS)}); {{schema}} in FILE is the stem of the schema's file.",
 )
 @click.option("--quarantine", type=given, metavar="DIR", help="Write the labels of bad records, as the pipeline does.")
 @click.option("--baseline", type=given, metavar="FILE", help="Fail only on bad records that this file does not know.")
@@ -99,12 +121,12 @@ class Options:
     metavar="URL",
     help="With --runner beam: where workers write and this machine reads the result.",
 )
-@click.option("--runner", type=click.Choice(["local", "beam"]), default="local", show_default=True)
+@click.option("--runner", type=click.Choice(["local", *_ENGINES]), default="local", show_default=True)
 def command(schemas: tuple[str, ...], shards: str | None, reports: tuple[str, ...], runner: str, **options: Any) -> int:
     """Audit datasets against schema files: every label, without decoding what is not a label.
 
-    With --runner beam, pipeline options follow after --. A python: source runs the function that it names; one that
-    a schema file names needs --allow-python.
+    With --runner beam, ray or spark, options of the engine follow after --. A python: source runs the function that it
+    names; one that a schema file names needs --allow-python.
     """
     files, pipeline = _schemas(schemas, runner)
     targets = tuple(_target(report) for report in reports)
@@ -131,7 +153,7 @@ def _audit(file: str, options: Options, known: Baseline | None) -> int:
     opened = open_splits(schema, options.source, options.splits, base_of(file), allow_python=options.allow_python)
     splits = with_comments(file, opened)
     refuse_inputs([path for _, path in _outputs(options, [file])], [*options.files, options.baseline], splits)
-    report = with_schema_place(_run(file, schema, splits, options), file)
+    report = with_schema_place(_run(schema, splits, options), file)
     if known is not None:
         report = with_baseline(report, known)
     if any(style == "html" for style, _ in options.reports):
@@ -149,7 +171,7 @@ def _audit(file: str, options: Options, known: Baseline | None) -> int:
 
 
 def _print(report: AuditReport, options: Options) -> None:
-    click.echo(render_audit(report, "text"))
+    print_audit(report)
     if options.suggest:
         click.echo("\n" + patch_yaml(suggest(report)))
 
@@ -236,38 +258,36 @@ def _outputs(options: Options, files: Sequence[str]) -> list[tuple[str, str]]:
 
 def _refuse_for_runner(options: Options) -> None:
     only_here = {
-        "--shards": options.shards, "--workers": options.workers, "--label-cache": options.label_cache,
-        "--duplicates": options.duplicates,
-    }  # fmt: skip
-    asked = [name for name, value in only_here.items() if value]
-    if options.runner == "beam" and asked:
-        raise UsageError(f"{', '.join(asked)}: for the local runner only")
+        "--shards": (options.shards, "the engine hands out the files"),
+        "--workers": (options.workers, "the options after -- say how many workers the engine has"),
+        "--label-cache": (options.label_cache, "it is one file, which one machine writes"),
+        "--duplicates": (options.duplicates, "it sorts the contents of all records on the disk of one machine"),
+    }
+    for name, (asked, reason) in only_here.items():
+        if asked and options.runner != "local":
+            raise UsageError(f"{name}: not with --runner {options.runner}: {reason}")
     if options.runner != "beam" and options.output:
         raise UsageError("--output: for --runner beam only; a report goes to --report FORMAT=FILE")
 
 
 def _schemas(names: Sequence[str], runner: str) -> tuple[list[str], list[str]]:
-    """Schema files, and what follows them as Beam's pipeline options."""
+    """Schema files, and what follows them as options of the engine."""
     pipeline = [name for name in names if name.startswith("--")]
-    if pipeline and runner != "beam":
-        raise UsageError(f"{pipeline[0]} is not an option of the local runner; pipeline options need --runner beam")
+    if pipeline and runner == "local":
+        raise UsageError(f"{pipeline[0]} is not an option of the local runner; pass --runner {' or '.join(_ENGINES)}")
     files, missing = find_files([name for name in names if not name.startswith("--")])
     if missing:
         raise UsageError(f"{missing[0].file}: {missing[0].message}")
     return list(files), pipeline
 
 
-def _run(file: str, schema: DatasetSchema, splits: Sources, options: Options) -> AuditReport:
+def _run(schema: DatasetSchema, splits: Sources, options: Options) -> AuditReport:
     quarantine = QuarantineOptions(options.quarantine) if options.quarantine else None
     reading = ReadOptions(options.limit, quarantine, options.keep_bad, options.trust_statistics)
-    if options.runner == "beam":
-        from label_guard.engines.beam import audit_on_beam
-
-        return audit_on_beam(
-            file, options.pipeline, source=options.source, splits=options.splits, quarantine=quarantine,
-            keep_bad=options.keep_bad, limit=options.limit, trust_statistics=options.trust_statistics,
-            allow_python=options.allow_python, output=options.output,
-        )  # fmt: skip
+    if options.runner != "local":
+        engine = importlib.import_module(_ENGINES[options.runner])
+        output = {"output": options.output} if options.runner == "beam" else {}
+        return engine.run_plan(plan_audit(schema, splits, reading), options.pipeline, **output)
     with _progress() as progress, _interruptible() as should_stop:
         return audit_splits(
             schema, splits, reading, workers=options.workers, shards=options.shards, label_cache=options.label_cache,

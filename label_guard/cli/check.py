@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
+from label_guard.cli.completion import sources
 from label_guard.cli.given import given
+from label_guard.cli.group import epilog
 from label_guard.core.escape import json_text
 from label_guard.core.files import read_bounded
 from label_guard.errors import UsageError
@@ -16,8 +18,13 @@ from label_guard.infer.check import check_labels
 _MAX_BYTES = 64 << 20
 
 
-@click.command()
-@click.argument("data", type=given)
+@click.command(
+    epilog=epilog(
+        "label-guard check labels.csv --num-classes 10",
+        "0: clean, or nothing was expected. 1: violations. 2: not all records could be read.",
+    )
+)
+@click.argument("data", type=given, shell_complete=sources)
 @click.option("--num-classes", type=click.IntRange(min=1), metavar="N", help="Labels must be classes 0 to N-1.")
 @click.option("--class-names", type=given, metavar="FILE", help="The classes, one name a line, in order of the ids.")
 @click.option("--label", "labels", multiple=True, type=given, metavar="PATH", help="This field is a label; may repeat.")

@@ -6,14 +6,22 @@ from typing import cast
 
 import click
 
+from label_guard.cli.completion import files
 from label_guard.cli.given import given
+from label_guard.cli.group import epilog
+from label_guard.cli.output import print_diagnostics
 from label_guard.diff.files import Comparison, compare_paths, compare_with_revision
 from label_guard.diff.schemas import FailOn
-from label_guard.report import FORMATS, render_diagnostics
+from label_guard.report import FORMATS
 
 
-@click.command()
-@click.argument("paths", nargs=-1, metavar="OLD NEW | [PATHS]...")
+@click.command(
+    epilog=epilog(
+        "label-guard diff --against origin/main configs",
+        "0: no change that fails. 1: such a change. 2: a file could not be compared.",
+    )
+)
+@click.argument("paths", nargs=-1, metavar="OLD NEW | [PATHS]...", shell_complete=files)
 @click.option("--against", "ref", type=given, metavar="REF", help="Compare PATHS with this git revision.")
 @click.option("--exact", is_flag=True, help="Compare with REF itself, not with its merge base with HEAD.")
 @click.option(
@@ -31,10 +39,8 @@ def command(paths: tuple[str, ...], ref: str | None, exact: bool, fail_on: str, 
     names, else configs/.
     """
     found = _compare(paths, ref, exact, cast("FailOn", fail_on))
-    click.echo(
-        render_diagnostics(
-            found.diagnostics, format_name, tool="diff", files_checked=found.files_checked, complete=found.complete
-        )
+    print_diagnostics(
+        found.diagnostics, format_name, tool="diff", files_checked=found.files_checked, complete=found.complete
     )
     if not found.complete:
         return 2

@@ -9,7 +9,9 @@ from pathlib import Path
 import click
 
 from label_guard.audit.outputs import refuse_inputs
+from label_guard.cli.completion import sources
 from label_guard.cli.given import given
+from label_guard.cli.group import epilog
 from label_guard.errors import UsageError
 from label_guard.infer.draft import LIMIT, Draft, infer, of_metadata
 from label_guard.quarantine.storage import whole_file
@@ -19,8 +21,13 @@ from label_guard.sources.sniff import readable_uri
 from label_guard.sources.uris import parse_uri
 
 
-@click.command()
-@click.argument("source")
+@click.command(
+    epilog=epilog(
+        "label-guard infer parquet:data/train-*.parquet --label objects/label --output configs/objects.yaml",
+        "0: a draft was written. 2: the source cannot be read, or no label can be declared.",
+    )
+)
+@click.argument("source", shell_complete=sources)
 @click.option("--label", "labels", multiple=True, type=given, metavar="PATH", help="This field is a label; may repeat.")
 @click.option("--split", type=given, metavar="NAME", help="The split that the files are; tfds: knows its own.")
 @click.option("--name", type=given, metavar="NAME", help="Name of the dataset.")

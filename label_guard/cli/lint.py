@@ -6,13 +6,16 @@ from collections.abc import Sequence
 
 import click
 
+from label_guard.cli import completion
 from label_guard.cli.given import given
+from label_guard.cli.group import epilog
+from label_guard.cli.output import print_diagnostics
 from label_guard.core.escape import terminal
 from label_guard.core.plural import counted
 from label_guard.errors import SourceError, UsageError
 from label_guard.lint.fix import fix_file
 from label_guard.lint.linter import chosen_rules, lint_file
-from label_guard.report import FORMATS, render_diagnostics
+from label_guard.report import FORMATS
 from label_guard.rules.diagnostic import Diagnostic
 from label_guard.schema.discovery import default_names, find_files
 from label_guard.sources.tfds_metadata import TfdsMetadata
@@ -20,15 +23,28 @@ from label_guard.sources.tfds_metadata import TfdsMetadata
 _CODES = "Codes, or beginnings of codes, separated by commas"
 
 
-@click.command()
-@click.argument("files", nargs=-1, metavar="[FILES]...")
+@click.command(
+    epilog=epilog(
+        "label-guard lint configs/voc.yaml --fix", "0: clean, or only warnings. 1: errors. 2: a file could not be read."
+    )
+)
+@click.argument("files", nargs=-1, metavar="[FILES]...", shell_complete=completion.files)
 @click.option("--format", "style", type=click.Choice(FORMATS), default="text", show_default=True)
-@click.option("--select", metavar="CODES", default="", help=f"{_CODES}, to report; without it all.")
-@click.option("--ignore", metavar="CODES", default="", help=f"{_CODES}, to leave out.")
+@click.option(
+    "--select",
+    metavar="CODES",
+    default="",
+    shell_complete=completion.rule_codes,
+    help=f"{_CODES}, to report; without it all.",
+)
+@click.option(
+    "--ignore", metavar="CODES", default="", shell_complete=completion.rule_codes, help=f"{_CODES}, to leave out."
+)
 @click.option(
     "--source",
     type=given,
     metavar="URI",
+    shell_complete=completion.sources,
     help="Also compare the one file with what a dataset declares of its labels: tfds:FOLDER, coco:FILE, yolo:FILE, "
     "folder:FOLDER (a folder per class), parquet: or arrow: (Hugging Face features).",
 )
@@ -49,7 +65,7 @@ def command(files: tuple[str, ...], style: str, select: str, ignore: str, source
     found = [diagnostic for name in names for diagnostic in lint_file(name, metadata=metadata)]
     found = missing + [diagnostic for diagnostic in found if diagnostic.rule in rules]
     code = exit_code(found)
-    click.echo(render_diagnostics(found, style, tool="lint", files_checked=len(names), complete=code < 2))
+    print_diagnostics(found, style, tool="lint", files_checked=len(names), complete=code < 2)
     return code
 
 

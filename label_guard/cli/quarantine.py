@@ -10,18 +10,22 @@ import click
 import numpy as np
 
 from label_guard.audit.outputs import refuse_doubles, refuse_inputs
+from label_guard.cli.completion import files, rule_codes
 from label_guard.cli.given import given
+from label_guard.cli.group import Group, epilog
 from label_guard.core.escape import terminal
 from label_guard.core.plural import counted
 from label_guard.errors import UsageError
 from label_guard.quarantine.compact import compact_quarantine
 from label_guard.quarantine.export import write_csv, write_jsonl, write_npz
-from label_guard.quarantine.line import LineProblem, QuarantineEntry
+from label_guard.quarantine.line import LineProblem, QuarantineEntry, Written
 from label_guard.quarantine.reader import QuarantineContents, read_quarantine
 from label_guard.quarantine.replay_source import is_split
 from label_guard.quarantine.storage import whole_file
 from label_guard.quarantine.summary import QuarantineSummary, summarize_quarantine
 from label_guard.rules.registry import RULES
+from label_guard.rules.violation import Value
+from label_guard.schema.split_spec import split_bases
 
 if TYPE_CHECKING:
     from label_guard.quarantine.recheck import Recheck
@@ -31,21 +35,21 @@ _POSITION = (1 << 40) - 1  # the bits of a key below the tag of a named source
 _MAX_KEY = (1 << 62) - 1  # a travelling key has 62 bits
 
 
-@click.group()
+@click.group(cls=Group, epilog=epilog("label-guard quarantine summary runs/quarantine"))
 def command() -> None:
     """Look into a folder of quarantined records (or any fsspec URL of one)."""
 
 
-@command.command()
-@click.argument("place", metavar="DIR")
+@command.command(
+    epilog=epilog(
+        "label-guard quarantine summary runs/quarantine --schema configs/digits.yaml",
+        "0: all lines were read. 2: a line is damaged, or a record could not be checked.",
+    )
+)
+@click.argument("place", metavar="DIR", shell_complete=files)
 @click.option("--schema", type=given, metavar="FILE", help="Also say how many records this schema would now accept.")
 def summary(place: str, schema: str | None) -> int:
-    r"""How many records are quarantined, by rule, label, split, source and writer.
-
-    \b
-    Example: label-guard quarantine summary runs/quarantine --schema configs/digits.yaml
-    Exit 0: all lines were read. 2: a line is damaged, or a record could not be checked.
-    """
+    """How many records are quarantined, by rule, label, split, source and writer."""
     found = summarize_quarantine(place)
     _say(f"{place}: {_records(found.records, found.contents)}, {counted(found.lines, 'line')} in "
          f"{counted(found.parts, 'part')}")  # fmt: skip
@@ -78,24 +82,31 @@ def _writers(found: QuarantineSummary) -> None:
         _say(f"  and {len(ordered) - _MAX_WRITERS} more writers")
 
 
-@command.command()
-@click.argument("place", metavar="DIR")
+@command.command(
+    epilog=epilog(
+        "label-guard quarantine compact s3://bucket/run-7/quarantine",
+        "0: done. 2: parts with damaged lines were left as they are.",
+    )
+)
+@click.argument("place", metavar="DIR", shell_complete=files)
 def compact(place: str) -> int:
-    r"""Merge many part files into few, each entry once. Runs may go on writing.
-
-    \b
-    Example: label-guard quarantine compact s3://bucket/run-7/quarantine
-    Exit 0: done. 2: parts with damaged lines were left as they are.
-    """
+    """Merge many part files into few, each entry once. Runs may go on writing."""
     done = compact_quarantine(place)
     _say(f"{place}: {counted(done.parts_before, 'part')} became {done.parts_after}; {counted(done.lines, 'line')}, "
          f"{done.entries} written")  # fmt: skip
     return _problems(done.problems, done.num_problems, 0)
 
 
-@command.command()
-@click.argument("place", metavar="DIR")
-@click.option("--rule", type=given, metavar="CODE", help="Only records that broke this rule, such as LG101.")
+@command.command(
+    epilog=epilog(
+        "label-guard quarantine show runs/quarantine --rule LG101 --limit 5",
+        "0: all lines were read. 2: a line is damaged.",
+    )
+)
+@click.argument("place", metavar="DIR", shell_complete=files)
+@click.option(
+    "--rule", type=given, metavar="CODE", shell_complete=rule_codes, help="Only records that broke this rule."
+)
 @click.option("--record", type=given, metavar="KEY", help="Only this record.")
 @click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="Show at most so many.")
 def show(place: str, rule: str | None, record: str | None, limit: int) -> int:
@@ -121,8 +132,13 @@ def show(place: str, rule: str | None, record: str | None, limit: int) -> int:
     return code
 
 
-@command.command()
-@click.argument("place", metavar="DIR")
+@command.command(
+    epilog=epilog(
+        "label-guard quarantine export runs/quarantine --format csv --output invalid.csv",
+        "0: all entries were written. 2: a line is damaged, or an entry could not be written.",
+    )
+)
+@click.argument("place", metavar="DIR", shell_complete=files)
 @click.option("--format", "form", type=click.Choice(["jsonl", "csv", "npz"]), required=True, help="What to write.")
 @click.option("--output", type=given, metavar="FILE", required=True, help="Where; it appears complete or not at all.")
 def export(place: str, form: str, output: str) -> int:
@@ -146,8 +162,13 @@ def export(place: str, form: str, output: str) -> int:
     return code
 
 
-@command.command()
-@click.argument("place", metavar="DIR")
+@command.command(
+    epilog=epilog(
+        "label-guard quarantine recheck runs/quarantine --schema configs/digits.yaml --keys again.txt",
+        "0: all of them. 1: some are still bad. 2: some could not be checked or written.",
+    )
+)
+@click.argument("place", metavar="DIR", shell_complete=files)
 @click.option("--schema", type=given, metavar="FILE", required=True, help="The corrected schema.")
 @click.option("--split", type=given, metavar="NAME", help="Only records of this split.")
 @click.option("--keys", type=given, metavar="FILE",
@@ -155,15 +176,12 @@ def export(place: str, form: str, output: str) -> int:
               "for select_records.")  # fmt: skip
 @click.option("--output", type=given, metavar="FILE", help="Write accepted records that are kept whole, as JSON lines.")
 def recheck(place: str, schema: str, split: str | None, keys: str | None, output: str | None) -> int:
-    r"""Which records does a corrected schema accept?
-
-    \b
-    Example: label-guard quarantine recheck runs/quarantine --schema configs/digits.yaml --keys again.txt
-    Exit 0: all of them. 1: some are still bad. 2: some could not be checked or written.
-    """
+    """Which records does a corrected schema accept?"""
     outputs = [(option, path) for option, path in (("--keys", keys), ("--output", output)) if path is not None]
     refuse_doubles(outputs)
     refuse_inputs([path for _, path in outputs], [place, schema], [])
+    if split is not None:
+        split_bases(split)
     contents = read_quarantine(place)
     newest = [group[0] for group in contents.records if split is None or is_split(group[0].split, split)]
     result = _check_again(schema, newest)
@@ -232,13 +250,29 @@ def _show(group: Sequence[QuarantineEntry]) -> None:
             _say(f"  before, with other labels ({entry.digest[:8]}):")
         for found in entry.violations:
             more = f" (and {found.count - 1} more positions)" if found.count > 1 else ""
-            _say(f"  {found.rule} {found.label}: {found.value}, expected {found.legal}{more}")
+            at = _position(entry.payload.get(found.label), found.value)
+            _say(f"  {found.rule} {found.label}: {found.value}{at}, expected {found.legal}{more}")
+        if entry.written is not None:
+            _say(f"  {_written(entry.written)}")
         _say(f"  payload: {_kept(entry)}")
         for path, value in entry.payload.items():
-            _say(f"    {path}: {_picture(value)}")
+            _say(f"    {path}: {_in_short(value)}")
 
 
-def _picture(value: Any) -> str:
+def _position(label: Any, value: Value) -> str:
+    """Where in an array the first such value is."""
+    if not isinstance(label, np.ndarray) or isinstance(value, str) or value is None:
+        return ""
+    found = np.argwhere(cast("np.ndarray[Any, np.dtype[Any]]", label) == value)
+    return f" at {found[0].tolist()}" if found.size else ""
+
+
+def _written(by: Written) -> str:
+    step = "" if by.step is None else f", step {by.step}"
+    return f"written {by.time} by host {by.host}, process {by.process}, worker {by.worker}{step}"
+
+
+def _in_short(value: Any) -> str:
     """A leaf in a few words: type, shape, and the value where it is small."""
     if isinstance(value, np.ndarray | np.generic):
         array = cast("np.ndarray[Any, np.dtype[Any]]", value)

@@ -6,13 +6,16 @@ import textwrap
 
 import click
 
+from label_guard.cli.completion import rule_codes
+from label_guard.cli.group import epilog
+from label_guard.core.similar import closest
 from label_guard.errors import UsageError
 from label_guard.rules.markdown import markdown, page_text
 from label_guard.rules.registry import RULES
 
 
-@click.command()
-@click.argument("code", required=False)
+@click.command(epilog=epilog("label-guard rule LG101", "0: printed. 2: there is no such rule."))
+@click.argument("code", required=False, shell_complete=rule_codes)
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print all pages, as docs/rules.md holds them.")
 def command(code: str | None, as_markdown: bool) -> int:
     """Explain the rule CODE (LG101, or its name): why it hurts, examples, how to fix. Without CODE list all rules."""
@@ -24,7 +27,10 @@ def command(code: str | None, as_markdown: bool) -> int:
     else:
         found = next((rule for rule in RULES.values() if code.upper() == rule.code or code.lower() == rule.name), None)
         if found is None:
-            raise UsageError(f"no rule {code!r}; label-guard rule lists them all")
+            near = closest(code.lower(), [rule.name for rule in RULES.values()])
+            raise UsageError(
+                f"no rule {code!r}; " + (f"did you mean {near}?" if near else "label-guard rule lists them")
+            )
         click.echo(f"{found.code} {found.name}\n\n{_wrapped(page_text(found))}")
     return 0
 

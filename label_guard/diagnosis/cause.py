@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+TO_CHANGE = "; if the data are meant so, change the schema:"  # ends the text of a cause with a patch
+
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
@@ -46,7 +48,22 @@ def with_alternatives(label: str, cause: str, text: str, others: Sequence[Altern
     for other in others:
         if other.cause != cause:
             first.setdefault(other.cause, other)
-    others = list(first.values())[:2]
-    alternatives = "".join(f"; or: {other.text}" for other in others)
+    others = tuple(first.values())[:2]
+    return LikelyCause(label, cause, text + _named(others), {}, others)
+
+
+def with_more(cause: LikelyCause, others: Sequence[Alternative]) -> LikelyCause:
+    """``cause`` with more alternatives behind its own, two at most, and without a patch."""
+    text = cause.text.removesuffix(_named(cause.alternatives)).removesuffix(TO_CHANGE)
+    return with_alternatives(cause.label, cause.cause, text, [*cause.alternatives, *others])
+
+
+def without_patch(cause: LikelyCause) -> LikelyCause:
+    """``cause`` without its change of the schema."""
+    return LikelyCause(cause.label, cause.cause, cause.text.removesuffix(TO_CHANGE), {}, cause.alternatives)
+
+
+def _named(others: Sequence[Alternative]) -> str:
+    """The words for other causes, and what to do where there are some."""
     advice = "; look at some of these records before you change data or schema" if others else ""
-    return LikelyCause(label, cause, text + alternatives + advice, {}, tuple(others))
+    return "".join(f"; or: {other.text}" for other in others) + advice

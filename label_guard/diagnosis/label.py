@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from label_guard.diagnosis.arithmetic import arithmetic_cause
-from label_guard.diagnosis.cause import Alternative, LikelyCause, with_alternatives
+from label_guard.diagnosis.cause import Alternative, LikelyCause, with_more, without_patch
 from label_guard.diagnosis.form import dtype_cause, form_cause, missing_cause
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.diagnosis.unused import legal_cause
@@ -32,7 +32,7 @@ def diagnose(
         return [form]
     values = _values(path, label, found, split, only_label=only_label)
     if form is not None:
-        return [form] if values is None else [form, _without_patch(values)]
+        return [form] if values is None else [form, without_patch(values)]
     return [] if values is None else [values]
 
 
@@ -52,13 +52,7 @@ def _values(
     several = [one for one in (cause, missing, dtype) if one is not None]
     if len(several) == 1:
         return several[0]
-    others = [Alternative(one.cause, f"in addition, {one.text}") for one in several[1:]]
-    first = several[0]
-    return with_alternatives(path, first.cause, first.text, [*first.alternatives, *others])
-
-
-def _without_patch(cause: LikelyCause) -> LikelyCause:
-    return LikelyCause(cause.label, cause.cause, cause.text, {}, cause.alternatives)
+    return with_more(several[0], [Alternative(one.cause, f"in addition, {one.text}") for one in several[1:]])
 
 
 def _empty_lists(path: str, label: ClassLabel, found: LabelStatistics) -> LikelyCause | None:

@@ -222,7 +222,7 @@ def _prior_of_void_zero(seen: Seen) -> float:
 def _may_be_mixed(seen: Seen, low: int, high: int) -> bool:
     """Whether the counts may be those of ids of which some moved up by one.
 
-    Where a share f moved, count k holds 1 - f of class k and f of class k - 1, and both reappear in the counts beside
+    Where a share f moved, count k holds 1 - f of class k and f of class k - 1, and both reappear in the counts next to
     it: none exceeds (1 - f) / f times the next and f / (1 - f) times the one before.
     """
     counts = np.zeros(high - low + 3)

@@ -181,7 +181,7 @@ class LabelStatistics(BaseModel):
 
     def add_legal_ids(self, label: ClassLabel, values: Array) -> None:
         """Count ``values`` of records that are known to be legal, without their dtype and shape."""
-        self._add_ids(label, values.reshape(-1, 1), lambda row: ("", row, ""))
+        self._add_ids(label, values.reshape(-1, 1), None, lambda row: ("", row, ""))
 
     def end_of_file(self, name: str, *, whole: bool = True) -> None:
         """Notes that these are the statistics of one file and of nothing else.
@@ -214,15 +214,16 @@ class LabelStatistics(BaseModel):
             self._add_texts(label, array)
         if array.dtype.kind not in "biuf" or not array.dtype.isnative or not array.size:
             return
-        self._add_range(array)
+        counted = column.counts if column.counts is not None and column.counts.shape == array.shape else None
+        self._add_range(array if counted is None else array[counted])
         self.distribution.add(label, stored)
         classes = getattr(label, "num_classes", None)
         if array.ndim == 2 and array.shape[1] == classes and not isinstance(label, MultiLabel):
             self._add_rows(array)
         if isinstance(label, MultiLabel) and array.ndim > 1 and array.shape[-1] == classes:
-            self._add_ones(array)
+            self._add_ones(array, counted)
         if isinstance(label, ClassLabel | MultiLabel):
-            self._add_ids(label, array, lambda row: place_of(int(column.rows[row])))
+            self._add_ids(label, array, counted, lambda row: place_of(int(column.rows[row])))
 
     def _add_nothing_left(self, label: Label, column: Column) -> None:
         """Count records in which no position is left to learn from."""
@@ -278,15 +279,15 @@ class LabelStatistics(BaseModel):
             good = (np.abs(sums - 1) <= _TOLERANCE) & np.asarray((array >= 0) & (array <= 1)).all(axis=1)
             self.normalized += int(np.count_nonzero(good))
 
-    def _add_ones(self, array: Array) -> None:
-        hot = np.asarray(array == 1)
+    def _add_ones(self, array: Array, counted: Array | None) -> None:
+        hot = np.asarray(array == 1) if counted is None else (array == 1) & counted
         self.distribution.add_pairs(hot.reshape(-1, array.shape[-1]))
         rows = hot.reshape(array.shape[0], -1, array.shape[-1])
         _count(self.class_counts, rows.sum(axis=(0, 1)))
         _count(self.class_records, rows.any(axis=1).sum(axis=0))
 
-    def _add_ids(self, label: ClassLabel | MultiLabel, array: Array, place_of: PlaceOf) -> None:
-        """Count class ids, sentinels and illegal integers; of k-hot rows the last two alone."""
+    def _add_ids(self, label: ClassLabel | MultiLabel, array: Array, counted: Array | None, place_of: PlaceOf) -> None:
+        """Count class ids, sentinels and illegal integers where ``counted``; of k-hot rows the last two alone."""
         values = array.reshape(array.shape[0], -1)
         if array.dtype.kind == "f":
             values = np.where(np.isfinite(values) & (np.floor(values) == values), values, np.nan)
@@ -294,6 +295,8 @@ class LabelStatistics(BaseModel):
             values = values.astype(np.int8)
         low, high, known = _id_table(label)
         inside = np.asarray((values >= low) & (values <= high))
+        if counted is not None:
+            inside &= counted.reshape(values.shape)
         dense = (values[inside].astype(np.int64) - low) if inside.any() else np.empty(0, np.int64)
         legal = np.ones(dense.size, np.bool_) if known is None else _among(known, dense)
         if isinstance(label, ClassLabel):
@@ -302,6 +305,8 @@ class LabelStatistics(BaseModel):
             return
         illegal = ~inside & (values == values)
         illegal[inside] = ~legal
+        if counted is not None:
+            illegal &= counted.reshape(values.shape)
         self._add_outside(label, values, illegal, place_of)
 
     def _count_ids(self, dense: Array, legal: Array, inside: Array, low: int, high: int) -> None:

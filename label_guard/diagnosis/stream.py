@@ -100,7 +100,8 @@ def _thinned(columns: list[Column]) -> tuple[NDArray[Any], float]:
     """Some values of a batch, evenly spaced, and how many each represents."""
     if len(columns) != 1 or columns[0].array.dtype.kind not in "iuf":
         return np.empty(0, np.int64), 0.0
-    flat = columns[0].array.reshape(-1)
+    array, counts = columns[0].array, columns[0].counts
+    flat = array.reshape(-1) if counts is None or counts.shape != array.shape else array[counts]
     step = -(-flat.size // _POSITIONS) or 1
     kept = flat[::step].copy()
     return kept, flat.size / max(1, kept.size)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-from label_guard.diagnosis.cause import Alternative
+from label_guard.diagnosis.cause import TO_CHANGE, Alternative
 from label_guard.diagnosis.readings import Scored, Seen
 
 _FEW = 5  # isolated values rather than noise
@@ -53,7 +53,7 @@ def advice(seen: Seen, one: Scored, patch: Mapping[str, Any]) -> str:
         where = f"; see {first[2] or f'record {first[1]} of {first[0]}'}" if first is not None and first[2] else ""
         return f"{where}. Correct or remove these records; no change of the schema fits"
     text = _ADVICE.get(cause, "Find out which ids the data mean")
-    return f". {text}" + ("; if the data are meant so, change the schema:" if patch else "")
+    return f". {text}" + (TO_CHANGE if patch else "")
 
 
 def _times(count: int) -> str:

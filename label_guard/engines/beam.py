@@ -7,7 +7,8 @@ import json
 import posixpath
 import tempfile
 import uuid
-from collections.abc import Iterable, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -16,19 +17,23 @@ from typing import Any
 import fsspec
 from typing_extensions import Unpack
 
-from label_guard.audit.conclude import conclude, parse_report
+from label_guard.audit.conclude import parse_report
 from label_guard.audit.fold import SplitFold
+from label_guard.audit.outputs import refuse_own_disk
+from label_guard.audit.plan import AuditPlan, Folds, Item, audit_item, merge_folds, plan_audit
 from label_guard.audit.report import AuditReport
-from label_guard.audit.runner import AuditOptions, Sources, make_tasks, numbered, prepare_audit
-from label_guard.audit.shard import ReadOptions, ShardAuditor, ShardResult
+from label_guard.audit.runner import AuditOptions, prepare_audit
+from label_guard.audit.shard import ShardAuditor, ShardResult
 from label_guard.core.documented_options import shows_options
 from label_guard.core.files import is_url, require_protocol
-from label_guard.errors import LabelGuardError, MissingDependencyError, SourceError, UsageError, unexpected
+from label_guard.errors import LabelGuardError, MissingDependencyError, SourceError, UsageError
 from label_guard.schema.dataset import DatasetSchema
+from label_guard.sources.base import FilePart
 from label_guard.sources.open import Shard
 
 try:
     import apache_beam as beam
+    from apache_beam.metrics.metric import Metrics
     from apache_beam.options.pipeline_options import PipelineOptions
 except ImportError as error:
     raise MissingDependencyError.for_extra("apache_beam", "beam") from error
@@ -37,50 +42,67 @@ __all__ = ["AuditLabels", "audit_on_beam"]
 
 # Runners whose workers have the disk of this machine.
 _LOCAL_RUNNERS = ("DirectRunner", "BundleBasedDirectRunner", "SwitchingDirectRunner", "FnApiRunner", "PrismRunner")
+_BLOCK_ITEMS = 1000  # packed together: names of files are alike, and a pipeline has at most 10 to 20 MB
+_FANOUT = 16  # statistics merged by one worker before the last one has them
 
-Folds = dict[str | None, SplitFold]
 
-
+@shows_options(AuditOptions)
 class AuditLabels(beam.PTransform):
     """Audits every shard of a dataset; yields the report as one JSON text.
 
-    The unit of work is a shard. An element is the number of its split and the shard; what shards have in common is part
-    of the pipeline, once. Statistics are mergeable, so bundles, retries and order do not show.
+    The unit of work is a file or a part of a large one. An element is the number of its split and the shard; what
+    shards have in common is in the pipeline once. Statistics are mergeable, so bundles, retries and order do not show.
+    Counts records, invalid and unreadable ones, files and those with a fault as Beam metrics of the namespace
+    ``label_guard``.
 
     Args:
-        schema: the schema.
-        splits: the opened source of each split, from ``label_guard.audit.runner.open_splits``.
-        options: how shards are read.
+        schema: a ``DatasetSchema`` or the path of a schema file.
+        **reading: see ``label_guard.audit.runner.AuditOptions``.
     """
 
-    def __init__(self, schema: DatasetSchema, splits: Sources, options: ReadOptions = ReadOptions()) -> None:
+    def __init__(self, schema: DatasetSchema | str | Path, **reading: Unpack[AuditOptions]) -> None:
         super().__init__()
-        self._schema = schema
-        self._splits = list(splits)
-        self._options = options
+        self._plan = plan_audit(*prepare_audit(schema, reading, "AuditLabels"))
 
     def expand(self, input_or_inputs: Any) -> Any:
         """Shards to one report."""
-        jobs, items = numbered(make_tasks(self._schema, self._splits, self._options))
-        folds = (
-            input_or_inputs
-            | "Shards" >> beam.Create(items)
-            | "Spread" >> beam.Reshuffle()  # without it one worker would fuse and read them all
-            | "Audit" >> beam.Map(partial(_audit_item, ShardAuditor(jobs)))
-            | "Fold" >> beam.CombineGlobally(_Fold())
-        )
-        return folds | "Report" >> beam.Map(_report, self._schema, self._splits, self._options, len(items))
+        return _audited(input_or_inputs, self._plan)
 
 
-def _audit_item(auditor: ShardAuditor, item: tuple[int, Shard]) -> tuple[str | None, ShardResult]:
-    try:
-        found = auditor(item)
-    except (UsageError, MissingDependencyError):
-        raise
-    except LabelGuardError as error:
-        found = ShardResult(item[1].name, error=str(error))
-    except Exception as error:
-        found = ShardResult(item[1].name, error=f"{item[1].name}: {unexpected(error)}")
+def _audited(start: Any, plan: AuditPlan) -> Any:
+    folds = (
+        start
+        | "Shards" >> beam.Create(list(_packed(plan.items)))
+        | "Unpack" >> beam.FlatMap(_unpacked)
+        | "Spread" >> beam.Reshuffle()  # without it one worker would fuse and read them all
+        | "Audit" >> beam.Map(partial(_audit, ShardAuditor(plan.jobs)))
+        | "Fold" >> beam.CombineGlobally(_Fold()).with_fanout(_FANOUT)
+    )
+    return folds | "Report" >> beam.Map(_report, plan.without_items())
+
+
+def _packed(items: Sequence[Item]) -> Iterator[bytes]:
+    for start in range(0, len(items), _BLOCK_ITEMS):
+        block = [
+            (job, shard.path, shard.name, shard.index, shard.expected_records, shard.size, shard.part)
+            for job, shard in items[start : start + _BLOCK_ITEMS]
+        ]
+        yield zlib.compress(json.dumps(block).encode())
+
+
+def _unpacked(data: bytes) -> Iterator[Item]:
+    for job, path, name, index, expected, size, part in json.loads(zlib.decompress(data)):
+        yield job, Shard(path, name, index, expected, size, FilePart(*part) if part else None)
+
+
+def _audit(auditor: ShardAuditor, item: Item) -> tuple[str | None, ShardResult]:
+    found = audit_item(auditor, item)
+    counts = {
+        "records": found.records, "invalid": found.invalid, "unreadable": found.unreadable, "shards": 1,
+        "shards_with_faults": int(bool(found.error)),
+    }  # fmt: skip
+    for name, count in counts.items():
+        Metrics.counter("label_guard", name).inc(count)
     return auditor.jobs[item[0]].split, found
 
 
@@ -97,19 +119,15 @@ class _Fold(beam.CombineFn):
     def merge_accumulators(self, accumulators: Iterable[Folds]) -> Folds:
         merged: Folds = {}
         for accumulator in accumulators:
-            for split, fold in accumulator.items():
-                merged.setdefault(split, SplitFold()).merge(fold)
+            merge_folds(merged, accumulator)
         return merged
 
     def extract_output(self, accumulator: Folds) -> Folds:
         return accumulator
 
 
-def _report(folds: Folds, schema: DatasetSchema, splits: Sources, options: ReadOptions, shards: int) -> str:
-    limited = options.limit is not None or sum(len(fold.shards) for fold in folds.values()) < shards
-    reports = [folds.get(split, SplitFold()).report(schema, split, source, limited=limited) for split, source in splits]
-    problems = [text for fold in folds.values() for text in fold.problems()]
-    return json.dumps(conclude(schema, reports, problems=problems).to_json())
+def _report(folds: Folds, plan: AuditPlan) -> str:
+    return json.dumps(plan.report(folds).to_json())
 
 
 @shows_options(AuditOptions)
@@ -134,20 +152,40 @@ def audit_on_beam(
 
     Raises:
         UsageError: as ``label_guard.audit.audit_dataset``; or workers and this process have no place in common.
-        SourceError: a source cannot be opened, or the run left no report.
+        SourceError: a source cannot be opened, the run failed, or it left no report.
         SchemaError: the schema file is invalid.
     """
-    loaded, opened, read_options = prepare_audit(schema, reading, "audit_on_beam")
+    return run_plan(plan_audit(*prepare_audit(schema, reading, "audit_on_beam")), options, output=output)
+
+
+def run_plan(plan: AuditPlan, options: Sequence[str] = (), *, output: str | None = None) -> AuditReport:
+    """Returns the report of a planned audit; arguments and errors are those of ``audit_on_beam``."""
+    known = PipelineOptions(list(options)).get_all_options()
+    runner = str(known.get("runner") or "DirectRunner").rpartition(".")[2]
+    local = runner in _LOCAL_RUNNERS
+    if not local:
+        refuse_own_disk(plan.jobs, runner)
     with ExitStack() as stack:
-        target = output or _common_place(options)
+        target = output or _common_place(known.get("temp_location"), runner, local=local)
         if target is not None and is_url(target):
             _check_protocol(target)
         if target is None:
             target = str(Path(stack.enter_context(tempfile.TemporaryDirectory())) / "audit.json")
-        with beam.Pipeline(argv=list(options)) as pipeline:
-            report = pipeline | AuditLabels(loaded, opened, read_options)
-            _ = report | beam.Map(_write, target)
+        try:
+            with beam.Pipeline(argv=list(options)) as pipeline:
+                _ = _audited(pipeline, plan) | beam.Map(_write, target)
+        except LabelGuardError:
+            raise
+        except Exception as error:  # a runner raises what it likes for a worker that it lost
+            lost = "; a worker may have died, and this runner does not run its work again" if local else ""
+            reason = _last_line(error) + lost
+            raise SourceError(f"the run on {runner} failed, so there is no report: {reason}") from error
         return parse_report(_read(target))
+
+
+def _last_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[-1][:500]}"
 
 
 def _check_protocol(url: str) -> None:
@@ -157,17 +195,15 @@ def _check_protocol(url: str) -> None:
         raise UsageError(f"cannot write the report to {url}: {error}") from None
 
 
-def _common_place(options: Sequence[str]) -> str | None:
+def _common_place(temp_location: str | None, runner: str, *, local: bool) -> str | None:
     """A file in the pipeline's temporary location; None for a runner on this machine.
 
     Raises:
         UsageError: neither.
     """
-    known = PipelineOptions(list(options)).get_all_options()
-    if known.get("temp_location"):
-        return posixpath.join(known["temp_location"], f"label-guard-audit-{uuid.uuid4().hex}.json")
-    runner = known.get("runner") or "DirectRunner"
-    if runner.rpartition(".")[2] not in _LOCAL_RUNNERS:
+    if temp_location:
+        return posixpath.join(temp_location, f"label-guard-audit-{uuid.uuid4().hex}.json")
+    if not local:
         raise UsageError(
             f"workers of {runner} may not have the disk of this machine: pass output= (--output), a URL that they and "
             "this process reach, or the pipeline option --temp_location"

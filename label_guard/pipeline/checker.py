@@ -124,7 +124,7 @@ class ElementChecker:
         config: the guard's configuration.
         worker: gives the index of this Grain worker, 0 in the main process; called when the first bad record is
             written.
-        stateless: whether elements may be read ahead or twice, so that the counts are no place in a stream.
+        stateless: whether elements may be read ahead or twice, so that the counts are not a place in a stream.
     """
 
     def __init__(self, config: GuardConfig, worker: Callable[[], int] = lambda: 0, *, stateless: bool = False) -> None:

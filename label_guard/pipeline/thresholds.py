@@ -112,7 +112,7 @@ def next_steps(config: GuardConfig, counts: Counts | None = None) -> str:
 
     Args:
         config: the guard's configuration.
-        counts: of the stream; None where elements may be read ahead, so that the counts are no place in it.
+        counts: of the stream; None where elements may be read ahead, so that the counts are not a place in it.
 
     >>> from label_guard.pipeline.options import resolve_options
     >>> from label_guard.schema.labels import ClassLabel

@@ -58,6 +58,11 @@ def compact_quarantine(url: str | os.PathLike[str]) -> Compaction:
         return Compaction(len(parts), len(parts))
     try:
         return _compact(url, folder, parts)
+    except FileNotFoundError as error:
+        raise QuarantineError(
+            f"cannot compact the quarantine {url}: a part went away meanwhile, as another compact may be running; no "
+            "record was lost; run it again once the other one has ended"
+        ) from error
     except Exception as error:  # an fsspec backend may raise anything
         reason = getattr(error, "strerror", None) or error
         raise QuarantineError(f"cannot compact the quarantine {url}: {reason}; no record was lost") from error

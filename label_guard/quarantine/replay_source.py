@@ -11,6 +11,7 @@ from typing import Any
 
 from label_guard.quarantine.line import QuarantineEntry, to_json
 from label_guard.quarantine.reader import read_quarantine
+from label_guard.schema.split_spec import split_bases
 
 _logger = logging.getLogger("label_guard")
 
@@ -57,7 +58,10 @@ def replay(url: str | os.PathLike[str], *, split: str | None = None) -> ReplaySo
 
     Raises:
         QuarantineError: the folder does not exist, or cannot be listed.
+        UsageError: ``split`` is malformed.
     """
+    if split is not None:
+        split_bases(split)
     contents = read_quarantine(url)
     newest = [group[0] for group in contents.records if split is None or is_split(group[0].split, split)]
     whole = [entry for entry in newest if entry.payload_kind == "full"]

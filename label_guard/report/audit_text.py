@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal, NamedTuple
 
 from label_guard.audit.baseline import Comparison
 from label_guard.audit.report import AuditReport, Finding, SplitReport
@@ -30,7 +31,7 @@ def render_audit(report: AuditReport, format: str) -> str:
         UsageError: the format is unknown.
     """
     if format == "text":
-        return "\n".join(_text(report))
+        return "\n".join(line.text for line in text_lines(report))
     if format == "json":
         return json_text(json.dumps(report.to_json(), indent=1, allow_nan=False))
     if format == "html":
@@ -65,61 +66,81 @@ def _diagnostic(report: AuditReport, finding: Finding) -> Diagnostic:
     )
 
 
-def _text(report: AuditReport) -> Iterator[str]:
-    yield terminal(f"{report.dataset} {report.schema_version}")
+class Line(NamedTuple):
+    """A line of the report: escaped text, indented by blanks, and its role, which a terminal shows as a colour."""
+
+    text: str
+    role: Literal["", "title", "error", "warning", "good", "cause", "muted"] = ""
+
+
+def text_lines(
+    report: AuditReport, after_split: Callable[[SplitReport], Iterable[Line]] = lambda _: ()
+) -> Iterator[Line]:
+    """Yields the report line by line.
+
+    Args:
+        report: the audit.
+        after_split: more lines on a split.
+    """
+    yield Line(terminal(f"{report.dataset} {report.schema_version}"), "title")
     for split in report.splits:
-        yield ""
+        yield Line("")
         yield from _split(report, split)
+        yield from after_split(split)
     if report.duplicates is not None:
         repeated = report.duplicates.repeated
-        yield ""
-        yield f"repeated within a split under one label: {repeated.records:,} records in {repeated.groups:,} groups"
+        yield Line("")
+        yield Line(
+            f"repeated within a split under one label: {repeated.records:,} records in {repeated.groups:,} groups"
+        )
     if report.not_checked:
-        yield ""
-        yield "not checked:"
-        yield from (terminal(f"  {text}") for text in report.not_checked)
-    yield ""
-    yield _verdict(report)
+        yield Line("")
+        yield Line("not checked:", "title")
+        yield from (Line(terminal(f"  {text}"), "muted") for text in report.not_checked)
+    yield Line("")
+    yield Line(_verdict(report), ("good", "error", "warning")[report.exit_code])
 
 
-def _split(report: AuditReport, split: SplitReport) -> Iterator[str]:
+def _split(report: AuditReport, split: SplitReport) -> Iterator[Line]:
     name = split.split or "(no split)"
     bad = split.invalid + split.unreadable
     share = f" ({percent(bad / split.records)})" if split.records and bad else ""
-    yield terminal(f"{name}: {split.records:,} records in {counted(len(split.shards), 'file')}, {bad:,} bad{share}")
-    yield terminal(f"  {split.source.uri}")
+    size = f"{split.records:,} records in {counted(len(split.shards), 'file')}"
+    yield Line(terminal(f"{name}: {size}, {bad:,} bad{share}"), "title")
+    yield Line(terminal(f"  {split.source.uri}"), "muted")
     yield from _not_read(split)
     if split.repeated_keys:
         keys = ", ".join(split.repeated_keys)
-        yield terminal(f"  record_key is not unique: several invalid records have the key {keys}")
+        yield Line(terminal(f"  record_key is not unique: several invalid records have the key {keys}"))
     if split.baseline is not None:
-        yield from _baseline(split.baseline)
+        yield _baseline(split.baseline)
     for finding in report.findings:
         if finding.split == split.split:
             mark = "" if finding.severity == "error" else "[warning] "
-            yield terminal(f"  {finding.rule} {RULES[finding.rule].name}: {mark}{finding.message}")
+            role = "error" if finding.severity == "error" else "warning"
+            yield Line(terminal(f"  {finding.rule} {RULES[finding.rule].name}: {mark}{finding.message}"), role)
             if finding.fix:
-                yield terminal(f"    {finding.fix}")
+                yield Line(terminal(f"    {finding.fix}"))
     for cause in report.diagnoses:
         if cause.split == split.split:
-            yield terminal(f"  likely cause: {cause.label}: {cause.text}")
+            yield Line(terminal(f"  likely cause: {cause.label}: {cause.text}"), "cause")
             if cause.patch:
-                yield terminal(f"    in the schema: {json.dumps(dict(cause.patch))}")
+                yield Line(terminal(f"    in the schema: {json.dumps(dict(cause.patch))}"))
 
 
-def _not_read(split: SplitReport) -> Iterator[str]:
+def _not_read(split: SplitReport) -> Iterator[Line]:
     """Records that count as records of the split and were not checked one by one."""
     if split.padding:
-        yield f"  {split.padding:,} of them are padding: their where is 0, and they were not checked"
+        yield Line(f"  {split.padding:,} of them are padding: their where is 0, and they were not checked")
     if split.certified:
-        yield (
+        yield Line(
             f"  {split.certified} of {len(split.shards)} files are legal by their Parquet statistics: "
             "no row of them was read, their classes were not counted"
         )
 
 
-def _baseline(known: Comparison) -> Iterator[str]:
-    yield f"  baseline: {known.new:,} new, {known.known:,} known, {_fixed(known)}"
+def _baseline(known: Comparison) -> Line:
+    return Line(f"  baseline: {known.new:,} new, {known.known:,} known, {_fixed(known)}")
 
 
 def _fixed(known: Comparison) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from label_guard.audit.blocks import Blocks
+from label_guard.audit.dataset_rules import total_variation
 
 MAX_BARS = 240  # bars of one chart; above this number of classes a bar is a group of neighbours
 MAX_CELLS = 240  # cells of a strip of files
@@ -82,12 +83,15 @@ def class_charts(ids: Sequence[int], names: Sequence[str], counts: Mapping[int, 
     return charts
 
 
-def comparison(ids: Sequence[int], splits: Sequence[tuple[str, Mapping[int, int], int]]) -> list[Line]:
+def comparison(
+    ids: Sequence[int], splits: Sequence[tuple[str, Mapping[int, int], int]], *, log: bool = False
+) -> list[Line]:
     """Draws the class shares of several splits over each other.
 
     Args:
         ids: stored class ids, in order.
         splits: name, occurrences by stored class id, and records of each split; something was counted in each.
+        log: draw shares on a logarithmic scale from half of the least one.
 
     Returns:
         One line for each split; ``distance`` is the total variation distance from the first split, in ``[0, 1]``.
@@ -96,13 +100,18 @@ def comparison(ids: Sequence[int], splits: Sequence[tuple[str, Mapping[int, int]
         [total / sum(counts.values()) for _, _, total in _groups([counts.get(raw, 0) for raw in ids])]
         for _, counts, _ in splits
     ]
-    top = max(itertools.chain.from_iterable(shares))
+    positive = [share for share in itertools.chain.from_iterable(shares) if share]
+    top, floor = max(positive), min(positive) / 2
+
+    def height(share: float) -> float:
+        return (math.log(share / floor) / math.log(top / floor) if share else 0.0) if log else share / top
+
     return [
         Line(
             name,
-            _steps([share / top for share in shares[at]]),
+            _steps([height(share) for share in shares[at]]),
             records,
-            _distance(splits[0][1], counts) if at else None,
+            total_variation(splits[0][1], counts) if at else None,
         )
         for at, (name, counts, records) in enumerate(splits)
     ]
@@ -211,8 +220,3 @@ def _steps(shares: Sequence[float]) -> str:
     step = WIDTH / len(shares)
     corners = (f"L{at * step:.1f} {HEIGHT - HEIGHT * share:.1f}h{step:.1f}" for at, share in enumerate(shares))
     return f"M0 {HEIGHT}{''.join(corners)}"
-
-
-def _distance(mine: Mapping[int, int], theirs: Mapping[int, int]) -> float:
-    ours, others = sum(mine.values()), sum(theirs.values())
-    return math.fsum(abs(mine.get(i, 0) / ours - theirs.get(i, 0) / others) for i in {*mine, *theirs}) / 2

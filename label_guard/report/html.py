@@ -100,7 +100,6 @@ class SplitView:
     split: SplitReport
     bad: int
     findings: Sequence[Finding]
-    causes: Sequence[Cause]
     labels: Sequence[LabelView]
     examples: Sequence[Mapping[str, Any]]
     shows: bool
@@ -116,6 +115,7 @@ class Comparison:
 
     path: str
     lines: Sequence[Line]
+    log: bool
 
 
 def render(report: AuditReport) -> str:
@@ -221,7 +221,6 @@ def _split_view(report: AuditReport, split: SplitReport, number: int, labels: Se
         split=split,
         bad=split.invalid + split.unreadable,
         findings=[finding for finding in report.findings if finding.split == split.split],
-        causes=[cause for cause in report.diagnoses if cause.split == split.split],
         labels=labels,
         examples=examples,
         shows=any(example["picture"] or example["start"] for example in examples),
@@ -373,4 +372,5 @@ def _comparisons(report: AuditReport, schema: DatasetSchema) -> Iterator[Compari
             and list(_ids(schema.stored(split.split)[path])) == list(ids)
         ]
         if ids and len(found) > 1:
-            yield Comparison(path, comparison(ids, found[:_MAX_LINES]))
+            log = any(max(counts.values()) > _SKEWED * sum(counts.values()) / len(ids) for _, counts, _ in found)
+            yield Comparison(path, comparison(ids, found[:_MAX_LINES], log=log), log)

@@ -57,7 +57,7 @@ RULES = (
     ),
     Rule(
         "LG405",
-        "split-departs",
+        "class-distribution-shift",
         "The class distribution of a split differs from train's.",
         why="A model is evaluated on classes in other shares than it was trained on. Where the split is meant to be a "
         "random one, it was not: sorted files, or a split by source.",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -47,6 +46,7 @@ from label_guard.schema.labels import (
     SoftLabel,
 )
 from label_guard.schema.messages import in_words
+from label_guard.schema.split_spec import split_bases
 from label_guard.schema.stored_dtypes import emitted_dtypes, rounding_of_sums
 
 # semver.org's own expression, with ASCII digits.
@@ -166,14 +166,14 @@ class DatasetSchema(Model):
         """The declared split that ``split`` (``train[:90%]``, ``train``) means; None where none is declared.
 
         Raises:
-            UsageError: the split is unknown, or left out where several are declared.
+            UsageError: the split is unknown or malformed, or left out where several are declared.
         """
         names = ", ".join(self.splits)
         if split is None:
             if len(self.splits) > 1:
                 raise UsageError(f"schema {self.name} declares several splits ({names}); pass split=")
             return next(iter(self.splits), None)
-        bases = {re.split(r"[\[(]", part, maxsplit=1)[0].strip() for part in split.split("+")}
+        bases = {split} if split in self.splits else split_bases(split)
         unknown = sorted(bases - set(self.splits))
         if unknown:
             raise UsageError(

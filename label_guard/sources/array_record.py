@@ -52,7 +52,7 @@ def open_reader(path: str) -> Any:
     Raises:
         SourceError: the file is missing, truncated, or not ArrayRecord.
     """
-    module = framework("array_record.python.array_record_module", "tfds")
+    module = framework("array_record.python.array_record_module", "records")
     if is_remote(path):
         raise SourceError(f"{path}: ArrayRecord is read from local files only; copy or mount it")
     if not Path(path).is_file():

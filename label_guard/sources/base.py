@@ -10,13 +10,14 @@ from typing import Any, NamedTuple, Protocol, TypeVar, overload, runtime_checkab
 import numpy as np
 from numpy.typing import NDArray
 
+from label_guard.check.columns import UntypedIntegers
 from label_guard.core.similar import closest, listed
 from label_guard.errors import MissingDependencyError, SourceError
 from label_guard.sources.tfds_metadata import Shape
 
 # An array where all records agree in dtype and shape; else one value a record: None is missing, and Python numbers
 # (of text formats) have a kind but no width.
-RawColumn = NDArray[Any] | list[Any]
+RawColumn = NDArray[Any] | list[Any] | UntypedIntegers
 LabelShapes = Mapping[str, Shape | None]
 # What is read at a time: 26 k image records/s with 16-record chunks against 5 k with 1,024 (100 KB each).
 CHUNK_BYTES = 2 << 20

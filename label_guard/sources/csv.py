@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+from codecs import BOM_UTF8
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import IO
 
 from label_guard.errors import SourceError
 from label_guard.sources.base import LabelShapes, Piece, RawColumn, blocks, did_you_mean, require_fields
+from label_guard.sources.csv_blocks import ENCODINGS as BLOCK_ENCODINGS
+from label_guard.sources.csv_blocks import CsvBlocks
 from label_guard.sources.files import opened
+from label_guard.sources.line_blocks import LineBlocks
 
 ENCODINGS = (
     "utf-8", "ascii", "latin-1", "iso-8859-15", "cp1250", "cp1251", "cp1252", "utf-16", "utf-16-le", "utf-16-be",
@@ -24,6 +30,7 @@ _SKIPPED = 1 << 20
 _OTHER_DELIMITERS = {";": ";", "\t": "tab", "|": "|"}
 # A row that cannot be read is tried again from its second line; text made for it could do so without end.
 _MAX_REREAD = 4
+_LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
 _NAMED_DELIMITERS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", "pipe": "|"}
@@ -56,10 +63,57 @@ class CsvFormat:
             if doubled:
                 raise SourceError(f"{path} has {header.count(doubled[0])} columns named {doubled[0]!r}; rename one")
             places = {label: header.index(label) for label in wanted}
-            row = 0
-            for block in blocks(rows, lambda _: 1, _ROWS):
-                yield _piece(row, block, len(header), places)
-                row += len(block)
+            if self.encoding not in BLOCK_ENCODINGS or not self.delimiter.isascii() or not wanted:
+                yield from _pieces(rows, 0, len(header), places)
+                return
+        yield from self._in_blocks(path, header, places)
+
+    def _in_blocks(self, path: str, header: Sequence[str], places: Mapping[str, int]) -> Iterator[Piece]:
+        """The pieces of a file whose encoding is ASCII below 128: plain blocks at once, others row by row."""
+        plain = CsvBlocks(self.delimiter, self.encoding, len(header), places, _number)
+        row = number = 0
+        begun: tuple[int, int] | None = None
+        with opened(path, unzip=True) as file:
+            blocks_of_lines = LineBlocks(file, _MAX_ROW)
+            for block in blocks_of_lines:
+                if not begun:
+                    begun = self._header_end(block, header)
+                    if begun is None:
+                        break
+                    block, number = block[begun[0] :], begun[1]
+                found = plain.read(block) if block else (0, dict[str, RawColumn]())
+                if found is not None:
+                    if found[0]:
+                        yield Piece(range(row, row + found[0]), found[1])
+                    row, number = row + found[0], number + block.count(b"\n")
+                    continue
+                # Without quotes a row is a line, and nothing reaches into the next block.
+                apart = b'"' not in block and block.endswith(b"\n")
+                lines = _Lines(io.BytesIO(block) if apart else blocks_of_lines.rest(block), self.encoding, path, number)
+                for piece in _pieces(_rows(lines, self.delimiter), row, len(header), places):
+                    yield piece
+                    row += len(piece.rows) + len(piece.unreadable)
+                if not apart:
+                    return
+                lines.start()
+                number = lines.number
+        if begun is None:
+            with self._rows(path) as (_, rows):
+                yield from _pieces(rows, 0, len(header), places)
+
+    def _header_end(self, block: bytes, header: Sequence[str]) -> tuple[int, int] | None:
+        """Where the rows begin in the first block, and the number of lines before them; None where it is cut."""
+        start = len(BOM_UTF8) if self.encoding == "utf-8" and block.startswith(BOM_UTF8) else 0
+        if self.header == "none":
+            return start, 0
+        lines = _Lines(io.BytesIO(block[start:]), self.encoding, "", 0)
+        found = next(_rows(lines, self.delimiter), None)
+        if not isinstance(found, list) or [_shown(name) for name in found] != header:
+            return None
+        lines.start()
+        ends = islice(_LINE_END.finditer(block), lines.number - 1, None)
+        end = next(ends, None)
+        return len(block) if end is None else end.end(), lines.number
 
     @contextmanager
     def _rows(self, path: str) -> Generator[tuple[list[str], Iterator[list[str] | str]]]:
@@ -121,14 +175,14 @@ def csv_format(options: Mapping[str, str]) -> CsvFormat:
 class _Lines(Iterator[str]):
     """The lines of a text, bounded; knows the lines of the current row, to read it again."""
 
-    def __init__(self, file: IO[bytes], encoding: str, path: str) -> None:
-        encoding = "utf-8-sig" if encoding == "utf-8" else encoding
+    def __init__(self, file: IO[bytes], encoding: str, path: str, number: int | None = None) -> None:
+        encoding = "utf-8-sig" if encoding == "utf-8" and number is None else encoding
         self._text = io.TextIOWrapper(file, encoding=encoding, errors="surrogateescape", newline="")
         self._path = path
         self._waiting: deque[str] = deque()
         self._row: list[str] = []
         self._size = self._read = self._fed = 0
-        self.number = 0  # of the row's first line
+        self.number = number or 0  # of the row's first line
 
     def start(self) -> None:
         """Begins a row."""
@@ -190,6 +244,12 @@ def _rows(lines: _Lines, delimiter: str) -> Iterator[list[str] | str]:
                 yield row
 
 
+def _pieces(rows: Iterator[list[str] | str], first: int, width: int, places: Mapping[str, int]) -> Iterator[Piece]:
+    for block in blocks(rows, lambda _: 1, _ROWS):
+        yield _piece(first, block, width, places)
+        first += len(block)
+
+
 def _reason(error: csv.Error) -> str:
     if "unexpected end" in str(error):
         return "a quote is opened and never closed"
@@ -198,7 +258,7 @@ def _reason(error: csv.Error) -> str:
     return str(error)
 
 
-def _piece(first: int, block: list[list[str] | str], width: int, places: dict[str, int]) -> Piece:
+def _piece(first: int, block: list[list[str] | str], width: int, places: Mapping[str, int]) -> Piece:
     unreadable: list[tuple[int, str]] = []
     rows: list[int] = []
     found: list[list[str]] = []
@@ -213,7 +273,7 @@ def _piece(first: int, block: list[list[str] | str], width: int, places: dict[st
     return Piece(rows if unreadable else range(first, first + len(block)), columns, unreadable)
 
 
-def _fault(row: list[str], width: int, places: dict[str, int]) -> str:
+def _fault(row: list[str], width: int, places: Mapping[str, int]) -> str:
     if len(row) != width:
         return f"the row has {len(row)} fields, the header {width}"
     broken = next((label for label, k in places.items() if not row[k].isascii() and _shown(row[k]) != row[k]), None)

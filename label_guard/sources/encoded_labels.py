@@ -112,7 +112,7 @@ def _image(data: bytes) -> Array:
         raise ValueError(f"its {head.width} x {head.height} pixels take more than {MAX_LABEL_BYTES >> 20} MiB")
     if head.depth == 16 and head.channels > 1:  # Pillow would drop the low bits
         raise ValueError(f"a PNG of {head.channels} channels of 16 bits is not read; store one channel")
-    image: Any = framework("PIL.Image", "tfds")
+    image: Any = framework("PIL.Image", "records")
     try:
         # Without `formats`, bytes of data would choose the decoder, and some of these start programs.
         with image.open(io.BytesIO(data), formats=["PNG"]) as picture:

@@ -165,17 +165,21 @@ def _leave(stream: JsonStream, name: str) -> None:
 
 
 def _column_names(stream: JsonStream) -> list[str]:
-    names: list[str] = []
-    for key in stream.members():
-        if stream.peek() == "[":
-            names.append(key)
-        stream.skip_member()
+    found = [(key, stream.skip_member()) for key in stream.members()]
+    names = [key for key, size in found if size is not None]
     doubled = next((name for name in names if names.count(name) > 1), None)
     if doubled is not None:
         raise ValueError(f"the key {doubled!r} is there twice")
     if not names:
         raise ValueError(
             "it is neither an array of objects nor an object of arrays; pandas writes one by to_json(orient='records')"
+        )
+    sizes = {key: size for key, size in found if size is not None}
+    other = next((key for key in names if sizes[key] != sizes[names[0]]), None)
+    if other is not None:
+        raise ValueError(
+            f"its arrays differ in length: {names[0]!r} has {sizes[names[0]]:,} elements, "
+            f"{other!r} has {sizes[other]:,}"
         )
     return names
 
@@ -195,13 +199,11 @@ def _columns(path: str, wanted: LabelShapes) -> Iterator[Piece]:
                 stream.skip_member()
         row = 0
         while True:
-            blocks_of = {label: list(islice(values, CHUNK_BYTES // _RECORD_BYTES)) for label, values in columns.items()}
-            sizes = {label: row + len(block) for label, block in blocks_of.items()}
-            count = min(map(len, blocks_of.values()), default=0)
-            if count:
-                yield Piece(range(row, row + count), {label: block[:count] for label, block in blocks_of.items()})
-            if len(set(sizes.values())) > 1:
-                raise SourceError(f"{path}: its arrays differ in length: {sizes}")
+            block = {label: list(islice(values, CHUNK_BYTES // _RECORD_BYTES)) for label, values in columns.items()}
+            count = max(map(len, block.values()), default=0)
             if not count:
                 return
+            if len(set(map(len, block.values()))) > 1:
+                raise SourceError(f"{path} changed while it was read")
+            yield Piece(range(row, row + count), dict(block))
             row += count

@@ -44,7 +44,7 @@ class JsonStream:
             fault: ValueError | None = None
             try:
                 found, end = _DECODER.raw_decode(self._text, self._start)
-                if end < len(self._text) or self._ended:  # a number may go on behind the text that was read
+                if end < len(self._text):  # a number may go on behind the text that was read, or was cut off there
                     self._start = end
                     return found
             except RecursionError:
@@ -53,8 +53,8 @@ class JsonStream:
                 fault = error
             if len(self._text) - self._start > MAX_LINE_BYTES:
                 raise ValueError(f"the element at character {self._place + self._start:,} is longer than 32 MiB")
-            if not self._more(max(_BLOCK, len(self._text) - self._start)) and fault is not None:
-                message = getattr(fault, "msg", str(fault))
+            if not self._more(max(_BLOCK, len(self._text) - self._start)):
+                message = getattr(fault, "msg", str(fault)) if fault is not None else "the text ends too early"
                 raise ValueError(f"{message} at character {self._place + getattr(fault, 'pos', self._start):,}")
 
     def elements(self) -> Iterator[None]:
@@ -70,13 +70,16 @@ class JsonStream:
             self.step(":")
             yield key
 
-    def skip_member(self) -> None:
-        """Steps over a value inside an object: an array element by element, anything else as a whole."""
-        if self.peek() == "[":
-            for _ in self.elements():
-                self.value()
-        else:
+    def skip_member(self) -> int | None:
+        """Steps over a value inside an object; returns the number of elements of an array, None of anything else."""
+        if self.peek() != "[":
             self.value()
+            return None
+        count = 0
+        for _ in self.elements():
+            self.value()
+            count += 1
+        return count
 
     def finish(self) -> None:
         """Checks that nothing follows."""

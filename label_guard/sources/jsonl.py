@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,13 +11,16 @@ from typing import IO, Any
 
 from label_guard.core import tree
 from label_guard.errors import SourceError
-from label_guard.sources.base import CHUNK_BYTES, LabelShapes, Piece, blocks
+from label_guard.sources.base import CHUNK_BYTES, LabelShapes, Piece, RawColumn, blocks
 from label_guard.sources.files import opened
+from label_guard.sources.json_lines_pattern import LinePattern
+from label_guard.sources.line_blocks import LineBlocks
 
 MAX_LINE_BYTES = 32 << 20  # Python takes up to 24 bytes for each byte of JSON
 _SKIPPED = 1 << 20
 _PEEKED_LINES = 64
 _TOO_LONG = b""
+_MAX_FAILURES = 4  # blocks that are not plain, after which no other is tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +43,48 @@ class JsonLinesFormat:
 
     def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         with opened(path, unzip=True) as file:
-            row = 0
-            for block in blocks(_lines(file), len, CHUNK_BYTES):
-                yield objects_piece(row, map(parse_object, block), len(block), wanted)
-                row += len(block)
+            row, patterns = 0, _Patterns(wanted)
+            blocks_of_lines = LineBlocks(file, MAX_LINE_BYTES)
+            for block in blocks_of_lines:
+                plain = patterns.read(block)
+                if plain is not None:
+                    count, columns = plain
+                    yield Piece(range(row, row + count), columns)
+                    row += count
+                    continue
+                lines = io.BytesIO(block) if block.endswith(b"\n") else blocks_of_lines.rest(block)
+                for piece in _strictly(lines, row, wanted):
+                    yield piece
+                    row += len(piece.rows) + len(piece.unreadable)
+
+
+class _Patterns:
+    """Reads plain blocks by the layout of their first line; gives up on files whose lines differ in layout."""
+
+    def __init__(self, wanted: LabelShapes) -> None:
+        self._wanted = wanted
+        self._pattern: LinePattern | None = None
+        self._failures = 0
+
+    def read(self, block: bytes) -> tuple[int, dict[str, RawColumn]] | None:
+        """Number of lines and their labels; None where the strict reader must look."""
+        if self._failures >= _MAX_FAILURES:
+            return None
+        found = None if self._pattern is None else self._pattern.read(block)
+        if found is None:
+            line = block.partition(b"\n")[0]
+            record, fault = parse_object(line or b"null")
+            self._pattern = None if fault else LinePattern(record, line, self._wanted)
+            found = None if self._pattern is None else self._pattern.read(block)
+        self._failures += found is None
+        return found
+
+
+def _strictly(file: IO[bytes], row: int, wanted: LabelShapes) -> Iterator[Piece]:
+    """The pieces of JSON Lines, a line at a time."""
+    for block in blocks(_lines(file), len, CHUNK_BYTES):
+        yield objects_piece(row, map(parse_object, block), len(block), wanted)
+        row += len(block)
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes]:

@@ -87,6 +87,12 @@ def _split_problems(schema: DatasetSchema, metadata: TfdsMetadata) -> Iterator[P
         if found is None:
             fix = suggestion(name, list(metadata.splits))
             yield Problem("LG234", ("splits", name), f"the dataset has no split {name!r}", fix)
-        elif None not in (split.num_examples, found.num_examples) and split.num_examples != found.num_examples:
-            message = f"num_examples is {split.num_examples} but the dataset declares {found.num_examples}"
-            yield Problem("LG234", ("splits", name, "num_examples"), message, "find out which is right")
+        else:
+            yield from size_problems(name, split.num_examples, found.num_examples)
+
+
+def size_problems(split: str, declared: int | None, promised: int | None) -> Iterator[Problem]:
+    """Where the metadata promise another number of records than the schema declares for ``split``."""
+    if None not in (declared, promised) and declared != promised:
+        message = f"num_examples is {declared} but the dataset declares {promised}"
+        yield Problem("LG234", ("splits", split, "num_examples"), message, "find out which is right")

@@ -11,6 +11,7 @@ from label_guard.errors import QuarantineError, SourceError
 from label_guard.quarantine.line import QuarantineEntry
 from label_guard.quarantine.reader import QuarantineContents, read_quarantine
 from label_guard.quarantine.replay_source import is_split
+from label_guard.schema.split_spec import split_bases
 from label_guard.sources.base import LabelShapes, Piece, values_column
 
 _MAX_RECORDS = 1024
@@ -43,6 +44,8 @@ class QuarantineFormat:
             raise SourceError(f"{path}: {damaged} damaged lines were skipped{first}")
 
     def _entries(self, contents: QuarantineContents) -> list[QuarantineEntry]:
+        if self.split is not None:
+            split_bases(self.split)
         newest = [group[0] for group in contents.records]
         return [entry for entry in newest if self.split is None or is_split(entry.split, self.split)]
 

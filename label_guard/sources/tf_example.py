@@ -161,7 +161,7 @@ def _decode(records: Sequence[wire.Record], wanted: LabelShapes) -> tuple[list[l
 def _example_class() -> Any:
     """The message class of tf.Example, from a descriptor made here: TFDS's own would import all of TFDS."""
     descriptor_pb2, descriptor_pool, message_factory = (
-        framework(f"google.protobuf.{name}", "tfds")
+        framework(f"google.protobuf.{name}", "records")
         for name in ("descriptor_pb2", "descriptor_pool", "message_factory")
     )
     proto = descriptor_pb2.FieldDescriptorProto
@@ -202,7 +202,7 @@ def parse(record: wire.Record) -> Any:
     example = _example_class()
     try:
         return example.FromString(bytes(record))
-    except framework("google.protobuf.message", "tfds").DecodeError:
+    except framework("google.protobuf.message", "records").DecodeError:
         raise ValueError("not a tf.Example: the protobuf message is corrupt") from None
 
 

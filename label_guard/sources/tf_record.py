@@ -36,7 +36,7 @@ def frames(path: str) -> Iterator[Frames]:
     Raises:
         SourceError: the file is missing, truncated, or not TFRecord.
     """
-    split = _Splitter(framework("google_crc32c", "tfds").value)
+    split = _Splitter(framework("google_crc32c", "records").value)
     rest = b""
     with opened(path, unzip=True) as file:
         while block := _read(file, max(split.needed - len(rest), 0) or CHUNK_BYTES):

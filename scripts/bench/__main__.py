@@ -30,6 +30,7 @@ SECTIONS: dict[str, Callable[[bool], list[Row]]] = {
     "files": dataset.files,
     "tfds": dataset.data_source,
     "parquet": dataset.parquet,
+    "text": dataset.text,
     "memory": dataset.memory,
     "lint": commands.lint,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import multiprocessing
 import shutil
 import struct
@@ -198,6 +199,44 @@ def parquet(quick: bool) -> list[Row]:
     rows.append(row(group, "read + check", timings, against="pyarrow read + compare", limit=1.5, cpu=False))
     rest = [name for name in functions if name not in ("pyarrow read + compare", "read + check")]
     return rows + [row(group, name, timings, against="pyarrow read + compare", cpu=False) for name in rest]
+
+
+def text(quick: bool) -> list[Row]:
+    """A label in CSV and in JSON Lines, beside an identifier, a text and a number: the check and table tools."""
+    folder = Path(tempfile.mkdtemp())
+    table, lines = folder / "labels.csv", folder / "labels.jsonl"
+    count = 200_000 if quick else 2_000_000
+    labels = np.random.default_rng(0).integers(0, CLASSES, count).tolist()
+    with table.open("w") as file, lines.open("w") as objects:
+        file.write("id,file,length,label\n")
+        for k, label in enumerate(labels):
+            file.write(f"{k},pictures/{k:07}.jpg,{k * 0.37:.2f},{label}\n")
+            row_of = {"id": k, "file": f"pictures/{k:07}.jpg", "length": k * 0.37, "label": label}
+            objects.write(json.dumps(row_of) + "\n")
+    functions: dict[str, Callable[[], Any]] = {
+        "read + check csv:": _checked(f"csv:{table}"),
+        "read + check jsonl:": _checked(f"jsonl:{lines}"),
+        "audit csv:": _audit(f"csv:{table}"),
+        "audit jsonl:": _audit(f"jsonl:{lines}"),
+    }
+    peers = [name for name in ("polars", "duckdb") if importlib.util.find_spec(name)]
+    if len(peers) == 2:
+        pl, duckdb = importlib.import_module("polars"), importlib.import_module("duckdb")
+        bad = ~pl.col("label").is_between(0, CLASSES - 1)
+        query = f"select count(*) from read_json('{lines}', format='newline_delimited') where label not between 0 and 9"
+        functions["polars CSV"] = lambda: pl.scan_csv(table).filter(bad).collect()
+        functions["DuckDB JSON Lines"] = lambda: duckdb.sql(query).fetchall()
+    timings = measure(functions, rounds=3 if quick else 7, seconds=0)
+    shutil.rmtree(folder)
+    if len(peers) < 2:
+        return []
+    rows: list[Row] = []
+    for peer, form in (("polars CSV", "csv:"), ("DuckDB JSON Lines", "jsonl:")):
+        group = f"{peer.partition(' ')[2]}, {count:,} records of 4 fields"
+        rows.append(row(group, peer, timings, against=peer))
+        rows.append(row(group, f"read + check {form}", timings, against=peer, limit=3.0, cpu=False))
+        rows.append(row(group, f"audit {form}", timings, against=peer, cpu=False))
+    return rows
 
 
 def _checked(uri: str) -> Callable[[], None]:

@@ -132,6 +132,16 @@ def test_stale_shard_lengths_are_reported(toy: Path, run: Run) -> None:
     assert "toy-train.array_record-00001-of-00002 has 50 records but the metadata promise 40" in out
 
 
+def test_the_sizes_of_splits_are_compared_with_the_metadata(toy: Path, run: Run) -> None:
+    """LG234 where schema and metadata promise other sizes, even if a limit leaves records unread; or quieted."""
+    prepared(toy, [50], [LABELS], TEN)
+    for size, comment, differs in ((50, "", False), (40, "", True), (40, "  # noqa: LG234", False)):
+        split = f"splits:\n  train:\n    source: tfds:toy/1.0.0\n    num_examples: {size}{comment}\n"
+        (toy.parents[1] / "s.yaml").write_text(SCHEMA + split)
+        _, out, _ = run("audit", "s.yaml", "--limit", "10")
+        assert ("LG234 source-split: num_examples is 40 but the dataset declares 50" in out) == differs, out
+
+
 def test_a_missing_shard_is_reported(toy: Path, run: Run) -> None:
     """A shard that was not copied makes the audit incomplete, by its name; the others are audited."""
     prepared(toy, [50, 50], [BAD, LABELS], tfds.features.FeaturesDict({"label": tfds.features.Scalar(np.int64)}))

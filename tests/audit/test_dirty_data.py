@@ -24,8 +24,9 @@ from label_guard import DatasetSchema, UsageError
 from label_guard.audit.baseline import BadPlace, Baseline, compare
 from label_guard.audit.conclude import with_baseline
 from label_guard.audit.good_index import good_positions
-from label_guard.audit.runner import audit_dataset, make_tasks, open_splits
-from label_guard.audit.shard import Task, audit_shard
+from label_guard.audit.plan import plan_audit
+from label_guard.audit.runner import audit_dataset, open_splits
+from label_guard.audit.shard import ShardAuditor
 from label_guard.audit.workers import AuditControl, run_shards
 from label_guard.cli import app as cli
 from label_guard.pipeline.select import select_records
@@ -325,12 +326,12 @@ def test_options_that_contradict_each_other_are_refused(tmp_path: Path, run: Run
 
 
 def test_a_shard_can_be_audited_by_itself(tmp_path: Path) -> None:
-    """The unit of work of every engine is plain: a task in, counts out."""
+    """The unit of work of every engine is plain: an item in, counts out."""
     write(tmp_path, [[0, 10]])
     schema = load_schema(tmp_path / "planted.yaml")
-    tasks = make_tasks(schema, open_splits(schema, f"parquet:{tmp_path}/train-0.parquet"))
-    assert isinstance(tasks[0], Task)
-    assert (audit_shard(tasks[0]).records, audit_shard(tasks[0]).invalid) == (2, 1)
+    plan = plan_audit(schema, open_splits(schema, f"parquet:{tmp_path}/train-0.parquet"))
+    found = ShardAuditor(plan.jobs)(plan.items[0])
+    assert (found.records, found.invalid) == (2, 1)
 
 
 MASKED = """

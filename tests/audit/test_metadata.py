@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,10 @@ from label_guard import DatasetSchema
 from label_guard.audit.report import AuditReport
 from label_guard.audit.runner import audit_dataset
 from label_guard.cli.app import main
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
+
+import make
 
 NAMES = ["entailment", "neutral", "contradiction"]
 
@@ -106,3 +111,34 @@ def test_a_comment_of_the_schema_file_quiets_a_contradiction(
         main(["audit", str(tmp_path / "s.yaml")])
     assert exit_.value.code == int(bool(rules))
     assert ("LG231" in capsys.readouterr().out) == bool(rules)
+
+
+INSECTS = {
+    "parquet": (lambda path: pq.write_table(make.hf_table(), path), "parquet:{}", "label", {}),
+    "arrow": (make.arrow, "arrow:{}", "label", {}),
+    "coco": (make.coco, "coco:{}", "category_id", {"class_ids": [1, 2, 4, 8]}),
+    "yolo": (make.yolo, "yolo:{}", "label", {"shape": [None]}),
+    "folder": (make.folder, "folder:{}/train", "label", {"dtype": "string"}),
+}
+
+
+@pytest.mark.parametrize("source", INSECTS)
+def test_the_metadata_of_every_source_are_compared(tmp_path: Path, source: str) -> None:
+    """Number, names and order of classes: of Parquet, Arrow, COCO, YOLO and class folders alike."""
+    write, uri, path, fields = INSECTS[source]
+    write(tmp_path / source)
+    names = list(make.CLASSES)
+
+    def rules(**changed: Any) -> set[str]:
+        label = {"kind": "class_label", "num_classes": 4, "class_names": names, **fields, **changed}
+        splits = {"train": {"source": uri.format(tmp_path / source)}}
+        schema = {"format": 1, "name": "t", "version": "1.0.0", "labels": {path: label}, "splits": splits}
+        found = audit_dataset(DatasetSchema.model_validate(schema)).findings
+        return {finding.rule for finding in found if finding.rule.startswith("LG23")}
+
+    assert rules() == set()
+    if source != "folder":  # whose names are the values
+        assert rules(class_names=names[::-1]) == {"LG232"}
+    five = {"num_classes": 5, "class_names": [*names, "moth"]}
+    more = {"class_ids": [1, 2, 4, 8, 9]} if "class_ids" in fields else {}
+    assert "LG231" in rules(**five, **more)

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from label_guard import DatasetSchema, QuarantineOptions, audit_dataset, read_quarantine
-from label_guard.audit import merge_reports, runner
+from label_guard.audit import merge_reports, plan
 from label_guard.audit.good_index import write_good_index
 from label_guard.audit.report import AuditReport
 from label_guard.sources import raw_numbers
@@ -90,7 +90,7 @@ WRITERS: list[Callable[[Path, Rows, int], str]] = [
 def audit(uri: str, part_bytes: int, **options: Any) -> AuditReport:
     """An audit that cuts files into parts of some size."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "PART_BYTES", part_bytes)
+        patch.setattr(plan, "PART_BYTES", part_bytes)
         return audit_dataset(SCHEMA, source=uri, **options)
 
 

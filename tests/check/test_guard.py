@@ -100,6 +100,7 @@ def test_a_missing_label_is_missing_in_every_record() -> None:
         ({"y": [1, 2]}, "pass batched="),
         ({"y": np.array([1])}, "a record or a batch"),
         ({"y": np.zeros((2, 2), int)}, "a record or a batch"),
+        ({"y": np.zeros((2, 1), int)}, "Likely cause: a trailing axis of one"),
         ({}, "pass batched="),
         ({"y": None}, "pass batched="),
     ],

@@ -23,3 +23,12 @@ def test_every_cause_has_a_section() -> None:
     assert named - sections == set()
     missing = {name for name in sections if f'"{name}"' not in code and not name.endswith("-wrap")}
     assert missing == set()
+
+
+def test_every_section_says_when_what_else_and_what_to_do_with_the_data() -> None:
+    """Each cause has its conditions, its rivals and an advice for the data, before any change of the schema."""
+    page = (ROOT / "docs" / "causes.md").read_text()
+    sections = dict(re.findall(r"^### ([a-z0-9-]+)\n(.*?)(?=^##|\Z)", page, re.MULTILINE | re.DOTALL))
+    points = {name: re.findall(r"^- \*\*([A-Za-z ]+):\*\* \S", text, re.MULTILINE) for name, text in sections.items()}
+    expected = ["Seen", "May also be", "Data", "Schema"]
+    assert {name for name, found in points.items() if found not in (expected, expected[:3])} == set()

@@ -234,3 +234,13 @@ def test_clean_batches_of_a_stream_count_too() -> None:
             sample.add_clean(columns)
     assert len(sample._clean) <= 257
     assert "a stray" in sample.diagnosis(guard.labels)
+
+
+def test_a_second_cause_leaves_no_word_of_a_change() -> None:
+    """Where a dtype or missing values are a second cause, nothing is suggested, and each cause is said once."""
+    batch = (IDS + 1).astype(np.float32)
+    [cause] = causes(guard_of(dtype="int64"), batch)
+    assert (cause.cause, [other.cause for other in cause.alternatives]) == ("one-based", ["float-ids"])
+    assert cause.patch == {}
+    assert "change the schema" not in cause.text
+    assert cause.text.count("look at some of these records") == 1

@@ -151,3 +151,36 @@ def test_ids_beyond_int64_are_no_error() -> None:
     guard = guard_of(num_classes=2, class_ids=[5, 2**64 - 1], ignore=[], dtype="uint64")
     found = statistics_of(guard, [np.uint64(5), np.uint64(2**64 - 1), np.uint64(7)])
     assert found.class_counts[5] == 1
+
+
+@given(
+    st.lists(
+        st.tuples(*[st.tuples(st.sampled_from([0, 1, 4, 7, 255, -100]), st.booleans())] * 3), min_size=1, max_size=9
+    )
+)
+def test_positions_that_do_not_count_are_in_no_count(records: list[tuple[tuple[int, bool], ...]]) -> None:
+    """Values where ``where`` is 0 are left out of all counts and of the extremes."""
+    guard = guard_of(shape=[3], where="seen")
+    batch = {
+        "y": np.array([[value for value, _ in record] for record in records]),
+        "seen": np.array([[counts for _, counts in record] for record in records]),
+    }
+    result = guard.check(batch, batched=True)
+    found = LabelStatistics()
+    columns = guard.batch_columns(batch, len(records))["y"]
+    found.add(guard.labels["y"], columns, result.faults, len(records), [str(row) for row in range(len(records))])
+    left = [[value for value, counts in record if counts] for record in records]
+    values, legal = [value for record in left for value in record], guard.labels["y"].raw_ids
+    assert dict(found.class_counts.items()) == dict(Counter(value for value in values if value in legal))
+    held = Counter(value for record in left for value in set(record) if value in legal)
+    assert dict(found.class_records.items()) == dict(held)
+    assert found.positions == len(values)
+    assert (found.low, found.high) == ((min(values), max(values)) if values else (None, None))
+
+
+def test_nan_that_is_declared_is_in_no_count() -> None:
+    """NaN for "not measured" is not counted as another value, not even as a 0."""
+    guard = guard_of(kind="multi_label", num_classes=3, dtype="float32", ignore=[float("nan")])
+    found = statistics_of(guard, [np.array([1, np.nan, np.nan], np.float32)])
+    assert dict(found.class_counts.items()) == {0: 1}
+    assert (found.low, found.high) == (1, 1)

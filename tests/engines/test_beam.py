@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from label_guard import read_quarantine
 
@@ -30,6 +32,48 @@ if __name__ == "__main__":
     here = audit_dataset(schema, source=source)
     print(json.dumps([json.dumps(there.to_json()), json.dumps(here.to_json())]))
 """
+
+
+LOST = """
+import os, signal, sys
+from label_guard import DatasetSchema
+from label_guard.audit.shard import ShardAuditor
+from label_guard.engines import beam
+
+class Mortal(ShardAuditor):
+    def __call__(self, item, go_on=None):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def __reduce__(self):
+        return Mortal, (self.jobs,)
+
+if __name__ == "__main__":
+    import run_lost  # as the workers import it
+    beam.ShardAuditor = run_lost.Mortal
+    label = {"kind": "class_label", "num_classes": 10}
+    schema = DatasetSchema.model_validate({"format": 1, "name": "t", "version": "1.0.0", "labels": {"label": label}})
+    options = ["--runner=DirectRunner", "--direct_num_workers=2", "--direct_running_mode=multi_processing"]
+    try:
+        beam.audit_on_beam(schema, options, source=f"parquet:{sys.argv[1]}/train-*.parquet")
+    except beam.SourceError as error:
+        sys.exit(f"SOURCE ERROR {error}")
+"""
+
+
+@pytest.mark.long
+def test_a_lost_worker_is_an_error_that_says_so(tmp_path: Path) -> None:
+    """Beam's own multi-process runner does not run lost work again: there is no report, and never a clean one."""
+    for number in range(2):
+        pq.write_table(pa.table({"label": [1, 2]}), tmp_path / f"train-{number}.parquet")
+    (tmp_path / "run_lost.py").write_text(LOST)
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    done = subprocess.run(
+        [sys.executable, "run_lost.py", str(tmp_path)],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("SOURCE ERROR the run on DirectRunner failed, so there is no report: "), done.stderr[-2000:]
+    assert last.endswith("a worker may have died, and this runner does not run its work again")
 
 
 def test_beam_gives_the_report_of_the_local_run_byte_for_byte(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Runs guards inside a Grain worker into each of their errors and prints what arrived in the main process.
 
-usage: python run_errors.py FOLDER
+usage: python run_errors.py FOLDER CASE...
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def outcome(ds: grain.IterDataset) -> dict[str, Any]:
 def main(arguments: list[str]) -> None:
     """Print one JSON object: by case, what arrived."""
     folder = Path(arguments[1])
-    (folder / "file").write_text("no folder")
+    (folder / "file").write_text("not a folder")
     keys_only = QuarantineOptions(str(folder / "bad"), payload="none")
     cases = {
         "raise": pipeline([1, 2, 99, -1], 1, 4, on_invalid="raise"),
@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> None:
         "share": pipeline([99] * 40, 1, 32, quarantine=str(folder / "many")),
         "none valid": pipeline([99] * 100, None, 500, quarantine=keys_only, stop_above=None),
     }
-    print(json.dumps({name: outcome(ds) for name, ds in cases.items()}))
+    print(json.dumps({name: outcome(ds) for name, ds in cases.items() if name in arguments[2:]}))
 
 
 if __name__ == "__main__":

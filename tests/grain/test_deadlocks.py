@@ -48,7 +48,7 @@ def main():
     # The guard behind processes and before a thread, its iterator given up half-way and closed each time.
     "prefetch": """
 def main():
-    ds = grain.MapDataset.source(RECORDS).to_iter_dataset().mp_prefetch(grain.MultiprocessingOptions(num_workers=2))
+    ds = grain.MapDataset.source(RECORDS).to_iter_dataset().mp_prefetch(grain.MultiprocessingOptions(num_workers=1))
     ds = ds.pipe(guard_labels, SCHEMA, batch_size=4, stop_above=None, **OPTIONS)
     threaded = grain.experimental.ThreadPrefetchIterDataset(ds, prefetch_buffer_size=4)
     iterator = iter(threaded)

@@ -191,3 +191,27 @@ def test_a_million_entries_are_summarised_in_little_memory(tmp_path: Path) -> No
     records, megabytes = map(int, done.stdout.split())
     assert records == 1_000_000
     assert megabytes < 300
+
+
+def test_two_at_once_lose_nothing_and_say_why_one_ended(tmp_path: Path) -> None:
+    """Each removes only what it has written again; one that finds parts gone says that another may be running."""
+    for turn in range(6):
+        folder = str(tmp_path / str(turn))
+        for process in range(25):
+            write(folder, *(bad(f"{process}_{row}") for row in range(4)), process=process)
+        failures: list[str] = []
+
+        def run(folder: str = folder, failures: list[str] = failures) -> None:
+            try:
+                compact_quarantine(folder)
+            except QuarantineError as error:
+                failures.append(str(error))
+
+        threads = [threading.Thread(target=run) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        contents = read_quarantine(folder)
+        assert (len(contents.entries), contents.num_problems) == (100, 0)
+        assert all("another compact may be running; no record was lost" in text for text in failures), failures

@@ -78,3 +78,13 @@ def test_a_block_strip_lies_in_its_frame(rows: set[int], more: int) -> None:
     cells = block_strip(blocks, max(rows) + more)
     assert [int(cell.text.split(": ")[1].split()[0]) for cell in cells] == list(blocks.counts.values())
     assert all(cell.x >= 0 and cell.x + cell.width <= WIDTH + 0.1 and 0 < cell.height <= 1 for cell in cells)
+
+
+@given(counts=st.lists(st.dictionaries(st.integers(0, 300), st.integers(1, 10**6), min_size=1), min_size=2, max_size=4))
+@pytest.mark.parametrize("log", [False, True])
+def test_lines_of_a_comparison_stay_in_their_frame(log: bool, counts: list[dict[int, int]]) -> None:
+    """On either scale each step of a line is between the foot and the top of the drawing, and one reaches the top."""
+    lines = comparison(range(301), [(str(at), found, 1) for at, found in enumerate(counts)], log=log)
+    heights = [float(step.split()[1].split("h")[0]) for line in lines for step in line.path.split("L")[1:]]
+    assert all(-0.1 <= height <= HEIGHT + 0.1 for height in heights)
+    assert min(heights) == pytest.approx(0, abs=0.1)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from label_guard.errors import SourceError
-from label_guard.sources import base, jsonl, numpy_files
+from label_guard.sources import base, jsonl, line_blocks, numpy_files
 from label_guard.sources import csv as csv_source
 from label_guard.sources.open import Chunk, list_fields, open_source
 
@@ -126,7 +126,7 @@ def test_jsonl_lines_that_are_no_records(tmp_path: Path) -> None:
 
 def test_jsonl_is_read_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks are cut by bytes and positions run on."""
-    monkeypatch.setattr(jsonl, "CHUNK_BYTES", 64)
+    monkeypatch.setattr(line_blocks, "CHUNK_BYTES", 64)
     (tmp_path / "a.jsonl").write_text("".join(f'{{"label": {k}}}\n' for k in range(50)))
     chunks = chunks_of(f"jsonl:{tmp_path}/a.jsonl")
     assert len(chunks) > 5

@@ -338,7 +338,10 @@ def _source(path: Path) -> Source:
     [
         ('{"a": 1}', "neither an array of objects nor an object of arrays"),
         ('{"a": [1]}', "has no field 'label'"),
-        ('{"label": [1, 2], "b": [1]}', ""),
+        ('{"label": [1, 2], "b": [3, 4], "note": "x"}', ""),
+        ('{"label": [1, 2], "b": [1]}', "differ in length: 'label' has 2 elements, 'b' has 1"),
+        ('{"b": [1, 2, 3], "label": [1, 2], "c": []}', "differ in length: 'b' has 3 elements, 'label' has 2"),
+        ('{"label": [], "b": [1]}', "differ in length: 'label' has 0 elements, 'b' has 1"),
         ('{"label": [1, 2], "label": [1]}', "there twice"),
         ("[" * 100_000, "nested too deeply"),
         ('[{"label": 1}] []', "more than one value"),

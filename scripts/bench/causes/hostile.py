@@ -366,7 +366,7 @@ def uneven_and_sound(rng: Rng, _: int) -> Situation:
 
 @kind
 def some_classes_absent(rng: Rng, _: int) -> Situation:
-    """A tenth of the classes is absent: a class is no fault for being unused."""
+    """A tenth of the classes is absent: an unused class alone means nothing."""
     classes = int(rng.integers(10, 300))
     values = draw(rng, classes, 30 * classes, "zipf", all_used=False)
     values = values[~np.isin(values, rng.choice(np.arange(1, classes - 1), max(1, classes // 10), replace=False))]

@@ -1,0 +1,47 @@
+"""Guides that are programs: every page below runs from its first Python block to its last and prints what it shows."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from label_guard import load_schema
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+import notebooks
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.mark.parametrize("page", ["segmentation.md", "detection.md", "index.md"])
+def test_a_guide_prints_what_it_shows(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The Python blocks, run one after another, print the text blocks that follow them."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for language, block in re.findall(r"^```(python|text)\n(.*?)^```", text, re.M | re.S):
+        if language == "python":
+            exec(compile(block, page, "exec"), names)
+        else:
+            assert capsys.readouterr().out == block
+
+
+@pytest.mark.parametrize("page", ["segmentation.md", "detection.md"])
+def test_the_schema_of_a_guide_loads(page: str, tmp_path: Path) -> None:
+    """The YAML shown is a sound schema."""
+    (block,) = re.findall(r"^```yaml\n(.*?)^```", (DOCS / page).read_text(encoding="utf-8"), re.M | re.S)
+    (tmp_path / "schema.yaml").write_text(block)
+    assert load_schema(tmp_path / "schema.yaml").labels
+
+
+@pytest.mark.parametrize("notebook", sorted((DOCS / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_a_notebook_shows_what_it_prints(notebook: Path) -> None:
+    """Each cell runs, and its stored output is that of today: python scripts/notebooks.py writes it."""
+    stored = notebooks.read(notebook)
+    assert notebooks.run(stored) == stored
