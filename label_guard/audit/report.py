@@ -344,4 +344,4 @@ def _label_from_version_1(found: Mapping[str, Any]) -> dict[str, Any]:
     values = {value: (count, count, nowhere, nowhere) for value, count in found["illegal"].items()}
     overflow = found.get("illegal_overflow", 0)
     kept = {name: value for name, value in found.items() if name not in ("illegal", "illegal_overflow")}
-    return {**kept, "illegal_values": {"values": values, "overflow": overflow}}
+    return {**kept, "illegal_values": {"values": values, "overflow": {"positions": overflow}}}

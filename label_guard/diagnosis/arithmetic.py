@@ -105,7 +105,7 @@ def _lossy(path: str, label: ClassLabel, found: LabelStatistics, illegal: dict[i
 def _no_ids(path: str, label: ClassLabel, found: LabelStatistics, illegal: dict[int, int]) -> LikelyCause | None:
     """Most values are illegal, and far more distinct ones than classes: the column or file holds something else."""
     bad = found.illegal_values.positions
-    distinct, total = len(illegal), max(1, found.positions)
+    distinct, total = found.illegal_values.distinct, max(1, found.positions)
     known = sum(n for v, n in illegal.items() if v in WELL_KNOWN)
     if bad - known < 0.7 * total or distinct < 12:
         return None
@@ -120,11 +120,12 @@ def _no_ids(path: str, label: ClassLabel, found: LabelStatistics, illegal: dict[
         return None
     if distinct <= label.num_classes and not found.illegal_overflow:
         return None  # may be ids with gaps, or from another start
-    more = "more than " if found.illegal_overflow else ""
+    about = "about " if found.illegal_overflow else ""
     text = (
-        f"{bad:,} of {total:,} values are not declared ids, with {more}{distinct:,} distinct values from {found.low} "
-        f"to {found.high} for {label.num_classes:,} classes: not class ids but something else, such as an image, "
-        f"a count, an identifier{_packed(label, illegal)}. Check that the right column or file is read"
+        f"{bad:,} of {total:,} values are not declared ids, with {about}{distinct:,} distinct values from {found.low} "
+        f"to {found.high}{found.illegal_values.often_beyond()} for {label.num_classes:,} classes: not class ids but "
+        f"something else, such as an image, a count, an identifier{_packed(label, illegal)}. Check that the right "
+        "column or file is read"
     )
     return LikelyCause(path, "not-ids", text)
 

@@ -19,9 +19,9 @@ from pydantic import (
 )
 
 from label_guard.core.types import Array
+from label_guard.diagnosis.overflow import Count, Overflow
 
 Value = int | float
-Count = Annotated[int, Field(strict=True, ge=0)]
 Place = tuple[str, Count, str]  # file, record within it, record key
 T = TypeVar("T")
 
@@ -42,8 +42,10 @@ def number(value: Any) -> Value:
 _NUMBER = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,40})?(e[+-]?[0-9]{1,3})?")
 Number = Annotated[Value, PlainValidator(number), WithJsonSchema({"type": "string", "pattern": f"^{_NUMBER.pattern}$"})]
 
-# Distinct illegal values kept for each label: well-known numbers, then the smallest by magnitude. The rest are counted.
+# Distinct illegal values kept for each label: well-known numbers, then the smallest by magnitude. Of the rest the
+# frequent ones are known; see overflow.py.
 MAX_VALUES = 4096
+_NOTABLE = 20  # one of so many of the others
 MAX_FILE_VALUES = 16  # of these, how many are counted by file
 # Numbers that mean "no value" somewhere. They are always kept, however large.
 WELL_KNOWN = (
@@ -118,7 +120,7 @@ class IllegalValues(BaseModel):
 
     Attributes:
         values: by value, ``MAX_VALUES`` of them at most.
-        overflow: positions of the others.
+        overflow: the others: how many, about how many distinct ones, and which are frequent.
         files: by name, the files that hold illegal values.
         clean_files: how many files hold none.
         clean_positions: integer values in those.
@@ -129,7 +131,7 @@ class IllegalValues(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     values: dict[Number, IllegalValue] = Field(default_factory=dict[Value, IllegalValue])
-    overflow: Count = 0
+    overflow: Overflow = Field(default_factory=Overflow)
     files: dict[str, FileCounts] = Field(default_factory=dict[str, FileCounts])
     clean_files: Count = 0
     clean_positions: Count = 0
@@ -147,7 +149,19 @@ class IllegalValues(BaseModel):
     @property
     def positions(self) -> int:
         """How many illegal values there are, the overflow included."""
-        return sum(found.positions for found in self.values.values()) + self.overflow
+        return sum(found.positions for found in self.values.values()) + self.overflow.positions
+
+    @property
+    def distinct(self) -> int:
+        """How many distinct illegal values there are; beyond ``MAX_VALUES`` an estimate."""
+        return len(self.values) + self.overflow.distinct()
+
+    def often_beyond(self) -> str:
+        """The most frequent value of those that are not kept, in words; empty where none of them is notable."""
+        found = self.overflow.frequent()
+        if not found or found[0][1] * _NOTABLE < self.overflow.positions:
+            return ""
+        return f", of those far away most often {found[0][0]} (at most {found[0][1]:,} times)"
 
     def add(self, values: Array, rows: Array, place_of: Callable[[int], Place]) -> None:
         """Count ``values`` that occur in ``rows`` (ascending) of a chunk; ``place_of`` says where a row is."""
@@ -193,7 +207,7 @@ class IllegalValues(BaseModel):
 
     def update(self, other: IllegalValues) -> None:
         """Adds ``other``, which is not changed."""
-        self.overflow += other.overflow
+        self.overflow.update(other.overflow)
         self.clean_files += other.clean_files
         self.clean_positions += other.clean_positions
         self.clean_low = extreme(min, self.clean_low, other.clean_low)
@@ -207,10 +221,9 @@ class IllegalValues(BaseModel):
 
     def _bound(self) -> None:
         if len(self.values) > MAX_VALUES:
-            chosen = kept(self.values, MAX_VALUES)
-            total = self.positions
-            self.values = {value: self.values[value] for value in chosen}
-            self.overflow += total - self.positions
+            chosen = set(kept(self.values, MAX_VALUES))
+            self.overflow.add({value: one.positions for value, one in self.values.items() if value not in chosen})
+            self.values = {value: one for value, one in self.values.items() if value in chosen}
 
 
 def by_value(found: Mapping[Value, T]) -> dict[str, T]:

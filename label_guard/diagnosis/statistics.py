@@ -34,6 +34,7 @@ from label_guard.core.types import Array
 from label_guard.diagnosis.class_counts import ClassCounts, JsonCounts
 from label_guard.diagnosis.distribution import Distribution
 from label_guard.diagnosis.illegal import Count, IllegalValues, Place, extreme, whole
+from label_guard.diagnosis.texts import as_text, kind_of_text
 from label_guard.rules.registry import RULES
 from label_guard.rules.violation import Violation
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel
@@ -132,7 +133,7 @@ class LabelStatistics(BaseModel):
     @property
     def illegal_overflow(self) -> int:
         """Positions of illegal values that are not in ``illegal``."""
-        return self.illegal_values.overflow
+        return self.illegal_values.overflow.positions
 
     @property
     def positions(self) -> int:
@@ -254,9 +255,9 @@ class LabelStatistics(BaseModel):
 
     def _add_texts(self, label: Label, array: Array) -> None:
         names: set[str] = set(getattr(label, "class_names", None) or ())
-        for value, count in Counter(map(_text, array.reshape(-1).tolist())).items():
+        for value, count in Counter(map(as_text, array.reshape(-1).tolist())).items():
             if value is not None:
-                self.texts["class name" if value in names else _kind_of_text(value)] += count
+                self.texts["class name" if value in names else kind_of_text(value)] += count
 
     def _add_range(self, array: Array) -> None:
         if array.dtype.kind == "f":
@@ -436,19 +437,3 @@ def _bounded(counts: dict[str, int]) -> dict[str, int]:
     kept = {name: counts[name] for name in names[:MAX_SHAPES]}
     rest = sum(counts[name] for name in names[MAX_SHAPES:]) + counts.get("...", 0)
     return {**kept, "...": rest} if rest else kept
-
-
-def _text(value: Any) -> str | None:
-    """``value`` where it is text."""
-    if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    return value if isinstance(value, str) else None
-
-
-def _kind_of_text(value: str) -> str:
-    if not value.strip():
-        return "blank"
-    try:
-        return "number" if float(value) == float(value) else "name"
-    except ValueError:
-        return "name"

@@ -74,8 +74,12 @@ def _stray(seen: Seen, one: Scored) -> str:
         verb = "is illegal" if count == 1 else "are illegal"
         named = f": {_values(one.noise)}" if one.noise else ""
         return f"{share} {verb}{named}: {'a stray' if count == 1 else 'strays'}, too few to be a class or a shift"
-    more = f"more than {len(one.noise):,}" if seen.far else f"{len(one.noise):,}"
-    return f"{share} are illegal, with {more} distinct values: random or corrupt values among sound ones"
+    illegal = seen.found.illegal_values
+    number = f"about {illegal.distinct:,}" if illegal.overflow.positions else f"{illegal.distinct:,}"
+    return (
+        f"{share} are illegal, with {number} distinct values{illegal.often_beyond()}: random or corrupt values among "
+        "sound ones"
+    )
 
 
 def _void(seen: Seen, one: Scored) -> str:

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from label_guard import DatasetSchema, Guard
-from label_guard.diagnosis.illegal import MAX_VALUES
+from label_guard.diagnosis.illegal import MAX_VALUES, IllegalValues
+from label_guard.diagnosis.overflow import Overflow
 from label_guard.diagnosis.statistics import MAX_EXAMPLES, LabelStatistics
 
 
@@ -97,6 +98,45 @@ def test_multi_labels_count_their_ones() -> None:
     guard = guard_of(kind="multi_label", num_classes=3, ignore=[])
     found = statistics_of(guard, [np.array([1, 0, 1]), np.array([0, 0, 1])])
     assert found.class_counts == {0: 1, 2: 2}
+
+
+def test_beyond_the_kept_values_the_number_and_the_frequent_ones_are_known() -> None:
+    """Of 30,000 distinct illegal values any cut gives the same counts; a frequent one shows with a bound."""
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.integers(10_000, 2**40, 30_000), np.full(3_000, 2**45 + 17), [-(2**50)] * 9])
+    values = rng.permutation(values)
+    parts = [IllegalValues() for _ in range(3)]
+    for part, found in zip(parts, np.split(values, [500, 20_000]), strict=True):
+        part.add(found, np.arange(len(found)), lambda row: ("f", row, ""))
+    whole = IllegalValues()
+    for part in parts:
+        whole.update(part)
+    other = IllegalValues()
+    for part in parts[::-1]:
+        other.update(part)
+    assert whole.model_dump_json() == other.model_dump_json()
+    assert IllegalValues.model_validate_json(whole.model_dump_json()).overflow == whole.overflow
+    assert whole.positions == len(values)
+    assert abs(whole.distinct - len(np.unique(values))) < 0.2 * len(np.unique(values))
+    value, most = whole.overflow.frequent()[0]
+    assert value == 2**45 + 17
+    assert 3_000 <= most < 3_600
+    assert f"most often {value}" in whole.often_beyond()
+
+
+@given(st.dictionaries(st.integers(-(2**63), 2**64 - 1), st.integers(1, 50), max_size=30), st.integers(0, 30))
+def test_what_holds_more_than_half_of_a_bucket_occurs_at_most_so_often(counts: dict[int, int], cut: int) -> None:
+    """The bound holds for every value that is named, and one alone is exact; merging changes nothing."""
+    found, head, tail = Overflow(), Overflow(), Overflow()
+    found.add(counts)
+    head.add(dict(list(counts.items())[:cut]))
+    tail.add(dict(list(counts.items())[cut:]))
+    head.update(tail)
+    assert head == found
+    for value, most in found.frequent():
+        assert most >= counts.get(value, 0)
+    if len(counts) == 1:
+        assert found.frequent() == list(counts.items())
 
 
 def test_memory_is_bounded_and_the_rest_is_counted() -> None:
