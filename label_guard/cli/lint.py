@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import click
 
@@ -20,6 +21,7 @@ from label_guard.rules.diagnostic import Diagnostic
 from label_guard.schema.discovery import default_names, find_files
 from label_guard.sources.tfds_metadata import TfdsMetadata
 
+_MAX_LISTED = 1_000  # problems of one file
 _CODES = "Codes, or beginnings of codes, separated by commas"
 
 
@@ -62,11 +64,21 @@ def command(files: tuple[str, ...], style: str, select: str, ignore: str, source
         missing.append(Diagnostic("LG200", "error", str(error), file=str(source)))
     if fix:
         _fix(names, rules)
-    found = [diagnostic for name in names for diagnostic in lint_file(name, metadata=metadata)]
-    found = missing + [diagnostic for diagnostic in found if diagnostic.rule in rules]
+    found = list(missing)
+    for name in names:
+        found += _first([one for one in lint_file(name, metadata=metadata) if one.rule in rules])
     code = exit_code(found)
     print_diagnostics(found, style, tool="lint", files_checked=len(names), complete=code < 2)
     return code
+
+
+def _first(found: list[Diagnostic]) -> list[Diagnostic]:
+    """The first problems of one file, errors before others, and how many more there are."""
+    if len(found) <= _MAX_LISTED:
+        return found
+    found.sort(key=lambda one: one.severity != "error")
+    more = f"{len(found):,} problems are in this file, of which {_MAX_LISTED:,} are listed"
+    return [replace(found[0], message=more, fix="correct those that are listed first"), *found[:_MAX_LISTED]]
 
 
 def exit_code(found: Sequence[Diagnostic]) -> int:

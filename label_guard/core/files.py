@@ -105,20 +105,27 @@ def read_bounded(path: str | os.PathLike[str], limit: int) -> bytes:
     return data
 
 
+def _is_stream(path: Path) -> bool:
+    """Whether ``path`` is to be written into: a link below ``/dev`` to a pipe leads to a name that does not exist."""
+    opened = path.parts[:2] == ("/", "dev") or path.parts[:2] == ("/", "proc")
+    return path.exists() and (opened or not path.is_file())
+
+
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Generator[BinaryIO]:
     """Opens a file that appears at ``path``, a link followed, complete or not at all; its mode stays.
 
-    A pipe or a device is written into, never replaced. What killed processes left next to it is removed.
+    A pipe or a device is written into, never replaced; so is what the process has open (``/dev/stdout``). What killed
+    processes left next to it is removed.
 
     Raises:
         OSError: it cannot be written, the disk being full for example; nothing is left behind.
     """
-    target = Path(path).resolve()
-    if target.exists() and not target.is_file():
-        with target.open("wb") as file:
+    if _is_stream(Path(path)):
+        with Path(path).open("ab") as file:
             yield file
         return
+    target = Path(path).resolve()
     name = f".{target.name[:80]}."
     remove_orphans(target.parent, re.escape(name) + "[0-9]+-[0-9a-f]{8}")
     temporary = target.with_name(f"{name}{os.getpid()}-{os.urandom(4).hex()}")

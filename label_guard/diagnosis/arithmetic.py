@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from label_guard.core import dtypes
+from label_guard.core.plural import counted
 from label_guard.diagnosis.cause import Alternative, LikelyCause, with_alternatives
 from label_guard.diagnosis.illegal import WELL_KNOWN
 from label_guard.diagnosis.statistics import LabelStatistics
@@ -39,7 +40,8 @@ def _truncated(path: str, label: ClassLabel, found: LabelStatistics, illegal: di
         return None
     first = min(illegal, key=lambda v: (-illegal[v], v))
     text = (
-        f"{sum(illegal.values()):,} values need more than 32 bits, and each is a legal id after truncation: {first} "
+        f"{counted(sum(illegal.values()), 'value needs', 'values need')} more than 32 bits, and each is a legal id "
+        f"after truncation: {first} "
         f"becomes {first % 2**32}, and JAX would train that class. Find what wrote the upper half"
     )
     return LikelyCause(path, "int32-truncation", text)
@@ -61,7 +63,7 @@ def _wrapped(path: str, label: ClassLabel, found: LabelStatistics, illegal: dict
         example = int(found.low or 0) if found.illegal_overflow else min(wrapped)
         count = sum(illegal[v] for v in wrapped) + found.illegal_overflow
         text = (
-            f"{count:,} labels are negative, {example}..{max(wrapped)}, with "
+            f"{counted(count, 'label is', 'labels are')} negative, {example}..{max(wrapped)}, with "
             f"{label.num_classes:,} classes: ids above {2 ** (bits - 1) - 1:,} wrapped around in int{bits} "
             f"({example + whole} became {example}). Store them in a wider dtype; ids that wrapped twice are legal but "
             "wrong, so write the labels again"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from label_guard.core import dtypes
+from label_guard.core.plural import counted
 from label_guard.diagnosis.arithmetic import characters
 from label_guard.diagnosis.cause import Alternative, LikelyCause, with_alternatives
 from label_guard.diagnosis.statistics import LabelStatistics
@@ -34,8 +35,8 @@ def missing_cause(path: str, found: LabelStatistics) -> LikelyCause | None:
     absent = found.violations.get("LG104", [0, 0])[0]
     if not absent and not found.not_finite:
         return None
-    parts = [f"{absent:,} of {found.records:,} records have no value"] if absent else []
-    parts += [f"{found.not_finite:,} values are NaN or infinite"] if found.not_finite else []
+    parts = [f"{absent:,} of {found.records:,} records {'has' if absent == 1 else 'have'} no value"] if absent else []
+    parts += [f"{counted(found.not_finite, 'value is', 'values are')} NaN or infinite"] if found.not_finite else []
     text = (
         f"{' and '.join(parts)}: missing labels. Fill them in, leave these records out, or mark them by a value that "
     )
@@ -45,12 +46,12 @@ def missing_cause(path: str, found: LabelStatistics) -> LikelyCause | None:
 def _text_cause(path: str, found: LabelStatistics) -> LikelyCause:
     total = found.texts.total()
     if found.texts["number"] >= 0.9 * total:
-        text = (
-            f"{found.texts['number']:,} values are numbers stored as text, in quotes. Parse them where they are written"
-        )
+        holds = counted(found.texts["number"], "value is a number", "values are numbers")
+        text = f"{holds} stored as text, in quotes. Parse them where they are written"
         return LikelyCause(path, "text-numbers", text)
     kind = "class_names of the schema" if found.texts["class name"] > total / 2 else "text"
-    text = f"{total:,} values are names where numbers are declared: {kind}. Map each name to its id"
+    holds = counted(total, "value is a name", "values are names")
+    text = f"{holds} where numbers are declared: {kind}. Map each name to its id"
     if found.texts["blank"] + found.texts["number"]:
         text += f"; {found.texts['blank']:,} are blank, {found.texts['number']:,} are numbers in quotes"
     return LikelyCause(path, "names-for-ids", text)

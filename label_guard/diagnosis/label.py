@@ -60,7 +60,8 @@ def _empty_lists(path: str, label: ClassLabel, found: LabelStatistics) -> Likely
     if not label.min_length or not empty or found.violations.get("LG111", [0])[0] != empty:
         return None
     text = (
-        f"{empty:,} of {found.records:,} records have an empty list of ids, and no other list is too short. Find out "
+        f"{empty:,} of {found.records:,} records {'has' if empty == 1 else 'have'} an empty list of ids, and no other "
+        "list is too short. Find out "
         "whether they have no object or no annotation"
     )
     return LikelyCause(path, "empty-lists", text)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
+from label_guard.core.plural import counted
 from label_guard.diagnosis.cause import TO_CHANGE, Alternative
 from label_guard.diagnosis.readings import Scored, Seen
 
@@ -40,7 +41,11 @@ def text_of(seen: Seen, one: Scored) -> str:
     rest = {value: n for value, n in one.noise.items() if value or one.reading.cause != "one-based"}
     if rest and one.reading.cause != "stray":
         text += f"; {_values(rest)} {'fits' if len(rest) == 1 else 'fit'} no class"
-    return text + (f"; {seen.far:,} more values are far away" if seen.far and one.reading.cause != "stray" else "")
+    return text + (
+        f"; {counted(seen.far, 'more value is', 'more values are')} far away"
+        if seen.far and one.reading.cause != "stray"
+        else ""
+    )
 
 
 def advice(seen: Seen, one: Scored, patch: Mapping[str, Any]) -> str:
@@ -83,7 +88,10 @@ def _stray(seen: Seen, one: Scored) -> str:
 
 
 def _void(seen: Seen, one: Scored) -> str:
-    counts = " and ".join(f"{seen.count(v):,} of {seen.total:,} values are {v}" for v in one.reading.voids)
+    counts = " and ".join(
+        f"{seen.count(v):,} of {seen.total:,} values {'is' if seen.count(v) == 1 else 'are'} {v}"
+        for v in one.reading.voids
+    )
     kind = "an ignore value" if len(one.reading.voids) == 1 else "ignore values"
     if seen.label.rank == 0 and one.reading.voids == (-1,):
         return f"{counts}: records without a label, which would train the last class"
@@ -139,7 +147,8 @@ def _offset(seen: Seen, one: Scored) -> str:
 def _minus_one(seen: Seen, one: Scored) -> str:
     reading = one.reading
     return (
-        f"labels are {reading.low}..{reading.high}: ids less one; {seen.count(reading.low):,} values are {reading.low} "
+        f"labels are {reading.low}..{reading.high}: ids less one; "
+        f"{counted(seen.count(reading.low), 'value is', 'values are')} {reading.low} "
         f"and the last class {reading.high + 1} is never used: one was subtracted, perhaps twice{_voids_too(one)}"
     )
 

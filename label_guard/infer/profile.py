@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from label_guard.core.plural import counted
 from label_guard.core.types import Array
 from label_guard.infer.classes import Drafted, draft_classes, named_classes, occurs, refused
 from label_guard.infer.names import draft_names, known_names
@@ -31,7 +32,7 @@ class RowProperties:
     Attributes:
         normalized: no value is negative, and the row sums to 1.
         percent: no value is negative, and the row sums to 100.
-        binary: all values are 0 or 1.
+        binary: all values are 0 or 1, or NaN.
         totals: sum of each place of the row; None where rows differ in length.
     """
 
@@ -44,7 +45,7 @@ class RowProperties:
         """Look at ``numbers``, ``[records, ..., classes]``."""
         sums = numbers.sum(axis=-1, dtype=np.float64)
         positive = bool((numbers >= 0).all())
-        self.binary &= bool(np.isin(numbers, (0, 1)).all())
+        self.binary &= bool((np.isin(numbers, (0, 1)) | (numbers != numbers)).all())
         self.normalized &= positive and bool((np.abs(sums - 1) <= _TOLERANCE).all())
         self._add_totals(numbers.reshape(-1, numbers.shape[-1]).sum(axis=0, dtype=np.float64).tolist())
         self.percent &= positive and bool((np.abs(sums - 100) <= 100 * _TOLERANCE).all())
@@ -262,10 +263,10 @@ def infer_label(seen: ColumnProfile, *, only_label: bool = True, class_names: Se
     notes = [f"seen: {', '.join(sorted(seen.dtypes))}; {_shapes(seen)}; values {seen.low or 0:g} to {seen.high or 0:g}"]
     ignore = drafted.fields.get("ignore", ())
     if seen.missing and None not in ignore:
-        notes.append(f"TODO check: {seen.missing:,} records have no value, which breaks LG104")
+        notes.append(f"TODO check: {counted(seen.missing, 'record has', 'records have')} no value, which breaks LG104")
     wrong = seen.infinite + (0 if _NAN in ignore else seen.nan)
     if wrong:
-        notes.append(f"TODO check: {wrong:,} values are NaN or infinite, which breaks LG107")
+        notes.append(f"TODO check: {counted(wrong, 'value is', 'values are')} NaN or infinite, which breaks LG107")
     drafted.notes = [*notes, *drafted.notes]
     return drafted
 
@@ -292,7 +293,9 @@ def _texts(seen: ColumnProfile, class_names: Sequence[str] | None) -> Drafted:
         drafted.fields["shape"] = []
         notes = [f"seen: text; one value a record; {len(seen.texts):,} distinct"]
         if seen.missing:
-            notes.append(f"TODO check: {seen.missing:,} records have no value, which breaks LG104")
+            notes.append(
+                f"TODO check: {counted(seen.missing, 'record has', 'records have')} no value, which breaks LG104"
+            )
         drafted.notes = [*notes, *drafted.notes]
     return drafted
 
@@ -342,7 +345,7 @@ def _dtype(seen: ColumnProfile) -> list[str]:
 def _rows(seen: ColumnProfile) -> Drafted | None:
     """A row of a number for each class: probabilities, one-hot or k-hot."""
     shape, rows = record_shape(seen), seen.rows
-    if not shape or shape[-1] is None or shape[-1] < 2 or seen.nan or seen.infinite:
+    if not shape or shape[-1] is None or shape[-1] < 2 or seen.infinite or (seen.nan and len(shape) > 1):
         return None
     classes, outer = {"num_classes": shape[-1]}, {"dtype": _dtype(seen), "shape": shape[:-1]}
     if rows.binary and rows.normalized:
@@ -352,6 +355,7 @@ def _rows(seen: ColumnProfile) -> Drafted | None:
     if rows.binary and len(shape) == 1:
         drafted = Drafted({"kind": "multi_label", **classes, **outer})
         drafted.mark("kind", "every row is zeros and ones: taken for k-hot")
+        _ignore_unmeasured(drafted, seen)
         return drafted
     if rows.normalized and seen.fractional:
         return Drafted({"kind": "soft_label", **classes, **outer}, notes=["every row sums to 1"])
@@ -365,6 +369,7 @@ def _rows(seen: ColumnProfile) -> Drafted | None:
             )
         drafted = Drafted({"kind": "multi_label", **classes, "positive": 1, "negative": -1, **outer})
         drafted.mark("kind", "every row is -1 and 1: taken for k-hot")
+        _ignore_unmeasured(drafted, seen)
         return drafted
     if len(shape) == 3 and shape[-1] in (3, 4) and "uint8" in seen.dtypes and (seen.high or 0) > 100:
         return refused(f"has {shape[-1]} colour channels: a picture of a mask; map each colour to its id")
@@ -375,6 +380,13 @@ def _real(seen: ColumnProfile) -> Drafted:
     shape = record_shape(seen)
     drafted = Drafted({"kind": "real_label", "dtype": _dtype(seen), "shape": shape})
     drafted.mark("kind", "add minimum and maximum where the target has bounds")
+    _ignore_unmeasured(drafted, seen)
+    return drafted
+
+
+def _ignore_unmeasured(drafted: Drafted, seen: ColumnProfile) -> None:
+    """Declares NaN, and missing single values, to be values for "not measured" where they are frequent."""
+    shape = record_shape(seen)
     total = sum(math.prod(one) * records for one, records in seen.shapes.items()) + seen.missing
     unmeasured = [("NaN", seen.nan, _NAN), ("null", 0 if shape else seen.missing, None)]
     frequent = max(min(_FREQUENT, max(3, total / 20)), total / 1000)
@@ -383,7 +395,6 @@ def _real(seen: ColumnProfile) -> Drafted:
         drafted.fields["ignore"] = [value for _, _, value in ignored]
         shown = ", ".join(f"{name} {occurs(count, total)}" for name, count, _ in ignored)
         drafted.mark("ignore", f"{shown}: taken for: not measured")
-    return drafted
 
 
 def _ids(seen: ColumnProfile, *, only_label: bool) -> Drafted:

@@ -177,6 +177,43 @@ def test_folders_of_splits_and_masks_in_parquet_are_drafted(tmp_path: Path) -> N
     assert infer(f"{tmp_path}/a.parquet").schema["labels"]["mask"]["shape"] == [8, 32]
 
 
+def k_hot(rng: np.random.Generator, absent: Any, share: float, dtype: Any) -> Any:
+    """Rows of zeros and ones of which a ``share`` is ``absent``."""
+    rows = (rng.random((300, 6)) < 0.3).astype(dtype)
+    rows[rng.random(rows.shape) < share] = absent
+    return rows
+
+
+FORMS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "names": (RNG.choice(["cat", "dog", "emu"], 300), {"dtype": ["string"], "class_names": ["cat", "dog", "emu"]}),
+    "k-hot": (k_hot(RNG, 0, 0, np.uint8), {"kind": "multi_label", "num_classes": 6}),
+    "k-hot with NaN": (k_hot(RNG, np.nan, 0.1, np.float32), {"kind": "multi_label"}),
+    "-1 and 1 with NaN": (2 * k_hot(RNG, np.nan, 0.1, np.float64) - 1, {"negative": -1}),
+    "one-hot": (np.eye(5, dtype=np.float32)[RNG.integers(0, 5, 300)], {"kind": "soft_label", "one_hot": True}),
+    "probabilities": (RNG.dirichlet(np.ones(5), 300), {"kind": "soft_label"}),
+    "targets with NaN": (np.where(RNG.random(300) < 0.1, np.nan, RNG.normal(size=300)), {"kind": "real_label"}),
+    "bool": (RNG.random(300) < 0.5, {"dtype": ["bool"]}),
+    "ids as floats": (RNG.integers(0, 5, 300).astype(np.float32), {"num_classes": 5, "emit": "int32"}),
+    "from 1 with a void value": (np.where(RNG.random(3_000) < 0.2, -1, RNG.integers(1, 8, 3_000)), {"num_classes": 7}),
+    "masks": (np.where(RNG.random((9, 32, 32)) < 0.1, 255, RNG.integers(0, 9, (9, 32, 32))), {"ignore": [255]}),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_draft_is_sound(tmp_path: Path, form: str) -> None:
+    """A draft of each form lints clean, and its own data pass it with nothing to suggest."""
+    values, fields = FORMS[form]
+    np.savez(tmp_path / "train.npz", label=values)
+    draft = infer(f"npz:{tmp_path}/train.npz")
+    assert {name: draft.schema["labels"]["label"].get(name) for name in fields} == fields
+    assert ("ignore" in draft.schema["labels"]["label"]) == ("NaN" in form or form == "masks")
+    (tmp_path / "s.yaml").write_text(draft.to_yaml())
+    assert lint_file(tmp_path / "s.yaml") == []
+    report = audit_dataset(tmp_path / "s.yaml")
+    errors = [finding for finding in report.findings if finding.severity == "error"]
+    assert (errors, report.diagnoses) == ([], [])
+
+
 NUMBERS = st.one_of(
     st.sampled_from([np.int8, np.uint8, np.int32, np.int64]).flatmap(
         lambda dtype: hnp.arrays(
@@ -204,6 +241,7 @@ def test_a_draft_accepts_what_it_was_drafted_from_or_marks_it(
     except UsageError:
         return  # an id, a count, nothing but sentinels
     (folder / "s.yaml").write_text(draft.to_yaml())
+    assert not lint_file(folder / "s.yaml"), draft.to_yaml()
     report = audit_dataset(folder / "s.yaml")
     assert report.exit_code == 0 or "and is left illegal" in draft.to_yaml(), draft.to_yaml()
     assert report.splits[0].declared == len(values)
