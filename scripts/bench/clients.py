@@ -1,4 +1,4 @@
-"""The guard in the pipelines of training programs (tests/clients), beside the same pipelines without it."""
+"""The guard in the pipelines of training programs (tests/clients), compared with the same pipelines without it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def detection(count: int, options: dict[str, Any] | None) -> Any:
 
 
 def evaluation(count: int, options: dict[str, Any] | None) -> Any:
-    """big_vision: batches of 64 one-hot rows of 1,000 classes beside their pictures, padding marked by ``_mask``."""
+    """big_vision: batches of 64 one-hot rows of 1,000 classes with their pictures, padding marked by ``_mask``."""
     labels = np.eye(1000, dtype=np.float32)[np.arange(64) * 15]
     batch = {"image": np.zeros((64, 32, 32, 3), np.float32), "labels": labels, "_mask": np.arange(64) < 60}
 
@@ -79,7 +79,7 @@ def evaluation(count: int, options: dict[str, Any] | None) -> Any:
 
 
 class _Again:
-    """An iterable that starts anew at each ``iter()``."""
+    """An iterable that starts again at each ``iter()``."""
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make

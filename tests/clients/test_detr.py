@@ -28,7 +28,7 @@ def pictures() -> list[dict[str, Any]]:
 
 
 def padded(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """A batch with room for ``MOST`` boxes; class -1 is no object."""
+    """A batch with room for ``MOST`` boxes; class -1 means no object."""
     labels = np.full((len(records), MOST), -1, np.int32)
     boxes = np.zeros((len(records), MOST, 4), np.float32)
     for row, record in enumerate(records):

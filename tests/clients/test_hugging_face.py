@@ -39,7 +39,7 @@ def test_a_table_through_keyed(folder: str, names: Any, resumes: Any, form: str)
 
 
 def test_batches_of_lists(folder: str) -> None:
-    """Dataset.iter(batch_size) yields dicts of lists: the label leaves as an array beside its mask."""
+    """Dataset.iter(batch_size) yields dicts of lists: the label leaves as an array next to its mask."""
     options = {"on_invalid": "mask", "quarantine": folder, "stop_above": None, "batched": True}
     batches = list(guard_batches(list(table().iter(batch_size=8)), SCHEMA, **options))
     valid = np.concatenate([batch["label_valid"] for batch in batches])

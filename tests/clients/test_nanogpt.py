@@ -27,7 +27,7 @@ class Windows:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         rng = np.random.default_rng(0)
         for _ in range(30):
-            data = np.memmap(self._path, self._dtype, mode="r")  # anew, or memory grows
+            data = np.memmap(self._path, self._dtype, mode="r")  # again each time, or memory grows
             offsets = rng.integers(0, len(data) - BLOCK, BATCH)
             x = np.stack([data[i : i + BLOCK].astype(np.int64) for i in offsets])
             y = np.stack([data[i + 1 : i + 1 + BLOCK].astype(np.int64) for i in offsets])
