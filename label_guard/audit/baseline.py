@@ -2,105 +2,68 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal, NamedTuple, cast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
-from label_guard.core.files import read_text
-from label_guard.core.record_key import natural_order
+from label_guard.audit.bad_places import BadPlaces, Broken, Count
+from label_guard.core.files import open_regular
 from label_guard.errors import UsageError
+from label_guard.sources.json_stream import JsonStream
 
 VERSION = 2  # of the file; version 1 is still read
 MAX_EXAMPLES = 5
-Count = Annotated[int, Field(strict=True, ge=0)]
-Broken = frozenset[str]
+Rules = frozenset[str]
 
 
-class BadPlace(NamedTuple):
-    """An invalid record: its name, where it is, and what it broke. The place identifies it: names may repeat.
-
-    Attributes:
-        record: its key.
-        shard: name of its shard.
-        row: its position there.
-        broken: ``"LABEL RULE"`` of each rule it broke; ``"LG120"`` for a record that cannot be decoded.
-    """
-
-    record: str
-    shard: str
-    row: Count
-    broken: tuple[str, ...]
-
-
-def in_order(found: Iterable[Iterable[BadPlace]]) -> tuple[BadPlace, ...]:
-    """Invalid records of several parts, in key order."""
-    together = [place for part in found for place in part]
-    return tuple(sorted(together, key=lambda place: (natural_order(place.record), place.shard, place.row)))
-
-
-def repeated_keys(bad: Sequence[BadPlace]) -> tuple[str, ...]:
-    """The first keys that several records of ``bad``, which is in order, have."""
-    found = dict.fromkeys(a.record for a, b in itertools.pairwise(bad) if a.record == b.record)
-    return tuple(found)[:MAX_EXAMPLES]
-
-
-class Baseline(BaseModel):
-    """Known-bad records. In JSON made to be reviewed and merged.
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """Known-bad records. In JSON made to be reviewed and merged: one line a key.
 
     Attributes:
-        version: of this format; in JSON ``baseline``.
         dataset: name of the dataset.
-        splits: by split (empty where the schema declares none) and record key, what each record of that key broke.
+        splits: by split (empty where the schema declares none), the records; their places are not kept.
     """
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True, serialize_by_alias=True
-    )
-
-    version: Literal[2] = Field(default=VERSION, validation_alias="baseline", serialization_alias="baseline")
     dataset: str
-    splits: dict[str, dict[str, list[tuple[str, ...]]]]
-
-    @classmethod
-    def of(cls, dataset: str, splits: Mapping[str, Iterable[BadPlace]]) -> Baseline:
-        """The baseline of today's bad records, by split."""
-        found: dict[str, dict[str, list[tuple[str, ...]]]] = {}
-        alone: dict[tuple[str, ...], list[tuple[str, ...]]] = {}  # most keys have one record: these share a list
-        for split, places in splits.items():
-            records = found.setdefault(split, {})
-            for place in places:
-                known = records.get(place.record)
-                if known is None:
-                    records[place.record] = alone.setdefault(place.broken, [place.broken])
-                elif len(known) == 1:
-                    records[place.record] = [*known, place.broken]
-                else:
-                    known.append(place.broken)
-        return cls.model_construct(dataset=dataset, splits=found)  # as it was made here: nothing to check, nor to copy
+    splits: Mapping[str, BadPlaces]
 
     @property
     def records(self) -> int:
         """Number of known-bad records."""
-        return sum(len(broken) for records in self.splits.values() for broken in records.values())
+        return sum(map(len, self.splits.values()))
 
-    @model_validator(mode="before")
-    @classmethod
-    def _from_version_1(cls, data: Any) -> Any:
-        """Version 1 held one record a key."""
-        known = cast("dict[str, Any]", data) if isinstance(data, dict) else {}
-        if known.get("baseline") != 1:
-            return cast("Any", data)
-        try:
-            splits = {
-                split: {key: [broken] for key, broken in records.items()} for split, records in known["splits"].items()
-            }
-        except (KeyError, AttributeError) as error:
-            raise ValueError(f"splits: {error or type(error).__name__}") from None
-        return {**known, "baseline": VERSION, "splits": splits}
+    def write(self, file: BinaryIO) -> None:
+        """Writes the JSON text, record by record."""
+        file.write(f'{{\n "baseline": {VERSION},\n "dataset": {json.dumps(self.dataset)},\n "splits": {{'.encode())
+        for number, (split, places) in enumerate(self.splits.items()):
+            file.write(f"{',' if number else ''}\n  {json.dumps(split)}: {{".encode())
+            comma = ""
+            for key, broken in _by_key(places):
+                file.write(f"{comma}\n   {json.dumps(key)}: {json.dumps(broken)}".encode())
+                comma = ","
+            file.write(b"\n  }")
+        file.write(b"\n }\n}\n")
+
+
+def _by_key(places: BadPlaces) -> Iterator[tuple[str, list[Broken]]]:
+    """Each key with what its records broke; ``places`` are in the order of their keys."""
+    last: tuple[str, list[Broken]] | None = None
+    for place in places:
+        if last is not None and last[0] == place.record:
+            last[1].append(place.broken)
+            continue
+        if last is not None:
+            yield last
+        last = (place.record, [place.broken])
+    if last is not None:
+        yield last
 
 
 class Comparison(BaseModel):
@@ -123,47 +86,101 @@ class Comparison(BaseModel):
     new_by_rule: dict[str, tuple[Count, str]] = Field(default_factory=dict[str, tuple[int, str]])
 
 
-def compare(known: Mapping[str, Sequence[Sequence[str]]], bad: Sequence[BadPlace], *, whole: bool) -> Comparison:
+def compare(known: BadPlaces, bad: BadPlaces, *, whole: bool) -> Comparison:
     """What is new, known and fixed. Records of one key are paired so that as few rules as possible are new.
 
     Args:
-        known: what each record of the baseline broke, by key.
+        known: the records of the baseline.
         bad: today's bad records, in key order.
         whole: whether all records were read; otherwise nothing can be said to be fixed.
 
-    >>> now = [BadPlace("a__1", "a", 1, ("label LG101",)), BadPlace("a__2", "a", 2, ("label LG102",))]
-    >>> found = compare({"a__1": [["label LG101"]], "a__9": [["label LG101"]]}, now, whole=True)
+    >>> from label_guard.audit.bad_places import BadPlace
+    >>> now = BadPlaces([BadPlace("a__1", "a", 1, ("label LG101",)), BadPlace("a__2", "a", 2, ("label LG102",))])
+    >>> then = BadPlaces([BadPlace("a__1", "", 0, ("label LG101",)), BadPlace("a__9", "", 0, ("label LG101",))])
+    >>> found = compare(then, now, whole=True)
     >>> found.new, found.known, found.fixed, found.fixed_examples, found.new_by_rule
     (1, 1, 1, ('a__9',), {'label LG102': (1, 'a__2')})
     """
-    new_by_rule: dict[str, tuple[int, str]] = {}
-    today: dict[str, int] = {}
+    found = _Pairing(known.in_order(), bad)
     new = 0
-    for key, places in itertools.groupby(bad, lambda place: place.record):
-        records = Counter(frozenset(place.broken) for place in places)
-        today[key] = records.total()
-        for fresh, times in _unknown(Counter(map(frozenset, known.get(key, ()))), records):
-            new += times if fresh else 0
-            for rule in sorted(fresh):
-                count, first = new_by_rule.get(rule, (0, key))
-                new_by_rule[rule] = (count + times, first)
-    by_rule = dict(sorted(new_by_rule.items()))
-    if not whole:
-        return Comparison(new=new, known=len(bad) - new, fixed=None, new_by_rule=by_rule)
-    fixed = {
-        key: len(records) - today.get(key, 0) for key, records in known.items() if len(records) > today.get(key, 0)
-    }
-    names = sorted(fixed, key=natural_order)
-    return Comparison(
-        new=new,
-        known=len(bad) - new,
-        fixed=sum(fixed.values()),
-        fixed_examples=tuple(names[:MAX_EXAMPLES]),
-        new_by_rule=by_rule,
-    )
+    new_by_rule: dict[str, tuple[int, int]] = {}
+    for fresh, times, place in found.unknown():
+        new += times if fresh else 0
+        for rule in fresh:
+            count, first = new_by_rule.get(rule, (0, place))
+            new_by_rule[rule] = (count + times, min(first, place))
+    by_rule = {rule: (count, bad.keys_at([place])[0]) for rule, (count, place) in sorted(new_by_rule.items())}
+    fixed, examples = found.fixed() if whole else (None, ())
+    return Comparison(new=new, known=len(bad) - new, fixed=fixed, fixed_examples=examples, new_by_rule=by_rule)
 
 
-def _unknown(known: Counter[Broken], bad: Counter[Broken]) -> Iterator[tuple[Broken, int]]:
+class _Pairing:
+    """Today's records and those of the baseline, by key: arrays, since there may be millions of both."""
+
+    def __init__(self, known: BadPlaces, bad: BadPlaces) -> None:
+        self._known = known
+        self._rules: list[list[Broken]] = [known.rules, bad.rules]
+        self._codes: list[NDArray[np.int32]] = [known.columns()["broken"], bad.columns()["broken"]]
+        together = {prefix: number for number, prefix in enumerate(bad.prefixes)}
+        shared = [together.setdefault(prefix, len(together)) for prefix in known.prefixes]
+        mine = np.array(shared or [0], np.int32)[known.columns()["prefix"]]
+        groups = _groups(
+            np.concatenate([mine, bad.columns()["prefix"]]),
+            np.concatenate([known.columns()["number"], bad.columns()["number"]]),
+        )
+        self._groups = [groups[: len(known)], groups[len(known) :]]
+        self._count = int(groups.max()) + 1 if groups.size else 0
+        self._sizes = [np.bincount(found, minlength=self._count) for found in self._groups]
+
+    def unknown(self) -> Iterator[tuple[Rules, int, int]]:
+        """Of today's records: rules that no record of the baseline accounts for, of how many, and of which first."""
+        single = (self._sizes[0] <= 1) & (self._sizes[1] == 1)
+        then = np.full(self._count, -1, np.int64)
+        then[self._groups[0]] = self._codes[0]
+        places = np.flatnonzero(single[self._groups[1]])
+        width = len(self._rules[1])
+        kinds = (then[self._groups[1][places]] + 1) * width + self._codes[1][places]
+        for kind, first, times in zip(*np.unique(kinds, return_index=True, return_counts=True), strict=True):
+            old, new = divmod(int(kind), width)
+            before = frozenset(self._rules[0][old - 1]) if old else frozenset[str]()
+            yield frozenset(self._rules[1][new]) - before, int(times), int(places[first])
+        many = np.flatnonzero(~single & (self._sizes[1] > 0)).tolist()
+        members = [_members(*found) for found in zip(self._groups, self._sizes, strict=True)] if many else []
+        for group in many:
+            rows = [order[starts[group] : starts[group + 1]] for order, starts in members]
+            before, today = (self._broken(place, held) for place, held in enumerate(rows))
+            yield from ((fresh, times, int(rows[1][0])) for fresh, times in _unknown(before, today))
+
+    def _broken(self, place: int, rows: NDArray[np.int64]) -> Counter[Rules]:
+        codes: list[int] = self._codes[place][rows].tolist()
+        return Counter(frozenset(self._rules[place][code]) for code in codes)
+
+    def fixed(self) -> tuple[int, tuple[str, ...]]:
+        """How many records of the baseline are not bad any more, and the first keys of these."""
+        less = self._sizes[0] - self._sizes[1]
+        places = np.flatnonzero(less[self._groups[0]] > 0)
+        _, first = np.unique(self._groups[0][places], return_index=True)
+        return int(less[less > 0].sum()), tuple(self._known.keys_at(places[np.sort(first)[:MAX_EXAMPLES]].tolist()))
+
+
+def _groups(prefixes: NDArray[np.int32], numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The number of its key for each record: the same for records of one key, counted from 0."""
+    order = np.lexsort((numbers, prefixes))
+    fresh = np.zeros(len(order), np.bool_)
+    for column in (prefixes, numbers):
+        ordered = column[order]
+        fresh[1:] |= ordered[1:] != ordered[:-1]
+    groups = np.empty(len(order), np.int64)
+    groups[order] = np.cumsum(fresh)
+    return groups
+
+
+def _members(groups: NDArray[np.int64], sizes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows of each group one after the other, and where each group starts."""
+    return np.argsort(groups, kind="stable"), np.concatenate([[0], np.cumsum(sizes)])
+
+
+def _unknown(known: Counter[Rules], bad: Counter[Rules]) -> Iterator[tuple[Rules, int]]:
     """Of the bad records of one key: the rules that no record of the baseline accounts for, and of how many records."""
     # The best pairs first: most often records that broke the very same rules.
     pairs = sorted(((b, k) for b in bad for k in known), key=lambda pair: _distance(*pair))
@@ -179,25 +196,72 @@ def _unknown(known: Counter[Broken], bad: Counter[Broken]) -> Iterator[tuple[Bro
             yield broken, times
 
 
-def _distance(broken: Broken, rules: Broken) -> tuple[int, int, list[str], list[str]]:
+def _distance(broken: Rules, rules: Rules) -> tuple[int, int, list[str], list[str]]:
     return len(broken - rules), len(rules - broken), sorted(broken), sorted(rules)
 
 
 def read_baseline(path: str) -> Baseline:
-    """The baseline in a file.
+    """The baseline in a file, read record by record.
 
     Raises:
         UsageError: it is not there, or is not a baseline of this version.
     """
     try:
-        data = json.loads(read_text(path))
+        with open_regular(path) as file:
+            return _parse(JsonStream(file))
     except FileNotFoundError:
         raise UsageError(f"the baseline {path} does not exist; make one with --write-baseline {path}") from None
+    except _NotBaselineError as error:
+        raise UsageError(f"{path} is not a baseline of version {VERSION}: {error}") from None
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"cannot read the baseline {path}: {error}") from None
-    try:
-        return Baseline.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise UsageError(f"{path} is not a baseline of version {VERSION}: {place}: {first['msg']}") from None
+
+
+class _NotBaselineError(Exception):
+    """JSON, but not a baseline."""
+
+
+def _parse(stream: JsonStream) -> Baseline:
+    if stream.peek() != "{":
+        raise _NotBaselineError("it is not a JSON object")
+    found: dict[str, Any] = {}
+    splits: dict[str, BadPlaces] = {}
+    forms: set[int] = set()
+    for name in stream.members():
+        if name == "splits" and stream.peek() == "{":
+            for split in stream.members():
+                splits[split] = BadPlaces()
+                _read_records(stream, splits[split], forms, f"splits.{split}")
+            found[name] = splits
+        else:
+            found[name] = stream.value()
+    stream.finish()
+    if found.get("baseline") not in (1, VERSION) or isinstance(found["baseline"], bool):
+        raise _NotBaselineError(f"baseline: it is {found.get('baseline')!r}")
+    if set(found) != {"baseline", "dataset", "splits"} or not isinstance(found["dataset"], str):
+        raise _NotBaselineError(f"its fields are {', '.join(sorted(found))}; expected baseline, dataset, splits")
+    if found["splits"] is not splits or not forms <= {found["baseline"]}:
+        raise _NotBaselineError("splits: expected by split and record key what each record broke")
+    return Baseline(found["dataset"], splits)
+
+
+def _read_records(stream: JsonStream, places: BadPlaces, forms: set[int], where: str) -> None:
+    """Adds the records of one split, and to ``forms`` the versions that write them so."""
+    if stream.peek() != "{":
+        raise _NotBaselineError(f"{where}: it is not an object")
+    for key in stream.members():
+        records: Any = stream.value()
+        old = isinstance(records, list) and all(isinstance(rule, str) for rule in cast("list[Any]", records))
+        if old and records:
+            forms.add(1)  # which held one record a key
+            records = [records]
+        elif records:
+            forms.add(VERSION)
+        if not isinstance(records, list) or not all(map(_are_rules, cast("list[Any]", records))):
+            raise _NotBaselineError(f"{where}.{key}: expected lists of what each record broke")
+        for broken in cast("list[list[str]]", records):
+            places.add([key], "", [0], [tuple(broken)])
+
+
+def _are_rules(found: Any) -> bool:
+    return isinstance(found, list) and all(isinstance(rule, str) for rule in cast("list[Any]", found))

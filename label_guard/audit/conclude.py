@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
+from label_guard.audit.bad_places import BadPlaces
 from label_guard.audit.baseline import Baseline, compare
 from label_guard.audit.consistency import find_contradictions
 from label_guard.audit.dataset_rules import find_all, find_causes, list_not_checked, same_content, unread_whole
@@ -79,11 +80,10 @@ def with_baseline(report: AuditReport, baseline: Baseline) -> AuditReport:
     """
     if baseline.dataset != report.dataset:
         raise UsageError(f"the baseline is of dataset {baseline.dataset!r}, not of {report.dataset!r}")
+    known = [baseline.splits.get(split.split or "", BadPlaces()) for split in report.splits]
     splits = [
-        split.model_copy(
-            update={"baseline": compare(baseline.splits.get(split.split or "", {}), split.bad, whole=split.counted)}
-        )
-        for split in report.splits
+        split.model_copy(update={"baseline": compare(before, split.bad, whole=split.counted)})
+        for split, before in zip(report.splits, known, strict=True)
     ]
     return _again(report, splits)
 
@@ -133,9 +133,9 @@ def merge_reports(parts: Sequence[AuditReport]) -> AuditReport:
             raise UsageError("the parts are of different splits; merge what --shards I/N wrote with the same --split")
         for mine, theirs in zip(splits, part.splits, strict=True):
             _require_same_source(mine, theirs)
-        splits = [mine.merge(theirs) for mine, theirs in zip(splits, part.splits, strict=True)]
         for split, found in part.thumbnails.items():
             pictures.setdefault(split, {}).update(found)
+    splits = [mine.merge([part.splits[place] for part in parts[1:]]) for place, mine in enumerate(splits)]
     splits = [split.model_copy(update={"counted": not split.limited}) for split in splits]
     problems = [text for part in parts for text in part.problems]
     merged = conclude(parts[0].schema_file, splits, problems=problems)

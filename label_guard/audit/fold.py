@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from functools import reduce
 from itertools import groupby
 
-from label_guard.audit.baseline import BadPlace, in_order, repeated_keys
+from label_guard.audit.bad_places import BadPlaces
+from label_guard.audit.baseline import MAX_EXAMPLES
 from label_guard.audit.report import ShardReport, SourceReport, SplitReport
 from label_guard.audit.shard import MAX_UNREADABLE, ShardResult
 from label_guard.diagnosis.statistics import LabelStatistics
@@ -32,7 +33,7 @@ class SplitFold:
 
     labels: dict[str, LabelStatistics] = field(default_factory=dict[str, LabelStatistics])
     shards: list[tuple[str, int, ShardReport]] = field(default_factory=list[tuple[str, int, ShardReport]])
-    bad: list[BadPlace] = field(default_factory=list[BadPlace])
+    bad: BadPlaces = field(default_factory=BadPlaces)
     stopped: bool = False
     not_quarantined: int = 0
     errors: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
@@ -41,7 +42,7 @@ class SplitFold:
         """Adds one file, or one part of it."""
         self._add_labels(found.labels)
         self.shards.append((found.name, found.part, _shard_report(found)))
-        self.bad += found.bad
+        self.bad.update(found.bad)
         self.stopped |= found.stopped
         self.not_quarantined += found.not_quarantined
         self.errors |= {
@@ -54,7 +55,7 @@ class SplitFold:
         """Adds the shards of ``other``."""
         self._add_labels(other.labels)
         self.shards += other.shards
-        self.bad += other.bad
+        self.bad.update(other.bad)
         self.stopped |= other.stopped
         self.not_quarantined += other.not_quarantined
         self.errors |= other.errors
@@ -88,7 +89,7 @@ class SplitFold:
             limited: whether records were left out.
         """
         limited |= self.stopped
-        bad = in_order([self.bad])
+        bad = self.bad.in_order()
         shards = _whole_files(self.shards)
         for found in self.labels.values():
             found.close_files()
@@ -103,7 +104,7 @@ class SplitFold:
             labels={path: self.labels.get(path, LabelStatistics()) for path in sorted(schema.stored(split))},
             shards=tuple(shards),
             bad=bad,
-            repeated_keys=repeated_keys(bad),
+            repeated_keys=bad.repeated(MAX_EXAMPLES),
             counted=not partial and not limited,
             limited=limited,
         )

@@ -28,7 +28,7 @@ def good_positions(split: SplitReport) -> NDArray[np.int64]:
     sizes = [shard.records for shard in split.shards]
     starts = dict(zip((shard.name for shard in split.shards), np.cumsum([0, *sizes]).tolist(), strict=False))
     good = np.ones(sum(sizes), np.bool_)
-    good[[starts[place.shard] + place.row for place in split.bad]] = False
+    good[split.bad.positions(starts)] = False
     return np.flatnonzero(good)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
@@ -12,14 +12,13 @@ from pydantic import (
     JsonValue,
     PlainSerializer,
     StrictBool,
-    ValidatorFunctionWrapHandler,
     WithJsonSchema,
-    WrapValidator,
     field_validator,
     model_validator,
 )
 
-from label_guard.audit.baseline import BadPlace, Comparison, Count, in_order, repeated_keys
+from label_guard.audit.bad_places import BadPlaces, JsonPlaces
+from label_guard.audit.baseline import MAX_EXAMPLES, Comparison, Count
 from label_guard.audit.blocks import Blocks
 from label_guard.audit.duplicates import Duplicates
 from label_guard.core.html_table import html_table
@@ -36,12 +35,6 @@ Schema = Annotated[
     PlainSerializer(lambda schema: schema.model_dump(mode="json", exclude_unset=True)),
     WithJsonSchema({"type": "object", "description": "the schema file as an object"}),
 ]
-
-
-def _checked_once(found: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    """Checks places that were read; those made here are taken as they are, a million of them without a copy."""
-    places = cast("tuple[Any, ...]", found) if isinstance(found, tuple) else ()
-    return places if places and type(places[0]) is BadPlace else check(found)
 
 
 class _Model(BaseModel):
@@ -138,7 +131,7 @@ class SplitReport(_Model):
     promised: Count | None
     labels: dict[str, LabelStatistics]
     shards: tuple[ShardReport, ...]
-    bad: Annotated[tuple[BadPlace, ...], WrapValidator(_checked_once)] = ()
+    bad: JsonPlaces = Field(default_factory=BadPlaces)
     counted: StrictBool = True
     limited: StrictBool = False
     baseline: Comparison | None = None
@@ -154,21 +147,28 @@ class SplitReport(_Model):
         """Number of records of which nothing counts: they are in ``records``, and were not checked."""
         return sum(shard.padding for shard in self.shards)
 
-    def merge(self, other: SplitReport) -> SplitReport:
-        """Returns both together: parts of one split, from two machines."""
-        limited = self.limited or other.limited
-        bad = in_order([self.bad, other.bad])
-        labels = {path: found.merge(other.labels[path]) for path, found in self.labels.items()}
+    def merge(self, others: Sequence[SplitReport]) -> SplitReport:
+        """Returns all together: parts of one split, from several machines."""
+        parts = [self, *others]
+        labels = {path: LabelStatistics() for path in self.labels}
+        bad = BadPlaces()
+        for part in parts:
+            bad.update(part.bad)
+            for path, found in labels.items():
+                found.update(part.labels[path])
+        bad = bad.in_order()
         return self.model_copy(
             update={
-                "records": self.records + other.records,
-                "invalid": self.invalid + other.invalid,
-                "unreadable": self.unreadable + other.unreadable,
+                "records": sum(part.records for part in parts),
+                "invalid": sum(part.invalid for part in parts),
+                "unreadable": sum(part.unreadable for part in parts),
                 "labels": labels,
-                "shards": tuple(sorted([*self.shards, *other.shards], key=lambda shard: shard.name)),
+                "shards": tuple(
+                    sorted((shard for part in parts for shard in part.shards), key=lambda shard: shard.name)
+                ),
                 "bad": bad,
-                "repeated_keys": repeated_keys(bad),
-                "limited": limited,
+                "repeated_keys": bad.repeated(MAX_EXAMPLES),
+                "limited": any(part.limited for part in parts),
                 "baseline": None,
             }
         )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from label_guard.audit.baseline import BadPlace
+from label_guard.audit.bad_places import BadPlaces
 from label_guard.audit.blocks import Blocks
 from label_guard.audit.label_cache import CachedFormat, LabelCache
 from label_guard.audit.parquet_statistics import certify
@@ -95,7 +95,7 @@ class ShardResult:
     certified: bool = False
     padding: int = 0
     labels: dict[str, LabelStatistics] = field(default_factory=dict[str, LabelStatistics])
-    bad: list[BadPlace] = field(default_factory=list[BadPlace])
+    bad: BadPlaces = field(default_factory=BadPlaces)
     blocks: Blocks = field(default_factory=Blocks)
     cache_error: str = ""
     quarantine_error: str = ""
@@ -246,7 +246,8 @@ def _add_chunk(guard: Guard, chunk: Chunk, found: ShardResult, quarantine: _Quar
     if chunk.unreadable:
         found.blocks = found.blocks.merge(Blocks.of(u.row for u in chunk.unreadable))
     if keep_bad:
-        found.bad += [BadPlace(str(u.key), found.name, u.row, ("LG120",)) for u in chunk.unreadable]
+        keys, places = [str(u.key) for u in chunk.unreadable], [u.row for u in chunk.unreadable]
+        found.bad.add(keys, found.name, places, [("LG120",)] * len(keys))
     if not size:
         return
     gathered = guard.gathered(chunk.columns, size)
@@ -262,7 +263,8 @@ def _add_chunk(guard: Guard, chunk: Chunk, found: ShardResult, quarantine: _Quar
     found.blocks = found.blocks.merge(Blocks.of(int(chunk.rows[row]) for row in rows))
     if keep_bad:
         broken = _broken(result.faults, size)
-        found.bad += [BadPlace(str(chunk.keys[row]), found.name, int(chunk.rows[row]), broken[row]) for row in rows]
+        keys, places = (str(chunk.keys[row]) for row in rows), (int(chunk.rows[row]) for row in rows)
+        found.bad.add(keys, found.name, places, (broken[row] for row in rows))
     if quarantine.wanted:
         quarantine.append([_bad_record(found.name, chunk, row, result.of_row(row)) for row in rows])
 

@@ -15,7 +15,7 @@ from typing import Any, TypeGuard, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.audit.baseline import BadPlace
+from label_guard.audit.bad_places import BadPlace
 from label_guard.audit.report import AuditReport, SplitReport
 from label_guard.errors import LabelGuardError
 from label_guard.schema.labels import ClassLabel, Label

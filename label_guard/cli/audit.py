@@ -218,8 +218,8 @@ def _write(file: BinaryIO, text: str) -> None:
 def _write_baseline(report: AuditReport, file: BinaryIO) -> None:
     if not report.complete:
         raise UsageError("no baseline was written: not all records were read, so more may be bad")
-    baseline = Baseline.of(report.dataset, {split.split or "": split.bad for split in report.splits})
-    _write(file, baseline.model_dump_json(indent=1))
+    baseline = Baseline(report.dataset, {split.split or "": split.bad for split in report.splits})
+    baseline.write(file)
     click.echo(f"{baseline.records:,} bad records go into the baseline", err=True)
 
 

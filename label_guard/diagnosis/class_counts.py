@@ -14,6 +14,8 @@ from typing_extensions import override
 Ids = NDArray[np.int64]
 _MIN_PENDING = 1 << 12
 _ID = re.compile("-?[0-9]{1,20}")
+_TABLE = 4  # cells for each value: up to there a table of rows by ids costs less than sorting
+_MOST_SPAN = 1 << 24
 _DENSE = 8  # times as many places as there are ids: adding in a dense array beats sorting up to there
 
 
@@ -143,6 +145,66 @@ def _sum(parts: Iterable[tuple[Ids, Ids]]) -> tuple[Ids, Ids]:
     total = np.zeros(ids.size, np.int64)
     np.add.at(total, where.reshape(-1), np.concatenate([counts for _, counts in known]))
     return ids, total
+
+
+def count_dense(positions: ClassCounts, records: ClassCounts, values: Ids, low: int, high: int) -> None:
+    """Counts ids, all of them legal: in ``positions`` each, in ``records`` once for each row.
+
+    Args:
+        positions: what each value is added to.
+        records: what the distinct values of each row are added to.
+        values: int64[n, m], from ``low`` to ``high``.
+        low: smallest legal id.
+        high: greatest legal id.
+    """
+    flat = values.reshape(-1)
+    rows = None if values.shape[1] == 1 else np.repeat(np.arange(len(values)), values.shape[1])
+    count_in_rows(positions, records, flat - low if low else flat, rows, low, high)
+
+
+def count_in_rows(
+    positions: ClassCounts, records: ClassCounts, dense: Ids, rows: Ids | None, low: int, high: int
+) -> None:
+    """As ``count_dense``, of values that are some of those of each row.
+
+    Args:
+        positions: what each value is added to.
+        records: what the distinct values of each row are added to.
+        dense: int64[k], from 0 to ``high - low``.
+        rows: int64[k], ascending: the row of each; None where each has a row of its own.
+        low: smallest legal id.
+        high: greatest legal id.
+    """
+    span = high - low + 1
+    if rows is None:
+        found = _counted(dense, span)
+        _add(positions, found, low)
+        _add(records, found, low)
+        return
+    height = int(rows[-1]) + 1 if rows.size else 0
+    if height * span <= _TABLE * dense.size:
+        table = np.bincount(rows * span + dense, minlength=height * span).reshape(height, span)
+        ids = np.arange(span)
+        _add(positions, (ids, table.sum(axis=0)), low)
+        _add(records, (ids, np.count_nonzero(table, axis=0)), low)
+        return
+    _add(positions, _counted(dense, span), low)
+    if span > _MOST_SPAN:  # a row times the span could be beyond int64
+        present = np.unique(np.stack([rows, dense]), axis=1)[1]
+    else:
+        present = np.unique(rows * span + dense) % span
+    _add(records, _counted(present, span), low)
+
+
+def _counted(values: Ids, span: int) -> tuple[Ids, Ids]:
+    """Distinct values from 0 to below ``span`` and how often; the cost is that of the values where these are few."""
+    if values.size * 4 < span:
+        return np.unique(values, return_counts=True)
+    return np.arange(span), np.bincount(values, minlength=span)
+
+
+def _add(counts: ClassCounts, found: tuple[Ids, Ids], low: int) -> None:
+    counts.add(found[0] + low, found[1])
 
 
 def read_counts(found: Any) -> ClassCounts:

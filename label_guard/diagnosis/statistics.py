@@ -31,7 +31,7 @@ from label_guard.check.result import RuleViolations
 from label_guard.core.record_key import natural_order
 from label_guard.core.strict_json import strict_json
 from label_guard.core.types import Array
-from label_guard.diagnosis.class_counts import ClassCounts, JsonCounts
+from label_guard.diagnosis.class_counts import ClassCounts, JsonCounts, count_dense, count_in_rows
 from label_guard.diagnosis.distribution import Distribution
 from label_guard.diagnosis.illegal import Count, IllegalValues, Place, extreme, whole
 from label_guard.diagnosis.texts import as_text, kind_of_text
@@ -295,13 +295,19 @@ class LabelStatistics(BaseModel):
         if values.dtype.kind == "b":
             values = values.astype(np.int8)
         low, high, known = _id_table(label)
+        everything = known is None and counted is None
+        if everything and low <= values.min() and values.max() <= high:  # as nearly all chunks are
+            if isinstance(label, ClassLabel):
+                count_dense(self.class_counts, self.class_records, values.astype(np.int64, copy=False), low, high)
+            return
         inside = np.asarray((values >= low) & (values <= high))
         if counted is not None:
             inside &= counted.reshape(values.shape)
         dense = (values[inside].astype(np.int64) - low) if inside.any() else np.empty(0, np.int64)
         legal = np.ones(dense.size, np.bool_) if known is None else _among(known, dense)
         if isinstance(label, ClassLabel):
-            self._count_ids(dense, legal, inside, low, high)
+            rows = np.nonzero(inside)[0][legal] if inside.shape[1] > 1 else None
+            count_in_rows(self.class_counts, self.class_records, dense[legal], rows, low, high)
         if legal.all() and dense.size == values.size:
             return
         illegal = ~inside & (values == values)
@@ -309,19 +315,6 @@ class LabelStatistics(BaseModel):
         if counted is not None:
             illegal &= counted.reshape(values.shape)
         self._add_outside(label, values, illegal, place_of)
-
-    def _count_ids(self, dense: Array, legal: Array, inside: Array, low: int, high: int) -> None:
-        span = high - low + 1
-        _count_values(self.class_counts, dense[legal], span, low)
-        if inside.shape[1] == 1:
-            _count_values(self.class_records, dense[legal], span, low)
-            return
-        rows = np.nonzero(inside)[0][legal].astype(np.int64)
-        if span > MAX_TABLE:  # a row times the span could be beyond int64
-            present = np.unique(np.stack([rows, dense[legal]]), axis=1)[1]
-        else:
-            present = np.unique(rows * span + dense[legal]) % span
-        _count_values(self.class_records, present, span, low)
 
     def _add_outside(self, label: ClassLabel | MultiLabel, values: Array, illegal: Array, place_of: PlaceOf) -> None:
         """Count sentinels, and values that are neither ids nor sentinels."""
@@ -417,15 +410,6 @@ def _among(known: Array, dense: Array) -> Array:
 def _count(counter: ClassCounts, counts: Array) -> None:
     """Adds counts by dense id."""
     counter.add(np.arange(len(counts)), counts)
-
-
-def _count_values(counter: ClassCounts, values: Array, span: int, low: int) -> None:
-    """Counts dense ids below ``span``; the cost is that of the values where there are few."""
-    if values.size * 4 < span:
-        ids, counts = np.unique(values, return_counts=True)
-    else:
-        ids, counts = np.arange(span), np.bincount(values, minlength=span)
-    counter.add(ids + low, counts)
 
 
 def _first_examples(found: list[Example]) -> list[Example]:

@@ -21,7 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from label_guard import DatasetSchema, UsageError
-from label_guard.audit.baseline import BadPlace, Baseline, compare
+from label_guard.audit.bad_places import BadPlace, BadPlaces
+from label_guard.audit.baseline import Baseline, compare, read_baseline
 from label_guard.audit.conclude import with_baseline
 from label_guard.audit.good_index import good_positions
 from label_guard.audit.plan import plan_audit
@@ -99,8 +100,11 @@ def test_a_known_record_that_breaks_another_rule_is_new(tmp_path: Path, run: Run
 def test_new_known_and_fixed_are_set_differences(now: dict[int, set[str]], data: st.DataObject) -> None:
     """The comparison agrees with plain sets of (record, rule)."""
     then = data.draw(st.dictionaries(st.integers(0, 9), st.sets(st.sampled_from("ab"), min_size=1)))
-    bad = [BadPlace(f"f__{k}", "f", k, tuple(sorted(rules))) for k, rules in sorted(now.items())]
-    found = compare({f"f__{k}": [sorted(rules)] for k, rules in then.items()}, bad, whole=True)
+    bad, known = (
+        BadPlaces(BadPlace(f"f__{k}", "f", k, tuple(sorted(rules))) for k, rules in sorted(one.items()))
+        for one in (now, then)
+    )
+    found = compare(known, bad, whole=True)
     pairs = {(k, r) for k, rules in now.items() for r in rules} - {(k, r) for k, rules in then.items() for r in rules}
     assert found.new == len({k for k, _ in pairs})
     assert found.known == len(now) - found.new
@@ -157,8 +161,9 @@ def test_repeated_record_keys_hide_no_record(
     split = reports[1].splits[0]
     good = good_positions(split).tolist()
     assert good == [row for row, (_, label) in enumerate(now) if label == 1]
-    baseline = Baseline.of("keyed", {"": reports[0].splits[0].bad})
-    compared = with_baseline(reports[1], Baseline.model_validate(baseline.model_dump())).splits[0].baseline
+    with (folder / "known.json").open("wb") as file:
+        Baseline("keyed", {"": reports[0].splits[0].bad}).write(file)
+    compared = with_baseline(reports[1], read_baseline(str(folder / "known.json"))).splits[0].baseline
     broken = [Counter((key, min(label, 10)) for key, label in rows if label != 1) for rows in (then, now)]
     assert compared is not None
     assert compared.new == (broken[1] - broken[0]).total()
@@ -169,10 +174,8 @@ def test_repeated_record_keys_hide_no_record(
 
 def test_many_records_of_one_key_are_compared_soon() -> None:
     """A key that every record has costs no more than keys of their own."""
-    bad = [BadPlace("same", "a", row, (f"label LG10{row % 3}",)) for row in range(20_000)]
-    known = Baseline.of("n", {"": bad[5_000:]}).splits[""]
-    assert known == {"same": [place.broken for place in bad[5_000:]]}
-    found = compare(known, bad, whole=True)
+    bad = BadPlaces(BadPlace("same", "a", row, (f"label LG10{row % 3}",)) for row in range(20_000))
+    found = compare(bad[5_000:], bad, whole=True)
     assert (found.new, found.known, found.fixed) == (5_000, 15_000, 0)
 
 

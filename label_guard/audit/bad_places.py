@@ -1,0 +1,208 @@
+"""Invalid records by the million: their keys, places and broken rules in columns, about 30 bytes a record."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple, cast, overload
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter, WithJsonSchema
+
+from label_guard.core.record_key import natural_order
+
+Count = Annotated[int, Field(strict=True, ge=0)]
+Broken = tuple[str, ...]
+# A key is what precedes its last digits, and these as a number: without leading zeros, so that both give the key again.
+_KEY = re.compile(r"(.*?)(0|[1-9][0-9]{0,17})?", re.DOTALL)
+_NO_NUMBER = -1
+_COLUMNS = np.dtype([("prefix", "<i4"), ("number", "<i8"), ("shard", "<i4"), ("row", "<i8"), ("broken", "<i4")])
+_BLOCK = 1 << 12
+
+
+class BadPlace(NamedTuple):
+    """An invalid record: its name, where it is, and what it broke. The place identifies it: names may repeat.
+
+    Attributes:
+        record: its key.
+        shard: name of its shard.
+        row: its position there.
+        broken: ``"LABEL RULE"`` of each rule it broke; ``"LG120"`` for a record that cannot be decoded.
+    """
+
+    record: str
+    shard: str
+    row: Count
+    broken: Broken
+
+
+class BadPlaces(Sequence[BadPlace]):
+    """Invalid records in the order in which they were added, or after ``in_order`` in that of their keys.
+
+    >>> places = BadPlaces([BadPlace("f__10", "f", 10, ("label LG101",)), BadPlace("f__9", "f", 9, ("LG120",))])
+    >>> [place.record for place in places.in_order()]
+    ['f__9', 'f__10']
+    """
+
+    def __init__(self, places: Iterable[BadPlace] = ()) -> None:
+        self._prefixes: dict[str, int] = {}
+        self._shards: dict[str, int] = {}
+        self._broken: dict[Broken, int] = {}
+        self._blocks: list[NDArray[Any]] = []
+        self._pending: list[tuple[int, ...]] = []
+        for place in places:
+            self.add([place.record], place.shard, [place.row], [place.broken])
+
+    def add(self, keys: Iterable[str], shard: str, rows: Iterable[int], broken: Iterable[Broken]) -> None:
+        """Adds records of one shard."""
+        number = _number(self._shards, shard)
+        self._pending += [
+            (*self._split(key), number, row, _number(self._broken, rules))
+            for key, row, rules in zip(keys, rows, broken, strict=True)
+        ]
+        if len(self._pending) >= _BLOCK:
+            self._flush()
+
+    def update(self, other: BadPlaces) -> None:
+        """Adds the records of ``other``, which is not changed."""
+        if not len(other):
+            return
+        self._flush()
+        columns = other.columns().copy()
+        for name, mine, theirs in (
+            ("prefix", self._prefixes, other._prefixes),
+            ("shard", self._shards, other._shards),
+            ("broken", self._broken, other._broken),
+        ):
+            columns[name] = np.array([_number(cast("dict[Any, int]", mine), text) for text in theirs])[columns[name]]
+        self._append(columns)
+
+    def _flush(self) -> None:
+        if self._pending:
+            block, self._pending = np.array(self._pending, _COLUMNS), []
+            self._append(block)
+
+    def _append(self, block: NDArray[Any]) -> None:
+        while self._blocks and len(self._blocks[-1]) <= len(block):  # a record is copied as often as a number has bits
+            block = np.concatenate([self._blocks.pop(), block])
+        self._blocks.append(block)
+
+    def _split(self, key: str) -> tuple[int, int]:
+        found = _KEY.fullmatch(key)
+        prefix, digits = found.groups() if found is not None else (key, None)
+        return _number(self._prefixes, cast(str, prefix)), _NO_NUMBER if digits is None else int(digits)
+
+    def columns(self) -> NDArray[Any]:
+        """All records: ``prefix``, ``number``, ``shard``, ``row`` and ``broken`` of each, as numbers of this object."""
+        self._flush()
+        if len(self._blocks) != 1:
+            self._blocks = [np.concatenate(self._blocks) if self._blocks else np.empty(0, _COLUMNS)]
+        return self._blocks[0]
+
+    def in_order(self) -> BadPlaces:
+        """Returns the records in the order of their keys, those of one key in that of their places."""
+        columns = self.columns()
+        prefixes, shards = _ranks(self.prefixes, natural_order), _ranks(self.shards, str)
+        numbers: NDArray[np.int64] = columns["number"]
+        order = np.lexsort((columns["row"], shards[columns["shard"]], numbers, prefixes[columns["prefix"]]))
+        if bool((np.diff(order) > 0).all()):
+            return self
+        found = BadPlaces()
+        found._prefixes, found._shards, found._broken = self._prefixes, self._shards, self._broken
+        found._blocks = [columns[order]]
+        return found
+
+    def positions(self, starts: Mapping[str, int]) -> NDArray[np.int64]:
+        """int64[k]: the position of each record in the source, from where each shard starts in it."""
+        columns = self.columns()
+        begins = np.array([starts[name] for name in self._shards] or [0], np.int64)
+        return begins[columns["shard"]] + columns["row"]
+
+    @property
+    def rules(self) -> list[Broken]:
+        """What records broke, by the numbers of the column ``broken``."""
+        return list(self._broken)
+
+    @property
+    def prefixes(self) -> list[str]:
+        """What keys begin with, by the numbers of the column ``prefix``."""
+        return list(self._prefixes)
+
+    @property
+    def shards(self) -> list[str]:
+        """Names of shards, by the numbers of the column ``shard``."""
+        return list(self._shards)
+
+    def keys_at(self, places: Iterable[int]) -> list[str]:
+        """The keys of some records."""
+        columns, prefixes = self.columns(), self.prefixes
+        return [_key(prefixes[int(columns["prefix"][place])], int(columns["number"][place])) for place in places]
+
+    def repeated(self, most: int) -> tuple[str, ...]:
+        """The first keys that several records have; these are in order."""
+        columns = self.columns()
+        same = (columns["prefix"][1:] == columns["prefix"][:-1]) & (columns["number"][1:] == columns["number"][:-1])
+        first = same.copy()
+        first[1:] &= ~same[:-1]
+        return tuple(self.keys_at(np.flatnonzero(first)[:most].tolist()))
+
+    def __len__(self) -> int:
+        return sum(map(len, self._blocks)) + len(self._pending)
+
+    def __iter__(self) -> Iterator[BadPlace]:
+        prefixes, shards, rules = self.prefixes, self.shards, self.rules
+        columns = self.columns()
+        for start in range(0, len(columns), _BLOCK):
+            block: list[tuple[int, int, int, int, int]] = columns[start : start + _BLOCK].tolist()
+            for prefix, number, shard, row, broken in block:
+                yield BadPlace(_key(prefixes[prefix], number), shards[shard], row, rules[broken])
+
+    @overload
+    def __getitem__(self, index: int) -> BadPlace: ...
+    @overload
+    def __getitem__(self, index: slice) -> BadPlaces: ...
+    def __getitem__(self, index: int | slice) -> BadPlace | BadPlaces:
+        if isinstance(index, slice):
+            return BadPlaces(list(self)[index])
+        found: tuple[int, int, int, int, int] = self.columns()[index].item()
+        prefix, number, shard, row, broken = found
+        return BadPlace(_key(self.prefixes[prefix], number), self.shards[shard], row, self.rules[broken])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, BadPlaces) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"BadPlaces({list(self)})"
+
+
+def _number(known: dict[Any, int], text: Any) -> int:
+    return known.setdefault(text, len(known))
+
+
+def _key(prefix: str, number: int) -> str:
+    return prefix if number == _NO_NUMBER else f"{prefix}{number}"
+
+
+def _ranks(names: list[str], key: Callable[[str], str]) -> NDArray[np.int64]:
+    """The place of each name among all in order."""
+    ranks = np.empty(max(1, len(names)), np.int64)
+    ranks[sorted(range(len(names)), key=lambda place: (key(names[place]), names[place]))] = np.arange(len(names))
+    return ranks
+
+
+_PLACES: TypeAdapter[list[BadPlace]] = TypeAdapter(list[BadPlace])
+
+
+def _read(found: Any) -> BadPlaces:
+    return found if isinstance(found, BadPlaces) else BadPlaces(_PLACES.validate_python(found))
+
+
+JsonPlaces = Annotated[
+    BadPlaces,
+    PlainValidator(_read),
+    PlainSerializer(lambda places: [list(place) for place in places]),
+    WithJsonSchema({"items": TypeAdapter(BadPlace).json_schema(), "type": "array"}),
+]
