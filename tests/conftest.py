@@ -1,9 +1,11 @@
 """What all tests share: Hypothesis without deadlines, parsed absl flags, the digits of ``make run``."""
 
+import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from absl import flags
@@ -30,3 +32,29 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     return data
+
+
+@pytest.fixture(scope="session")
+def dataset_maker() -> ModuleType:
+    """``tests/data/make.py``."""
+    # Not imported as a part of a package: a TFDS builder would look for the package's own files.
+    spec = importlib.util.spec_from_file_location("insects", Path(__file__).parent / "data" / "make.py")
+    assert spec is not None
+    assert spec.loader is not None
+    maker = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(maker)
+    return maker
+
+
+@pytest.fixture(scope="session")
+def dataset_files(dataset_maker: ModuleType) -> dict[str, str]:
+    """The path of each dataset below ``insects``, by name."""
+    return {name: file for name, (file, _) in dataset_maker.DATASETS.items()}
+
+
+@pytest.fixture(scope="session")
+def insects(dataset_maker: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The datasets that ``tests/data/make.py`` makes, one in every format."""
+    folder = tmp_path_factory.mktemp("insects")
+    dataset_maker.make(folder)
+    return folder

@@ -152,7 +152,11 @@ class ColumnProfile:
             if isinstance(value, str | bytes):
                 self._add_text(value)
                 continue
-            array: Array = np.asarray(value)
+            try:
+                array: Array = np.asarray(value)
+            except ValueError:  # lists of lists of different lengths, texts that are not ASCII
+                self.other[type(value).__name__] += 1
+                continue
             if not array.size:
                 self.shapes[(0,)] += 1
             elif array.dtype.kind not in "biuf":

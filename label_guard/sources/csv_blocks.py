@@ -126,9 +126,7 @@ def _digits(buffer: NDArray[np.uint8], starts: Positions, ends: Positions) -> ND
     numbers = np.zeros(len(starts), np.int64)
     for place in range(longest):
         inside = lengths > place
-        digits = buffer[np.minimum(starts + place, buffer.size - 1)] - np.uint8(
-            _ZERO
-        )  # what is not a digit wraps around
+        digits = buffer[np.minimum(starts + place, buffer.size - 1)] - np.uint8(_ZERO)  # another byte wraps around
         if (digits > 9).any() and (digits[inside] > 9).any():
             return None
         numbers = np.where(inside, numbers * 10 + digits, numbers)

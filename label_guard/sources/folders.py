@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, cast
 
@@ -51,22 +53,32 @@ def _entries(folder: str) -> tuple[list[str], list[str]]:
         raise SourceError(f"cannot read the folder {folder}: {error.strerror or error}") from None
 
 
-def _shards(root: str, folders: Sequence[str], fits: Callable[[str], bool]) -> tuple[Shard, ...]:
+def _shards(root: str, folders: Sequence[str], fits: Callable[[str], bool], pattern: str = "*") -> tuple[Shard, ...]:
     """Units of work: at most ``_FILES`` files of one folder each, named by their folder and the first of them."""
     shards: list[Shard] = []
     for folder in folders:
         path = os.path.join(root, folder) if folder else root  # noqa: PTH118
-        count = sum(map(fits, _entries(path)[0]))
+        count = sum(fits(name) and fnmatchcase(name, pattern) for name in _entries(path)[0])
         for start in range(0, count, _FILES):
             name = (folder or Path(root).name) + (f"+{start}" if start else "")
-            shards.append(Shard(f"{path}#{start}", name, len(shards)))
+            shards.append(Shard(f"{path}#{pattern}#{start}", name, len(shards)))
     return tuple(shards)
 
 
 def _files_of(shard: str, fits: Callable[[str], bool]) -> tuple[str, list[str]]:
-    folder, _, start = shard.rpartition("#")
-    files = [name for name in _entries(folder)[0] if fits(name)]
+    folder, pattern, start = shard.rsplit("#", 2)
+    files = [name for name in _entries(folder)[0] if fits(name) and fnmatchcase(name, pattern)]
     return folder, files[int(start) : int(start) + _FILES]
+
+
+def _chosen_files(where: str) -> tuple[str, str] | None:
+    """The folder and the pattern of a path that names files in one folder; None for a path that is a folder."""
+    path = Path(where)
+    if path.is_dir() or not path.parent.is_dir():
+        return None
+    if path.is_file():  # a name may hold signs that look like wildcards
+        return str(path.parent), glob.escape(path.name)
+    return (str(path.parent), path.name) if glob.has_magic(path.name) and "#" not in path.name else None
 
 
 def _tree(root: str, depth: int = 8) -> Iterator[str]:
@@ -87,10 +99,18 @@ def split_folder(root: str, split: str | None) -> str:
     Raises:
         SourceError: ``root`` is not a folder.
     """
+    if _chosen_files(root) is not None:
+        return root
     if not Path(root).is_dir():
-        raise SourceError(f"{root} is not a folder")
+        raise SourceError(f"{root} is not a folder, or a pattern of files in one folder")
     inner = Path(root, split or "")
     return str(inner) if split and inner.is_dir() else root
+
+
+def _of_files(where: str, fits: Callable[[str], bool]) -> tuple[Shard, ...]:
+    """Units of work over the files of a pattern, or of a folder and all folders below it."""
+    chosen = _chosen_files(where)
+    return _shards(where, list(_tree(where)), fits) if chosen is None else _shards(chosen[0], [""], fits, chosen[1])
 
 
 # A folder per class ---------------------------------------------------------------------------------------------------
@@ -195,7 +215,7 @@ def mask_shards(root: str) -> tuple[Shard, ...]:
     Raises:
         SourceError: no PNG file is found.
     """
-    shards = _shards(root, list(_tree(root)), _is_png)
+    shards = _of_files(root, _is_png)
     if not shards:
         raise SourceError(f"{root} holds no PNG files")
     return shards
@@ -262,7 +282,7 @@ def yolo_shards(root: str) -> tuple[Shard, ...]:
     Raises:
         SourceError: none is found.
     """
-    shards = _shards(root, list(_tree(root)), _is_label_text)
+    shards = _of_files(root, _is_label_text)
     if not shards:
         raise SourceError(f"{root} holds no YOLO label files (*.txt)")
     return shards
@@ -274,7 +294,7 @@ def yolo_folder(root: str, split: str | None) -> str:
     Raises:
         SourceError: ``root`` is not a folder, or its data.yaml is damaged.
     """
-    if split is None:
+    if split is None or _chosen_files(root) is not None:
         return split_folder(root, None)
     named = _data_yaml(root).get({"validation": "val"}.get(split, split))
     places = [named.replace("images", "labels").lstrip("./")] if isinstance(named, str) else []
@@ -290,6 +310,7 @@ def yolo_classes(root: str) -> Mapping[str, Feature]:
     Raises:
         SourceError: data.yaml is damaged.
     """
+    root = (_chosen_files(root) or (root,))[0]
     folders = (Path(root), *Path(root).resolve().parents[:2])
     found = next((data for folder in folders if (data := _data_yaml(str(folder)))), dict[str, Any]())
     names: Any = found.get("names")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any, cast
 
+from label_guard.core import tree
 from label_guard.errors import SourceError
 from label_guard.sources.base import CHUNK_BYTES, LabelShapes, Piece, blocks, require_fields
 from label_guard.sources.files import opened
@@ -19,6 +20,7 @@ _PEEKED = 64
 _RECORD_BYTES = 256  # a guess, for blocks of about a chunk
 ANNOTATIONS, CATEGORIES, CATEGORY = "annotations", "categories", "category_id"
 _MAX_CATEGORIES = 1 << 20
+_IMAGES_AT_ONCE = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,64 @@ class CocoFormat:
             _enter(stream, ANNOTATIONS, path)
             yield from _records(_values(stream), wanted)
             _leave(stream, ANNOTATIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class CocoImagesFormat:
+    """COCO by image: a record is an image, and its label the list of what its annotations hold.
+
+    The labels of a file are kept in memory, because annotations come in any order.
+    """
+
+    name: str = "coco_images"
+
+    def fields(self, path: str) -> Sequence[str]:
+        return CocoFormat().fields(path)
+
+    def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
+        places = _images(path)
+        columns: dict[str, list[Any]] = {label: [[] for _ in places] for label in wanted}
+        astray: list[tuple[int, str]] = []
+        with _stream(path, self.name) as stream:
+            _enter(stream, ANNOTATIONS, path)
+            for number, value in enumerate(_values(stream)):
+                record, _ = _object(value)
+                image = record.get("image_id")
+                place = places.get(image) if isinstance(image, int | str) else None
+                if place is None:
+                    astray.append((len(places) + len(astray), f"annotation {number} is of no image: {image!r}"))
+                    continue
+                for label, lists in columns.items():
+                    found = tree.get(record, label)
+                    lists[place].append(None if found is tree.MISSING else found)
+            _leave(stream, ANNOTATIONS)
+        for start in range(0, len(places), _IMAGES_AT_ONCE):
+            rows = range(start, min(start + _IMAGES_AT_ONCE, len(places)))
+            yield Piece(rows, {label: lists[start : rows.stop] for label, lists in columns.items()})
+        if astray:
+            yield Piece((), {label: [] for label in wanted}, astray)
+
+
+def _images(path: str) -> dict[int | str, int]:
+    """The place of each image of a COCO file by its id."""
+    places: dict[int | str, int] = {}
+    with _stream(path, "coco_images") as stream:
+        _enter(stream, "images", path)
+        for number, value in enumerate(_values(stream)):
+            image = _object(value)[0].get("id")
+            if not isinstance(image, int | str) or image in places:
+                raise SourceError(f"{path}: image {number} has the id {image!r}; expected one of its own")
+            places[image] = number
+    return places
+
+
+def image_categories(path: str) -> Mapping[str, Feature]:
+    """As ``categories``, of the list of an image.
+
+    Raises:
+        SourceError: as ``categories``.
+    """
+    return {name: replace(feature, shape=(None,)) for name, feature in categories(path).items()}
 
 
 def categories(path: str) -> Mapping[str, Feature]:

@@ -202,7 +202,7 @@ def _file(path: str, **options: Any) -> Generator[tuple[Any, bool]]:
                 stream.seek(-8, 2)
                 signed = int.from_bytes(stream.read(4), "little") != file.metadata.serialized_size
                 yield file, signed
-        except arrow.ArrowException as error:
+        except (arrow.ArrowException, UnicodeDecodeError) as error:  # names in a damaged footer
             raise SourceError(f"cannot read {path} as Parquet: {error}") from None
 
 

@@ -100,6 +100,10 @@ SCHEMES: dict[str, Scheme] = {
     "coco": Scheme(
         lambda _: json_array.CocoFormat(), declared=lambda _where, _split, files: json_array.categories(files[0].path)
     ),
+    "coco_images": Scheme(
+        lambda _: json_array.CocoImagesFormat(),
+        declared=lambda _where, _split, files: json_array.image_categories(files[0].path),
+    ),
     "yolo": Scheme(
         lambda _: folders.YoloFolder(),
         lambda where, split: folders.yolo_shards(folders.yolo_folder(where, split)),
@@ -117,6 +121,7 @@ SCHEMES: dict[str, Scheme] = {
     "masks": Scheme(
         lambda _: folders.MaskFolder(),
         lambda where, split: folders.mask_shards(_folder_of(where, split)),
+        suffixes=("png",),
         named=False,
         splits=True,
     ),

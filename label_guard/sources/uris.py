@@ -76,6 +76,9 @@ def parse_uri(uri: str) -> tuple[str, str, dict[str, str]]:
 def _unknown(uri: str, scheme: str) -> str:
     if scheme in NAMES:
         return f"{uri!r} names no file; write {scheme}:WHERE"
+    if scheme in _SUFFIXES:
+        meant = f"{_SUFFIXES[scheme]}:{uri.partition(':')[2]}"
+        return f"unknown source scheme {scheme!r}; did you mean {meant!r}?"
     guess = None if closest(scheme, NAMES) else guess_uri(uri)
     if guess is not None:
         return f"{uri!r} names no format; did you mean {guess!r}?"
@@ -203,7 +206,6 @@ def folder_uris(path: Path, names: set[str]) -> list[str]:
     files = sorted(name for name in names - folders if Path(name).stem.lower() not in _NOT_DATA)
     suffixes = {Path(name).suffix.lower() for name in files}
     found = [one for suffix in sorted(suffixes) for one in _of_suffix(path, suffix, files)]
-    found += [f"masks:{path}"] if ".png" in suffixes else []
     found += [f"yolo:{path}"] if ".txt" in suffixes else []
     if not found:
         guesses = [guess_uri(str(path / name)) for name in files[:_MAX_FILES]]
@@ -220,6 +222,8 @@ def _of_suffix(path: Path, suffix: str, files: Sequence[str]) -> list[str]:
     scheme = _SUFFIXES.get(suffix[1:])
     if scheme is None:
         return []
+    if SCHEMES[scheme].splits and suffix == ".png":
+        return [f"{scheme}:{path}"]
     named = [name for name in files if name.lower().endswith(suffix)]
     if SCHEMES[scheme].one_file or len(named) == 1:
         return [f"{scheme}:{path / name}" for name in named[:_MAX_FILES]]

@@ -202,7 +202,7 @@ def parquet(quick: bool) -> list[Row]:
 
 
 def text(quick: bool) -> list[Row]:
-    """A label in CSV and in JSON Lines, next to an identifier, a text and a number: the check and table tools."""
+    """A label in CSV and in JSON Lines, with an identifier, a text and a number: the check and table tools."""
     folder = Path(tempfile.mkdtemp())
     table, lines = folder / "labels.csv", folder / "labels.jsonl"
     count = 200_000 if quick else 2_000_000

@@ -1,20 +1,16 @@
 """``label-guard check`` and ``check_labels``: an answer for every format from a plain path, and exit codes to rely on.
 
-The golden files are written by ``python tests/cli/test_check.py``; read them as a newcomer before you commit them.
+``UPDATE_GOLDEN=1 pytest tests/cli/test_check.py`` writes the golden files; read them as a newcomer would.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gzip
-import importlib.util
 import json
 import os
-import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -30,17 +26,6 @@ from label_guard.sources.schemes import NAMES
 GOLDEN = Path(__file__).parents[1] / "golden" / "check"
 
 
-def _maker() -> ModuleType:
-    path = Path(__file__).parents[1] / "data" / "make.py"
-    spec = importlib.util.spec_from_file_location("label_files", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-MAKER = _maker()
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -59,29 +44,23 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
     return call
 
 
-@pytest.fixture(scope="module")
-def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The datasets of tests/data."""
-    folder = tmp_path_factory.mktemp("insects")
-    MAKER.make(folder)
-    return folder
-
-
-@pytest.mark.parametrize("name", MAKER.DATASETS)
+@pytest.mark.parametrize("name", sorted(path.stem for path in GOLDEN.glob("*.txt")))
 def test_every_format_is_answered_from_a_plain_path(
-    datasets: Path, run: Run, monkeypatch: pytest.MonkeyPatch, name: str
+    insects: Path, dataset_files: dict[str, str], run: Run, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """The output for each dataset is its golden file; nothing was expected, so the exit code is 0."""
-    monkeypatch.chdir(datasets)
-    code, out, err = run(MAKER.DATASETS[name][0])
+    monkeypatch.chdir(insects)
+    code, out, err = run(dataset_files[name])
     assert (code, err) == (0, "")
+    if "UPDATE_GOLDEN" in os.environ:
+        (GOLDEN / f"{name}.txt").write_text(out, encoding="utf-8")
     assert out == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
 
 
-def test_every_scheme_has_a_dataset() -> None:
-    """A scheme that comes has a golden file too."""
-    named = {path.stem.split("_")[-1] for path in GOLDEN.glob("*.txt")} | {"array_record"}
-    assert set(NAMES) - named == {"quarantine", "python"}
+def test_every_scheme_has_a_dataset(dataset_files: dict[str, str]) -> None:
+    """A scheme that comes gets a dataset, and each dataset a golden file."""
+    assert set(NAMES) - set(dataset_files) == {"quarantine", "python", "coco_images"}
+    assert set(dataset_files) == {path.stem for path in GOLDEN.glob("*.txt")}
 
 
 @pytest.mark.parametrize(
@@ -118,10 +97,10 @@ def test_every_scheme_has_a_dataset() -> None:
     ],
 )
 def test_exit_codes(
-    datasets: Path, run: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, message: str
+    insects: Path, run: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, message: str
 ) -> None:
     """0 clean or nothing expected, 1 violations of what is expected, 2 where not all could be read or checked."""
-    monkeypatch.chdir(datasets)
+    monkeypatch.chdir(insects)
     Path("names.txt").write_text("bee\nbeetle\nbutterfly\ndragonfly\n")
     Path("blank.txt").write_text("bee\n\nant\n")
     Path("cut.npy").write_bytes(Path("labels.npy").read_bytes()[:-8])
@@ -138,13 +117,13 @@ def test_exit_codes(
 
 @pytest.mark.parametrize("name", ["csv", "npy", "hf_masks", "raw"])
 def test_the_commands_that_it_names_run(
-    datasets: Path, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+    insects: Path, dataset_files: dict[str, str], run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
     """Each line under ``next:`` is a command that exists and takes these options."""
     import shlex
 
-    monkeypatch.chdir(datasets)
-    out = run(MAKER.DATASETS[name][0])[1]
+    monkeypatch.chdir(insects)
+    out = run(dataset_files[name])[1]
     Path("NAMES.txt").write_text("bee\nbeetle\nbutterfly\ndragonfly\n")
     for line in out.partition("next:\n")[2].splitlines():
         words = shlex.split(line.replace("classes N", "classes 9"))
@@ -155,9 +134,9 @@ def test_the_commands_that_it_names_run(
     Path("NAMES.txt").unlink()
 
 
-def test_json_holds_what_the_text_shows(datasets: Path, run: Run) -> None:
+def test_json_holds_what_the_text_shows(insects: Path, run: Run) -> None:
     """A program reads the same findings."""
-    code, out, _ = run(datasets / "labels.npy", "--num-classes", "4", "--format", "json")
+    code, out, _ = run(insects / "labels.npy", "--num-classes", "4", "--format", "json")
     found = json.loads(out)
     assert (code, found["exit_code"], found["records"], found["complete"]) == (1, 1, 120, True)
     assert [finding["rule"] for finding in found["findings"]] == ["LG101"]
@@ -257,12 +236,3 @@ def test_no_file_ends_in_a_fault(
 def test_the_package_exports_it() -> None:
     """It is a public name."""
     assert label_guard.check_labels is check_labels
-
-
-if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as made:
-        MAKER.make(Path(made))
-        os.chdir(made)
-        for title, (file, _) in MAKER.DATASETS.items():
-            (GOLDEN / f"{title}.txt").write_text(f"{check_labels(file)}\n", encoding="utf-8")
-    sys.exit()

@@ -166,7 +166,7 @@ def test_every_format_lists_its_labels_and_works_with_workers(tmp_path: Path, na
 def test_every_scheme_is_in_a_test() -> None:
     """No scheme of the registry is left out here."""
     covered = {full_uri(file).partition(":")[0] for file, _ in WRITERS.values() if "." in file}
-    assert set(SCHEMES) - covered == {"coco", "arrow", "yolo", "folder", "masks", "idx"}
+    assert set(SCHEMES) - covered == {"coco", "coco_images", "arrow", "yolo", "folder", "masks", "idx"}
     assert set(NAMES) - set(SCHEMES) == {"tfds", "quarantine", "python"}
 
 
@@ -218,6 +218,46 @@ def test_a_folder_per_class(tmp_path: Path) -> None:
     (tmp_path / "data" / "train" / "emu").mkdir()
     with pytest.raises(SourceError, match="emu is a class folder without pictures"):
         open_source(f"folder:{tmp_path}/data/train", labels=["kind"])
+
+
+def test_coco_by_image(tmp_path: Path) -> None:
+    """A record is an image with the list of its annotations, in whatever order these come; strays are unreadable."""
+    images = [{"id": 7}, {"id": "b"}, {"id": 9}]
+    boxes = [(9, 2), (7, 1), (9, 90), (5, 1), (None, 1), ([], 1)]
+    annotations = [{"image_id": image, "category_id": v, "bbox": [0, 0, v, 1.5]} for image, v in boxes]
+    value = {
+        "annotations": annotations,
+        "images": images,
+        "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}],
+    }
+    write_json(tmp_path / "a.json", value)
+    source = open_source(f"coco_images:{tmp_path}/a.json", labels=["category_id"])
+    values, keys, error = read(source)
+    assert (values, error) == ([[1], [], [2, 90]], "")
+    assert keys == ["a.json__0", "a.json__1", "a.json__2", "[a.json__3]", "[a.json__4]", "[a.json__5]"]
+    assert source.features["category_id"].shape == (None,)
+    assert read(open_source(f"coco_images:{tmp_path}/a.json", labels=["bbox"]))[0][0] == [[0, 0, 1, 1.5]]
+    write_json(tmp_path / "b.json", {**value, "images": [{"id": 7}, {"id": 7}]})
+    assert "expected one of its own" in read(open_source(f"coco_images:{tmp_path}/b.json", labels=["category_id"]))[2]
+    (tmp_path / "c.json").write_text((tmp_path / "a.json").read_text()[:-40])
+    assert read(open_source(f"coco_images:{tmp_path}/c.json", labels=["category_id"]))[2]
+
+
+def test_files_of_a_pattern(tmp_path: Path) -> None:
+    """Masks and YOLO texts are chosen by a pattern, or one by one; a plain pattern of pictures is one of masks."""
+    for k in range(4):
+        save(tmp_path / "m" / f"{'ab'[k % 2]}[{k}].png", np.full((2, 2), k, np.uint8))
+    write_yolo(tmp_path / "y", [0, 1, 2])
+    (tmp_path / "data.yaml").write_text("names: [p, q, r]\n")
+    masks = open_source(f"{tmp_path}/m/a*.png", labels=["mask"])
+    values, keys, _ = read(masks)
+    assert ([value.max() for value in values], keys) == ([0, 2], ["m/a[0].png", "m/a[2].png"])  # pyright: ignore
+    assert len(read(open_source(f"masks:{tmp_path}/m/b[1].png", labels=["mask"]))[0]) == 1
+    boxes = open_source(f"yolo:{tmp_path}/y/*2.txt", labels=["label"])
+    assert (read(boxes)[0], boxes.features["label"].class_names) == ([[2]], ("p", "q", "r"))
+    for gone in (f"masks:{tmp_path}/m/c*.png", f"masks:{tmp_path}/gone/*.png", f"yolo:{tmp_path}/*/*.txt"):
+        with pytest.raises(SourceError):
+            open_source(gone, labels=["label"])
 
 
 def test_large_folders_are_several_units_of_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
