@@ -9,6 +9,7 @@ from typing import IO, Any
 
 from label_guard.sources.jsonl import MAX_LINE_BYTES, unique_pairs
 
+_NUMBER_REST = 3  # characters by which a number that raw_decode left unfinished goes on, where it does
 _BLOCK = 1 << 18
 _SPACE = " \t\n\r"
 _DECODER = json.JSONDecoder(object_pairs_hook=unique_pairs)
@@ -44,13 +45,19 @@ class JsonStream:
             fault: ValueError | None = None
             try:
                 found, end = _DECODER.raw_decode(self._text, self._start)
-                if end < len(self._text):  # a number may go on behind the text that was read, or was cut off there
-                    self._start = end
-                    return found
             except RecursionError:
                 raise ValueError(f"nested too deeply at character {self._place + self._start:,}") from None
             except ValueError as error:
                 fault = error
+            else:
+                # A number may go on behind the text that was read, or was cut off there: 0 of 0.5, of 0e1 and of 0e-1.
+                rest = self._text[end : end + _NUMBER_REST]
+                goes_on = rest[:1] in (".", "e", "E")
+                if rest and not goes_on:
+                    self._start = end
+                    return found
+                if len(rest) == _NUMBER_REST:
+                    raise ValueError(f"expected ',' but found {rest[0]!r} at character {self._place + end:,}")
             if len(self._text) - self._start > MAX_LINE_BYTES:
                 raise ValueError(f"the element at character {self._place + self._start:,} is longer than 32 MiB")
             if not self._more(max(_BLOCK, len(self._text) - self._start)):
