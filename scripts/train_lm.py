@@ -33,7 +33,11 @@ READ_OPTIONS = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
 # Stored as uint16, as token files are; the check is made at that width, before any conversion.
 DOCUMENTS = {"tokens": ClassLabel(num_classes=VOCABULARY, dtype=("uint16",), shape=(None,), emit="int32")}
 # Inputs are checked as well: an embedding lookup out of range raises nothing in JAX either.
-PACKED = {name: ClassLabel(num_classes=VOCABULARY, dtype=("int32",), shape=(LENGTH,)) for name in ("inputs", "targets")}
+# Padding (segment 0) is not checked, and a row of padding is not counted as a record.
+PACKED = {
+    name: ClassLabel(num_classes=VOCABULARY, dtype=("int32",), shape=(LENGTH,), where=f"{name}_segmentation")
+    for name in ("inputs", "targets")
+}
 
 
 def make_documents(number: int, seed: int) -> list[dict[str, Any]]:
@@ -61,8 +65,8 @@ def rename(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def spoil(batch: dict[str, Any]) -> dict[str, Any]:
-    """A fault that comes in after packing: one target of the first row of each batch."""
-    targets = batch["targets"].copy()
+    """Faults that come in after packing: one target of the first row of each batch, and padding of -7."""
+    targets = np.where(batch["targets_segmentation"] == 0, -7, batch["targets"]).astype(np.int32)
     targets[0, 0] = -1  # JAX would train the last token of the vocabulary
     return {**batch, "targets": targets}
 

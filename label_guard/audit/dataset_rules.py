@@ -77,7 +77,7 @@ def list_not_checked(schema: DatasetSchema, splits: Sequence[SplitReport]) -> li
         for path, label in schema.stored(split.split).items():
             if not isinstance(label, ClassLabel | MultiLabel) or not split.labels[path].class_counts:
                 continue
-            if is_vocabulary(label, split.labels[path]):
+            if is_vocabulary(label, split, path):
                 found.append(
                     f"{name}: {path}: whether every class is used (LG403): too few values, or the ids of a vocabulary"
                 )
@@ -233,7 +233,7 @@ def _class_findings(
     used = found.class_records.table()
     places = [place for place, raw in enumerate(ids) if used.get(raw, 0) < max(least, 1)]
     unused = [place for place in places if not used.get(ids[place], 0)]
-    if unused and not is_vocabulary(label, found):
+    if unused and not is_vocabulary(label, split, path):
         names = _some(unused, ids, label)
         message = f"{path}: {len(unused)} of {label.num_classes} classes are never used: {names}"
         elsewhere = [one.split for one in others if all(one.labels[path].class_counts[ids[p]] for p in unused[:8])]
@@ -247,10 +247,13 @@ def _class_findings(
         yield _finding("LG404", split.split, message, label=path)
 
 
-def is_vocabulary(label: ClassLabel | MultiLabel, found: LabelStatistics) -> bool:
-    """Whether classes are expected to be unused: fewer values than classes, or lists of 1,000 classes or more."""
-    listed = isinstance(label, ClassLabel) and label.rank > 0 and label.num_classes >= _VOCABULARY
-    return listed or found.class_counts.total() < label.num_classes
+def is_vocabulary(label: ClassLabel | MultiLabel, split: SplitReport, path: str) -> bool:
+    """Whether classes are expected to be unused: fewer values than classes, or tokens of 1,000 classes or more.
+
+    Tokens are lists of ids, or the bare numbers of a ``raw:`` file.
+    """
+    tokens = isinstance(label, ClassLabel) and (label.rank > 0 or split.source.format == "raw")
+    return (tokens and label.num_classes >= _VOCABULARY) or split.labels[path].class_counts.total() < label.num_classes
 
 
 def _some(places: Sequence[int], ids: Sequence[int], label: ClassLabel | MultiLabel) -> str:

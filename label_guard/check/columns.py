@@ -149,6 +149,8 @@ def as_array(value: Any) -> tuple[Array, bool]:
 
 
 def _as_array(value: Any) -> tuple[Array, bool]:
+    if type(value) is np.ndarray and value.dtype != object:  # nearly every label
+        return value, True
     if isinstance(value, np.ma.MaskedArray):
         # A masked label is not a label: what the mask hides is not checked.
         return np.full(value.shape, f"masked {value.dtype}"), True

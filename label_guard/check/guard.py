@@ -150,6 +150,8 @@ class Guard:
         if check.where is None or columns is None:
             return columns, missing
         value = tree.get(element, check.where)
+        if check.label.where is None and _is_absent(value):
+            return columns, missing
         array, _ = as_array(value)
         if array.ndim and array.shape[0] == size:
             return check.counted(columns, missing, list(array))

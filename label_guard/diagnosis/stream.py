@@ -18,6 +18,7 @@ from label_guard.schema.labels import ClassLabel, Label
 
 _BATCHES = 256  # clean batches kept; of a longer stream, evenly spaced ones
 _POSITIONS = 1024  # values kept of each, evenly spaced
+_MOST_BYTES = 1 << 16  # of the labels of a dirty batch that is kept as it is; larger ones are counted at once
 _DIRTY = 64  # dirty batches that are counted in full; after that, each second, fourth, ...
 
 Columns = Mapping[str, list[Column]]
@@ -32,6 +33,7 @@ class StreamSample:
 
     def __init__(self) -> None:
         self._dirty: dict[str, LabelStatistics] = {}
+        self._uncounted: list[tuple[Mapping[str, Label], Columns, CheckResult]] = []  # small: counted when asked
         self._dirty_seen = self._dirty_counted = 0
         self._clean: list[dict[str, tuple[NDArray[Any], float]]] = []
         self._clean_seen = 0
@@ -57,6 +59,13 @@ class StreamSample:
     def add_dirty(self, labels: Mapping[str, Label], columns: Columns, result: CheckResult) -> None:
         """Counts the labels of a dirty batch."""
         self._dirty_counted += 1
+        size = sum(column.array.nbytes for found in columns.values() for column in found)
+        if size > _MOST_BYTES:
+            self._count(labels, columns, result)
+        else:
+            self._uncounted.append((labels, {path: _copied(found) for path, found in columns.items()}, result))
+
+    def _count(self, labels: Mapping[str, Label], columns: Columns, result: CheckResult) -> None:
         keys = [""] * result.num_records
         for path, label in labels.items():
             faults = [fault for fault in result.faults if fault.label == path]
@@ -65,6 +74,9 @@ class StreamSample:
 
     def diagnosis(self, labels: Mapping[str, Label]) -> str:
         """The likely causes in words, or nothing."""
+        for kept in self._uncounted:
+            self._count(*kept)
+        self._uncounted.clear()
         causes = [
             cause
             for path, found in self._dirty.items()
@@ -94,6 +106,10 @@ class StreamSample:
         whole.class_counts += clean.class_counts
         whole.sentinels += clean.sentinels
         return whole
+
+
+def _copied(columns: list[Column]) -> list[Column]:
+    return [column._replace(array=column.array.copy()) for column in columns]
 
 
 def _thinned(columns: list[Column]) -> tuple[NDArray[Any], float]:

@@ -60,6 +60,13 @@ def is_batch(node: Any) -> bool:
     return type(node).__name__ in _BATCHING
 
 
+def makes_new_arrays(node: Any) -> bool:
+    """Whether a node stacks each batch into new arrays, which nothing writes again: Grain's own ``batch``."""
+    stack = getattr(node, "_batch_fn", None)
+    own = getattr(stack, "__name__", "") == "make_batch" and getattr(stack, "__module__", "").startswith("grain.")
+    return type(node).__name__ == "BatchIterDataset" and own
+
+
 def drops_remainder(node: Any) -> bool:
     """Whether a batch node leaves out an incomplete last batch."""
     return bool(getattr(node, "_drop_remainder", False))

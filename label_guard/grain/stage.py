@@ -117,6 +117,7 @@ class _GuardDatasetIterator(grain.DatasetIterator):
             config,
             iterator,
             batched=batched,
+            owned=_private.makes_new_arrays(parent),
             processes=lambda: _private.processes(self, workers),  # Grain sets them after the iterator is made
             start=lambda: parent.__iter__().get_state(),  # asking the running one first would delay Grain's workers
         )

@@ -177,7 +177,9 @@ class ElementChecker:
     def passes(self, record: Any) -> bool:
         """Counts a record that is plainly valid; False where ``check_records`` must look at it."""
         counts = self.counts
-        if not self._checked_first or counts.window_seen >= WINDOW - 1 or counts.seen == RUN - 1:
+        if not self._checked_first or counts.window_seen >= WINDOW - 1:
+            return False
+        if counts.seen - counts.earlier_seen == RUN - 1:
             return False
         if not self._is_clean_record(record) or (self._has_keys and key_in(record) is None):
             return False

@@ -13,7 +13,7 @@ RULE_CODES = tuple(code for code in RULES if code.startswith("LG1"))
 _FIELDS = ("seen", "delivered", "quarantined", "skipped", "remainder", "masked", "invalid", "padding", "written")
 _NUMBERS = (*_FIELDS, "refused", "pending", "workers")
 _PARTS = ("delivered", "quarantined", "skipped", "remainder", "refused", "pending")  # of the records seen
-_STORED = (*_FIELDS, "window_seen", "window_invalid", "consecutive_rejected")
+_STORED = (*_FIELDS, "window_seen", "window_invalid", "consecutive_rejected", "earlier_seen", "earlier_invalid")
 _numbers: Callable[[object], tuple[int, ...]] = attrgetter(*_STORED)
 
 
@@ -34,6 +34,8 @@ class Counts:
         window_seen: records of the current window of ``stop_above``.
         window_invalid: bad ones among them.
         consecutive_rejected: records since the last batch from which one stayed.
+        earlier_seen: records seen under earlier label rules, which ``stop_above`` leaves out.
+        earlier_invalid: bad ones among them.
         by_rule: bad records by the rule they broke.
     """
 
@@ -49,7 +51,19 @@ class Counts:
     window_seen: int = 0
     window_invalid: int = 0
     consecutive_rejected: int = 0
+    earlier_seen: int = 0
+    earlier_invalid: int = 0
     by_rule: dict[str, int] = field(default_factory=lambda: dict.fromkeys(RULE_CODES, 0))
+
+    @property
+    def limited(self) -> tuple[int, int]:
+        """Invalid records and all records that ``stop_above`` counts."""
+        return self.invalid - self.earlier_invalid, self.seen - self.earlier_seen
+
+    def begin_limits(self) -> None:
+        """Leaves what was counted so far out of ``stop_above``: the label rules have changed."""
+        self.earlier_seen, self.earlier_invalid = self.seen, self.invalid
+        self.window_seen = self.window_invalid = self.consecutive_rejected = 0
 
     def copy(self) -> Counts:
         """The counts as they are now."""

@@ -11,6 +11,7 @@ from label_guard.errors import LabelGuardError, UsageError
 from label_guard.pipeline.checker import ElementChecker, staying
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.copies import copied
+from label_guard.pipeline.counts import Counts
 from label_guard.pipeline.state import Form, Spare, Upstream
 
 
@@ -60,6 +61,16 @@ def refuse_pending(own: Mapping[str, Any], saved: Form, config: GuardConfig) -> 
             f'the checkpoint holds {pending} records that on_invalid="drop" read ahead, which '
             f'on_invalid="{policy}" can deliver only as a short batch; restore with remainder="short" or "pad"'
         )
+
+
+def counts(own: Mapping[str, Any] | None, config: GuardConfig) -> Counts:
+    """The counts of a state, none without one. Under other label rules the limits begin again."""
+    if own is None:
+        return Counts()
+    found = Counts.from_state(own["counts"])
+    if own["digest"] != config.guard.digest:
+        found.begin_limits()
+    return found
 
 
 def spare(own: Mapping[str, Any], upstream: Upstream, checker: ElementChecker) -> Spare:

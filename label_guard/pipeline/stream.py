@@ -28,7 +28,7 @@ from label_guard.pipeline.checker import ElementChecker, logger, staying
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.coordination import CoordinatedStop, StopReason
 from label_guard.pipeline.copies import copied, copied_rows
-from label_guard.pipeline.counts import Counts, Summary
+from label_guard.pipeline.counts import Summary
 from label_guard.pipeline.first_element import check_first_elements
 from label_guard.pipeline.record_buffer import RecordBuffer
 from label_guard.pipeline.state import Form, Processes, Snapshot, Spare, Upstream
@@ -47,6 +47,8 @@ class GuardStream:
         config: the guard's configuration.
         upstream: where elements come from.
         batched: whether upstream yields batches, where something upstream shows it.
+        owned: whether upstream yields batches of new arrays, which nothing writes again (one of one record may be a
+            view of that record).
         processes: gives the place of this process among Grain's workers.
         start: gives upstream's state before its first element, where asking upstream itself would cost something.
     """
@@ -57,6 +59,7 @@ class GuardStream:
         upstream: Upstream,
         *,
         batched: bool | None = None,
+        owned: bool = False,
         processes: Callable[[], Processes] = Processes,
         start: Callable[[], Any] | None = None,
     ) -> None:
@@ -66,6 +69,7 @@ class GuardStream:
         self.on_end: Callable[[], None] | None = None  # called once, before the end of the stream is reported
         self._upstream = upstream
         self._processes = processes
+        self._owned = owned
         self._start = start  # until the first batch
         self._given_form = Form.of(batched if config.batched is None else config.batched)
         self._form = self._given_form
@@ -145,9 +149,7 @@ class GuardStream:
 
     def num_batches(self, elements: int) -> int:
         """Number of batches that ``elements`` of upstream make if no record is left out."""
-        size = self.config.batch_size
-        if size is None or self._form is Form.BATCHES:
-            return elements
+        size = 1 if self._form is Form.BATCHES else self.config.batch_size or 1
         return elements // size if self.config.remainder == "drop" else -(-elements // size)
 
     def close(self) -> None:
@@ -304,7 +306,7 @@ class GuardStream:
                 parts.append((batch, rows, result.num_records))
                 have, padding = len(rows), result.num_padding
         if have < self._size and self._spare.pending < self._size - have:  # more must be read
-            parts = [copied_rows(part) for part in parts]
+            parts = [part if self._owned and part[2] > 1 else copied_rows(part) for part in parts]
         while have < self._size and (self._spare.pending or self._read_spare()):
             part, self._spare = self._spare.split(self._size - have)
             parts.append(part)
@@ -335,7 +337,8 @@ class GuardStream:
             result = self._check_sized(pulled[0])
             rows = self._leave_out(result, padding=False)  # padding fills no holes
             if len(rows):
-                self._spare = Spare(copied(pulled[0]), state, rows, result.num_records)
+                batch = pulled[0] if self._owned and result.num_records > 1 else copied(pulled[0])
+                self._spare = Spare(batch, state, rows, result.num_records)
                 return True
 
     # Delivery -----------------------------------------------------------------------------------------------------
@@ -432,7 +435,7 @@ class GuardStream:
         self._ahead.clear()
         self._spare, self._refused, self._start, self._form = Spare(), None, None, form
         self.stop = CoordinatedStop(self.config) if self.config.coordinated else None
-        self.checker.restart(Counts() if own is None else Counts.from_state(own["counts"]), retried=retried)
+        self.checker.restart(restore.counts(own, self.config), retried=retried)
         if own is None:
             restore.set_upstream(self._upstream, state)
             return

@@ -35,7 +35,8 @@ class InvalidRatioLimit:
 
     def is_due(self, counts: Counts, num_records: int) -> bool:
         """Whether counts that grew by ``num_records`` without a rejected record reached a size that is checked."""
-        return counts.window_seen >= WINDOW or counts.seen - num_records < RUN <= counts.seen
+        seen = counts.limited[1]
+        return counts.window_seen >= WINDOW or seen - num_records < RUN <= seen
 
     def check(self, counts: Counts, result: CheckResult, example: Example) -> None:
         """Checks the share of invalid records in a first batch, over the run, and over a window.
@@ -45,9 +46,10 @@ class InvalidRatioLimit:
             NoValidRecordsError: too many records in a row were rejected.
         """
         config = self._config
-        if counts.invalid == counts.seen >= max(FIRST_BATCH, config.batch_size or 0):
+        invalid, seen = counts.limited
+        if invalid == seen >= max(FIRST_BATCH, config.batch_size or 0):
             self._stop_if(counts, "the whole first batch", example)
-        if counts.seen >= RUN:
+        if seen >= RUN:
             self._stop_if(counts, "over the run", example)
         if counts.window_seen >= WINDOW:
             self._stop_if(counts, f"of a window of {WINDOW:,}", example, window=True)
@@ -90,7 +92,7 @@ class InvalidRatioLimit:
             )
 
     def _stop_if(self, counts: Counts, over: str, example: Example, *, window: bool = False) -> None:
-        invalid, seen = (counts.window_invalid, counts.window_seen) if window else (counts.invalid, counts.seen)
+        invalid, seen = (counts.window_invalid, counts.window_seen) if window else counts.limited
         limit = self._config.stop_above
         if limit is None or invalid <= limit * seen:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from label_guard import load_schema
+from label_guard.cli import app as cli
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 import notebooks
@@ -17,7 +19,10 @@ import notebooks
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize("page", ["segmentation.md", "detection.md", "index.md"])
+COMMANDS = ("language_models.md", "recover.md")  # whose label-guard commands run, too
+
+
+@pytest.mark.parametrize("page", ["segmentation.md", "detection.md", "index.md", *COMMANDS])
 def test_a_guide_prints_what_it_shows(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -25,11 +30,18 @@ def test_a_guide_prints_what_it_shows(
     text = (DOCS / page).read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
-    for language, block in re.findall(r"^```(python|text)\n(.*?)^```", text, re.M | re.S):
+    for language, block in re.findall(r"^```(python|text|console)\n(.*?)^```", text, re.M | re.S):
         if language == "python":
             exec(compile(block, page, "exec"), names)
-        else:
+        elif language == "text":
             assert capsys.readouterr().out == block
+        elif page in COMMANDS:
+            for line in re.findall(r"^\$ label-guard (.*)$", block, re.M):
+                command, _, note = line.partition("#")
+                with pytest.raises(SystemExit) as ended:
+                    cli.main(shlex.split(command))
+                assert ended.value.code == int("exits with 1" in note), capsys.readouterr()
+            capsys.readouterr()
 
 
 @pytest.mark.parametrize("page", ["segmentation.md", "detection.md"])

@@ -11,7 +11,14 @@ import grain
 import numpy as np
 import pytest
 
-from label_guard import DatasetSchema, SchemaChangedError, UsageError, guard_batches
+from label_guard import (
+    ClassLabel,
+    DatasetSchema,
+    SchemaChangedError,
+    TooManyInvalidError,
+    UsageError,
+    guard_batches,
+)
 from label_guard.grain import guard_labels, strip_state, summary
 from label_guard.quarantine.reader import read_quarantine
 
@@ -156,3 +163,32 @@ def test_a_state_without_the_guard(tmp_path: Path) -> None:
     guarded = iter(pipeline(("records", 8), "drop", tmp_path))
     guarded.set_state(bare.get_state())
     assert next(guarded)["id"][0] == 17
+
+
+@pytest.mark.parametrize("form", ["records", "batches", "single"])
+def test_limits_begin_again_under_corrected_rules(tmp_path: Path, form: str) -> None:
+    """A run that stopped at a share of invalid records goes on once the schema accepts them, and stops for new ones."""
+
+    def guarded(classes: int, bad: int, **options: Any) -> Any:
+        labels = [bad if k > 2_000 and k % 2 else k % 11 for k in range(4_000)]
+        records: Any = [{"y": np.int64(y), "id": np.int64(k)} for k, y in enumerate(labels)]
+        if form == "batches":
+            records = [{"y": np.array(labels[k : k + 50]), "id": np.arange(k, k + 50)} for k in range(0, 4_000, 50)]
+        size = {"batch_size": 50} if form == "records" else {}
+        schema = {"y": ClassLabel(num_classes=classes)}
+        return guard_batches(
+            records, schema, batched=form == "batches", quarantine=str(tmp_path / "q"), **size, **options
+        )
+
+    stopped = guarded(10, 0)
+    with pytest.raises(TooManyInvalidError):
+        list(stopped)
+    resumed = guarded(11, 0, allow_schema_change=True)
+    resumed.restore(stopped.state())
+    list(resumed)
+    assert resumed.summary.is_conserved
+    assert resumed.summary.seen == 4_000
+    again = guarded(11, 99, allow_schema_change=True)
+    again.restore(stopped.state())
+    with pytest.raises(TooManyInvalidError):
+        list(again)
