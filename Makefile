@@ -55,7 +55,7 @@ test-lowest: ## Run the tests with the lowest versions that pyproject.toml allow
 	$(VENV)-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable ".[all]" --group test
 	$(VENV)-lowest/bin/python -m pytest -m "not long and not clients" -W default $(PYTEST_ARGS)
 
-test-wheel: $(ENVIRONMENT) ## Build the wheel, install it elsewhere, and run the tests against it
+test-wheel: $(ENVIRONMENT) ## Build the wheel, run the tests against it, and try it with each extra in an environment of its own
 	rm -rf build/wheel dist && mkdir -p build/wheel
 	$(BIN)/python -m hatchling build -t wheel
 	$(PYTHON) -m venv $(VENV)-wheel
@@ -64,6 +64,7 @@ test-wheel: $(ENVIRONMENT) ## Build the wheel, install it elsewhere, and run the
 	$(VENV)-wheel/bin/python -m pip install --quiet --constraint constraints.txt "label-guard[all]" --group dev
 	git ls-files | grep -v ^label_guard/ | tar -c -T - | tar -x -C build/wheel
 	cd build/wheel && ../../$(VENV)-wheel/bin/python -m pytest -m "not long and not clients and not source" $(PYTEST_ARGS) tests
+	$(BIN)/python scripts/extras.py dist/*.whl
 
 torture: $(ENVIRONMENT) ## Kill, stop and starve runs and audits a thousand times, and count what is lost; about 10 minutes
 	$(BIN)/python scripts/torture --json runs/torture.json
