@@ -122,14 +122,22 @@ def same_features(first: object, other: object) -> bool:
     return own.keys() == others.keys() and all(same_features(own[name], others[name]) for name in own)
 
 
-def row(batch: Any, position: int, size: int) -> Any:
-    """Record ``position`` of a batch of ``size``; a leaf without that leading axis is None in it."""
-    if is_column(batch, size):
-        return batch[position]
-    pairs = tree.children(batch)
+def row(batch: Any, position: int, size: int, labels: Iterable[str] = ()) -> Any:
+    """Record ``position`` of a batch of ``size``; a leaf without that leading axis is None in it.
+
+    A list that may hold rows or features (``holds_rows``) is None too: half of it would be another record's.
+    """
+    return _row(batch, position, size, "", tuple(labels))
+
+
+def _row(node: Any, position: int, size: int, path: str, labels: tuple[str, ...]) -> Any:
+    rows = False if _contains_label(path, labels) else holds_rows(node, size)
+    if rows is not False:
+        return node[position] if rows or size == 1 else None
+    pairs = tree.children(node)
     if pairs is not None:
-        return tree.rebuild(batch, [row(value, position, size) for _, value in pairs])
-    array = _as_array(batch)
+        return tree.rebuild(node, [_row(value, position, size, _inside(path, name), labels) for name, value in pairs])
+    array = _as_array(node)
     return array[position] if array.shape[:1] == (size,) else None
 
 
@@ -140,27 +148,51 @@ def _as_array(leaf: Any) -> Any:
         return leaf if hasattr(leaf, "shape") else np.empty(())
 
 
-def is_column(node: Any, size: int) -> bool:
-    """Whether a list holds one value for each of ``size`` records, and is not a container of batched features."""
+def holds_rows(node: Any, size: int) -> bool | None:
+    """Whether a list holds one value for each of ``size`` records: False where it is a container of batched features.
+
+    None where both fit: ``size`` arrays of length ``size``, alike in dtype and shape. Lists of Python values are
+    rows, as in JSON and Hugging Face datasets; containers of features hold arrays, as Grain and PyTorch make them.
+    """
     if not isinstance(node, list) or len(cast("list[Any]", node)) != size:
         return False
-    return size <= 1 or not all(np.shape(value)[:1] == (size,) for value in cast("list[Any]", node))
+    values = cast("list[Any]", node)
+    if not all(np.shape(value)[:1] == (size,) for value in values):
+        return True
+    if any(isinstance(value, list | tuple) for value in values):
+        return True
+    alike = {(np.shape(value), str(getattr(value, "dtype", None))) for value in values}
+    return None if len(alike) == 1 else False
 
 
-def join(parts: Sequence[BatchRows]) -> Any:
+def _contains_label(path: str, labels: Iterable[str]) -> bool:
+    """Whether a label is inside of the node at ``path``, which is then a container of features."""
+    return any(label.startswith(f"{path}/") if path else label != "" for label in labels)
+
+
+def _inside(path: str, name: str) -> str:
+    return f"{path}/{name}" if path else name
+
+
+def join(parts: Sequence[BatchRows], labels: Iterable[str] = (), *, stacked: bool = False) -> Any:
     """A new batch of the given rows of each part, in order; every leaf is copied once.
 
+    Args:
+        parts: batches of one structure, and rows of them.
+        labels: paths of labels: a list that contains one is a container of features.
+        stacked: whether ``stack`` made the batches, in which every list is a container.
+
     Raises:
-        UsageError: the parts differ in structure, or in the shape of a feature.
+        UsageError: the parts differ in structure, or in the shape of a feature; or a list may hold rows or features.
     """
     try:
-        return _join([batch for batch, _, _ in parts], parts)
+        return _join([batch for batch, _, _ in parts], parts, "", None if stacked else tuple(labels))
     except (ValueError, TypeError) as error:
         raise UsageError(f"batches cannot be joined: {error}") from error
 
 
-def _join(nodes: list[Any], parts: Sequence[BatchRows]) -> Any:
-    if all(is_column(node, size) for node, (_, _, size) in zip(nodes, parts, strict=True)):
+def _join(nodes: list[Any], parts: Sequence[BatchRows], path: str, labels: tuple[str, ...] | None) -> Any:
+    if labels is not None and not _contains_label(path, labels) and _all_rows(nodes, parts, path):
         return [node[position] for node, (_, rows, _) in zip(nodes, parts, strict=True) for position in rows.tolist()]
     first, *others = [tree.children(node) for node in nodes]
     if first is None:
@@ -169,7 +201,26 @@ def _join(nodes: list[Any], parts: Sequence[BatchRows]) -> Any:
     columns = [dict(pairs or ()) for pairs in others]
     if any(set(column) != set(names) for column in columns):
         raise ValueError(f"their features differ: {names} against {[list(column) for column in columns]}")
-    return tree.rebuild(nodes[0], [_join([v, *(c[name] for c in columns)], parts) for name, v in first])
+    joined = [_join([v, *(c[name] for c in columns)], parts, _inside(path, name), labels) for name, v in first]
+    return tree.rebuild(nodes[0], joined)
+
+
+def _all_rows(nodes: list[Any], parts: Sequence[BatchRows], path: str) -> bool:
+    """Whether a feature is a list of rows in every part; one part where it is clear decides for all."""
+    found = [holds_rows(node, size) for node, (_, _, size) in zip(nodes, parts, strict=True)]
+    clear = set(found) - {None}
+    if None not in found:
+        return all(found)
+    if len(clear) == 1:
+        return clear == {True}
+    size = max(len(cast("list[Any]", node)) for node, rows in zip(nodes, found, strict=True) if rows is None)
+    if size == 1:
+        return True
+    raise UsageError(
+        f"feature {path!r} is a list of {size} arrays of length {size} in a batch of {size} records: it may hold one "
+        "array for each record, or one for each of several features, so records cannot be taken out of it or added. "
+        "Make it a tuple or a dict of features, or an array with a leading axis of records"
+    )
 
 
 def _join_leaves(leaves: list[Any], parts: Sequence[BatchRows]) -> Any:

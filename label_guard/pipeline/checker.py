@@ -108,7 +108,8 @@ class BatchWindow:
 
     def element(self, row: int) -> Any:
         size = self.result.num_records
-        return batches.row(batches.with_label_columns(self._batch, self._config.guard.labels, size), row, size)
+        labels = self._config.guard.labels
+        return batches.row(batches.with_label_columns(self._batch, labels, size), row, size, labels)
 
     def key(self, row: int) -> Any:
         return key_in(self._batch, row)

@@ -200,7 +200,7 @@ def join_rows(config: GuardConfig, parts: Sequence[batching.BatchRows]) -> Any:
     return mask_batch(config, _joined(config, parts), CheckResult(size))[0]
 
 
-def _joined(config: GuardConfig, parts: Sequence[batching.BatchRows]) -> Any:
+def _joined(config: GuardConfig, parts: Sequence[batching.BatchRows], *, stacked: bool = False) -> Any:
     """As ``join_rows``, the labels as stored. A label is a value: a list of labels is cut by record."""
     paths = list(config.guard.labels)
     parts = [(batching.with_label_columns(batch, paths, size), rows, size) for batch, rows, size in parts]
@@ -214,7 +214,7 @@ def _joined(config: GuardConfig, parts: Sequence[batching.BatchRows]) -> Any:
         if not same or (converter.is_encoded and arrays[0].dtype.kind not in "biuf"):
             separate[path] = [a[row] for a, (_, rows, _) in zip(arrays, parts, strict=True) for row in rows.tolist()]
             parts = [(tree.put(batch, path, np.empty((size, 0))), rows, size) for batch, rows, size in parts]
-    joined = batching.join(parts)
+    joined = batching.join(parts, paths, stacked=stacked)
     for path, label in separate.items():
         joined = tree.put(joined, path, label)
     return joined
@@ -226,6 +226,7 @@ def finalize_batch(
     size: int,
     *,
     full: int = 0,
+    stacked: bool = False,
     result: CheckResult | None = None,
     good: Good | None = None,
 ) -> Any:
@@ -236,6 +237,7 @@ def finalize_batch(
         batch: a batch that is valid, or that ``mask_batch`` or ``stack_records`` made.
         size: its number of records.
         full: number of records to pad it to.
+        stacked: whether the guard stacked it of records.
         result: what the check found in it; needed under ``report``, where bad labels are delivered as they are.
         good: what ``mask_batch`` or ``stack_records`` returned.
     """
@@ -252,7 +254,7 @@ def finalize_batch(
     padding = max(0, full - size)
     if padding:
         rows = np.concatenate([np.arange(size), np.zeros(padding, np.intp)])
-        batch = _joined(config, [(batch, rows, size)])
+        batch = _joined(config, [(batch, rows, size)], stacked=stacked)
         good = {path: valid[rows] for path, valid in good.items()}
     for path, converter in config.converters.items():
         value = tree.get(batch, path)

@@ -351,8 +351,9 @@ class GuardStream:
             return None
         batch, good = build()
         full = self._size if pad or self.config.remainder == "pad" else 0
-        batch = emit.finalize_batch(self.config, batch, size, full=full, result=result, good=good)
-        return self._delivered(batch, size - padding, result, shared=self._form is Form.BATCHES)
+        shared = self._form is Form.BATCHES
+        batch = emit.finalize_batch(self.config, batch, size, full=full, stacked=not shared, result=result, good=good)
+        return self._delivered(batch, size - padding, result, shared=shared)
 
     def _deliver_record(self, record: Any, result: CheckResult) -> Any:
         if self.checker.error is not None:

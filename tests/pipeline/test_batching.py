@@ -62,8 +62,33 @@ def test_columns_of_lists() -> None:
     other = {"x": np.arange(2), "ids": [np.arange(5), np.arange(4)]}
     joined = batches.join([(ragged, np.array([1]), 2), (other, np.array([0, 1]), 2)])
     assert [len(ids) for ids in joined["ids"]] == [1, 5, 4]
-    container = {"views": [np.arange(2), np.arange(2) + 5]}
-    assert [x.tolist() for x in batches.take(container, np.array([1]), 2)["views"]] == [[1], [6]]
+    container = {"views": [np.arange(2), np.arange(2) + 5.5]}
+    assert [x.tolist() for x in batches.take(container, np.array([1]), 2)["views"]] == [[1], [6.5]]
+
+
+def test_lists_of_the_length_of_the_batch() -> None:
+    """A list of B items of length B: Python lists are rows, arrays that differ are features, alike ones are refused."""
+    rows = np.array([1])
+    assert batches.take({"x": [[0, 1], [2, 3]]}, rows, 2) == {"x": [[2, 3]]}
+    assert batches.row({"x": [[0, 1], [2, 3]]}, 1, 2) == {"x": [2, 3]}
+    boxes = {"x": [np.arange(2), np.arange(2) + 5]}
+    with pytest.raises(UsageError, match="feature 'x' is a list of 2 arrays of length 2 in a batch of 2"):
+        batches.take(boxes, rows, 2)
+    assert batches.row(boxes, 1, 2) == {"x": None}
+    ragged = {"x": [np.arange(3), np.arange(1)]}
+    assert [x.tolist() for x in batches.join([(boxes, rows, 2), (ragged, rows, 2)])["x"]] == [[5, 6], [0]]
+    pair = {"x": [np.arange(3), np.arange(3)]}
+    joined = batches.join([(boxes, rows, 2), (pair, rows, 3)])["x"]
+    assert [x.tolist() for x in joined] == [[1, 1], [6, 1]]
+
+
+def test_lists_with_a_label_inside_are_containers() -> None:
+    """PyTorch's ``[inputs, labels]`` is cut by record, whatever the size of the batch."""
+    pair = [np.array([[1, 2], [3, 4]]), np.array([[5, 6], [7, 8]])]
+    taken = batches.join([(pair, np.array([1]), 2)], ["1"])
+    assert [x.tolist() for x in taken] == [[[3, 4]], [[7, 8]]]
+    first = batches.row(pair, 0, 2, ["1"])
+    assert [x.tolist() for x in first] == [[1, 2], [5, 6]]
 
 
 def test_pad_repeats_the_first() -> None:
