@@ -142,3 +142,19 @@ def test_the_metadata_of_every_source_are_compared(tmp_path: Path, source: str) 
     five = {"num_classes": 5, "class_names": [*names, "moth"]}
     more = {"class_ids": [1, 2, 4, 8, 9]} if "class_ids" in fields else {}
     assert "LG231" in rules(**five, **more)
+
+
+def test_what_was_not_checked_is_listed(tmp_path: Path) -> None:
+    """Distributions of too few records, and records that a limit left unread, are lines of the report."""
+    splits = {}
+    for split, size in (("train", 300), ("test", 30)):
+        pq.write_table(pa.table({"label": IDS[:size]}), tmp_path / f"{split}.parquet")
+        splits[split] = {"source": f"parquet:{tmp_path}/{split}.parquet"}
+    labels = {"label": {"kind": "class_label", "num_classes": 3}}
+    schema = DatasetSchema.model_validate(
+        {"format": 1, "name": "t", "version": "1.0.0", "labels": labels, "splits": splits}
+    )
+    [line] = audit_dataset(schema).not_checked
+    assert line.startswith("test: label: whether its classes are distributed as in train (LG405)")
+    limited = audit_dataset(schema, limit=20)
+    assert any("train: a limit, or a stop, left records unread" in line for line in limited.not_checked)
