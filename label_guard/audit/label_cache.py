@@ -20,7 +20,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import numpy as np
 
@@ -131,6 +131,7 @@ class CachedFormat:
     format: Format
     cache: LabelCache
     error: str = field(default="", init=False)
+    reads_ranges: ClassVar[bool] = True
 
     @property
     def name(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import posixpath
 import re
 import stat
 from collections.abc import Generator
@@ -92,14 +93,37 @@ def read_text(path: str | os.PathLike[str]) -> str:
         return file.read().decode()
 
 
+def join(folder: str, name: str) -> str:
+    """The place of ``name`` in a folder, which is a path or a URL.
+
+    >>> join("s3://bucket/data", "a"), join("data/", "a")
+    ('s3://bucket/data/a', 'data/a')
+    """
+    return posixpath.join(folder, name) if is_url(folder) else str(Path(folder) / name)
+
+
+def _read_url(url: str, size: int) -> bytes:
+    try:
+        filesystem, name = filesystem_of(url)
+        with filesystem.open(name, "rb") as file:
+            return file.read(size)  # type: ignore[no-any-return]
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # an fsspec backend may raise anything
+        raise OSError(f"{type(error).__name__}: {error}") from None
+
+
 def read_bounded(path: str | os.PathLike[str], limit: int) -> bytes:
-    """The content of a regular local file of at most ``limit`` bytes.
+    """The content of a regular local file, or of a URL as text, of at most ``limit`` bytes.
 
     Raises:
         OSError: as ``open_regular``, or the file is larger.
     """
-    with open_regular(path) as file:
-        data = file.read(limit + 1)
+    if isinstance(path, str) and is_url(path):
+        data = _read_url(path, limit + 1)
+    else:
+        with open_regular(path) as file:
+            data = file.read(limit + 1)
     if len(data) > limit:
         raise OSError(errno.EFBIG, f"it is larger than {limit >> 20} MiB")
     return data

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from label_guard.errors import SourceError
 from label_guard.sources.base import CHUNK_BYTES, WHOLE_FILE, FilePart, framework
 from label_guard.sources.encoded_labels import Encoding
-from label_guard.sources.files import is_remote
+from label_guard.sources.remote import local_copy
 from label_guard.sources.tf_example import Frames, IndexedExampleFormat
 
 # Threads and read-ahead of the reader halve the rate of small records (366 k/s against 177 k).
@@ -25,8 +26,7 @@ def frames(path: str, part: FilePart = WHOLE_FILE) -> Iterator[Frames]:
     Raises:
         SourceError: the file is missing, truncated, or not ArrayRecord.
     """
-    reader = open_reader(path)
-    try:
+    with local_copy(path) as copy, closing(open_reader(copy, path)) as reader:
         rows = part.of(reader.num_records())
         start, step = rows.start, _FIRST_RECORDS
         while start < rows.stop:
@@ -37,8 +37,6 @@ def frames(path: str, part: FilePart = WHOLE_FILE) -> Iterator[Frames]:
             del found  # so that the next read finds their memory free and warm
             step = max(1, min(_MAX_RECORDS, 4 * step, CHUNK_BYTES * (stop - start) // max(1, size)))
             start = stop
-    finally:
-        reader.close()
 
 
 def array_record_format(encodings: Mapping[str, Encoding] | None = None) -> IndexedExampleFormat:
@@ -46,20 +44,18 @@ def array_record_format(encodings: Mapping[str, Encoding] | None = None) -> Inde
     return IndexedExampleFormat("array_record", frames, encodings or {}, frames_of_part=frames)
 
 
-def open_reader(path: str) -> Any:
-    """A reader of one file, which the caller closes.
+def open_reader(path: str, name: str = "") -> Any:
+    """A reader of one local file, which the caller closes; ``name`` for messages, where that is another.
 
     Raises:
         SourceError: the file is missing, truncated, or not ArrayRecord.
     """
     module = framework("array_record.python.array_record_module", "records")
-    if is_remote(path):
-        raise SourceError(f"{path}: ArrayRecord is read from local files only; copy or mount it")
     if not Path(path).is_file():
-        raise SourceError(f"cannot read {path}: the file does not exist")
+        raise SourceError(f"cannot read {name or path}: the file does not exist")
     reader = module.ArrayRecordReader(path, _OPTIONS)
     if not reader.ok():  # the reader itself would go on, with 0 records
-        raise SourceError(f"{path} is not an ArrayRecord file, or it is truncated: its footer cannot be read")
+        raise SourceError(f"{name or path} is not an ArrayRecord file, or it is truncated: its footer cannot be read")
     return reader
 
 

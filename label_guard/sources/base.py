@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeVar, overload, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, overload, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -187,7 +187,13 @@ class Format(Protocol):
 
 @runtime_checkable
 class DivisibleFormat(Format, Protocol):
-    """A format that finds a record by its position, so that a large file can be read in parts."""
+    """A format that finds a record by its position, so that a large file can be read in parts.
+
+    Attributes:
+        reads_ranges: whether a part of an object in a store is read without the others.
+    """
+
+    reads_ranges: ClassVar[bool]
 
     def read_part(self, path: str, wanted: LabelShapes, part: FilePart) -> Iterator[Piece]:
         """Labels of one part of a file. Positions are those in the whole file, and so is every fault.

@@ -182,6 +182,18 @@ def identity_of(path: str) -> list[str] | None:
         return None
 
 
+def sizes_in(folder: str) -> dict[str, int]:
+    """Sizes by name of the objects under a URL, by one listing; empty for a local folder and where none are known."""
+    if not is_remote(folder):
+        return {}
+    try:
+        filesystem, name = filesystem_of(folder)
+        listed: list[dict[str, Any]] = filesystem.ls(name, detail=True)
+        return {posixpath.basename(entry["name"]): int(entry["size"]) for entry in listed if entry["type"] == "file"}
+    except Exception:  # an fsspec backend may raise anything
+        return {}
+
+
 def size_of(path: str) -> int | None:
     """Size in bytes; None where it is not known."""
     if not is_remote(path):

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -30,6 +30,7 @@ from label_guard.sources.base import (
     require_fields,
 )
 from label_guard.sources.files import is_remote, opened
+from label_guard.sources.remote import RemoteRows
 
 # NumPy parses a header as Python: damage there may be any of these.
 _HEADER_ERRORS = (ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError)
@@ -45,19 +46,20 @@ class NpyFormat:
     """One array ``[n, ...]``: it is the label, whatever the label is called; or a structured one, a field a label."""
 
     name: str = "npy"
+    reads_ranges: ClassVar[bool] = True
 
     def fields(self, path: str) -> Sequence[str]:
-        return _mapped(path).dtype.names or ("label",)
+        return _rows(path).dtype.names or ("label",)
 
     def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         return self.read_part(path, wanted, WHOLE_FILE)
 
     def read_part(self, path: str, wanted: LabelShapes, part: FilePart) -> Iterator[Piece]:
-        array = _mapped(path)
+        array = _rows(path)
         require_fields(wanted, array.dtype.names or (), path)
         if array.dtype.names is None and len(wanted) != 1:
             raise SourceError(f"{path} holds one array, but {len(wanted)} are wanted: {', '.join(wanted)}; use npz:")
-        step = max(1, CHUNK_BYTES // max(1, array.itemsize * math.prod(array.shape[1:])))
+        step = max(1, CHUNK_BYTES // max(1, array.dtype.itemsize * math.prod(array.shape[1:])))
         rows = part.of(len(array))
         for start in range(rows.start, rows.stop, step):
             block = array[start : min(rows.stop, start + step)]
@@ -67,10 +69,20 @@ class NpyFormat:
             )
 
 
+def _rows(path: str) -> Array | RemoteRows:
+    """The array: of a local file mapped into memory, of a URL read by range."""
+    header = _require_whole(path)
+    if not is_remote(path):
+        return _mapped(path)
+    if header is None:
+        raise SourceError(f"{path} is not an .npy file; if it is an .npz archive, use npz:{path}")
+    shape, fortran, dtype, offset = header
+    if fortran and len(shape) > 1:
+        raise SourceError(f"{path} is in Fortran order; save it with numpy.ascontiguousarray")
+    return RemoteRows(path, dtype, shape, offset)
+
+
 def _mapped(path: str) -> Array:
-    if is_remote(path):
-        raise SourceError(f"{path}: npy is mapped into memory, from local files only; use npz: or copy it")
-    _require_whole(path)
     try:
         array: Any = np.load(Path(path), mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
@@ -87,19 +99,24 @@ def _mapped(path: str) -> Array:
     return array
 
 
-def _require_whole(path: str) -> None:
-    """NumPy multiplies a shape in int64, which may wrap around, before it maps the file."""
+def _require_whole(path: str) -> tuple[tuple[int, ...], bool, np.dtype[Any], int] | None:
+    """The header of an array: shape, Fortran order, dtype, and the size of the header; None where there is none.
+
+    NumPy multiplies a shape in int64, which may wrap around, before it maps the file.
+    """
     with opened(path) as file:
         if file.read(len(npy_format.MAGIC_PREFIX)) != npy_format.MAGIC_PREFIX:
-            return
+            return None
         file.seek(0)
-        shape, _, dtype = _header(file, path)
+        shape, fortran, dtype = _header(file, path)
         _require_rows(shape, dtype, path)
-        promised, size = file.tell() + dtype.itemsize * math.prod(shape), file.seek(0, os.SEEK_END)
+        start = file.tell()
+        promised, size = start + dtype.itemsize * math.prod(shape), file.seek(0, os.SEEK_END)
         if promised > size:
             raise SourceError(f"{path} is truncated: its header promises {promised:,} bytes, and it has {size:,}")
         if promised < size:
             raise SourceError(f"{path} has {size - promised:,} bytes behind its array; save each array in its own file")
+        return shape, fortran, dtype, start
 
 
 def _require_rows(shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> None:

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from label_guard.errors import SourceError
 from label_guard.sources.arrow_columns import features, leaf_column, leaf_names, pyarrow, wanted_leaves
@@ -37,6 +37,7 @@ class ParquetFormat:
     """Columns of Parquet files; ``objects/label`` names a field of a struct, or of a list of structs."""
 
     name: str = "parquet"
+    reads_ranges: ClassVar[bool] = True
 
     def fields(self, path: str) -> Sequence[str]:
         with _file(path) as (file, _):

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+import posixpath
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from label_guard.core.types import Array
 from label_guard.errors import SourceError
 from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, WHOLE_FILE, FilePart, LabelShapes, Piece
-from label_guard.sources.files import is_remote, opened
+from label_guard.sources.files import is_remote, opened, size_of
+from label_guard.sources.remote import RemoteRows, local_copy
 
 _DTYPES = (
     "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float32", "float64",
@@ -38,9 +40,10 @@ class RawFormat:
     shape: tuple[int, ...] = ()
     offset: int = 0
     name: str = "raw"
+    reads_ranges: ClassVar[bool] = True
 
     def fields(self, path: str) -> Sequence[str]:
-        if not self.dtype and not index_of(path).is_file():
+        if not self.dtype and size_of(index_of(path)) is None:
             raise SourceError(f"{path} holds bare numbers; say which: raw:{path}?dtype=uint16")
         return ("label",)
 
@@ -89,9 +92,7 @@ def raw_format(options: Mapping[str, str]) -> RawFormat:
     return RawFormat(dtype, tuple(map(int, lengths)), int(offset))
 
 
-def _mapped(path: str, dtype: str, offset: int = 0) -> Array:
-    if is_remote(path):
-        raise SourceError(f"{path}: raw numbers are mapped into memory, from local files only; copy it")
+def _mapped(path: str, dtype: str, offset: int = 0) -> Array | RemoteRows:
     kind = np.dtype(dtype).newbyteorder("<")
     with opened(path) as file:
         size = file.seek(0, 2) - offset
@@ -99,18 +100,20 @@ def _mapped(path: str, dtype: str, offset: int = 0) -> Array:
         raise SourceError(f"{path} has {size:,} bytes behind {offset}, which is not a whole number of {dtype}")
     if not size:
         return np.empty(0, kind)
+    if is_remote(path):
+        return RemoteRows(path, kind, (size // kind.itemsize,), offset)
     return np.memmap(path, kind, "r", offset)
 
 
-def index_of(path: str) -> Path:
+def index_of(path: str) -> str:
     """Where Megatron keeps the index of ``path``."""
-    return Path(path).with_suffix(".idx")
+    return f"{posixpath.splitext(path)[0]}.idx"
 
 
 def _sequences(path: str, label: str, part: FilePart) -> Iterator[Piece]:
     """The sequences of a Megatron dataset, as its index cuts them; one that lies outside the file is unreadable."""
     index = index_of(path)
-    with opened(str(index)) as file:
+    with opened(index) as file:
         head = file.read(len(_MAGIC) + _HEAD.size)
         size = file.seek(0, 2)
     if len(head) < len(_MAGIC) + _HEAD.size or not head.startswith(_MAGIC):
@@ -120,10 +123,15 @@ def _sequences(path: str, label: str, part: FilePart) -> Iterator[Piece]:
         raise SourceError(f"{index} is damaged: version {version}, dtype code {code}, {count:,} sequences")
     if not count:
         return
-    lengths = np.memmap(index, "<i4", "r", len(head), (count,))
-    places = np.memmap(index, "<i8", "r", len(head) + 4 * count, (count,))
-    numbers = _mapped(path, _CODES[code])
-    mine = part.of(count)
+    with local_copy(index) as copy:
+        lengths = np.memmap(copy, "<i4", "r", len(head), (count,))
+        places = np.memmap(copy, "<i8", "r", len(head) + 4 * count, (count,))
+        yield from _cut(path, label, part.of(count), _mapped(path, _CODES[code]), lengths, places)
+
+
+def _cut(
+    path: str, label: str, mine: range, numbers: Array | RemoteRows, lengths: Array, places: Array
+) -> Iterator[Piece]:
     start = mine.start
     while start < mine.stop:
         stop = min(mine.stop, start + _enough(lengths[start : start + CHUNK_BYTES // 8], numbers.itemsize))
@@ -142,7 +150,7 @@ def _enough(lengths: Array, itemsize: int) -> int:
     return max(1, int(np.searchsorted(sizes, CHUNK_BYTES)))
 
 
-def _sequence(numbers: Array, place: int, length: int) -> Array | None:
+def _sequence(numbers: Array | RemoteRows, place: int, length: int) -> Array | None:
     first, rest = divmod(place, numbers.itemsize)
     if rest or length < 0 or place < 0 or first + length > len(numbers):
         return None

@@ -159,7 +159,7 @@ def _is_number(text: str) -> bool:
 
 
 def _raw_options(path: str) -> dict[str, str]:
-    if index_of(path).is_file():
+    if Path(index_of(path)).is_file():
         return {}
     with opened(path) as file:
         head = file.read(_HEAD)

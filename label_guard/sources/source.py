@@ -19,7 +19,7 @@ from label_guard.sources.base import (
     Shard,
     Unreadable,
 )
-from label_guard.sources.files import size_of
+from label_guard.sources.files import is_remote, size_of
 from label_guard.sources.tfds_metadata import Feature
 
 # A first shard may be damaged while the others are sound; where so many are, reading will report it.
@@ -68,7 +68,12 @@ class Source:
         """
         if not isinstance(self.format, DivisibleFormat):
             return list(self.files)
-        return [part for shard in self.files for part in _parts(shard, part_bytes)]
+        ranges = self.format.reads_ranges
+        return [
+            part
+            for shard in self.files
+            for part in (_parts(shard, part_bytes) if ranges or not is_remote(shard.path) else [shard])
+        ]
 
     def fields(self) -> list[str]:
         """What the records hold apart from the labels: names to open the source with again, for whole records.

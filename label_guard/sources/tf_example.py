@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -97,6 +97,7 @@ class IndexedExampleFormat(ExampleFormat):
     """
 
     frames_of_part: Callable[[str, FilePart], Iterator[Frames]] = field(kw_only=True)
+    reads_ranges: ClassVar[bool] = False
 
     def read_part(self, path: str, wanted: LabelShapes, part: FilePart) -> Iterator[Piece]:
         return merged(self._labels(self.frames_of_part(path, part), wanted))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
+from label_guard.core.files import join
 from label_guard.errors import SourceError
 from label_guard.sources import array_record, tf_record
 from label_guard.sources.base import LabelShapes, Shape, Shard, did_you_mean, require_fields
 from label_guard.sources.encoded_labels import Encoding
+from label_guard.sources.files import sizes_in
 from label_guard.sources.source import Source, peek_fields
 from label_guard.sources.tfds_metadata import Feature, SplitInfo, TfdsMetadata, read_metadata
 
@@ -66,7 +67,10 @@ def _shards(uri: str, folder: str, split: SplitInfo) -> tuple[Shard, ...]:
     if not split.filenames and split.num_examples != 0:
         raise SourceError(f"{uri}: its metadata name no files; give them as tfrecord:{folder}/NAME-SPLIT*")
     lengths = zip(split.filenames, split.shard_lengths, strict=True)
-    return tuple(Shard(str(Path(folder) / name), name, index, count) for index, (name, count) in enumerate(lengths))
+    sizes = sizes_in(folder)
+    return tuple(
+        Shard(join(folder, name), name, index, count, sizes.get(name)) for index, (name, count) in enumerate(lengths)
+    )
 
 
 def how_stored(path: str, feature: Feature) -> Stored:

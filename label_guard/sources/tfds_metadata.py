@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from label_guard.core.files import read_bounded
+from label_guard.core.files import is_url, join, read_bounded
 from label_guard.errors import SourceError
 
 Shape = tuple[int | None, ...]
@@ -113,9 +113,9 @@ def read_metadata(folder: str | os.PathLike[str]) -> TfdsMetadata:
     Raises:
         SourceError: no such folder, no prepared dataset, or a damaged JSON file.
     """
-    root = Path(folder)
+    root = os.fspath(folder)
     info = _read_json(root, INFO)
-    features = read_features(root) if (root / FEATURES).exists() else {}  # TFDS before 4.1 wrote none
+    features = _all_features(root, _read_if_there(root, FEATURES))  # TFDS before 4.1 wrote none
     try:
         file_format = str(info.get("fileFormat") or "tfrecord")
         return TfdsMetadata(
@@ -126,7 +126,7 @@ def read_metadata(folder: str | os.PathLike[str]) -> TfdsMetadata:
             features=features,
         )
     except _DAMAGED as error:
-        raise SourceError(f"{root / INFO} is not as TFDS writes it: {_reason(error)}") from None
+        raise SourceError(f"{join(root, INFO)} is not as TFDS writes it: {_reason(error)}") from None
 
 
 def read_features(folder: str | os.PathLike[str]) -> dict[str, Feature]:
@@ -135,30 +135,44 @@ def read_features(folder: str | os.PathLike[str]) -> dict[str, Feature]:
     Raises:
         SourceError: there is none, or it is damaged.
     """
-    root = Path(folder)
+    root = os.fspath(folder)
+    return _all_features(root, _read_json(root, FEATURES))
+
+
+def _all_features(root: str, config: Mapping[str, Any]) -> dict[str, Feature]:
     try:
-        return dict(_features(root, _read_json(root, FEATURES), "", "", ()))
+        return dict(_features(root, config, "", "", ()))
     except _DAMAGED as error:
-        raise SourceError(f"{root / FEATURES} is not as TFDS writes it: {_reason(error)}") from None
+        raise SourceError(f"{join(root, FEATURES)} is not as TFDS writes it: {_reason(error)}") from None
 
 
-def _read_json(root: Path, name: str) -> dict[str, Any]:
+def _read_json(root: str, name: str) -> dict[str, Any]:
+    found = _read_if_there(root, name)
+    if not found:
+        raise SourceError(f"{root} is not a prepared TFDS folder: it has no {name}{_near(root)}")
+    return found
+
+
+def _read_if_there(root: str, name: str) -> dict[str, Any]:
+    """A JSON object; empty where there is no such file."""
+    place = join(root, name)
     try:
-        found = json.loads(read_bounded(root / name, MAX_BYTES))
+        found = json.loads(read_bounded(place, MAX_BYTES))
     except FileNotFoundError:
-        raise SourceError(f"{root} is not a prepared TFDS folder: it has no {name}{_near(root)}") from None
+        return {}
     except OSError as error:
-        raise SourceError(f"cannot read {root / name}: {error.strerror or error}") from None
+        raise SourceError(f"cannot read {place}: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
-        raise SourceError(f"{root / name} is not JSON: {error}; prepare the dataset again") from None
+        raise SourceError(f"{place} is not JSON: {error}; prepare the dataset again") from None
     if not isinstance(found, dict):
-        raise SourceError(f"{root / name} holds a {type(found).__name__}, expected an object")
+        raise SourceError(f"{place} holds a {type(found).__name__}, expected an object")
     return cast("dict[str, Any]", found)
 
 
-def _near(root: Path) -> str:
+def _near(root: str) -> str:
     """The end of an error message: the prepared folders at most three levels below."""
-    found = sorted(str(path.parent) for depth in range(1, 4) for path in root.glob("*/" * depth + INFO))
+    levels = () if is_url(root) else range(1, 4)
+    found = sorted(str(path.parent) for depth in levels for path in Path(root).glob("*/" * depth + INFO))
     return f"; did you mean {found[0]}?" if found else "; expected the folder of one version, such as digits/1.0.0"
 
 
@@ -191,7 +205,7 @@ def _num_examples(entry: Mapping[str, Any], lengths: tuple[int, ...]) -> int | N
 
 
 def _features(
-    root: Path, config: Mapping[str, Any], path: str, file: str, lengths: Shape
+    root: str, config: Mapping[str, Any], path: str, file: str, lengths: Shape
 ) -> Iterator[tuple[str, Feature]]:
     """The leaves of a feature; ``file``: its name in file names; ``lengths``: of the sequences around it."""
     kind = str(config.get("pythonClassName", "")).rpartition(".")[2]
@@ -211,7 +225,7 @@ def _features(
         yield path, _leaf(root, config, kind, file, lengths)
 
 
-def _leaf(root: Path, config: Mapping[str, Any], kind: str, file: str, lengths: Shape) -> Feature:
+def _leaf(root: str, config: Mapping[str, Any], kind: str, file: str, lengths: Shape) -> Feature:
     section = next((name for name in _LEAVES if name in config), "")
     declared: Mapping[str, Any] = config.get(section, {})
     counted = declared if section == "classLabel" else declared.get("label", {})
@@ -231,11 +245,11 @@ def _leaf(root: Path, config: Mapping[str, Any], kind: str, file: str, lengths: 
     )
 
 
-def _class_names(root: Path, file: str) -> tuple[str, ...] | None:
+def _class_names(root: str, file: str) -> tuple[str, ...] | None:
     try:
-        text = read_bounded(root / f"{file}.labels.txt", MAX_BYTES).decode()
+        text = read_bounded(join(root, f"{file}.labels.txt"), MAX_BYTES).decode()
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"cannot read {root / file}.labels.txt: {error}") from None
+        raise SourceError(f"cannot read {join(root, file)}.labels.txt: {error}") from None
     return tuple(name.strip() for name in text.split("\n") if name.strip())
