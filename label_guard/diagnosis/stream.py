@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from label_guard.check.columns import Column
 from label_guard.check.result import CheckResult
+from label_guard.diagnosis.cause import LikelyCause
 from label_guard.diagnosis.class_counts import ClassCounts
 from label_guard.diagnosis.label import diagnose
 from label_guard.diagnosis.statistics import LabelStatistics
@@ -82,7 +84,7 @@ class StreamSample:
             for path, found in self._dirty.items()
             for cause in diagnose(path, labels[path], self._with_clean(path, labels[path], found))
         ]
-        return "; ".join(f"{cause.label}: {cause.text}" for cause in causes if cause.cause not in LEGAL_CAUSES)
+        return "; ".join(_shown(cause) for cause in causes if cause.cause not in LEGAL_CAUSES)
 
     def _with_clean(self, path: str, label: Label, dirty: LabelStatistics) -> LabelStatistics:
         """``dirty`` with the class ids of clean batches, in the proportion in which the stream had them."""
@@ -106,6 +108,11 @@ class StreamSample:
         whole.class_counts += clean.class_counts
         whole.sentinels += clean.sentinels
         return whole
+
+
+def _shown(cause: LikelyCause) -> str:
+    patch = f" {json.dumps(dict(cause.patch))}" if cause.patch else ""
+    return f"{cause.label}: {cause.text}{patch}"
 
 
 def _copied(columns: list[Column]) -> list[Column]:

@@ -24,6 +24,10 @@ class AddKey(grain.transforms.MapWithIndex):
         self.tag = self._keyed.tag
 
     @property
+    def identity(self) -> str:
+        return self._keyed.identity
+
+    @property
     def source_id(self) -> str:
         return self._keyed.source_id
 

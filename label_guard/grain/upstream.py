@@ -11,7 +11,7 @@ from label_guard.errors import UsageError
 from label_guard.grain import _private
 from label_guard.grain.record_keys import AddKey
 from label_guard.pipeline.config import GuardConfig
-from label_guard.pipeline.record_keys import KeyedSource, NamesRecords, RecordNames
+from label_guard.pipeline.record_keys import KeyedSource, RecordNames
 
 
 def _guard_at(node: Any) -> GuardConfig | None:
@@ -70,15 +70,15 @@ def with_names(ds: Any, config: GuardConfig, batched: bool | None) -> GuardConfi
     Raises:
         UsageError: two of them have one name, or one hands on unreadable records to a guard that cannot take them.
     """
-    sources: dict[int, NamesRecords] = {}
+    sources: dict[int, KeyedSource | AddKey] = {}
     for node in _private.nodes_before(ds, ends_at=_leaves_keys_out):
         for found in (_private.source(node), _private.transform_of(node)):
             if not isinstance(found, KeyedSource | AddKey):
                 continue
-            if sources.setdefault(found.tag, found) is not found:
+            if sources.setdefault(found.tag, found).identity != found.identity:
                 raise UsageError("two keyed sources share their positions; give each a name: keyed(source, name=...)")
             _check_unreadable(ds, found, config, batched)
-    ids = sorted(source.source_id for source in sources.values())  # type: ignore[attr-defined]
+    ids = sorted(source.source_id for source in sources.values())
     names = RecordNames(sources, unique=not any(map(_private.repeats_keys, _private.nodes_before(ds))))
     return config.replace(names=names, source_id=config.source_id or "+".join(ids))
 

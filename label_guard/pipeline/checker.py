@@ -141,6 +141,7 @@ class ElementChecker:
         self._ended = False
         self._warned: set[str] = set()
         self._checked_first = False
+        self._first_example = ""
         self._reported: set[EventKind] = set()
         self.error: LabelGuardError | None = None  # that stopped a coordinated guard
 
@@ -200,7 +201,7 @@ class ElementChecker:
         if self._limit.sample.wants_clean():
             self._limit.sample.add_clean(columns())
         if self._limit.is_due(self.counts, result.num_records - result.num_padding):
-            self._limit.check(self.counts, result, str)
+            self._limit.check(self.counts, result, lambda: self._first_example)
 
     def _handle(self, window: Window) -> None:
         """Quarantines and logs what is bad, and raises where the policy or a limit says so."""
@@ -219,6 +220,7 @@ class ElementChecker:
             self._write(window)
             self.counts.written += window.result.num_invalid
         self._log(window)
+        self._first_example = self._first_example or self._example(window)
         if self.counts.invalid == window.result.num_invalid:
             self._emit("first_invalid", str(self._named(window.result.violations[0], window)))
         if self.config.on_invalid == "raise":
@@ -337,7 +339,7 @@ class ElementChecker:
         if self._ended or self.error is not None:
             return
         try:
-            self._limit.check_end(self.counts)
+            self._limit.check_end(self.counts, lambda: self._first_example)
         except LabelGuardError as error:
             self.fail(error)
             return

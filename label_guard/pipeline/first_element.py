@@ -45,6 +45,11 @@ def require_key(config: GuardConfig, element: Any) -> None:
     Raises:
         UsageError: a map lost it.
     """
+    if element is None:
+        raise UsageError(
+            f"{config.caller}: an element is None: a map on an IterDataset delivers the None that it returns; leave "
+            "elements out with .filter(...) instead"
+        )
     if config.names.sources and key_in(element) is None:
         raise UsageError(
             f"{config.caller}: the elements have no feature {KEY!r}, which keyed() or with_record_keys added upstream; "
@@ -91,6 +96,15 @@ def _features(node: Any, prefix: str = "") -> Iterator[str]:
     for name, value in pairs:
         if name not in (KEY, UNREADABLE):
             yield from _features(value, f"{prefix}/{name}" if prefix else name)
+
+
+def is_batched(config: GuardConfig, element: Any) -> bool:
+    """Whether ``element`` is a batch, by the ranks of its labels; what could not be read is a record.
+
+    Raises:
+        UsageError: the labels do not show it.
+    """
+    return reason_in(element) is None and config.guard.is_batched(element)
 
 
 def is_stacked(element: Any) -> bool:

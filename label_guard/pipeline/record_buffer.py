@@ -158,4 +158,6 @@ def _column_of(value: Any, size: int) -> Any:
     plain = kind is np.ndarray or kind.__module__.startswith("grain.")
     if not plain or not isinstance(value, np.ndarray) or value.dtype.hasobject or not value.dtype.isnative:
         return None
+    if value.ndim == 0:  # a row of its column would be a scalar, which a quarantine keeps apart
+        return None
     return np.empty((size, *value.shape), value.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ KEY = "label_guard_key"
 UNREADABLE = "label_guard_unreadable"
 OnUnreadable = Literal["raise", "quarantine"]
 _MAX_REASON = 500
+_MOST_NAMES = 8  # of a row that was made of several records
 _POSITION_BITS = 40  # 10**12 records; the bits above hold the tag of a named source
 
 
@@ -52,29 +54,39 @@ class RecordNames:
 
     def position(self, key: Any) -> str | None:
         """The key as text where it identifies a record; None without one, and where its source is not known."""
-        if key is None or not self.unique:
+        keys = _keys(key)
+        if len(keys) != 1 or not self.unique:
             return None
-        tag, position = divmod(int(key), 1 << _POSITION_BITS)
+        tag, position = divmod(keys[0], 1 << _POSITION_BITS)
         source = self.sources.get(tag)
         # A list says nothing of itself but its length: two of them would share their positions.
         if source is None or not getattr(source, "is_identified", True):
             return None
         whole_key: Callable[[int], int] | None = getattr(source, "whole_key", None)
-        return str(int(key) if whole_key is None else whole_key(position))
+        return str(keys[0] if whole_key is None else whole_key(position))
 
     def name(self, key: Any) -> str | None:
         """Returns the record's name; None without a key.
 
         Where the source is not known (it was made inside a map) the name is the position, after the tag of a source
-        that has a name: so the records of two named sources have different names.
+        that has a name: so the records of two named sources have different names. A row that was made of several
+        records (``[devices, batch]``) has the names of all, at most 8.
         """
-        if key is None:
-            return None
-        tag, position = divmod(int(key), 1 << _POSITION_BITS)
+        keys = _keys(key)
+        shown = ", ".join(map(self._name, keys[:_MOST_NAMES])) + ", ..." * (len(keys) > _MOST_NAMES)
+        return shown or None
+
+    def _name(self, key: int) -> str:
+        tag, position = divmod(key, 1 << _POSITION_BITS)
         source = self.sources.get(tag)
         if source is None:
             return f"source-{tag:06x}/{position}" if tag else str(position)
         return source.record_key(position)
+
+
+def _keys(key: Any) -> list[int]:
+    """The keys in a row: one, or several where a map reshaped the batch."""
+    return [] if key is None else [int(one) for one in np.asarray(key).reshape(-1).tolist()]
 
 
 def own_name(element: Any, path: str | None) -> str | None:
@@ -120,6 +132,7 @@ class KeyedSource:
         self.name = name
         self.tag = tag_of(name)
         self._tag_bits = int(key_of(0, self.tag))
+        self.identity = uuid.uuid4().hex  # of this source and its copies, which Grain makes for threads and workers
         self.on_unreadable = on_unreadable
         self._parse = parse
 

@@ -29,7 +29,7 @@ from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.coordination import CoordinatedStop, StopReason
 from label_guard.pipeline.copies import copied, copied_rows
 from label_guard.pipeline.counts import Summary
-from label_guard.pipeline.first_element import check_first_elements
+from label_guard.pipeline.first_element import check_first_elements, is_batched
 from label_guard.pipeline.record_buffer import RecordBuffer
 from label_guard.pipeline.state import Form, Processes, Snapshot, Spare, Upstream
 
@@ -168,7 +168,7 @@ class GuardStream:
             except StopIteration:
                 break
             try:
-                self._form = Form.of(self.config.guard.is_batched(self._ahead[-1]))
+                self._form = Form.of(is_batched(self.config, self._ahead[-1]))
             except UsageError as error:
                 doubt = error
         if self._form is Form.UNKNOWN and doubt is not None:

@@ -70,13 +70,13 @@ class InvalidRatioLimit:
                 f"unlabeled{example()}{self._cause()}. {next_steps(config, counts)}"
             )
 
-    def check_end(self, counts: Counts) -> None:
+    def check_end(self, counts: Counts, example: Example) -> None:
         """Checks the share over a whole stream, however short.
 
         Raises:
             TooManyInvalidError: it is above the limit.
         """
-        self._stop_if(counts, "over the whole stream", str)
+        self._stop_if(counts, "over the whole stream", example)
 
     def check_all_invalid(self, counts: Counts, example: Example) -> None:
         """Checks the first records of a stage that has no state; to be called while all of them are invalid.
