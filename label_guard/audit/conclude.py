@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
@@ -16,6 +15,7 @@ from label_guard.audit.dataset_rules import find_all, find_causes, list_not_chec
 from label_guard.audit.duplicates import Duplicates
 from label_guard.audit.report import AuditReport, SchemaPlace, SplitReport
 from label_guard.core.files import read_text
+from label_guard.core.strict_json import refuse_constant, unique_pairs
 from label_guard.errors import LabelGuardError, UsageError
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.reader import read_schema
@@ -181,7 +181,7 @@ def parse_report(text: str) -> AuditReport:
         UsageError: it is not JSON, or does not have the form of a report.
     """
     try:
-        data = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_without_doubles)
+        data = json.loads(text, parse_constant=refuse_constant, object_pairs_hook=unique_pairs)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"it is not JSON: {error}") from None
     if not isinstance(data, dict) or "splits" not in data:
@@ -203,15 +203,3 @@ def _require_consistent(report: AuditReport) -> None:
     problem = next(find_contradictions(report), None)
     if problem is not None:
         raise UsageError(f"its numbers contradict each other: {problem}; make it again with audit --report json=FILE")
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} is there twice")
-    return found

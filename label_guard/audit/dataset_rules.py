@@ -8,6 +8,7 @@ from typing import Any
 
 from label_guard.audit.baseline import Comparison
 from label_guard.audit.report import Cause, Finding, OtherCause, SplitReport
+from label_guard.core.plural import times
 from label_guard.diagnosis.dataset import diagnose_dataset
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.diagnosis.unused import LEGAL_CAUSES
@@ -155,12 +156,8 @@ def _rarest(found: LabelStatistics, rule: str, first: Any) -> str:
         return ""
     values = {v: one for v, one in found.illegal_values.values.items() if (v < 0) == (rule == "LG102") and v != first}
     ranked = sorted(values.items(), key=lambda pair: (pair[1].positions, pair[0]))[:_RAREST]
-    shown = [f"{value} ({_times(one.positions)}, first {one.first[2] or one.first[0]})" for value, one in ranked]
+    shown = [f"{value} ({times(one.positions)}, first {one.first[2] or one.first[0]})" for value, one in ranked]
     return f"; rarest: {', '.join(shown)}" if shown else ""
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count:,} times"
 
 
 def _empty_findings(split: SplitReport, labels: Mapping[str, Label]) -> Iterator[Finding]:

@@ -196,20 +196,25 @@ def open_splits(
             raise UsageError(
                 f"split {split!r} is a part of a split; an audit reads whole splits: {schema.split_name(split)}"
             )
-        declared = schema.splits[split].source if split in schema.splits else None
-        uri = source or declared
-        if uri is None:
-            raise UsageError(f"split {split!r} of schema {schema.name} has no source; pass --source URI")
-        if source is None and uri.startswith("python:") and not allow_python:
-            raise UsageError(
-                f"split {split!r} of schema {schema.name} has the source {uri}, which runs code; pass --allow-python "
-                "(allow_python=True) if you trust the schema file"
-            )
+        uri = source or _declared_source(schema, split, allow_python=allow_python)
         wanted = stored_features(labels)
         base_dir = None if source else base
         found = open_source(uri, split=split, labels=wanted, record_key=schema.record_key, base_dir=base_dir)
         opened.append((split, found))
     return opened
+
+
+def _declared_source(schema: DatasetSchema, split: str | None, *, allow_python: bool) -> str:
+    """The source that the schema itself names for a split."""
+    uri = schema.splits[split].source if split in schema.splits else None
+    if uri is None:
+        raise UsageError(f"split {split!r} of schema {schema.name} has no source; pass --source URI")
+    if uri.startswith("python:") and not allow_python:
+        raise UsageError(
+            f"split {split!r} of schema {schema.name} has the source {uri}, which runs code; pass --allow-python "
+            "(allow_python=True) if you trust the schema file"
+        )
+    return uri
 
 
 def _run(

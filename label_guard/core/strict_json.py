@@ -1,6 +1,8 @@
-"""Numbers that every JSON reader takes alike: JSON has no NaN, and a reader may hold every number as a double."""
+"""JSON that every reader takes alike: it has no NaN, a number may be held as a double, and a key is there once."""
 
 from __future__ import annotations
+
+from typing import Any, NoReturn
 
 EXACT = 2**53  # up to here a double holds every integer
 _DECIMAL_BITS = 4096  # Python refuses decimal text beyond 4,300 digits, in both directions; hexadecimal has no limit
@@ -25,3 +27,17 @@ def strict_json(value: int | float | str | None) -> int | float | str | None:
     if not isinstance(value, int | float) or is_exact(value):
         return value
     return integer_text(value) if isinstance(value, int) else str(value)
+
+
+def refuse_constant(name: str) -> NoReturn:
+    """For ``parse_constant``: refuses NaN and infinities, which Python's json takes for numbers."""
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """For ``object_pairs_hook``: refuses a doubled key, of which json keeps the last and other readers the first."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} is there twice")
+    return found

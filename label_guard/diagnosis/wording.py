@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-from label_guard.core.plural import counted
+from label_guard.core.plural import counted, times
 from label_guard.diagnosis.cause import TO_CHANGE, Alternative
 from label_guard.diagnosis.readings import Scored, Seen
 
@@ -61,14 +61,10 @@ def advice(seen: Seen, one: Scored, patch: Mapping[str, Any]) -> str:
     return f". {text}" + (TO_CHANGE if patch else "")
 
 
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count:,} times"
-
-
 def _values(counts: Mapping[int, int]) -> str:
     """The most frequent values with their counts."""
     ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    shown = ", ".join(f"{value} ({_times(count)})" for value, count in ranked[:3])
+    shown = ", ".join(f"{value} ({times(count)})" for value, count in ranked[:3])
     return shown + (f" and {len(ranked) - 3:,} other values" if len(ranked) > 3 else "")
 
 
@@ -108,10 +104,10 @@ def _voids_too(one: Scored) -> str:
 
 def _one_based(seen: Seen, one: Scored) -> str:
     reading, size = one.reading, seen.label.num_classes
-    top = f"{reading.high} occurs {_times(seen.count(reading.high))}"
+    top = f"{reading.high} occurs {times(seen.count(reading.high))}"
     if 0 in reading.voids:
         return (
-            f"labels look 1-based: 1..{size} for {size} classes, with 0 ({_times(seen.count(0))}) for everything else"
+            f"labels look 1-based: 1..{size} for {size} classes, with 0 ({times(seen.count(0))}) for everything else"
             f"{_voids_too(one)}"
         )
     if name_of(seen, one) == "last-for-zero":
@@ -121,7 +117,7 @@ def _one_based(seen: Seen, one: Scored) -> str:
         )
     if 0 in one.noise:
         return (
-            f"labels look 1-based: 1..{size} for {size} classes, {top}, and 0 occurs only {_times(seen.count(0))}: "
+            f"labels look 1-based: 1..{size} for {size} classes, {top}, and 0 occurs only {times(seen.count(0))}: "
             f"strays, or an extra class that was sorted first, such as a hidden folder, and moved the others up by one"
             f"{_voids_too(one)}"
         )
@@ -155,8 +151,8 @@ def _minus_one(seen: Seen, one: Scored) -> str:
 
 def _one_too_few(seen: Seen, one: Scored) -> str:
     reading, size = one.reading, seen.label.num_classes
-    low = f"{reading.low} ({_times(seen.count(reading.low))})"
-    text = f"ids run from {low} to {reading.high} ({_times(seen.count(reading.high))}): num_classes is one too few"
+    low = f"{reading.low} ({times(seen.count(reading.low))})"
+    text = f"ids run from {low} to {reading.high} ({times(seen.count(reading.high))}): num_classes is one too few"
     if seen.label.rank > 1:
         text += f", {size + 1} classes with a background that was not counted"
     elif seen.label.rank == 1:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
-from label_guard.core.strict_json import strict_json
+from label_guard.core.strict_json import refuse_constant, strict_json
 from label_guard.errors import QuarantineError
 from label_guard.quarantine import payload
 from label_guard.quarantine.options import PayloadKind
@@ -226,7 +226,7 @@ def _fields(raw: bytes) -> dict[str, Any]:
     Raises:
         ValueError: it is not JSON, is of another version, or does not have the checksum that it names.
     """
-    line = _object(json.loads(raw, parse_constant=_refuse_constant))
+    line = _object(json.loads(raw, parse_constant=refuse_constant))
     version = line.get("v")
     if type(version) is not int or not 1 <= version <= VERSION:
         raise ValueError(
@@ -294,10 +294,6 @@ def _count(fields: Mapping[str, Any], name: str) -> int:
     if type(value) is not int or not 0 <= value < _MAX_COUNT:
         raise ValueError(f"{name} is not a count")
     return value
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -11,7 +11,9 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, cast
+from typing import Any, cast
+
+from label_guard.core.strict_json import refuse_constant
 
 Scalar = str | int | float | bool | None
 
@@ -284,7 +286,7 @@ def _span(event: Any) -> tuple[int, int, int, int]:
 def _parse_json(text: str) -> Node:
     """Nodes of JSON: the values are json's, their places those of the same text read as YAML."""
     try:
-        values = json.loads(text, parse_constant=_refuse_constant, parse_int=_integer)
+        values = json.loads(text, parse_constant=refuse_constant, parse_int=_integer)
     except json.JSONDecodeError as error:
         raise UnreadableError(f"not JSON: {error.msg}", error.lineno, error.colno) from None
     except RecursionError:
@@ -295,10 +297,6 @@ def _parse_json(text: str) -> Node:
     root = _parse_yaml(text)
     _take_values(root, values)
     return root
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
 
 
 def _integer(digits: str) -> int:

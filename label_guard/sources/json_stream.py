@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterator
 from typing import IO, Any
 
-from label_guard.sources.jsonl import MAX_LINE_BYTES, unique_pairs
+from label_guard.core.strict_json import unique_pairs
+from label_guard.sources.jsonl import MAX_LINE_BYTES
 
 _NUMBER_REST = 3  # characters by which a number that raw_decode left unfinished goes on, where it does
 _BLOCK = 1 << 18

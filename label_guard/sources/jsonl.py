@@ -10,6 +10,7 @@ from itertools import islice
 from typing import IO, Any
 
 from label_guard.core import tree
+from label_guard.core.strict_json import unique_pairs
 from label_guard.errors import SourceError
 from label_guard.sources.base import CHUNK_BYTES, LabelShapes, Piece, RawColumn, blocks
 from label_guard.sources.files import opened
@@ -109,15 +110,6 @@ def parse_object(text: bytes) -> tuple[dict[str, Any], str]:
     if not isinstance(record, dict):
         return {}, "not a JSON object"
     return record, ""  # pyright: ignore[reportUnknownVariableType]
-
-
-def unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A dict of ``pairs``; json itself keeps the last of a doubled key, other readers the first."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} is there twice")
-    return found
 
 
 def object_paths(record: Any, prefix: str = "") -> Iterator[str]:
