@@ -13,8 +13,8 @@ RULE_CODES = tuple(code for code in RULES if code.startswith("LG1"))
 _FIELDS = ("seen", "delivered", "quarantined", "skipped", "remainder", "masked", "invalid", "padding", "written")
 _NUMBERS = (*_FIELDS, "refused", "pending", "workers")
 _PARTS = ("delivered", "quarantined", "skipped", "remainder", "refused", "pending")  # of the records seen
-_STORED = (*_FIELDS, "window_seen", "window_invalid", "consecutive_rejected", "earlier_seen", "earlier_invalid")
-_numbers: Callable[[object], tuple[int, ...]] = attrgetter(*_STORED)
+STORED = (*_FIELDS, "window_seen", "window_invalid", "consecutive_rejected", "earlier_seen", "earlier_invalid")
+_numbers: Callable[[object], tuple[int, ...]] = attrgetter(*STORED)
 
 
 @dataclass(slots=True)
@@ -71,12 +71,12 @@ class Counts:
 
     def to_state(self) -> dict[str, int]:
         """The counts by name, zeros included: frameworks want states of constant shape."""
-        return {**dict(zip(_STORED, _numbers(self), strict=True)), **self.by_rule}
+        return {**dict(zip(STORED, _numbers(self), strict=True)), **self.by_rule}
 
     @classmethod
     def from_state(cls, state: Mapping[str, int]) -> Counts:
         """The counts that ``to_state`` wrote, here or in a release that knew other rules."""
-        totals = {name: int(state.get(name, 0)) for name in _STORED}
+        totals = {name: int(state.get(name, 0)) for name in STORED}
         return cls(**totals, by_rule={code: int(state.get(code, 0)) for code in RULE_CODES})
 
 

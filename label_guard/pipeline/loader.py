@@ -11,12 +11,15 @@ from typing_extensions import Unpack
 from label_guard.core.documented_options import shows_options
 from label_guard.core.html_table import html_table
 from label_guard.errors import UsageError
+from label_guard.pipeline import saved_state
 from label_guard.pipeline.checker import warn_about_policy
 from label_guard.pipeline.counts import Summary
 from label_guard.pipeline.options import GuardOptions, SchemaLike, resolve_options, shown_type
 from label_guard.pipeline.state import STATE_KEY
 from label_guard.pipeline.stream import GuardStream
 from label_guard.schema.dataset import DatasetSchema
+
+_ENDED = "ended"
 
 
 class _Counted:
@@ -38,16 +41,17 @@ class _Counted:
         return {"read": self._read}
 
     def set_state(self, state: dict[str, int]) -> None:
-        if state["read"] < self._read or self._iterator is None:
+        place = saved_state.number({"read": state["read"]}, "read")  # a KeyError where another pipeline made the state
+        if place < self._read or self._iterator is None:
             self.restart(
-                f"cannot go back to element {state['read']} of an iterator at {self._read}; restore into a new guard "
-                "over a fresh iterable"
+                f"cannot go back to element {place} of an iterator at {self._read}; restore into a new guard over a "
+                "fresh iterable"
             )
-        while self._read < state["read"]:
+        while self._read < place:
             try:
                 next(self)
             except StopIteration:
-                raise UsageError(f"the iterable ends at {self._read}, before element {state['read']}") from None
+                raise UsageError(f"the iterable ends at {self._read}, before element {place}") from None
 
     def __len__(self) -> int:
         return len(cast("Sized", self._iterable))
@@ -71,6 +75,7 @@ class GuardedBatches:
         self.stream = stream
         self._upstream = upstream
         self._pass: _Pass | None = None
+        self._ended = False  # the last pass was iterated to its end
 
     def __iter__(self) -> Iterator[Any]:
         if self._pass is not None and self._pass.begun:
@@ -82,7 +87,7 @@ class GuardedBatches:
         try:
             return next(self.stream)
         except StopIteration:
-            self._pass = _Pass(self, begun=True)
+            self._pass, self._ended = _Pass(self, begun=True), True
             raise
 
     def _begin_again(self) -> None:
@@ -94,6 +99,7 @@ class GuardedBatches:
             raise UsageError(refusal)
         self._upstream.restart(refusal)
         self.stream.restart()
+        self._ended = False
 
     def __len__(self) -> int:
         return self.stream.num_batches(len(self._upstream))
@@ -106,7 +112,11 @@ class GuardedBatches:
         """
         if current is not self._pass:
             raise UsageError("another iter() over these guarded batches was begun; the passes share one loader")
-        return next(self.stream)
+        try:
+            return next(self.stream)
+        except StopIteration:
+            self._ended = True
+            raise
 
     def __repr__(self) -> str:
         return f"GuardedBatches({self.stream.config}): {self.summary}"
@@ -122,10 +132,10 @@ class GuardedBatches:
 
     def state(self) -> dict[str, Any]:
         """A JSON-able state of constant shape."""
-        return self.stream.get_state()
+        return {**self.stream.get_state(), _ENDED: int(self._ended)}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Goes on after the last batch delivered before ``state`` was taken.
+        """Goes on after the last batch delivered before ``state`` was taken; after a whole pass, with the next one.
 
         An iterable with ``get_state`` and ``set_state`` (Grain's) is set; any other is read up to that place.
 
@@ -133,10 +143,12 @@ class GuardedBatches:
             SchemaChangedError: the state was made under other label rules.
             UsageError: the state is not one of ``guard_batches``, or the iterable cannot get there.
         """
-        if STATE_KEY not in state:
+        if not isinstance(cast("object", state), Mapping) or STATE_KEY not in state:
             raise UsageError("not a state of guard_batches: it has no key 'label_guard'")
+        ended = bool(saved_state.number(state, _ENDED, greatest=1)) if _ENDED in state else False
         self.stream.set_state(state)
-        self._pass = None
+        again = ended and isinstance(self._upstream, _Counted)
+        self._pass, self._ended = _Pass(self, begun=True) if again else None, ended
 
     def close(self) -> None:
         """Closes the quarantine's part file."""

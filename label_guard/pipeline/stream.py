@@ -21,7 +21,7 @@ import numpy as np
 from label_guard.check.result import CheckResult
 from label_guard.core.types import Rows
 from label_guard.errors import LabelGuardError, UsageError
-from label_guard.pipeline import emit, restore
+from label_guard.pipeline import emit, restore, saved_state
 from label_guard.pipeline import state as states
 from label_guard.pipeline.batching import BatchRows
 from label_guard.pipeline.checker import ElementChecker, logger, staying
@@ -411,7 +411,8 @@ class GuardStream:
 
         Raises:
             SchemaChangedError: the state was made under other label rules.
-            UsageError: the state was made by a pipeline of another form, or with another number of workers.
+            UsageError: the state was made by a pipeline of another form, or with another number of workers; or it is
+                damaged.
         """
         self._restore(state)
 
@@ -427,7 +428,7 @@ class GuardStream:
         self.checker.restart(self.checker.counts)
 
     def _restore(self, state: dict[str, Any], *, retried: bool = False) -> None:
-        own = state.get(states.STATE_KEY)
+        own = saved_state.own_part(state)
         form = self._given_form
         if own is not None:
             self._made_by().refuse_changed(own, allow_schema_change=self.config.allow_schema_change)

@@ -217,3 +217,24 @@ def test_what_is_not_a_loader_is_refused(wrong: Any) -> None:
     """Arguments in the wrong order, a dict of splits and a single batch are refused before the first element."""
     with pytest.raises(UsageError, match=r"guard_batches got .* first argument"):
         guard_batches(wrong, _schema(), on_invalid="mask")
+
+
+@pytest.mark.parametrize("policy", ["drop", "mask"])
+@pytest.mark.parametrize("steps", range(12))
+def test_restore_over_epochs(tmp_path: Path, policy: str, steps: int) -> None:
+    """A state between two epochs goes on with the next one, as the loop that was not interrupted did."""
+
+    def epochs(guarded: Any, first: int) -> Iterator[tuple[int, list[int] | None, str]]:
+        for epoch in range(first, 3):
+            for batch in guarded:
+                yield epoch, batch["id"].tolist(), json.dumps(guarded.state())
+            yield epoch, None, json.dumps(guarded.state())
+
+    options = _options(tmp_path, on_invalid=policy)
+    whole = list(epochs(guard_batches(_batches(5), _schema(), **options), 0))
+    epoch, ids, state = whole[steps]
+    again = guard_batches(_batches(5), _schema(), **options)
+    again.restore(json.loads(state))
+    resumed = list(epochs(again, epoch + (ids is None)))
+    assert [found[:2] for found in resumed] == [found[:2] for found in whole[steps + 1 :]]
+    assert again.summary.seen == 60

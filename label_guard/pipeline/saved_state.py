@@ -1,0 +1,97 @@
+"""Reads the guard's own part of a state that was stored: every number is checked before one is used."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from typing import Any, NoReturn, cast
+
+import numpy as np
+
+from label_guard.errors import UsageError
+from label_guard.pipeline.counts import STORED
+from label_guard.pipeline.state import STATE_KEY, Form
+
+_GREATEST = 2**63 - 1
+_PLACES = ("size", "spare_from", "pending", "refused")
+_OPTIONAL = ("workers", "in_worker", "coordinated", "form_given", "spare_size", "stop")  # not in every release's states
+_OPTIONAL_COUNTS = frozenset({"padding", "written"})
+_PARTS = ("delivered", "quarantined", "skipped", "remainder")
+
+
+def own_part(state: object) -> Mapping[str, Any] | None:
+    """The guard's own part of an iterator's state, with plain numbers; None in one made before the guard was put in.
+
+    Raises:
+        UsageError: a field is missing, is not what a guard writes there, or contradicts another.
+    """
+    if not isinstance(state, Mapping) or STATE_KEY not in state:
+        return None
+    whole = cast("Mapping[str, Any]", state)
+    own = _mapping(whole[STATE_KEY], STATE_KEY)
+    for name, part in (("parent", whole), ("spare", own), ("digest", own)):
+        if name not in part:
+            _refuse(f"has no {name!r}")
+    if not isinstance(own["digest"], str):
+        _refuse(f"holds {own['digest']!r} as digest, which is a text")
+    numbers = {name: number(own, name, least=-1 if name == "spare_from" else 0) for name in _PLACES}
+    numbers |= {name: number(own, name) for name in _OPTIONAL if name in own}
+    forms = {name: number(own, name, greatest=Form.BATCHES.value) for name in ("form", "form_given") if name in own}
+    if "form" not in forms:
+        _refuse("has no 'form'")
+    read = {**own, **numbers, **forms, "counts": _counts(own)}
+    _refuse_contradictions(read)
+    return read
+
+
+def _counts(own: Mapping[str, Any]) -> dict[str, int]:
+    if "counts" not in own:
+        _refuse("has no 'counts'")
+    counts = _mapping(own["counts"], "counts")
+    rules = {name for name in counts if name not in STORED}
+    missing = [name for name in STORED if name not in counts and name not in _OPTIONAL_COUNTS]
+    if missing:
+        _refuse(f"has no 'counts/{missing[0]}'")
+    names = [name for name in STORED if name in counts]
+    return {name: number(counts, name, inside="counts/") for name in (*names, *rules)}
+
+
+def _refuse_contradictions(own: Mapping[str, Any]) -> None:
+    counts, pending = own["counts"], own["pending"]
+    parts = sum(counts[name] for name in _PARTS) + pending
+    if counts["seen"] != parts:
+        _refuse(f"counts {counts['seen']} records seen, and {parts} delivered, left out or pending")
+    size = own.get("spare_size", pending)
+    if not (own["spare_from"] < size and pending <= size if pending else own["spare_from"] == -1 and not size):
+        _refuse(f"holds {pending} pending records of a batch of {size}, from record {own['spare_from']}")
+
+
+def _mapping(value: object, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        _refuse(f"holds a {type(value).__name__} as {name!r}, which is a dict")
+    return cast("Mapping[str, Any]", value)
+
+
+def number(part: Mapping[str, Any], name: str, *, least: int = 0, greatest: int = _GREATEST, inside: str = "") -> int:
+    """An integer of a state; frameworks may give it back as a NumPy scalar or an array of no axes."""
+    if name not in part:
+        _refuse(f"has no '{inside}{name}'")
+    value: Any = part[name]
+    is_bool = isinstance(value, bool | np.bool_)
+    try:
+        number = None if is_bool else operator.index(part[name])
+    except TypeError:
+        number = None
+    if number is None or not least <= number <= greatest:
+        bounds = f"{least} or more" if greatest == _GREATEST else f"{least} to {greatest}"
+        _refuse(f"holds {_brief(part[name])} as '{inside}{name}', which is an integer of {bounds}")
+    return number
+
+
+def _brief(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _refuse(what: str) -> NoReturn:
+    raise UsageError(f"the checkpoint is damaged: the state of the guard {what}. Restore another checkpoint")
