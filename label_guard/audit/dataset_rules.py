@@ -135,8 +135,9 @@ def _record_findings(schema: DatasetSchema, split: SplitReport, labels: Mapping[
         for rule, (records, positions) in sorted(found.violations.items()):
             first = found.examples[rule][0]
             places = "" if positions == records else f" in {positions:,} places"
+            value = f"{first.value} at {list(first.place)}" if first.place else first.value
             message = (
-                f"{path}: {records:,} of {split.records:,} records{places}; first {first.record}: {first.value}, "
+                f"{path}: {records:,} of {split.records:,} records{places}; first {first.record}: {value}, "
                 f"expected {first.legal}"
             )
             message += _rarest(found, rule, first.value)

@@ -138,7 +138,11 @@ class LabelCheck:
                 positions = found.positions if whole and not found.whole else None
                 at: Array = found.values if first is None else found.values[first]
                 rule, values = self._shown(found.rule, at, column.unknown)
-                yield RuleViolations(self.path, rule, self.label.legal, rows[broken], counts, values, positions)
+                places = found.positions if first is None else found.positions[first]
+                yield RuleViolations(
+                    self.path, rule, self.label.legal, rows[broken], counts, values, positions,
+                    None if found.whole else places % per_record, array.shape[1:],
+                )  # fmt: skip
 
     def _shown(self, rule: str, values: Array, unknown: tuple[str, ...] | None) -> tuple[str, Array | list[Value]]:
         """The rule and the values as they are stored: names in place of what they were read as."""

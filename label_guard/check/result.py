@@ -30,6 +30,8 @@ class RuleViolations:
         counts: int[k], offending positions in each of these records.
         values: the first offending value of each of these records; one text where it is the same for all.
         positions: int[m], flat positions in the batch's label array; None where the label is bad as a whole.
+        first: int[k], the first offending position within each of these records, flat; None where it is not known.
+        shape: of one record's label, to which ``first`` refers.
     """
 
     label: str
@@ -39,11 +41,21 @@ class RuleViolations:
     counts: Rows
     values: NDArray[Any] | list[Value] | str
     positions: Rows | None = None
+    first: Rows | None = None
+    shape: tuple[int, ...] = ()
 
     def violation(self, index: int) -> Violation:
         """The violation of the record at ``rows[index]``."""
         value = self.values if isinstance(self.values, str) else plain(self.values[index])
-        return Violation(self.label, self.rule, value, self.legal, int(self.rows[index]), None, int(self.counts[index]))
+        return Violation(
+            self.label, self.rule, value, self.legal, int(self.rows[index]), None, int(self.counts[index]),
+            self._place(index),
+        )  # fmt: skip
+
+    def _place(self, index: int) -> tuple[int, ...]:
+        if self.first is None or not self.shape:
+            return ()
+        return tuple(int(place) for place in np.unravel_index(int(self.first[index]), self.shape))
 
 
 def plain(value: Any) -> Value:

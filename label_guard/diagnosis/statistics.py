@@ -56,6 +56,7 @@ class Example(BaseModel):
         value: its first offending value.
         legal: the legal set in words.
         count: number of offending positions in it.
+        place: of the first of them within the label, such as ``(17, 203)`` in a mask; empty where it has none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -64,6 +65,7 @@ class Example(BaseModel):
     value: StrictBool | StrictInt | StrictFloat | str | None
     legal: str
     count: Count
+    place: tuple[Count, ...] = ()
 
     @field_validator("value", mode="before")
     @classmethod
@@ -366,8 +368,8 @@ class LabelStatistics(BaseModel):
             self._add_shape(shape, records)
 
 
-def _example(key: str, violation: Violation) -> Example:
-    return Example(record=key, value=violation.value, legal=violation.legal, count=violation.count)
+def _example(key: str, found: Violation) -> Example:
+    return Example(record=key, value=found.value, legal=found.legal, count=found.count, place=found.place)
 
 
 # The table of a label with gaps in its ids costs as much as it has classes: made once for a label, not for a chunk.

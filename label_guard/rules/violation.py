@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 # A JSON form of a label value; the exact bytes are in the quarantine's payload.
 Value = int | float | str | bool | None
@@ -20,6 +20,8 @@ class Violation:
         row: position of the record in its batch; 0 for a single record.
         record: the record's key, if it has one.
         count: number of offending positions in this record.
+        place: of the first of them within the label, such as ``(17, 203)`` in a mask; empty for a single value, and
+            where it is not known. It is not compared.
     """
 
     label: str
@@ -29,8 +31,10 @@ class Violation:
     row: int = 0
     record: str | None = None
     count: int = 1
+    place: tuple[int, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         where = f"record {self.record}" if self.record is not None else f"row {self.row}"
+        value = f"{self.value} at {list(self.place)}" if self.place else self.value
         more = f" (and {self.count - 1} more positions of this record)" if self.count > 1 else ""
-        return f"{self.rule} {self.label}: {where}: {self.value}, expected {self.legal}{more}"
+        return f"{self.rule} {self.label}: {where}: {value}, expected {self.legal}{more}"
