@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
@@ -109,7 +112,8 @@ def compact(place: str) -> int:
 )
 @click.option("--record", type=given, metavar="KEY", help="Only this record.")
 @click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="Show at most so many.")
-def show(place: str, rule: str | None, record: str | None, limit: int) -> int:
+@click.option("--pictures", type=given, metavar="FOLDER", help="Write the pictures of these records there, as PNG.")
+def show(place: str, rule: str | None, record: str | None, limit: int, pictures: str | None) -> int:
     """The records, with what is wrong and what is kept of them."""
     if rule is not None and rule not in RULES:
         raise UsageError(f"unknown rule {rule!r}; see: label-guard rule")
@@ -123,8 +127,10 @@ def show(place: str, rule: str | None, record: str | None, limit: int) -> int:
     code = _damage(contents)
     if record is not None and not groups:
         raise UsageError(f"no record {terminal(record)} in the quarantine {place}; see: quarantine show {place}")
-    for group in groups[:limit]:
+    for number, group in enumerate(groups[:limit], 1):
         _show(group)
+        if pictures is not None:
+            _write_pictures(group[0], Path(pictures), number)
     if len(groups) > limit:
         _say(f"... and {len(groups) - limit} more; raise --limit, or narrow with --rule or --record")
     if not groups:
@@ -257,6 +263,20 @@ def _show(group: Sequence[QuarantineEntry]) -> None:
         _say(f"  payload: {_kept(entry)}")
         for path, value in entry.payload.items():
             _say(f"    {path}: {_in_short(value)}")
+
+
+def _write_pictures(entry: QuarantineEntry, folder: Path, number: int) -> None:
+    """Writes the features of a record that are pictures, each as a file."""
+    from label_guard.audit.thumbnails import thumbnail  # Pillow
+
+    for path, value in entry.payload.items():
+        picture = thumbnail(value)
+        if picture is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            name = re.sub(r"[^A-Za-z0-9_.-]", "_", f"{number}-{entry.name[-60:]}-{path[-60:]}.png")
+            with whole_file(str(folder / name)) as file:
+                file.write(base64.b64decode(picture.partition(",")[2]))
+            _say(f"    {path}: picture in {folder / name}")
 
 
 def _position(label: Any, value: Value) -> str:

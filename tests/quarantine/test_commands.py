@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from label_guard.cli import app as cli
 from label_guard.core import tree
@@ -98,7 +99,30 @@ def test_summary_counts_records_by_rule_label_split_and_source(
     golden("quarantine_summary.txt", output, folder)
 
 
-def test_show_tells_what_is_wrong_and_what_is_kept(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+def test_show_writes_pictures(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Arrays and encoded pictures become PNG files in the folder, whatever the names of record and feature hold."""
+    image = np.full((4, 6, 3), 200, np.uint8)
+    place, pictures = tmp_path / "q", tmp_path / "new" / "pictures"
+    write(place, origin(), bad("a/../b\x1b__2", np.int64(10), **{"image/raw": image, "text": "no picture"}))
+    code, output, _ = run(capsys, "show", str(place), "--pictures", str(pictures))
+    [path] = pictures.iterdir()
+    assert (code, path.name) == (0, "1-a_.._b___2-image_raw.png")
+    assert f"    image/raw: picture in {path}\n" in output
+    np.testing.assert_array_equal(np.asarray(Image.open(path)), image)
+
+
+def test_show_names_the_place_of_a_value(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The index of the first such value in an array, with when and by whom the record was written."""
+    mask = np.zeros((20, 30), np.uint8)
+    mask[17, 3] = 77
+    found = Violation("mask", "LG101", 77, "[0, 10)", record="m__1")
+    write(tmp_path / "q", origin(), BadRecord("m__1", {"mask": mask}, {"mask": mask}, (found,), position="m__1"))
+    _, output, _ = run(capsys, "show", str(tmp_path / "q"))
+    assert "LG101 mask: 77 at [17, 3], expected [0, 10)" in output
+    assert re.search(r"written \d{4}-\S+ by host \S+, process 0, worker 0", output)
+
+
+def test_show_says_what_is_wrong_and_what_is_kept(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     """Every record is shown with its reasons and its payload, escaped for the terminal."""
     code, output, messages = run(capsys, "show", str(folder))
     assert (code, messages) == (0, "")
