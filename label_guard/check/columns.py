@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import array as buffers
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, overload
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from label_guard.core.tree import MISSING
 from label_guard.core.types import Array, Rows
 
+BUFFERS = (memoryview, buffers.array)  # numbers in memory, which NumPy reads without a conversion
 _SCALARS = (bool, int, float)
 _MOST_DIMENSIONS = 32
 
@@ -126,26 +128,36 @@ def _uniform(values: Sequence[Any]) -> Column | None:
     return None
 
 
-class Unconvertible:
-    """Takes the place of a value that raised an error when it was converted to an array."""
+class Unreadable:
+    """Takes the place of a label value that is not an array, numbers or text.
 
-    def __init__(self, value: object, error: BaseException) -> None:
-        self.text = f"{type(value).__name__} that cannot be converted: {type(error).__name__}: {error}"[:200]
+    Args:
+        text: what the value is, as messages show it.
+        rule: the rule that it breaks.
+    """
+
+    def __init__(self, text: str, rule: str = "LG103") -> None:
+        self.text = text
+        self.rule = rule
 
     def __repr__(self) -> str:
         return self.text
 
 
+_RAGGED = Unreadable("ragged list", "LG105")
+
+
 def as_array(value: Any) -> tuple[Array, bool]:
     """Converts any value to an array, and says whether its dtype is its own; mixed kinds have dtype object.
 
-    Never raises: a value that cannot be converted (a deleted JAX array, a tensor that needs a gradient) is an object
-    array of one ``Unconvertible``.
+    Never raises: a value that is not an array, numbers or text (a set, a generator, a deque), or that cannot be
+    converted (a deleted JAX array, a tensor that needs a gradient), is an object array of one ``Unreadable``.
     """
     try:
         return _as_array(value)
     except Exception as error:  # whatever a foreign __array__ raises
-        return _boxed(Unconvertible(value, error)), True
+        reason = f"{type(error).__name__}: {error}"
+        return _boxed(Unreadable(f"{type(value).__name__} that cannot be converted: {reason}"[:200])), True
 
 
 def _as_array(value: Any) -> tuple[Array, bool]:
@@ -163,10 +175,12 @@ def _as_array(value: Any) -> tuple[Array, bool]:
         return _sequence(value)
     if isinstance(value, UntypedIntegers):
         return value.array, False
-    if hasattr(value, "__array__"):
+    if isinstance(value, BUFFERS) or hasattr(value, "__array__"):
         array = np.asarray(value)
         return _unbox(array) if array.dtype == object else (array, True)
-    return (np.array(value), True) if isinstance(value, str | bytes) else (_boxed(value), True)
+    if isinstance(value, str | bytes):
+        return np.array(value), True
+    return _boxed(value if isinstance(value, Unreadable) else Unreadable(type(value).__name__)), True
 
 
 def _python_kind(kind: type) -> type | None:
@@ -176,7 +190,7 @@ def _python_kind(kind: type) -> type | None:
     return next((scalar for scalar in _SCALARS if issubclass(kind, scalar)), None)
 
 
-def _boxed(value: Any) -> Array:
+def _boxed(value: Unreadable) -> Array:
     box = np.empty((), object)
     box[()] = value
     return box
@@ -193,8 +207,8 @@ def _python_array(value: Any, kind: type | None) -> Array:
 def _sequence(value: list[Any] | tuple[Any, ...]) -> tuple[Array, bool]:
     try:
         boxed = np.array(value, object)
-    except ValueError:
-        return _boxed(value), True
+    except ValueError:  # arrays of several shapes
+        return _boxed(_RAGGED), True
     if boxed.ndim > _MOST_DIMENSIONS:  # NumPy stops at 64, and a batch has one more
         return np.full((1,) * _MOST_DIMENSIONS, "deeper list", object), True
     return _unbox(boxed)
@@ -206,6 +220,8 @@ def _unbox(boxed: Array) -> tuple[Array, bool]:
         return np.empty(boxed.shape, np.int64), False
     items = boxed.reshape(-1).tolist()
     kinds = set(map(type, items))
+    if kinds & {list, tuple}:
+        return _boxed(_RAGGED), True
     number = {_python_kind(kind) for kind in kinds}
     if len(number) == 1 and None not in number:
         return _python_array(items, number.pop()).reshape(boxed.shape), False

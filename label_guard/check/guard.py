@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.columns import Column, UntypedIntegers, as_array
+from label_guard.check.columns import BUFFERS, Column, UntypedIntegers, as_array
 from label_guard.check.label_check import LabelCheck, spec_text
 from label_guard.check.result import CheckResult, RuleViolations
 from label_guard.core import tree
@@ -351,7 +351,8 @@ def _leading_length(value: Any) -> int | None:
     try:
         if hasattr(value, "shape"):
             return int(value.shape[0]) if value.shape else None
-        return len(value) if hasattr(value, "__array__") else None  # an Arrow column
+        sized = isinstance(value, BUFFERS) or hasattr(value, "__array__")  # such as an Arrow column
+        return len(cast("Any", value)) if sized else None
     except Exception:  # a foreign attribute may raise anything
         return None
 

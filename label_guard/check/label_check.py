@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.columns import Column, Unconvertible, as_array
+from label_guard.check.columns import Column, Unreadable, as_array
 from label_guard.check.fill_values import FillValues, position_label
 from label_guard.check.kinds import ValueCheck, value_check
-from label_guard.check.primitives import member
+from label_guard.check.primitives import is_number, member
 from label_guard.check.reading import LabelReader, checked_label, counted
 from label_guard.check.result import RuleViolations, plain
-from label_guard.core import tree
+from label_guard.core import dtypes, tree
 from label_guard.core.similar import closest
 from label_guard.core.types import Array, Rows
 from label_guard.errors import UsageError
@@ -112,7 +112,7 @@ class LabelCheck:
         elif not column.typed and not self._kind_is_right(array):
             yield from self._wrong_kind(array, rows)
         elif column.typed and array.dtype not in self._admitted:
-            yield self.bad_rows("LG103", rows, spec_text(array.dtype, array.shape[1:]), self._dtype_legal())
+            yield self.bad_rows("LG103", rows, spec_text(array.dtype, array.shape[1:]), self._dtype_legal(array.dtype))
         elif not self.fits(array.shape[1:]):
             yield self.bad_rows("LG105", rows, spec_text(array.dtype, array.shape[1:]), self._shape_legal())
         else:
@@ -257,7 +257,7 @@ class LabelCheck:
     def _check_items(self, array: Array, rows: Rows) -> Iterator[RuleViolations]:
         """Object arrays, item by item."""
         items = array.reshape(array.shape[0], array.size // max(1, array.shape[0])).tolist()
-        if not self.fits(array.shape[1:]) and not (array.size and array.ndim == 1 and _unconvertible(array)):
+        if not self.fits(array.shape[1:]) and not _is_unreadable(array):
             yield self.bad_rows("LG105", rows, spec_text(array.dtype, array.shape[1:]), self._shape_legal())
             return
         found: dict[str, list[tuple[int, Any]]] = {}
@@ -269,20 +269,24 @@ class LabelCheck:
                     found.setdefault(rule, []).append((row, item))
         for rule, hits in found.items():
             broken, first, counts = np.unique([row for row, _ in hits], return_index=True, return_counts=True)
-            legal = self._dtype_legal() if rule == "LG103" else self.label.legal
+            legal = {"LG103": self._dtype_legal(), "LG105": self._shape_legal()}.get(rule, self.label.legal)
             yield RuleViolations(self.path, rule, legal, broken.astype(np.intp), counts, [hits[k][1] for k in first])
 
     def _stored_rule(self, item: Any) -> str | None:
         """The rule for a value next to a null, which readers hand on as a NumPy number of the stored dtype."""
         dtype: Any = getattr(item, "dtype", None)
-        if dtype is None or dtype not in self._admitted:
+        if type(item) not in (int, float) and dtype not in self._admitted:
             return self._item_rule(item)
+        if dtype is None:
+            return self._item_rule(item) if isinstance(self.checked, ClassLabel) else None
         # Values of other kinds are not looked at: their record is invalid for its null.
         return self._item_rule(item.item()) if isinstance(self.checked, ClassLabel) else None
 
     def _item_rule(self, item: Any) -> str | None:
         if item is None:
             return "LG104"
+        if isinstance(item, Unreadable):
+            return item.rule
         if isinstance(item, float) and isinstance(self.checked, ClassLabel):
             return _float_rule(item)
         if not isinstance(item, int) or isinstance(item, bool) or not isinstance(self.checked, ClassLabel):
@@ -298,8 +302,11 @@ class LabelCheck:
         ids = self.checked.raw_ids if isinstance(self.checked, ClassLabel) else ()
         return ids if isinstance(ids, range) else frozenset(ids)
 
-    def _dtype_legal(self) -> str:
+    def _dtype_legal(self, stored: np.dtype[Any] | None = None) -> str:
+        """The legal dtypes; by name where ``stored`` is not NumPy's own: a bfloat16 is floating, to its users."""
         names = self.label.dtype or self.label.DEFAULT_DTYPES
+        if stored is not None and not is_number(stored) and stored.kind in "fV" and set(names) & set(dtypes.FAMILIES):
+            names = dtypes.expand(names)
         text = f"dtype {' or '.join(names)}"
         admitted = {dtype.name for dtype in self._admitted}
         if isinstance(self.label, ClassLabel) and not admitted.issuperset(self.checked.stored_dtypes):
@@ -334,8 +341,8 @@ def _any(values: Sequence[Any]) -> NDArray[np.bool_]:
     return np.array([bool(np.any(as_array(value)[0] != 0)) for value in values], np.bool_)
 
 
-def _unconvertible(array: Array) -> bool:
-    return all(isinstance(item, Unconvertible) for item in array.tolist())
+def _is_unreadable(array: Array) -> bool:
+    return bool(array.size) and array.ndim == 1 and all(isinstance(item, Unreadable) for item in array.tolist())
 
 
 def _float_rule(item: float) -> str:

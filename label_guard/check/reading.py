@@ -11,11 +11,12 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.columns import Column, Unconvertible, UntypedIntegers, as_array, gather
+from label_guard.check.columns import Column, UntypedIntegers, as_array, gather
 from label_guard.core import tree
 from label_guard.core.types import Array, Rows
 from label_guard.errors import UsageError
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel
+from label_guard.schema.stored_dtypes import admitted_dtypes
 
 _NO_ROWS: Rows = np.empty(0, np.intp)
 _TEXT = "UST"
@@ -75,11 +76,13 @@ class LabelReader:
         self.columns = (label.columns or ()) if isinstance(label, MultiLabel) else ()
         self._separator = label.separator if isinstance(label, ClassLabel | MultiLabel) else None
         self._null = label.ignores_null
+        self._unmeasured = self._null or label.ignores_nan
+        self._admitted = frozenset(admitted_dtypes(label)) if self._unmeasured else frozenset[str]()
         names: tuple[str, ...] = getattr(label, "class_names", None) or ()
         self._ids: dict[str, int] | None = (
             {name: index for index, name in enumerate(names)} if label.stores_names else None
         )
-        self.is_plain = not (self.columns or self._separator or self._null or self._ids is not None)
+        self.is_plain = not (self.columns or self._separator or self._unmeasured or self._ids is not None)
 
     @property
     def needs_reading(self) -> bool:
@@ -137,8 +140,8 @@ class LabelReader:
             values = cast("Sequence[Any]", value)
             return self.values(values) if len(values) == size else (None, _NO_ROWS)
         array, typed = as_array(value)
-        if array.dtype == object and not array.ndim and isinstance(array.item(), Unconvertible):
-            array = np.full(size, array.item(), object)
+        if not array.ndim and array.dtype.kind in "OUS":  # not a batch of anything: every record lacks its label
+            array = np.full(size, array)
         if not array.ndim or array.shape[0] != size:
             return None, _NO_ROWS
         if array.dtype == object:  # a pandas or Arrow column of names
@@ -167,7 +170,7 @@ class LabelReader:
             elif self._ids is not None:
                 found += self._named(column)
             else:
-                found.append(self._measured(column) if self._null else column)
+                found.append(self._measured(column) if self._unmeasured else column)
         return found
 
     def _split(self, column: Column) -> list[Column]:
@@ -216,9 +219,9 @@ class LabelReader:
         return found
 
     def _measured(self, column: Column) -> Column:
-        """Numbers with None as floats with NaN."""
+        """Numbers with None or NaN among them as floats with NaN."""
         array = column.array
-        if not column.typed and array.dtype.kind == "i":
+        if self._null and not column.typed and array.dtype.kind == "i":
             return column._replace(array=array.astype(np.float64))
         if array.dtype.kind == "f" and not self.label.ignores_nan and np.isnan(array).any():
             # NaN means null from here on; one that is stored is as illegal as an infinity.
@@ -226,7 +229,7 @@ class LabelReader:
         if array.dtype != object:
             return column
         items = array.reshape(-1).tolist()
-        if not all(item is None or (isinstance(item, int | float) and not isinstance(item, bool)) for item in items):
+        if not all(self._null if item is None else self._is_number(item) for item in items):
             return column
         stored = np.nan if self.label.ignores_nan else np.inf
         try:
@@ -234,6 +237,12 @@ class LabelReader:
         except OverflowError:
             return column
         return Column(column.rows, numbers.reshape(array.shape), False)
+
+    def _is_number(self, item: Any) -> bool:
+        """Whether a value is a number of a dtype that is legal; Python numbers have none."""
+        if isinstance(item, np.generic):
+            return cast("np.generic[Any]", item).dtype.name in self._admitted
+        return isinstance(item, int | float) and not isinstance(item, bool)
 
 
 def _bool_words(column: Column) -> list[Column]:

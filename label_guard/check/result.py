@@ -68,7 +68,8 @@ def plain(value: Any) -> Value:
 
 def _text(value: Any) -> str:
     try:
-        return repr(value)[:_MOST_TEXT]
+        text = repr(value)[:_MOST_TEXT]
+        return type(value).__name__ if " at 0x" in text else text  # an address says nothing
     except Exception as error:  # a foreign repr may raise anything
         return f"{type(value).__name__} (its repr raises {type(error).__name__})"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -14,37 +14,53 @@ from label_guard.core.types import Array, Rows
 from label_guard.errors import UsageError
 
 BatchRows = tuple[Any, Rows, int]  # a batch, rows of it, and its number of records
+_MOST_SPECS = 4  # of a feature, in a message
 
 
-def stack(records: Sequence[Any], labels: Mapping[str, Array] | None = None, *, leave_out: str | None = None) -> Any:
+def row_name(row: int) -> str:
+    """What a message calls a record without a key."""
+    return f"row {row}"
+
+
+def stack(
+    records: Sequence[Any],
+    labels: Mapping[str, Array] | None = None,
+    *,
+    leave_out: str | None = None,
+    name: Callable[[int], str] = row_name,
+) -> Any:
     """Records of one structure as a batch: every leaf gets a leading axis of ``len(records)``.
 
     Args:
         records: at least one.
         labels: features that are already stacked, by path: they are values, whatever the records hold there.
         leave_out: a feature of dict records that need not be stacked.
+        name: what a message calls the record of a row.
 
     Raises:
-        UsageError: records differ in structure, or a feature in shape.
+        UsageError: records differ in structure, or a feature in shape; it names the first record of each.
     """
-    return _stack(list(records), labels or {}, "", leave_out)
+    return _stack(list(records), labels or {}, "", leave_out, name)
 
 
-def _stack(nodes: list[Any], labels: Mapping[str, Array], path: str, leave_out: str | None = None) -> Any:
+def _stack(
+    nodes: list[Any], labels: Mapping[str, Array], path: str, leave_out: str | None, name_of: Callable[[int], str]
+) -> Any:
     first = nodes[0]
     pairs = tree.children(first)
     if pairs is None:
-        return _stack_feature(nodes, path)
+        return _stack_feature(nodes, path, name_of)
     own, inner = _by_child(nodes, labels)
     columns = _columns(nodes)
     names = [name for name, _ in pairs if name not in own and name != leave_out]
-    for column in columns:
+    for row, column in enumerate(columns):
         if column.keys() - own.keys() - {leave_out} != set(names):
-            raise UsageError(f"records cannot be batched: elements differ in structure: {names} and {list(column)}")
-    stacked = {
-        name: _stack([column[name] for column in columns], inner.get(name, {}), f"{path}/{name}" if path else name)
-        for name in names
-    }
+            features = f"{list(columns[0])} ({name_of(0)}) and {list(column)} ({name_of(row)})"
+            raise UsageError(f"records cannot be batched: elements differ in structure: {features}")
+    stacked: dict[str, Any] = {}
+    for name in names:
+        values = [column[name] for column in columns]
+        stacked[name] = _stack(values, inner.get(name, {}), f"{path}/{name}" if path else name, None, name_of)
     if isinstance(first, Mapping):
         return {name: stacked[name] if name in stacked else own[name] for name, _ in pairs if name != leave_out} | own
     batch = tree.rebuild(first, [stacked[name] if name in stacked else own[name] for name, _ in pairs])
@@ -76,15 +92,32 @@ def _by_child(nodes: list[Any], labels: Mapping[str, Array]) -> tuple[dict[str, 
     return own, inner
 
 
-def _stack_feature(values: list[Any], path: str) -> Any:
+def _stack_feature(values: list[Any], path: str, name_of: Callable[[int], str] = row_name) -> Any:
     if all(value is None for value in values):
         return None  # a field that is not set, such as that of a mask to come
     try:
         return _stack_leaves(values)
     except Exception as error:  # a foreign value may raise anything when it is converted
-        specs = sorted({spec_text(array.dtype, array.shape) for array, _ in map(as_array, values)})[:4]
+        first: dict[str, int] = {}
+        for row, value in enumerate(values):
+            first.setdefault(_spec(value), row)
+        specs = [f"{spec} ({name_of(row)})" for spec, row in first.items()]
         feature = f"feature {path!r}" if path else "records"
-        raise UsageError(f"{feature} cannot be batched: records hold {', '.join(specs)}") from error
+        raise UsageError(f"{feature} cannot be batched: records hold {shortened(specs)}") from error
+
+
+def _spec(value: Any) -> str:
+    """Dtype and shape of a value in words; None as it is."""
+    array, _ = as_array(value)
+    if value is None or (array.dtype == object and not array.ndim):
+        return str(None if value is None else array.item())
+    return spec_text(array.dtype, array.shape)
+
+
+def shortened(specs: Sequence[str]) -> str:
+    """The first of several specs, for a message."""
+    more = f", and {len(specs) - _MOST_SPECS} more" if len(specs) > _MOST_SPECS else ""
+    return ", ".join(specs[:_MOST_SPECS]) + more
 
 
 def _stack_leaves(values: Sequence[Any]) -> Any:

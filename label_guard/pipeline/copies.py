@@ -4,15 +4,19 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
+from copy import copy
 from typing import Any, cast
 
 import numpy as np
 
+from label_guard.check.columns import BUFFERS
 from label_guard.core import tree
 from label_guard.pipeline.batching import BatchRows
 
 _IMMUTABLE = (int, float, complex, str, bytes, bool, np.generic, type(None))
+_MUTABLE = (bytearray, deque, set)
 
 
 def copied(element: Any) -> Any:
@@ -55,9 +59,9 @@ def _copied_foreign(value: Any) -> Any:
     clone = getattr(value, "clone", None)  # PyTorch
     if callable(clone):
         return clone()
-    if isinstance(value, bytearray | memoryview):
-        return bytes(value)
-    if hasattr(value, "__array__"):
+    if isinstance(value, _MUTABLE):
+        return copy(value)
+    if isinstance(value, BUFFERS) or hasattr(value, "__array__"):
         try:
             return np.array(np.asarray(value))  # np.array(value) alone trusts __array__ to have copied
         except Exception:  # whatever a foreign __array__ raises: the check reports such a label

@@ -9,8 +9,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.columns import Column, as_array
+from label_guard.check.columns import BUFFERS, Column, as_array
 from label_guard.check.fill_values import FillValues, position_label
+from label_guard.check.label_check import spec_text
 from label_guard.check.reading import counted
 from label_guard.check.result import CheckResult, RuleViolations
 from label_guard.core import tree
@@ -43,10 +44,23 @@ def join_buffers(
     Raises:
         UsageError: the records differ in structure, or in the shape of a feature.
     """
-    batches = [buffer.batch() for buffer, _ in parts]
-    if not all(batch is not None and batching.same_features(batches[0], batch) for batch in batches):
+    try:
+        joined = _join_columns_of(config, parts, result)
+    except UsageError:
+        joined = None  # stacking the records one by one names those that differ
+    if joined is None:
         records = [record for buffer, rows in parts for record in _taken(buffer.records(), rows)]
         return stack_records(config, records, result)
+    return joined
+
+
+def _join_columns_of(
+    config: GuardConfig, parts: Sequence[tuple[RecordBuffer, Rows]], result: CheckResult
+) -> tuple[Any, Good] | None:
+    """As ``join_buffers``, from the columns of uniform records; None where they are not uniform."""
+    batches = [buffer.batch() for buffer, _ in parts]
+    if not all(batch is not None and batching.same_features(batches[0], batch) for batch in batches):
+        return None
     good: Good = {}
     if len(parts) == 1 and len(parts[0][1]) == len(parts[0][0]):
         batch, good = mask_batch(config, batches[0], result)
@@ -79,6 +93,11 @@ def stack_records(config: GuardConfig, records: Sequence[Any], result: CheckResu
     arrays: dict[str, Array] = {}
     good: dict[str, NDArray[np.bool_]] = {}
     columns = config.guard.record_columns(records)
+
+    def name(row: int) -> str:
+        key = config.names.name_of(records[row], config.guard.schema.record_key)
+        return batching.row_name(row) if key is None else f"record {key}"
+
     for path, converter in config.converters.items():
         violations = _violations_of(result, path)
         if violations and config.on_invalid != "mask":
@@ -91,12 +110,16 @@ def stack_records(config: GuardConfig, records: Sequence[Any], result: CheckResu
         try:
             arrays[path], valid = join_columns(converter, found, len(records), violations)
         except ValueError as error:
-            raise UsageError(f"label {path!r} cannot be batched: {error}") from error
+            specs = {
+                spec_text(column.array.dtype, column.array.shape[1:]): name(int(column.rows[0])) for column in found
+            }
+            shown = batching.shortened([f"{spec} ({first})" for spec, first in specs.items()])
+            raise UsageError(f"label {path!r} cannot be batched: records hold {shown}") from error
         if violations:
             good[path] = valid
     # Features that were read as columns of a label may hold None, and do not leave the guard.
     read = dict.fromkeys(config.consumed, np.empty((len(records), 0)))
-    return batching.stack(records, {**read, **arrays}, leave_out=config.dropped_key), good
+    return batching.stack(records, {**read, **arrays}, leave_out=config.dropped_key, name=name), good
 
 
 def mask_batch(config: GuardConfig, batch: Any, result: CheckResult) -> tuple[Any, Good]:
@@ -124,10 +147,10 @@ def mask_batch(config: GuardConfig, batch: Any, result: CheckResult) -> tuple[An
 
 
 def _is_list(value: Any) -> bool:
-    """Whether a label of a batch is not an array of numbers but a list, None, or an array of objects or text."""
+    """Whether a label of a batch is a list, None, a buffer, or an array of objects or text, and no array of numbers."""
     if isinstance(value, np.ndarray):
         return cast(Array, value).dtype.kind in "OUS"
-    return value is None or isinstance(value, list | tuple)
+    return value is None or isinstance(value, (list, tuple, *BUFFERS))
 
 
 def _as_stored(converter: LabelConverter, columns: list[Column], size: int) -> Array | None:

@@ -83,6 +83,11 @@ class RecordNames:
             return f"source-{tag:06x}/{position}" if tag else str(position)
         return source.record_key(position)
 
+    def name_of(self, record: Any, path: str | None) -> str | None:
+        """The name of ``record``: by the feature at ``path``, else by its key; None without both."""
+        own = own_name(record, path)
+        return self.name(key_in(record)) if own is None else own
+
 
 def _keys(key: Any) -> list[int]:
     """The keys in a row: one, or several where a map reshaped the batch."""

@@ -284,21 +284,28 @@ def _ignore_problems(label: MultiLabel | RealLabel) -> Iterator[Problem]:
         yield Problem("LG216", ("on_ignore",), message, "set on_ignore: replace")
     for position, value in enumerate(label.ignore):
         place = ("ignore", position)
-        if value is None:
+        if value is None or value != value:
+            yield from _unmeasured_problems(label, "null" if value is None else ".nan")
             continue
-        is_nan = value != value
-        if not is_nan and not is_finite(value):
+        if not is_finite(value):
             yield Problem("LG216", place, f"ignore value {number_text(value)} is not finite", "remove it")
             continue
         whole = len(named) == len(label.dtype or ())
-        if named and whole and not any(n in dtypes.FLOATING if is_nan else _holds_value(n, value) for n in named):
-            shown = ".nan" if is_nan else number_text(value)
-            message = f"dtype {' or '.join(named)} cannot hold ignore value {shown}"
+        if named and whole and not any(_holds_value(name, value) for name in named):
+            message = f"dtype {' or '.join(named)} cannot hold ignore value {number_text(value)}"
             yield Problem("LG203", ("dtype",), message, "widen it")
         handed_on = (label.emit,) if label.emit is not None else label.stored_dtypes
-        integral = not is_nan and float(value).is_integer() and any(map(dtypes.is_integer, handed_on))
+        integral = float(value).is_integer() and any(map(dtypes.is_integer, handed_on))
         if integral and label.on_ignore == "keep" and not _survives(int(value)):
             yield _truncated(place, int(value))
+
+
+def _unmeasured_problems(label: MultiLabel | RealLabel, shown: str) -> Iterator[Problem]:
+    """What was not measured is NaN once it is read, and so needs a floating dtype."""
+    if label.dtype is not None and not set(dtypes.FLOATING) & set(dtypes.expand(label.dtype)):
+        names = ", ".join(label.dtype)
+        message = f"dtype {names} cannot hold ignore value {shown}: what was not measured is read as NaN"
+        yield Problem("LG203", ("dtype",), message, f"set dtype: [{names}, floating]")
 
 
 def _soft_problems(label: SoftLabel) -> Iterator[Problem]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import array
+import collections
 import contextlib
 import enum
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,7 +17,7 @@ import numpy as np
 import pytest
 
 from label_guard import ClassLabel, DatasetSchema, Guard, MultiLabel, RealLabel, SoftLabel, guard_batches
-from label_guard.errors import LabelGuardError
+from label_guard.errors import InvalidLabelError, LabelGuardError
 
 
 class NotAnArray:
@@ -108,3 +111,77 @@ def test_no_value_ends_in_a_foreign_error(value: str, kind: str) -> None:
             options = {"batched": batched, "batch_size": None if batched else 1, "stop_above": None}
             for out in guard_batches([element], schema, on_invalid="mask", **options):
                 assert again.check_batch(out).ok, out
+
+
+OF_OTHER_TYPES = {
+    "bytearray": lambda: bytearray(b"\1\2"),
+    "deque": lambda: collections.deque([1, 2]),
+    "dict_values": lambda: {0: 1, 1: 2}.values(),
+    "frozenset": lambda: frozenset({1, 2}),
+    "generator": lambda: (number for number in (1, 2)),
+    "map": lambda: map(int, "12"),
+    "range": lambda: range(1, 3),
+    "set": lambda: {1, 2},
+    "UserList": lambda: collections.UserList([1, 2]),
+    "bfloat16": lambda: np.ones(2, ml_dtypes.bfloat16),
+    "float8_e4m3fn": lambda: np.ones(2, ml_dtypes.float8_e4m3fn),
+    "int4": lambda: np.ones(2, ml_dtypes.int4),
+}
+DTYPES = {
+    "scalar": (ClassLabel(num_classes=3, dtype="int64"), "dtype int64"),
+    "list": (ClassLabel(num_classes=3, shape=[2], dtype=["uint8", "int32"]), "dtype uint8 or int32"),
+    "free": (ClassLabel(num_classes=3, shape=[None], dtype="int64"), "dtype int64"),
+    "real_label": (RealLabel(shape=[2]), "dtype float"),
+    "multi_label": (MultiLabel(num_classes=2, dtype="int8"), "dtype int8"),
+}
+
+
+@pytest.mark.parametrize("kind", DTYPES)
+@pytest.mark.parametrize("name", OF_OTHER_TYPES)
+def test_a_label_of_another_type_is_called_by_its_type(name: str, kind: str) -> None:
+    """LG103 with the real type and the dtypes that are legal: in a record, in a batch, and as a whole batch."""
+    label, legal = DTYPES[kind]
+    schema = DatasetSchema(format=1, name="t", version="1.0.0", labels={"y": label})
+    make = OF_OTHER_TYPES[name]
+    own = {"batched": False, "batch_size": 1}
+    for element, batched in (({"y": make()}, False), ({"y": [make(), make()]}, True), ({"y": make()}, True)):
+        found = Guard(schema).check(element, batched=batched).violations
+        assert found, (element, batched)
+        assert {violation.rule for violation in found} == {"LG103"}
+        assert all(str(violation.value).startswith(name) for violation in found)
+        assert all(violation.legal.startswith(legal) for violation in found)
+    for element, options in (({"y": make()}, own), ({"y": make()}, {"batched": True})):
+        with pytest.raises(InvalidLabelError, match=f"LG103.*{name}.*expected {legal}"):
+            list(guard_batches([element], schema, on_invalid="raise", **options))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float8_e5m2"])
+def test_floats_that_a_schema_cannot_declare_are_compared_by_name(dtype: str) -> None:
+    """``expected dtype floating`` would be no answer to a bfloat16."""
+    schema = DatasetSchema(format=1, name="t", version="1.0.0", labels={"y": RealLabel()})
+    [found] = Guard(schema).check_batch({"y": np.ones(1, dtype)}).violations
+    assert (found.value, found.legal) == (dtype, "dtype float16 or float32 or float64")
+
+
+@pytest.mark.parametrize("make", [memoryview, lambda numbers: array.array("q", numbers.tolist())])
+def test_buffers_are_read_as_arrays(make: Callable[[Any], Any]) -> None:
+    """A memoryview and an array.array have a dtype and a shape: their numbers are checked, and leave as arrays."""
+    scalar, pair = ClassLabel(num_classes=3, dtype="int64"), ClassLabel(num_classes=3, shape=[2], dtype="int64")
+    good, bad = (make(np.array(numbers)) for numbers in ([1, 2], [1, 77]))
+    schemas = [DatasetSchema(format=1, name="t", version="1.0.0", labels={"y": label}) for label in (scalar, pair)]
+    of_scalars, of_pairs = map(Guard, schemas)
+    assert of_pairs.check({"y": bad}, batched=False).counts == {"LG101": 1}
+    assert of_scalars.check({"y": bad}, batched=True).invalid_rows.tolist() == [1]
+    [row] = guard_batches([{"y": good}], {"y": pair}, on_invalid="raise", batched=False, batch_size=1)
+    [batch] = guard_batches([{"y": good}], {"y": scalar}, on_invalid="raise", batched=True)
+    assert [type(out["y"]) for out in (row, batch)] == [np.ndarray, np.ndarray]
+    assert (row["y"].tolist(), batch["y"].tolist()) == ([[1, 2]], [1, 2])
+    [found] = of_scalars.check({"y": good}, batched=False).violations
+    assert (found.rule, found.value) == ("LG105", "int64[2]")
+
+
+def test_a_ragged_list_breaks_the_shape() -> None:
+    """Lists of several lengths are named; ``object`` says nothing to a user."""
+    schema = DatasetSchema(format=1, name="t", version="1.0.0", labels={"y": ClassLabel(num_classes=3, shape=[2, 2])})
+    [found] = Guard(schema).check({"y": [[1], [1, 2]]}, batched=False).violations
+    assert (found.rule, found.value, found.legal) == ("LG105", "ragged list", "shape [2, 2]")

@@ -1,5 +1,6 @@
 """A null inside a label is missing; the numbers next to it keep their stored dtype."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -48,3 +49,38 @@ def test_class_ids_beside_a_null_are_checked() -> None:
     result = Guard(IDS).check({"label": rows}, batched=True)
     found = {(violation.row, violation.rule) for violation in result.violations}
     assert found == {*((k, "LG104") for k in range(4)), (1, "LG101"), (2, "LG103"), (3, "LG102")}
+
+
+UNMEASURED = {
+    "real_label": {"kind": "real_label"},
+    "multi_label": {"kind": "multi_label", "num_classes": 2},
+    "columns": {"kind": "multi_label", "num_classes": 2, "columns": ["a", "b"]},
+}
+
+
+@pytest.mark.parametrize("kind", UNMEASURED)
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "integer", ["int8", "int64"]])
+@pytest.mark.parametrize("unmeasured", [None, float("nan")])
+def test_what_was_not_measured_needs_a_floating_dtype(kind: str, dtype: Any, unmeasured: float | None) -> None:
+    """It is read as NaN, which no integer holds: the schema is refused, and says what to declare."""
+    with pytest.raises(ValueError, match=r"LG203.*cannot hold ignore value (null|\.nan).*NaN"):
+        schema(**UNMEASURED[kind], dtype=dtype, ignore=[unmeasured])
+    names = [dtype] if isinstance(dtype, str) else dtype
+    schema(**UNMEASURED[kind], dtype=[*names, "floating"], ignore=[unmeasured])
+
+
+@pytest.mark.parametrize("unmeasured", [None, float("nan")])
+@pytest.mark.parametrize("number", [int, np.int8, np.float32])
+def test_numbers_beside_what_was_not_measured(number: Callable[[int], Any], unmeasured: float | None) -> None:
+    """Integers of Parquet, of Python and floats are legal next to it, in one list and in columns; 7 is not."""
+    for fields in (UNMEASURED["multi_label"], UNMEASURED["columns"]):
+        guard = Guard(schema(**fields, dtype=["integer", "floating"], ignore=[unmeasured]))
+        for other, rules in ((1, {}), (7, {"LG108": 1})):
+            record = {"label": [number(other), unmeasured], "a": number(other), "b": unmeasured}
+            assert guard.check(record, batched=False).counts == rules
+
+
+def test_a_null_that_is_not_declared_is_what_is_reported() -> None:
+    """Not the sound integer next to it."""
+    guard = Guard(schema(**UNMEASURED["multi_label"], dtype=["integer", "floating"], ignore=[float("nan")]))
+    assert guard.check({"label": [1, None]}, batched=False).counts == {"LG104": 1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from label_guard import ClassLabel, DatasetSchema, guard_batches, keyed
 from label_guard.errors import UsageError
 from label_guard.pipeline import batching as batches
+from label_guard.pipeline.masking import OnInvalid
 
 
 def _record(k: int) -> dict[str, Any]:
@@ -103,9 +106,9 @@ def test_pad_repeats_the_first() -> None:
     [
         (
             [{"x": np.zeros(2)}, {"x": np.zeros(3)}],
-            r"feature 'x' cannot be batched: records hold float64\[2\], float64\[3\]",
+            r"feature 'x' cannot be batched: records hold float64\[2\] \(row 0\), float64\[3\] \(row 1\)",
         ),
-        ([{"x": 1}, {"y": 1}], "cannot be batched"),
+        ([{"x": 1}, {"y": 1}], r"differ in structure: \['x'\] \(row 0\) and \['y'\] \(row 1\)"),
         ([{"x": 1}, {"x": None}], "feature 'x' cannot be batched"),
     ],
 )
@@ -122,3 +125,43 @@ def test_batches_that_do_not_join() -> None:
         batches.join([({"x": rows}, rows, 2), ({"y": rows}, rows, 2)])
     with pytest.raises(UsageError, match="shapes"):
         batches.join([({"x": np.zeros((2, 3))}, rows, 2), ({"x": np.zeros((2, 4))}, rows, 2)])
+
+
+@pytest.mark.parametrize("on_invalid", ["drop", "mask", "raise", "report"])
+@pytest.mark.parametrize("shapes", [(2, 2, 3, 2), (2, 2, 3, 3), (3, 2, 2, 2)])
+def test_records_that_do_not_stack_are_named(tmp_path: Path, on_invalid: OnInvalid, shapes: tuple[int, ...]) -> None:
+    """By their keys, next to their shapes, in every policy and however the batch was filled."""
+    records = [{"x": np.zeros(length), "y": np.int64(k)} for k, length in enumerate(shapes)]
+    records = [*records[:2], {"x": np.zeros(shapes[2]), "y": np.int64(77)}, *records[2:]]
+    if on_invalid == "raise":
+        records.pop(2)
+    stream = guard_batches(
+        keyed(records),
+        {"y": ClassLabel(num_classes=10)},
+        batch_size=4,
+        on_invalid=on_invalid,
+        quarantine=tmp_path if on_invalid == "drop" else None,
+        stop_above=None,
+    )
+    first = {shapes[row]: row for row in (3, 2, 1, 0)}
+    with pytest.raises(UsageError, match="feature 'x' cannot be batched") as error:
+        list(stream)
+    for length, row in first.items():
+        place = row if on_invalid == "raise" or row < 2 or (on_invalid != "drop" and row == 2) else row + 1
+        assert f"float64[{length}] (record {place})" in str(error.value)
+
+
+@pytest.mark.parametrize("on_invalid", ["drop", "raise", "report"])
+def test_labels_that_do_not_stack_are_named(tmp_path: Path, on_invalid: OnInvalid) -> None:
+    """The schema's ``record_key`` names them."""
+    schema = DatasetSchema(
+        format=1,
+        name="t",
+        version="1.0.0",
+        record_key="id",
+        labels={"y": ClassLabel(num_classes=3, shape=[None], dtype="int64")},
+    )
+    records = [{"id": f"img_{length}", "y": np.zeros(length, np.int64)} for length in (2, 3)]
+    shown = r"label 'y' cannot be batched: records hold int64\[2\] \(record img_2\), int64\[3\] \(record img_3\)"
+    with pytest.raises(UsageError, match=shown):
+        list(guard_batches(records, schema, batched=False, batch_size=2, on_invalid=on_invalid, quarantine=tmp_path))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +139,21 @@ def test_a_clean_batch_is_the_same_object(tmp_path: Path) -> None:
     records = [{"y": np.int64(1), "x": np.zeros(2)} for _ in range(3)]
     guarded = guard_batches(records, SCHEMA, **options_of("single", "drop", tmp_path))
     assert all(record is given for record, given in zip(guarded, records, strict=True))
+
+
+@pytest.mark.parametrize(
+    "make", [lambda data: data, lambda data: array("B", data), deque, set, memoryview], ids=lambda make: make.__name__
+)
+def test_containers_of_numbers_that_are_filled_again_are_copied(make: Callable[[bytearray], Any]) -> None:
+    """The copy keeps its numbers, and is stacked as the original would have been."""
+    shared = make(bytearray(b"\1\2"))
+    kept = copied({"x": shared})["x"]
+    before = np.array([make(bytearray(b"\1\2"))])
+    if isinstance(shared, memoryview | bytearray | array):
+        shared[0] = 9
+    else:
+        shared.clear()
+    np.testing.assert_array_equal(np.array([kept]), before)
 
 
 def test_copies_of_every_container() -> None:
