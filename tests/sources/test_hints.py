@@ -92,3 +92,38 @@ def test_a_source_says_what_it_is_when_nothing_fits(tmp_path: Path) -> None:
     with pytest.raises(SourceError) as error:
         open_source(f"{tmp_path}/unlike", labels=["label"])
     assert str(error.value).endswith(", ".join(NAMES))
+
+
+# Options of git, gh, pre-commit, Beam, Ray and Spark that the code passes or a page shows.
+_OF_OTHERS = {
+    "--address", "--all", "--body-file", "--check", "--direct", "--full-tree", "--hook-type", "--ignore-submodules",
+    "--is-shallow-repository", "--name-status", "--no-ext-diff", "--no-textconv", "--num", "--others", "--quiet",
+    "--show-toplevel", "--spark", "--temp", "--unshallow", "--verify", "--yes",
+}  # fmt: skip
+
+
+def _options(command: click.Command) -> set[str]:
+    """All options of a command and of those below it."""
+    context = click.Context(command)
+    found = {name for parameter in command.get_params(context) for name in parameter.opts}
+    inner = [command.get_command(context, name) for name in command.list_commands(context)] if isinstance(
+        command, click.Group
+    ) else []  # fmt: skip
+    return found.union(*(_options(one) for one in inner if one is not None))
+
+
+@pytest.mark.source
+def test_options_in_docs_and_code_exist() -> None:
+    """Every ``--option`` of a page or a message is one of a command, or known to be of another tool."""
+    texts = [path.read_text() for path in [*DOCS.glob("*.md"), DOCS.parent / "README.md", *PACKAGE.rglob("*.py")]]
+    named = {option for text in texts for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]", text)}
+    assert named - _options(app.group) - _OF_OTHERS == set()
+
+
+@pytest.mark.source
+def test_public_names_in_docs_and_code_exist() -> None:
+    """Every ``label_guard.name(`` that a page or a message proposes can be called."""
+    texts = [path.read_text() for path in [*DOCS.glob("*.md"), DOCS.parent / "README.md", *PACKAGE.rglob("*.py")]]
+    named = {name for text in texts for name in re.findall(r"(?<![\w.])label_guard\.([A-Za-z_]+)\(", text)}
+    assert "check_labels" in named
+    assert [name for name in named if not hasattr(label_guard, name)] == []
