@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from label_guard.audit.baseline import Comparison
@@ -23,6 +24,7 @@ MAX_TOTAL_VARIATION = 0.2
 # Below this many records a distribution of many classes departs by chance alone.
 RECORDS_PER_CLASS = 20
 _RAREST = 3  # illegal values named after the first
+_SHOWN = 8  # classes that a finding names
 _VOCABULARY = 1_000  # classes from which lists of ids are of a vocabulary, which is never used up
 _REPLACE = "repair or replace the file and audit again"
 
@@ -229,19 +231,18 @@ def _class_findings(
     ids = label.raw_ids if isinstance(label, ClassLabel) else range(label.num_classes)
     least = schema.limits_of(split.split).min_class_count
     used = found.class_records.table()
-    places = [place for place, raw in enumerate(ids) if used.get(raw, 0) < max(least, 1)]
-    unused = [place for place in places if not used.get(ids[place], 0)]
-    if unused and not is_vocabulary(label, split, path):
-        names = _some(unused, ids, label)
-        message = f"{path}: {len(unused)} of {label.num_classes} classes are never used: {names}"
-        elsewhere = [one.split for one in others if all(one.labels[path].class_counts[ids[p]] for p in unused[:8])]
+    count, unused = _below(1, ids, used)
+    if count and not is_vocabulary(label, split, path):
+        names = _some(count, unused, ids, label)
+        message = f"{path}: {count} of {label.num_classes} classes are never used: {names}"
+        elsewhere = [one.split for one in others if all(one.labels[path].class_counts[ids[p]] for p in unused)]
         if elsewhere:
             message += f"; they are used in {elsewhere[0]}"
         yield _finding("LG403", split.split, message, label=path)
-    rare = [place for place in places if used.get(ids[place], 0) < least]
-    if rare:
-        names = _some(rare, ids, label)
-        message = f"{path}: {len(rare)} classes have fewer than min_class_count {least} records: {names}"
+    count, rare = _below(least, ids, used)
+    if count:
+        names = _some(count, rare, ids, label)
+        message = f"{path}: {count} classes have fewer than min_class_count {least} records: {names}"
         yield _finding("LG404", split.split, message, label=path)
 
 
@@ -254,10 +255,22 @@ def is_vocabulary(label: ClassLabel | MultiLabel, split: SplitReport, path: str)
     return (tokens and label.num_classes >= _VOCABULARY) or split.labels[path].class_counts.total() < label.num_classes
 
 
-def _some(places: Sequence[int], ids: Sequence[int], label: ClassLabel | MultiLabel) -> str:
+def _below(least: int, ids: Sequence[int], records: Mapping[int, int]) -> tuple[int, list[int]]:
+    """How many classes have fewer than ``least`` records, and the places of the first of them.
+
+    In time that grows with the classes in use: a schema may declare two thousand million.
+    """
+    known = ids if isinstance(ids, range) else frozenset(ids)
+    enough = sum(count >= least and raw in known for raw, count in records.items()) if least else len(ids)
+    fewer = (place for place, raw in enumerate(ids) if records.get(raw, 0) < least)
+    count = len(ids) - enough
+    return count, list(islice(fewer, min(count, _SHOWN)))
+
+
+def _some(count: int, places: Sequence[int], ids: Sequence[int], label: ClassLabel | MultiLabel) -> str:
     names = label.class_names
-    shown = [f"{ids[place]} ({names[place]})" if names else str(ids[place]) for place in places[:8]]
-    return ", ".join(shown) + (f" and {len(places) - 8} more" if len(places) > 8 else "")
+    shown = [f"{ids[place]} ({names[place]})" if names else str(ids[place]) for place in places]
+    return ", ".join(shown) + (f" and {count - len(places)} more" if count > len(places) else "")
 
 
 def _distribution_shifts(schema: DatasetSchema, splits: Iterable[SplitReport]) -> Iterator[Finding]:

@@ -73,5 +73,5 @@ def _write_keys(file: BinaryIO, positions: NDArray[np.int64], names: list[str], 
     for name, size in zip(names, sizes.tolist(), strict=True):
         first, last = np.searchsorted(positions, [start, start + size]).tolist()
         rows = (positions[first:last] - start).tolist()
-        file.write("".join(f"{name}__{row}\n" for row in rows).encode())
+        file.write("".join(f"{name}__{row}\n" for row in rows).encode("utf-8", "surrogateescape"))
         start += size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -96,7 +97,7 @@ class FillValues:
             # Sentinels are not counted, also those that are replaced on the way out.
             padding = [s for s in label.sentinels if exact(dtype, s) is not None]
             record[...] = padding[0] if padding else value
-            held = [i for i in label.raw_ids if exact(dtype, i) is not None][:most]
+            held = list(islice((i for i in label.raw_ids if exact(dtype, i) is not None), most))
             record[: len(held)] = held
             if not label.unique:
                 record[len(held) : most] = held[0] if held else value

@@ -59,6 +59,7 @@ def command(
     else:
         draft = _of_catalogue(source, labels, name)
     text = draft.to_yaml()
+    _require_utf8(text)
     if output is None:
         click.echo(text, nl=False)
         return 0
@@ -66,6 +67,14 @@ def command(
         file.write(text.encode())
     click.echo(f"{output}: look for TODO, then: label-guard lint {output}", err=True)
     return 0
+
+
+def _require_utf8(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        line = text[: error.start].rpartition("\n")[2] + text[error.start :].partition("\n")[0]
+        raise UsageError(f"a schema is UTF-8 text and cannot hold this name: {line.strip()}; rename it") from None
 
 
 def _of_catalogue(name: str, labels: tuple[str, ...], chosen: str | None) -> Draft:

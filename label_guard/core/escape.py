@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 # GitHub takes ##[name] for a command, Azure ##vso[area.name], TeamCity ##teamcity[name], wherever in a line.
@@ -53,6 +54,22 @@ def json_text(text: str) -> str:
     '["#\\u0023[error]"]'
     """
     return break_commands(text, "\\u0023")
+
+
+def shell_word(text: str) -> str:
+    r"""Returns ``text`` as a word of a command to copy; what ``terminal`` would escape in the form ``$'...'`` of Bash.
+
+    >>> shell_word("a b"), shell_word("a\x1b[0m"), shell_word("caf\udce9")
+    ("'a b'", "$'a\\x1b[0m'", "$'caf\\xe9'")
+    """
+    if within_line(text) == text:
+        return shlex.quote(text)
+    try:
+        raw = text.encode("utf-8", "surrogateescape")  # a file name that is not UTF-8
+    except UnicodeEncodeError:
+        raw = text.encode("utf-8", "surrogatepass")
+    plain = (chr(byte) if 32 <= byte < 127 and byte not in b"\\'#" else f"\\x{byte:02x}" for byte in raw)
+    return f"$'{''.join(plain)}'"
 
 
 def csv_cell(text: str) -> str:

@@ -49,7 +49,7 @@ def _truncated(path: str, label: ClassLabel, found: LabelStatistics, illegal: di
 
 def _wrapped(path: str, label: ClassLabel, found: LabelStatistics, illegal: dict[int, int]) -> LikelyCause | None:
     """Ids beyond a signed width that became negative."""
-    top = max(label.raw_ids)
+    top = label.id_range[1]
     for bits in (8, 16, 32):
         low, whole = -(2 ** (bits - 1)), 2**bits
         wrapped = [v for v in illegal if low <= v <= top - whole]
@@ -115,7 +115,7 @@ def _no_ids(path: str, label: ClassLabel, found: LabelStatistics, illegal: dict[
     dense = len(values) >= 0.8 * (values[-1] - values[0] + 1)
     # A dense range from the first id on is another set of classes, unless it is all that a byte holds.
     whole_byte = values[0] <= 1 and 240 <= values[-1] <= 255 and label.num_classes < 128
-    starts = values[0] in (0, 1, min(label.raw_ids)) or values[0] < 0
+    starts = values[0] in (0, 1, label.id_range[0]) or values[0] < 0
     if distinct <= 2 * label.num_classes and dense and not whole_byte:
         return None
     if dense and starts and not whole_byte and values[0] >= 0:
@@ -144,5 +144,5 @@ def _packed(label: ClassLabel, illegal: dict[int, int]) -> str:
 def narrow_dtype(label: ClassLabel, found: LabelStatistics) -> Iterator[str]:
     """Stored dtypes that cannot hold every class id: greater ids wrapped around into other legal ids."""
     for name in sorted(found.dtypes):
-        if dtypes.is_integer(name) and dtypes.integer_range(name)[1] < max(label.raw_ids):
+        if dtypes.is_integer(name) and dtypes.integer_range(name)[1] < label.id_range[1]:
             yield name

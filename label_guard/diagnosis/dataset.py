@@ -113,7 +113,12 @@ def _same_form(a: Label, b: Label) -> bool:
 
 
 def _fits(label: Label, found: LabelStatistics) -> bool:
-    """Whether everything seen is what ``label`` declares, as far as statistics of another label show."""
+    """Whether everything seen is what ``label`` declares, as far as statistics of another label show.
+
+    Names that another label does not know are not counted one by one, so nothing shows that a label of names fits.
+    """
+    if "string" in label.stored_dtypes:
+        return False
     if not found.records or found.violations.keys() & {"LG104", "LG107"} or found.low is None or found.high is None:
         return False
     return _fits_dtypes(label, found) and _fits_shapes(label, found) and _fits_values(label, found)

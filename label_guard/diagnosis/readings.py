@@ -177,7 +177,7 @@ def _with_voids(seen: Seen) -> Iterator[Reading]:
 def _class_sets(seen: Seen) -> Iterator[Reading]:
     label = seen.label
     ids, size = label.raw_ids, label.num_classes
-    low, high = min(ids), max(ids)
+    low, high = label.id_range
     gapped = None if isinstance(ids, range) or high - low + 1 == size else tuple(ids)
     yield Reading("stray", low, high, 1.0, gapped)
     if gapped is None:

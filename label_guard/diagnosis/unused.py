@@ -26,9 +26,9 @@ def legal_cause(path: str, label: ClassLabel, found: LabelStatistics) -> LikelyC
     if not used:
         return _all_ignored(path, label, found)
     narrow = list(narrow_dtype(label, found))
-    if narrow and used[-1] < max(label.raw_ids):
+    if narrow and used[-1] < label.id_range[1]:
         text = (
-            f"labels are stored as {narrow[0]}, which cannot hold {max(label.raw_ids)}, with {declared:,} classes: "
+            f"labels are stored as {narrow[0]}, which cannot hold {label.id_range[1]}, with {declared:,} classes: "
             "greater ids wrapped around into other legal ids. Store them in a wider dtype and write them again"
         )
         return LikelyCause(path, "narrow-dtype-wrap", text)

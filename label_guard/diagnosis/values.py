@@ -219,4 +219,5 @@ def _patch_of_voids(label: ClassLabel, reading: Reading, *, only_label: bool) ->
 
 
 def _digits(label: ClassLabel) -> bool:
-    return label.class_names == tuple(map(str, range(label.num_classes)))
+    names = label.class_names
+    return names is not None and names == tuple(map(str, range(label.num_classes)))

@@ -125,10 +125,9 @@ def _one_based(seen: Seen, one: Scored) -> str:
 
 
 def _zero_based(seen: Seen, one: Scored) -> str:
-    ids = seen.label.raw_ids
+    low, high = seen.label.id_range
     return (
-        f"labels count from 0: 0..{one.reading.high} are used, where class_ids declares {min(ids)}..{max(ids)}"
-        f"{_voids_too(one)}"
+        f"labels count from 0: 0..{one.reading.high} are used, where class_ids declares {low}..{high}{_voids_too(one)}"
     )
 
 
@@ -136,7 +135,7 @@ def _offset(seen: Seen, one: Scored) -> str:
     reading = one.reading
     return (
         f"ids start at {reading.low}: {reading.low}..{reading.high} for {seen.label.num_classes} classes, "
-        f"shifted by {reading.low - min(seen.label.raw_ids)}{_voids_too(one)}"
+        f"shifted by {reading.low - seen.label.id_range[0]}{_voids_too(one)}"
     )
 
 

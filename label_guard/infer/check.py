@@ -214,6 +214,8 @@ def _check(
             problem = str(error)
     if expected.validates and not labels:
         problem = "no field looks like a label; name one with --label PATH"
+    elif expected.validates and not problem and not look.faults and not any(look.records.values()):
+        problem = "it holds no record"
     return CheckReport(
         name=name, uri=data.uri, assumed=assumed,
         splits={one.name: (sum(look.records[path] for path in one.paths), len(one.paths)) for one in look.splits},

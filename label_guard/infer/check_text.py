@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from label_guard.core.escape import terminal
+from label_guard.core.escape import shell_word, terminal
 from label_guard.core.plural import counted
 from label_guard.infer.histogram import bars, drawn
 from label_guard.infer.look import BY_CONTENT, ONLY_FIELD
@@ -24,7 +23,11 @@ _OF_SMALL_FILES = ("folder", "masks", "yolo")  # whose units of work are not fil
 
 
 def render(report: CheckReport) -> Iterator[str]:
-    """The lines of a report."""
+    """The lines of a report, safe for a terminal and the log of a CI runner."""
+    return map(terminal, _lines(report))
+
+
+def _lines(report: CheckReport) -> Iterator[str]:
     yield from _head(report)
     for label in report.labels:
         yield ""
@@ -49,17 +52,17 @@ def _head(report: CheckReport) -> Iterator[str]:
     if report.labels:
         some = " were read; there are more" if not report.whole and not report.faults else ""
         parts.append(counted(report.records, "record") + some)
-    yield terminal(f"{report.name}: {', '.join(parts)}")
+    yield f"{report.name}: {', '.join(parts)}"
     if report.assumed:
-        yield terminal(f"  read as {report.uri}")
-        yield from (terminal(f"  {note}") for note in report.assumed)
+        yield f"  read as {report.uri}"
+        yield from (f"  {note}" for note in report.assumed)
     if len(report.splits) > 1:
-        yield terminal("  " + ", ".join(f"{split}: {records:,}" for split, (records, _) in report.splits.items()))
+        yield "  " + ", ".join(f"{split}: {records:,}" for split, (records, _) in report.splits.items())
 
 
 def _label(label: LabelOverview, why: str) -> Iterator[str]:
     seen, fields = label.seen, label.drafted.fields
-    yield terminal(f"{label.path}: {_kind(fields, seen)}{f'  ({why})' if why else ''}")
+    yield f"{label.path}: {_kind(fields, seen)}{f'  ({why})' if why else ''}"
     yield from (f"  {line}" for line in drawn(bars(seen, fields)))
     if not seen.is_scalar and seen.shapes.get((0,)):
         yield f"  {counted(seen.shapes[(0,)], 'record')} with an empty list"
@@ -67,10 +70,10 @@ def _label(label: LabelOverview, why: str) -> Iterator[str]:
         yield f"  {counted(seen.missing, 'record')} without a value"
     if not fields:
         reasons = [note.partition("; write the label")[0] for note in label.drafted.notes]
-        yield terminal(f"  undecided: it {'; '.join(reasons)}")
+        yield f"  undecided: it {'; '.join(reasons)}"
     for name, texts in label.drafted.marks.items():
         doubts = [text for text in texts if not text.startswith(BY_CONTENT)]  # said in the first line
-        yield from (terminal(f"  in doubt: {name} {_value(fields.get(name))}: {text}") for text in doubts)
+        yield from (f"  in doubt: {name} {_value(fields.get(name))}: {text}" for text in doubts)
 
 
 def _value(value: Any) -> str:
@@ -117,7 +120,7 @@ def _others(report: CheckReport) -> Iterator[str]:
     shown = list(report.others.items())[:_MAX_OTHERS]
     width = max(len(terminal(path)) for path, _ in shown)
     for path, what in shown:
-        yield terminal(f"  {terminal(path):<{width}}  {what}")
+        yield f"  {terminal(path):<{width}}  {what}"
     if len(report.others) > len(shown):
         yield f"  ... and {len(report.others) - len(shown):,} more"
 
@@ -132,7 +135,7 @@ def _findings(report: CheckReport) -> Iterator[str]:
         yield f"no violation in {records}" if report.validated else f"nothing looks wrong in {records}"
     if lines:
         yield ("violations:" if report.validated else "looks wrong:") if violated else "warnings:"
-        yield from (terminal(f"  {line}") for line in lines)
+        yield from (f"  {line}" for line in lines)
     if report.validated and not report.whole and not report.faults:
         yield "not complete: --limit left records out, so the exit code is 2"
 
@@ -158,17 +161,17 @@ def _next(report: CheckReport) -> Iterator[str]:
     if report.uri == "array":
         yield from _next_in_python(report)
         return
-    data = shlex.quote(report.name)
+    data = shell_word(report.name)
     if not report.labels:
-        yield from (f"label-guard check {data} --label {shlex.quote(path)}" for path in list(report.others)[:3])
+        yield from (f"label-guard check {data} --label {shell_word(path)}" for path in list(report.others)[:3])
         return
-    named = ["" if report.why == ONLY_FIELD else f" --label {shlex.quote(label.path)}" for label in report.labels]
+    named = ["" if report.why == ONLY_FIELD else f" --label {shell_word(label.path)}" for label in report.labels]
     if not report.validated:
         yield f"label-guard check {data}{named[0]}{_expectation(report.labels[0])}"
     elif report.findings:
         yield f"label-guard rule {report.findings[0].rule}"
     if report.audit is not None:
-        name = shlex.quote(f"{report.audit.dataset}.yaml")
+        name = shell_word(f"{report.audit.dataset}.yaml")
         yield f"label-guard infer {data}{''.join(named)} --output {name}"
 
 

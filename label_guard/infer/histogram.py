@@ -60,9 +60,11 @@ def _of_ids(counts: Mapping[int, int], fields: Mapping[str, Any]) -> list[Bar]:
         ids = range(first, first + size)
     ids = range(size) if ids is None else ids
     names = dict(zip(ids, fields.get("class_names") or (), strict=False))
-    legal = {*ids, *fields.get("ignore", ()), fields.get("unlabeled")}
+    ids = ids if isinstance(ids, range) else frozenset(ids)
+    sentinels = {*fields.get("ignore", ()), fields.get("unlabeled")}
     shown = sorted({*counts, *(ids if size <= _MAX_BARS else ())})
     titles = {value: f"{value} {names[value]}" if value in names else str(value) for value in shown}
+    legal = {value for value in shown if value in ids or value in sentinels}
     return [Bar(_short(titles[value]), counts.get(value, 0), value not in legal) for value in shown]
 
 

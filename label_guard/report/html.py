@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -40,6 +41,7 @@ _HEAD = 25  # rows of the most frequent and of the rarest classes
 _SKEWED = 20  # times the mean count: from there on the bars of most classes are flat on a linear scale
 _VOCABULARY = 1000  # classes; above it the counts are drawn by rank, as those of words
 _NEAR = 4  # ids on both sides of the limit of a vocabulary
+_MOST_IDS = 1 << 20  # classes that are gone through one by one; of more only those in use
 _MAX_OTHERS = 40  # values outside the classes
 _MAX_DRAWN = 10  # labels with charts on one page: the four charts of one take up to 90 kB
 _MAX_LINES = 6  # splits in one comparison
@@ -273,21 +275,37 @@ def _ids(label: Label) -> Sequence[int]:
 def _label_view(path: str, found: LabelStatistics, label: Label, *, draw: bool) -> LabelView:
     ids = _ids(label) if found.class_counts else ()
     names = (label.class_names or ()) if isinstance(label, ClassLabel | MultiLabel) else ()
-    unused = [raw for raw in ids if not found.class_counts[raw]]
+    drawn = _drawn(ids, found.class_counts)
     return LabelView(
         path=path,
         kind=label.kind,
         found=found,
         classes=len(ids),
-        charts=_class_charts(ids, names, found) if draw and ids else [],
-        tables=list(_tables(label, ids, names, found)) if ids else [],
+        charts=_class_charts(drawn, names, found) if draw and ids else [],
+        tables=list(_tables(label, drawn, names, found)) if isinstance(label, ClassLabel | MultiLabel) and ids else [],
         skewed=bool(ids) and max(found.class_counts.values()) > _SKEWED * sum(found.class_counts.values()) / len(ids),
-        unused=(len(unused), ranges(unused, MAX_ROWS)),
+        unused=_unused(ids, found.class_counts),
         others=_others(found),
         histograms=[view for view in _histograms(label, found) if view] if draw else [],
         grid=_grid(label, names, found),
         around=_around(ids, found) if len(ids) > _VOCABULARY else [],
     )
+
+
+def _drawn(ids: Sequence[int], *counts: Mapping[int, int]) -> Sequence[int]:
+    """The ids of charts and tables: all, or of more than ``_MOST_IDS`` those in use, whatever a schema declares."""
+    return ids if len(ids) <= _MOST_IDS else sorted({raw for some in counts for raw in some})
+
+
+def _unused(ids: Sequence[int], counts: Mapping[int, int]) -> tuple[int, list[str]]:
+    """The number of classes that are never used, and the first of them as ranges."""
+    if not isinstance(ids, range):
+        unused = [raw for raw in ids if not counts.get(raw)]
+        return len(unused), ranges(unused, MAX_ROWS)
+    edges = [ids.start - 1, *(raw for raw in sorted(counts) if counts[raw] and raw in ids), ids.stop]
+    gaps = [(a + 1, b - 1) for a, b in pairwise(edges) if b - a > 1]
+    shown = [f"{a}..{b}" if a < b else str(a) for a, b in gaps[:MAX_ROWS]]
+    return len(ids) - len(edges) + 2, [*shown, *(["..."] if len(gaps) > MAX_ROWS else [])]
 
 
 def _class_charts(ids: Sequence[int], names: Sequence[str], found: LabelStatistics) -> list[Chart]:
@@ -319,7 +337,7 @@ def _grid(
 
 def _around(ids: Sequence[int], found: LabelStatistics) -> list[tuple[int, int, bool]]:
     """The last ids of a vocabulary and those after it, where some after it occur."""
-    last = max(ids)
+    last = ids[-1] if isinstance(ids, range) else max(ids)
     beyond = [raw for raw in range(last + 1, last + 1 + _NEAR) if found.illegal.get(raw)]
     if not beyond:
         return []
@@ -328,7 +346,7 @@ def _around(ids: Sequence[int], found: LabelStatistics) -> list[tuple[int, int, 
 
 
 def _tables(
-    label: Label, ids: Sequence[int], names: Sequence[str], found: LabelStatistics
+    label: ClassLabel | MultiLabel, ids: Sequence[int], names: Sequence[str], found: LabelStatistics
 ) -> Iterator[tuple[str, list[ClassRow]]]:
     total = sum(found.class_counts.values())
 
@@ -346,7 +364,7 @@ def _tables(
         return
     used = [at for at in range(len(ids)) if found.class_counts[ids[at]]]
     used.sort(key=lambda at: (-found.class_counts[ids[at]], ids[at]))
-    yield f"The {min(_HEAD, len(used))} most frequent of {len(ids):,} classes", rows(used[:_HEAD])
+    yield f"The {min(_HEAD, len(used))} most frequent of {label.num_classes:,} classes", rows(used[:_HEAD])
     if len(used) > _HEAD:
         rarest = used[::-1][: min(_HEAD, len(used) - _HEAD)]
         yield f"The {len(rarest)} rarest classes in use", rows(rarest)
@@ -360,6 +378,11 @@ def _others(found: LabelStatistics) -> list[tuple[str, int]]:
     return [*others[:_MAX_OTHERS], *([("other values", rest)] if rest else [])]
 
 
+def _same(first: Sequence[int], second: Sequence[int]) -> bool:
+    both = isinstance(first, range) and isinstance(second, range)
+    return first == second if both else tuple(first) == tuple(second)
+
+
 def _comparisons(report: AuditReport, schema: DatasetSchema) -> Iterator[Comparison]:
     """Each label whose classes were counted in several splits, with the same stored ids."""
     for path, label in schema.labels.items():
@@ -369,8 +392,9 @@ def _comparisons(report: AuditReport, schema: DatasetSchema) -> Iterator[Compari
             for split in report.splits
             if path in split.labels
             and any(split.labels[path].class_counts.values())
-            and list(_ids(schema.stored(split.split)[path])) == list(ids)
+            and _same(_ids(schema.stored(split.split)[path]), ids)
         ]
         if ids and len(found) > 1:
             log = any(max(counts.values()) > _SKEWED * sum(counts.values()) / len(ids) for _, counts, _ in found)
-            yield Comparison(path, comparison(ids, found[:_MAX_LINES], log=log), log)
+            drawn = _drawn(ids, *(counts for _, counts, _ in found))
+            yield Comparison(path, comparison(drawn, found[:_MAX_LINES], log=log), log)

@@ -40,11 +40,11 @@ class IdxFormat:
         with opened(path, unzip=True) as file:
             dtype, shape = _header(file, path)
             size = dtype.itemsize * math.prod(shape[1:])
-            row, step = 0, max(1, CHUNK_BYTES // max(1, size))
+            row, step = 0, max(1, CHUNK_BYTES // size)
             while row < shape[0]:
                 count = min(step, shape[0] - row)
                 data = file.read(count * size)
-                whole = len(data) // size if size else count
+                whole = len(data) // size
                 numbers = np.frombuffer(data[: whole * size], dtype).reshape(whole, *shape[1:])
                 if whole:
                     yield Piece(range(row, row + whole), {label: numbers.astype(dtype.newbyteorder("="))})
@@ -69,6 +69,8 @@ def _header(file: IO[bytes], path: str) -> tuple[np.dtype[np.generic], tuple[int
         raise SourceError(f"{path} is truncated: its header ends too early")
     shape = struct.unpack(f">{head[3]}I", lengths)
     dtype = np.dtype(">" + _CODES[head[2]])
+    if 0 in shape[1:]:  # a few bytes would promise four thousand million of them
+        raise SourceError(f"{path} has records without values: its shape is {list(shape)}")
     if dtype.itemsize * math.prod(shape[1:]) > MAX_LABEL_BYTES:
         raise SourceError(f"{path}: a record of shape {list(shape[1:])} is larger than {MAX_LABEL_BYTES >> 20} MiB")
     return dtype, shape

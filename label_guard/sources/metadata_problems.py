@@ -43,7 +43,7 @@ def _count_problems(where: SchemaPath, label: Label, feature: Feature) -> Iterat
     # TFDS counts raw ids up from 0, gaps included.
     accepted = {label.num_classes}
     if isinstance(label, ClassLabel) and label.remaps:
-        accepted.add(max(label.raw_ids) + 1)
+        accepted.add(label.id_range[1] + 1)
     if declared is not None and declared not in accepted:
         message = f"num_classes is {label.num_classes} but the dataset declares {declared}"
         yield Problem("LG231", (*where, "num_classes"), message, "audit the data to see which is right")

@@ -250,6 +250,28 @@ def test_an_empty_class_and_a_rare_one_are_findings(tmp_path: Path) -> None:
     assert found["LG404"].endswith("records: 1 (dog), 2 (emu)")
 
 
+@pytest.mark.parametrize("start", [0, 5])
+def test_a_number_of_classes_costs_nothing(tmp_path: Path, start: int) -> None:
+    """A schema of two thousand million classes is audited, compared and drawn in time that grows with those in use."""
+    np.savez(tmp_path / "a.npz", label=np.array([7, 6, 6, -1] * 50))
+    most = 2**31 - 1
+    label: dict[str, Any] = {"kind": "class_label", "num_classes": most, "class_ids": {"start": start}}
+    splits = {name: {"source": f"npz:{tmp_path}/a.npz"} for name in ("train", "test")}
+    fields = {"format": 1, "name": "t", "version": "1.0.0", "labels": {"label": label}, "splits": splits}
+    schema = DatasetSchema.model_validate({**fields, "limits": {"min_class_count": 60}})
+    report = audit_dataset(schema)
+    messages = [finding.message for finding in report.findings if finding.rule == "LG404"]
+    first = ", ".join(str(i) for i in range(start, start + 11) if i != 6)
+    wanted = ", ".join(first.split(", ")[:8])
+    assert messages[0] == (
+        f"label: {most - 1} classes have fewer than min_class_count 60 records: {wanted} and {most - 9} more"
+    )
+    page = render_audit(report, "html")
+    gap = "0..5, 8..2147483646" if not start else "5, 8..2147483651"
+    assert f"{most - 2:,} never used" in page
+    assert gap in page
+
+
 def test_a_split_that_departs_from_train_is_a_finding(tmp_path: Path) -> None:
     """The total variation distance of the class counts, reported with its value."""
     for name, labels in (("train", [0, 1] * 100), ("test", [0] * 190 + [1] * 10)):

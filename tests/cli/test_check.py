@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import gzip
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -94,6 +97,11 @@ def test_every_scheme_has_a_dataset(dataset_files: dict[str, str]) -> None:
         (["ids.csv"], 0, "label-guard check ids.csv --label id"),
         (["."], 2, "holds several kinds of files; pass one of: array_record:insects.array_record"),
         (["gone.csv"], 2, "no file matches gone.csv"),
+        (["empty.csv", "--num-classes", "3"], 2, "it holds no record"),
+        (["empty.csv", "--label", "label"], 2, "label holds no value"),
+        (["empty.npy", "--num-classes", "3"], 2, "it holds no record"),
+        (["labels.npy", "--num-classes", "2147483647"], 0, "no violation in 120 records"),
+        (["labels.npy", "--num-classes", str(10**12)], 2, "less than or equal to 2147483647"),
     ],
 )
 def test_exit_codes(
@@ -108,8 +116,11 @@ def test_exit_codes(
     Path("broken.jsonl").write_text('{"label": 1}\n{"label": 0}\n{"label"\n' * 9)
     Path("two.csv").write_text("label,class\n" + "1,0\n0,1\n" * 9)
     Path("ids.csv").write_text("id,name\n" + "".join(f"{k},n{k}\n" for k in range(30)))
+    Path("empty.csv").write_text("id,label\n")
+    np.save("empty.npy", np.zeros(0, np.int64))
+    made = ["names.txt", "blank.txt", "cut.npy", "cut.jsonl.gz", "broken.jsonl", "two.csv", "ids.csv"]
     found, out, err = run(*arguments)
-    for path in ("names.txt", "blank.txt", "cut.npy", "cut.jsonl.gz", "broken.jsonl", "two.csv", "ids.csv"):
+    for path in (*made, "empty.csv", "empty.npy"):
         Path(path).unlink()
     assert message in out + err
     assert found == code
@@ -236,3 +247,61 @@ def test_no_file_ends_in_a_fault(
 def test_the_package_exports_it() -> None:
     """It is a public name."""
     assert label_guard.check_labels is check_labels
+
+
+HOSTILE = [
+    "::error::x",
+    "##[stop-commands]x",
+    "\x1b[31mred",
+    "a\n::error::x",
+    "a\u202eb",
+    "z\u200bw",
+    "\x9b31m",
+    "it's",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("place", ["value", "column", "file"])
+def test_names_from_data_are_nothing_but_text(tmp_path: Path, run: Run, place: str, text: str) -> None:
+    """No line is a command of a CI runner or holds a control character; a command to copy names the same file."""
+    if place == "file" and "::" in text:
+        return  # a chained URL is refused
+    path = tmp_path / (f"{text}.csv" if place == "file" else "a.csv")
+    column, value = (text if place == name else name for name in ("column", "value"))
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["id", column])
+        rows.writerows([[k, value if k % 2 else "b"] for k in range(40)])
+    _, out, _ = run(path, "--label", column)
+    assert all(line.isprintable() and not line.lstrip().startswith("::") for line in out.splitlines())
+    assert "##[" not in out
+    commands = out.partition("next:\n")[2].splitlines()
+    if not commands:  # no label can be declared of such values
+        assert place == "value"
+        return
+    command = commands[-1]
+    words = subprocess.run(["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True, check=True).stdout
+    assert {str(path).encode(), column.encode()} <= set(words.split(b"\0"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files that are not UTF-8")
+def test_a_file_name_that_is_not_utf_8(tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is shown escaped, is a key of the good index in its own bytes, and cannot be drafted: YAML is UTF-8."""
+    path = tmp_path / os.fsdecode(b"caf\xe9.csv")
+    path.write_text("id,label\n" + "".join(f"{k},{k % 3}\n" for k in range(30)))
+    assert "$'" in run(path)[1]
+    (tmp_path / "s.yaml").write_text(
+        "{format: 1, name: t, version: 1.0.0, labels: {label: {kind: class_label, num_classes: 3}}, splits: {train: {}}}"
+    )
+    good = tmp_path / "good.txt"
+    for arguments, code in (
+        (["audit", tmp_path / "s.yaml", "--source", f"csv:{path}", "--good-index", good], 0),
+        (["infer", f"csv:{path}"], 2),
+        (["infer", f"csv:{path}", "--output", tmp_path / "d.yaml"], 2),
+    ):
+        with pytest.raises(SystemExit) as exit_:
+            app.main(list(map(str, arguments)))
+        assert int(exit_.value.code or 0) == code
+        assert "unexpected" not in capsys.readouterr().err
+    assert good.read_bytes().startswith(b"caf\xe9.csv__0\n")

@@ -96,6 +96,17 @@ def test_less_evidence_than_that_is_no_exchange(name: str) -> None:
     assert "swapped-features" not in {cause.cause for _, cause in causes(schema_of(labels), {None: data})}
 
 
+@pytest.mark.parametrize("other", [["x", "y", "z"], ["x", "y", "?"], [0, 1, 5]])
+def test_labels_of_names_are_never_called_exchanged(other: list[Any]) -> None:
+    """Beside a label of names any second label is explained as it is alone, whichever of the two is broken."""
+    names = {"kind": "class_label", "num_classes": 3, "dtype": "string"}
+    second = {**names, "class_names": ["x", "y", "z"]} if isinstance(other[0], str) else classes(3)
+    schema = schema_of({"animal": {**names, "class_names": ["ant", "bee", "cat"]}, "other": second})
+    for first in (["ant", "bee", "cat"], ["ant", "bee", "dog"]):
+        data = {"animal": np.array(first * 50, object), "other": np.array(other * 50)}
+        assert "swapped-features" not in {cause.cause for _, cause in causes(schema, {None: data})}
+
+
 def test_classes_that_another_split_uses_are_not_called_unused() -> None:
     """A test split without the last class is explained by nothing where train has it."""
     schema = schema_of({"y": classes(11)}, "train", "test")

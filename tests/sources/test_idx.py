@@ -76,10 +76,14 @@ def test_labels_of_mnist_are_audited_with_workers_as_without(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "head", [b"", b"\0\0\x08", b"\0\0\x07\x01", b"\0\0\x08\x01\0\0", b"\0\0\x08\x02" + b"\xff" * 8]
-)
+    "head",
+    [
+        b"", b"\0\0\x08", b"\0\0\x07\x01", b"\0\0\x08\x01\0\0", b"\0\0\x08\x02" + b"\xff" * 8,
+        b"\0\0\x08\x02" + b"\xff" * 4 + b"\0" * 4, b"\0\0\x08\x03" + b"\xff" * 4 + b"\0" * 4 + b"\xff" * 4,
+    ],
+)  # fmt: skip
 def test_a_header_that_is_damaged_or_promises_too_much_is_an_error(tmp_path: Path, head: bytes) -> None:
-    """Nothing is allocated for what a header promises."""
+    """Nothing is allocated for what a header promises, and no records without values are counted up to it."""
     (tmp_path / "a").write_bytes(head)
     with pytest.raises(SourceError):
         read(tmp_path / "a")
