@@ -292,7 +292,7 @@ def test_a_file_name_that_is_not_utf_8(tmp_path: Path, run: Run, capsys: pytest.
     path.write_text("id,label\n" + "".join(f"{k},{k % 3}\n" for k in range(30)))
     assert "$'" in run(path)[1]
     (tmp_path / "s.yaml").write_text(
-        "{format: 1, name: t, version: 1.0.0, labels: {label: {kind: class_label, num_classes: 3}}, splits: {train: {}}}"
+        "{format: 1, name: t, version: 1.0.0, splits: {}, labels: {label: {kind: class_label, num_classes: 3}}}"
     )
     good = tmp_path / "good.txt"
     for arguments, code in (
