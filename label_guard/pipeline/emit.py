@@ -147,10 +147,10 @@ def mask_batch(config: GuardConfig, batch: Any, result: CheckResult) -> tuple[An
 
 
 def _is_list(value: Any) -> bool:
-    """Whether a label of a batch is a list, None, a buffer, or an array of objects or text, and no array of numbers."""
+    """Whether a label of a batch is a list, None, absent, a buffer, or an array of objects or text: not of numbers."""
     if isinstance(value, np.ndarray):
         return cast(Array, value).dtype.kind in "OUS"
-    return value is None or isinstance(value, (list, tuple, *BUFFERS))
+    return value is None or value is tree.MISSING or isinstance(value, (list, tuple, *BUFFERS))
 
 
 def _as_stored(converter: LabelConverter, columns: list[Column], size: int) -> Array | None:
@@ -178,7 +178,7 @@ def _as_array(converter: LabelConverter, columns: list[Column], value: Any, size
     if converter.is_ids or None not in converter.label.record_shape:
         return join_columns(converter, columns, size)[0]
     absent = sorted(set(range(size)) - {row for column in columns for row in column.rows.tolist()})
-    stored = [None if value is None else value[row] for row in absent]
+    stored = [None if value is None or value is tree.MISSING else value[row] for row in absent]
     found = _uncounted(converter, stored)
     columns = [*columns, *(column._replace(rows=np.array([row])) for row, column in zip(absent, found, strict=True))]
     if len({column.array.shape[1:] for column in columns}) == 1:
@@ -273,7 +273,7 @@ def finalize_batch(
     good = good or {}
     found = result.faults if result is not None and config.on_invalid == "report" else ()
     broken = {fault.label for fault in found}
-    whole = {fault.label for fault in found if fault.positions is None}
+    whole = {path: _rows_wrong_as_a_whole(found, path) for path in broken}
     padding = max(0, full - size)
     if padding:
         rows = np.concatenate([np.arange(size), np.zeros(padding, np.intp)])
@@ -281,13 +281,21 @@ def finalize_batch(
         good = {path: valid[rows] for path, valid in good.items()}
     for path, converter in config.converters.items():
         value = tree.get(batch, path)
+        wrong = whole.get(path, 0)
+        numeric = not wrong or _is_numeric(value, converter, size + padding)
         if config.mask.key is not None and (config.mask_all or has_sentinels(config.labels[path])):
-            shown = None if path in whole and not _is_numeric(value, converter, size + padding) else value
+            shown = value if numeric else None
             valid = validity(converter.label, shown, size + padding, good.get(path), padding)
             batch = add_mask(batch, path, _where_counted(converter.label, batch, valid), config.mask)
-        if path not in whole:
+        if numeric and wrong < size:
             batch = _converted(converter, batch, path, value, illegal=path in broken)
     return batch
+
+
+def _rows_wrong_as_a_whole(faults: Sequence[RuleViolations], path: str) -> int:
+    """Number of records whose label has a wrong dtype or shape, or is absent."""
+    rows = [fault.rows for fault in faults if fault.label == path and fault.positions is None]
+    return len(np.unique(np.concatenate(rows))) if rows else 0
 
 
 def _is_numeric(value: Any, converter: LabelConverter, size: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import grain
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from label_guard import ClassLabel, Guard, MultiLabel, RealLabel, SoftLabel, guard_batches
+from label_guard.check.fill_values import FillValues
 from label_guard.grain import guard_labels
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.labels import Label
@@ -110,3 +112,31 @@ def test_rules_for_a_record_do_not_stop_its_padding(rule: dict[str, Any]) -> Non
     stacked = {"y": np.array([[0, 1], [0, 0]]), "w": np.array([1, 0])}
     (batch,) = guard_batches([stacked], schema_of(label), batched=True, on_invalid="raise")
     assert batch["y_valid"].tolist() == [[True, True], [False, False]]
+
+
+@pytest.mark.parametrize("policy", ["drop", "mask", "raise", "report"])
+@pytest.mark.parametrize(
+    "label",
+    [
+        ClassLabel(num_classes=3, where="w"),
+        ClassLabel(num_classes=3, class_ids=(5, 7, 9), emit="uint8", where="w"),
+        ClassLabel(num_classes=3, shape=(2,), where="w", ignore=(-1,)),
+        RealLabel(minimum=1, where="w"),
+        MultiLabel(num_classes=2, where="w", ignore=(-1,)),
+        SoftLabel(num_classes=2, where="w"),
+    ],
+    ids=str,
+)
+def test_windows_without_a_label(policy: str, label: Label, tmp_path: Path) -> None:
+    """Windows of padding records that lack the label leave with a legal value and a mask that is False."""
+    value = FillValues(label).record(FillValues(label).dtype())
+    assert value is not None
+    records = [{"y": value, "w": np.bool_(True)}] * 2 + [{"w": np.bool_(False)}] * 4
+    options: dict[str, Any] = {"on_invalid": policy, "quarantine": None if policy == "raise" else str(tmp_path)}
+    first, *others = guard_batches(records, schema_of(label), batched=False, batch_size=2, **options)
+    emitted = Guard(schema_of(label).emitted())
+    for batch in others:
+        assert batch["y"].shape == first["y"].shape
+        assert batch["y"].dtype == first["y"].dtype
+        assert not batch["y_valid"].any()
+        assert emitted.check({"y": batch["y"], "w": np.ones(2, bool)}, batched=True).ok

@@ -107,3 +107,23 @@ def test_rows_with_other_signs_are_reported_in_every_dtype(dtype: str) -> None:
     (out,) = guard_batches([batch], schema_of(label), batched=True, on_invalid="mask", stop_above=None)
     assert out["y"].tolist()[0] == [1, 0]
     assert out["y_valid"].tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    "bad", [np.float64(4), np.int64(2**40), np.uint64(13), np.int8(4), np.int16(7), True], ids=repr
+)
+@pytest.mark.parametrize("emit", [None, "int32", "uint8"])
+@pytest.mark.parametrize("batched", [False, True])
+def test_valid_neighbours_under_report(bad: Any, emit: str | None, batched: bool) -> None:
+    """Under report a record of a wrong dtype leaves the others what they are: dense ids, in the emitted dtype."""
+    raw = [0, 13, 11, 4, 12]
+    label = ClassLabel(num_classes=5, class_ids=raw, dtype="int16", emit=emit)
+    stored = [np.int16(value) for value in (4, 13, 12, 0, 11)]
+    stored.insert(2, bad)
+    records = [{"y": value} for value in stored]
+    source: list[Any] = [{"y": stored}] if batched else records
+    options: dict[str, Any] = {"batched": batched} if batched else {"batched": False, "batch_size": len(records)}
+    (batch,) = guard_batches(source, {"y": label}, on_invalid="report", **options)
+    found = np.delete(np.asarray(batch["y"]), 2)
+    assert found.tolist() == [3, 1, 4, 0, 2]
+    assert emit is None or batch["y"].dtype == np.dtype(emit)
