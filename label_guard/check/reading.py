@@ -82,6 +82,7 @@ class LabelReader:
         self._ids: dict[str, int] | None = (
             {name: index for index, name in enumerate(names)} if label.stores_names else None
         )
+        self._admitted_numbers = _admitted_of_numbers(label)
         self.is_plain = not (self.columns or self._separator or self._unmeasured or self._ids is not None)
 
     @property
@@ -150,8 +151,19 @@ class LabelReader:
         return (columns if self.is_plain else self.decoded(columns)), _NO_ROWS
 
     def _row(self, values: list[Any]) -> Any:
-        """The label of a record whose classes have a feature each."""
-        return tree.MISSING if any(value is tree.MISSING for value in values) else values
+        """The label of a record whose classes have a feature each: each may have another of the admitted dtypes."""
+        if any(value is tree.MISSING for value in values):
+            return tree.MISSING
+        measured = [value for value in values if value is not None]
+        if len({_dtype_of(value) for value in measured}) <= 1:
+            return values
+        if not all(_dtype_of(value) in self._admitted_numbers for value in measured):
+            return values
+        items = [np.asarray(value).item() for value in measured]
+        number = max(map(type, items), key=(bool, int, float).index)
+        if any(number(item) != item for item in items if item == item):  # beyond 2**53
+            return values
+        return [None if value is None else number(value) for value in values]
 
     def from_text(self, columns: list[Column]) -> list[Column]:
         """Columns of a text file, where ``dtype: bool`` is declared and written as ``True`` or ``false``."""
@@ -340,3 +352,19 @@ def counted(where: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]
         )
     counts = (array != 0).reshape(array.shape + (1,) * (len(shape) - array.ndim))
     return np.broadcast_to(counts, shape)
+
+
+def _dtype_of(value: Any) -> Any:
+    """The dtype of a number, the type of a Python number, None of anything else."""
+    if isinstance(value, np.generic | np.ndarray):
+        array = np.asarray(cast(Array, value))
+        return None if array.ndim or array.dtype.kind not in "biuf" else array.dtype
+    kind = cast("type[Any]", type(value))
+    return kind if kind in (bool, int, float) else None
+
+
+def _admitted_of_numbers(label: Label) -> frozenset[Any]:
+    """The dtypes of ``label``, and the types of Python numbers that may stand for one of them."""
+    admitted = [np.dtype(name) for name in admitted_dtypes(label) if name != "string"]
+    kinds = {"b": bool, "i": int, "u": int, "f": float}
+    return frozenset([*admitted, *(kinds[dtype.kind] for dtype in admitted if dtype.kind in kinds)])
