@@ -6,7 +6,7 @@ ENVIRONMENT := $(VENV)/.installed
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-long test-clients test-engines test-lowest test-wheel check torture fuzz bench bench-quick bench-causes docs screenshots format clean
+.PHONY: help install run test test-long test-clients test-engines test-lowest test-wheel check torture fuzz bench bench-quick bench-scale bench-causes docs screenshots format clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -95,6 +95,9 @@ bench-causes: $(ENVIRONMENT) ## How often the right cause is named, and whether 
 
 bench-quick: $(ENVIRONMENT) ## The same in a minute: few rounds, small data
 	cd scripts && ../$(BIN)/python -W ignore -m bench --quick --json ../runs/bench-quick.json
+
+bench-scale: $(ENVIRONMENT) ## How every cost grows over three decades of shards, classes and records; fails on a wrong exponent
+	cd scripts && ../$(BIN)/python -W ignore -m bench.scale --json ../runs/bench-scale.json
 
 $(VENV)/.docs: $(ENVIRONMENT)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group docs

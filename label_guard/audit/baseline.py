@@ -19,6 +19,7 @@ from label_guard.sources.json_stream import JsonStream
 
 VERSION = 2  # of the file; version 1 is still read
 MAX_EXAMPLES = 5
+_BUCKETS = 8
 Rules = frozenset[str]
 
 
@@ -101,34 +102,50 @@ def compare(known: BadPlaces, bad: BadPlaces, *, whole: bool) -> Comparison:
     >>> found.new, found.known, found.fixed, found.fixed_examples, found.new_by_rule
     (1, 1, 1, ('a__9',), {'label LG102': (1, 'a__2')})
     """
-    found = _Pairing(known.in_order(), bad)
-    new = 0
+    known = known.in_order()
+    new = fixed = 0
     new_by_rule: dict[str, tuple[int, int]] = {}
-    for fresh, times, place in found.unknown():
-        new += times if fresh else 0
-        for rule in fresh:
-            count, first = new_by_rule.get(rule, (0, place))
-            new_by_rule[rule] = (count + times, min(first, place))
+    examples: list[int] = []
+    for bucket in range(_BUCKETS):
+        found = _Pairing(known, bad, bucket)
+        for fresh, times, place in found.unknown():
+            new += times if fresh else 0
+            for rule in fresh:
+                count, first = new_by_rule.get(rule, (0, place))
+                new_by_rule[rule] = (count + times, min(first, place))
+        count, places = found.fixed()
+        fixed, examples = fixed + count, sorted([*examples, *places])[:MAX_EXAMPLES]
     by_rule = {rule: (count, bad.keys_at([place])[0]) for rule, (count, place) in sorted(new_by_rule.items())}
-    fixed, examples = found.fixed() if whole else (None, ())
-    return Comparison(new=new, known=len(bad) - new, fixed=fixed, fixed_examples=examples, new_by_rule=by_rule)
+    if not whole:
+        return Comparison(new=new, known=len(bad) - new, fixed=None, new_by_rule=by_rule)
+    names = tuple(known.keys_at(examples))
+    return Comparison(new=new, known=len(bad) - new, fixed=fixed, fixed_examples=names, new_by_rule=by_rule)
 
 
 class _Pairing:
-    """Today's records and those of the baseline, by key: arrays, since there may be millions of both."""
+    """Today's records and those of the baseline, by key: arrays, since there may be millions of both.
 
-    def __init__(self, known: BadPlaces, bad: BadPlaces) -> None:
-        self._known = known
+    Args:
+        known: the records of the baseline, in key order.
+        bad: today's.
+        bucket: which of the ``_BUCKETS`` that the numbers of keys are divided into: less memory at a time.
+    """
+
+    def __init__(self, known: BadPlaces, bad: BadPlaces, bucket: int) -> None:
+        self._places = [
+            np.flatnonzero(places.columns()["number"] % _BUCKETS == bucket).astype(np.int64) for places in (known, bad)
+        ]
+        then, now = known.columns()[self._places[0]], bad.columns()[self._places[1]]
         self._rules: list[list[Broken]] = [known.rules, bad.rules]
-        self._codes: list[NDArray[np.int32]] = [known.columns()["broken"], bad.columns()["broken"]]
+        self._codes: list[NDArray[np.int32]] = [then["broken"], now["broken"]]
         together = {prefix: number for number, prefix in enumerate(bad.prefixes)}
         shared = [together.setdefault(prefix, len(together)) for prefix in known.prefixes]
-        mine = np.array(shared or [0], np.int32)[known.columns()["prefix"]]
+        mine = np.array(shared or [0], np.int32)[then["prefix"]]
         groups = _groups(
-            np.concatenate([mine, bad.columns()["prefix"]]),
-            np.concatenate([known.columns()["number"], bad.columns()["number"]]),
+            np.concatenate([mine, now["prefix"]]),
+            np.concatenate([then["number"], now["number"]]),
         )
-        self._groups = [groups[: len(known)], groups[len(known) :]]
+        self._groups = [groups[: len(then)], groups[len(then) :]]
         self._count = int(groups.max()) + 1 if groups.size else 0
         self._sizes = [np.bincount(found, minlength=self._count) for found in self._groups]
 
@@ -143,24 +160,25 @@ class _Pairing:
         for kind, first, times in zip(*np.unique(kinds, return_index=True, return_counts=True), strict=True):
             old, new = divmod(int(kind), width)
             before = frozenset(self._rules[0][old - 1]) if old else frozenset[str]()
-            yield frozenset(self._rules[1][new]) - before, int(times), int(places[first])
+            yield frozenset(self._rules[1][new]) - before, int(times), int(self._places[1][places[first]])
         many = np.flatnonzero(~single & (self._sizes[1] > 0)).tolist()
         members = [_members(*found) for found in zip(self._groups, self._sizes, strict=True)] if many else []
         for group in many:
             rows = [order[starts[group] : starts[group + 1]] for order, starts in members]
             before, today = (self._broken(place, held) for place, held in enumerate(rows))
-            yield from ((fresh, times, int(rows[1][0])) for fresh, times in _unknown(before, today))
+            first = int(self._places[1][rows[1][0]])
+            yield from ((fresh, times, first) for fresh, times in _unknown(before, today))
 
     def _broken(self, place: int, rows: NDArray[np.int64]) -> Counter[Rules]:
         codes: list[int] = self._codes[place][rows].tolist()
         return Counter(frozenset(self._rules[place][code]) for code in codes)
 
-    def fixed(self) -> tuple[int, tuple[str, ...]]:
-        """How many records of the baseline are not bad any more, and the first keys of these."""
+    def fixed(self) -> tuple[int, list[int]]:
+        """How many records of the baseline are not bad any more, and the first of these, a place for each key."""
         less = self._sizes[0] - self._sizes[1]
         places = np.flatnonzero(less[self._groups[0]] > 0)
         _, first = np.unique(self._groups[0][places], return_index=True)
-        return int(less[less > 0].sum()), tuple(self._known.keys_at(places[np.sort(first)[:MAX_EXAMPLES]].tolist()))
+        return int(less[less > 0].sum()), self._places[0][places[np.sort(first)[:MAX_EXAMPLES]]].tolist()
 
 
 def _groups(prefixes: NDArray[np.int32], numbers: NDArray[np.int64]) -> NDArray[np.int64]:

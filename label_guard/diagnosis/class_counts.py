@@ -55,17 +55,19 @@ class ClassCounts(Mapping[int, int]):
             counts: int[k], 0 or more.
         """
         some = np.flatnonzero(counts)
-        if some.size:
+        self._append(ids[some].astype(np.int64), counts[some].astype(np.int64))
+
+    def _append(self, ids: Ids, counts: Ids) -> None:
+        if ids.size:
             self._table = None
-            self._waiting.append((ids[some].astype(np.int64), counts[some].astype(np.int64)))
-            self._size += some.size
+            self._waiting.append((ids, counts))
+            self._size += ids.size
             if self._size > max(_MIN_PENDING, 2 * len(self._ids)):
                 self._settle()
 
     def update(self, other: ClassCounts) -> None:
         """Adds the counts of ``other``."""
-        ids, counts = other.arrays()
-        self.add(ids, counts)
+        self._append(*other.arrays())
 
     def arrays(self) -> tuple[Ids, Ids]:
         """Ids in order and their counts, int64[k] each; not to be written to."""
@@ -138,7 +140,9 @@ def _sum(parts: Iterable[tuple[Ids, Ids]]) -> tuple[Ids, Ids]:
     if high - low < _DENSE * sum(ids.size for ids, _ in known):
         dense = np.zeros(high - low + 1, np.int64)
         for ids, counts in known:
-            dense[ids - low] += counts
+            first, last = int(ids[0]), int(ids[-1])
+            where = slice(first - low, last - low + 1) if last - first < ids.size else ids - low  # without a gap
+            dense[where] += counts
         places = np.flatnonzero(dense)
         return places + low, dense[places]
     ids, where = np.unique(np.concatenate([ids for ids, _ in known]), return_inverse=True)
