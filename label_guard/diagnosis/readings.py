@@ -161,7 +161,7 @@ def _with_voids(seen: Seen) -> Iterator[Reading]:
     """Every set of classes, with every choice of void values outside it."""
     most = 1 if len(seen.values) > _MANY_VALUES else _MOST_VOIDS
     usual = float(np.median(seen.counts)) if len(seen.counts) else 0.0  # an edited report may count no class
-    known = [v for v in WELL_KNOWN if seen.illegal.get(v, 0) >= min(5.0, usual / 4)]
+    known = [v for v in WELL_KNOWN if v in seen.illegal and seen.illegal[v] >= min(5.0, usual / 4)]
     known = sorted(known, key=lambda v: -seen.illegal[v])[:most]
     for reading in _class_sets(seen):
         if reading.cause != "stray" and not any(map(reading.holds, seen.illegal)):

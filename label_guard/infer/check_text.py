@@ -163,7 +163,8 @@ def _next(report: CheckReport) -> Iterator[str]:
         return
     data = shell_word(report.name)
     if not report.labels:
-        yield from (f"label-guard check {data} --label {shell_word(path)}" for path in list(report.others)[:3])
+        for path in list(report.others)[:3] or ["PATH"]:
+            yield f"label-guard check {data} --label {shell_word(path)}"
         return
     named = ["" if report.why == ONLY_FIELD else f" --label {shell_word(label.path)}" for label in report.labels]
     if not report.validated:
