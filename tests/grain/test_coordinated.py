@@ -15,6 +15,7 @@ from label_guard import DatasetSchema, guard_batches
 from label_guard.errors import InvalidLabelError, LabelGuardError, TooManyInvalidError, UsageError
 from label_guard.grain import data_loader_operations, guard_labels, stop_requested, summary
 from label_guard.jax import sync_stop
+from label_guard.testing import assert_conserved
 
 SCHEMA = DatasetSchema.model_validate(
     {"format": 1, "name": "n", "version": "1.0.0", "labels": {"y": {"kind": "class_label", "num_classes": 4}}}
@@ -75,7 +76,7 @@ def test_records_stay_accounted_for(form: Callable[..., Any]) -> None:
         next(iterator)
     found = summary(iterator)
     assert (found.seen, found.delivered, found.refused) == (12, 8, 4)
-    assert found.is_conserved
+    assert_conserved(found)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 from label_guard import ClassLabel, Guard, Summary, guard_batches
 from label_guard.grain import guard_labels, summary
 from label_guard.schema.dataset import DatasetSchema
+from label_guard.testing import assert_conserved
 
 DECLARED = DatasetSchema(format=1, name="n", version="1.0.0", labels={"y": ClassLabel(num_classes=4, where="_mask")})
 MASK_ONLY = DatasetSchema(format=1, name="n", version="1.0.0", labels={"y": ClassLabel(num_classes=4)})
@@ -44,7 +45,7 @@ def test_padding_is_counted_apart(tmp_path: Path, form: str, policy: str, name: 
     """Every row is a record or padding; the counts of records add up without padding, and no padding is bad."""
     options = {"on_invalid": policy, "quarantine": str(tmp_path / "q"), "stop_above": None, "valid_key": "_mask"}
     elements, found = run(form, SCHEMAS[name], **options)
-    assert found.is_conserved
+    assert_conserved(found)
     assert (found.seen, found.padding) == (REAL.sum(), (~REAL).sum())
     assert (found.invalid, found.written) == (BAD.sum(), BAD.sum())
     assert found.by_rule == {"LG101": BAD.sum()}
@@ -95,6 +96,6 @@ def test_the_remainder_counts_records(tmp_path: Path) -> None:
     again.restore(guarded.state())
     for one in (guarded, again):
         list(one)
-        assert one.summary.is_conserved
+        assert_conserved(one.summary)
         assert (one.summary.seen, one.summary.padding, one.summary.remainder) == (REAL.sum() + 1, (~REAL).sum() + 1, 1)
     assert guarded.summary == again.summary

@@ -17,6 +17,7 @@ import pytest
 
 from label_guard import read_quarantine
 from label_guard.errors import InvalidLabelError, SchemaChangedError
+from label_guard.testing import assert_conserved
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -76,7 +77,7 @@ def test_guarded_training_ends_where_clean_training_does(
     assert is_finite(reference)
     assert is_finite(guarded)
     counts = guarded["counts"]
-    assert counts.is_conserved
+    assert_conserved(counts)
     assert counts.delivered == 400 * 64
     assert set(counts.by_rule) == {"LG101", "LG102", "LG103", "LG104"}
 
