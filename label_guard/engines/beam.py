@@ -42,7 +42,9 @@ __all__ = ["AuditLabels", "audit_on_beam"]
 
 # Runners whose workers have the disk of this machine.
 _LOCAL_RUNNERS = ("DirectRunner", "BundleBasedDirectRunner", "SwitchingDirectRunner", "FnApiRunner", "PrismRunner")
-_BLOCK_ITEMS = 1000  # packed together: names of files are alike, and a pipeline has at most 10 to 20 MB
+# Items are packed together in so many blocks at most: names of files are alike, and a pipeline has at most 10 to 20 MB.
+# Not in fewer: a runner that does not spread elements again (Dask) keeps the items of a block on one worker.
+_BLOCKS = 512
 _FANOUT = 16  # statistics merged by one worker before the last one has them
 
 
@@ -82,10 +84,11 @@ def _audited(start: Any, plan: AuditPlan) -> Any:
 
 
 def _packed(items: Sequence[Item]) -> Iterator[bytes]:
-    for start in range(0, len(items), _BLOCK_ITEMS):
+    size = max(1, -(-len(items) // _BLOCKS))
+    for start in range(0, len(items), size):
         block = [
             (job, shard.path, shard.name, shard.index, shard.expected_records, shard.size, shard.part)
-            for job, shard in items[start : start + _BLOCK_ITEMS]
+            for job, shard in items[start : start + size]
         ]
         yield zlib.compress(json.dumps(block).encode())
 

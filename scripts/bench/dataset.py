@@ -181,6 +181,8 @@ def parquet(quick: bool) -> list[Row]:
         duckdb = importlib.import_module("duckdb")
         query = f"select count(*) from read_parquet('{path}') where label < 0 or label >= {CLASSES}"
         functions["DuckDB"] = lambda: duckdb.sql(query).fetchall()
+        grouped = f"select label, count(*) from read_parquet('{path}') group by label"
+        functions["DuckDB group by"] = lambda: duckdb.sql(grouped).fetchall()
     if importlib.util.find_spec("polars"):
         pl = importlib.import_module("polars")
         bad = ~pl.col("label").is_between(0, CLASSES - 1)
@@ -197,6 +199,8 @@ def parquet(quick: bool) -> list[Row]:
     group = f"Parquet column, {count:,} rows"
     rows = [row(group, "pyarrow read + compare", timings, against="pyarrow read + compare")]
     rows.append(row(group, "read + check", timings, against="pyarrow read + compare", limit=1.5, cpu=False))
+    if "DuckDB group by" in functions:
+        rows.append(row(group, "audit parquet:", timings, against="DuckDB group by", limit=1.2))
     rest = [name for name in functions if name not in ("pyarrow read + compare", "read + check")]
     return rows + [row(group, name, timings, against="pyarrow read + compare", cpu=False) for name in rest]
 

@@ -66,7 +66,7 @@ def plain(report: AuditReport) -> list[object]:
 
 
 @pytest.mark.parametrize("write", [write_npy, write_raw, write_megatron, write_array_record])
-@pytest.mark.parametrize("part_bytes", [300, 1 << 30], ids=["parts", "whole"])
+@pytest.mark.parametrize("part_bytes", [300, pytest.param(1 << 30, marks=pytest.mark.long)], ids=["parts", "whole"])
 def test_objects_are_read_as_local_files_are(
     write: Callable[..., str], part_bytes: int, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
