@@ -98,7 +98,7 @@ def test_less_evidence_than_that_is_no_exchange(name: str) -> None:
 
 @pytest.mark.parametrize("other", [["x", "y", "z"], ["x", "y", "?"], [0, 1, 5]])
 def test_labels_of_names_are_never_called_exchanged(other: list[Any]) -> None:
-    """Beside a label of names any second label is explained as it is alone, whichever of the two is broken."""
+    """With a label of names, any second label is explained as it is alone, whichever of the two is broken."""
     names = {"kind": "class_label", "num_classes": 3, "dtype": "string"}
     second = {**names, "class_names": ["x", "y", "z"]} if isinstance(other[0], str) else classes(3)
     schema = schema_of({"animal": {**names, "class_names": ["ant", "bee", "cat"]}, "other": second})
