@@ -26,6 +26,7 @@ _MAX_CHOSEN = 12
 _FIRST, _FIRST_PICTURES = 1000, 32  # records by which fields without a telling name are chosen
 _FIRST_CHUNKS = 8
 _LEAST = 100  # records of each file that are always looked at
+_FEW_VALUES, _RECORDS_EACH = 20, 10  # more values than 20, or than a tenth of the records, are measures such as ages
 _REPEATED = 3  # records for each value, on average, of a field that holds classes
 BY_CONTENT, ONLY_FIELD = "chosen by its few values", "the only field"
 _CLASSES = ("class_label", "multi_label", "soft_label")
@@ -140,9 +141,10 @@ def _by_content(seen: Mapping[str, ColumnProfile]) -> list[str]:
     for path, one in seen.items():
         fields = infer_label(one).fields
         distinct = len(one.texts) + len(one.counts)
-        repeats = one.records >= _REPEATED * distinct or not one.is_scalar
+        few = distinct <= max(_FEW_VALUES, one.records // _RECORDS_EACH)
+        repeats = not one.is_scalar or (few and one.records >= _REPEATED * distinct)
         if fields.get("kind") in _CLASSES and distinct > 1 and repeats:
-            (scalars if one.is_scalar and not one.is_float else others).append(path)
+            (scalars if one.is_scalar and (not one.is_float or distinct <= _FEW_VALUES) else others).append(path)
     return (scalars or others)[:_MAX_CHOSEN]
 
 

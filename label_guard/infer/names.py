@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from label_guard.infer.classes import SCATTERED, Drafted, least_count, occurs, refused
 
@@ -73,6 +73,9 @@ def _no_names(counts: Mapping[str, int], total: int) -> str:
     if not counts:
         return "holds blank texts alone"
     numbers = [text for text in counts if _NUMBERS.fullmatch(text)]
+    separator = separator_of_ids([text for text in counts if not text.isdigit()])
+    if separator is not None and len(numbers) == len(counts):
+        return lists_of_ids(separator)
     if len(numbers) == len(counts):
         return f"holds numbers stored as text, such as {_shown(numbers[0])}: store them as numbers"
     if sum(counts[text] for text in numbers) > SCATTERED * total:
@@ -86,6 +89,23 @@ def _no_names(counts: Mapping[str, int], total: int) -> str:
             f"encoding: ids, dtype: string and separator: {separator!r}"
         )
     return ""
+
+
+def separator_of_ids(texts: Collection[str]) -> str | None:
+    """Returns what separates whole numbers in all of ``texts``; None where they are not such lists."""
+    for separator in (" ", ",", ";", "|"):
+        lists = [text.split(separator) for text in texts]
+        if lists and all(len(ids) > 1 and all(one.strip().isdigit() for one in ids) for ids in lists):
+            return separator
+    return None
+
+
+def lists_of_ids(separator: str) -> str:
+    """Returns why lists of ids in one text are not drafted, and how to declare them."""
+    return (
+        f"holds lists of class ids separated by {separator!r}; write the label by hand: kind: multi_label with "
+        f"num_classes, encoding: ids and separator: {separator!r}"
+    )
 
 
 def _are_lists(counts: Mapping[str, int], separator: str) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 from label_guard.core.plural import counted
 from label_guard.core.types import Array
 from label_guard.infer.classes import Drafted, draft_classes, named_classes, occurs, refused
-from label_guard.infer.names import draft_names, known_names
+from label_guard.infer.names import draft_names, known_names, lists_of_ids, separator_of_ids
 from label_guard.sources.open import RawColumn
 
 _MAX_DISTINCT = 100_000
@@ -278,6 +278,9 @@ def infer_label(seen: ColumnProfile, *, only_label: bool = True, class_names: Se
 def _no_numbers(seen: ColumnProfile, kinds: set[str]) -> str:
     """Returns why no label of numbers can hold what was seen; empty where one may."""
     if seen.texts and kinds:
+        separator = separator_of_ids(seen.texts)
+        if separator is not None:
+            return lists_of_ids(separator)
         return "holds text in some records and numbers in others"
     if seen.other:
         return f"holds values of type {', '.join(sorted(seen.other))}, which are not numbers"

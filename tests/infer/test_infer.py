@@ -297,6 +297,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "captions": (np.array([f"photo {k}" for k in range(90)]), "captions or identifiers"),
     "two spellings": (np.array(["cat", "Cat", "cat"] * 50), "a spelling of 'cat'"),
     "lists of names": (np.array(["rust", "scab", "rust scab"] * 50), "lists of names separated by ' '"),
+    "lists of ids": (np.array(["16 0", "3 1 2"] * 50), "lists of class ids separated by ' '"),
     "white space": (np.array(["cat", "dog\n"] * 50), "white space around it"),
     "characters": (RNG.integers(48, 58, 500).astype(np.uint8), "ASCII characters of digits"),
     "colours": (RNG.choice([0, 128, 255], (9, 8, 8, 3)).astype(np.uint8), "3 colour channels"),
