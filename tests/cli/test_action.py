@@ -233,3 +233,24 @@ def test_an_audit_that_cannot_be_done_fails(runner: dict[str, str], repository: 
     done = check(runner, repository, AUDIT="configs/one.yaml", AUDIT_OPTIONS="--source=csv:gone.csv\n--split=train")
     assert done.returncode == 2
     assert "gone.csv" in done.stderr
+
+
+@pytest.mark.parametrize("schema", ["configs", "-one.yaml", "$(touch ran).yaml"])
+def test_audits_of_folders_and_odd_names_annotate_too(runner: dict[str, str], repository: Path, schema: str) -> None:
+    """Each schema of a folder, and a name that looks like an option or a command, has its annotations and reports."""
+    (repository / "train.csv").write_text("label\n0\n1\n7\n", encoding="utf-8")
+    if schema != "configs":
+        (repository / "configs" / "one.yaml").rename(repository / schema)
+    options = "--split=train\n--source=csv:train.csv\n"
+    done = check(runner, repository, PATHS="more configs", AUDIT=schema, AUDIT_OPTIONS=options, REPORTS="-out")
+    assert done.returncode == 1, done.stderr
+    assert "::error title=LG101" in done.stdout
+    assert "invalid option" not in done.stderr
+    assert len(list((repository / "-out").iterdir())) == 4
+    assert not (repository / "ran").exists()
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_an_option_that_does_no_audit_fails(runner: dict[str, str], repository: Path, option: str) -> None:
+    """Where no report was written nothing was audited, whatever the command's exit code."""
+    assert check(runner, repository, AUDIT="configs/one.yaml", AUDIT_OPTIONS=option).returncode == 2
