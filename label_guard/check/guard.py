@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from label_guard.check.columns import BUFFERS, Column, UntypedIntegers, as_array
 from label_guard.check.label_check import LabelCheck, spec_text
+from label_guard.check.reading import fits
 from label_guard.check.result import CheckResult, RuleViolations
 from label_guard.core import tree
 from label_guard.core.types import Rows
@@ -125,6 +126,8 @@ class Guard:
                 return self._explain_batch(element)
             if not check.clean(value):
                 return self._explain_batch(element, check)
+            if check.label.where is not None and not fits(tree.get(element, check.label.where), value.shape):
+                return self._explain_batch(element)
             size = value.shape[0]
         skipped = self._skipped(element) if self._skips else None
         if skipped is not None and any(check.where is not None for check in self.checks):

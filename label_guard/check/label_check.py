@@ -13,7 +13,7 @@ from label_guard.check.columns import Column, Unreadable, as_array
 from label_guard.check.fill_values import FillValues, position_label
 from label_guard.check.kinds import ValueCheck, value_check
 from label_guard.check.primitives import is_number, member
-from label_guard.check.reading import LabelReader, checked_label, counted
+from label_guard.check.reading import LabelReader, broadcasts, checked_label, counted
 from label_guard.check.result import RuleViolations, plain
 from label_guard.core import dtypes, tree
 from label_guard.core.similar import closest
@@ -215,7 +215,11 @@ class LabelCheck:
         self, path: str, columns: list[Column], missing: Rows, where: Sequence[Any]
     ) -> tuple[list[Column], Rows]:
         found: list[Column] = []
-        for column in columns:
+        parts = [part for column in columns for part in self._fitting(column, where)]
+        for column in parts:
+            if _is_unreadable(column.array):
+                found.append(column)
+                continue
             values = [where[row] for row in column.rows.tolist()]
             counts = np.array([counted(path, v, column.array.shape[1:]) for v in values], np.bool_)
             counts = counts.reshape(column.array.shape)
@@ -226,6 +230,27 @@ class LabelCheck:
             if rows.any():
                 found.append(column._replace(rows=column.rows[rows], array=array[rows], counts=counts[rows]))
         return found, missing[_any([where[row] for row in missing.tolist()])] if len(missing) else missing
+
+    def _fitting(self, column: Column, where: Sequence[Any]) -> Iterator[Column]:
+        """Splits off records whose label and ``where`` differ in shape: left out if nothing counts, else unreadable."""
+        shape = column.array.shape[1:]
+        shapes = {getattr(where[row], "shape", None) for row in column.rows.tolist()}
+        if self.label.where is None or all(own is not None and broadcasts(own, shape) for own in shapes):
+            yield column
+            return
+        arrays = [as_array(where[row])[0] for row in column.rows.tolist()]
+        fits = np.array(
+            [array.dtype.kind not in "biuf" or broadcasts(array.shape, shape) for array in arrays], np.bool_
+        )
+        if fits.any() or not len(fits):
+            yield column if fits.all() else column._replace(rows=column.rows[fits], array=column.array[fits])
+        for place in np.flatnonzero(~fits & [bool((array != 0).any()) for array in arrays]).tolist():
+            box = np.empty(1, object)
+            other = spec_text(arrays[place].dtype, arrays[place].shape)
+            box[0] = Unreadable(
+                f"{spec_text(column.array.dtype, shape)} under {self.label.where!r} of {other}", "LG105"
+            )
+            yield Column(column.rows[place : place + 1], box, True)
 
     def _filler(self, dtype: np.dtype[Any]) -> Array:
         """A legal value of ``dtype``: of one position, or of a row of the class axis."""

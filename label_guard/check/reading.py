@@ -344,14 +344,26 @@ def counted(where: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]
     if value is tree.MISSING or value is None:
         raise UsageError(f"the feature {where!r} is missing: it says which positions of a label count")
     array, _ = as_array(value)
-    fits = array.ndim <= len(shape) and all(n in (1, m) for n, m in zip(array.shape, shape, strict=False))
-    if array.dtype.kind not in "biuf" or not fits:
+    if not fits(array, shape):
         raise UsageError(
             f"the feature {where!r} says which positions of a label count, but is {array.dtype}{list(array.shape)}; "
             f"expected bool or numbers that broadcast from the left over the label's {list(shape)}"
         )
     counts = (array != 0).reshape(array.shape + (1,) * (len(shape) - array.ndim))
     return np.broadcast_to(counts, shape)
+
+
+def fits(where: Any, shape: tuple[int, ...]) -> bool:
+    """Whether a feature is an array of numbers that broadcasts from the left over a label of ``shape``."""
+    if not isinstance(where, np.ndarray):
+        return False
+    array = cast(Array, where)
+    return array.dtype.kind in "biuf" and broadcasts(array.shape, shape)
+
+
+def broadcasts(own: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether a feature of the shape ``own`` broadcasts from the left over a label of ``shape``."""
+    return len(own) <= len(shape) and all(n in (1, m) for n, m in zip(own, shape, strict=False))
 
 
 def _dtype_of(value: Any) -> Any:

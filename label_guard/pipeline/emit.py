@@ -312,8 +312,16 @@ def _where_counted(label: Label, batch: Any, valid: Mask) -> Mask:
         return valid
     where = tree.get(batch, label.where)
     if isinstance(valid, list):
-        return [mask & counted(label.where, where[row], mask.shape) for row, mask in enumerate(valid)]
-    return valid & counted(label.where, where, valid.shape)
+        return [mask & _counted(label.where, where[row], mask.shape) for row, mask in enumerate(valid)]
+    return valid & _counted(label.where, where, valid.shape)
+
+
+def _counted(where: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Which positions count: all where the feature does not fit, for then the record is bad and masked as a whole."""
+    try:
+        return counted(where, value, shape)
+    except UsageError:
+        return np.ones(shape, np.bool_)
 
 
 def _converted(converter: LabelConverter, batch: Any, path: str, value: Any, *, illegal: bool) -> Any:
@@ -322,7 +330,7 @@ def _converted(converter: LabelConverter, batch: Any, path: str, value: Any, *, 
     where = converter.label.where
     if where is not None and isinstance(value, np.ndarray):
         array = cast(Array, value)
-        value = converter.counted(array, counted(where, tree.get(batch, where), array.shape))
+        value = converter.counted(array, _counted(where, tree.get(batch, where), array.shape))
     if isinstance(value, list):
         items = cast("list[Any]", value)
         return tree.put(batch, path, [converter(np.asarray(item), illegal=illegal) for item in items])
@@ -360,6 +368,8 @@ def finalize_record(config: GuardConfig, record: Any, result: CheckResult) -> An
         violations = _violations_of(result, path)
         array = _batch_of_one(converter, tree.get(record, path), columns[path], violations, config.on_invalid == "mask")
         if array is None:
+            made = config.mask.key is not None and tree.get(record, config.mask.path(path)) is tree.MISSING
+            expanded += [config.mask.path(path)] if made else []
             continue
         values, valid = array
         record = tree.put(record, path, values)

@@ -10,7 +10,7 @@ import grain
 import numpy as np
 import pytest
 
-from label_guard import ClassLabel, Guard, MultiLabel, RealLabel, SoftLabel, guard_batches
+from label_guard import ClassLabel, Guard, InvalidLabelError, MultiLabel, RealLabel, SoftLabel, guard_batches
 from label_guard.check.fill_values import FillValues
 from label_guard.grain import guard_labels
 from label_guard.schema.dataset import DatasetSchema
@@ -140,3 +140,44 @@ def test_windows_without_a_label(policy: str, label: Label, tmp_path: Path) -> N
         assert batch["y"].dtype == first["y"].dtype
         assert not batch["y_valid"].any()
         assert emitted.check({"y": batch["y"], "w": np.ones(2, bool)}, batched=True).ok
+
+
+@pytest.mark.parametrize("policy", ["drop", "mask", "raise", "report"])
+@pytest.mark.parametrize("size", [None, 1])
+@pytest.mark.parametrize("free", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "where"), [*itertools.product([(), (3,), (4,), (5,), (1, 4)], [(), (3,), (4,), (1, 4)])]
+)
+def test_a_label_that_where_does_not_fit(
+    policy: str, size: int | None, free: bool, shape: Any, where: Any, tmp_path: Path
+) -> None:
+    """One record whose label and ``where`` differ in shape is bad, whatever the policy; its neighbours are not."""
+    label = ClassLabel(num_classes=5, shape=(None if free else 4,), where="w")
+    if policy == "mask" and free and size:
+        return  # refused when the guard is made: a batch needs a shape to fill
+    records = [{"id": k, "y": np.full(4, k), "w": np.ones(4, bool)} for k in range(3)]
+    records[1] |= {"y": np.ones(shape, np.int64), "w": np.ones(where, bool)}
+    legal = len(shape) == 1 and (free or shape == (4,)) and where in ((), shape)
+    options: dict[str, Any] = {"on_invalid": policy, "quarantine": None if policy == "raise" else str(tmp_path)}
+    guarded = guard_batches(records, schema_of(label), batched=False, batch_size=size, stop_above=None, **options)
+    if policy == "raise" and not legal:
+        with pytest.raises(InvalidLabelError, match="LG105"):
+            list(guarded)
+        return
+    found = list(guarded)
+    ids = [int(np.ravel(record["id"])[0]) for record in found]
+    assert ids == ([0, 2] if policy == "drop" and not legal else [0, 1, 2])
+    if policy == "mask":
+        assert [bool(np.any(record["y_valid"])) for record in found] == [True, legal, True]
+        assert np.shape(found[1]["y_valid"]) == np.shape(found[1]["y"])
+    if policy == "report" and size is None:
+        assert np.shape(found[1]["y"]) == shape
+        assert np.ndim(found[1]["y_valid"]) == 1
+
+
+def test_nothing_counts_of_a_label_of_another_shape() -> None:
+    """A record of padding may have a label of any shape: it leaves as a legal one."""
+    label = ClassLabel(num_classes=5, shape=(4,), where="w")
+    records = [{"y": np.zeros(4, int), "w": np.ones(4, bool)}, {"y": np.zeros(3, int), "w": np.zeros(4, bool)}]
+    (batch,) = guard_batches(records, schema_of(label), batched=False, batch_size=2, on_invalid="mask")
+    assert batch["y_valid"].tolist() == [[True] * 4, [False] * 4]
