@@ -62,7 +62,9 @@ def _stack(
         values = [column[name] for column in columns]
         stacked[name] = _stack(values, inner.get(name, {}), f"{path}/{name}" if path else name, None, name_of)
     if isinstance(first, Mapping):
-        return {name: stacked[name] if name in stacked else own[name] for name, _ in pairs if name != leave_out} | own
+        features = {name: stacked[name] if name in stacked else own[name] for name, _ in pairs if name != leave_out}
+        keys = {str(key): key for key in cast("Mapping[Any, Any]", first)}  # keys need not be text
+        return {keys.get(name, name): value for name, value in (features | own).items()}
     batch = tree.rebuild(first, [stacked[name] if name in stacked else own[name] for name, _ in pairs])
     for name in own.keys() - {name for name, _ in pairs}:
         batch = tree.put(batch, name, own[name])

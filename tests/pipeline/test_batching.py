@@ -165,3 +165,12 @@ def test_labels_that_do_not_stack_are_named(tmp_path: Path, on_invalid: OnInvali
     shown = r"label 'y' cannot be batched: records hold int64\[2\] \(record img_2\), int64\[3\] \(record img_3\)"
     with pytest.raises(UsageError, match=shown):
         list(guard_batches(records, schema, batched=False, batch_size=2, on_invalid=on_invalid, quarantine=tmp_path))
+
+
+def test_keys_other_than_text_stay_as_they_are() -> None:
+    """Records with integers as keys are stacked to a batch with these keys, and their label is found."""
+    records = [{0: np.int64(k), 1: np.int64(k % 3), "more": {2: np.float32(k)}} for k in range(4)]
+    (batch,) = guard_batches(records, {"1": ClassLabel(num_classes=3)}, batched=False, batch_size=4, on_invalid="raise")
+    assert list(batch) == [0, 1, "more"]
+    assert batch[1].tolist() == [0, 1, 2, 0]
+    assert batch["more"][2].tolist() == [0, 1, 2, 3]
