@@ -16,6 +16,7 @@ from label_guard.infer.classes import Drafted
 from label_guard.infer.datasets import ArrayDataset, Dataset, UriDataset, array_dataset
 from label_guard.infer.draft import LIMIT, Draft, audited, draft_labels, draft_of, sound
 from label_guard.infer.look import look_at
+from label_guard.infer.names import separator_of_ids
 from label_guard.infer.profile import ColumnProfile, record_shape
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.sources.sniff import readable_uri
@@ -247,6 +248,9 @@ def _as_expected(drafted: Drafted, seen: ColumnProfile, expected: _Expected) -> 
     if drafted.fields.get("kind") in _ROWS:
         kept = {name: value for name, value in drafted.fields.items() if name not in ("num_classes", "class_names")}
         return Drafted({**kept, **given}, notes=drafted.notes)
+    separator = separator_of_ids([text for text in seen.texts if not text.isdigit()])
+    if separator is not None:
+        return Drafted({"kind": "multi_label", **given, "encoding": "ids", "separator": separator})
     if seen.texts and not seen.dtypes:
         frequent = sorted(text for text, _ in seen.texts.most_common(count))
         legal = list(names) if names is not None else frequent

@@ -89,7 +89,7 @@ def _kind(fields: Mapping[str, Any], seen: ColumnProfile) -> str:
         what = "class names" if seen.texts else "class ids"
         parts = [what, stored, classes, *_ids(fields), *_shape(seen)]
     elif kind == "multi_label":
-        parts = ["k-hot rows", stored, classes]
+        parts = ["lists of class ids" if fields.get("encoding") == "ids" else "k-hot rows", stored, classes]
     elif kind == "soft_label":
         parts = ["one-hot rows" if fields.get("one_hot") else "probabilities", stored, classes]
     elif kind == "real_label":
@@ -171,7 +171,8 @@ def _next(report: CheckReport) -> Iterator[str]:
         yield f"label-guard check {data}{named[0]}{_expectation(report.labels[0])}"
     elif report.findings:
         yield f"label-guard rule {report.findings[0].rule}"
-    if report.audit is not None:
+    # infer leaves lists of ids to be written by hand.
+    if report.audit is not None and all(label.drafted.fields.get("encoding") != "ids" for label in report.labels):
         name = shell_word(f"{report.audit.dataset}.yaml")
         yield f"label-guard infer {data}{''.join(named)} --output {name}"
 

@@ -171,6 +171,8 @@ ARRAYS: dict[str, tuple[object, dict[str, object], int, str]] = {
     "bool": (np.arange(30) % 2 == 0, {"num_classes": 2}, 0, "no violation"),
     "wide": (np.array([2**32 + 1, 1] * 9), {"num_classes": 2}, 1, "4294967297"),
     "columns": ({"label": [0, 1] * 9, "x": [1.5] * 18}, {"num_classes": 2}, 0, "float64, always 1.5"),
+    "lists of ids in a text": (np.array(["0 2", "1", "2 1 0"] * 9), {"num_classes": 3}, 0, "lists of class ids"),
+    "one list too far": (np.array(["0 2", "1", "3 1 0"] * 9), {"num_classes": 3}, 1, "LG101"),
     "nothing": ([], {}, 0, "0 records"),
     "no legal label": (np.array([2**62 + 1]), {"num_classes": 1}, 1, "LG101"),
     "targets": (np.linspace(0, 1, 50), {}, 0, "real numbers"),
