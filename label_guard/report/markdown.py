@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from label_guard.core.escape import terminal
@@ -14,6 +15,8 @@ _MAX_CHARACTERS = 60_000
 _MAX_LINES = 58  # with the last two of the text a comment that is read at a glance
 _MAX_NOT_CHECKED = 10
 _MARKS = {"error": ":x: error", "warning": ":warning: warning", "note": ":memo: note"}
+# Markdown makes a link of what begins so, in the HTML element too.
+_ADDRESS = re.compile(r"(?i)(?<=www)\.")
 _SPECIAL = frozenset("&<>\"'`*_[]()|~#@\\!$:")
 
 
@@ -49,4 +52,5 @@ def _row(diagnostic: Diagnostic) -> str:
 
 def _code(text: str) -> str:
     """``text`` as inline code: in code no forge looks for mentions, issue numbers or links."""
-    return f"<code>{''.join(f'&#{ord(c)};' if c in _SPECIAL else c for c in terminal(text))}</code>"
+    shown = "".join(f"&#{ord(c)};" if c in _SPECIAL else c for c in terminal(text))
+    return f"<code>{_ADDRESS.sub('&#46;', shown)}</code>"

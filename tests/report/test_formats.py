@@ -275,6 +275,13 @@ def test_markdown_rows_have_four_cells_and_no_foreign_tags(found: list[Diagnosti
         assert not set("`*[]@#\\") & set(re.sub(r"&#\d+;", "", row))
 
 
+@pytest.mark.parametrize("text", ["www.example.org", "first WWW.example.org", "https://example.org/x", "a@example.org"])
+def test_markdown_makes_no_link_of_foreign_text(text: str) -> None:
+    """What GitHub turns into a link without brackets, in ``code`` of HTML too, is broken by a character reference."""
+    [row] = render_diagnostics([Diagnostic("LG210", "error", text, "")], "markdown", tool="lint").splitlines()[6:]
+    assert not re.search(r"(?i)www\.|://|@", row)
+
+
 def test_a_comment_is_never_larger_than_a_forge_takes() -> None:
     """Of thousands of findings as many are shown as fit, and the rest is counted."""
     text = render_diagnostics([FOUND[0]] * 2000, "markdown", tool="lint")
