@@ -102,9 +102,11 @@ def _files_of(source: Source) -> list[str]:
 
 
 def _place(path: str) -> str:
-    """The file or folder of a shard, whose path may end in ``#`` and a position in the folder."""
-    folder = path.rpartition("#")[0]
-    return folder if folder and not is_remote(path) and Path(folder).is_dir() else path
+    """The file or folder of a shard, whose path may end in ``#``, a pattern and a position in the folder."""
+    folder = "" if is_remote(path) else path.rpartition("#")[0]
+    while folder and not Path(folder).is_dir():
+        folder = folder.rpartition("#")[0]
+    return folder or path
 
 
 def _identity(path: str) -> tuple[int, int] | None:
