@@ -23,7 +23,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from label_guard.core.similar import closest
+from label_guard.core.similar import closest, listed
 from label_guard.errors import UsageError
 from label_guard.schema.fields import (
     PROBLEMS,
@@ -168,17 +168,18 @@ class DatasetSchema(Model):
         Raises:
             UsageError: the split is unknown or malformed, or left out where several are declared.
         """
-        names = ", ".join(self.splits)
+        if split in self.splits:
+            return split
         if split is None:
             if len(self.splits) > 1:
-                raise UsageError(f"schema {self.name} declares several splits ({names}); pass split=")
+                raise UsageError(f"schema {self.name} declares several splits ({listed(self.splits)}); pass split=")
             return next(iter(self.splits), None)
-        bases = {split} if split in self.splits else split_bases(split)
+        bases = split_bases(split)
         unknown = sorted(bases - set(self.splits))
         if unknown:
             raise UsageError(
                 f"schema {self.name} has no split {unknown[0]!r}{_did_you_mean(unknown[0], self.splits)}; it declares: "
-                f"{names or 'none'}"
+                f"{listed(self.splits) or 'none'}"
             )
         if len({self.splits[base].model_dump_json(include={"labels"}) for base in bases}) > 1:
             raise UsageError(f"the splits of {split!r} have different label rules; guard each by itself")

@@ -419,8 +419,9 @@ def _truncated(path: SchemaPath, value: int) -> Problem:
 
 
 def _repeated(values: Sequence[Any]) -> list[Any]:
+    """The values that occur more than once, each once."""
     seen: set[Any] = set()
-    return [value for value in values if value in seen or seen.add(value)]
+    return list(dict.fromkeys(value for value in values if value in seen or seen.add(value)))
 
 
 def _names_of(label: ClassLabel | MultiLabel | SoftLabel) -> Iterator[Problem]:

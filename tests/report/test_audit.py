@@ -347,3 +347,19 @@ def test_merged_parts_keep_their_pictures(tmp_path: Path) -> None:
     other = audit_dataset(tmp_path / "planted.yaml", shards=(1, 2), splits=["train"])
     with pytest.raises(UsageError, match="different splits"):
         merge_reports([parts[0], other])
+
+
+def test_a_split_that_could_not_be_read_says_why_where_it_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``0 bad`` alone would pass for a result."""
+    monkeypatch.chdir(tmp_path)
+    Path("doubled.csv").write_text("label,label\n1,99\n")
+    Path("schema.yaml").write_text(
+        "format: 1\nname: t\nversion: 1.0.0\nlabels: {label: {kind: class_label, num_classes: 10}}\n"
+    )
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["audit", "schema.yaml", "--source", "csv:doubled.csv"])
+    assert exit_.value.code == 2
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "0 records" in line]
+    assert "0 bad; nothing could be read: doubled.csv has 2 columns named 'label'" in line

@@ -44,7 +44,7 @@ _SOUND = {
         f'kind: multi_label, num_classes: 3, {_NAMES}, encoding: ids, dtype: string, separator: "|"',
         "int32",
     ),
-    "columns": ("kind: multi_label, num_classes: 2, columns: [a, b], dtype: int8, ignore: [null]", "int8"),
+    "columns": ("kind: multi_label, num_classes: 2, columns: [a, b], dtype: [int8, floating], ignore: [null]", "int8"),
     "not measured": ("kind: multi_label, num_classes: 2, dtype: float32, ignore: [.nan]", "float32"),
     "real": ("kind: real_label, dtype: float32, ignore: [.nan, null, -9999.5], on_ignore: replace", "float32"),
     "where": ("kind: class_label, num_classes: 3, dtype: int32, shape: [8], where: weights", "int32"),
