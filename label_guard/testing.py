@@ -241,7 +241,9 @@ class _Maker:
         self._values: dict[str, list[Any]] = {}
         record: dict[str, Any] = {}
         for path, label in self.guard.labels.items():
-            record = _changed(record, path, FillValues(label).record(FillValues(label).dtype()))
+            texts = _texts(label)
+            first = texts[0] if texts else FillValues(label).record(FillValues(label).dtype())
+            record = _changed(record, path, first)
             if label.where is not None:
                 counted = tuple(length or 1 for length in label.record_shape[:1])
                 record = _changed(record, label.where, np.ones(counted, np.float32))
@@ -296,11 +298,11 @@ def _stacks(value: Any, like: Any) -> bool:
 
 def _plausible(label: Label) -> Iterator[Any]:
     """Values that are probably valid."""
+    if texts := _texts(label):
+        yield from texts
+        return
     fill = FillValues(label)
     base = fill.record(fill.dtype())
-    if isinstance(label, ClassLabel) and label.class_names and "string" in (label.dtype or ()):
-        yield from label.class_names[:16]
-        return
     if base is None or 0 in base.shape:
         shape = tuple(length or 2 for length in label.record_shape)
         base = np.zeros(shape, fill.dtype())
@@ -314,6 +316,19 @@ def _plausible(label: Label) -> Iterator[Any]:
             yield base.dtype.type(raw) if base.ndim == 0 else np.full(base.shape, raw, base.dtype)
     yield base[()] if base.ndim == 0 else base
     yield from _others(label, base)
+
+
+def _texts(label: Label) -> list[Any]:
+    """Values of a label that is stored as names: a name, a list of names, or names in one text; else none."""
+    if not isinstance(label, ClassLabel | MultiLabel) or not label.stores_names:
+        return []
+    names = list(label.class_names or ("",))[:16]
+    length = max(1, label.min_length or 0)
+    lists = [[*names[start:], *names[:start]][:length] for start in range(len(names))]
+    if label.separator is not None:
+        return [label.separator.join(chosen) for chosen in lists]
+    single = isinstance(label, ClassLabel) and not label.shape
+    return names if single else lists
 
 
 def _others(label: Label, base: np.ndarray[Any, np.dtype[Any]]) -> Iterator[Any]:

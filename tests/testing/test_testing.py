@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from label_guard import ClassLabel, Guard, MultiLabel, RealLabel, SoftLabel, guard_batches
+from label_guard import ClassLabel, DatasetSchema, Guard, MultiLabel, RealLabel, SoftLabel, guard_batches
 from label_guard.core import tree
 from label_guard.errors import UsageError
 from label_guard.testing import assert_conserved, assert_guarded, breakable_rules, faulty_records
@@ -120,3 +120,28 @@ def test_the_same_seed_makes_the_same_records() -> None:
     first, again, other = (faulty_records(SCHEMAS["soft"], 30, seed=seed) for seed in (1, 1, 2))
     assert (repr(first.records), first.broken) == (repr(again.records), again.broken)
     assert first.broken != other.broken
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        {"kind": "class_label"},
+        {"kind": "class_label", "separator": " ", "shape": [None]},
+        {"kind": "class_label", "shape": [None], "min_length": 2},
+        {"kind": "multi_label", "encoding": "ids"},
+        {"kind": "multi_label", "encoding": "ids", "separator": ", ", "min_length": 2, "unique": True},
+    ],
+    ids=str,
+)
+def test_labels_stored_as_names(label: dict[str, Any], tmp_path: Path) -> None:
+    """Records of labels that are texts: the valid ones leave the guard, the others are in the quarantine."""
+    names = {"num_classes": 3, "class_names": ["cat", "dog", "hen"], "dtype": "string"}
+    schema = DatasetSchema.model_validate(
+        {"format": 1, "name": "n", "version": "1.0.0", "labels": {"y": {**label, **names}}}
+    )
+    faulty = faulty_records(schema, 30, rate=0.2)
+    assert len({repr(record.get("y")) for record in faulty.records}) > 3
+    guarded = guard_batches(
+        faulty.records, schema, batched=False, batch_size=1, quarantine=str(tmp_path), stop_above=None
+    )
+    assert_guarded(guarded, faulty, quarantine=tmp_path)
