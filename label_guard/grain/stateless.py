@@ -17,7 +17,8 @@ from label_guard.grain.specs import output_spec
 from label_guard.pipeline.checker import ElementChecker
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.counts import Counts
-from label_guard.pipeline.emit import finalize_batch, finalize_plain, finalize_record, mask_batch
+from label_guard.pipeline.emit import finalize_batch, mask_batch
+from label_guard.pipeline.emit_record import finalize_plain, finalize_record
 from label_guard.pipeline.first_element import check_first_elements, is_stacked
 from label_guard.pipeline.options import GuardOptions, SchemaLike, resolve_options
 from label_guard.pipeline.record_keys import KeyedSource, RecordNames

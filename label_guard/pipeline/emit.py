@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -22,7 +21,6 @@ from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.convert import LabelConverter
 from label_guard.pipeline.masking import Mask, add_mask, has_sentinels, join_columns, validity
 from label_guard.pipeline.record_buffer import RecordBuffer
-from label_guard.pipeline.record_keys import KEY
 from label_guard.schema.labels import Label
 
 Good = Mapping[str, NDArray[np.bool_]]
@@ -99,14 +97,14 @@ def stack_records(config: GuardConfig, records: Sequence[Any], result: CheckResu
         return batching.row_name(row) if key is None else f"record {key}"
 
     for path, converter in config.converters.items():
-        violations = _violations_of(result, path)
+        violations = violations_of(result, path)
         if violations and config.on_invalid != "mask":
-            delivered = _as_stored(converter, columns[path], len(records))
+            delivered = as_stored(converter, columns[path], len(records))
             arrays |= {} if delivered is None else {path: delivered}
             continue
         found = columns[path]
         if not found and not violations and None in converter.label.record_shape:
-            found = _uncounted(converter, [tree.get(record, path) for record in records])
+            found = uncounted_columns(converter, [tree.get(record, path) for record in records])
         try:
             arrays[path], valid = join_columns(converter, found, len(records), violations)
         except ValueError as error:
@@ -131,14 +129,14 @@ def mask_batch(config: GuardConfig, batch: Any, result: CheckResult) -> tuple[An
     good: dict[str, NDArray[np.bool_]] = {}
     for path, converter in config.converters.items():
         value = tree.get(batch, path)
-        violations = _violations_of(result, path)
+        violations = violations_of(result, path)
         size = result.num_records
         if violations and config.on_invalid == "mask":
             value, good[path] = join_columns(converter, _columns(config, batch, path, size), size, violations)
             batch = tree.put(batch, path, value)
         elif violations:
             read = converter.is_encoded or _is_list(value)
-            array = _as_stored(converter, _columns(config, batch, path, size), size) if read else None
+            array = as_stored(converter, _columns(config, batch, path, size), size) if read else None
             batch = batch if array is None else tree.put(batch, path, array)
         elif converter.is_encoded or _is_list(value) or not converter.admits(value):
             columns = _columns(config, batch, path, size)
@@ -153,7 +151,7 @@ def _is_list(value: Any) -> bool:
     return value is None or value is tree.MISSING or isinstance(value, (list, tuple, *BUFFERS))
 
 
-def _as_stored(converter: LabelConverter, columns: list[Column], size: int) -> Array | None:
+def as_stored(converter: LabelConverter, columns: list[Column], size: int) -> Array | None:
     """Labels under ``report`` as one array of numbers, whether they are legal or not; None where they are not one."""
     columns = converter.k_hot(columns)
     arrays = [column.array for column in columns]
@@ -179,7 +177,7 @@ def _as_array(converter: LabelConverter, columns: list[Column], value: Any, size
         return join_columns(converter, columns, size)[0]
     absent = sorted(set(range(size)) - {row for column in columns for row in column.rows.tolist()})
     stored = [None if value is None or value is tree.MISSING else value[row] for row in absent]
-    found = _uncounted(converter, stored)
+    found = uncounted_columns(converter, stored)
     columns = [*columns, *(column._replace(rows=np.array([row])) for row, column in zip(absent, found, strict=True))]
     if len({column.array.shape[1:] for column in columns}) == 1:
         return join_columns(converter, columns, size)[0]
@@ -191,7 +189,7 @@ def _as_array(converter: LabelConverter, columns: list[Column], value: Any, size
     return [join_columns(converter, [items[row]], 1)[0][0] for row in range(size)]
 
 
-def _uncounted(converter: LabelConverter, values: Sequence[Any]) -> list[Column]:
+def uncounted_columns(converter: LabelConverter, values: Sequence[Any]) -> list[Column]:
     """Legal labels in place of those that do not count (``where`` is 0), each in its own shape if that fits."""
     return [
         Column(np.array([row]), _legal_like(converter, as_array(value)[0])[None], True)
@@ -209,7 +207,8 @@ def _legal_like(converter: LabelConverter, stored: Array) -> Array:
     return np.zeros(shape, dtype) if legal is None else np.broadcast_to(legal, shape)
 
 
-def _violations_of(result: CheckResult, path: str) -> list[RuleViolations]:
+def violations_of(result: CheckResult, path: str) -> list[RuleViolations]:
+    """What the check found in one label."""
     return [found for found in result.faults if found.label == path]
 
 
@@ -335,106 +334,6 @@ def _converted(converter: LabelConverter, batch: Any, path: str, value: Any, *, 
         items = cast("list[Any]", value)
         return tree.put(batch, path, [converter(np.asarray(item), illegal=illegal) for item in items])
     return tree.put(batch, path, converter(np.asarray(value), illegal=illegal))
-
-
-def finalize_plain(config: GuardConfig, record: Any) -> Any:
-    """Converts a record whose labels are valid arrays or NumPy scalars, of which everything counts, at the least cost.
-
-    As ``finalize_record`` for a record that passed ``Guard.is_clean_record``.
-    """
-    if not config.keep_key:
-        record = batching.without_key(record, KEY)
-    if config.passes_untouched:
-        return record
-    for path, converter in config.converters.items():
-        array = np.asarray(tree.get(record, path))[None]
-        if config.mask.key is not None and (config.mask_all or has_sentinels(config.labels[path])):
-            (valid,) = validity(converter.label, array, 1, None, 0)
-            record = add_mask(record, path, cast(Mask, valid), config.mask)
-        if converter.changes:
-            record = tree.put(record, path, converter(array)[0])
-    return record
-
-
-def finalize_record(config: GuardConfig, record: Any, result: CheckResult) -> Any:
-    """Converts one unbatched record and adds its masks, as a batch of one."""
-    stored = all(_is_stored(tree.get(record, path)) for path in config.guard.labels)
-    if config.passes_untouched and stored and (result.ok or config.on_invalid != "mask"):
-        return finalize_batch(config, record, 1)
-    columns = config.guard.record_columns([record])
-    good: dict[str, NDArray[np.bool_]] = {}
-    expanded: list[str] = []
-    for path, converter in config.converters.items():
-        violations = _violations_of(result, path)
-        array = _batch_of_one(converter, tree.get(record, path), columns[path], violations, config.on_invalid == "mask")
-        if array is None:
-            made = config.mask.key is not None and tree.get(record, config.mask.path(path)) is tree.MISSING
-            expanded += [config.mask.path(path)] if made else []
-            continue
-        values, valid = array
-        record = tree.put(record, path, values)
-        good |= {path: valid} if violations and config.on_invalid == "mask" else {}
-        extra = [config.mask.path(path)] if config.mask.key is not None else []
-        extra += [] if converter.label.where is None else [converter.label.where]
-        for place in set(extra) - set(expanded):
-            feature = tree.get(record, place)
-            if feature is not None and feature is not tree.MISSING:
-                record = tree.put(record, place, np.asarray(feature)[None])
-        expanded += [path, *extra]
-    expanded += _places_of_masks(record, config.guard.labels)
-    record = finalize_batch(config, record, 1, result=result, good=good)
-    for path in dict.fromkeys(expanded):
-        value = tree.get(record, path)
-        if isinstance(value, np.ndarray) and value.ndim:
-            record = tree.put(record, path, value[0])
-    return record
-
-
-def _places_of_masks(record: Any, paths: Iterable[str]) -> Iterator[str]:
-    """Paths behind the end of the tuples that hold labels: masks are appended there."""
-    heads = Counter(path.rpartition("/")[0] for path in paths if tree.is_sequence(tree.parent(record, path)))
-    for head, number in heads.items():
-        length = len(tree.get(record, head) if head else record)
-        yield from (f"{head}/{k}" if head else str(k) for k in range(length, length + number))
-
-
-def _is_stored(value: Any) -> bool:
-    """Whether a label of one record is an array or a NumPy scalar, which leaves as it is."""
-    return isinstance(value, np.ndarray | np.generic) and cast(Array, value).dtype.kind in "biuf"
-
-
-def _batch_of_one(
-    converter: LabelConverter, value: Any, columns: list[Column], violations: list[RuleViolations], mask: bool
-) -> tuple[Array, NDArray[np.bool_]] | None:
-    """The label of one record with a batch axis; None where it is delivered as it is."""
-    if violations and mask and None in converter.label.record_shape:
-        return _masked_ragged(converter.label, columns, violations)
-    if not columns and not violations and None in converter.label.record_shape:
-        columns = _uncounted(converter, [value])
-    if not violations or mask:
-        return join_columns(converter, columns, 1, violations)
-    if any(found.positions is None for found in violations):
-        return None
-    array = _as_stored(converter, columns, 1) if converter.is_encoded else np.asarray(value)[None]
-    return None if array is None else (array, np.ones(array.shape, np.bool_))
-
-
-def _masked_ragged(
-    label: Label, columns: list[Column], violations: list[RuleViolations]
-) -> tuple[Array, NDArray[np.bool_]]:
-    """The label of one bad record whose shape is free: in its own shape if that can be filled, else the shortest."""
-    own = columns[0].array.shape[1:] if columns else ()
-    ranks = len(own) == len(label.record_shape)
-    if ranks and all(want in (None, have) for want, have in zip(label.record_shape, own, strict=True)):
-        fitted = LabelConverter(label.model_copy(update={"shape": own[: len(label.shape)]}))
-        if fitted.fill.record(fitted.fill.dtype(columns[0].array.dtype)) is not None:
-            return join_columns(fitted, columns, 1, violations)
-    least = getattr(label, "min_length", None) or 0
-    shape = tuple(least if length is None else length for length in label.shape)
-    fill = FillValues(label.model_copy(update={"shape": shape}))
-    record = fill.record(fill.dtype())
-    filled = np.zeros(shape, fill.dtype()) if record is None else record
-    return filled[None], np.zeros((1, *filled.shape), np.bool_)
 
 
 def placeholder_batch(config: GuardConfig, pulled: Sequence[Any], size: int, *, batched: bool) -> Any:

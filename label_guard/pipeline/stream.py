@@ -21,7 +21,7 @@ import numpy as np
 from label_guard.check.result import CheckResult
 from label_guard.core.types import Rows
 from label_guard.errors import LabelGuardError, UsageError
-from label_guard.pipeline import emit, restore, saved_state
+from label_guard.pipeline import emit, emit_record, restore, saved_state
 from label_guard.pipeline import state as states
 from label_guard.pipeline.batching import BatchRows
 from label_guard.pipeline.checker import ElementChecker, logger, staying
@@ -262,7 +262,7 @@ class GuardStream:
             self._ahead.append(record)
             return None
         self.checker.counts.delivered += 1
-        return emit.finalize_plain(self.config, record)
+        return emit_record.finalize_plain(self.config, record)
 
     def _leave_out(self, result: CheckResult, *, padding: bool = True) -> Rows:
         """Counts what leaves the stream; int[k]: the rows that stay, those of padding only if ``padding``."""
@@ -358,7 +358,7 @@ class GuardStream:
     def _deliver_record(self, record: Any, result: CheckResult) -> Any:
         if self.checker.error is not None:
             return None
-        return self._delivered(emit.finalize_record(self.config, record, result), 1, result, shared=True)
+        return self._delivered(emit_record.finalize_record(self.config, record, result), 1, result, shared=True)
 
     def _delivered(self, element: Any, size: int, result: CheckResult | None = None, *, shared: bool) -> Any:
         """Counts ``element``, which leaves; a coordinated guard keeps it, as a copy if ``shared`` with the loader."""
