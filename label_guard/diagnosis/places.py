@@ -67,6 +67,12 @@ def _in_files(illegal: IllegalValues, chance: float) -> Place | None:
     return None
 
 
+def whole_files(illegal: IllegalValues) -> bool:
+    """Whether all illegal values are in files that hold no legal one: files of one class look the same."""
+    number = len(illegal.files) + illegal.clean_files
+    return number > 1 and bool(illegal.files) and all(one.low is None for one in illegal.files.values())
+
+
 def _sorted_by_class(illegal: IllegalValues, names: list[str]) -> bool:
     """Whether the other files hold other classes: then illegal values are in few files as every class is."""
     others = [(one.low, one.high) for name, one in illegal.files.items() if name not in names]

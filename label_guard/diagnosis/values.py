@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from label_guard.diagnosis.cause import Alternative, LikelyCause, with_alternatives
-from label_guard.diagnosis.places import LIKELY, clustered
+from label_guard.diagnosis.places import LIKELY, clustered, whole_files
 from label_guard.diagnosis.readings import Reading, Scored, Seen, grouped, score, seen_of
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.diagnosis.wording import advice, alternative, name_of, text_of
@@ -21,14 +21,12 @@ _CHANCE_MOVED = 1e-3  # the same where ids have another start: the id that is mi
 _CERTAIN = 0.95  # a reading below this changes nothing
 _FREQUENT = 20  # occurrences of a value before it may become legal; fewer where classes have fewer
 _LEAST = 6  # occurrences of a value before it may become legal, however few the others have
-_LEAST_MOVED = 3  # the same where ids have another start, which the id that is missing shows too
-_LEAST_GAPS = 2  # the same for ids with gaps of which others are as rare
 _LEAST_VOID = 0.02  # share of small data that a value for "no label" has before it may become legal
 _RARER = 30  # times rarer than the median class: too rare to become legal
 _WIDEST_IDS = 6  # times the number of classes: ids with gaps beyond this may not be in the order of the classes
 _WHOLE = 0.95  # share of its records that a value fills where whole records are damaged
 _LONG = 16  # positions of a record from which that says something
-_UNSEEN = 4  # times more gaps than classes that may be unseen by chance
+_UNSEEN = 4  # times more gaps, or unused classes, than are estimated to be unseen by chance
 _RARE_MINUS_ONE = 0.03  # below this share -1 may as well come from names that were not found
 _MOVED = ("one-based", "zero-based", "offset", "minus-one-shift")
 _RULES_OF_VALUES = frozenset({"LG101", "LG102", "LG110"})
@@ -97,6 +95,9 @@ def _twins(seen: Seen, best: Scored, strays: float, others: list[Alternative]) -
         return [stray, *others] if min(rare.values()) < _LEAST else [*others, stray]
     if reading.cause == "ids-with-gaps":
         return [*others, *_twins_of_gaps(seen, reading)]
+    if reading.cause == "one-class-too-few" and whole_files(seen.found.illegal_values):
+        text = f"all {reading.high} are in files of nothing else: these files are of another kind, or are corrupt"
+        return [*others, Alternative("mixed-files", text)]
     lookup = Alternative("lookup-failed", "-1 marks names that were not found in a list of classes")
     if reading.cause == "stray" and best.noise.keys() == {-1} and not seen.far:
         return [*others, lookup]
@@ -106,16 +107,45 @@ def _twins(seen: Seen, best: Scored, strays: float, others: list[Alternative]) -
 
 
 def _twins_of_void(seen: Seen, reading: Reading, lookup: Alternative) -> list[Alternative]:
-    """What an undeclared void value may be as well: a failed lookup, or class 0 less one in an unsigned dtype."""
+    """What an undeclared void value may be as well: a failed lookup, class 0 less one, or one of two classes."""
     for bits in (8, 16):
         if 2**bits - 1 in reading.voids and f"uint{bits}" in seen.found.dtypes and not seen.count(reading.high):
             text = f"ids less one in uint{bits}, where {2**bits - 1} is class 0; the last class is never used"
             return [Alternative("minus-one-shift", text)]
+    if reading.voids == (255,) and seen.label.rank > 1 and _apart(seen, reading.high, 255) and reading.high > 1:
+        text = "ids less one in uint8 in some records, where 255 is class 0: the last class need not occur in them"
+        return [Alternative("minus-one-shift", text)]
+    binary = _twin_of_two_classes(seen, reading)
+    if binary is not None:
+        return [binary]
+    absent = [value for value in seen.label.raw_ids if not seen.count(value)]
+    if len(absent) > _UNSEEN * _unseen(list(seen.found.class_counts.values())) and reading.voids != (-100,):
+        text = (
+            f"{reading.voids[0]} marks what was not found in a list of classes, such as class {absent[0]}, never used"
+        )
+        return [Alternative("lookup-failed", text)]
     if -1 in reading.voids and seen.label.rank < 2:
         ragged = any(n is None for n in seen.label.record_shape)
         if (ragged or seen.label.rank == 0) and seen.count(-1) < _RARE_MINUS_ONE * seen.total:
             return [lookup]
     return []
+
+
+def _twin_of_two_classes(seen: Seen, reading: Reading) -> Alternative | None:
+    """The same counts from two conventions for two classes: 0 and 1 beside 0 and 255, or beside -1 and 1."""
+    if tuple(seen.label.raw_ids) != (0, 1):
+        return None
+    if reading.voids == (255,) and _apart(seen, 1, 255):
+        return Alternative("mixed-conventions", "0 and 255 in some records, 0 and 1 in others: 255 is class 1")
+    if reading.voids == (-1,) and seen.label.rank == 0:
+        return Alternative("plus-minus-one", "-1 and 1 are the two classes, and 0 is not known or of other records")
+    return None
+
+
+def _apart(seen: Seen, value: int, void: int) -> bool:
+    """Whether there are records enough for ``value`` and ``void`` never to be in the same one."""
+    found = seen.found
+    return found.class_records[value] + found.illegal_values.values[void].records <= found.records
 
 
 def _twins_of_gaps(seen: Seen, reading: Reading) -> list[Alternative]:
@@ -137,14 +167,18 @@ def _twins_of_gaps(seen: Seen, reading: Reading) -> list[Alternative]:
 
 
 def _all_seen(seen: Seen, reading: Reading) -> bool:
-    """Whether the gaps are more than chance leaves unseen.
+    """Whether the gaps are more than chance leaves unseen."""
+    counts = [seen.count(value) for value in reading.ids or ()]
+    return _UNSEEN * _unseen(counts) < reading.high + 1 - len(counts)
+
+
+def _unseen(counts: Sequence[int]) -> float:
+    """How many classes chance leaves unseen, at least.
 
     Chao, Nonparametric estimation of the number of classes, 1984: unseen classes by how many occur once and twice.
     """
-    counts = [seen.count(value) for value in reading.ids or ()]
     once, twice = counts.count(1), counts.count(2)
-    unseen = max(min(once, 1), once * (once - 1) / (2 * (twice + 1)))
-    return _UNSEEN * unseen < reading.high + 1 - len(counts)
+    return max(min(once, 1), once * (once - 1) / (2 * (twice + 1)))
 
 
 # A change of the schema --------------------------------------------------------------------------------------------
@@ -158,7 +192,9 @@ def _certain(seen: Seen, best: Scored) -> bool:
     if found.violations.keys() - _RULES_OF_VALUES:
         return False
     if reading.cause == "ids-with-gaps":
-        return all(_frequent(seen, value, most=_LEAST) or _one_of_many(seen, value) for value in reading.ids or ())
+        ids = reading.ids or ()
+        new = all(_frequent(seen, value, most=_LEAST) for value in ids if value in seen.illegal)
+        return new and all(_one_of_many(seen, value) for value in ids)
     if reading.cause == "one-class-too-few":
         if seen.count(reading.low) < min(_FREQUENT, seen.usual_count / 4):
             return False  # an extra class may have been sorted first
@@ -166,29 +202,29 @@ def _certain(seen: Seen, best: Scored) -> bool:
             return False  # some files, or the records of a run, may count from another start
     if any(seen.count(value) < min(_FREQUENT, _LEAST_VOID * seen.total) for value in reading.voids):
         return False
-    least = _LEAST_MOVED if reading.cause in _MOVED else _LEAST
-    return all(_frequent(seen, value, least=least) for value in seen.illegal)
+    return all(_frequent(seen, value) for value in seen.illegal)
 
 
-def _frequent(seen: Seen, value: int, *, most: int = _FREQUENT, least: int = _LEAST) -> bool:
+def _frequent(seen: Seen, value: int, *, most: int = _FREQUENT) -> bool:
     """Whether ``value`` occurs often enough (``most`` times suffice), and in enough records, to be no accident."""
     count, found = seen.count(value), seen.found
-    if count < min(most, max(least, seen.usual_count / 4)) or count * _RARER < seen.usual_count:
+    usual = max(seen.usual_count, float(np.median(seen.counts)))  # few classes may be legal
+    if count < min(most, max(_LEAST, usual / 4)) or count * _RARER < usual:
         return False
     illegal = found.illegal_values.values.get(value)
     records = found.class_records[value] if illegal is None else illegal.records
     length = found.positions / max(1, found.records)
     if illegal is not None and length >= _LONG and count > _WHOLE * records * length:
         return False  # whole records of it are damaged
-    return records >= min(least, max(2, found.records // 10)) and records * _RARER >= seen.usual_records
+    return records >= min(_LEAST, max(2, found.records // 10)) and records * _RARER >= seen.usual_records
 
 
 def _one_of_many(seen: Seen, value: int) -> bool:
-    """Whether a rare ``value`` is one of many that are as rare, as the tail of uneven classes is, not a stray alone."""
-    count, illegal = seen.count(value), value in seen.illegal
-    if (illegal and count < _LEAST_GAPS) or count * _RARER < seen.usual_count:
+    """Whether ``value`` is frequent, or about as rare as others in the tail of uneven classes: a stray is so alone."""
+    count = seen.count(value)
+    if count * _RARER < np.median(seen.counts):
         return False
-    return int(np.count_nonzero(seen.counts <= 2 * count + 1)) >= max(3, len(seen.counts) // 20)
+    return count >= _FREQUENT or int(np.count_nonzero(seen.counts <= 2 * count + 1)) >= max(3, len(seen.counts) // 20)
 
 
 def patch_of(seen: Seen, reading: Reading, *, only_label: bool) -> Mapping[str, Any]:
@@ -203,7 +239,7 @@ def patch_of(seen: Seen, reading: Reading, *, only_label: bool) -> Mapping[str, 
         return {"class_ids": {"start": reading.low}, **void}
     if reading.cause == "zero-based" and label.class_names is None:
         return {"class_ids": None, **void}
-    if reading.cause == "ids-with-gaps" and reading.ids is not None:
+    if reading.cause == "ids-with-gaps" and reading.ids is not None and _in_order(label, reading.ids):
         return {"class_ids": list(reading.ids), **void}
     return {}
 
@@ -216,6 +252,11 @@ def _patch_of_voids(label: ClassLabel, reading: Reading, *, only_label: bool) ->
     patch: dict[str, Any] = {"ignore": [*label.ignore, *reading.voids]}
     # A loss that skips only what was declared before would train the last class at a negative value.
     return {**patch, "on_ignore": "replace"} if min(reading.voids) < 0 or 0 in reading.voids else patch
+
+
+def _in_order(label: ClassLabel, ids: Sequence[int]) -> bool:
+    """Whether ids with gaps are in the order of the classes: names may be listed in another order than raw ids."""
+    return label.class_names is None or len({after - before for before, after in pairwise(ids)}) == 1
 
 
 def _digits(label: ClassLabel) -> bool:

@@ -14,13 +14,16 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 from bench.causes.adversary import ADVERSARY
 from bench.causes.hostile import HOSTILE
 from bench.causes.kinds import KINDS
+from bench.causes.natural import NATURAL
 from bench.causes.random_kinds import RANDOM
 from bench.causes.score import harm, scores
 from bench.causes.situations import Column, Kind, one
 
 from label_guard import DatasetSchema
 
-SETS: dict[str, Sequence[Kind]] = {"kinds": KINDS, "adversary": ADVERSARY, "hostile": HOSTILE, "random": RANDOM}
+SETS: dict[str, Sequence[Kind]] = {
+    "kinds": KINDS, "adversary": ADVERSARY, "hostile": HOSTILE, "natural": NATURAL, "random": RANDOM,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SETS)

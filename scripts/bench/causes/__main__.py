@@ -12,6 +12,7 @@ from pathlib import Path
 from bench.causes.adversary import ADVERSARY
 from bench.causes.hostile import HOSTILE
 from bench.causes.kinds import KINDS
+from bench.causes.natural import NATURAL
 from bench.causes.random_kinds import RANDOM
 from bench.causes.score import scores, table
 
@@ -25,7 +26,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write every score there")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
-    kinds = [kind for kind in (*KINDS, *ADVERSARY, *HOSTILE, *RANDOM) if options.only in kind.name]
+    kinds = [kind for kind in (*KINDS, *ADVERSARY, *HOSTILE, *NATURAL, *RANDOM) if options.only in kind.name]
     found = [one for seed in options.seeds for one in scores(kinds, seed, variants=options.variants)]
     sys.stdout.write(f"{table(found)}\n")
     for one in found:
