@@ -132,7 +132,7 @@ def _twins_of_void(seen: Seen, reading: Reading, lookup: Alternative) -> list[Al
 
 
 def _twin_of_two_classes(seen: Seen, reading: Reading) -> Alternative | None:
-    """The same counts from two conventions for two classes: 0 and 1 beside 0 and 255, or beside -1 and 1."""
+    """The same counts from two conventions for two classes: 0 and 1 with 0 and 255, or with -1 and 1."""
     if tuple(seen.label.raw_ids) != (0, 1):
         return None
     if reading.voids == (255,) and _apart(seen, 1, 255):
