@@ -196,7 +196,7 @@ def _certain(seen: Seen, best: Scored) -> bool:
         new = all(_frequent(seen, value, most=_LEAST) for value in ids if value in seen.illegal)
         return new and all(_one_of_many(seen, value) for value in ids)
     if reading.cause == "one-class-too-few":
-        if seen.count(reading.low) < min(_FREQUENT, seen.usual_count / 4):
+        if seen.count(reading.low) < min(_FREQUENT, max(seen.usual_count / 4, min(_LEAST, seen.usual_count))):
             return False  # an extra class may have been sorted first
         if clustered(seen.label, found, LIKELY):
             return False  # some files, or the records of a run, may count from another start
