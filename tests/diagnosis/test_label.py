@@ -132,7 +132,7 @@ def test_a_value_of_a_few_occurrences_never_becomes_legal(count: int) -> None:
     assert not any(one.patch for one in causes(guard_of(), small))
 
 
-def test_a_class_more_needs_a_first_class_that_is_no_accident() -> None:
+def test_a_class_more_needs_a_frequent_first_class() -> None:
     """Three 0 among 120 ratings of 1 to 10 mean that there is no rating, not that there are 11 classes."""
     counts = [3, 11, 11, 21, 12, 7, 4, 7, 5, 21, 18]
     ratings = np.random.default_rng(1).permutation(np.repeat(np.arange(11), counts))
@@ -177,7 +177,7 @@ def test_nothing_is_said_about_clean_labels(values: list[int]) -> None:
 
 @given(st.lists(st.integers(-(2**62), 2**62), min_size=40, max_size=60, unique=True))
 def test_numbers_that_are_no_ids_change_nothing(values: list[int]) -> None:
-    """Distinct numbers are no ids, or other classes where they are dense; the schema is not changed."""
+    """Distinct numbers are named as something else than ids, or as other classes where they are dense; no change."""
     (found,) = causes(guard_of(), np.array(values, np.int64))
     assert found.cause in ("not-ids", "other-classes")
     assert not found.patch
