@@ -90,8 +90,9 @@ _DTYPE = {"enum": list(get_args(DtypeName))}
 _DTYPES = {"anyOf": [_DTYPE, {"type": "array", "items": _DTYPE, "minItems": 1}]}
 Dtypes = Annotated[
     tuple[DtypeName, ...],
-    Field(strict=False, fail_fast=True, min_length=1, max_length=len(get_args(DtypeName))),
+    Field(strict=False, fail_fast=True, max_length=len(get_args(DtypeName))),
     BeforeValidator(_one_or_many),
+    Field(min_length=1),  # of what passed: next to fail_fast a wrong name would leave an empty list, a second error
     WithJsonSchema(_DTYPES),
 ]
 EmitName = Literal[

@@ -141,7 +141,7 @@ def test_pictures_in_arrays_are_compared(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("source", "reported"),
-    [("csv:{folder}/a.csv", "hold nothing"), ("python:plain_records:records", "is a function")],
+    [("csv:{folder}/a.csv", "are not labels"), ("python:plain_records:records", "is a function")],
 )
 def test_what_has_no_content_is_refused(tmp_path: Path, source: str, reported: str) -> None:
     """Labels alone, and functions, cannot be compared; that is said instead of finding nothing."""

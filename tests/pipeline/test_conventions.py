@@ -18,6 +18,7 @@ from label_guard import (
     ClassLabel,
     DatasetSchema,
     Guard,
+    InvalidLabelError,
     MultiLabel,
     RealLabel,
     SoftLabel,
@@ -244,15 +245,20 @@ def test_padding_does_not_count(policy: str, form: str, tmp_path: Any) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_what_counts_is_checked(form: str, tmp_path: Any) -> None:
-    """A bad value where the mask is not 0 is bad; the feature must be there and fit."""
+    """A bad value where the mask is not 0 is bad; the feature must be there and hold numbers that fit."""
     tokens = ClassLabel(num_classes=5, shape=[2], where="m")
     ids = np.array([[1, 9], [9, 9]])
     batch = delivered(tokens, form, "mask", tmp_path, y=ids, m=np.array([[1, 0], [1, 0]]))
     assert batch["y_valid"].tolist() == [[True, False], [False, False]]
     assert len(read_quarantine(str(tmp_path)).entries) == 1
-    for features in ({}, {"m": np.array(["a", "b"])}, {"m": np.ones((2, 3))}):
+    for features in ({}, {"m": np.array(["a", "b"])}):
         with pytest.raises(UsageError, match="'m'"):
             delivered(tokens, form, "mask", tmp_path, y=ids, **features)
+    elements = [{"y": ids, "m": np.ones((2, 3))}]
+    elements = elements if form == "batch" else [{k: v[row] for k, v in elements[0].items()} for row in range(2)]
+    with pytest.raises(InvalidLabelError, match="LG105") as caught:
+        next(iter(guard_batches(elements, {"y": tokens}, batch_size=2, batched=form == "batch", on_invalid="raise")))
+    assert "under 'm' of float64" in str(caught.value)
 
 
 @pytest.mark.parametrize("form", FORMS)

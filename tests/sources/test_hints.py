@@ -94,11 +94,12 @@ def test_a_source_says_what_it_is_when_nothing_fits(tmp_path: Path) -> None:
     assert str(error.value).endswith(", ".join(NAMES))
 
 
-# Options of git, gh, pre-commit, Beam, Ray and Spark that the code passes or a page shows.
+# Options of git, gh, pre-commit, sbatch, Beam, Dask, Ray and Spark that the code passes or a page shows.
 _OF_OTHERS = {
-    "--address", "--all", "--body-file", "--check", "--direct", "--full-tree", "--hook-type", "--ignore-submodules",
-    "--is-shallow-repository", "--name-status", "--no-ext-diff", "--no-textconv", "--num", "--others", "--quiet",
-    "--show-toplevel", "--spark", "--temp", "--unshallow", "--verify", "--yes",
+    "--address", "--all", "--archives", "--array", "--body-file", "--check", "--dask", "--direct", "--environment",
+    "--flink", "--full-tree", "--hook-type", "--ignore-submodules", "--is-shallow-repository", "--name-status",
+    "--no-ext-diff", "--no-textconv", "--num", "--others", "--project", "--quiet", "--region", "--requirements",
+    "--runtime", "--show-toplevel", "--spark", "--temp", "--unshallow", "--verify", "--wrap", "--yes",
 }  # fmt: skip
 
 

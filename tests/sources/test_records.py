@@ -376,9 +376,9 @@ def test_fields_open_whole_records(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("scheme", "module", "extra"),
     [
-        ("array_record", "array_record.python.array_record_module", "tfds"),
-        ("tfrecord", "google_crc32c", "tfds"),
-        ("tfrecord", "google.protobuf.descriptor_pb2", "tfds"),
+        ("array_record", "array_record.python.array_record_module", "records"),
+        ("tfrecord", "google_crc32c", "records"),
+        ("tfrecord", "google.protobuf.descriptor_pb2", "records"),
         ("parquet", "pyarrow", "parquet"),
     ],
 )
