@@ -65,6 +65,7 @@ class Guard:
         )
         self._skips = any(check.skips for check in self.checks)
         self._needs_reading = any(check.needs_reading or check.label.where is not None for check in self.checks)
+        self._has_where = any(check.where is not None for check in self.checks)
         self._paths = tuple((check, check.path, check.where) for check in self.checks)
         self._nested = tuple(check.where for check in self.checks if check.where is not None and "/" in check.where)
         self.digest = self.schema.digest(split, view)
@@ -126,11 +127,14 @@ class Guard:
                 return self._explain_batch(element)
             if not check.clean(value):
                 return self._explain_batch(element, check)
-            if check.label.where is not None and not fits(tree.get(element, check.label.where), value.shape):
+            where = check.label.where if self._has_where else None
+            if where is not None and not fits(tree.get(element, where), value.shape):
                 return self._explain_batch(element)
             size = value.shape[0]
         skipped = self._skipped(element) if self._skips else None
-        if skipped is not None and any(check.where is not None for check in self.checks):
+        if not self._has_where:
+            return CheckResult(size, (), skipped)
+        if skipped is not None:
             return self._explain_batch(element)  # positions that do not count skip no record
         return CheckResult(size, (), skipped, self._padding_of(element, size))
 
