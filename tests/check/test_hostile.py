@@ -60,7 +60,7 @@ VALUES = {
     "complex": lambda: np.array([1j, 2]),
     "datetime": lambda: np.array(["2020", "NaT"], "datetime64[D]"),
     "text": lambda: np.array(["a", "b"]),
-    "StringDType": lambda: np.array(["a", "b"], np.dtypes.StringDType()),
+    "StringDType": lambda: np.array(["a", "b"], getattr(np.dtypes, "StringDType", lambda: "U9")()),
     "void": lambda: np.zeros(2, "V3"),
     "float8": lambda: np.ones(2, ml_dtypes.float8_e5m2),
     "bfloat16": lambda: np.ones(2, ml_dtypes.bfloat16),

@@ -81,7 +81,7 @@ def row_loss(logits: Any, labels: Any) -> Any:
         np.array(["O", "I-ORG", "B-ORG"]),
         np.array([b"O", b"I-ORG", b"B-ORG"]),
         np.array(["O", b"I-ORG", np.str_("B-ORG")], object),
-        np.array(["O", "I-ORG", "B-ORG"], np.dtypes.StringDType()),
+        np.array(["O", "I-ORG", "B-ORG"], getattr(np.dtypes, "StringDType", lambda: "U9")()),
         pd.Categorical(["O", "I-ORG", "B-ORG"]),
         pa.array(["O", "I-ORG", "B-ORG"]).dictionary_encode(),
     ],
