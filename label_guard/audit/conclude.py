@@ -18,7 +18,6 @@ from label_guard.core.files import read_text
 from label_guard.core.strict_json import refuse_constant, unique_pairs
 from label_guard.errors import LabelGuardError, UsageError
 from label_guard.schema.dataset import DatasetSchema
-from label_guard.schema.reader import read_schema
 
 
 def conclude(
@@ -27,6 +26,7 @@ def conclude(
     *,
     part: tuple[int, int] | None = None,
     problems: Sequence[str] = (),
+    place: SchemaPlace | None = None,
 ) -> AuditReport:
     """Returns the report of folded splits.
 
@@ -35,6 +35,7 @@ def conclude(
         splits: one for each split.
         part: ``(i, n)`` where these are a part of an audit over several machines.
         problems: what could not be written.
+        place: where the schema is written.
     """
     damaged = any(shard.error for split in splits for shard in split.shards)
     return AuditReport(
@@ -48,24 +49,16 @@ def conclude(
         not_checked=list_not_checked(schema, splits),
         problems=list(problems),
         schema_file=schema,
+        schema_place=place,
     )
 
 
 def _again(report: AuditReport, splits: Sequence[SplitReport]) -> AuditReport:
     """``report`` with other splits, and what follows from them."""
-    found = conclude(report.schema_file, splits, part=report.part, problems=report.problems)
+    found = conclude(report.schema_file, splits, part=report.part, problems=report.problems, place=report.schema_place)
     if report.duplicates is not None:
         found = with_duplicates(found, report.duplicates)
-    return found.model_copy(update={"thumbnails": report.thumbnails, "schema_place": report.schema_place})
-
-
-def with_schema_place(report: AuditReport, schema: DatasetSchema | str | Path) -> AuditReport:
-    """Returns ``report`` with the lines of its labels in the schema file, for reports that name places in it."""
-    if isinstance(schema, DatasetSchema):
-        return report
-    file = read_schema(schema)
-    lines = {path: file.locate_key(("labels", path))[0] for path in report.schema_file.labels}
-    return report.model_copy(update={"schema_place": SchemaPlace(path=str(schema), lines=lines)})
+    return found.model_copy(update={"thumbnails": report.thumbnails})
 
 
 def with_baseline(report: AuditReport, baseline: Baseline) -> AuditReport:
@@ -138,11 +131,11 @@ def merge_reports(parts: Sequence[AuditReport]) -> AuditReport:
     splits = [mine.merge([part.splits[place] for part in parts[1:]]) for place, mine in enumerate(splits)]
     splits = [split.model_copy(update={"counted": not split.limited}) for split in splits]
     problems = [text for part in parts for text in part.problems]
-    merged = conclude(parts[0].schema_file, splits, problems=problems)
+    merged = conclude(parts[0].schema_file, splits, problems=problems, place=parts[0].schema_place)
     problem = next(find_contradictions(merged), None)
     if problem is not None:
         raise UsageError(f"the parts are not of one audit: {problem}")
-    return merged.model_copy(update={"thumbnails": pictures, "schema_place": parts[0].schema_place})
+    return merged.model_copy(update={"thumbnails": pictures})
 
 
 def _require_same_source(mine: SplitReport, theirs: SplitReport) -> None:

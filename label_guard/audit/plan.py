@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from label_guard.audit.conclude import conclude
 from label_guard.audit.fold import SplitFold, describe_source
 from label_guard.audit.parquet_statistics import require_statistics
-from label_guard.audit.report import AuditReport, SourceReport
+from label_guard.audit.report import AuditReport, SchemaPlace, SourceReport
 from label_guard.audit.shard import ReadOptions, ShardAuditor, ShardResult, SplitJob, unread_shard
 from label_guard.errors import LabelGuardError, MissingDependencyError, UsageError, unexpected
 from label_guard.schema.dataset import DatasetSchema
@@ -32,6 +32,7 @@ class AuditPlan:
         items: a unit of work each: the number of its job, and a file or a part of a large one.
         count: how many items there are.
         limited: whether records are left out.
+        place: where the schema is written; None for a schema made in Python.
         part: ``(i, n)``: only every n-th file from the i-th.
     """
 
@@ -41,6 +42,7 @@ class AuditPlan:
     items: tuple[Item, ...]
     count: int
     limited: bool
+    place: SchemaPlace | None = None
     part: tuple[int, int] | None = None
 
     def without_items(self) -> AuditPlan:
@@ -62,13 +64,15 @@ class AuditPlan:
             for split, source in self.splits
         ]
         lost = [text for fold in folds.values() for text in fold.problems()]
-        return conclude(self.schema, reports, part=self.part, problems=[*lost, *problems])
+        return conclude(self.schema, reports, part=self.part, problems=[*lost, *problems], place=self.place)
 
 
 def plan_audit(
     schema: DatasetSchema,
     splits: Sources,
     options: ReadOptions = ReadOptions(),
+    place: SchemaPlace | None = None,
+    *,
     part: tuple[int, int] | None = None,
 ) -> AuditPlan:
     """Plans an audit without opening a file.
@@ -79,6 +83,7 @@ def plan_audit(
         schema: the schema.
         splits: the opened source of each split, from ``open_splits``.
         options: how shards are read.
+        place: where the schema is written, for reports that name lines of it.
         part: ``(i, n)``: only every n-th file from the i-th, 0-based, of all splits together.
 
     Raises:
@@ -98,7 +103,7 @@ def plan_audit(
         items += [(number, shard) for shard in (mine.shards() if whole else mine.parts(PART_BYTES))]
     described = tuple((split, describe_source(schema, split, source)) for split, source in splits)
     return AuditPlan(
-        schema, described, tuple(jobs), tuple(items), len(items), limited=options.limit is not None, part=part
+        schema, described, tuple(jobs), tuple(items), len(items), options.limit is not None, place=place, part=part
     )
 
 

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.fields import SchemaPath
 from label_guard.schema.noqa import quieted_lines
-from label_guard.schema.reader import read_schema
+from label_guard.schema.reader import SchemaFile
 from label_guard.sources.metadata_problems import label_problems, size_problems
 from label_guard.sources.open import Source
 
 
-def with_comments(
-    schema: DatasetSchema | str | Path, opened: list[tuple[str | None, Source]]
-) -> list[tuple[str | None, Source]]:
+def with_comments(file: SchemaFile | None, opened: list[tuple[str | None, Source]]) -> list[tuple[str | None, Source]]:
     """Returns the sources, each with the rules that the comments of a schema file quiet, as ``lint --source`` does.
 
     Args:
-        schema: a ``DatasetSchema``, which has no comments, or the path of a schema file.
+        file: the schema file; None for a schema made in Python, which has no comments.
         opened: the opened source of each split.
     """
-    file = None if isinstance(schema, DatasetSchema) else read_schema(schema)
     lines = frozenset[tuple[int, str]]() if file is None else quieted_lines(file)
     if file is None or file.schema is None or not lines:
         return opened

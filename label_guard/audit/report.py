@@ -26,6 +26,7 @@ from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.rules.diagnostic import Severity
 from label_guard.rules.registry import RULES
 from label_guard.schema.dataset import DatasetSchema
+from label_guard.schema.reader import SchemaFile
 
 VERSION = 2  # of the format; version 1 is still read
 
@@ -213,6 +214,12 @@ class SchemaPlace(_Model):
 
     path: str
     lines: dict[str, Count] = Field(default_factory=dict[str, int])
+
+    @classmethod
+    def of(cls, file: SchemaFile) -> SchemaPlace:
+        """The place of a sound schema file."""
+        labels = file.schema.labels if file.schema is not None else ()
+        return cls(path=file.path, lines={path: file.locate_key(("labels", path))[0] for path in labels})
 
 
 class OtherCause(_Model):

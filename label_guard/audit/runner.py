@@ -11,13 +11,13 @@ from typing import TypedDict
 
 from typing_extensions import Unpack
 
-from label_guard.audit.conclude import with_duplicates, with_schema_place
+from label_guard.audit.conclude import with_duplicates
 from label_guard.audit.duplicates import find_content, find_duplicates
 from label_guard.audit.fold import SplitFold
 from label_guard.audit.label_cache import open_label_cache, require_files
 from label_guard.audit.plan import AuditPlan, Folds, Item, Sources, plan_audit
 from label_guard.audit.quieted import with_comments
-from label_guard.audit.report import AuditReport
+from label_guard.audit.report import AuditReport, SchemaPlace
 from label_guard.audit.shard import ReadOptions, ShardAuditor, ShardResult, unread_shard
 from label_guard.audit.workers import AuditControl, Progress, run_shards
 from label_guard.check.reading import stored_features
@@ -25,7 +25,7 @@ from label_guard.core.documented_options import shows_options, unknown_option
 from label_guard.errors import UsageError
 from label_guard.quarantine.options import QuarantineOptions
 from label_guard.schema.dataset import DatasetSchema
-from label_guard.schema.reader import load_schema
+from label_guard.schema.reader import load_schema, read_schema, sound_schema
 from label_guard.sources.open import Source, open_source, separates_splits
 
 
@@ -58,8 +58,8 @@ class AuditOptions(TypedDict, total=False):
 
 def prepare_audit(
     schema: DatasetSchema | str | Path, options: AuditOptions, caller: str
-) -> tuple[DatasetSchema, Sources, ReadOptions]:
-    """Loads the schema and opens the sources.
+) -> tuple[DatasetSchema, Sources, ReadOptions, SchemaPlace | None]:
+    """Loads the schema and opens the sources; the arguments of ``plan_audit``.
 
     Raises:
         UsageError: an option is unknown, a source is missing, or a split is unknown.
@@ -69,7 +69,8 @@ def prepare_audit(
     message = unknown_option(options, AuditOptions, caller)
     if message is not None:
         raise UsageError(message)
-    loaded = load_schema(schema)
+    file = None if isinstance(schema, DatasetSchema) else read_schema(schema)
+    loaded = load_schema(schema) if file is None else sound_schema(file)
     opened = open_splits(
         loaded, options.get("source"), options.get("splits", ()), base_of(schema),
         allow_python=options.get("allow_python", False),
@@ -78,7 +79,7 @@ def prepare_audit(
         options.get("limit"), options.get("quarantine"), options.get("keep_bad", False),
         options.get("trust_statistics", False),
     )  # fmt: skip
-    return loaded, with_comments(schema, opened), reading
+    return loaded, with_comments(file, opened), reading, None if file is None else SchemaPlace.of(file)
 
 
 @shows_options(AuditOptions)
@@ -117,18 +118,18 @@ def audit_dataset(
         UsageError: a source is missing, a split or an option is unknown, or options contradict each other.
         SourceError: a source cannot be opened at all.
     """
-    loaded, opened, reading = prepare_audit(schema, options, "audit_dataset")
-    report = audit_splits(
-        loaded, opened, reading, workers=workers, executor=executor, shards=shards, label_cache=label_cache,
+    loaded, opened, reading, place = prepare_audit(schema, options, "audit_dataset")
+    return audit_splits(
+        loaded, opened, reading, place, workers=workers, executor=executor, shards=shards, label_cache=label_cache,
         duplicates=duplicates, control=control,
     )  # fmt: skip
-    return with_schema_place(report, schema)
 
 
 def audit_splits(
     schema: DatasetSchema,
     splits: Sources,
     options: ReadOptions = ReadOptions(),
+    place: SchemaPlace | None = None,
     *,
     workers: int = 0,
     executor: Executor | None = None,
@@ -137,7 +138,7 @@ def audit_splits(
     duplicates: bool = False,
     control: AuditControl = AuditControl(),
 ) -> AuditReport:
-    """Checks every label of sources that ``open_splits`` opened; the arguments are those of ``audit_dataset``."""
+    """Checks every label of sources that ``open_splits`` opened; other arguments are those of ``audit_dataset``."""
     if duplicates and (shards is not None or options.limit is not None):
         raise UsageError("duplicates are looked for among all records: not with a limit, nor in a part of the files")
     if executor is not None and (workers or label_cache or duplicates):
@@ -147,7 +148,7 @@ def audit_splits(
             require_files(source)
     content = find_content(schema, splits) if duplicates else None
     with open_label_cache(label_cache) as cache:
-        plan = plan_audit(schema, splits, replace(options, label_cache=cache.cache), shards)
+        plan = plan_audit(schema, splits, replace(options, label_cache=cache.cache), place, part=shards)
         folds: Folds = {}
         for split, found in _run(plan, workers, executor, control):
             folds.setdefault(split, SplitFold()).add(found)

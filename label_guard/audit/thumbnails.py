@@ -10,15 +10,19 @@ import io
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeGuard, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from label_guard.audit.bad_places import BadPlace
 from label_guard.audit.report import AuditReport, SplitReport
+from label_guard.check.guard import Guard
+from label_guard.check.reading import stored_features
+from label_guard.core.types import Rows
 from label_guard.errors import LabelGuardError
-from label_guard.schema.labels import ClassLabel, Label
+from label_guard.schema.dataset import DatasetSchema
+from label_guard.schema.labels import ClassLabel
 from label_guard.sources.base import framework
 from label_guard.sources.open import Shard, Source
 
@@ -54,15 +58,14 @@ def gather_thumbnails(report: AuditReport, plans: Iterable[tuple[str | None, Sou
         source = sources.get(split.split)
         if source is None or source.format.name == "python":
             continue
-        masks = {path: label for path, label in report.schema_file.stored(split.split).items() if _is_mask(label)}
-        pictures = _of_split(split, source, masks, left)
+        pictures = _of_split(split, source, _masks_of(report.schema_file, split.split), left)
         left -= len(pictures)
         if pictures:
             found[split.split or ""] = pictures
     return report.model_copy(update={"thumbnails": found})
 
 
-def _of_split(split: SplitReport, source: Source, masks: Mapping[str, ClassLabel], most: int) -> dict[str, str]:
+def _of_split(split: SplitReport, source: Source, masks: Guard, most: int) -> dict[str, str]:
     wanted = {one.record for found in split.labels.values() for kept in found.examples.values() for one in kept}
     places = {place.record: place for place in reversed(split.bad) if place.record in wanted}
     found: dict[str, str] = {}
@@ -89,11 +92,12 @@ def _row_in(shard: Shard, key: str, places: Mapping[str, BadPlace], source: Sour
     return int(row) if name == shard.name and row.isdecimal() else None
 
 
-def _of_shard(source: Source, shard: Shard, rows: Mapping[int, str], masks: Mapping[str, ClassLabel]) -> dict[str, str]:
+def _of_shard(source: Source, shard: Shard, rows: Mapping[int, str], masks: Guard) -> dict[str, str]:
     fields = source.format.fields(shard.path)
     picture, text = (next((name for name in names if name in fields), None) for names in (_PICTURES, _TEXTS))
+    features = stored_features(masks.labels)
     wanted = {name: None for name in (picture, text) if name is not None} | {
-        path: source.labels[path] for path in masks if path in source.labels
+        path: source.labels[path] for path in features if path in source.labels
     }
     found: dict[str, str] = {}
     read = 0
@@ -109,12 +113,10 @@ def _of_shard(source: Source, shard: Shard, rows: Mapping[int, str], masks: Mapp
     return found
 
 
-def _shown(
-    values: Mapping[str, Any], picture: str | None, text: str | None, masks: Mapping[str, ClassLabel]
-) -> str | None:
+def _shown(values: Mapping[str, Any], picture: str | None, text: str | None, masks: Guard) -> str | None:
     """What is shown of a record: its pictures side by side, else the start of its text."""
     pictures = [] if picture is None else [_picture(values[picture])]
-    pictures += [_drawn(values[path], label) for path, label in masks.items() if path in values]
+    pictures += [_drawn(values[path], found) for path, found in _invalid_pixels(values, masks).items()]
     return _uri([one for one in pictures if one is not None]) or _start_of(values.get(text or ""))
 
 
@@ -193,13 +195,35 @@ def _from_array(image: Any, value: Any) -> Any:
 # Masks ----------------------------------------------------------------------------------------------------------------
 
 
-def _is_mask(label: Label) -> TypeGuard[ClassLabel]:
-    """Whether a label is an image of class ids; an axis of length 1 is left out."""
-    return isinstance(label, ClassLabel) and len([size for size in label.shape if size != 1]) == 2
+def _masks_of(schema: DatasetSchema, split: str | None) -> Guard:
+    """A guard of the labels that are images of class ids; an axis of length 1 does not count."""
+    masks = {
+        path: label
+        for path, label in schema.stored(split).items()
+        if isinstance(label, ClassLabel) and len([size for size in label.shape if size != 1]) == 2
+    }
+    return Guard(schema.model_copy(update={"labels": masks, "splits": {}, "views": {}}))
 
 
-def _drawn(value: Any, label: ClassLabel) -> Any:
-    """A mask in the colours of PASCAL VOC, dimmed where pixels are invalid, which are red; None for anything else."""
+def _invalid_pixels(values: Mapping[str, Any], masks: Guard) -> dict[str, Rows]:
+    """By path of a mask of one record, the flat positions that break a rule."""
+    found = {path: np.empty(0, np.intp) for path in masks.labels if path in values}
+    if len(found) < len(masks.labels):
+        return {}
+    gathered = masks.gathered({path: [value] for path, value in values.items()}, 1)
+    for fault in masks.check_columns(gathered, 1).faults:
+        if fault.positions is not None:
+            found[fault.label] = np.concatenate([found[fault.label], fault.positions])
+    return found
+
+
+def _drawn(value: Any, invalid: Rows) -> Any:
+    """A mask in the colours of PASCAL VOC, dimmed where pixels are invalid, which are red; None for anything else.
+
+    Args:
+        value: the mask.
+        invalid: flat positions of its invalid pixels.
+    """
     if not isinstance(value, np.ndarray):
         return None
     pixels = cast("NDArray[Any]", value).squeeze()
@@ -207,19 +231,15 @@ def _drawn(value: Any, label: ClassLabel) -> Any:
         return None
     image: Any = framework("PIL.Image", "records")
     step = -(-max(pixels.shape) // SIDE)
-    invalid = _any_in_blocks(~_is_legal(pixels, label), step)
     colors = _colors(pixels[::step, ::step])
-    if invalid.any():
+    if len(invalid):
+        marked = np.zeros(pixels.shape, np.bool_)
+        marked.reshape(-1)[invalid] = True
+        marked = _any_in_blocks(marked, step)
         colors //= 3
-        colors[_widened(invalid) if max(invalid.shape) > SIDE // 3 else invalid] = _RED
+        colors[_widened(marked) if max(marked.shape) > SIDE // 3 else marked] = _RED
     height, width = (max(1, round(size * min(1.0, SIDE / max(pixels.shape)))) for size in pixels.shape)
     return image.fromarray(colors).resize((width, height), image.Resampling.NEAREST)
-
-
-def _is_legal(pixels: NDArray[Any], label: ClassLabel) -> NDArray[np.bool_]:
-    ids = label.raw_ids
-    inside = (pixels >= ids.start) & (pixels < ids.stop) if isinstance(ids, range) else np.isin(pixels, list(ids))
-    return inside | np.isin(pixels, list(label.sentinels))
 
 
 def _colors(ids: NDArray[Any]) -> NDArray[np.uint8]:

@@ -16,12 +16,12 @@ from typing import Any, BinaryIO
 import click
 
 from label_guard.audit.baseline import Baseline, read_baseline
-from label_guard.audit.conclude import with_baseline, with_schema_place
+from label_guard.audit.conclude import with_baseline
 from label_guard.audit.good_index import check_target, write_good_index
 from label_guard.audit.outputs import refuse_doubles, refuse_inputs
 from label_guard.audit.plan import Sources, plan_audit
 from label_guard.audit.quieted import with_comments
-from label_guard.audit.report import AuditReport
+from label_guard.audit.report import AuditReport, SchemaPlace
 from label_guard.audit.runner import audit_splits, base_of, open_splits
 from label_guard.audit.shard import ReadOptions
 from label_guard.audit.suggest import patch_yaml, suggest
@@ -37,7 +37,7 @@ from label_guard.quarantine.storage import whole_file
 from label_guard.report.audit_text import AUDIT_FORMATS, render_audit
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.discovery import find_files
-from label_guard.schema.reader import load_schema
+from label_guard.schema.reader import read_schema, sound_schema
 
 _ENGINES = {"beam": "label_guard.engines.beam", "ray": "label_guard.engines.ray", "spark": "label_guard.engines.spark"}
 _WRITTEN = 1 << 20  # characters at a time
@@ -149,11 +149,12 @@ def command(schemas: tuple[str, ...], shards: str | None, reports: tuple[str, ..
 
 def _audit(file: str, options: Options, known: Baseline | None) -> int:
     """Audits one dataset, prints the report, and writes what was asked for; returns its exit code."""
-    schema = load_schema(file)
+    schema_file = read_schema(file)
+    schema = sound_schema(schema_file)
     opened = open_splits(schema, options.source, options.splits, base_of(file), allow_python=options.allow_python)
-    splits = with_comments(file, opened)
+    splits = with_comments(schema_file, opened)
     refuse_inputs([path for _, path in _outputs(options, [file])], [*options.files, options.baseline], splits)
-    report = with_schema_place(_run(schema, splits, options), file)
+    report = _run(schema, splits, options, SchemaPlace.of(schema_file))
     if known is not None:
         report = with_baseline(report, known)
     if any(style == "html" for style, _ in options.reports):
@@ -281,17 +282,18 @@ def _schemas(names: Sequence[str], runner: str) -> tuple[list[str], list[str]]:
     return list(files), pipeline
 
 
-def _run(schema: DatasetSchema, splits: Sources, options: Options) -> AuditReport:
+def _run(schema: DatasetSchema, splits: Sources, options: Options, place: SchemaPlace) -> AuditReport:
     quarantine = QuarantineOptions(options.quarantine) if options.quarantine else None
     reading = ReadOptions(options.limit, quarantine, options.keep_bad, options.trust_statistics)
     if options.runner != "local":
         engine = importlib.import_module(_ENGINES[options.runner])
         output = {"output": options.output} if options.runner == "beam" else {}
-        return engine.run_plan(plan_audit(schema, splits, reading), options.pipeline, **output)
+        return engine.run_plan(plan_audit(schema, splits, reading, place), options.pipeline, **output)
     with _progress() as progress, _interruptible() as should_stop:
         return audit_splits(
-            schema, splits, reading, workers=options.workers, shards=options.shards, label_cache=options.label_cache,
-            duplicates=options.duplicates, control=AuditControl(progress, should_stop),
+            schema, splits, reading, place, workers=options.workers, shards=options.shards,
+            label_cache=options.label_cache, duplicates=options.duplicates,
+            control=AuditControl(progress, should_stop),
         )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from label_guard.rules.markdown import markdown, page_text
 from label_guard.rules.registry import RULES
 
 
-@click.command(epilog=epilog("label-guard rule LG101", "0: printed. 2: there is no such rule."))
+@click.command(epilog=epilog("label-guard rule LG101", "0: printed. 2: the rule does not exist."))
 @click.argument("code", required=False, shell_complete=rule_codes)
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print all pages, as docs/rules.md holds them.")
 def command(code: str | None, as_markdown: bool) -> int:

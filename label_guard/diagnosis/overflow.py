@@ -38,7 +38,7 @@ class Overflow(BaseModel):
     Attributes:
         positions: how often they occur in all.
         buckets: by hash, positions, then positions with each bit set, the sign last.
-        registers: by another hash, the greatest number of leading zeros and one; empty where there is no value.
+        registers: by another hash, the greatest number of leading zeros and one; empty without values.
     """
 
     model_config = ConfigDict(extra="forbid")

@@ -182,7 +182,7 @@ def run_plan(plan: AuditPlan, options: Sequence[str] = (), *, output: str | None
         except Exception as error:  # a runner raises what it likes for a worker that it lost
             lost = "; a worker may have died, and this runner does not run its work again" if local else ""
             reason = _last_line(error) + lost
-            raise SourceError(f"the run on {runner} failed, so there is no report: {reason}") from error
+            raise SourceError(f"the run on {runner} failed before the report was made: {reason}") from error
         return parse_report(_read(target))
 
 

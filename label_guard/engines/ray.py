@@ -52,7 +52,7 @@ def audit_on_ray(
     Raises:
         MissingDependencyError: Ray is not installed.
         UsageError: as ``label_guard.audit.audit_dataset``; or an option is wrong.
-        SourceError: a source cannot be opened, or there is no cluster.
+        SourceError: a source cannot be opened, or no cluster is reached.
         SchemaError: the schema file is invalid.
     """
     framework("ray", "ray")

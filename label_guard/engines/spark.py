@@ -103,7 +103,7 @@ def _folds(context: Any, plan: AuditPlan) -> Folds:
     try:
         error, folds = shards.mapPartitions(fold).treeReduce(_merge)
     except Exception as lost:  # Py4J raises errors of many kinds
-        raise SourceError(f"Spark gave the run up, so there is no report: {_reason(lost)}") from None
+        raise SourceError(f"Spark ended the run before the report was made: {_reason(lost)}") from None
     if error is not None:
         raise error
     return folds

@@ -134,6 +134,7 @@ class GuardFilter(_Stateless, grain.transforms.Filter):
     """Leaves bad and skipped records out, after they are in the quarantine."""
 
     def filter(self, element: Any) -> bool:
+        """Whether the element is valid and has a label; where not, it is in the quarantine."""
         self._check_first(element)
         if self.config.guard.is_clean_record(element):
             self._count_valid()
@@ -192,6 +193,11 @@ class _RecordsOnly(grain.transforms.Map):
         self._known = False
 
     def map(self, element: Any) -> Any:
+        """Returns the element.
+
+        Raises:
+            UsageError: it is a batch.
+        """
         if not self._known:
             try:
                 self._known = True

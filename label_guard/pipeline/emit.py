@@ -275,9 +275,7 @@ def finalize_batch(
     whole = {path: _rows_wrong_as_a_whole(found, path) for path in broken}
     padding = max(0, full - size)
     if padding:
-        rows = np.concatenate([np.arange(size), np.zeros(padding, np.intp)])
-        batch = _joined(config, [(batch, rows, size)], stacked=stacked)
-        good = {path: valid[rows] for path, valid in good.items()}
+        batch, good = _padded(config, batch, good, size, padding, stacked=stacked)
     for path, converter in config.converters.items():
         value = tree.get(batch, path)
         wrong = whole.get(path, 0)
@@ -289,6 +287,13 @@ def finalize_batch(
         if numeric and wrong < size:
             batch = _converted(converter, batch, path, value, illegal=path in broken)
     return batch
+
+
+def _padded(config: GuardConfig, batch: Any, good: Good, size: int, padding: int, *, stacked: bool) -> tuple[Any, Good]:
+    """A batch with its first record once more for each row of padding."""
+    rows = np.concatenate([np.arange(size), np.zeros(padding, np.intp)])
+    batch = _joined(config, [(batch, rows, size)], stacked=stacked)
+    return batch, {path: valid[rows] for path, valid in good.items()}
 
 
 def _rows_wrong_as_a_whole(faults: Sequence[RuleViolations], path: str) -> int:

@@ -38,9 +38,15 @@ class _Counted:
         return element
 
     def get_state(self) -> dict[str, int]:
+        """The number of elements read."""
         return {"read": self._read}
 
     def set_state(self, state: dict[str, int]) -> None:
+        """Reads and drops elements up to the place of ``state``.
+
+        Raises:
+            UsageError: the iterable cannot be started again, or ends before that place.
+        """
         place = saved_state.number({"read": state["read"]}, "read")  # a KeyError where another pipeline made the state
         if place < self._read or self._iterator is None:
             self.restart(

@@ -47,6 +47,7 @@ class _Hasher:
         self._left = _MAX_NODES
 
     def add(self, value: Any, depth: int) -> None:
+        """Hashes ``value`` and what it holds, at most ``depth`` levels of it."""
         self._left -= 1
         if self._left < 0:  # a value that holds itself has no end
             self._put("unknown", os.urandom(16))

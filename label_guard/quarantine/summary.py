@@ -130,6 +130,7 @@ class _Newest:
         self._limit = 1 << 16
 
     def add(self, entry: QuarantineEntry) -> None:
+        """Counts an entry."""
         kind = _Kind(
             frozenset(found.rule for found in entry.violations),
             frozenset(found.label for found in entry.violations),

@@ -95,9 +95,15 @@ def load_schema(path: str | os.PathLike[str] | DatasetSchema) -> DatasetSchema:
     Raises:
         SchemaError: the file cannot be read or contradicts itself; all problems are in ``diagnostics``.
     """
-    if isinstance(path, DatasetSchema):
-        return path
-    file = read_schema(path)
+    return path if isinstance(path, DatasetSchema) else sound_schema(read_schema(path))
+
+
+def sound_schema(file: SchemaFile) -> DatasetSchema:
+    """The schema in a file that was read.
+
+    Raises:
+        SchemaError: as ``load_schema``.
+    """
     if file.schema is None:
         raise SchemaError("\n".join(map(one_line, file.diagnostics)), file.diagnostics)
     return file.schema

@@ -154,7 +154,7 @@ def _read_json(root: str, name: str) -> dict[str, Any]:
 
 
 def _read_if_there(root: str, name: str) -> dict[str, Any]:
-    """A JSON object; empty where there is no such file."""
+    """A JSON object; empty where the file does not exist."""
     place = join(root, name)
     try:
         found = json.loads(read_bounded(place, MAX_BYTES))

@@ -72,7 +72,9 @@ def test_a_lost_worker_is_an_error_that_says_so(tmp_path: Path) -> None:
         cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("SOURCE ERROR the run on DirectRunner failed, so there is no report: "), done.stderr[-2000:]
+    assert last.startswith("SOURCE ERROR the run on DirectRunner failed before the report was made: "), done.stderr[
+        -2000:
+    ]
     assert last.endswith("a worker may have died, and this runner does not run its work again")
 
 

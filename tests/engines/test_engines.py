@@ -10,7 +10,7 @@ import pytest
 
 from label_guard import DatasetSchema, MissingDependencyError, QuarantineOptions, UsageError, audit_dataset
 from label_guard.audit.plan import Folds, fold_items, merge_folds, plan_audit
-from label_guard.audit.runner import open_splits
+from label_guard.audit.runner import open_splits, prepare_audit
 from label_guard.audit.shard import ReadOptions, ShardAuditor
 from label_guard.cli.app import main
 from label_guard.engines import beam, ray, spark
@@ -111,3 +111,14 @@ def test_any_tree_of_merges_gives_the_report_of_a_local_run(tmp_path: Path) -> N
     while len(folds) > 1:
         folds = [merge_folds(folds[-1], folds[0]), *folds[1:-1]]
     assert plan.report(folds[0]).to_json() == local
+
+
+def test_a_plan_from_a_schema_file_names_its_place(tmp_path: Path) -> None:
+    """Engines that are given a schema file name the same lines of it as a local run; one made in Python has none."""
+    uri = tables(tmp_path, 3)
+    (tmp_path / "s.yaml").write_text(YAML)
+    plan = plan_audit(*prepare_audit(tmp_path / "s.yaml", {"source": uri}, "audit_on_ray"))
+    report = pickle.loads(pickle.dumps(plan.without_items())).report(fold_items(ShardAuditor(plan.jobs), plan.items))
+    assert report.to_json() == audit_dataset(tmp_path / "s.yaml", source=uri).to_json()
+    assert report.schema_place.lines == {"label": 5}
+    assert audit_dataset(SCHEMA, source=uri).schema_place is None

@@ -51,6 +51,17 @@ def test_a_mask_is_shown_next_to_its_picture_with_the_bad_pixel_in_red(tmp_path:
     assert np.abs(red - [side // 2 * scale, side // 4 * scale]).max() <= 2
 
 
+def test_pixels_that_do_not_count_are_not_marked(tmp_path: Path) -> None:
+    """What ``where`` leaves out is not checked, so it is not red either; a counted pixel is, once."""
+    masks, counts = np.zeros((2, 8, 8), np.uint8), np.ones((2, 8, 8), np.uint8)
+    masks[1, 2, 3], masks[1, 6, 6], counts[1, 6, 6] = 7, 7, 0
+    label = {"kind": "class_label", "num_classes": 3, "shape": [8, 8], "where": "counts"}
+    page = page_of(tmp_path, label, y=masks, counts=counts)
+    (found,) = re.findall('src="data:image/png;base64,([^"]*)"', page)
+    mask = np.array(Image.open(io.BytesIO(base64.b64decode(found))).convert("RGB")).astype(int)
+    assert np.argwhere((mask[..., 0] > 200) & (mask[..., 1] < 100)).tolist() == [[2, 3]]
+
+
 def test_the_text_of_an_example_is_shown(tmp_path: Path) -> None:
     """A record with a text shows its first words, escaped."""
     texts = np.array(["fine", NASTY * 9])

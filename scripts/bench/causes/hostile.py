@@ -63,7 +63,7 @@ def _with_void(rng: Rng, stored: Any, values: Array, void: int, low: float = 0.0
 
 
 @kind
-def void_beside_strays(rng: Rng, i: int) -> Situation:
+def void_and_strays(rng: Rng, i: int) -> Situation:
     """A void value, and one to three corrupt ones."""
     values, classes = _sound(rng)
     column = _any_layout(rng, *_with_void(rng, values, values, [255, -1, -100, 255][i]))
