@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 
 class _Missing:
@@ -20,6 +20,7 @@ class _Missing:
 
 
 MISSING: Final = _Missing()
+_TEXT = frozenset((str,))
 
 
 def children(node: Any) -> list[tuple[str, Any]] | None:
@@ -51,8 +52,10 @@ def rebuild(node: Any, values: Sequence[Any]) -> Any:
 
 def split_path(node: Any, path: str) -> tuple[str, str | None]:
     """The child of ``node`` that ``path`` goes through and the rest of the path."""
+    if "/" not in path:
+        return path, None
     names: Any = node if _is_plain(node) else [name for name, _ in children(node) or ()]
-    if path in names or "/" not in path:
+    if path in names:
         return path, None
     parts = path.split("/")
     for length in range(len(parts) - 1, 0, -1):
@@ -64,7 +67,7 @@ def split_path(node: Any, path: str) -> tuple[str, str | None]:
 
 def _is_plain(node: Any) -> bool:
     """Whether ``node`` is a dict with keys of text, as nearly every element is: what runs for each record is quick."""
-    return type(node) is dict and all(type(name) is str for name in node)
+    return type(node) is dict and _TEXT.issuperset(map(type, cast("dict[Any, Any]", node)))
 
 
 def is_bare(node: Any) -> bool:
@@ -129,18 +132,18 @@ def put_beside(node: Any, neighbour: str, path: str, value: Any) -> Any:
     {'image/label': 1, 'image/label_valid': True}
     """
     name, rest = split_path(node, neighbour)
+    if rest is None:
+        return {**node, path: value} if "/" in neighbour and isinstance(node, Mapping) else put(node, path, value)
     inner = dict(children(node) or ())
-    if rest is not None and name in inner and path.startswith(f"{name}/"):
+    if name in inner and path.startswith(f"{name}/"):
         return put(node, name, put_beside(inner[name], rest, path[len(name) + 1 :], value))
-    if rest is None and "/" in neighbour and isinstance(node, Mapping):
-        return {**node, path: value}
     return put(node, path, value)
 
 
 def parent(node: Any, path: str) -> Any:
     """The container that holds the value at ``path``, or would."""
     name, rest = split_path(node, path)
-    inner = dict(children(node) or ())
+    inner = {} if rest is None else dict(children(node) or ())
     return parent(inner[name], rest) if rest is not None and name in inner else node
 
 

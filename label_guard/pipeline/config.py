@@ -60,20 +60,20 @@ class GuardConfig:
         """The feature with the record's key, where the guard removes it."""
         return None if self.keep_key else KEY
 
-    @property
+    @cached_property
     def mask_all(self) -> bool:
         """Whether every label gets a validity mask."""
         # Under report nothing leaves the stream, so a record to skip must be masked.
         skipped = self.on_invalid == "report" and self.skips
         return self.on_invalid == "mask" or self.remainder == "pad" or self.coordinated or skipped
 
-    @property
+    @cached_property
     def skips(self) -> bool:
         """Whether unlabeled records are left out of the stream."""
         labels = self.guard.labels.values()
         return any(isinstance(x, ClassLabel) and x.unlabeled is not None and x.on_unlabeled == "skip" for x in labels)
 
-    @property
+    @cached_property
     def refills(self) -> bool:
         """Whether records may leave the stream, so that batches are topped up."""
         return self.on_invalid == "drop" or (self.on_invalid == "raise" and self.skips)

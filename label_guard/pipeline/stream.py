@@ -13,7 +13,6 @@ no record, and another ``next`` tries that batch again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import Any, NoReturn
 
 import numpy as np
@@ -190,8 +189,10 @@ class GuardStream:
         """The next element, or none at the end of upstream."""
         pulled, self._ahead = self._ahead, []
         if not pulled:
-            with suppress(StopIteration):
+            try:
                 pulled.append(next(self._upstream))
+            except StopIteration:
+                return []
         if self.stop is not None:
             self.stop.saw(pulled)
         return pulled
