@@ -39,11 +39,15 @@ test-clients: $(ENVIRONMENT) ## Run the guard in Keras, PyTorch, TensorFlow and 
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group clients
 	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/clients
 
-# A Ray, a Spark and a Dask are more than a GiB, so they have an environment of their own; Spark needs Java 17.
+# A Ray, a Spark and a Dask are more than a GiB, so they have an environment of their own. Spark needs Java 17: it is
+# installed where this machine allows it, else the tests of Spark fail and say so.
 $(VENV)-engines/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)-engines
 	$(VENV)-engines/bin/python -m pip install --quiet --upgrade --constraint constraints.txt pip
 	$(VENV)-engines/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[parquet,ray,spark]" --group engines
+	@command -v java >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+		&& apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y default-jre-headless >/dev/null 2>&1; } \
+		|| echo "Java is missing and could not be installed"
 	@touch $@
 
 test-engines: $(VENV)-engines/.installed ## Run audits on local clusters of Ray, Spark and Dask whose workers are killed

@@ -12,7 +12,7 @@ from typing import TypedDict
 from typing_extensions import Unpack
 
 from label_guard.audit.conclude import with_duplicates
-from label_guard.audit.duplicates import find_content, find_duplicates
+from label_guard.audit.duplicate_search import find_content, find_duplicates
 from label_guard.audit.fold import SplitFold
 from label_guard.audit.label_cache import open_label_cache, require_files
 from label_guard.audit.plan import AuditPlan, Folds, Item, Sources, plan_audit
@@ -146,16 +146,16 @@ def audit_splits(
     if label_cache is not None:
         for _, source in splits:
             require_files(source)
-    content = find_content(schema, splits) if duplicates else None
     with open_label_cache(label_cache) as cache:
         plan = plan_audit(schema, splits, replace(options, label_cache=cache.cache), place, part=shards)
+        content = find_content(plan) if duplicates else None
         folds: Folds = {}
         for split, found in _run(plan, workers, executor, control):
             folds.setdefault(split, SplitFold()).add(found)
         cache.save()
     report = plan.report(folds, [cache.error] if cache.error else [])
     if duplicates:
-        found = find_duplicates(schema, splits, content=content, workers=workers, control=control)
+        found = find_duplicates(plan, content, workers=workers, control=control)
         report = with_duplicates(report, found)
     return report
 

@@ -262,7 +262,10 @@ def _refuse_for_runner(options: Options) -> None:
         "--shards": (options.shards, "the engine hands out the files"),
         "--workers": (options.workers, "the options after -- say how many workers the engine has"),
         "--label-cache": (options.label_cache, "it is one file, which one machine writes"),
-        "--duplicates": (options.duplicates, "it sorts the contents of all records on the disk of one machine"),
+        "--duplicates": (
+            options.duplicates and options.runner != "beam",
+            "pass --runner beam, or --runner local with --workers on a machine with a large disk",
+        ),
     }
     for name, (asked, reason) in only_here.items():
         if asked and options.runner != "local":
@@ -287,8 +290,8 @@ def _run(schema: DatasetSchema, splits: Sources, options: Options, place: Schema
     reading = ReadOptions(options.limit, quarantine, options.keep_bad, options.trust_statistics)
     if options.runner != "local":
         engine = importlib.import_module(_ENGINES[options.runner])
-        output = {"output": options.output} if options.runner == "beam" else {}
-        return engine.run_plan(plan_audit(schema, splits, reading, place), options.pipeline, **output)
+        more = {"output": options.output, "duplicates": options.duplicates} if options.runner == "beam" else {}
+        return engine.run_plan(plan_audit(schema, splits, reading, place), options.pipeline, **more)
     with _progress() as progress, _interruptible() as should_stop:
         return audit_splits(
             schema, splits, reading, place, workers=options.workers, shards=options.shards,

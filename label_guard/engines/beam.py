@@ -17,7 +17,9 @@ from typing import Any
 import fsspec
 from typing_extensions import Unpack
 
-from label_guard.audit.conclude import parse_report
+from label_guard.audit.conclude import parse_report, with_duplicates
+from label_guard.audit.content import refuse_incomparable
+from label_guard.audit.duplicates import Duplicates
 from label_guard.audit.fold import SplitFold
 from label_guard.audit.outputs import refuse_own_disk
 from label_guard.audit.plan import AuditPlan, Folds, Item, audit_item, merge_folds, plan_audit
@@ -35,6 +37,9 @@ try:
     import apache_beam as beam
     from apache_beam.metrics.metric import Metrics
     from apache_beam.options.pipeline_options import PipelineOptions
+    from apache_beam.pvalue import AsSingleton
+
+    from label_guard.engines.beam_duplicates import FindDuplicates, NumberedItem
 except ImportError as error:
     raise MissingDependencyError.for_extra("apache_beam", "beam") from error
 
@@ -59,46 +64,62 @@ class AuditLabels(beam.PTransform):
 
     Args:
         schema: a ``DatasetSchema`` or the path of a schema file.
+        duplicates: look for records of the same content as well, which reads whole records and groups their digests.
         **reading: see ``label_guard.audit.runner.AuditOptions``.
+
+    Raises:
+        UsageError: as ``label_guard.audit.audit_dataset``.
     """
 
-    def __init__(self, schema: DatasetSchema | str | Path, **reading: Unpack[AuditOptions]) -> None:
+    def __init__(
+        self, schema: DatasetSchema | str | Path, *, duplicates: bool = False, **reading: Unpack[AuditOptions]
+    ) -> None:
         super().__init__()
         self._plan = plan_audit(*prepare_audit(schema, reading, "AuditLabels"))
+        self._duplicates = duplicates
 
     def expand(self, input_or_inputs: Any) -> Any:
         """Shards to one report."""
-        return _audited(input_or_inputs, self._plan)
+        return _audited(input_or_inputs, self._plan, duplicates=self._duplicates)
 
 
-def _audited(start: Any, plan: AuditPlan) -> Any:
-    folds = (
+def _audited(start: Any, plan: AuditPlan, *, duplicates: bool) -> Any:
+    if duplicates:
+        refuse_incomparable(plan)
+    items = (
         start
         | "Shards" >> beam.Create(list(_packed(plan.items)))
-        | "Unpack" >> beam.FlatMap(_unpacked)
+        | "Unpack" >> beam.FlatMapTuple(_unpacked)
         | "Spread" >> beam.Reshuffle()  # without it one worker would fuse and read them all
+    )
+    folds = (
+        items
         | "Audit" >> beam.Map(partial(_audit, ShardAuditor(plan.jobs)))
         | "Fold" >> beam.CombineGlobally(_Fold()).with_fanout(_FANOUT)
     )
-    return folds | "Report" >> beam.Map(_report, plan.without_items())
+    plan = plan.without_items()
+    found = {"duplicates": AsSingleton(items | FindDuplicates(plan.jobs))} if duplicates else {}
+    return folds | "Report" >> beam.Map(_report, plan, **found)
 
 
-def _packed(items: Sequence[Item]) -> Iterator[bytes]:
+def _packed(items: Sequence[Item]) -> Iterator[tuple[int, bytes]]:
+    """Blocks of items, each with the number of its first one."""
     size = max(1, -(-len(items) // _BLOCKS))
     for start in range(0, len(items), size):
         block = [
             (job, shard.path, shard.name, shard.index, shard.expected_records, shard.size, shard.part)
             for job, shard in items[start : start + size]
         ]
-        yield zlib.compress(json.dumps(block).encode())
+        yield start, zlib.compress(json.dumps(block).encode())
 
 
-def _unpacked(data: bytes) -> Iterator[Item]:
-    for job, path, name, index, expected, size, part in json.loads(zlib.decompress(data)):
-        yield job, Shard(path, name, index, expected, size, FilePart(*part) if part else None)
+def _unpacked(start: int, data: bytes) -> Iterator[NumberedItem]:
+    for number, (job, path, name, index, expected, size, part) in enumerate(json.loads(zlib.decompress(data)), start):
+        yield number, (job, Shard(path, name, index, expected, size, FilePart(*part) if part else None))
 
 
-def _audit(auditor: ShardAuditor, item: Item) -> tuple[str | None, ShardResult]:
+def _audit(auditor: ShardAuditor, numbered: NumberedItem) -> tuple[str | None, ShardResult]:
+    item = numbered[1]
     found = audit_item(auditor, item)
     counts = {
         "records": found.records, "invalid": found.invalid, "unreadable": found.unreadable, "shards": 1,
@@ -129,8 +150,9 @@ class _Fold(beam.CombineFn):
         return accumulator
 
 
-def _report(folds: Folds, plan: AuditPlan) -> str:
-    return json.dumps(plan.report(folds).to_json())
+def _report(folds: Folds, plan: AuditPlan, duplicates: Duplicates | None = None) -> str:
+    report = plan.report(folds)
+    return json.dumps((report if duplicates is None else with_duplicates(report, duplicates)).to_json())
 
 
 @shows_options(AuditOptions)
@@ -139,6 +161,7 @@ def audit_on_beam(
     options: Sequence[str] = (),
     *,
     output: str | None = None,
+    duplicates: bool = False,
     **reading: Unpack[AuditOptions],
 ) -> AuditReport:
     """Audits a dataset on Beam and waits for the report.
@@ -148,6 +171,7 @@ def audit_on_beam(
         options: pipeline options, such as ``["--runner=DirectRunner", "--direct_num_workers=2"]``.
         output: fsspec URL of a file for the report, which workers write and this process reads. Default: a file in the
             pipeline's ``--temp_location``; with a local runner a temporary file.
+        duplicates: look for records of the same content as well, which reads whole records and groups their digests.
         **reading: see ``label_guard.audit.runner.AuditOptions``.
 
     Returns:
@@ -158,10 +182,13 @@ def audit_on_beam(
         SourceError: a source cannot be opened, the run failed, or it left no report.
         SchemaError: the schema file is invalid.
     """
-    return run_plan(plan_audit(*prepare_audit(schema, reading, "audit_on_beam")), options, output=output)
+    plan = plan_audit(*prepare_audit(schema, reading, "audit_on_beam"))
+    return run_plan(plan, options, output=output, duplicates=duplicates)
 
 
-def run_plan(plan: AuditPlan, options: Sequence[str] = (), *, output: str | None = None) -> AuditReport:
+def run_plan(
+    plan: AuditPlan, options: Sequence[str] = (), *, output: str | None = None, duplicates: bool = False
+) -> AuditReport:
     """Returns the report of a planned audit; arguments and errors are those of ``audit_on_beam``."""
     known = PipelineOptions(list(options)).get_all_options()
     runner = str(known.get("runner") or "DirectRunner").rpartition(".")[2]
@@ -176,12 +203,13 @@ def run_plan(plan: AuditPlan, options: Sequence[str] = (), *, output: str | None
             target = str(Path(stack.enter_context(tempfile.TemporaryDirectory())) / "audit.json")
         try:
             with beam.Pipeline(argv=list(options)) as pipeline:
-                _ = _audited(pipeline, plan) | beam.Map(_write, target)
+                _ = _audited(pipeline, plan, duplicates=duplicates) | beam.Map(_write, target)
         except LabelGuardError:
             raise
         except Exception as error:  # a runner raises what it likes for a worker that it lost
-            lost = "; a worker may have died, and this runner does not run its work again" if local else ""
-            reason = _last_line(error) + lost
+            reason = _last_line(error)
+            if local and "[while running " not in reason:  # Beam's mark of what was raised in a worker
+                reason += "; a worker may have died, and this runner does not run its work again"
             raise SourceError(f"the run on {runner} failed before the report was made: {reason}") from error
         return parse_report(_read(target))
 

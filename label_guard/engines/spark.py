@@ -116,6 +116,7 @@ def _merge(
 
 
 def _reason(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip(" :") for line in str(error).splitlines() if line.strip(" :")]
+    lines = [line for line in lines if not line.startswith("An error occurred while calling")]  # Py4J, of every error
     named = [line for line in lines if "exception" in line.lower() or "error" in line.lower()]
     return f"{type(error).__name__}: {(named or lines or [''])[0][:500]}"

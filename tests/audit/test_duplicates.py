@@ -18,8 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from label_guard import DatasetSchema, UsageError
-from label_guard.audit import duplicates
+from label_guard.audit import duplicate_search, duplicates
 from label_guard.audit.conclude import parse_report, with_duplicates
+from label_guard.audit.plan import plan_audit
 from label_guard.audit.runner import audit_dataset, open_splits
 from label_guard.audit.workers import AuditControl
 from label_guard.cli import app as cli
@@ -83,8 +84,8 @@ def test_every_group_is_found_and_no_other(
     expected = oracle(write(folder, records))
     schema = schema_of(folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(duplicates, "_RUN_ROWS", run_rows)
-        found = duplicates.find_duplicates(schema, open_splits(schema))
+        patch.setattr(duplicate_search, "_RUN_ROWS", run_rows)
+        found = duplicate_search.find_duplicates(plan_audit(schema, open_splits(schema)))
     for kind, groups in expected.items():
         reported: duplicates.Groups = getattr(found, kind)
         assert reported.groups == len(groups), kind
@@ -171,7 +172,7 @@ def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     limited = f"""
 import resource, sys
 from label_guard.cli.app import main
-import label_guard.audit.runner, label_guard.audit.duplicates, pyarrow.parquet
+import label_guard.audit.runner, label_guard.audit.duplicate_search, pyarrow.parquet
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 import signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -240,7 +241,7 @@ def test_stopped_is_never_complete(tmp_path: Path) -> None:
     write(tmp_path, [(0, 1, 0), (1, 1, 1)])
     schema = schema_of(tmp_path)
     control = AuditControl(should_stop=lambda: True)
-    found = duplicates.find_duplicates(schema, open_splits(schema), control=control)
+    found = duplicate_search.find_duplicates(plan_audit(schema, open_splits(schema)), control=control)
     assert found.stopped
     report = audit_dataset(schema_of(tmp_path))
     assert report.complete
@@ -307,9 +308,9 @@ def test_an_example_shows_the_conflict(tmp_path: Path) -> None:
 
 def test_one_content_that_fills_a_dataset_takes_no_memory() -> None:
     """Of a million blank records a handful of rows is kept, and all are counted."""
-    rows = np.zeros(1_000_000, duplicates._ROW)
+    rows = np.zeros(1_000_000, duplicates.ROW)
     rows["count"], rows["row"] = 1, np.arange(len(rows))
-    thinned = duplicates._thinned(rows)
+    thinned = duplicates.thinned(rows)
     assert len(thinned) == duplicates._KEPT_ROWS
     assert thinned["count"].sum() == len(rows)
     assert thinned["row"].tolist() == list(range(duplicates._KEPT_ROWS))

@@ -28,8 +28,8 @@ if __name__ == "__main__":
         "splits": {"train": {"num_examples": 400}}})
     source = f"parquet:{folder}/train-*.parquet"
     options = ["--runner=DirectRunner", "--direct_num_workers=2", "--direct_running_mode=multi_processing"]
-    there = audit_on_beam(schema, options, source=source, quarantine=QuarantineOptions(quarantine))
-    here = audit_dataset(schema, source=source)
+    there = audit_on_beam(schema, options, source=source, quarantine=QuarantineOptions(quarantine), duplicates=True)
+    here = audit_dataset(schema, source=source, duplicates=True)
     print(json.dumps([json.dumps(there.to_json()), json.dumps(here.to_json())]))
 """
 
@@ -79,14 +79,15 @@ def test_a_lost_worker_is_an_error_that_says_so(tmp_path: Path) -> None:
 
 
 def test_beam_gives_the_report_of_the_local_run_byte_for_byte(tmp_path: Path) -> None:
-    """Two worker processes audit four shards to the same JSON, and write each bad record into the quarantine once."""
+    """Two processes audit four shards, find records of the same content, and write each bad record down once."""
     rng = np.random.default_rng(0)
     planted = set()
     for number in range(4):
         labels = rng.integers(0, 10, 100)
         labels[[3, 50]] = [10, -1]
         planted |= {f"train-{number}.parquet__{row}" for row in (3, 50)}
-        pq.write_table(pa.table({"label": labels}), tmp_path / f"train-{number}.parquet")
+        texts = [f"text {row % 10}" for row in range(100)]
+        pq.write_table(pa.table({"label": labels, "text": texts}), tmp_path / f"train-{number}.parquet")
     quarantine = tmp_path / "quarantine"
     script = tmp_path / "run_audit.py"
     script.write_text(SCRIPT)
@@ -98,4 +99,6 @@ def test_beam_gives_the_report_of_the_local_run_byte_for_byte(tmp_path: Path) ->
     there, here = json.loads(done.stdout.splitlines()[-1])
     assert there == here
     assert json.loads(there)["splits"][0]["invalid"] == 8
+    conflicting = json.loads(there)["duplicates"]["conflicting"]
+    assert (conflicting["groups"], conflicting["records"]) == (10, 400)
     assert {entry.record for entry in read_quarantine(str(quarantine)).entries} == planted

@@ -1,0 +1,151 @@
+# pyright: basic
+"""Records of the same content on Beam: digests grouped by key; the same as the search on one machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+from apache_beam.pvalue import AsList, AsSingleton, TaggedOutput
+
+from label_guard.audit.content import content_features, digest_shard, record_prefix
+from label_guard.audit.duplicates import ROW, DigestRows, FoundGroups, telling_places, thinned
+from label_guard.audit.plan import Item
+from label_guard.audit.shard import SplitJob
+from label_guard.errors import LabelGuardError, MissingDependencyError, SourceError, UsageError, unexpected
+
+NumberedItem = tuple[int, Item]
+Unread = tuple[str, str, str]  # split, file and why
+_DIGEST = 16  # bytes of a row: its first fields are the digest
+_HELD = 64  # records of one content, before those that say nothing more are only counted
+
+
+class FindDuplicates(beam.PTransform):
+    """Finds records of the same content among the items of a plan, each with its number; yields one ``Duplicates``.
+
+    An element is the digest of a record, and about 200 bytes of what a report says of it. A worker that reads records
+    and one that compares them share no disk. Of one content that fills a dataset a handful of records is held.
+
+    Args:
+        jobs: those of the plan.
+    """
+
+    def __init__(self, jobs: Sequence[SplitJob]) -> None:
+        super().__init__()
+        self._jobs = tuple(jobs)
+
+    def expand(self, input_or_inputs: Any) -> Any:
+        """Items to what was found."""
+        fields = input_or_inputs | "Fields" >> beam.Map(_fields, self._jobs)
+        content = fields | "Features" >> beam.CombineGlobally(_union) | beam.Map(_features, self._jobs)
+        digests = input_or_inputs | "Digest" >> beam.FlatMap(_digested, self._jobs, AsSingleton(content)).with_outputs(
+            "unread", main="records"
+        )
+        return (
+            digests.records
+            | "Group" >> beam.CombinePerKey(_Content())
+            | "Compare" >> beam.CombineGlobally(_Groups([job.split or "" for job in self._jobs]))
+            | "Found" >> beam.Map(FoundGroups.result, AsList(digests.unread))
+        )
+
+
+def _fields(numbered: NumberedItem, jobs: Sequence[SplitJob]) -> frozenset[str]:
+    job, shard = numbered[1]
+    if shard.part is not None and shard.part.number:
+        return frozenset()  # those of the first part
+    try:
+        return frozenset(jobs[job].source.format.fields(shard.path))
+    except SourceError:
+        return frozenset()  # reading it names the fault
+
+
+def _union(found: Iterable[frozenset[str]]) -> frozenset[str]:
+    return frozenset().union(*found)
+
+
+def _features(fields: frozenset[str], jobs: Sequence[SplitJob]) -> tuple[str, ...]:
+    return content_features(jobs, set(fields))
+
+
+def _digested(numbered: NumberedItem, jobs: Sequence[SplitJob], content: tuple[str, ...]) -> Iterator[Any]:
+    """The digest of each record with what a report says of it; and why a file could not be read to its end."""
+    number, (split, shard) = numbered
+    prefix = record_prefix(jobs[split], shard).encode()
+    try:
+        for rows in digest_shard(jobs, split, number, shard, content):
+            for row in thinned(rows):
+                data = row.tobytes()
+                yield data[:_DIGEST], data + prefix
+    except (UsageError, MissingDependencyError):
+        raise
+    except Exception as error:
+        why = str(error) if isinstance(error, LabelGuardError) else unexpected(error)
+        yield TaggedOutput("unread", (jobs[split].split or "", shard.name, why))
+
+
+class _Content(beam.CombineFn):
+    """The records of one content, as many as decide what a report says of it."""
+
+    def create_accumulator(self) -> list[bytes]:
+        return []
+
+    def add_input(self, mutable_accumulator: list[bytes], element: bytes) -> list[bytes]:
+        mutable_accumulator.append(element)
+        return mutable_accumulator if len(mutable_accumulator) < _HELD else _condensed(mutable_accumulator)
+
+    def merge_accumulators(self, accumulators: Iterable[list[bytes]]) -> list[bytes]:
+        merged: list[bytes] = []
+        for accumulator in accumulators:
+            merged += accumulator
+            merged = merged if len(merged) < _HELD else _condensed(merged)
+        return merged
+
+    def extract_output(self, accumulator: list[bytes]) -> list[bytes]:
+        return accumulator
+
+
+def _rows(records: Sequence[bytes]) -> DigestRows:
+    return np.frombuffer(b"".join(record[: ROW.itemsize] for record in records), ROW).copy()
+
+
+def _condensed(records: Sequence[bytes]) -> list[bytes]:
+    rows = _rows(records)
+    order = np.lexsort((rows["row"], rows["shard"]))
+    group = rows[order]
+    places = telling_places(group)
+    kept = group[places]
+    kept["count"][-1] += rows["count"].sum() - kept["count"].sum()
+    prefixes = [records[order[place]][ROW.itemsize :] for place in places]
+    return [row.tobytes() + prefix for row, prefix in zip(kept, prefixes, strict=True)]
+
+
+class _Groups(beam.CombineFn):
+    """Contents of more than one record, by what is wrong with them."""
+
+    def __init__(self, splits: Sequence[str]) -> None:
+        self._splits = splits
+
+    def create_accumulator(self) -> FoundGroups:
+        return FoundGroups(self._splits)
+
+    def add_input(self, mutable_accumulator: FoundGroups, element: tuple[bytes, list[bytes]]) -> FoundGroups:
+        records = element[1]
+        if len(records) > 1:
+            rows = _rows(records)
+            prefixes = {
+                int(number): record[ROW.itemsize :].decode()
+                for number, record in zip(rows["shard"], records, strict=True)
+            }
+            mutable_accumulator.add(rows[np.lexsort((rows["row"], rows["shard"]))], prefixes)
+        return mutable_accumulator
+
+    def merge_accumulators(self, accumulators: Iterable[FoundGroups]) -> FoundGroups:
+        merged = self.create_accumulator()
+        for accumulator in accumulators:
+            merged.merge(accumulator)
+        return merged
+
+    def extract_output(self, accumulator: FoundGroups) -> FoundGroups:
+        return accumulator
