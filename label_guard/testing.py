@@ -23,6 +23,7 @@ import numpy as np
 from label_guard.check.fill_values import FillValues
 from label_guard.check.guard import Guard
 from label_guard.core import tree
+from label_guard.core.similar import shortened
 from label_guard.errors import UsageError
 from label_guard.pipeline.batching import stack
 from label_guard.pipeline.counts import Summary
@@ -204,8 +205,7 @@ def _mask(batch: Any, path: str, row: int) -> Any:
 
 
 def _brief(value: Any) -> str:
-    text = " ".join(str(value).split())
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return shortened(" ".join(str(value).split()), 80)
 
 
 def _require(condition: bool, message: str) -> None:

@@ -228,7 +228,7 @@ def _class_findings(
     found = split.labels[path]
     if not found.class_counts:
         return
-    ids = label.raw_ids if isinstance(label, ClassLabel) else range(label.num_classes)
+    ids = label.raw_ids
     least = schema.limits_of(split.split).min_class_count
     used = found.class_records.table()
     count, unused = _below(1, ids, used)

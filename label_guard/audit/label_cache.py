@@ -142,24 +142,17 @@ class CachedFormat:
         """As of ``format``."""
         return self.format.fields(path)
 
-    def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
-        """The labels of one file, out of the label cache where it holds them.
+    def read(self, path: str, wanted: LabelShapes, part: FilePart | None = None) -> Iterator[Piece]:
+        """The labels of one file, out of the label cache where it holds them; each part of it is an entry of its own.
 
         Raises:
             SourceError: the file cannot be read, or its entry in the label cache is damaged.
         """
-        return self._read(Shard(path, path, 0), wanted)
-
-    def read_part(self, path: str, wanted: LabelShapes, part: FilePart) -> Iterator[Piece]:
-        """As ``read``, of one part of a file: each part is an entry of its own."""
-        return self._read(Shard(path, path, 0, part=part), wanted)
-
-    def _read(self, shard: Shard, wanted: LabelShapes) -> Iterator[Piece]:
-        path, identity = shard.path, identity_of(shard.path)
+        shard, identity = Shard(path, path, 0, part=part), identity_of(path)
         if identity is None:
             yield from read_shard(self.format, shard, wanted)
             return
-        about = [path, identity, self.name, _settings(self.format), sorted(wanted.items()), *(shard.part or ())]
+        about = [path, identity, self.name, _settings(self.format), sorted(wanted.items()), *(part or ())]
         name = f"{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]}.zip"
         entry = self.cache.entries.get(name)
         if entry is not None and _is_intact(self.cache.path, name, entry):

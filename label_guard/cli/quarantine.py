@@ -18,6 +18,7 @@ from label_guard.cli.given import given
 from label_guard.cli.group import Group, epilog
 from label_guard.core.escape import terminal
 from label_guard.core.plural import counted
+from label_guard.core.similar import shortened
 from label_guard.errors import UsageError
 from label_guard.quarantine.compact import compact_quarantine
 from label_guard.quarantine.export import write_csv, write_jsonl, write_npz
@@ -304,7 +305,7 @@ def _in_short(value: Any) -> str:
         text = repr(value)
     except ValueError:  # Python writes no integer of more than 4,300 digits
         text = "of thousands of digits"
-    return f"{type(value).__name__} {text[:60]}{'...' if len(text) > 60 else ''}"
+    return f"{type(value).__name__} {shortened(text)}"
 
 
 def _kept(entry: QuarantineEntry) -> str:

@@ -1,4 +1,4 @@
-"""Finds the name that was probably meant."""
+"""Finds the name that was probably meant, and lists names in a message."""
 
 from __future__ import annotations
 
@@ -46,12 +46,21 @@ def closest(name: str, choices: Iterable[str]) -> str | None:
     return near[0] if near else None
 
 
-def listed(names: Iterable[str], *, quote: bool = False) -> str:
-    """Returns names in a message, the first ten of many.
+def listed(names: Iterable[str], *, quote: bool = False, most: int = MAX_SHOWN) -> str:
+    """Returns names in a message, the first ``most`` of many.
 
     >>> listed("abc"), listed(map(str, range(12)))
     ('a, b, c', '0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more')
     """
     every = list(names)
-    more = f" and {len(every) - MAX_SHOWN} more" if len(every) > MAX_SHOWN else ""
-    return ", ".join(repr(name) if quote else name for name in every[:MAX_SHOWN]) + more
+    more = f" and {len(every) - most} more" if len(every) > most else ""
+    return ", ".join(repr(name) if quote else name for name in every[:most]) + more
+
+
+def shortened(text: str, most: int = 60) -> str:
+    """Returns ``text``, or its beginning and three dots where it has more than ``most`` characters.
+
+    >>> shortened("label", 8), shortened("label_guard", 8)
+    ('label', 'label...')
+    """
+    return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, cast
 
+from label_guard.core import similar
 from label_guard.diff.semver import Bump
 from label_guard.schema.fields import SchemaPath
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
@@ -102,8 +103,7 @@ def shortened(value: Any) -> str:
         items = cast("Sequence[Any]", value)
         shown = [("null" if item is None else shortened(item)) for item in items[:6]]
         return f"[{', '.join([*shown, '...'] if len(items) > 6 else shown)}]"
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return similar.shortened(str(value))
 
 
 def _class_changes(old: Label, new: Label) -> Iterator[Change]:
@@ -133,14 +133,14 @@ def _name_changes(old: tuple[str, ...] | None, new: tuple[str, ...] | None) -> I
 
 
 def _moves(old: tuple[str, ...], new: tuple[str, ...]) -> Iterator[Change]:
-    """Names that stand at another id."""
+    """Names that have another id."""
     before = {name: position for position, name in enumerate(old)}
     moved = [(name, before[name], i) for i, name in enumerate(new) if before.get(name, i) != i]
     if not moved:
         return
-    shown = ", ".join(f"{shortened(name)} {a} -> {b}" for name, a, b in moved[:4]) + (", ..." if len(moved) > 4 else "")
+    shown = similar.listed((f"{shortened(name)} {a} -> {b}" for name, a, b in moved), most=4)
     count = f"{len(moved)} of {len(new)} classes" if len(moved) > 1 else "1 class"
-    what = f"class_names are permuted: {shown}" if set(old) == set(new) else f"{count} stand at another id: {shown}"
+    what = f"class_names are permuted: {shown}" if set(old) == set(new) else f"{count} have another id: {shown}"
     reason = "every old label and every old output now means another class, and nothing would show it"
     yield Change("LG306", ("class_names", moved[0][2]), [*old], [*new], "breaking", "breaking", what, reason)
 
@@ -169,9 +169,7 @@ def _renames(old: tuple[str, ...], new: tuple[str, ...]) -> Iterator[Change]:
 def _renaming(
     rule: str, pairs: list[tuple[int, str, str]], model: Verdict, reason: str, documentation: bool = False
 ) -> Change:
-    shown = ", ".join(f"{i} {shortened(a)} -> {shortened(b)}" for i, a, b in pairs[:4]) + (
-        ", ..." if len(pairs) > 4 else ""
-    )
+    shown = similar.listed((f"{i} {shortened(a)} -> {shortened(b)}" for i, a, b in pairs), most=4)
     what = f"{'class' if len(pairs) == 1 else 'classes'} renamed: {shown}"
     old, new = [a for _, a, _ in pairs], [b for _, _, b in pairs]
     return Change(rule, ("class_names", pairs[0][0]), old, new, model, "compatible", what, reason, documentation)

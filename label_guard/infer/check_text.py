@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from label_guard.core.escape import shell_word, terminal
 from label_guard.core.plural import counted
+from label_guard.core.similar import shortened
 from label_guard.infer.histogram import bars, drawn
 from label_guard.infer.look import BY_CONTENT, ONLY_FIELD
 from label_guard.infer.profile import ColumnProfile
@@ -73,12 +74,7 @@ def _label(label: LabelOverview, why: str) -> Iterator[str]:
         yield f"  undecided: it {'; '.join(reasons)}"
     for name, texts in label.drafted.marks.items():
         doubts = [text for text in texts if not text.startswith(BY_CONTENT)]  # said in the first line
-        yield from (f"  in doubt: {name} {_value(fields.get(name))}: {text}" for text in doubts)
-
-
-def _value(value: Any) -> str:
-    text = str(value)
-    return text if len(text) < 40 else f"{text[:36]}..."
+        yield from (f"  in doubt: {name} {shortened(str(fields.get(name)), 40)}: {text}" for text in doubts)
 
 
 def _kind(fields: Mapping[str, Any], seen: ColumnProfile) -> str:
@@ -199,5 +195,5 @@ def _model(fields: Mapping[str, Any]) -> str:
     """The label as Python writes it."""
     name = KINDS[fields["kind"]].__name__
     shown = {key: value for key, value in fields.items() if key != "kind" and value not in ([], None)}
-    arguments = ", ".join(f"{key}={_value(value)}" for key, value in shown.items())
+    arguments = ", ".join(f"{key}={shortened(str(value), 40)}" for key, value in shown.items())
     return f"label_guard.{name}({arguments})"

@@ -11,6 +11,7 @@ import numpy as np
 
 from label_guard.core.escape import within_line
 from label_guard.core.plural import counted
+from label_guard.core.similar import shortened
 from label_guard.infer.profile import ColumnProfile, number
 
 _WIDTH = 30  # of the longest bar
@@ -114,5 +115,4 @@ def drawn(rows: Sequence[Bar]) -> Iterator[str]:
 
 
 def _short(text: str) -> str:
-    text = within_line(text)
-    return text if len(text) <= _MAX_NAME else f"{text[: _MAX_NAME - 3]}..."
+    return shortened(within_line(text), _MAX_NAME)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 
+from label_guard.core.similar import shortened
 from label_guard.infer.classes import SCATTERED, Drafted, least_count, occurs, refused
 
 MAX_NAMES = 1_000  # more distinct texts are captions, paths or identifiers
@@ -153,4 +154,4 @@ def _one_edit(first: str, second: str) -> bool:
 
 def _shown(text: str) -> str:
     """The text on one line, as a comment of a schema file may hold it."""
-    return repr(text if len(text) <= 40 else f"{text[:40]}...")
+    return repr(shortened(text, 40))

@@ -10,11 +10,11 @@ import numpy as np
 from label_guard.check.columns import as_array
 from label_guard.check.label_check import spec_text
 from label_guard.core import tree
+from label_guard.core.similar import listed
 from label_guard.core.types import Array, Rows
 from label_guard.errors import UsageError
 
 BatchRows = tuple[Any, Rows, int]  # a batch, rows of it, and its number of records
-_MOST_SPECS = 4  # of a feature, in a message
 
 
 def row_name(row: int) -> str:
@@ -105,7 +105,7 @@ def _stack_feature(values: list[Any], path: str, name_of: Callable[[int], str] =
             first.setdefault(_spec(value), row)
         specs = [f"{spec} ({name_of(row)})" for spec, row in first.items()]
         feature = f"feature {path!r}" if path else "records"
-        raise UsageError(f"{feature} cannot be batched: records hold {shortened(specs)}") from error
+        raise UsageError(f"{feature} cannot be batched: records hold {listed(specs)}") from error
 
 
 def _spec(value: Any) -> str:
@@ -114,12 +114,6 @@ def _spec(value: Any) -> str:
     if value is None or (array.dtype == object and not array.ndim):
         return str(None if value is None else array.item())
     return spec_text(array.dtype, array.shape)
-
-
-def shortened(specs: Sequence[str]) -> str:
-    """The first of several specs, for a message."""
-    more = f", and {len(specs) - _MOST_SPECS} more" if len(specs) > _MOST_SPECS else ""
-    return ", ".join(specs[:_MOST_SPECS]) + more
 
 
 def _stack_leaves(values: Sequence[Any]) -> Any:

@@ -14,6 +14,7 @@ from label_guard.check.label_check import spec_text
 from label_guard.check.reading import counted
 from label_guard.check.result import CheckResult, RuleViolations
 from label_guard.core import tree
+from label_guard.core.similar import listed
 from label_guard.core.types import Array, Rows
 from label_guard.errors import UsageError
 from label_guard.pipeline import batching
@@ -111,7 +112,7 @@ def stack_records(config: GuardConfig, records: Sequence[Any], result: CheckResu
             specs = {
                 spec_text(column.array.dtype, column.array.shape[1:]): name(int(column.rows[0])) for column in found
             }
-            shown = batching.shortened([f"{spec} ({first})" for spec, first in specs.items()])
+            shown = listed(f"{spec} ({first})" for spec, first in specs.items())
             raise UsageError(f"label {path!r} cannot be batched: records hold {shown}") from error
         if violations:
             good[path] = valid

@@ -8,6 +8,7 @@ from typing import Any, NoReturn, cast
 
 import numpy as np
 
+from label_guard.core.similar import shortened
 from label_guard.errors import UsageError
 from label_guard.pipeline.counts import STORED
 from label_guard.pipeline.state import STATE_KEY, Form
@@ -84,13 +85,8 @@ def number(part: Mapping[str, Any], name: str, *, least: int = 0, greatest: int 
         number = None
     if number is None or not least <= number <= greatest:
         bounds = f"{least} or more" if greatest == _GREATEST else f"{least} to {greatest}"
-        _refuse(f"holds {_brief(part[name])} as '{inside}{name}', which is an integer of {bounds}")
+        _refuse(f"holds {shortened(repr(part[name]), 40)} as '{inside}{name}', which is an integer of {bounds}")
     return number
-
-
-def _brief(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def _refuse(what: str) -> NoReturn:

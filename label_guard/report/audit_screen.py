@@ -46,8 +46,7 @@ def _histograms(report: AuditReport, split: SplitReport, width: int) -> Iterator
 
 
 def _class_rows(label: ClassLabel | MultiLabel, found: LabelStatistics) -> Iterator[tuple[str, int]]:
-    ids = label.raw_ids if isinstance(label, ClassLabel) else range(label.num_classes)
-    for place, raw in enumerate(ids):
+    for place, raw in enumerate(label.raw_ids):
         name = f" {label.class_names[place]}" if label.class_names else ""
         yield terminal(f"{raw}{name}")[:_MOST_CHARACTERS], found.class_counts[raw]
 
@@ -68,7 +67,7 @@ def _bars(path: str, rows: Sequence[tuple[str, int]], width: int) -> Iterator[Li
 def _class_heights(label: ClassLabel | MultiLabel, found: LabelStatistics) -> list[float]:
     """Occurrences of neighbouring classes, in columns of equal numbers of classes."""
     ids, counts = found.class_counts.arrays()
-    raw = label.raw_ids if isinstance(label, ClassLabel) else range(label.num_classes)
+    raw = label.raw_ids
     places = ids - raw.start if isinstance(raw, range) else np.searchsorted(np.sort(np.asarray(raw)), ids)
     columns = min(_COLUMNS, label.num_classes)
     return np.bincount(places * columns // label.num_classes, counts, columns).tolist()

@@ -265,15 +265,8 @@ def _examples(report: AuditReport, split: SplitReport) -> Iterator[dict[str, Any
 # Labels ---------------------------------------------------------------------------------------------------------------
 
 
-def _ids(label: Label) -> Sequence[int]:
-    """The stored class ids of a label, in order; none for other kinds."""
-    if isinstance(label, ClassLabel):
-        return label.raw_ids
-    return range(label.num_classes) if isinstance(label, MultiLabel) else ()
-
-
 def _label_view(path: str, found: LabelStatistics, label: Label, *, draw: bool) -> LabelView:
-    ids = _ids(label) if found.class_counts else ()
+    ids = label.raw_ids if found.class_counts else ()
     names = (label.class_names or ()) if isinstance(label, ClassLabel | MultiLabel) else ()
     drawn = _drawn(ids, found.class_counts)
     return LabelView(
@@ -386,13 +379,13 @@ def _same(first: Sequence[int], second: Sequence[int]) -> bool:
 def _comparisons(report: AuditReport, schema: DatasetSchema) -> Iterator[Comparison]:
     """Each label whose classes were counted in several splits, with the same stored ids."""
     for path, label in schema.labels.items():
-        ids = _ids(label)
+        ids = label.raw_ids
         found = [
             (split.split or "", split.labels[path].class_counts, split.records)
             for split in report.splits
             if path in split.labels
             and any(split.labels[path].class_counts.values())
-            and _same(_ids(schema.stored(split.split)[path]), ids)
+            and _same(schema.stored(split.split)[path].raw_ids, ids)
         ]
         if ids and len(found) > 1:
             log = any(max(counts.values()) > _SKEWED * sum(counts.values()) / len(ids) for _, counts, _ in found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import Field, StrictStr, ValidationInfo, model_validator
@@ -87,6 +87,11 @@ class _Label(Model):
     def sentinels(self) -> tuple[int | float, ...]:
         """Declared finite values that are legal but mean nothing to the loss."""
         return ()
+
+    @property
+    def raw_ids(self) -> Sequence[int]:
+        """Stored class ids in order of the classes; none for real numbers."""
+        return range(getattr(self, "num_classes", 0))
 
     @property
     def ignores_nan(self) -> bool:
@@ -204,7 +209,6 @@ class ClassLabel(_Label):
 
     @property
     def raw_ids(self) -> tuple[int, ...] | range:
-        """Raw ids in class order: position is the dense index."""
         if isinstance(self.class_ids, ClassIdRange):
             return range(self.class_ids.start, self.class_ids.start + self.num_classes)
         return range(self.num_classes) if self.class_ids is None else self.class_ids

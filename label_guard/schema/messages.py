@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from label_guard.core.similar import MAX_SHOWN, closest, listed, near_name
+from label_guard.core.similar import MAX_SHOWN, closest, listed, near_name, shortened
 from label_guard.schema.fields import FixKind, Problem, SchemaPath
 from label_guard.schema.labels import KINDS
 
@@ -199,5 +199,4 @@ def shown(value: object) -> str:
     words = {None: "nothing (null)", True: "true", False: "false"}
     if value is None or isinstance(value, bool):
         return words[value]
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return shortened(repr(value))

@@ -41,7 +41,7 @@ def frames(path: str, part: FilePart = WHOLE_FILE) -> Iterator[Frames]:
 
 def array_record_format(encodings: Mapping[str, Encoding] | None = None) -> IndexedExampleFormat:
     """tf.Example records in ArrayRecord files; ``encodings`` as of ``ExampleFormat``."""
-    return IndexedExampleFormat("array_record", frames, encodings or {}, frames_of_part=frames)
+    return IndexedExampleFormat("array_record", frames, encodings or {})
 
 
 def open_reader(path: str, name: str = "") -> Any:

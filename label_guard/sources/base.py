@@ -195,11 +195,11 @@ class DivisibleFormat(Format, Protocol):
 
     reads_ranges: ClassVar[bool]
 
-    def read_part(self, path: str, wanted: LabelShapes, part: FilePart) -> Iterator[Piece]:
-        """Labels of one part of a file. Positions are those in the whole file, and so is every fault.
+    def read(self, path: str, wanted: LabelShapes, part: FilePart = WHOLE_FILE) -> Iterator[Piece]:
+        """Labels of one file, or of one part of it. Positions are those in the whole file, and so is every fault.
 
         Raises:
-            SourceError: as ``read``.
+            SourceError: as ``Format.read``.
         """
         ...
 

@@ -52,8 +52,7 @@ def _count_problems(where: SchemaPath, label: Label, feature: Feature) -> Iterat
 def _name_problems(where: SchemaPath, label: Label, feature: Feature) -> Iterator[Problem]:
     if isinstance(label, RealLabel) or label.class_names is None or feature.class_names is None:
         return
-    raw_ids: Sequence[int] = label.raw_ids if isinstance(label, ClassLabel) else range(label.num_classes)
-    for position, (name, raw) in enumerate(zip(label.class_names, raw_ids, strict=False)):
+    for position, (name, raw) in enumerate(zip(label.class_names, label.raw_ids, strict=False)):
         theirs = feature.names_by_id.get(raw)
         if theirs is not None and theirs != name:
             moved = sorted(feature.class_names) == sorted(label.class_names)

@@ -51,10 +51,7 @@ class NpyFormat:
     def fields(self, path: str) -> Sequence[str]:
         return _rows(path).dtype.names or ("label",)
 
-    def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
-        return self.read_part(path, wanted, WHOLE_FILE)
-
-    def read_part(self, path: str, wanted: LabelShapes, part: FilePart) -> Iterator[Piece]:
+    def read(self, path: str, wanted: LabelShapes, part: FilePart = WHOLE_FILE) -> Iterator[Piece]:
         array = _rows(path)
         require_fields(wanted, array.dtype.names or (), path)
         if array.dtype.names is None and len(wanted) != 1:

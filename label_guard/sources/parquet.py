@@ -43,10 +43,7 @@ class ParquetFormat:
         with _file(path) as (file, _):
             return leaf_names(file.schema_arrow)
 
-    def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
-        return self.read_part(path, wanted, WHOLE_FILE)
-
-    def read_part(self, path: str, wanted: LabelShapes, part: FilePart) -> Iterator[Piece]:
+    def read(self, path: str, wanted: LabelShapes, part: FilePart = WHOLE_FILE) -> Iterator[Piece]:
         with _file(path) as (file, _):
             leaves = wanted_leaves(file.schema_arrow, wanted, path)
             columns = [file.schema.column(leaf.number) for leaf in leaves.values()]

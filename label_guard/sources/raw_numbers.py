@@ -47,10 +47,7 @@ class RawFormat:
             raise SourceError(f"{path} holds bare numbers; say which: raw:{path}?dtype=uint16")
         return ("label",)
 
-    def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
-        return self.read_part(path, wanted, WHOLE_FILE)
-
-    def read_part(self, path: str, wanted: LabelShapes, part: FilePart) -> Iterator[Piece]:
+    def read(self, path: str, wanted: LabelShapes, part: FilePart = WHOLE_FILE) -> Iterator[Piece]:
         if len(wanted) != 1:
             raise SourceError(f"{path} holds one label, but {len(wanted)} are wanted: {', '.join(wanted)}")
         (label,) = wanted

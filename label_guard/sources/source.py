@@ -132,7 +132,7 @@ def read_shard(form: Format, shard: Shard, wanted: LabelShapes) -> Iterator[Piec
         return form.read(shard.path, wanted)
     if not isinstance(form, DivisibleFormat):
         raise SourceError(f"{shard.path}: {form.name} files are not read in parts")
-    return form.read_part(shard.path, wanted, shard.part)
+    return form.read(shard.path, wanted, shard.part)
 
 
 def _parts(shard: Shard, part_bytes: int) -> Iterator[Shard]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from label_guard.errors import SourceError
 from label_guard.sources import tf_example_wire as wire
-from label_guard.sources.base import CHUNK_BYTES, FilePart, LabelShapes, Piece, RawColumn, framework
+from label_guard.sources.base import CHUNK_BYTES, WHOLE_FILE, FilePart, LabelShapes, Piece, RawColumn, framework
 from label_guard.sources.encoded_labels import Encoding, decode_pieces
 from label_guard.sources.merge_pieces import merged
 from label_guard.sources.tf_example_values import Values, column, decode
@@ -90,17 +90,13 @@ class ExampleFormat:
 
 @dataclass(frozen=True, slots=True)
 class IndexedExampleFormat(ExampleFormat):
-    """tf.Example records in a framing that finds a record by its position.
+    """tf.Example records in a framing that finds a record by its position; ``frames`` reads one part of a file, too."""
 
-    Attributes:
-        frames_of_part: reads the raw records of one part of a file.
-    """
-
-    frames_of_part: Callable[[str, FilePart], Iterator[Frames]] = field(kw_only=True)
+    frames: Callable[..., Iterator[Frames]]
     reads_ranges: ClassVar[bool] = False
 
-    def read_part(self, path: str, wanted: LabelShapes, part: FilePart) -> Iterator[Piece]:
-        return merged(self._labels(self.frames_of_part(path, part), wanted))
+    def read(self, path: str, wanted: LabelShapes, part: FilePart = WHOLE_FILE) -> Iterator[Piece]:
+        return merged(self._labels(self.frames(path, part), wanted))
 
 
 def read_labels(records: Sequence[wire.Record], wanted: LabelShapes) -> tuple[dict[str, RawColumn], dict[int, str]]:
