@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import BinaryIO
 
 import numpy as np
@@ -62,9 +63,11 @@ def write_good_index(report: AuditReport, file: BinaryIO, path: str) -> int:
             raise UsageError("keys come from record_key, which an audit does not keep; write the index as .npz")
         _write_keys(file, positions, names, sizes)
     else:
+        archive = io.BytesIO()  # closing a zip writes again: on a full disk that fails a second time, with a traceback
         np.savez_compressed(
-            file, positions=positions, num_records=sizes.sum(), shards=np.array(names), shard_records=sizes
+            archive, positions=positions, num_records=sizes.sum(), shards=np.array(names), shard_records=sizes
         )
+        file.write(archive.getbuffer())
     return len(positions)
 
 

@@ -174,7 +174,7 @@ def _as_array(leaf: Any) -> Any:
     try:
         return np.asanyarray(leaf)
     except Exception:  # arrays of other libraries may refuse (JAX's PRNG keys); they have rows all the same
-        return leaf if hasattr(leaf, "shape") else np.empty(())
+        return leaf if hasattr(leaf, "shape") and hasattr(leaf, "__getitem__") else np.empty(())
 
 
 def holds_rows(node: Any, size: int) -> bool | None:

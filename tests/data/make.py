@@ -212,7 +212,8 @@ def megatron(path: Path) -> None:
 
 def tokens(path: Path) -> None:
     """Tokens alone, as nanoGPT writes them."""
-    path.write_bytes(np.minimum(np.random.default_rng(3).zipf(1.3, 4000), 999).astype("<u2").tobytes())
+    ranks = (1 - np.random.default_rng(3).random(4000)) ** -3.3  # Zipf; what rng.zipf draws depends on NumPy's version
+    path.write_bytes(np.minimum(ranks, 999).astype("<u2").tobytes())
 
 
 # Folders --------------------------------------------------------------------------------------------------------------

@@ -215,7 +215,25 @@ class Tensor:
         return len(self._values)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        return np.array(self._values, dtype, copy=copy)
+        return np.array(self._values, dtype)
+
+
+class Opaque:
+    """A feature with a leading axis of which no record can be taken."""
+
+    shape = (4,)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        raise TypeError("not an array")
+
+
+def test_a_feature_that_gives_no_rows_is_left_out_of_the_quarantined_record(tmp_path: Path) -> None:
+    """It has a shape, but is neither an array nor indexed: the bad record is written without it."""
+    batch = {"label": np.array([1, 2, 10, 3]), "state": Opaque()}
+    options = {"quarantine": str(tmp_path / "q"), "stop_above": None, "on_invalid": "mask"}
+    assert len(list(guard_batches([batch], {"label": ClassLabel(num_classes=10)}, batched=True, **options))) == 1
+    (entry,) = read_quarantine(str(tmp_path / "q")).entries
+    assert entry.payload["label"] == 10
 
 
 @pytest.mark.parametrize("ids", [["a", "b", "c", "d"], np.array([b"a", b"b", b"c", b"d"]), Tensor([1, 2, 3, 4])])
