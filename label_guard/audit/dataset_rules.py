@@ -9,7 +9,7 @@ from typing import Any
 
 from label_guard.audit.baseline import Comparison
 from label_guard.audit.report import Cause, Finding, OtherCause, SplitReport
-from label_guard.core.plural import times
+from label_guard.core.plural import number, times
 from label_guard.diagnosis.dataset import diagnose_dataset
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.diagnosis.unused import LEGAL_CAUSES
@@ -137,7 +137,7 @@ def _record_findings(schema: DatasetSchema, split: SplitReport, labels: Mapping[
         for rule, (records, positions) in sorted(found.violations.items()):
             first = found.examples[rule][0]
             places = "" if positions == records else f" in {positions:,} places"
-            value = f"{first.value} at {list(first.place)}" if first.place else first.value
+            value = f"{number(first.value)} at {list(first.place)}" if first.place else number(first.value)
             message = (
                 f"{path}: {records:,} of {split.records:,} records{places}; first {first.record}: {value}, "
                 f"expected {first.legal}"

@@ -1,6 +1,9 @@
-"""A number and its noun."""
+"""A number and its noun, as people read them."""
 
 from __future__ import annotations
+
+import math
+import struct
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
@@ -10,6 +13,27 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     ('1 error', '2,000 errors', '2 classes')
     """
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def number(value: object) -> str:
+    """A number of the data without the digits that its float32 does not have; what is not a number as it is.
+
+    >>> number(0.30000001192092896), number(2.0), number(7), number(1 / 3)
+    ('0.3', '2.0', '7', '0.333333333333')
+    """
+    if not isinstance(value, float) or value.is_integer() or not math.isfinite(value):
+        return str(value)
+    if _single(value) != value:
+        return f"{value:.12g}"
+    return next(text for digits in range(1, 10) if _single(float(text := f"{value:.{digits}g}")) == value)
+
+
+def _single(value: float) -> float:
+    """The nearest float32; infinity where it overflows."""
+    try:
+        return struct.unpack("f", struct.pack("f", value))[0]
+    except OverflowError:
+        return math.inf
 
 
 def times(count: int) -> str:

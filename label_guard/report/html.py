@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,7 +15,8 @@ from markupsafe import Markup
 from label_guard.audit.report import AuditReport, Cause, Finding, ShardReport, SplitReport
 from label_guard.audit.suggest import patch_yaml, suggest
 from label_guard.core.escape import terminal
-from label_guard.core.plural import counted
+from label_guard.core.plural import counted, number
+from label_guard.diagnosis.illegal import IllegalValue
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.report.charts import (
     HEIGHT,
@@ -42,7 +44,7 @@ _SKEWED = 20  # times the mean count: from there on the bars of most classes are
 _VOCABULARY = 1000  # classes; above it the counts are drawn by rank, as those of words
 _NEAR = 4  # ids on both sides of the limit of a vocabulary
 _MOST_IDS = 1 << 20  # classes that are gone through one by one; of more only those in use
-_MAX_OTHERS = 40  # values outside the classes
+_MAX_ILLEGAL = 40  # invalid values of one label
 _MAX_DRAWN = 10  # labels with charts on one page: the four charts of one take up to 90 kB
 _MAX_LINES = 6  # splits in one comparison
 _MAX_FILES = 200
@@ -61,6 +63,23 @@ class ClassRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ClassTable:
+    """Some classes of a label; a column that says nothing new is left out.
+
+    Attributes:
+        caption: which classes.
+        rows: one for each class.
+        named: whether classes have names.
+        places: whether a class is at several positions of one record.
+    """
+
+    caption: str
+    rows: Sequence[ClassRow]
+    named: bool
+    places: bool
+
+
+@dataclass(frozen=True, slots=True)
 class LabelView:
     """One label of one split, as the page shows it.
 
@@ -70,10 +89,12 @@ class LabelView:
         found: its statistics.
         classes: number of classes; 0 where the label has none or none was counted.
         charts: drawings of the counts; empty where nothing was counted or the page has enough of them.
-        tables: caption and rows of each table of classes.
+        tables: tables of classes.
         skewed: whether a logarithmic scale is the better first view.
         unused: number of classes that are never used, and their ids as ranges.
-        others: values outside the classes, with their counts.
+        sentinels: declared values outside the classes, with their counts.
+        illegal: invalid values, the most frequent first.
+        more_illegal: positions of invalid values that are not in ``illegal``.
         histograms: drawings of numbers that are not class ids.
         grid: names of the most frequent classes of a multi_label, and how often they occur together.
         around: ids near the limit of a vocabulary, with their counts and whether they are legal.
@@ -84,10 +105,12 @@ class LabelView:
     found: LabelStatistics
     classes: int
     charts: Sequence[Chart]
-    tables: Sequence[tuple[str, Sequence[ClassRow]]]
+    tables: Sequence[ClassTable]
     skewed: bool
     unused: tuple[int, Sequence[str]]
-    others: Sequence[tuple[str, int]]
+    sentinels: Sequence[tuple[int, int]]
+    illegal: Sequence[tuple[int | float, IllegalValue]]
+    more_illegal: int
     histograms: Sequence[HistogramView]
     grid: tuple[Sequence[str], Sequence[Sequence[tuple[int, float]]]]
     around: Sequence[tuple[int, int, bool]]
@@ -104,7 +127,6 @@ class SplitView:
     findings: Sequence[Finding]
     labels: Sequence[LabelView]
     examples: Sequence[Mapping[str, Any]]
-    shows: bool
     broken: Sequence[str]
     strip: Sequence[Bar]
     shards: Sequence[ShardReport]
@@ -140,6 +162,8 @@ def render(report: AuditReport) -> str:
         rules=[RULES[code] for code in rules],
         names={code: RULES[code].name for code in rules},
         percent=percent,
+        number=number,
+        command=_command(report),
         patch_lines=_patch_lines,
         block_strip=block_strip,
         counted=counted,
@@ -162,31 +186,58 @@ def _verdict(report: AuditReport) -> tuple[str, str]:
     """CSS class and sentence."""
     errors = sum(finding.severity == "error" for finding in report.findings)
     warnings = len(report.findings) - errors
-    bad = sum(split.invalid + split.unreadable for split in report.splits)
-    if errors:
-        return (
-            "error",
-            f"✗ {counted(errors, 'error')} and {counted(warnings, 'warning')}: {counted(bad, 'invalid record')}",
-        )
-    if not report.complete:
+    if not report.findings:
+        if report.complete:
+            return "good", "✓ Every label is as the schema declares it"
         return "error", "⚠ Nothing was found, but not all records were read"
-    if warnings:
-        return "warning", f"! No errors, {counted(warnings, 'warning')}"
-    return "good", "✓ Every label is as the schema declares it"
+    found = [counted(errors, "error") if errors else "No errors"]
+    found += [counted(warnings, "warning")] if warnings else []
+    records = sum(split.records for split in report.splits)
+    bad = sum(split.invalid + split.unreadable for split in report.splits)
+    share = f": {bad:,} of {counted(records, 'record')} {'is' if bad == 1 else 'are'} invalid" if bad else ""
+    return ("error", "✗ " + " and ".join(found) + share) if errors else ("warning", "! " + ", ".join(found) + share)
 
 
 def _tiles(report: AuditReport, splits: Sequence[SplitView]) -> list[tuple[str, str, str]]:
     """Caption, number and CSS class of each tile."""
     bad = sum(view.bad for view in splits)
     rules = {finding.rule for finding in report.findings}
-    unused = sum(label.unused[0] for view in splits for label in view.labels)
-    return [
+    unused = _unused_anywhere(report)
+    tiles = [
         ("records", f"{sum(split.records for split in report.splits):,}", ""),
         ("invalid records", f"{bad:,}", "error" if bad else "good"),
         ("rules broken", f"{len(rules):,}", _verdict(report)[0]),
-        ("classes never used", f"{unused:,}", "warning" if "LG403" in rules else "" if unused else "good"),
         ("splits", f"{len(splits):,}", ""),
     ]
+    if unused is not None:
+        caption = "classes never used" if len(splits) == 1 else "classes unused in a split"
+        state = "warning" if "LG403" in rules else "" if unused else "good"
+        tiles.insert(3, (caption, f"{unused:,}", state))
+    return tiles
+
+
+def _unused_anywhere(report: AuditReport) -> int | None:
+    """The number of classes that some split does not use, each counted once; None where no class was counted."""
+    used: dict[str, tuple[Sequence[int], set[int]]] = {}
+    for split in report.splits:
+        for path, label in report.schema_file.stored(split.split).items():
+            counts = split.labels[path].class_counts
+            if counts and (ids := _ids(label)):
+                legal = ids if isinstance(ids, range) else frozenset(ids)
+                found = {raw for raw, count in counts.items() if count and raw in legal}
+                used[path] = ids, found & used[path][1] if path in used else found
+    return sum(len(ids) - len(found) for ids, found in used.values()) if used else None
+
+
+def _command(report: AuditReport) -> str:
+    """The command of this audit, without an option that keeps what was found."""
+    words = ["label-guard", "audit", report.schema_place.path if report.schema_place else "SCHEMA"]
+    declared = {name: split.source for name, split in report.schema_file.splits.items()}
+    given = {split.source.uri for split in report.splits if split.source.uri != declared.get(split.split or "")}
+    words += ["--source", *given] if len(given) == 1 else []
+    if len(report.splits) < len(declared):
+        words += [word for split in report.splits for word in ("--split", split.split or "")]
+    return shlex.join(words)
 
 
 def _patch_lines(cause: Cause) -> list[str]:
@@ -205,27 +256,25 @@ def _suggestion(report: AuditReport) -> list[str]:
 def _split_views(report: AuditReport, schema: DatasetSchema) -> list[SplitView]:
     left = _MAX_DRAWN
     views: list[SplitView] = []
-    for number, split in enumerate(report.splits):
+    for place, split in enumerate(report.splits):
         labels: list[LabelView] = []
         for path, label in schema.stored(split.split).items():
             labels.append(_label_view(path, split.labels[path], label, draw=left > 0))
             left -= bool(labels[-1].charts)
-        views.append(_split_view(report, split, number, labels))
+        views.append(_split_view(report, split, place, labels))
     return views
 
 
-def _split_view(report: AuditReport, split: SplitReport, number: int, labels: Sequence[LabelView]) -> SplitView:
-    examples = list(_examples(report, split))
+def _split_view(report: AuditReport, split: SplitReport, place: int, labels: Sequence[LabelView]) -> SplitView:
     dirty = [shard for shard in split.shards if shard.violations or shard.unreadable or shard.error]
     return SplitView(
-        anchor=f"split-{number}",
+        anchor=f"split-{place}",
         name=split.split or "(no split)",
         split=split,
         bad=split.invalid + split.unreadable,
         findings=[finding for finding in report.findings if finding.split == split.split],
         labels=labels,
-        examples=examples,
-        shows=any(example["picture"] or example["start"] for example in examples),
+        examples=list(_examples(report, split)),
         broken=sorted({rule for shard in split.shards for rule in shard.violations}),
         strip=strip([_bad_share(shard) for shard in split.shards]) if dirty and len(split.shards) > 1 else [],
         shards=dirty[:_MAX_FILES],
@@ -249,16 +298,16 @@ def _examples(report: AuditReport, split: SplitReport) -> Iterator[dict[str, Any
                 shown = pictures.get(example.record, "")
                 is_picture = _PICTURE.fullmatch(shown) is not None
                 yield {
-                    "key": example.record, "label": path, "rule": rule, "value": str(example.value),
-                    "legal": example.legal, "places": example.count,
+                    "key": example.record, "label": path, "rule": rule, "value": number(example.value),
+                    "place": list(example.place), "legal": example.legal, "places": example.count,
                     "picture": Markup(shown) if is_picture else "",  # noqa: S704 (matched above)
                     "start": "" if is_picture else shown,
                 }  # fmt: skip
     for shard in split.shards:
         for key, reason in shard.unreadable_examples:
             yield {
-                "key": key, "label": "", "rule": "LG120", "value": reason, "legal": "a readable record", "places": 1,
-                "picture": "", "start": "",
+                "key": key, "label": "", "rule": "LG120", "value": reason, "place": [], "legal": "a readable record",
+                "places": 1, "picture": "", "start": "",
             }  # fmt: skip
 
 
@@ -269,6 +318,7 @@ def _label_view(path: str, found: LabelStatistics, label: Label, *, draw: bool) 
     ids = label.raw_ids if found.class_counts else ()
     names = (label.class_names or ()) if isinstance(label, ClassLabel | MultiLabel) else ()
     drawn = _drawn(ids, found.class_counts)
+    illegal = sorted(found.illegal_values.values.items(), key=lambda pair: (-pair[1].positions, pair[0]))
     return LabelView(
         path=path,
         kind=label.kind,
@@ -278,7 +328,9 @@ def _label_view(path: str, found: LabelStatistics, label: Label, *, draw: bool) 
         tables=list(_tables(label, drawn, names, found)) if isinstance(label, ClassLabel | MultiLabel) and ids else [],
         skewed=bool(ids) and max(found.class_counts.values()) > _SKEWED * sum(found.class_counts.values()) / len(ids),
         unused=_unused(ids, found.class_counts),
-        others=_others(found),
+        sentinels=sorted(found.sentinels.items()),
+        illegal=illegal[:_MAX_ILLEGAL],
+        more_illegal=found.illegal_overflow + sum(one.positions for _, one in illegal[_MAX_ILLEGAL:]),
         histograms=[view for view in _histograms(label, found) if view] if draw else [],
         grid=_grid(label, names, found),
         around=_around(ids, found) if len(ids) > _VOCABULARY else [],
@@ -340,7 +392,7 @@ def _around(ids: Sequence[int], found: LabelStatistics) -> list[tuple[int, int, 
 
 def _tables(
     label: ClassLabel | MultiLabel, ids: Sequence[int], names: Sequence[str], found: LabelStatistics
-) -> Iterator[tuple[str, list[ClassRow]]]:
+) -> Iterator[ClassTable]:
     total = sum(found.class_counts.values())
 
     def row(at: int) -> ClassRow:
@@ -349,26 +401,19 @@ def _tables(
         share = records / found.records if isinstance(label, MultiLabel) else count / total
         return ClassRow(raw, names[at] if names else "", count, records, share)
 
-    def rows(places: Sequence[int]) -> list[ClassRow]:
-        return list(map(row, places))
+    def table(caption: str, places: Sequence[int]) -> ClassTable:
+        rows = [row(at) for at in places]
+        return ClassTable(caption, rows, bool(names), any(one.count != one.records for one in rows))
 
     if len(ids) <= MAX_ROWS:
-        yield f"Counts of {len(ids)} classes", rows(range(len(ids)))
+        yield table(f"Counts of {len(ids)} classes", range(len(ids)))
         return
     used = [at for at in range(len(ids)) if found.class_counts[ids[at]]]
     used.sort(key=lambda at: (-found.class_counts[ids[at]], ids[at]))
-    yield f"The {min(_HEAD, len(used))} most frequent of {label.num_classes:,} classes", rows(used[:_HEAD])
+    yield table(f"The {min(_HEAD, len(used))} most frequent of {label.num_classes:,} classes", used[:_HEAD])
     if len(used) > _HEAD:
         rarest = used[::-1][: min(_HEAD, len(used) - _HEAD)]
-        yield f"The {len(rarest)} rarest classes in use", rows(rarest)
-
-
-def _others(found: LabelStatistics) -> list[tuple[str, int]]:
-    others = [(f"declared {value}", count) for value, count in sorted(found.sentinels.items())]
-    illegal = sorted(found.illegal.items(), key=lambda pair: (-pair[1], pair[0]))
-    others += [(f"invalid {value}", count) for value, count in illegal]
-    rest = sum(count for _, count in others[_MAX_OTHERS:]) + found.illegal_overflow
-    return [*others[:_MAX_OTHERS], *([("other values", rest)] if rest else [])]
+        yield table(f"The {len(rarest)} rarest classes in use", rarest)
 
 
 def _same(first: Sequence[int], second: Sequence[int]) -> bool:

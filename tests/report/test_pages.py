@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from label_guard.audit import audit_dataset
 from label_guard.cli import app as cli
+from label_guard.report.audit_text import render_audit
+from label_guard.schema.dataset import DatasetSchema
 
 NASTY = "<script>alert(1)</script>\"'&]]>{{ 7*7 }}"
 
@@ -83,6 +88,45 @@ def test_each_kind_of_label_has_its_drawing(tmp_path: Path) -> None:
     assert "50.00%" in page
     tokens = np.array([*range(1000), 2001])
     page = page_of(tmp_path, {"kind": "class_label", "num_classes": 2000}, y=tokens)
-    assert re.findall(r"number\">(\d+)</th><td class=\"number\">(\d)</td><td class=\"\w+\">(\w+)", page)[-3:] == [
-        ("1999", "0", "yes"), ("2000", "0", "no"), ("2001", "1", "no")
+    rows = re.findall(r"number\">(\d+)</th><td class=\"number\">(\d)</td><td class=\"(?:good|error)\">(\w+)", page)
+    assert rows[-3:] == [("1999", "0", "yes"), ("2000", "0", "no"), ("2001", "1", "no")]
+
+
+def test_invalid_values_are_listed_with_their_records_and_places(tmp_path: Path) -> None:
+    """One odd value shows among many of another, each with its records; an example has its place in the label."""
+    values = np.zeros((300, 2, 3), np.int32)
+    values[10:290, 1, 2], values[200, 0, 1] = 9, 8
+    page = page_of(tmp_path, {"kind": "class_label", "num_classes": 2, "shape": [2, 3]}, y=values)
+    assert "✗ 1 error and 1 warning: 280 of 300 records are invalid" in page
+    rows = re.findall(r'<th scope="row" class="number">(8|9)</th>(.*?)</tr>', page)
+    assert [(value, re.findall(r">([^<]+)<", cells)) for value, cells in rows] == [
+        ("9", ["280", "280", "10", "289"]), ("8", ["1", "1", "200", "200"])
     ]  # fmt: skip
+    assert "<code>9</code> at <code>[1, 2]</code>" in page
+
+
+def test_a_class_that_two_splits_lack_is_counted_once(tmp_path: Path) -> None:
+    """The tile has the classes that some split does not use; a page without classes has no such tile."""
+    for split, ids in (("train", [0, 1, 2, 3]), ("test", [0, 1]), ("dev", [0, 2])):
+        np.save(tmp_path / f"{split}.npy", np.repeat(ids, 40))
+    fields = {
+        "format": 1, "name": "n", "version": "1.0.0", "labels": {"y": {"kind": "class_label", "num_classes": 4}},
+        "splits": {split: {"source": f"npy:{tmp_path}/{split}.npy"} for split in ("train", "test", "dev")},
+    }  # fmt: skip
+    page = render_audit(audit_dataset(DatasetSchema.model_validate(fields)), "html")
+    assert re.search(r"classes unused in a split</dt><dd class=\"\w*\">3<", page)
+    page = page_of(tmp_path, {"kind": "real_label", "minimum": 0}, y=np.array([1.0, -3]))
+    assert "<dt>classes" not in page
+
+
+def test_the_command_that_records_todays_state_can_be_copied(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It names the schema and the source of this audit, and after it the same audit has nothing new."""
+    page = page_of(tmp_path, {"kind": "class_label", "num_classes": 2}, y=np.array([0, 1, 7]))
+    (command,) = re.findall("<pre>label-guard (audit .*) --write-baseline known.json</pre>", page)
+    known = f"{tmp_path}/known.json"
+    for options, code in ((["--write-baseline", known], 0), (["--baseline", known], 0), ([], 1)):
+        with pytest.raises(SystemExit) as exit_:
+            cli.main([*shlex.split(html.unescape(command)), *options])
+        assert exit_.value.code == code, capsys.readouterr()
