@@ -222,7 +222,7 @@ def _unused_anywhere(report: AuditReport) -> int | None:
     for split in report.splits:
         for path, label in report.schema_file.stored(split.split).items():
             counts = split.labels[path].class_counts
-            if counts and (ids := _ids(label)):
+            if counts and (ids := label.raw_ids):
                 legal = ids if isinstance(ids, range) else frozenset(ids)
                 found = {raw for raw, count in counts.items() if count and raw in legal}
                 used[path] = ids, found & used[path][1] if path in used else found
