@@ -230,8 +230,8 @@ def _write_index(report: AuditReport, file: BinaryIO, path: str) -> None:
 
 def _refuse(options: Options, files: Sequence[str]) -> None:
     """Refuse options that contradict each other, before anything is read."""
-    if len(files) > 1 and (options.source or options.keep_bad):
-        raise UsageError("--source, --baseline, --write-baseline and --good-index are for one schema")
+    if len(files) > 1 and (options.source or options.keep_bad or options.output):
+        raise UsageError("--source, --baseline, --write-baseline, --good-index and --output are for one schema")
     refuse_doubles(_outputs(options, files))
     if options.baseline and options.write_baseline:
         raise UsageError("--baseline reads a file and --write-baseline makes one; pass one of them")
@@ -252,7 +252,7 @@ def _outputs(options: Options, files: Sequence[str]) -> list[tuple[str, str]]:
     ]
     others = {
         "--write-baseline": options.write_baseline, "--good-index": options.good_index,
-        "--label-cache": options.label_cache, "--quarantine": options.quarantine,
+        "--label-cache": options.label_cache, "--quarantine": options.quarantine, "--output": options.output,
     }  # fmt: skip
     return [*reports, *((name, path) for name, path in others.items() if path)]
 

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import posixpath
 import tempfile
 import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stderr
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -190,17 +191,17 @@ def run_plan(
     plan: AuditPlan, options: Sequence[str] = (), *, output: str | None = None, duplicates: bool = False
 ) -> AuditReport:
     """Returns the report of a planned audit; arguments and errors are those of ``audit_on_beam``."""
-    known = PipelineOptions(list(options)).get_all_options()
+    known = _parsed(options)
     runner = str(known.get("runner") or "DirectRunner").rpartition(".")[2]
     local = runner in _LOCAL_RUNNERS
     if not local:
         refuse_own_disk(plan.jobs, runner)
     with ExitStack() as stack:
-        target = output or _common_place(known.get("temp_location"), runner, local=local)
-        if target is not None and is_url(target):
-            _check_protocol(target)
-        if target is None:
+        target = output or _in_temp_location(known.get("temp_location"))
+        if target is None and local:
             target = str(Path(stack.enter_context(tempfile.TemporaryDirectory())) / "audit.json")
+        target = _require_common(target, runner, local=local)
+        _empty(target)
         try:
             with beam.Pipeline(argv=list(options)) as pipeline:
                 _ = _audited(pipeline, plan, duplicates=duplicates) | beam.Map(_write, target)
@@ -215,31 +216,59 @@ def run_plan(
 
 
 def _last_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [""]
+    lines = str(error).strip().splitlines() or ["no reason was given; a service may not have answered in time"]
     return f"{type(error).__name__}: {lines[-1][:500]}"
 
 
-def _check_protocol(url: str) -> None:
-    try:
-        require_protocol(url)
-    except ValueError as error:
-        raise UsageError(f"cannot write the report to {url}: {error}") from None
-
-
-def _common_place(temp_location: str | None, runner: str, *, local: bool) -> str | None:
-    """A file in the pipeline's temporary location; None for a runner on this machine.
+def _parsed(options: Sequence[str]) -> dict[str, Any]:
+    """The pipeline options by name.
 
     Raises:
-        UsageError: neither.
+        UsageError: a value is of the wrong kind, for which Beam's parser ends the process.
     """
-    if temp_location:
-        return posixpath.join(temp_location, f"label-guard-audit-{uuid.uuid4().hex}.json")
-    if not local:
+    shown = io.StringIO()
+    try:
+        with redirect_stderr(shown):
+            return PipelineOptions(list(options)).get_all_options()
+    except SystemExit:
+        reason = shown.getvalue().strip().rpartition("error: ")[2]
+        raise UsageError(f"Beam does not take the options {' '.join(options)}: {reason}") from None
+
+
+def _in_temp_location(folder: str | None) -> str | None:
+    return posixpath.join(folder, f"label-guard-audit-{uuid.uuid4().hex}.json") if folder else None
+
+
+def _require_common(target: str | None, runner: str, *, local: bool) -> str:
+    """The file that workers write and this process reads.
+
+    Raises:
+        UsageError: workers have other disks, and ``target`` is not a URL; or a URL that is not allowed.
+    """
+    if target is None or not (local or is_url(target)):
+        path = f", and {target} is a path" if target else ""
         raise UsageError(
-            f"workers of {runner} may not have the disk of this machine: pass output= (--output), a URL that they and "
-            "this process reach, or the pipeline option --temp_location"
+            f"workers of {runner} may not have the disk of this machine{path}: pass output= (--output), a URL that "
+            "they and this process reach, or the pipeline option --temp_location"
         )
-    return None
+    try:
+        if is_url(target):
+            require_protocol(target)
+    except ValueError as error:
+        raise UsageError(f"cannot write the report to {target}: {error}") from None
+    return target
+
+
+def _empty(target: str) -> None:
+    """Makes ``target`` an empty file: a report of an earlier run is never read, and a wrong place is found before.
+
+    Raises:
+        SourceError: it cannot be written.
+    """
+    try:
+        _write("", target)
+    except Exception as error:  # an fsspec backend may raise anything
+        raise SourceError(f"cannot write to {target}: {_last_line(error)}; name another place with --output") from None
 
 
 def _write(text: str, target: str) -> None:
@@ -249,12 +278,16 @@ def _write(text: str, target: str) -> None:
 
 
 def _read(target: str) -> str:
+    why = ""
     try:
         opened: Any = fsspec.open(target, "r", encoding="utf-8")
         with opened as file:
-            return file.read()
+            text = file.read()
     except OSError as error:
+        text, why = "", f" ({error})"
+    if not text:
         raise SourceError(
-            f"the run ended, but its report is not at {target} ({error}); pass output= (--output), a URL that workers "
-            "and this process reach"
-        ) from None
+            f"the run ended, but its report is not at {target}{why}; pass output= (--output), a URL that workers and "
+            "this process reach"
+        )
+    return text

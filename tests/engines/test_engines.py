@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from label_guard import DatasetSchema, MissingDependencyError, QuarantineOptions, UsageError, audit_dataset
+from label_guard import (
+    DatasetSchema,
+    LabelGuardError,
+    MissingDependencyError,
+    QuarantineOptions,
+    UsageError,
+    audit_dataset,
+)
 from label_guard.audit.plan import Folds, fold_items, merge_folds, plan_audit
 from label_guard.audit.runner import open_splits, prepare_audit
 from label_guard.audit.shard import ReadOptions, ShardAuditor
@@ -86,6 +96,49 @@ def test_a_quarantine_on_the_disk_of_each_worker_is_refused(tmp_path: Path) -> N
         beam.audit_on_beam(SCHEMA, options, source=tables(tmp_path, 1), quarantine=QuarantineOptions("/q"))
 
 
+@pytest.mark.parametrize(
+    ("output", "options", "reason"),
+    [
+        (None, ["--runner=FlinkRunner"], "workers of FlinkRunner may not have the disk of this machine: pass output="),
+        ("a.json", ["--runner=FlinkRunner"], "this machine, and a.json is a path: pass output="),
+        (None, ["--runner=DataflowRunner", "--temp_location=/tmp"], "label-guard-audit-.* is a path: pass output="),
+        ("ssh://host/a.json", ["--runner=FlinkRunner"], "cannot write the report to ssh://host/a.json: protocol 'ssh'"),
+        ("s.csv/a.json", [], "cannot write to s.csv/a.json: .*name another place with --output"),
+        (None, ["--temp_location=s.csv"], "cannot write to s.csv/label-guard-audit-.*name another place with --output"),
+        (None, ["--direct_num_workers=x"], "Beam does not take .*: argument --direct_num_workers: invalid int value"),
+        (None, ["--runner=NoRunner", "--temp_location=memory://x"], "the run on NoRunner failed .*: ValueError: Unexp"),
+        ("s.csv", [], "s.csv would overwrite s.csv, which this command reads"),
+    ],
+)
+def test_a_report_that_nobody_would_read_is_refused_before_the_run(
+    output: str | None, options: list[str], reason: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Exit 2 and one line that says what to pass; a service that cannot be reached is named."""
+    monkeypatch.chdir(tmp_path)
+    Path("s.yaml").write_text(YAML)
+    Path("s.csv").write_text("label\n1\n")
+    command = ["audit", "s.yaml", "--source", "csv:s.csv", "--runner", "beam"]
+    command += ["--output", output] if output else []
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--", *options])
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out) == (2, "")
+    assert re.search(f"^label-guard: error: .*{reason}", err, re.MULTILINE), err
+
+
+def test_the_report_of_an_earlier_run_is_never_read(tmp_path: Path) -> None:
+    """A run that fails leaves an empty file where an earlier one wrote its report."""
+    labels = tmp_path / "labels.csv"
+    labels.write_text("label\n1\n")
+    output = tmp_path / "audit.json"
+    report = beam.audit_on_beam(SCHEMA, source=f"csv:{labels}", output=str(output))
+    assert json.loads(output.read_text()) == report.to_json()
+    with pytest.raises(LabelGuardError, match="features that are not labels"):
+        beam.audit_on_beam(SCHEMA, source=f"csv:{labels}", output=str(output), duplicates=True)
+    assert output.read_text() == ""
+
+
 def test_options_of_an_engine() -> None:
     """Names and values; anything else is refused with the right form."""
     assert read_options(["--a=1", "--spark.x=a=b"], "Spark") == {"a": "1", "spark.x": "a=b"}
@@ -126,3 +179,27 @@ def test_a_plan_from_a_schema_file_names_its_place(tmp_path: Path) -> None:
     assert report.to_json() == audit_dataset(tmp_path / "s.yaml", source=uri).to_json()
     assert report.schema_place.lines == {"label": 5}
     assert audit_dataset(SCHEMA, source=uri).schema_place is None
+
+
+@pytest.mark.long
+def test_the_slurm_commands_of_the_docs_give_the_report_of_a_local_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command of the array, run once for each task by a shell, and the merge: the same JSON, and the same code."""
+    docs = (Path(__file__).parents[2] / "docs" / "engines.md").read_text()
+    block = docs.partition("## Slurm")[2].partition("```console\n")[2].partition("```")[0]
+    task, merge = re.fullmatch(r"\$ sbatch --array=0-63 --wrap '(.*)'\n\$ (.*)\n", block, re.DOTALL).groups()  # type: ignore[union-attr]
+    monkeypatch.chdir(tmp_path)
+    uri = tables(tmp_path / "data", 13)
+    (tmp_path / "s.yaml").write_text(f"{YAML}splits:\n  train: {{source: '{uri}'}}\n")
+    script = f"""
+label-guard() {{ {sys.executable} -m label_guard "$@"; }}
+SLURM_CPUS_PER_TASK=1
+for SLURM_ARRAY_TASK_ID in 0 1; do {task.replace("/64", "/2")} || exit 3; done
+{merge}
+"""
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 1, done.stderr
+    report = audit_dataset("s.yaml")
+    assert report.splits[0].invalid == 3
+    assert json.loads((tmp_path / "audit.json").read_text()) == report.to_json()
