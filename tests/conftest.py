@@ -4,12 +4,15 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from absl import flags
 from hypothesis import HealthCheck, settings
+
+from label_guard.cli import app
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 
@@ -58,3 +61,16 @@ def insects(dataset_maker: ModuleType, tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("insects")
     dataset_maker.make(folder)
     return folder
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """The command line: exit code, standard output, standard error."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as exit_:
+            app.main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return int(exit_.value.code or 0), out, err
+
+    return call

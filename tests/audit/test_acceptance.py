@@ -19,7 +19,6 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 from label_guard import read_quarantine
 from label_guard.audit.runner import audit_dataset
-from label_guard.cli import app as cli
 
 Run = Callable[..., tuple[int, str, str]]
 LABELS = [k % 10 for k in range(50)]
@@ -32,19 +31,6 @@ version: 1.0.0
 labels:
   label: {kind: class_label, num_classes: 10}
 """
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """The command line: exit code, standard output, standard error."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as exit_:
-            cli.main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return int(exit_.value.code or 0), out, err
-
-    return call
 
 
 @pytest.fixture

@@ -29,7 +29,6 @@ from label_guard.audit.plan import plan_audit
 from label_guard.audit.runner import audit_dataset, open_splits
 from label_guard.audit.shard import ShardAuditor
 from label_guard.audit.workers import AuditControl, run_shards
-from label_guard.cli import app as cli
 from label_guard.pipeline.select import select_records
 from label_guard.schema.reader import load_schema
 
@@ -41,19 +40,6 @@ labels:
   label: {kind: class_label, num_classes: 10}
 """
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """The command line: exit code, standard output, standard error."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as exit_:
-            cli.main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return int(exit_.value.code or 0), out, err
-
-    return call
 
 
 def write(folder: Path, labels: Sequence[Sequence[int]]) -> list[object]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pickle
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from label_guard import DatasetSchema, Guard, UsageError
+from tests.elements import Example, Pair
 
 
 def guard_of(labels: dict[str, Any] | None = None, **label: Any) -> Guard:
@@ -20,21 +20,6 @@ def guard_of(labels: dict[str, Any] | None = None, **label: Any) -> Guard:
     fields = {"kind": "class_label", "num_classes": 10, **label}
     schema = {"format": 1, "name": "t", "version": "1.0.0", "labels": labels or {"y": fields}}
     return Guard(DatasetSchema.model_validate(schema))
-
-
-class Pair(NamedTuple):
-    """A named tuple element."""
-
-    image: Any
-    y: Any
-
-
-@dataclass(frozen=True)
-class Example:
-    """A dataclass element."""
-
-    image: Any
-    y: Any
 
 
 IDS = np.array([1, 10, -1, 3])

@@ -4,33 +4,19 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from label_guard.core import tree
+from tests.elements import Example, Pair
 
 KEYS = st.sampled_from(["a", "b", "label", "a/b"])
 TREES = st.recursive(
     st.integers(0, 9), lambda inner: st.dictionaries(KEYS, inner, min_size=1, max_size=3) | st.tuples(inner, inner)
 )
-
-
-class Pair(NamedTuple):
-    """A named tuple."""
-
-    x: Any
-    y: Any
-
-
-@dataclass(frozen=True)
-class Example:
-    """A dataclass."""
-
-    x: Any
-    y: Any
 
 
 @pytest.mark.parametrize(

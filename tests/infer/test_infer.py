@@ -21,25 +21,11 @@ from PIL import Image
 
 from label_guard import UsageError, load_schema
 from label_guard.audit.runner import audit_dataset
-from label_guard.cli import app as cli
 from label_guard.infer.draft import infer
 from label_guard.lint.linter import lint_file
 from label_guard.schema.labels import ClassLabel
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """The command line: exit code, standard output, standard error."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as exit_:
-            cli.main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return int(exit_.value.code or 0), out, err
-
-    return call
 
 
 RNG = np.random.default_rng(0)

@@ -15,6 +15,7 @@ from label_guard.pipeline.convert import LabelConverter
 from label_guard.pipeline.emit import finalize_batch
 from label_guard.pipeline.options import resolve_options
 from label_guard.schema.labels import ClassLabel
+from tests.elements import Example, Pair
 
 SIZE = 6
 
@@ -131,21 +132,6 @@ def test_a_clean_batch_without_conversion_is_the_same_object() -> None:
 
 LABEL = {"y": ClassLabel(kind="class_label", num_classes=5, ignore=(-1,))}
 IDS = np.array([1, -1, 3])
-
-
-class Pair(NamedTuple):
-    """A named tuple batch."""
-
-    x: Any
-    y: Any
-
-
-@dataclass(frozen=True)
-class Example:
-    """A dataclass batch."""
-
-    x: Any
-    y: Any
 
 
 def emit(labels: Any, batch: Any, size: int = 3, **options: Any) -> Any:

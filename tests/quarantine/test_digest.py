@@ -10,9 +10,8 @@ import pickle
 import struct
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +21,7 @@ from hypothesis.extra import numpy as hnp
 
 from label_guard.quarantine import BadRecord, Origin, QuarantineOptions, QuarantineWriter, payload, read_quarantine
 from label_guard.quarantine.digest import digest
+from tests.elements import Example, Pair
 
 LEAVES = st.one_of(
     st.none(),
@@ -42,21 +42,6 @@ VALUES = st.recursive(
     ),
     max_leaves=8,
 )
-
-
-class Pair(NamedTuple):
-    """A record as a named tuple."""
-
-    image: Any
-    label: Any
-
-
-@dataclass(frozen=True)
-class Example:
-    """A record as a dataclass."""
-
-    image: Any
-    label: Any
 
 
 class Color(enum.IntEnum):
@@ -106,7 +91,7 @@ def arrays() -> list[Any]:
 
 def everything() -> list[Any]:
     """All values, those with classes of this file included."""
-    return [*plain_values(), *arrays(), Pair(1, 2), Example(1, 2), {"image": 1, "label": 2}, Color.RED]
+    return [*plain_values(), *arrays(), Pair(1, 2), Example(1, 2), {"x": 1, "y": 2}, Color.RED]
 
 
 @pytest.mark.parametrize("wrap", [lambda x: x, lambda x: {"x": x}, lambda x: [x], lambda x: {"y": {"x": (x, 0)}}])

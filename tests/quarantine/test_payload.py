@@ -2,8 +2,7 @@
 
 import contextlib
 import json
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from label_guard.core import tree
 from label_guard.quarantine import payload
+from tests.elements import Example, Pair
 
 DTYPES = st.one_of(
     hnp.boolean_dtypes(),
@@ -46,21 +46,6 @@ VALUES = st.recursive(
     ),
     max_leaves=8,
 )
-
-
-class Pair(NamedTuple):
-    """A record as a named tuple."""
-
-    image: Any
-    label: Any
-
-
-@dataclass(frozen=True)
-class Example:
-    """A record as a dataclass."""
-
-    image: Any
-    label: Any
 
 
 def strict(text: str) -> Any:
@@ -261,10 +246,10 @@ def test_flatten_names_leaves_as_labels_are_named() -> None:
     assert payload.flatten(element) == {
         "a/b": 1,
         "objects/label": [1, [2]],
-        "pair/image": 3,
-        "pair/label": 4,
-        "one/image": 5,
-        "one/label": 6,
+        "pair/x": 3,
+        "pair/y": 4,
+        "one/x": 5,
+        "one/y": 6,
         "none": {},
     }
     assert payload.flatten((1, [2])) == {"0": 1, "1": [2]}
