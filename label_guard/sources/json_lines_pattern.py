@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -21,11 +21,21 @@ _MOST_KEYS = 200
 _NUMBER = rb"-?+(?:0|[1-9][0-9]{0,999}+)(?:\.[0-9]++)?+(?:[eE][+-]?+[0-9]++)?+"
 _STRING = rb'"(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+"'
 _WORD = rb"true|false|null"
+_SHORT_INTEGER = rb"(?:[1-9][0-9]{0,17}+|0|-(?:[1-9][0-9]{0,17}+|0))"  # an int64
+_PLAIN = {  # by the type of the value on the first line
+    int: _SHORT_INTEGER,
+    float: rb"(?:" + _SHORT_INTEGER + rb"(?:\.[0-9]++|)(?:[eE][+-]?+[0-9]++|)|null)",
+    str: rb'(?:"[^"]*+"|null)',  # of text without backslashes and control characters
+}
 _SEPARATORS = ((b", ", b": "), (b",", b":"))  # of Python, and of writers that leave out white space
+_SPACE = 0x20  # control characters are below it
 
 
 class LinePattern:
     """Matches lines that have the layout of ``record``.
+
+    Blocks without escapes whose values have the types of the first line, as nearly all have, are matched by a plain
+    pattern in half the time of the general one.
 
     Args:
         record: a line as JSON reads it.
@@ -34,13 +44,38 @@ class LinePattern:
     """
 
     def __init__(self, record: Mapping[str, Any], line: bytes, wanted: Mapping[str, Any]) -> None:
+        self._plain = _Layout(record, line, wanted, _plain_scalar)
+        self._general = _Layout(record, line, wanted, _scalar)
+
+    def read(self, block: bytes) -> tuple[int, dict[str, RawColumn]] | None:
+        """Number of lines and their labels; None where the strict reader must look."""
+        data = block if block.endswith(b"\n") else block + b"\n"
+        if not _is_utf8(data):
+            return None
+        # No pattern lets a control character through but those that end lines.
+        lines = int(np.count_nonzero(np.frombuffer(data, np.uint8) < _SPACE))
+        if b"\r" in data:
+            lines -= data.count(b"\r\n")
+        columns = None if b"\\" in data else self._plain.read(data, lines)
+        if columns is None:
+            columns = self._general.read(data, lines)
+        return None if columns is None else (lines, columns)
+
+
+class _Layout:
+    """A pattern of one line, which captures the labels; ``scalar`` gives that of a value."""
+
+    def __init__(
+        self, record: Mapping[str, Any], line: bytes, wanted: Mapping[str, Any], scalar: Callable[[Any], bytes]
+    ) -> None:
         self._wanted = wanted
+        self._scalar = scalar
         self._comma, self._colon = next((pair for pair in _SEPARATORS if b'"' + pair[1] in line), _SEPARATORS[0])
-        self._paths: list[str] = []
+        self._integers: dict[str, bool] = {}  # whether the labels in the pattern are whole numbers, by path
         self._keys = 0
         body = self._object(record, "")
         self._pattern: re.Pattern[bytes] | None = None
-        if body is not None and wanted and set(self._paths) == set(wanted):
+        if body is not None and wanted and set(self._integers) == set(wanted):
             self._pattern = re.compile(rb"(?m:^)" + body + rb"\r?+\n")
 
     def _object(self, record: Mapping[str, Any], prefix: str) -> bytes | None:
@@ -60,35 +95,40 @@ class LinePattern:
     def _value(self, value: Any, path: str) -> bytes | None:
         if isinstance(value, dict):
             return self._object(cast("dict[str, Any]", value), f"{path}/")
-        pattern = self._list(cast("list[Any]", value)) if isinstance(value, list) else _scalar(value)
+        pattern = self._list(cast("list[Any]", value)) if isinstance(value, list) else self._scalar(value)
         if pattern is None or path not in self._wanted:
             return pattern
-        self._paths.append(path)
+        self._integers[path] = pattern == _SHORT_INTEGER
         return b"(" + pattern + b")"
 
     def _list(self, values: list[Any]) -> bytes | None:
         if any(isinstance(item, list | dict) for item in values):
             return None
-        item = _scalar(values[0] if values else 0)
+        item = self._scalar(values[0] if values else 0)
         return rb"\[(?:" + item + b"(?:" + self._comma + item + rb")*+)?+\]"
 
-    def read(self, block: bytes) -> tuple[int, dict[str, RawColumn]] | None:
-        """Number of lines and their labels; None where the strict reader must look."""
-        data = block if block.endswith(b"\n") else block + b"\n"
-        if self._pattern is None or not _is_utf8(data):
+    def read(self, data: bytes, lines: int) -> dict[str, RawColumn] | None:
+        """The labels of ``lines`` lines, all of which end with a newline; None where one does not match."""
+        found: list[Any] = self._pattern.findall(data) if self._pattern else []
+        if len(found) != lines:
             return None
-        found: list[Any] = self._pattern.findall(data)
-        if len(found) != data.count(b"\n"):
-            return None
-        columns = [found] if len(self._paths) == 1 else list(map(list, zip(*found, strict=True)))
-        values = {path: _values(texts) for path, texts in zip(self._paths, columns, strict=True)}
-        return len(found), {path: values[path] for path in self._wanted}
+        columns = [found] if len(self._integers) == 1 else list(map(list, zip(*found, strict=True)))
+        values = {
+            path: _integers(texts) if whole else _values(texts)
+            for (path, whole), texts in zip(self._integers.items(), columns, strict=True)
+        }
+        return {path: values[path] for path in self._wanted}
 
 
 def _scalar(value: Any) -> bytes:
     """Any text, number or word; that of ``value`` first, which most lines hold."""
     first, second = (_STRING, _NUMBER) if isinstance(value, str) else (_NUMBER, _STRING)
     return b"(?:" + first + b"|" + second + b"|" + _WORD + b")"
+
+
+def _plain_scalar(value: Any) -> bytes:
+    """A value of the type of ``value``, in text without backslashes and control characters."""
+    return _PLAIN.get(type(value)) or _scalar(value)
 
 
 def _is_utf8(data: bytes) -> bool:
@@ -99,6 +139,10 @@ def _is_utf8(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _integers(texts: list[bytes]) -> RawColumn:
+    return UntypedIntegers(np.fromstring(b",".join(texts), np.int64, sep=","))
 
 
 def _values(texts: list[bytes]) -> RawColumn:

@@ -8,8 +8,7 @@ from typing import IO, Any, cast
 
 from typing_extensions import override
 
-from label_guard.sources.base import CHUNK_BYTES
-
+_BLOCK = 1 << 20  # larger ones do not fit into the cache of a processor
 _STEP = 1 << 16
 
 
@@ -34,7 +33,7 @@ class LineBlocks:
         held = self._held
         while True:
             try:
-                data = read(min(_STEP, CHUNK_BYTES))
+                data = read(min(_STEP, _BLOCK))
             except Exception:
                 if stop := held.rfind(b"\n") + 1:
                     yield self._taken(stop)
@@ -44,7 +43,7 @@ class LineBlocks:
                 if held:
                     yield self._taken(len(held))
                 return
-            if len(held) >= CHUNK_BYTES:
+            if len(held) >= _BLOCK:
                 stop = held.rfind(b"\n", len(held) - len(data)) + 1
                 if stop:
                     yield self._taken(stop)

@@ -126,7 +126,7 @@ def test_jsonl_lines_that_are_no_records(tmp_path: Path) -> None:
 
 def test_jsonl_is_read_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks are cut by bytes and positions run on."""
-    monkeypatch.setattr(line_blocks, "CHUNK_BYTES", 64)
+    monkeypatch.setattr(line_blocks, "_BLOCK", 64)
     (tmp_path / "a.jsonl").write_text("".join(f'{{"label": {k}}}\n' for k in range(50)))
     chunks = chunks_of(f"jsonl:{tmp_path}/a.jsonl")
     assert len(chunks) > 5

@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import assume, example, given, settings
@@ -42,7 +43,7 @@ def flat(pieces: Iterator[Piece]) -> Found:
 def in_blocks(form: Format, path: Path, wanted: list[str], size: int) -> Found:
     """What the format reads, in blocks of about ``size`` bytes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(line_blocks, "CHUNK_BYTES", size)
+        patch.setattr(line_blocks, "_BLOCK", size)
         patch.setattr(jsonl, "_MAX_FAILURES", 1000)
         return flat(form.read(str(path), dict.fromkeys(wanted)))
 
@@ -147,15 +148,24 @@ def test_jsonl_in_blocks_is_jsonl_by_lines(
     assert in_blocks(JsonLinesFormat(), path, wanted, size) == jsonl_by_lines(path, wanted)
 
 
-@settings(max_examples=300)
-@given(text=st.text("0123456789-+.eE", max_size=9) | st.text('"\\u0d8/bnxé\t', max_size=9).map('"{}"'.format))
-def test_the_grammar_of_a_value_is_that_of_json(text: str) -> None:
-    """What the pattern matches, json reads, and to the same value."""
-    line = f'{{"label": {text}}}\n'.encode()
-    found = json_lines_pattern.LinePattern({"label": 1}, b'{"label": 1}', {"label": None}).read(line)
+@settings(max_examples=400)
+@given(
+    text=st.text("0123456789-+.eE", max_size=9)
+    | st.text('"\\u0d8/bnxé\t\r\n', max_size=9).map('"{}"'.format)
+    | st.integers().map(str)
+    | st.floats().map(str)
+    | st.sampled_from(["null", "true", "nul", "[]", "[1]", "[1, 2.5]", '["a", "b"]', "[1,]", "[1 2]"]),
+    first=st.sampled_from([1, 1.5, "a", None, True, [1], [0.5], ["a"], []]),
+    end=st.sampled_from(["\n", "\r\n", ""]),
+)
+def test_the_grammar_of_a_value_is_that_of_json(text: str, first: Any, end: str) -> None:
+    """What the pattern matches, json reads, and to the same value, whatever the first line held."""
+    line = f'{{"label": {text}}}{end}'.encode()
+    record = {"label": first}
+    found = json_lines_pattern.LinePattern(record, json.dumps(record).encode(), {"label": None}).read(line)
     if found is not None:
         assert repr(list(found[1]["label"])) == repr([json.loads(line)["label"]])
-    else:
+    elif text.isascii() and not isinstance(first, list):
         assert jsonl.parse_object(line)[1] or not isinstance(json.loads(line)["label"], str | int | float)
 
 
