@@ -120,13 +120,13 @@ class _Layout:
         return {path: values[path] for path in self._wanted}
 
 
-def _scalar(value: Any) -> bytes:
+def _scalar(value: object) -> bytes:
     """Any text, number or word; that of ``value`` first, which most lines hold."""
     first, second = (_STRING, _NUMBER) if isinstance(value, str) else (_NUMBER, _STRING)
     return b"(?:" + first + b"|" + second + b"|" + _WORD + b")"
 
 
-def _plain_scalar(value: Any) -> bytes:
+def _plain_scalar(value: object) -> bytes:
     """A value of the type of ``value``, in text without backslashes and control characters."""
     return _PLAIN.get(type(value)) or _scalar(value)
 
@@ -142,7 +142,7 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def _integers(texts: list[bytes]) -> RawColumn:
-    return UntypedIntegers(np.fromstring(b",".join(texts), np.int64, sep=","))
+    return UntypedIntegers(np.fromstring(b",".join(texts), dtype=np.int64, sep=","))
 
 
 def _values(texts: list[bytes]) -> RawColumn:
