@@ -128,7 +128,8 @@ def _scalar(value: object) -> bytes:
 
 def _plain_scalar(value: object) -> bytes:
     """A value of the type of ``value``, in text without backslashes and control characters."""
-    return _PLAIN.get(type(value)) or _scalar(value)
+    kind: Any = type(value)
+    return _PLAIN.get(kind) or _scalar(value)
 
 
 def _is_utf8(data: bytes) -> bool:
