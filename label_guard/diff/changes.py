@@ -7,6 +7,7 @@ refuses data that it accepted: a rule that is loosened breaks the first, one tha
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ def label_changes(sides: Sides) -> Iterator[Change]:
         yield _change("LG304", ("kind",), old.kind, new.kind, True, True, reason)
         return
     yield from _class_changes(old, new)
-    yield from _encoding_changes(old, new)
+    yield from _encoding_changes(sides)
     yield from _dtype_changes(sides)
     yield from _shape_changes(old, new)
     yield from _sentinel_changes(old, new)
@@ -94,16 +95,24 @@ def _change(rule: str, path: SchemaPath, old: Any, new: Any, model: bool, pipeli
 
 
 def shortened(value: Any) -> str:
-    """A value in a sentence, shortened."""
+    """A value in a sentence, shortened; text that blanks or signs alone would hide is quoted."""
     if value is None:
         return "absent"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):
         items = cast("Sequence[Any]", value)
-        shown = [("null" if item is None else shortened(item)) for item in items[:6]]
+        shown = list(map(_item, items[:6]))
         return f"[{', '.join([*shown, '...'] if len(items) > 6 else shown)}]"
-    return similar.shortened(str(value))
+    text = str(value)
+    if isinstance(value, str) and (text != text.strip() or not any(map(str.isalnum, text))):
+        text = json.dumps(text, ensure_ascii=False)
+    return similar.shortened(text)
+
+
+def _item(value: Any) -> str:
+    """An item of a list, as a schema file spells it."""
+    return "null" if value is None else ".nan" if value != value else shortened(value)
 
 
 def _class_changes(old: Label, new: Label) -> Iterator[Change]:
@@ -115,12 +124,12 @@ def _class_changes(old: Label, new: Label) -> Iterator[Change]:
         else:
             reason = f"a model has {old.num_classes} outputs; ids that were legal are refused"
         yield _change("LG305", ("num_classes",), old.num_classes, new.num_classes, True, True, reason)
-    yield from _name_changes(old.class_names, new.class_names)
+    yield from _name_changes(old.class_names, new.class_names, old.stores_names and new.stores_names)
     if isinstance(old, ClassLabel) and isinstance(new, ClassLabel):
         yield from _id_changes(old, new)
 
 
-def _name_changes(old: tuple[str, ...] | None, new: tuple[str, ...] | None) -> Iterator[Change]:
+def _name_changes(old: tuple[str, ...] | None, new: tuple[str, ...] | None, are_stored: bool) -> Iterator[Change]:
     if old is None and new is not None:
         reason = "the classes get names; no id changes"
         yield _change("LG310", ("class_names",), None, [*new], False, False, reason)
@@ -129,7 +138,7 @@ def _name_changes(old: tuple[str, ...] | None, new: tuple[str, ...] | None) -> I
         yield _change("LG309", ("class_names",), [*old], None, True, False, reason)
     elif old is not None and new is not None:
         yield from _moves(old, new)
-        yield from _renames(old, new)
+        yield from _renames(old, new, are_stored)
 
 
 def _moves(old: tuple[str, ...], new: tuple[str, ...]) -> Iterator[Change]:
@@ -145,10 +154,11 @@ def _moves(old: tuple[str, ...], new: tuple[str, ...]) -> Iterator[Change]:
     yield Change("LG306", ("class_names", moved[0][2]), [*old], [*new], "breaking", "breaking", what, reason)
 
 
-def _renames(old: tuple[str, ...], new: tuple[str, ...]) -> Iterator[Change]:
+def _renames(old: tuple[str, ...], new: tuple[str, ...], are_stored: bool) -> Iterator[Change]:
     """Names that took the place of another one; what is only spelled another way is the same class.
 
     Two class names of one schema may differ by case alone (EMNIST: a, A), so spelling counts where it distinguishes.
+    Where the data hold the names, the old ones are refused.
     """
     gone, fresh = set(old) - set(new), set(new) - set(old)
     pairs = [(i, a, b) for i, (a, b) in enumerate(zip(old, new, strict=False)) if a in gone and b in fresh]
@@ -160,19 +170,20 @@ def _renames(old: tuple[str, ...], new: tuple[str, ...]) -> Iterator[Change]:
     other = [pair for pair in pairs if pair not in same]
     if same:
         reason = "the same names in another spelling"
-        yield _renaming("LG308", same, "compatible", reason, documentation=True)
+        yield _renaming("LG307" if are_stored else "LG308", same, "compatible", reason, are_stored)
     if other:
         reason = "an output that meant one class now has the name of another; a machine cannot know which is right"
-        yield _renaming("LG307", other, "breaking", reason)
+        yield _renaming("LG307", other, "breaking", reason, are_stored)
 
 
-def _renaming(
-    rule: str, pairs: list[tuple[int, str, str]], model: Verdict, reason: str, documentation: bool = False
-) -> Change:
+def _renaming(rule: str, pairs: list[tuple[int, str, str]], model: Verdict, reason: str, are_stored: bool) -> Change:
     shown = similar.listed((f"{i} {shortened(a)} -> {shortened(b)}" for i, a, b in pairs), most=4)
     what = f"{'class' if len(pairs) == 1 else 'classes'} renamed: {shown}"
     old, new = [a for _, a, _ in pairs], [b for _, _, b in pairs]
-    return Change(rule, ("class_names", pairs[0][0]), old, new, model, "compatible", what, reason, documentation)
+    path = ("class_names", pairs[0][0])
+    if are_stored:
+        reason = f"data with {shortened(old[0])} is refused; {reason}"
+    return Change(rule, path, old, new, model, verdict(are_stored), what, reason, documentation=rule == "LG308")
 
 
 def spelled(name: str) -> str:
@@ -225,21 +236,40 @@ def _plain_ids(label: ClassLabel) -> Any:
     return None if label.class_ids is None else label.class_ids.model_dump()
 
 
-_ENCODING = ("encoding", "positive", "negative", "separator", "columns")
+_ENCODING = {  # and why data in the old form do not pass
+    "encoding": "rows stored as before are refused, or read as something else",
+    "positive": "data stored as before is refused",
+    "negative": "data stored as before is refused",
+    "separator": "lists stored as before are refused, or split at other places",
+    "columns": "data stored as before is refused",
+}
 
 
-def _encoding_changes(old: Label, new: Label) -> Iterator[Change]:
+def _encoding_changes(sides: Sides) -> Iterator[Change]:
     """How the source holds a label, and which of its positions count."""
-    for field in _ENCODING:
+    old, new = sides.old, sides.new
+    for field, reason in _ENCODING.items():
         before, after = getattr(old, field, None), getattr(new, field, None)
         if before != after:
-            old_plain, new_plain = _plain_value(before), _plain_value(after)
-            moved = field == "columns" and before is not None and after is not None
-            reason = "columns stand for other classes" if moved else "data stored as before is refused"
-            yield _change("LG335", (field,), old_plain, new_plain, moved, True, reason)
+            moved, breaks = False, True
+            if field == "columns" and before and after:
+                moved, reason = True, "classes are read from other features"
+            elif field in ("positive", "negative") and _values_move(old, new):
+                moved, reason = True, "a stored value that meant one of the two now means the other"
+            elif field == "separator" and before is None and not new.stores_names:
+                fresh = set(sides.new_emitted.stored_dtypes) - set(sides.old_emitted.stored_dtypes)
+                breaks, reason = bool(fresh), _gets(fresh) if fresh else "a list may be one text, too"
+            yield _change("LG335", (field,), _plain_value(before), _plain_value(after), moved, breaks, reason)
     if old.where != new.where:
         reason = "other positions are checked, and the validity mask is False at others"
         yield _change("LG336", ("where",), old.where, new.where, False, True, reason)
+
+
+def _values_move(old: Label, new: Label) -> bool:
+    """Whether a stored value of a k-hot row means the opposite."""
+    if not isinstance(old, MultiLabel) or not isinstance(new, MultiLabel):
+        return False
+    return old.positive == new.negative or old.negative == new.positive
 
 
 def _plain_value(value: Any) -> Any:
@@ -251,12 +281,13 @@ def _dtype_changes(sides: Sides) -> Iterator[Change]:
     stored = set(old.stored_dtypes), set(new.stored_dtypes)
     emitted = set(sides.old_emitted.stored_dtypes), set(sides.new_emitted.stored_dtypes)
     follows = old.emit is None and new.emit is None  # what is handed on is what is stored
-    if stored[0] != stored[1]:
+    written = old.dtype is not None or new.dtype is not None  # a default follows another field, reported there
+    if stored[0] != stored[1] and written:
         refused, fresh = stored[0] - stored[1], emitted[1] - emitted[0] if follows else set[str]()
         if refused:
             reason = f"data stored as {_names(refused)} is refused"
         elif fresh:
-            reason = f"the loss gets {_names(fresh)}, which it never got"
+            reason = _gets(fresh)
         else:
             reason = "more data is accepted, and what is handed on stays the same"
         yield _change(
@@ -264,12 +295,16 @@ def _dtype_changes(sides: Sides) -> Iterator[Change]:
         )
     if not follows and emitted[0] != emitted[1]:
         fresh = emitted[1] - emitted[0]
-        reason = f"the loss gets {_names(fresh)}, which it never got" if fresh else "the loss got this dtype before"
+        reason = _gets(fresh) if fresh else "the loss got this dtype before"
         yield _change("LG313", ("emit",), old.emit, new.emit, False, bool(fresh), reason)
 
 
 def _names(dtypes: set[str]) -> str:
     return ", ".join(sorted(dtypes))
+
+
+def _gets(fresh: set[str]) -> str:
+    return f"the loss gets {_names(fresh)}, which it never got"
 
 
 def _plain_dtypes(label: Label) -> Any:
@@ -292,7 +327,8 @@ def _sentinel_changes(old: Label, new: Label) -> Iterator[Change]:
     mask = _mask_change(old, new)
     for value in old.ignore:
         if value not in new.ignore:
-            what, reason = f"ignore value {value} removed", f"data with {value} is refused{mask}"
+            shown = _item(value)
+            what, reason = f"ignore value {shown} removed", f"data with {shown} is refused{mask}"
             yield Change("LG315", ("ignore",), [*old.ignore], [*new.ignore], "compatible", "breaking", what, reason)
     for position, value in enumerate(new.ignore):
         if value not in old.ignore:
@@ -311,9 +347,10 @@ def _shows(old: WithIgnore, treatment: str) -> tuple[bool, str]:
     if treatment == "keep":
         return True, "the sentinel is in the array; a loss that does not skip it trains on it"
     unlabeled = isinstance(old, ClassLabel) and old.unlabeled is not None and old.on_unlabeled == "replace"
+    put_in = f"{'class 0' if isinstance(old, ClassLabel) else 'a legal value'} is there and the mask is False"
     if unlabeled or (old.ignore and old.on_ignore == "replace"):
-        return False, "class 0 is there and the mask is False, as for another sentinel before"
-    return True, "class 0 is there and the mask is False; a loss that ignores the mask trains on it"
+        return False, f"{put_in}, as for another sentinel before"
+    return True, f"{put_in}; a loss that ignores the mask trains on it"
 
 
 def has_mask(label: Label) -> bool:
@@ -331,7 +368,7 @@ def _mask_change(old: Label, new: Label) -> str:
 
 
 def _ignore_added(old: WithIgnore, new: WithIgnore, position: int, mask: str) -> Change:
-    what, path = f"ignore value {new.ignore[position]} added", ("ignore", position)
+    what, path = f"ignore value {_item(new.ignore[position])} added", ("ignore", position)
     shows, reason = _shows(old, new.on_ignore)
     pipeline = verdict(shows or bool(mask))
     return Change("LG316", path, [*old.ignore], [*new.ignore], "compatible", pipeline, what, f"{reason}{mask}")

@@ -116,7 +116,8 @@ RULES = (
         "class-renamed",
         "A class has another name at the same id.",
         "An output that meant one class bears the name of another, and no machine can distinguish a better word "
-        "from another thing. Pipelines see no difference; trained models do.",
+        "from another thing. Pipelines see no difference; trained models do. Where the data hold the names "
+        "(dtype: string), another spelling is enough: data with the old one is refused.",
         _label(_TWO),
         _label("kind: class_label, num_classes: 2, class_names: [cat, wolf]"),
     ),
@@ -349,7 +350,8 @@ RULES = (
         "LG335",
         "encoding-changed",
         "A label is stored in another form: encoding, values, separator, columns.",
-        "Data in the old form is refused. Where columns change places, every value is taken for another class.",
+        "Data in the old form is refused. Where columns change places, or positive and negative, every value is taken "
+        "for another class or for its opposite. A separator that is added to lists of ids refuses nothing.",
         _label("kind: multi_label, num_classes: 2, dtype: int8"),
         _label("kind: multi_label, num_classes: 2, dtype: int8, negative: -1"),
     ),

@@ -15,7 +15,7 @@ from label_guard.schema.dataset import (
     problems_of,
 )
 from label_guard.schema.fields import Problem, SchemaPath
-from label_guard.schema.labels import ClassLabel, Label, MultiLabel
+from label_guard.schema.labels import ClassLabel, Label
 from label_guard.schema.messages import MAX_SUGGESTIONS, suggestion
 
 MAX_WORK = 20_000_000  # values of all labels as each split and view resolves them; about two seconds
@@ -72,14 +72,21 @@ def _work(schema: DatasetSchema) -> int:
 
 
 def _path_problems(schema: DatasetSchema) -> Iterator[Problem]:
-    """Features that a label cannot name because it is the feature itself."""
-    for path, label in schema.labels.items():
-        if label.where == path:
-            message = f"where names the label {path!r} itself"
-            yield Problem("LG216", ("labels", path, "where"), message, "name the feature that holds the mask")
-        if isinstance(label, MultiLabel) and label.columns is not None and path in label.columns:
-            message = f"columns names the label {path!r} itself"
-            yield Problem("LG216", ("labels", path, "columns"), message, "give the label a path of its own")
+    """Features that a label cannot name because it is the feature itself, or because it holds no numbers."""
+    holders: list[tuple[SchemaPath, Mapping[str, Label | Override]]] = [(("labels",), schema.labels)]
+    holders += [(("splits", name, "labels"), split.labels) for name, split in schema.splits.items()]
+    holders += [(("views", name, "labels"), view.labels) for name, view in schema.views.items()]
+    for place, labels in holders:
+        for path, label in labels.items():
+            where: str | None = getattr(label, "where", None)
+            mask = schema.labels.get(where or "")
+            if where == path or (mask is not None and mask.stores_names):
+                what = "itself" if where == path else "that holds names, not numbers"
+                message = f"where names the label {where!r} {what}"
+                yield Problem("LG216", (*place, path, "where"), message, "name the feature that holds the mask")
+            if path in (getattr(label, "columns", None) or ()):
+                message = f"columns names the label {path!r} itself"
+                yield Problem("LG216", (*place, path, "columns"), message, "give the label a path of its own")
 
 
 def _override_problems(schema: DatasetSchema) -> Iterator[Problem]:

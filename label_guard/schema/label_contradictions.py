@@ -194,7 +194,7 @@ def _separator_problems(label: ClassLabel | MultiLabel) -> Iterator[Problem]:
     if separator is None:
         return
     if not label.stores_names:
-        if any(dtypes.is_integer(name) is False for name in label.stored_dtypes):
+        if label.kind == "class_label" and not all(map(dtypes.is_integer, label.stored_dtypes)):
             yield Problem("LG203", ("dtype",), "a list stored as one text holds integers or names", "set dtype: string")
         if any(c in "0123456789" for c in separator):
             yield Problem("LG216", ("separator",), f"separator {separator!r} holds a digit of an id", "use another")
@@ -224,8 +224,12 @@ def _multi_problems(label: MultiLabel) -> Iterator[Problem]:
     yield from _column_problems(label)
     yield from _length_problems(label)
     low, most = label.min_positive, label.num_classes if label.max_positive is None else label.max_positive
-    if low is not None and low > most:
-        yield Problem("LG216", ("min_positive",), f"min_positive {low} is above {most}", "lower it")
+    longest = most if label.max_length is None else min(most, label.max_length)
+    if low is not None and low > longest:
+        yield Problem("LG216", ("min_positive",), f"min_positive {low} is above {longest}", "lower it")
+    elif label.unique and label.min_length is not None and most < label.min_length <= label.num_classes:
+        message = f"{label.min_length} unique ids are more than max_positive {most}"
+        yield Problem("LG216", ("min_length",), message, "lower min_length")
 
     def fit(target: str) -> bool:
         return all(_holds_value(target, value) for value in label.kept_sentinels)
@@ -252,7 +256,8 @@ def _k_hot_problems(label: MultiLabel) -> Iterator[Problem]:
         yield Problem("LG203", ("dtype",), message, "set encoding: ids")
     if label.positive == label.negative:
         message = f"positive and negative are both {label.positive}"
-        yield Problem("LG216", ("positive",), message, "use two different values")
+        written = "positive" if "positive" in label.model_fields_set else "negative"
+        yield Problem("LG216", (written,), message, "use two different values")
     for field, value in (("positive", label.positive), ("negative", label.negative)):
         for name in _named(label):
             if not _holds_value(name, value):
@@ -272,7 +277,7 @@ def _column_problems(label: MultiLabel) -> Iterator[Problem]:
     if len(label.columns) != label.num_classes and label.class_names != label.columns:
         message = f"num_classes is {label.num_classes} but columns has {len(label.columns)}"
         yield Problem("LG201", ("columns",), message, f"set num_classes: {len(label.columns)} or correct columns")
-    for column in _repeated(label.columns) if label.class_names != label.columns else ():
+    for column in _repeated(label.columns):
         yield Problem("LG216", ("columns",), f"column {column!r} is listed twice", "remove one")
 
 
@@ -428,8 +433,9 @@ def _names_of(label: ClassLabel | MultiLabel | SoftLabel) -> Iterator[Problem]:
     names, count = label.class_names, label.num_classes
     if names is None:
         return
+    are_columns = label.kind == "multi_label" and label.columns == names
     if len(names) != count:
-        field = "columns" if label.kind == "multi_label" and label.columns == names else "class_names"
+        field = "columns" if are_columns else "class_names"
         yield Problem(
             "LG201",
             ("num_classes",),
@@ -437,7 +443,7 @@ def _names_of(label: ClassLabel | MultiLabel | SoftLabel) -> Iterator[Problem]:
             f"{'remove' if len(names) > count else 'add'} {abs(len(names) - count)} or set num_classes: {len(names)}",
         )
     first: dict[str, int] = {}
-    for position, name in enumerate(names):
+    for position, name in enumerate(() if are_columns else names):
         if name in first:
             message = f"class name {name!r} is both {first[name]} and {position}"
             yield Problem("LG202", ("class_names", position), message, "give each class a name of its own")

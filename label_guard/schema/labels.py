@@ -305,7 +305,8 @@ class MultiLabel(_Measured):
             return values
         fields = cast("dict[str, Any]", values)
         columns = fields.get("columns")
-        return {**fields, "class_names": columns} if columns and fields.get("class_names") is None else fields
+        named = not isinstance(columns, list | tuple) or fields.get("class_names") is not None
+        return fields if named else {**fields, "class_names": cast("object", columns)}
 
     @property
     def stored_dtypes(self) -> tuple[str, ...]:

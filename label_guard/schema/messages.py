@@ -29,9 +29,11 @@ _UNIONS = {
     "maximum": "a number",
     "tolerance": "a number",
     "max_invalid_ratio": "a number",
-    "ignore": "a number",
+    "ignore": "a list",
     "class_ids": "a list of integers, or {start: 1}",
 }
+# Texts of other formats for what was not measured.
+_UNMEASURED = {"nan": ".nan", "null": "null", "none": "null", "na": "null", "n/a": "null", "": "null"}
 _SYNONYMS = {
     "classes": "num_classes", "n_classes": "num_classes", "nclasses": "num_classes", "names": "class_names",
     "ignore_index": "ignore", "ignore_label": "ignore", "ignore_class": "ignore", "ignore_value": "ignore",
@@ -91,7 +93,7 @@ def _problem(found: Any, path: SchemaPath, look_for_near: bool) -> Problem:
     if path == ("version",):
         return _version_problem(kind, value)
     if kind == "extra_forbidden":
-        return _unknown(path, found["fields"], look_for_near)
+        return _unknown(path, value, found["fields"], look_for_near)
     if kind == "missing":
         return Problem("LG207", path, f"{path[-1]} is missing", f"add {path[-1]}", "missing")
     if kind in ("union_tag_not_found", "union_tag_invalid"):
@@ -135,8 +137,13 @@ def _kind_problem(path: SchemaPath, found: Any) -> Problem:
     return Problem("LG207", (*path, "kind"), f"kind {tag!r} is not known", suggestion(tag, list(KINDS)))
 
 
-def _unknown(path: SchemaPath, fields: Sequence[str], look_for_near: bool) -> Problem:
+def _unknown(path: SchemaPath, value: object, fields: Sequence[str], look_for_near: bool) -> Problem:
     name = str(path[-1])
+    if path[:-1] == ("limits",) and isinstance(value, dict):
+        fix = f"put the limits of a split there: splits: {{{name}: {{limits: ...}}}}"
+        return Problem("LG206", path, f"unknown field {name!r}", fix)
+    if "limits" in fields and name in ("max_invalid_ratio", "min_class_count"):
+        return Problem("LG206", path, f"unknown field {name!r}", f"put it under limits: limits: {{{name}: ...}}")
     near = near_name(name, fields, _SYNONYMS) if look_for_near else None
     if near is not None:
         return Problem("LG206", path, f"unknown field {name!r}", _did_you_mean(near), "rename", near)
@@ -154,6 +161,8 @@ def suggestion(value: str, choices: Iterable[str]) -> str:
     close = closest(value, names)
     if close is not None and not longer:
         return _did_you_mean(close)
+    if len(longer) == 1:
+        return _did_you_mean(longer[0])
     return f"use one of: {listed(longer or names)}" if names else ""
 
 
@@ -172,6 +181,8 @@ def _wanted(found: Any, path: SchemaPath) -> str:
     kind, ctx, field = found["type"], found.get("ctx", {}), "".join(map(str, path[-1:]))
     if field in _UNIONS and kind in _TYPES:
         return _UNIONS[field]
+    if path[-2:-1] == ("ignore",) and isinstance(found["loc"][-1], str):
+        return "a number, .nan or null"
     if kind in _TYPES:
         return _TYPES[kind]
     bounds = {"greater_than_equal": ("ge", "at least"), "less_than_equal": ("le", "at most")}
@@ -187,8 +198,11 @@ def _fix(kind: str, path: SchemaPath, value: object) -> tuple[str, FixKind]:
         return "write it without quotes", "unquote"
     if kind == "string_type" and value is not None and not isinstance(value, dict | list):
         return "put it in quotes", ""
-    if kind == "tuple_type" and isinstance(value, int | str):
-        return f"write {_name(path)}: [{value}]", "" if isinstance(value, str | bool) else "enclose"
+    if path[-2:-1] == ("ignore",) and isinstance(value, str) and value.lower() in _UNMEASURED:
+        return f"write {_UNMEASURED[value.lower()]}", ""
+    if kind == "tuple_type" and isinstance(value, int | float | str):
+        text = ".nan" if value != value else str(value)
+        return f"write {_name(path)}: [{text}]", "" if isinstance(value, str | bool) else "enclose"
     return "", ""
 
 

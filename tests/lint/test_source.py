@@ -90,7 +90,7 @@ def test_a_missing_feature_or_split_is_reported_with_the_nearest_name():
     assert [(d.rule, d.line, d.column, d.fix) for d in found] == [
         ("LG230", 5, 3, "did you mean objects/label?"),
         ("LG234", 7, 25, "find out which is right"),
-        ("LG234", 9, 3, "use one of: validation"),
+        ("LG234", 9, 3, "did you mean validation?"),
     ]
 
 

@@ -55,12 +55,17 @@ def gradient_of(loss: Any) -> Any:
 
 
 def finite_gradient(loss: Any, batch: dict[str, Any], *shape: int) -> tuple[float, Any]:
-    """Value and gradient of a masked mean of ``loss(logits, labels)``, both finite."""
+    """Value and gradient of a masked mean of ``loss(logits, labels)``, both finite; the value is NumPy's mean."""
     logits = jnp.linspace(-1.0, 1.0, int(np.prod(shape))).reshape(shape)
     valid = batch.get("y_valid", jnp.ones((), bool))
     value, gradient = gradient_of(loss)(logits, batch["y"], valid)
     assert np.isfinite(value)
     assert np.isfinite(gradient).all()
+    losses = np.asarray(loss(logits, jnp.asarray(batch["y"])))
+    counted = losses[
+        np.broadcast_to(np.asarray(valid).reshape(valid.shape + (1,) * (losses.ndim - valid.ndim)), losses.shape)
+    ]
+    assert value == pytest.approx(counted.mean(), rel=1e-5)
     return float(value), np.asarray(gradient)
 
 

@@ -93,9 +93,22 @@ _REFUSED = {
     "ids with ignore": ("kind: multi_label, num_classes: 2, encoding: ids, ignore: [-1]", ["LG216"]),
     "lengths of rows": ("kind: multi_label, num_classes: 2, min_length: 1", ["LG216"]),
     "columns and count": ("kind: multi_label, num_classes: 3, columns: [a, b]", ["LG201"]),
-    "columns twice": ("kind: multi_label, num_classes: 2, columns: [a, a]", ["LG202"]),
+    "columns twice": ("kind: multi_label, num_classes: 2, columns: [a, a]", ["LG216"]),
+    "columns twice, with names": ("kind: multi_label, num_classes: 2, columns: [a, a], class_names: [p, q]", ["LG216"]),
     "columns name the label": ("kind: multi_label, num_classes: 2, columns: [y, a]", ["LG216"]),
     "where names the label": ("kind: real_label, where: y", ["LG216"]),
+    "where names names": (
+        f"kind: class_label, num_classes: 3, {_NAMES}, dtype: string}}\n  z: {{kind: real_label, where: y",
+        ["LG216"],
+    ),
+    "more ones than ids": (
+        "kind: multi_label, num_classes: 4, encoding: ids, max_length: 1, min_positive: 2",
+        ["LG216"],
+    ),
+    "more unique ids than ones": (
+        "kind: multi_label, num_classes: 4, encoding: ids, min_length: 2, unique: true, max_positive: 1",
+        ["LG216"],
+    ),
     "kept NaN": ("kind: real_label, ignore: [.nan], on_ignore: keep", ["LG216"]),
     "NaN in integers": ("kind: real_label, dtype: int32, ignore: [.nan]", ["LG203"]),
     "infinity": ("kind: real_label, ignore: [.inf]", ["LG216"]),
@@ -121,6 +134,46 @@ def test_a_contradiction_is_refused(name):
     """Each is an error of one rule, at the label."""
     fields, rules = _REFUSED[name]
     assert sorted(set(_rules(fields))) == rules
+
+
+_SAID = {
+    "one value for both": ("kind: multi_label, num_classes: 2, negative: 1", "negative: 1", "two different values"),
+    "NaN as text": ("kind: real_label, ignore: [nan]", "nan]", "write .nan"),
+    "an empty text": ("kind: real_label, ignore: ['']", "'']", "write null"),
+    "NaN alone": ("kind: real_label, ignore: .nan", ".nan", "write ignore: [.nan]"),
+    "one column": ("kind: multi_label, num_classes: 1, columns: a", "a}", "write columns: [a]"),
+    "text of floats": (
+        "kind: multi_label, num_classes: 2, encoding: ids, separator: ' ', dtype: float32",
+        *("float32", "declare a wider integer dtype"),
+    ),
+    "another word": ("kind: multi_label, num_classes: 2, encoding: id", "id}", "did you mean ids?"),
+}
+
+
+@pytest.mark.parametrize("name", _SAID)
+def test_a_slip_is_one_problem_at_its_place_with_a_fix(name):
+    """Nothing is reported at a field that the file does not have, nor twice, and the fix says what to write."""
+    fields, text, fix = _SAID[name]
+    file = _read(fields)
+    [found] = lint_file(file)
+    assert file.text.splitlines()[found.line - 1][found.column - 1 :].startswith(text.partition(": ")[2] or text)
+    assert fix in found.fix
+
+
+@pytest.mark.parametrize(
+    ("more", "fix"),
+    [
+        ("limits: {train: {max_invalid_ratio: 0.1}}", "splits: {train: {limits: ...}}"),
+        ("splits: {test: {num_examples: 1, max_invalid_ratio: 0.1}}", "limits: {max_invalid_ratio: ...}"),
+        ("min_class_count: 1", "limits: {min_class_count: ...}"),
+        ("splits: {test: {num_examples: 1, labels: {y: {where: y}}}}", "name the feature that holds the mask"),
+        ("views: {v: {labels: {y: {where: y}}}}", "name the feature that holds the mask"),
+    ],
+)
+def test_limits_and_masks_have_their_place(more, fix):
+    """Limits of a split that is not one, limits outside their section, and a mask that a split names."""
+    [found] = lint_file(_read("kind: class_label, num_classes: 2", f"{more}\n"))
+    assert fix in found.fix
 
 
 def test_a_kept_number_that_the_loss_takes_for_a_target_is_reported():
