@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ class ClassLabelCheck:
         self.label = label
         self.elsewhere = elsewhere
         self._sets: dict[np.dtype[Any], IntegerSet] = {}
+        self._tests: dict[np.dtype[Any], Callable[[Array], bool]] = {}
         self._lists = label.unique or label.min_length is not None or label.max_length is not None
 
     def _set(self, dtype: np.dtype[Any]) -> IntegerSet:
@@ -39,9 +40,14 @@ class ClassLabelCheck:
 
     def clean(self, array: Array) -> bool:
         """Whether ``array`` (``[batch, ...]``, an admitted dtype, the declared shape) breaks no rule."""
-        if array.dtype.kind == "f" or self._lists:
-            return not any(len(found.positions) for found in self.find(array))
-        return self._set(array.dtype).all_legal(array)
+        test = self._tests.get(array.dtype)
+        if test is None:
+            found = array.dtype.kind == "f" or self._lists
+            test = self._tests[array.dtype] = self._finds_none if found else self._set(array.dtype).all_legal
+        return test(array)
+
+    def _finds_none(self, array: Array) -> bool:
+        return not any(len(found.positions) for found in self.find(array))
 
     def find(self, array: Array) -> Iterator[Positions]:
         """The offending positions of ``array``, one entry for each rule broken."""

@@ -64,10 +64,12 @@ class Guard:
             LabelCheck(path, label, elsewhere[path], self.masks.get(path)) for path, label in checked.items()
         )
         self._skips = any(check.skips for check in self.checks)
-        self._needs_reading = any(check.needs_reading or check.label.where is not None for check in self.checks)
-        self._has_where = any(check.where is not None for check in self.checks)
-        self._paths = tuple((check, check.path, check.where) for check in self.checks)
-        self._nested = tuple(check.where for check in self.checks if check.where is not None and "/" in check.where)
+        self._decodes = any(check.needs_reading for check in self.checks)
+        self._declares_where = any(check.label.where is not None for check in self.checks)
+        self._always_closer = self._skips or self._decodes or self._declares_where
+        self._paths = tuple((check, check.path) for check in self.checks)
+        self._where_paths = frozenset(check.where for check in self.checks if check.where is not None)
+        self._has_nested_mask = any("/" in path for path in self._where_paths)
         self.digest = self.schema.digest(split, view)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -113,30 +115,55 @@ class Guard:
 
     def check_batch(self, element: Any) -> CheckResult:
         """Checks a batch: every label ``[batch, ...]``, at its stored width."""
-        flat = cast("dict[str, Any]", element) if type(element) is dict else None
-        size = -1
-        for check in self.checks:
-            if check.needs_reading:
-                return self._explain_batch(element)
-            value: Any = flat.get(check.path) if flat is not None else tree.get(element, check.path)
-            if type(value) is not np.ndarray:
-                if not _is_plain_subclass(value):
-                    return self._explain_batch(element)
-                value = np.asarray(value)  # np.matrix has two dimensions, whatever is done to it
-            if not value.ndim or size not in (-1, value.shape[0]):
-                return self._explain_batch(element)
-            if not check.clean(value):
-                return self._explain_batch(element, check)
-            where = check.label.where if self._has_where else None
-            if where is not None and not fits(tree.get(element, where), value.shape):
-                return self._explain_batch(element)
-            size = value.shape[0]
+        found = self._clean_size(element)
+        if type(found) is not int:
+            return self._explain_batch(element, cast("LabelCheck | None", found))
+        if not self._skips and not self._where_paths:
+            return CheckResult(found)
         skipped = self._skipped(element) if self._skips else None
-        if not self._has_where:
-            return CheckResult(size, (), skipped)
+        if not self._where_paths:
+            return CheckResult(found, (), skipped)
         if skipped is not None:
             return self._explain_batch(element)  # positions that do not count skip no record
-        return CheckResult(size, (), skipped, self._padding_of(element, size))
+        return CheckResult(found, (), None, self._padding_of(element, found))
+
+    def clean_size(self, batch: Any) -> int:
+        """Number of records of a batch whose labels are arrays that are valid, none to be skipped, all of which counts.
+
+        The fast path for batches: -1 says only that ``check_batch`` must look closer.
+        """
+        if self._always_closer or (self._where_paths and self._has_mask(batch)):
+            return -1
+        found = self._clean_size(batch)
+        return found if type(found) is int else -1
+
+    def _clean_size(self, element: Any) -> int | LabelCheck | None:
+        """Number of records of a batch whose labels are valid; else the label that is not, or None: look closer."""
+        if self._decodes:
+            return None
+        flat = cast("dict[str, Any]", element) if type(element) is dict else None
+        size = -1
+        for check, path in self._paths:
+            value: Any = flat[path] if flat is not None and path in flat else tree.get(element, path)
+            if type(value) is not np.ndarray:
+                if not _is_plain_subclass(value):
+                    return None
+                value = np.asarray(value)  # np.matrix has two dimensions, whatever is done to it
+            if not value.ndim or size not in (-1, len(value)):
+                return None
+            if not check.clean(value):
+                return check
+            where = check.label.where if self._declares_where else None
+            if where is not None and not fits(tree.get(element, where), value.shape):
+                return None
+            size = len(value)
+        return size
+
+    def _has_mask(self, element: Any) -> bool:
+        """Whether ``element`` has a feature that may say which positions of a label count."""
+        if type(element) is dict and not self._has_nested_mask:
+            return not self._where_paths.isdisjoint(cast("dict[str, Any]", element))
+        return any(not _is_absent(tree.get(element, path)) for path in self._where_paths)
 
     def check_records(self, records: Sequence[Any]) -> CheckResult:
         """Checks unbatched records, vectorised; each is checked independently of the others."""
@@ -165,6 +192,10 @@ class Guard:
         if check.label.where is not None and value is not tree.MISSING:
             raise UsageError(f"the feature {check.where!r} says which labels count, but has not {size} records")
         return check.counted(columns, missing, [tree.MISSING] * size)
+
+    def stored(self, element: Any) -> dict[str, NDArray[Any]]:
+        """By label path, the arrays of a record or batch that passed ``is_clean_record`` or ``clean_size``."""
+        return {path: np.asarray(tree.get(element, path)) for _, path in self._paths}
 
     def check_columns(self, gathered: Mapping[str, tuple[list[Column], Rows]], size: int) -> CheckResult:
         """Checks ``size`` records that are gathered already: by label, columns and the rows that lack a value."""
@@ -257,19 +288,17 @@ class Guard:
 
         The fast path for records one by one: False says only that ``check_records`` must look closer.
         """
-        if self._skips or self._needs_reading:
+        if self._always_closer or (self._where_paths and self._has_mask(record)):
             return False
         flat = cast("dict[str, Any]", record) if type(record) is dict else None
-        for check, path, where in self._paths:
-            if where is not None and (tree.get(record, where) is not tree.MISSING if flat is None else where in flat):
-                return False  # a mask
+        for check, path in self._paths:
             value = flat[path] if flat is not None and path in flat else tree.get(record, path)
             if type(value) is np.ndarray:
                 if not check.clean(value[None]):
                     return False
             elif not isinstance(value, np.generic) or not check.clean_scalar(cast("np.generic[Any]", value)):
                 return False
-        return flat is None or not self._nested or all(_is_absent(tree.get(record, path)) for path in self._nested)
+        return True
 
     def is_batched(self, element: Any) -> bool:
         """Whether ``element`` is a batch, inferred from the ranks of its labels.

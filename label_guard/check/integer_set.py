@@ -67,6 +67,8 @@ class IntegerSet:
         self.everything = self._table is None and size >= self._modulus
         self._extras = np.array(sorted(extras), self.unsigned)
         self._interval = None if self._table is not None or not 0 < size < self._modulus else self._ordered(start)
+        # One reduction, of which blocks would save nothing.
+        self._has_one_end = not len(self._extras) and self._interval is not None and None in self._interval[1:]
         self._lone = self._is_lone(start)
 
     def _widen(self, start: int, size: int, extras: set[int]) -> tuple[int, int]:
@@ -82,14 +84,15 @@ class IntegerSet:
             size += 1
         return start, size
 
-    def _ordered(self, start: int) -> tuple[np.dtype[Any], int | None, int | None] | None:
+    def _ordered(self, start: int) -> tuple[np.dtype[Any], Any | None, Any | None] | None:
         """The order in which the interval does not wrap, and its least and greatest value (None: the dtype's own)."""
         for dtype in (self.unsigned, self._signed):
             low, high = integer_bounds(dtype)
             least = low + (start - low) % self._modulus
             greatest = least + self.size - 1
             if greatest <= high:
-                return dtype, None if least == low else least, None if greatest == high else greatest
+                ends = dtype.type(least), dtype.type(greatest)  # scalars of the dtype compare quicker than ints
+                return dtype, None if least == low else ends[0], None if greatest == high else ends[1]
         return None
 
     def _is_lone(self, start: int) -> bool:
@@ -106,8 +109,8 @@ class IntegerSet:
         """Whether every value of ``array`` is legal; allocates nothing in proportion to it."""
         if self.everything or not array.size:
             return True
-        if self._interval is not None and not len(self._extras) and None in self._interval:
-            return self._is_inside(array)  # one reduction: blocks would save nothing
+        if self._has_one_end:
+            return self._is_inside(array)
         return all(self._block_is_legal(block.view(self.unsigned)) for _, block in blocks(array))
 
     def illegal_positions(self, array: Array) -> NDArray[np.intp]:

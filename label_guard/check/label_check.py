@@ -83,7 +83,9 @@ class LabelCheck:
 
     def clean(self, array: Array) -> bool:
         """Whether every record of ``array`` (``[n, ...]``) is legal: the fast path."""
-        return array.dtype in self._admitted and self.fits(array.shape[1:]) and self._check.clean(array)
+        shape = array.shape[1:]
+        fits = shape == self._tail if self._fixed else self.fits(shape)
+        return fits and array.dtype in self._admitted and self._check.clean(array)
 
     def clean_scalar(self, value: np.generic) -> bool:
         """Whether one NumPy scalar is legal. Legal values are remembered: a run sees few distinct ones, very often."""

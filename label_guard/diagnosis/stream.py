@@ -48,7 +48,11 @@ class StreamSample:
 
     def add_clean(self, columns: Columns) -> None:
         """Samples a clean batch."""
-        self._clean.append({path: _thinned(found) for path, found in columns.items()})
+        self.add_stored({path: _counted(found) for path, found in columns.items()})
+
+    def add_stored(self, labels: Mapping[str, NDArray[Any]]) -> None:
+        """Samples a clean batch or record, all positions of whose labels count."""
+        self._clean.append({path: _thinned(array) for path, array in labels.items()})
         if len(self._clean) > _BATCHES:
             self._clean = self._clean[1::2]
             self._stride *= 2
@@ -119,12 +123,18 @@ def _copied(columns: list[Column]) -> list[Column]:
     return [column._replace(array=column.array.copy()) for column in columns]
 
 
-def _thinned(columns: list[Column]) -> tuple[NDArray[Any], float]:
-    """Some values of a batch, evenly spaced, and how many each represents."""
-    if len(columns) != 1 or columns[0].array.dtype.kind not in "iuf":
-        return np.empty(0, np.int64), 0.0
+def _counted(columns: list[Column]) -> NDArray[Any]:
+    """The values of a batch that count; none where it has several dtypes or shapes."""
+    if len(columns) != 1:
+        return np.empty(0, np.int64)
     array, counts = columns[0].array, columns[0].counts
-    flat = array.reshape(-1) if counts is None or counts.shape != array.shape else array[counts]
-    step = -(-flat.size // _POSITIONS) or 1
-    kept = flat[::step].copy()
-    return kept, flat.size / max(1, kept.size)
+    return array if counts is None or counts.shape != array.shape else array[counts]
+
+
+def _thinned(array: NDArray[Any]) -> tuple[NDArray[Any], float]:
+    """Some values of a batch, evenly spaced, and how many each represents."""
+    if array.dtype.kind not in "iuf" or not array.size:
+        return np.empty(0, np.int64), 0.0
+    flat = array.reshape(-1)
+    kept = flat[:: -(-flat.size // _POSITIONS)].copy()
+    return kept, flat.size / kept.size

@@ -133,7 +133,7 @@ class ElementChecker:
         self._stateless = stateless
         self.counts = Counts()
         self._limit = InvalidRatioLimit(config)
-        self._is_clean_record = config.guard.is_clean_record
+        self._is_clean_record, self._clean_size = config.guard.is_clean_record, config.guard.clean_size
         self._has_keys = bool(config.names.sources)
         self._worker = worker
         self._writer: QuarantineWriter | None = None
@@ -176,18 +176,20 @@ class ElementChecker:
             self._check_clean(result, lambda: self.config.guard.batch_columns(batch, result.num_records))
         return result
 
-    def passes(self, record: Any) -> bool:
-        """Counts a record that is plainly valid; False where ``check_records`` must look at it."""
-        counts = self.counts
-        if not self._checked_first or counts.window_seen >= WINDOW - 1:
+    def passes(self, element: Any, size: int = 0) -> bool:
+        """Counts a record, or a batch of ``size``, that is plainly valid; False where a full check must look at it."""
+        counts, number = self.counts, size or 1
+        seen = counts.seen - counts.earlier_seen
+        if not self._checked_first or counts.window_seen + number >= WINDOW or seen < RUN <= seen + number:
             return False
-        if counts.seen - counts.earlier_seen == RUN - 1:
+        clean = self._clean_size(element) == size if size else self._is_clean_record(element)
+        if not clean or (self._has_keys and key_in(element) is None):
             return False
-        if not self._is_clean_record(record) or (self._has_keys and key_in(record) is None):
-            return False
-        counts.seen += 1
-        counts.window_seen += 1
+        counts.seen += number
+        counts.window_seen += number
         counts.consecutive_rejected = 0
+        if self._limit.sample.wants_clean():
+            self._limit.sample.add_stored(self.config.guard.stored(element))
         return True
 
     def check_again(self, batch: Any, *, write: bool) -> CheckResult:

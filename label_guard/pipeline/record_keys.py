@@ -157,8 +157,8 @@ class KeyedSource:
             record = {UNREADABLE: f"{type(error).__name__}: {error}"[:_MAX_REASON]}
         if record.__class__ is not dict:
             _require_mapping(record)
-        with_key: dict[str, Any] = dict(record)
-        with_key[KEY] = int(position) | self._tag_bits
+        with_key: dict[str, Any] = record.copy() if record.__class__ is dict else dict(record)
+        with_key[KEY] = (position if position.__class__ is int else int(position)) | self._tag_bits
         return with_key
 
     def __repr__(self) -> str:

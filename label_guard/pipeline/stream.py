@@ -73,7 +73,6 @@ class GuardStream:
         self._given_form = Form.of(batched if config.batched is None else config.batched)
         self._form = self._given_form
         self._size = config.batch_size or 0
-        self._plain = config.batch_size is None and not config.coordinated  # valid records pass one by one
         self._may_grow = False  # the first batch after a restore may be larger: another batch size upstream
         self._ahead: list[Any] = []
         self._spare = Spare()
@@ -89,10 +88,8 @@ class GuardStream:
             if self._refused is not None:
                 self._restore(self.get_state(), retried=True)
             parent = None if self._start else self._upstream.get_state()
-            if self._plain and self._form is Form.RECORDS and self._start is None:
-                record = self._next_plain(parent)
-                if record is not None:
-                    return record
+            if self._start is None and self._may_pass() and (element := self._next_plain(parent)) is not None:
+                return element
             self._before = self._snapshot(parent)
         try:
             batch = self._next()
@@ -117,6 +114,28 @@ class GuardStream:
         if self._spare.pending and not self.config.refills:
             return self._next_held()
         return self._next_refilled() if self.config.refills else self._next_of_batches()
+
+    def _may_pass(self) -> bool:
+        """Whether the next element, if plainly valid, goes on by itself."""
+        if self._form is Form.RECORDS:
+            return not self._size and self.stop is None
+        settled = self._form is Form.BATCHES and self._size > 0 and not self._may_grow and self.stop is None
+        return settled and self.config.passes_untouched and (self.config.refills or not self._spare.pending)
+
+    def _next_plain(self, parent: Any) -> Any:
+        """The next record or full batch if it is plainly valid, at the least cost; else None, and it is read ahead."""
+        try:
+            element = next(self._upstream)
+        except StopIteration:
+            return None
+        except BaseException:
+            self._before, self._refused = self._snapshot(parent), 0
+            raise
+        if not self.checker.passes(element, self._size):
+            self._ahead.append(element)
+            return None
+        self.checker.counts.delivered += self._size or 1
+        return emit_record.finalize_plain(self.config, element)
 
     def _masked(self, error: LabelGuardError) -> Any:
         """The batch of a coordinated guard that stopped: the last good one, with masks that are False everywhere."""
@@ -246,24 +265,12 @@ class GuardStream:
         while pulled := self._pull():
             result = self.checker.check_records(pulled)
             if (result.ok and result.skipped is None) or not self.config.refills:
-                return self._deliver_record(pulled[0], result)
+                if self.checker.error is not None:
+                    return None
+                record = emit_record.finalize_record(self.config, pulled[0], result)
+                return self._delivered(record, 1, result, shared=True)
             self._leave_out(result)
         return self._finish()
-
-    def _next_plain(self, parent: Any) -> Any:
-        """The next record if it is plainly valid, at the least cost; else None, and it is read ahead."""
-        try:
-            record = next(self._upstream)
-        except StopIteration:
-            return None
-        except BaseException:
-            self._before, self._refused = self._snapshot(parent), 0
-            raise
-        if not self.checker.passes(record):
-            self._ahead.append(record)
-            return None
-        self.checker.counts.delivered += 1
-        return emit_record.finalize_plain(self.config, record)
 
     def _leave_out(self, result: CheckResult, *, padding: bool = True) -> Rows:
         """Counts what leaves the stream; int[k]: the rows that stay, those of padding only if ``padding``."""
@@ -356,11 +363,6 @@ class GuardStream:
         batch = emit.finalize_batch(self.config, batch, size, full=full, stacked=not shared, result=result, good=good)
         return self._delivered(batch, size - padding, result, shared=shared)
 
-    def _deliver_record(self, record: Any, result: CheckResult) -> Any:
-        if self.checker.error is not None:
-            return None
-        return self._delivered(emit_record.finalize_record(self.config, record, result), 1, result, shared=True)
-
     def _delivered(self, element: Any, size: int, result: CheckResult | None = None, *, shared: bool) -> Any:
         """Counts ``element``, which leaves; a coordinated guard keeps it, as a copy if ``shared`` with the loader."""
         counts = self.checker.counts
@@ -398,11 +400,7 @@ class GuardStream:
         before = self._before or self._snapshot(None)
         if before.parent is None and self._start is not None:
             before = self._before = before._replace(parent=self._start())
-        return before.to_state(
-            self._made_by(),
-            self._refused or 0,
-            int(StopReason.of(self.checker.error)),
-        )
+        return before.to_state(self._made_by(), self._refused or 0, int(StopReason.of(self.checker.error)))
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on from ``state``; one made before the guard was put in is taken as upstream's.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import shutil
 import statistics
@@ -43,15 +44,16 @@ def drain(dataset: Any) -> Callable[[], None]:
     return run
 
 
-class Probe(grain.IterDataset):
-    """Adds up the CPU time of this thread that everything before it takes."""
+def probed(dataset: Any, seconds: list[float]) -> Any:
+    """``dataset``, which adds up the CPU time of this thread that its elements take.
 
-    def __init__(self, parent: Any, seconds: list[float]) -> None:
-        super().__init__(parent)
-        self._seconds = seconds
-
-    def __iter__(self) -> Any:
-        return _ProbeIterator(self._parent.__iter__(), self._seconds)
+    It stays a dataset of its class: the guard need not copy the batches of Grain's own ``batch``.
+    """
+    kind = type(dataset)
+    iterate = {"__iter__": lambda self: _ProbeIterator(kind.__iter__(self), seconds)}
+    probe = copy.copy(dataset)
+    probe.__class__ = type(kind.__name__, (kind,), iterate)
+    return probe
 
 
 class _ProbeIterator(grain.DatasetIterator):
@@ -82,7 +84,7 @@ def own_cost(group: str, name: str, dataset: Any, guard: Callable[[Any, str], An
     for _ in range(rounds):
         before, after = [], []
         with tempfile.TemporaryDirectory() as folder:
-            drain(Probe(guard(Probe(dataset, before), folder), after))()
+            drain(probed(guard(probed(dataset, before), folder), after))()
         ratios.append(sum(after) / sum(before))
         guarded.append(sum(after) - sum(before))
     low, _, high = statistics.quantiles(ratios, n=4)
