@@ -222,15 +222,20 @@ def _run(
     plan: AuditPlan, workers: int, executor: Executor | None, control: AuditControl
 ) -> Iterator[tuple[str | None, ShardResult]]:
     """The split and the result of every item; those that a stop left out are missing."""
-    control = replace(control, progress=_with_promise(control.progress, plan.items))
+    control = replace(control, progress=_described(control.progress, plan.items))
     runs = run_shards(plan.items, ShardAuditor(plan.jobs), workers=workers, executor=executor, control=control)
     with closing(runs) as results:
         for (job, shard), found in results:
             yield plan.jobs[job].split, found if isinstance(found, ShardResult) else unread_shard(shard, found)
 
 
-def _with_promise(progress: Callable[[Progress], None], items: Sequence[Item]) -> Callable[[Progress], None]:
-    """``progress``, called with how many records are promised where all shards promise some."""
+def _described(progress: Callable[[Progress], None], items: Sequence[Item]) -> Callable[[Progress], None]:
+    """``progress``, with the name of the shard being read, and the records promised where all shards promise some."""
     promises = [shard.expected_records for _, shard in items if not shard.part or not shard.part.number]
-    total = sum(n for n in promises if n is not None)
-    return progress if None in promises else lambda now: progress(replace(now, promised=total))
+    total = None if None in promises else sum(n for n in promises if n is not None)
+
+    def describe(now: Progress) -> None:
+        reading = "" if now.task is None else items[now.task][1].name
+        progress(replace(now, promised=total, reading=reading))
+
+    return describe

@@ -45,12 +45,16 @@ class Progress:
         shards_done: shards read.
         shards: shards in all.
         promised: records that the schema or the metadata promise in all, or None.
+        task: number of a shard that is being read, the first of several; None where none is, or an executor reads.
+        reading: its name, empty where ``task`` is None.
     """
 
     records: int
     shards_done: int
     shards: int
     promised: int | None = None
+    task: int | None = None
+    reading: str = ""
 
     @property
     def expected(self) -> int | None:
@@ -135,7 +139,7 @@ def _run_here(tasks: Sequence[T], work: Work[T, R], control: AuditControl) -> It
         def go_on(count: int, done: int = done) -> bool:
             nonlocal records
             records += count
-            control.progress(Progress(records, done, len(tasks)))
+            control.progress(Progress(records, done, len(tasks), task=done))
             return not control.should_stop()
 
         yield task, _result(_attempt(work, task, go_on))
@@ -277,7 +281,8 @@ class _Pool(Generic[T, R]):
                     self._stop()
                 self._hand_out()
                 yield from self._receive()
-                self._control.progress(Progress(self._records, self._done, len(self._tasks)))
+                reading = min(self._busy(), default=None)
+                self._control.progress(Progress(self._records, self._done, len(self._tasks), task=reading))
                 if time.monotonic() > kill_at:
                     yield from [(self._tasks[number], _NO_ANSWER) for number in self._busy()]
                     return

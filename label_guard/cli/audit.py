@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 import signal
 import sys
 import threading
@@ -31,6 +32,7 @@ from label_guard.cli import completion
 from label_guard.cli.given import given
 from label_guard.cli.group import epilog
 from label_guard.cli.output import print_audit
+from label_guard.core.escape import terminal
 from label_guard.errors import LabelGuardError, MissingDependencyError, UsageError
 from label_guard.quarantine.options import QuarantineOptions
 from label_guard.quarantine.storage import whole_file
@@ -334,14 +336,14 @@ def _signals() -> list[signal.Signals]:
 
 @contextmanager
 def _progress() -> Generator[Callable[[Progress], None]]:
-    """A bar with rate and time left on a terminal; nothing elsewhere."""
+    """A bar with the file being read, rate and time left on a terminal; nothing elsewhere."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return
     from tqdm import tqdm
 
     shown = 0.0
-    with tqdm(unit=" records", unit_scale=True, file=sys.stderr) as bar:
+    with tqdm(unit=" records", unit_scale=True, file=sys.stderr, dynamic_ncols=True) as bar:
 
         def show(progress: Progress) -> None:
             nonlocal shown
@@ -350,10 +352,17 @@ def _progress() -> Generator[Callable[[Progress], None]]:
                 return
             shown = now
             bar.total = progress.expected
+            bar.set_description_str(_end_of(terminal(progress.reading)), refresh=False)
             bar.set_postfix_str(f"{progress.shards_done} of {progress.shards} files", refresh=False)
             bar.update(progress.records - bar.n)
 
         yield show
+
+
+def _end_of(name: str) -> str:
+    """The end of a file name, where shards have their numbers, on a quarter of the terminal."""
+    most = max(8, shutil.get_terminal_size().columns // 4)
+    return name if len(name) <= most else f"...{name[3 - most :]}"
 
 
 def _part(text: str | None) -> tuple[int, int] | None:

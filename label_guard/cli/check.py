@@ -14,6 +14,8 @@ from label_guard.core.escape import json_text
 from label_guard.core.files import read_bounded
 from label_guard.errors import UsageError
 from label_guard.infer.check import check_labels
+from label_guard.infer.check_text import render
+from label_guard.report.screen import screen, show_lines
 
 _MAX_BYTES = 64 << 20
 
@@ -47,7 +49,11 @@ def command(
     """
     names = None if class_names is None else _names(class_names)
     report = check_labels(data, num_classes=num_classes, class_names=names, label=labels, split=split, limit=limit)
-    click.echo(json_text(json.dumps(report.to_json(), indent=1)) if style == "json" else str(report))
+    console = screen() if style == "text" else None
+    if console is None:
+        click.echo(json_text(json.dumps(report.to_json(), indent=1)) if style == "json" else str(report))
+    else:
+        show_lines(console, render(report))
     return report.exit_code
 
 

@@ -104,7 +104,7 @@ class CheckReport:
     def __str__(self) -> str:
         from label_guard.infer.check_text import render
 
-        return "\n".join(render(self))
+        return "\n".join(line for line, _ in render(self))
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values."""

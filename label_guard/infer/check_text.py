@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from label_guard.core.escape import shell_word, terminal
@@ -23,26 +23,32 @@ _MAX_IDS = 8
 _OF_SMALL_FILES = ("folder", "masks", "yolo")  # whose units of work are not files
 
 
-def render(report: CheckReport) -> Iterator[str]:
-    """The lines of a report, safe for a terminal and the log of a CI runner."""
-    return map(terminal, _lines(report))
+def render(report: CheckReport) -> Iterator[tuple[str, str]]:
+    """The lines of a report, safe for a terminal and the log of a CI runner, with the role that a terminal colours."""
+    return ((terminal(line), role) for line, role in _lines(report))
 
 
-def _lines(report: CheckReport) -> Iterator[str]:
-    yield from _head(report)
+def _lines(report: CheckReport) -> Iterator[tuple[str, str]]:
+    yield from _roles(_head(report), "title", "muted")
     for label in report.labels:
-        yield ""
-        yield from _label(label, report.why)
+        yield "", ""
+        yield from _roles(_label(label, report.why), "title")
     if report.others:
-        yield ""
-        yield from _others(report)
-    yield ""
-    yield from _findings(report)
+        yield "", ""
+        yield from _roles(_others(report), "title")
+    yield "", ""
+    bad = "error" if _violated(report) else "warning"
+    good = "good" if report.audit is not None else "warning"
+    yield from _roles(_findings(report), bad if _violated(report) else good, bad)
     commands = list(_next(report))
     if commands:
-        yield ""
-        yield "next:"
-        yield from (f"  {command}" for command in commands)
+        yield "", ""
+        yield from _roles(["next:", *(f"  {command}" for command in commands)], "title", "command")
+
+
+def _roles(lines: Iterable[str], first: str, others: str = "plain") -> Iterator[tuple[str, str]]:
+    for number, line in enumerate(lines):
+        yield line, others if number else first
 
 
 def _head(report: CheckReport) -> Iterator[str]:
@@ -121,9 +127,13 @@ def _others(report: CheckReport) -> Iterator[str]:
         yield f"  ... and {len(report.others) - len(shown):,} more"
 
 
+def _violated(report: CheckReport) -> bool:
+    return bool(report.problem or report.faults) or any(finding.severity == "error" for finding in report.findings)
+
+
 def _findings(report: CheckReport) -> Iterator[str]:
     lines = list(_problems(report))
-    violated = report.problem or report.faults or any(finding.severity == "error" for finding in report.findings)
+    violated = _violated(report)
     records = counted(report.records, "record")
     if report.audit is None and not lines:
         yield "nothing was checked: no label is known"

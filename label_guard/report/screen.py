@@ -73,7 +73,7 @@ def show_diagnostics(console: Console, diagnostics: Sequence[Diagnostic], summar
 
 
 def show_lines(console: Console, lines: Iterable[tuple[str, str]]) -> None:
-    """Prints lines of text and role; a long one is wrapped below its own indent.
+    """Prints lines of text and role; a long one is wrapped below its own indent, but for a command, which is copied.
 
     What comes before a colon has the colour of the role, and so has a line without one.
     """
@@ -81,6 +81,9 @@ def show_lines(console: Console, lines: Iterable[tuple[str, str]]) -> None:
     from rich.text import Text
 
     for line, role in lines:
+        if role == "command":
+            console.print(Text(line), soft_wrap=True)
+            continue
         name, colon, rest = line.lstrip().partition(": ")
         indent = len(line) - len(line.lstrip())
         shown = Text.assemble((name + colon, _STYLES.get(role, "")), rest)

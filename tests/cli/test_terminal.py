@@ -17,12 +17,16 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 from rich.console import Console
 
+from label_guard import DatasetSchema
 from label_guard.audit import audit_dataset
+from label_guard.audit.workers import AuditControl, Progress
 from label_guard.cli import app
+from label_guard.infer.check import check_labels
+from label_guard.infer.check_text import render
 from label_guard.lint.linter import lint_file
 from label_guard.report.audit_screen import show_audit
 from label_guard.report.audit_text import render_audit
-from label_guard.report.screen import show_diagnostics
+from label_guard.report.screen import show_diagnostics, show_lines
 
 SCHEMA = """\
 format: 1
@@ -122,6 +126,37 @@ def test_an_audit_on_a_terminal_says_what_its_text_says(tmp_path: Path, width: i
     assert "0 to 9" in shown
     words = iter("".join(shown.split()))
     assert all(letter in words for letter in "".join(render_audit(report, "text").split()))
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_a_check_on_a_terminal_says_what_its_text_says(tmp_path: Path, width: int) -> None:
+    """The same words in the same order, wrapped, in colour; a command is one line, to be copied."""
+    path = tmp_path / "labels.csv"
+    path.write_text("text,label\n" + "a,cat\nb,dog\n" * 30 + "c,bird\n")
+    report = check_labels(str(path))
+    console = drawn(width)
+    show_lines(console, render(report))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "\x1b[1;31m" in shown
+    assert "".join(plain(shown).split()) == "".join(str(report).split())
+    assert [line for line in plain(shown).split("\n") if "label-guard infer" in line] == [str(report).split("\n")[-1]]
+
+
+def test_progress_names_the_file_that_is_read(tmp_path: Path) -> None:
+    """Without and with worker processes; once all files are read, none is named."""
+    for number in range(3):
+        (tmp_path / f"{number}.csv").write_text("label\n" + "1\n" * 100)
+    schema = DatasetSchema.model_validate(
+        {"format": 1, "name": "t", "version": "1.0.0", "labels": {"label": {"kind": "class_label", "num_classes": 2}}}
+    )
+    names = {f"{number}.csv" for number in range(3)}
+    for workers in (0, 2):
+        seen: list[Progress] = []
+        control = AuditControl(progress=seen.append)
+        audit_dataset(schema, source=f"csv:{tmp_path}/*.csv", workers=workers, control=control)
+        assert {now.reading for now in seen if now.shards_done < now.shards} <= names | {""}
+        assert names & {now.reading for now in seen}
+        assert (seen[-1].shards_done, seen[-1].records, seen[-1].reading) == (3, 300, "")
 
 
 def message(capsys: pytest.CaptureFixture[str], *args: str) -> str:
