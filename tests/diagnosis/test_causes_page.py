@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import label_guard
+
 ROOT = Path(__file__).parents[2]
+PACKAGE = Path(label_guard.__file__).parent  # the installed one, where a wheel is tested
 NAMED = re.compile(
     r'(?:LikelyCause|with_alternatives)\(\s*\w+,\s*"([a-z0-9-]+)"'
     r'|(?:Reading|Alternative)\(\s*"([a-z0-9-]+)"'
@@ -15,7 +18,7 @@ NAMED = re.compile(
 
 def test_every_cause_has_a_section() -> None:
     """Each name in the code of the diagnosis has a heading on the page, and each heading is a name."""
-    code = "".join(path.read_text() for path in sorted((ROOT / "label_guard" / "diagnosis").glob("*.py")))
+    code = "".join(path.read_text() for path in sorted((PACKAGE / "diagnosis").glob("*.py")))
     named = {name for groups in NAMED.findall(code) for name in groups if name}
     named |= {"noise", "unlabeled-records", "last-for-zero", "int8-wrap", "corrupt-block", "mixed-conventions"}
     page = (ROOT / "docs" / "causes.md").read_text()
