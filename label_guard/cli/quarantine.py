@@ -27,6 +27,7 @@ from label_guard.quarantine.reader import QuarantineContents, read_quarantine
 from label_guard.quarantine.replay_source import is_split
 from label_guard.quarantine.storage import whole_file
 from label_guard.quarantine.summary import QuarantineSummary, summarize_quarantine
+from label_guard.report.screen import screen, show_lines
 from label_guard.rules.registry import RULES
 from label_guard.rules.violation import Value
 from label_guard.schema.split_spec import split_bases
@@ -60,7 +61,7 @@ def summary(place: str, schema: str | None) -> int:
     _table("by rule", Counter({_rule(rule): number for rule, number in found.rules.items()}))
     _table("by label", Counter({label or "(the whole record)": number for label, number in found.labels.items()}))
     _table("by split", found.splits)
-    _table("by source", found.sources)
+    _table("by source", Counter({source or "(not named)": number for source, number in found.sources.items()}))
     _table("payload", found.payloads)
     _writers(found)
     if found.changed:
@@ -250,17 +251,21 @@ def _show(group: Sequence[QuarantineEntry]) -> None:
     named = (
         f"record {newest.record}" if newest.record is not None else f"record without a key, content {newest.content}"
     )
-    where = f"{newest.dataset} {newest.schema_version}, split {newest.split}, source {newest.source}"
-    _say(f"{named} ({where}{f', view {newest.view}' if newest.view else ''})")
+    known = {"split": newest.split, "source": newest.source, "view": newest.view}
+    where = [
+        f"{newest.dataset} {newest.schema_version}",
+        *(f"{name} {value}" for name, value in known.items() if value),
+    ]
+    _say(f"{named} ({', '.join(where)})", "title")
     for position, entry in enumerate(group):
         if position:
             _say(f"  before, with other labels ({entry.digest[:8]}):")
         for found in entry.violations:
             more = f" (and {found.count - 1} more positions)" if found.count > 1 else ""
             at = _position(entry.payload.get(found.label), found.value)
-            _say(f"  {found.rule} {found.label}: {found.value}{at}, expected {found.legal}{more}")
+            _say(f"  {found.rule} {found.label}: {found.value}{at}, expected {found.legal}{more}", "error")
         if entry.written is not None:
-            _say(f"  {_written(entry.written)}")
+            _say(f"  {_written(entry.written)}", "muted")
         _say(f"  payload: {_kept(entry)}")
         for path, value in entry.payload.items():
             _say(f"    {path}: {_in_short(value)}")
@@ -277,7 +282,7 @@ def _write_pictures(entry: QuarantineEntry, folder: Path, number: int) -> None:
             name = re.sub(r"[^A-Za-z0-9_.-]", "_", f"{number}-{entry.name[-60:]}-{path[-60:]}.png")
             with whole_file(str(folder / name)) as file:
                 file.write(base64.b64decode(picture.partition(",")[2]))
-            _say(f"    {path}: picture in {folder / name}")
+            _say(f"    {path}: picture in {folder / name}", "command")  # one line, to be copied
 
 
 def _position(label: Any, value: Value) -> str:
@@ -358,8 +363,12 @@ def _unchecked(result: Recheck) -> int:
     return 2 if result.unchecked else 0
 
 
-def _say(text: str) -> None:
-    click.echo(terminal(text))
+def _say(text: str, role: str = "plain") -> None:
+    console = screen()
+    if console is None:
+        click.echo(terminal(text))
+    else:
+        show_lines(console, [(terminal(text), role)])
 
 
 def _warn(text: str) -> None:
