@@ -12,7 +12,7 @@ from label_guard.rules.diagnostic import Diagnostic
 
 # GitHub refuses a comment of more than 65,536 characters; GitLab allows a million.
 _MAX_CHARACTERS = 60_000
-_MAX_LINES = 58  # with the last two of the text a comment that is read at a glance
+_MAX_LINES = 56  # with the last two and a link to the whole report 60, which are read at a glance
 _MAX_NOT_CHECKED = 10
 _MARKS = {"error": ":x: error", "warning": ":warning: warning", "note": ":memo: note"}
 # Markdown makes a link of what begins so, in the HTML element too.
@@ -23,7 +23,7 @@ _SPECIAL = frozenset("&<>\"'`*_[]()|~#@\\!$:")
 def render(
     diagnostics: Sequence[Diagnostic], tool: str, files_checked: int, complete: bool, not_checked: Sequence[str]
 ) -> str:
-    """The report as a heading and a table of at most 60 lines in all."""
+    """The report as a heading and a table of at most 58 lines in all, 60 with a link after them."""
     head, _, rest = summary(diagnostics, tool, files_checked, complete).partition(":")
     lines = [f"### {head}", "", rest.strip()]
     if not_checked:
