@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 from label_guard.audit.report import AuditReport, Cause, Finding
 from label_guard.audit.runner import audit_splits, open_splits
 from label_guard.audit.shard import ReadOptions
 from label_guard.check.reading import stored_features
-from label_guard.errors import SchemaError, UsageError
+from label_guard.errors import SchemaError, SourceError, UsageError
 from label_guard.infer.classes import Drafted
 from label_guard.infer.datasets import ArrayDataset, Dataset, UriDataset, array_dataset
 from label_guard.infer.draft import LIMIT, Draft, audited, draft_labels, draft_of, sound
 from label_guard.infer.look import look_at
 from label_guard.infer.names import separator_of_ids
-from label_guard.infer.profile import ColumnProfile, record_shape
+from label_guard.infer.profile import ColumnProfile, colour_channels, record_shape
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.sources.sniff import readable_uri
 
@@ -54,7 +55,8 @@ class CheckReport:
         faults: why files could not be read to their end.
         labels: the labels.
         why: the criterion by which these fields were taken for labels; empty where the caller named them.
-        others: what the other fields hold.
+        others: what the other fields hold, by the first records.
+        peeked: how many records those are.
         validated: whether the caller said what is expected, so that errors are violations.
         problem: why what is expected cannot be checked; empty where it was.
         audit: the audit behind the findings; None where no label could be declared.
@@ -70,6 +72,7 @@ class CheckReport:
     labels: Sequence[LabelOverview]
     why: str
     others: Mapping[str, str]
+    peeked: int = 0
     validated: bool = False
     problem: str = ""
     audit: AuditReport | None = None
@@ -90,8 +93,16 @@ class CheckReport:
         return sum(records for records, _ in self.splits.values())
 
     @property
+    def is_empty(self) -> bool:
+        """Whether the data hold no record at all."""
+        return not self.records and not self.faults
+
+    @property
     def exit_code(self) -> int:
-        """0 clean, or nothing was expected; 1 violations of what was expected; 2 not all could be read or checked."""
+        """0 clean, or nothing was expected; 1 violations of what was expected; 2 not all could be read or checked.
+
+        Data without a record are 2: nothing could be checked.
+        """
         if self.faults or self.problem or (self.unreadable if not self.validated else not self.whole):
             return 2
         return int(self.validated and any(finding.severity == "error" for finding in self.findings))
@@ -124,6 +135,7 @@ class CheckReport:
                 for one in self.labels
             },
             "other_fields": dict(self.others),
+            "other_fields_records": self.peeked,
             "findings": [finding.model_dump(mode="json") for finding in self.findings],
             "causes": [cause.model_dump(mode="json") for cause in self.causes],
             "problem": self.problem,
@@ -186,6 +198,8 @@ def check_labels(
     expected = _Expected(num_classes, names, named)
     if isinstance(data, str | os.PathLike):
         name = str(cast("object", data))
+        if (file := Path(name)).is_file() and not file.stat().st_size:
+            raise SourceError(f"{name} is empty: 0 bytes, no labels")
         uri, assumed = readable_uri(name)
         return _check(UriDataset(uri), name, assumed, expected, split, limit)
     return _check(array_dataset(data), "array", [], expected, split, limit)
@@ -206,6 +220,8 @@ def _check(
         drafts = {path: _as_expected(drafted, look.seen[path], expected) for path, drafted in drafts.items()}
     missing = [f"{path} {drafted.notes[0]}" for path, drafted in drafts.items() if not drafted.fields]
     problem = "; ".join(missing) if expected.validates and labels else ""
+    if not look.faults and not any(look.records.values()):
+        problem = "0 records"
     report = None
     if any(drafted.fields for drafted in drafts.values()):
         draft = draft_of(look, drafts)
@@ -213,15 +229,13 @@ def _check(
             report = _audited(data, draft, look.limit, expected)
         except SchemaError as error:
             problem = str(error)
-    if expected.validates and not labels:
+    if expected.validates and not labels and not problem:
         problem = "no field looks like a label; name one with --label PATH"
-    elif expected.validates and not problem and not look.faults and not any(look.records.values()):
-        problem = "it holds no record"
     return CheckReport(
         name=name, uri=data.uri, assumed=assumed,
         splits={one.name: (sum(look.records[path] for path in one.paths), len(one.paths)) for one in look.splits},
         whole=look.whole, unreadable=look.unreadable, faults=look.faults, why=look.chosen.why,
-        others=look.chosen.others,
+        others=look.chosen.others, peeked=look.chosen.peeked,
         labels=[LabelOverview(path, look.seen[path], drafted) for path, drafted in drafts.items()],
         validated=expected.validates, problem=problem, audit=report,
     )  # fmt: skip
@@ -256,8 +270,9 @@ def _as_expected(drafted: Drafted, seen: ColumnProfile, expected: _Expected) -> 
         legal = list(names) if names is not None else frequent
         return Drafted({"kind": "class_label", "num_classes": len(legal), "class_names": legal, "dtype": ["string"]})
     declared = drafted.fields.get("class_ids") if drafted.fields.get("num_classes") == count else None
+    shape = record_shape(seen)[: 2 if colour_channels(seen) else None]  # of a picture nothing can be a class id
     fields = {
-        "kind": "class_label", **given, "shape": record_shape(seen), "dtype": sorted(seen.dtypes) or ["integer"],
+        "kind": "class_label", **given, "shape": shape, "dtype": sorted(seen.dtypes) or ["integer"],
         **({"class_ids": declared} if declared and drafted.fields.get("class_names") else {}),
         **({"emit": "int32"} if seen.is_float else {}),
     }  # fmt: skip

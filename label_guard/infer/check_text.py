@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from label_guard.core.escape import shell_word, terminal
 from label_guard.core.plural import counted
-from label_guard.core.similar import shortened
+from label_guard.core.similar import listed, shortened
+from label_guard.diagnosis.cause import TO_CHANGE
 from label_guard.infer.histogram import bars, drawn
 from label_guard.infer.look import BY_CONTENT, ONLY_FIELD
 from label_guard.infer.profile import ColumnProfile
@@ -16,6 +17,7 @@ from label_guard.schema.labels import KINDS
 from label_guard.sources.schemes import NAMES
 
 if TYPE_CHECKING:
+    from label_guard.audit.report import Cause
     from label_guard.infer.check import CheckReport, LabelOverview
 
 _MAX_OTHERS = 12
@@ -30,6 +32,10 @@ def render(report: CheckReport) -> Iterator[tuple[str, str]]:
 
 def _lines(report: CheckReport) -> Iterator[tuple[str, str]]:
     yield from _roles(_head(report), "title", "muted")
+    if report.is_empty:
+        yield "", ""
+        yield from _roles(_nothing(report), "error")
+        return
     for label in report.labels:
         yield "", ""
         yield from _roles(_label(label, report.why), "title")
@@ -46,6 +52,13 @@ def _lines(report: CheckReport) -> Iterator[tuple[str, str]]:
         yield from _roles(["next:", *(f"  {command}" for command in commands)], "title", "command")
 
 
+def _nothing(report: CheckReport) -> Iterator[str]:
+    yield "no labels: 0 records"
+    fields = [*(label.path for label in report.labels), *report.others]
+    if fields:
+        yield f"  fields: {listed(fields, most=_MAX_OTHERS)}"
+
+
 def _roles(lines: Iterable[str], first: str, others: str = "plain") -> Iterator[tuple[str, str]]:
     for number, line in enumerate(lines):
         yield line, others if number else first
@@ -56,9 +69,8 @@ def _head(report: CheckReport) -> Iterator[str]:
     form = report.uri.partition(":")[0]
     parts = [form] if ":" in report.uri else []
     parts += [counted(files, "file")] if form in NAMES and form not in _OF_SMALL_FILES and files else []
-    if report.labels:
-        some = " were read; there are more" if not report.whole and not report.faults else ""
-        parts.append(counted(report.records, "record") + some)
+    some = " were read; there are more" if not report.whole and not report.faults else ""
+    parts.append(counted(report.records, "record") + some)
     yield f"{report.name}: {', '.join(parts)}"
     if report.assumed:
         yield f"  read as {report.uri}"
@@ -118,7 +130,9 @@ def _shape(seen: ColumnProfile) -> list[str]:
 
 
 def _others(report: CheckReport) -> Iterator[str]:
-    yield "other fields:" if report.labels else "fields, none of which looks like a label:"
+    what = "other fields" if report.labels else "fields, none of which looks like a label"
+    first = f" (by the first {counted(report.peeked, 'record')})" if report.peeked < report.records else ""
+    yield f"{what}{first}:"
     shown = list(report.others.items())[:_MAX_OTHERS]
     width = max(len(terminal(path)) for path, _ in shown)
     for path, what in shown:
@@ -159,7 +173,14 @@ def _problems(report: CheckReport) -> Iterator[str]:
         if finding.fix:
             yield f"  {finding.fix}"
     for cause in report.causes:
-        yield f"likely cause: {cause.label}: {cause.text}"
+        yield f"likely cause: {cause.label}: {_in_words(cause)}"
+
+
+def _in_words(cause: Cause) -> str:
+    """A cause; its patch as fields to declare, since no schema is there to be changed."""
+    fields = ", ".join(f"{name}: {shortened(str(value), 40)}" for name, value in cause.patch.items())
+    text = cause.text.removesuffix(TO_CHANGE)
+    return f"{text}; if the data are meant so, declare {fields}" if fields and text != cause.text else text
 
 
 def _next(report: CheckReport) -> Iterator[str]:
@@ -174,7 +195,8 @@ def _next(report: CheckReport) -> Iterator[str]:
         return
     named = ["" if report.why == ONLY_FIELD else f" --label {shell_word(label.path)}" for label in report.labels]
     if not report.validated:
-        yield f"label-guard check {data}{named[0]}{_expectation(report.labels[0])}"
+        first = report.labels[0]
+        yield f"label-guard check {data}{f'{named[0]}{_expectation(first)}' or f' --label {shell_word(first.path)}'}"
     elif report.findings:
         yield f"label-guard rule {report.findings[0].rule}"
     # infer leaves lists of ids to be written by hand.

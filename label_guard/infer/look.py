@@ -40,12 +40,14 @@ class Chosen:
     Attributes:
         labels: their paths.
         why: the criterion; empty where the user named them.
-        others: what the other fields hold, as far as it was looked at.
+        others: what the other fields hold, by the first records.
+        peeked: how many records those are.
     """
 
     labels: Sequence[str]
     why: str = ""
     others: Mapping[str, str] = field(default_factory=dict[str, str])
+    peeked: int = 0
 
 
 @dataclass(slots=True)
@@ -99,7 +101,8 @@ def choose_labels(data: Dataset, named: Sequence[str], split: str | None) -> Cho
     if not labels:
         labels, why = _by_content(seen), BY_CONTENT
     others = {path: seen[path].summary() for path in seen if path not in labels}
-    return Chosen(labels, why if labels else "", others)
+    peeked = max((seen[path].records for path in others), default=0)
+    return Chosen(labels, why if labels else "", others, peeked)
 
 
 def _is_part_of_picture(path: str, fields: Sequence[str]) -> bool:
@@ -171,9 +174,7 @@ def look_at(
     chosen = choose_labels(data, labels, split)
     look = Look(data, chosen, limit=limit)
     shapes: dict[str, Shape | None] = dict.fromkeys(chosen.labels)
-    if not shapes:
-        return look
-    if budget is not None and limit is not None:
+    if budget is not None and limit is not None and shapes:
         look.limit = min(limit, _affordable(data, shapes, split, budget))
     better = _look_into(look, shapes, split)
     if better:

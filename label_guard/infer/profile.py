@@ -378,9 +378,15 @@ def _rows(seen: ColumnProfile) -> Drafted | None:
         drafted.mark("kind", "every row is -1 and 1: taken for k-hot")
         _ignore_unmeasured(drafted, seen)
         return drafted
-    if len(shape) == 3 and shape[-1] in (3, 4) and "uint8" in seen.dtypes and (seen.high or 0) > 100:
+    if colour_channels(seen):
         return refused(f"has {shape[-1]} colour channels: a picture of a mask; map each colour to its id")
     return None
+
+
+def colour_channels(seen: ColumnProfile) -> bool:
+    """Whether the records look like pictures of several channels, not like masks."""
+    shape = record_shape(seen)
+    return len(shape) == 3 and shape[-1] in (3, 4) and "uint8" in seen.dtypes and (seen.high or 0) > 100
 
 
 def _real(seen: ColumnProfile) -> Drafted:

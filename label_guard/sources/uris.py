@@ -99,7 +99,7 @@ def _unknown_folder(path: Path) -> str:
     names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
     found = folder_uris(path, names)
     if found:
-        return f"{path} holds several kinds of files; pass one of: {', '.join(found)}"
+        return f"{path} holds several datasets; pass one of: {', '.join(found)}"
     return f"{path} holds no labels that are read; it holds {listed(sorted(names)) or 'nothing'}"
 
 

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -95,11 +97,11 @@ def test_every_scheme_has_a_dataset(dataset_files: dict[str, str]) -> None:
         (["broken.jsonl", "--num-classes", "4"], 1, "LG120 record-unreadable"),
         (["two.csv", "--num-classes", "4"], 2, "name one with --label"),
         (["ids.csv"], 0, "label-guard check ids.csv --label id"),
-        (["."], 2, "holds several kinds of files; pass one of: array_record:insects.array_record"),
+        (["."], 2, "holds several datasets; pass one of: array_record:insects.array_record"),
         (["gone.csv"], 2, "no file matches gone.csv"),
-        (["empty.csv", "--num-classes", "3"], 2, "it holds no record"),
-        (["empty.csv", "--label", "label"], 2, "label holds no value"),
-        (["empty.npy", "--num-classes", "3"], 2, "it holds no record"),
+        (["empty.csv", "--num-classes", "3"], 2, "no labels: 0 records"),
+        (["empty.csv", "--label", "label"], 2, "no labels: 0 records\n  fields: label"),
+        (["empty.npy", "--num-classes", "3"], 2, "no labels: 0 records"),
         (["labels.npy", "--num-classes", "2147483647"], 0, "no violation in 120 records"),
         (["labels.npy", "--num-classes", str(10**12)], 2, "less than or equal to 2147483647"),
     ],
@@ -145,6 +147,44 @@ def test_the_commands_that_it_names_run(
     Path("NAMES.txt").unlink()
 
 
+EMPTY = {
+    **{
+        f"zero.{form}": b""
+        for form in ("csv", "jsonl", "json", "npy", "npz", "parquet", "tar", "bin", "txt", "tfrecord")
+    },
+    "head.csv": b"id,label\n",
+    "head.tsv": b"\xef\xbb\xbfid\tlabel\r\n",
+    "blank.jsonl": b"\n\n",
+    "array.json": b"[]",
+    "coco.json": b'{"images": [], "annotations": [], "categories": []}',
+    "tar.tar": bytes(10240),
+}
+
+
+def test_data_without_a_record_are_said_to_be_empty(tmp_path: Path, run: Run) -> None:
+    """No bytes, a header alone, an empty array, table or folder: one plain line, and exit code 2."""
+    for name, content in EMPTY.items():
+        (tmp_path / name).write_bytes(content)
+    pq.write_table(pa.table({"label": pa.array([], pa.int64())}), tmp_path / "table.parquet")
+    np.save(tmp_path / "rows.npy", np.zeros((0, 3)))
+    np.savez(tmp_path / "arrays.npz", label=np.zeros(0, np.int64))
+    (tmp_path / "folder").mkdir()
+    for path in sorted(tmp_path.iterdir()):
+        for options in ([], ["--num-classes", "3"], ["--label", "label"]):
+            code, out, err = run(path, *options)
+            empty = "is empty: 0 bytes, no labels" if path.name.startswith("zero.") else "no labels: 0 records"
+            assert (code, path.name) == (2, path.name)
+            assert "holds nothing" in err if path.is_dir() else empty in out + err, (path.name, options)
+
+
+def test_other_fields_say_by_how_many_records(tmp_path: Path, run: Run) -> None:
+    """They are looked at in the first records alone, which is said where there are more."""
+    for count, header in ((1000, "other fields:"), (1001, "other fields (by the first 1,000 records):")):
+        rows = "".join(f"p{k},{k % 3}\n" for k in range(count))
+        (tmp_path / "a.csv").write_text(f"picture,label\n{rows}")
+        assert f"{header}\n  picture  text, 1,000 distinct" in run(tmp_path / "a.csv")[1]
+
+
 def test_json_holds_what_the_text_shows(insects: Path, run: Run) -> None:
     """A program reads the same findings."""
     code, out, _ = run(insects / "labels.npy", "--num-classes", "4", "--format", "json")
@@ -173,7 +213,7 @@ ARRAYS: dict[str, tuple[object, dict[str, object], int, str]] = {
     "columns": ({"label": [0, 1] * 9, "x": [1.5] * 18}, {"num_classes": 2}, 0, "float64, always 1.5"),
     "lists of ids in a text": (np.array(["0 2", "1", "2 1 0"] * 9), {"num_classes": 3}, 0, "lists of class ids"),
     "one list too far": (np.array(["0 2", "1", "3 1 0"] * 9), {"num_classes": 3}, 1, "LG101"),
-    "nothing": ([], {}, 0, "0 records"),
+    "nothing": ([], {}, 2, "no labels: 0 records"),
     "no legal label": (np.array([2**62 + 1]), {"num_classes": 1}, 1, "LG101"),
     "targets": (np.linspace(0, 1, 50), {}, 0, "real numbers"),
 }
