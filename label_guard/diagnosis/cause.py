@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-TO_CHANGE = "; if the data are meant so, change the schema:"  # ends the text of a cause with a patch
+TO_CHANGE = "; if the data are meant so, change the schema:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +29,26 @@ class LikelyCause:
     Attributes:
         label: path of the label.
         cause: a short stable name, such as ``one-based``; docs/causes.md describes each.
-        text: what was seen, what it most likely means, what else it could be, and what to do, in words.
+        finding: what was seen, what it most likely means, and what to do, in words.
         patch: fields of the label (or with ``splits`` of the schema) that make the data legal; empty unless the
             evidence supports that change alone.
         alternatives: other causes that the evidence cannot exclude, most likely first; two at most.
+        to_change: how the text leads over to the patch.
     """
 
     label: str
     cause: str
-    text: str
+    finding: str
     patch: Mapping[str, Any] = field(default_factory=dict[str, Any])
     alternatives: Sequence[Alternative] = ()
+    to_change: str = ""
+
+    @property
+    def text(self) -> str:
+        """The finding and the other causes, in words."""
+        advice = "; look at some of these records before you change data or schema" if self.alternatives else ""
+        others = "".join(f"; or: {other.text}" for other in self.alternatives)
+        return f"{self.finding}{self.to_change if self.patch else ''}{others}{advice}"
 
 
 def with_alternatives(label: str, cause: str, text: str, others: Sequence[Alternative]) -> LikelyCause:
@@ -48,22 +57,14 @@ def with_alternatives(label: str, cause: str, text: str, others: Sequence[Altern
     for other in others:
         if other.cause != cause:
             first.setdefault(other.cause, other)
-    others = tuple(first.values())[:2]
-    return LikelyCause(label, cause, text + _named(others), {}, others)
+    return LikelyCause(label, cause, text, {}, tuple(first.values())[:2])
 
 
 def with_more(cause: LikelyCause, others: Sequence[Alternative]) -> LikelyCause:
     """``cause`` with more alternatives behind its own, two at most, and without a patch."""
-    text = cause.text.removesuffix(_named(cause.alternatives)).removesuffix(TO_CHANGE)
-    return with_alternatives(cause.label, cause.cause, text, [*cause.alternatives, *others])
+    return with_alternatives(cause.label, cause.cause, cause.finding, [*cause.alternatives, *others])
 
 
 def without_patch(cause: LikelyCause) -> LikelyCause:
     """``cause`` without its change of the schema."""
-    return LikelyCause(cause.label, cause.cause, cause.text.removesuffix(TO_CHANGE), {}, cause.alternatives)
-
-
-def _named(others: Sequence[Alternative]) -> str:
-    """The words for other causes, and what to do where there are some."""
-    advice = "; look at some of these records before you change data or schema" if others else ""
-    return "".join(f"; or: {other.text}" for other in others) + advice
+    return replace(cause, patch={})

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from label_guard.diagnosis.cause import Alternative, LikelyCause, with_alternatives
+from label_guard.diagnosis.cause import TO_CHANGE, Alternative, LikelyCause, with_alternatives
 from label_guard.diagnosis.places import LIKELY, clustered, whole_files
 from label_guard.diagnosis.readings import Reading, Scored, Seen, grouped, score, seen_of
 from label_guard.diagnosis.statistics import LabelStatistics
@@ -65,7 +65,10 @@ def value_cause(
         return with_alternatives(path, name_of(seen, best), text_of(seen, best), others)
     certain = _certain(seen, best)
     patch: Mapping[str, Any] = patch_of(seen, best.reading, only_label=only_label) if certain else {}
-    return LikelyCause(path, name_of(seen, best), text_of(seen, best) + advice(seen, best, patch), patch)
+    finding = text_of(seen, best) + advice(seen, best)
+    return LikelyCause(
+        path, name_of(seen, best), finding, patch, to_change="" if best.reading.cause == "stray" else TO_CHANGE
+    )
 
 
 def _no_label_at_all(path: str, seen: Seen, split: str | None) -> LikelyCause | None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any
 
 from label_guard.core.plural import counted, times
-from label_guard.diagnosis.cause import TO_CHANGE, Alternative
+from label_guard.diagnosis.cause import Alternative
 from label_guard.diagnosis.readings import Scored, Seen
 
 _FEW = 5  # isolated values rather than noise
@@ -48,7 +47,7 @@ def text_of(seen: Seen, one: Scored) -> str:
     )
 
 
-def advice(seen: Seen, one: Scored, patch: Mapping[str, Any]) -> str:
+def advice(seen: Seen, one: Scored) -> str:
     """What to do: with the data first, then with the schema."""
     cause = one.reading.cause
     if cause == "stray":
@@ -58,7 +57,7 @@ def advice(seen: Seen, one: Scored, patch: Mapping[str, Any]) -> str:
         where = f"; see {first[2] or f'record {first[1]} of {first[0]}'}" if first is not None and first[2] else ""
         return f"{where}. Correct or remove these records; no change of the schema fits"
     text = _ADVICE.get(cause, "Find out which ids the data mean")
-    return f". {text}" + (TO_CHANGE if patch else "")
+    return f". {text}"
 
 
 def _values(counts: Mapping[int, int]) -> str:

@@ -129,8 +129,8 @@ class CheckReport:
                 one.path: {
                     "holds": one.seen.summary(),
                     "declared_as": one.drafted.fields or None,
-                    "in_doubt": one.drafted.marks,
-                    "notes": list(one.drafted.notes),
+                    "in_doubt": one.drafted.doubts,
+                    "notes": list(one.drafted.comments),
                 }
                 for one in self.labels
             },
@@ -218,7 +218,7 @@ def _check(
     drafts = draft_labels(look)
     if expected.validates:
         drafts = {path: _as_expected(drafted, look.seen[path], expected) for path, drafted in drafts.items()}
-    missing = [f"{path} {drafted.notes[0]}" for path, drafted in drafts.items() if not drafted.fields]
+    missing = [f"{path} {drafted.comments[0]}" for path, drafted in drafts.items() if not drafted.fields]
     problem = "; ".join(missing) if expected.validates and labels else ""
     if not look.faults and not any(look.records.values()):
         problem = "0 records"

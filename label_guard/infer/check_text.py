@@ -10,7 +10,7 @@ from label_guard.core.plural import counted
 from label_guard.core.similar import listed, shortened
 from label_guard.diagnosis.cause import TO_CHANGE
 from label_guard.infer.histogram import bars, drawn
-from label_guard.infer.look import BY_CONTENT, ONLY_FIELD
+from label_guard.infer.look import ONLY_FIELD
 from label_guard.infer.profile import ColumnProfile
 from label_guard.rules.registry import RULES
 from label_guard.schema.labels import KINDS
@@ -88,11 +88,9 @@ def _label(label: LabelOverview, why: str) -> Iterator[str]:
     if seen.missing:
         yield f"  {counted(seen.missing, 'record')} without a value"
     if not fields:
-        reasons = [note.partition("; write the label")[0] for note in label.drafted.notes]
-        yield f"  undecided: it {'; '.join(reasons)}"
+        yield f"  undecided: it {'; '.join(label.drafted.notes)}"
     for name, texts in label.drafted.marks.items():
-        doubts = [text for text in texts if not text.startswith(BY_CONTENT)]  # said in the first line
-        yield from (f"  in doubt: {name} {shortened(str(fields.get(name)), 40)}: {text}" for text in doubts)
+        yield from (f"  in doubt: {name} {shortened(str(fields.get(name)), 40)}: {text}" for text in texts)
 
 
 def _kind(fields: Mapping[str, Any], seen: ColumnProfile) -> str:

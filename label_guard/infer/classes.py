@@ -31,20 +31,38 @@ class Drafted:
         fields: its fields; empty where none can be drafted.
         marks: by field, what to check on its line.
         notes: comments above the label; where no label can be drafted, why.
+        by_hand: what to write by hand where no label can be drafted; empty where that is not known.
+        choice: why the field was taken for a label, where that is in doubt.
     """
 
     fields: dict[str, Any] = field(default_factory=dict[str, Any])
     marks: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     notes: list[str] = field(default_factory=list[str])
+    by_hand: str = ""
+    choice: str = ""
+
+    @property
+    def comments(self) -> list[str]:
+        """The notes, and what to write by hand."""
+        return (
+            [*self.notes[:-1], f"{self.notes[-1]}; write the label by hand: {self.by_hand}"]
+            if self.by_hand
+            else self.notes
+        )
+
+    @property
+    def doubts(self) -> dict[str, list[str]]:
+        """The marks, and on the line of the kind why the field was chosen."""
+        return {**self.marks, "kind": [*self.marks.get("kind", ()), self.choice]} if self.choice else self.marks
 
     def mark(self, name: str, text: str) -> None:
         """Asks to check a field."""
         self.marks.setdefault(name, []).append(text)
 
 
-def refused(reason: str) -> Drafted:
+def refused(reason: str, by_hand: str = "") -> Drafted:
     """No label, and why."""
-    return Drafted(notes=[reason])
+    return Drafted(notes=[reason], by_hand=by_hand)
 
 
 def draft_classes(counts: Mapping[int, int], *, scalar: bool, only_label: bool) -> Drafted:
@@ -149,8 +167,8 @@ def _ids(classes: Mapping[int, int]) -> Drafted:
     dense = len(ids) >= _DENSE * (size if low > 1 else high + 1)
     if high >= _VOCABULARY and not dense and not listed:
         return refused(
-            f"holds ids up to {high:,}, of which {len(ids):,} occur: a vocabulary, whose size the data do not show; "
-            "write the label by hand: kind: class_label with num_classes"
+            f"holds ids up to {high:,}, of which {len(ids):,} occur: a vocabulary, whose size the data do not show",
+            by_hand="kind: class_label with num_classes",
         )
     if listed and not (low < 2 and len(ids) > 0.95 * size):
         found = Drafted({"kind": "class_label", "num_classes": len(ids), "class_ids": ids})

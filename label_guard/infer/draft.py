@@ -177,11 +177,11 @@ def draft_of(look: Look, drafts: Mapping[str, Drafted], name: str | None = None)
         [f"Drafted from {source}: {total:,} records were looked at{'' if look.whole else ', not all there are'}."],
     )
     for path, drafted in drafts.items():
-        draft.notes[path], draft.marks[path] = drafted.notes, drafted.marks
+        draft.notes[path], draft.marks[path] = drafted.comments, drafted.doubts
         if drafted.fields:
             draft.schema["labels"][path] = drafted.fields
         else:
-            draft.head += [f"left out: {path}: {note}" for note in drafted.notes]
+            draft.head += [f"left out: {path}: {note}" for note in drafted.comments]
     if not draft.schema["labels"]:
         raise UsageError(f"nothing in {source} can be a label: {'; '.join(draft.head[1:])}")
     for one in look.splits:
@@ -205,7 +205,7 @@ def _draft_label(look: Look, path: str) -> Drafted:
         drafted.fields |= {"num_classes": len(names), "class_names": list(names), "class_ids": ids}
         drafted.marks.pop("num_classes", None)
     if look.chosen.why == BY_CONTENT and drafted.fields:
-        drafted.mark("kind", f"{BY_CONTENT}; remove {path!r} if it is not a label")
+        drafted.choice = f"{BY_CONTENT}; remove {path!r} if it is not a label"
     return drafted
 
 

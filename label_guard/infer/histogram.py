@@ -12,6 +12,7 @@ import numpy as np
 from label_guard.core.escape import within_line
 from label_guard.core.plural import counted
 from label_guard.core.similar import shortened
+from label_guard.core.strict_json import EXACT
 from label_guard.infer.profile import ColumnProfile, number
 
 _WIDTH = 30  # of the longest bar
@@ -75,13 +76,14 @@ def _of_ranges(seen: ColumnProfile) -> list[Bar]:
     weights = np.array([*seen.counts.values(), *[1] * len(seen.sample)], np.int64)
     if not values.size:
         return []
-    whole = not seen.sample
     low, high = float(values.min()), float(values.max())
+    whole = not seen.sample and high - low < EXACT
     if whole:
         step = max(1, math.ceil((high - low + 1) / _BINS))
         edges = np.arange(low, high + step + 1, step)
     else:
-        edges = np.linspace(low, high, _BINS + 1)
+        scale = 1.0 if math.isfinite(high - low) else 2.0
+        edges = scale * np.linspace(low / scale, high / scale, _BINS + 1)
     counts, edges = np.histogram(values, edges, weights=weights)
     found = [
         Bar(_range(a, min(b - 1, high) if whole else b), int(count))

@@ -27,9 +27,9 @@ def draft_names(counts: Mapping[str, int]) -> Drafted:
     {'kind': 'class_label', 'num_classes': 2, 'class_names': ['cat', 'dog'], 'dtype': ['string']}
     """
     total, usable = sum(counts.values()), {text: n for text, n in counts.items() if _key(text) not in _NOTHING}
-    reason = _no_names(usable, total)
-    if reason:
-        return refused(reason)
+    no_names = _no_names(usable, total)
+    if no_names is not None:
+        return no_names
     least = least_count(usable.values())
     classes = {text: n for text, n in usable.items() if n >= least}
     slips = _slips(usable, classes)
@@ -69,27 +69,29 @@ def _mark(drafted: Drafted, left: Mapping[str, int], slips: Mapping[str, str], t
         drafted.mark("num_classes", f"and {len(left) - _MAX_SHOWN:,} more texts are left illegal")
 
 
-def _no_names(counts: Mapping[str, int], total: int) -> str:
-    """Returns why the texts are not class names; empty where they may be."""
+def _no_names(counts: Mapping[str, int], total: int) -> Drafted | None:
+    """Returns why the texts are not class names; None where they may be."""
     if not counts:
-        return "holds blank texts alone"
+        return refused("holds blank texts alone")
     numbers = [text for text in counts if _NUMBERS.fullmatch(text)]
     separator = separator_of_ids([text for text in counts if not text.isdigit()])
     if separator is not None and len(numbers) == len(counts):
         return lists_of_ids(separator)
     if len(numbers) == len(counts):
-        return f"holds numbers stored as text, such as {_shown(numbers[0])}: store them as numbers"
+        return refused(f"holds numbers stored as text, such as {_shown(numbers[0])}: store them as numbers")
     if sum(counts[text] for text in numbers) > SCATTERED * total:
-        return f"holds names and numbers stored as text, such as {_shown(numbers[0])}"
+        return refused(f"holds names and numbers stored as text, such as {_shown(numbers[0])}")
     if max(map(len, counts)) > _MAX_LENGTH or total < _REPEATED * len(counts):
-        return f"holds {len(counts):,} distinct texts in {total:,}: captions or identifiers rather than class names"
+        return refused(
+            f"holds {len(counts):,} distinct texts in {total:,}: captions or identifiers rather than class names"
+        )
     separator = next((one for one in _SEPARATORS if _are_lists(counts, one)), None)
     if separator is not None:
-        return (
-            f"holds lists of names separated by {separator!r}; write the label by hand: kind: multi_label with "
-            f"encoding: ids, dtype: string and separator: {separator!r}"
+        return refused(
+            f"holds lists of names separated by {separator!r}",
+            by_hand=f"kind: multi_label with encoding: ids, dtype: string and separator: {separator!r}",
         )
-    return ""
+    return None
 
 
 def separator_of_ids(texts: Collection[str]) -> str | None:
@@ -101,11 +103,11 @@ def separator_of_ids(texts: Collection[str]) -> str | None:
     return None
 
 
-def lists_of_ids(separator: str) -> str:
+def lists_of_ids(separator: str) -> Drafted:
     """Returns why lists of ids in one text are not drafted, and how to declare them."""
-    return (
-        f"holds lists of class ids separated by {separator!r}; write the label by hand: kind: multi_label with "
-        f"num_classes, encoding: ids and separator: {separator!r}"
+    return refused(
+        f"holds lists of class ids separated by {separator!r}",
+        by_hand=f"kind: multi_label with num_classes, encoding: ids and separator: {separator!r}",
     )
 
 

@@ -253,8 +253,9 @@ def infer_label(seen: ColumnProfile, *, only_label: bool = True, class_names: Se
     kinds = {np.dtype(name).kind for name in seen.dtypes}
     if seen.texts and not kinds and not seen.other:
         return _texts(seen, class_names)
-    if reason := _no_numbers(seen, kinds):
-        return refused(reason)
+    no_numbers = _no_numbers(seen, kinds)
+    if no_numbers is not None:
+        return no_numbers
     if kinds == {"b"}:
         drafted = _bools(seen)
     elif class_names and "f" not in kinds:
@@ -275,20 +276,20 @@ def infer_label(seen: ColumnProfile, *, only_label: bool = True, class_names: Se
     return drafted
 
 
-def _no_numbers(seen: ColumnProfile, kinds: set[str]) -> str:
-    """Returns why no label of numbers can hold what was seen; empty where one may."""
+def _no_numbers(seen: ColumnProfile, kinds: set[str]) -> Drafted | None:
+    """Returns why no label of numbers can hold what was seen; None where one may."""
     if seen.texts and kinds:
         separator = separator_of_ids(seen.texts)
         if separator is not None:
             return lists_of_ids(separator)
-        return "holds text in some records and numbers in others"
+        return refused("holds text in some records and numbers in others")
     if seen.other:
-        return f"holds values of type {', '.join(sorted(seen.other))}, which are not numbers"
+        return refused(f"holds values of type {', '.join(sorted(seen.other))}, which are not numbers")
     if not kinds or seen.low is None or seen.high is None:
-        return "holds no value"
+        return refused("holds no value")
     if kinds > {"b"} or len(kinds - {"u"}) > 1 or len({len(shape) for shape in seen.shapes if shape != (0,)}) > 1:
-        return f"holds records of several forms: {', '.join(sorted(seen.dtypes))}; {_shapes(seen)}"
-    return ""
+        return refused(f"holds records of several forms: {', '.join(sorted(seen.dtypes))}; {_shapes(seen)}")
+    return None
 
 
 def _texts(seen: ColumnProfile, class_names: Sequence[str] | None) -> Drafted:
@@ -371,8 +372,8 @@ def _rows(seen: ColumnProfile) -> Drafted | None:
     if len(shape) == 1 and not seen.fractional and {-1} < set(seen.counts) <= {-1, 0, 1}:
         if 0 in seen.counts:
             return refused(
-                "holds rows of -1, 0 and 1, where 0 or -1 may mean: not known; write the label by hand: "
-                "kind: multi_label with positive, negative and ignore"
+                "holds rows of -1, 0 and 1, where 0 or -1 may mean: not known",
+                by_hand="kind: multi_label with positive, negative and ignore",
             )
         drafted = Drafted({"kind": "multi_label", **classes, "positive": 1, "negative": -1, **outer})
         drafted.mark("kind", "every row is -1 and 1: taken for k-hot")

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -255,6 +255,8 @@ VALUES = hnp.arrays(
 
 @settings(max_examples=60)
 @given(values=VALUES, num_classes=st.none() | st.integers(1, 300))
+@example(values=np.array([0.0, 1.63e308]), num_classes=None)
+@example(values=np.array([-1.7e308, 0.5, 1.7e308]), num_classes=None)
 def test_no_array_ends_in_a_fault(values: np.ndarray, num_classes: int | None) -> None:
     """Whatever the dtype and the shape, there is a report or an error in words; legal means legal."""
     try:
