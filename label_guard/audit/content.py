@@ -18,6 +18,7 @@ from label_guard.quarantine.digest import digest
 from label_guard.quarantine.payload import NotEncodableError, encode
 from label_guard.schema.labels import ClassLabel, Label
 from label_guard.sources.open import Chunk, Shard
+from label_guard.sources.read_ahead import read_chunks
 
 
 def refuse_incomparable(plan: AuditPlan) -> None:
@@ -74,7 +75,7 @@ def digest_shard(
     mine = [name for name in content if here is None or name in here]
     wanted = {**dict.fromkeys(mine), **{path: source.labels.get(path) for path in labels}}
     wanted |= {} if key is None else {key: ()}
-    for chunk in replace(source, labels=wanted, record_key=None).read(shard):
+    for chunk in read_chunks(replace(source, labels=wanted, record_key=None), shard):
         rows = _digests(chunk, labels, mine, key)
         rows["split"], rows["shard"] = split, number
         yield rows

@@ -19,6 +19,7 @@ from label_guard.quarantine.writer import QuarantineWriter
 from label_guard.rules.violation import Violation
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.sources.open import Chunk, Shard, Source
+from label_guard.sources.read_ahead import read_chunks
 
 MAX_UNREADABLE = 5  # examples of unreadable records kept for each split
 
@@ -159,7 +160,7 @@ def _audit(
         cached = CachedFormat(source.format, job.options.label_cache)
         source = replace(source, format=cached)
     try:
-        for chunk in source.read(shard):
+        for chunk in read_chunks(source, shard):
             chunk = _limited(chunk, job.options.limit, found.records)
             _add_chunk(guard, chunk, found, quarantine, keep_bad=job.options.keep_bad)
             if job.options.limit is not None and found.records >= job.options.limit:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import os
 import posixpath
 import re
@@ -21,6 +22,7 @@ PROTOCOLS = (
     "file", "local", "http", "https", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf", "memory",
 )  # fmt: skip
 ALLOW_VARIABLE = "LABEL_GUARD_PROTOCOLS"
+_OBJECT_BUFFER = 64 << 10  # bytes: what is read is passed on by blocks of that, out of the larger ones of fsspec
 _IRREGULAR = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a named pipe"),
@@ -67,6 +69,18 @@ def filesystem_of(url: str, **options: Any) -> tuple[Any, str]:
     require_protocol(url)
     core: Any = importlib.import_module("fsspec.core")  # costs start-up time, and most files are local
     return core.url_to_fs(url, **options)
+
+
+def open_object(filesystem: Any, name: str) -> BinaryIO:
+    """Opens a file of an fsspec file system for reading.
+
+    As a file of Python: those of object stores lack ``readline(size)``, which bounds the memory that a line takes.
+
+    Args:
+        filesystem: from ``filesystem_of``.
+        name: the path within it.
+    """
+    return io.BufferedReader(filesystem.open(name, "rb"), _OBJECT_BUFFER)
 
 
 def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:

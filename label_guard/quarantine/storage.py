@@ -12,9 +12,9 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
-from label_guard.core.files import atomic_write, filesystem_of
+from label_guard.core.files import atomic_write, filesystem_of, open_object
 from label_guard.errors import UsageError
 
 _IN_FLIGHT = 32  # requests to an object store at a time
@@ -199,7 +199,7 @@ class RemoteFolder:
         """The object ``name`` for reading: a small one whole, a large one in blocks."""
         path = f"{self._root}/{name}"
         if self._sizes.get(name, 0) > _WHOLE_OBJECT_BYTES:
-            return cast("BinaryIO", self._filesystem.open(path, "rb"))
+            return open_object(self._filesystem, path)
         return io.BytesIO(self._filesystem.cat_file(path))
 
     def open_all(self, names: Sequence[str]) -> Iterator[tuple[str, BinaryIO | Exception]]:

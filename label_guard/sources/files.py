@@ -11,7 +11,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import IO, Any, cast
 
-from label_guard.core.files import filesystem_of, is_url, open_regular, require_protocol
+from label_guard.core.files import filesystem_of, is_url, open_object, open_regular, require_protocol
 from label_guard.errors import LabelGuardError, SourceError
 from label_guard.sources.base import Shard
 
@@ -156,8 +156,7 @@ def unzipped(file: IO[bytes]) -> gzip.GzipFile:
 def _open(path: str) -> Any:
     if not is_remote(path):
         return open_regular(path)
-    filesystem, name = filesystem_of(path)
-    return filesystem.open(name, "rb")
+    return open_object(*filesystem_of(path))
 
 
 def _reason(error: Exception) -> str:

@@ -26,6 +26,7 @@ from label_guard.quarantine import (
     QuarantineOptions,
     QuarantineWriter,
     compact_quarantine,
+    storage,
     summarize_quarantine,
 )
 from label_guard.rules.violation import Violation
@@ -180,3 +181,18 @@ def test_writers_read_nothing_and_put_one_object_for_each_dirty_batch(requests: 
     ).s3.meta.config.max_pool_connections
     assert connections >= 16, "the client has a connection for each of them"
     assert (compact_quarantine(url).parts_after, len(read_quarantine(url).entries)) == (1, 512)
+
+
+def test_a_large_part_is_read_in_blocks(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What compact makes of many objects is read as they are, though it is not held in memory as a whole."""
+    url, found = "s3://bad/large/q", (Violation("y", "LG101", 9, "[0, 4)"),)
+    writer = QuarantineWriter(QuarantineOptions(url), Origin("n", "1.0.0", "d", None, None, "s"))
+    for batch in range(3):
+        records = [{"y": np.full(1000, batch * 10 + row)} for row in range(10)]
+        writer.append([BadRecord(str(r["y"][0]), r, r, found, str(r["y"][0])) for r in records])
+    before = read_quarantine(url)
+    monkeypatch.setattr(storage, "_WHOLE_OBJECT_BYTES", 1000)
+    assert read_quarantine(url) == before
+    assert (compact_quarantine(url).parts_after, len(before.entries)) == (1, 30)
+    assert [entry.record for entry in read_quarantine(url).entries] == [entry.record for entry in before.entries]
+    assert summarize_quarantine(url).records == 30

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -14,6 +15,8 @@ from pathlib import Path
 import boto3
 import fsspec
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from moto.server import ThreadedMotoServer
 
@@ -138,3 +141,30 @@ def test_an_object_that_changes_is_an_error(bucket: str, tmp_path: Path) -> None
     with pytest.raises(SourceError, match="ends too early"):
         rows[0:1000]
     assert sum(map(len, source.read(source.shards()[0]))) == 100
+
+
+@pytest.mark.parametrize(
+    "name", ["part.jsonl", "part.jsonl.gz", "part.json", "part.csv", "part.csv.gz", "part.parquet"]
+)
+def test_text_and_tables_in_a_store_are_read_as_local_ones(name: str, bucket: str, tmp_path: Path) -> None:
+    """Also lines longer than what is read at a time: objects are read as files of Python are."""
+    records = [{"label": row, "text": "x" * (200_000 if row == 7 else 3)} for row in ROWS]
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    text = {
+        "jsonl": lines, "json": json.dumps(records),
+        "csv": "label,text\n" + "".join(f"{record['label']},{record['text']}\n" for record in records),
+    }  # fmt: skip
+    form = name.split(".")[1]
+    path = tmp_path / name
+    if form == "parquet":
+        pq.write_table(pa.Table.from_pylist(records), path)
+    else:
+        data = text[form].encode()
+        path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    put(tmp_path, f"{bucket}/texts")
+    splits = [
+        audit_dataset(SCHEMA, source=f"{form}:{where}/{name}").splits[0].model_dump(exclude={"source"})
+        for where in (tmp_path, f"{bucket}/texts")
+    ]
+    assert splits[0] == splits[1]
+    assert splits[0]["invalid"] >= 40
