@@ -28,7 +28,9 @@ def refuse_incomparable(plan: AuditPlan) -> None:
         UsageError: a source is a function, or records are left out.
     """
     if plan.limited or plan.part is not None:
-        raise UsageError("duplicates are looked for among all records: not with a limit, nor in a part of the files")
+        raise UsageError(
+            "duplicates are looked for among all records: leave out the limit, and audit all files rather than a part"
+        )
     for job in plan.jobs:
         if job.source.format.name == "python":
             raise UsageError(f"duplicates are looked for among records in files; {job.source.uri} is a function")

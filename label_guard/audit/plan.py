@@ -46,7 +46,7 @@ class AuditPlan:
     part: tuple[int, int] | None = None
 
     def without_items(self) -> AuditPlan:
-        """Returns what the report is made of: its size does not depend on the number of files."""
+        """Returns the plan without its items: all that a report needs, of one size for any number of files."""
         return replace(self, items=())
 
     def report(self, folds: Mapping[str | None, SplitFold], problems: Sequence[str] = ()) -> AuditReport:

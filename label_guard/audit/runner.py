@@ -139,8 +139,6 @@ def audit_splits(
     control: AuditControl = AuditControl(),
 ) -> AuditReport:
     """Checks every label of sources that ``open_splits`` opened; other arguments are those of ``audit_dataset``."""
-    if duplicates and (shards is not None or options.limit is not None):
-        raise UsageError("duplicates are looked for among all records: not with a limit, nor in a part of the files")
     if executor is not None and (workers or label_cache or duplicates):
         raise UsageError("executor= may run on other machines: not with workers=, label_cache= or duplicates=")
     if label_cache is not None:

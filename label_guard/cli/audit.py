@@ -271,7 +271,7 @@ def _refuse_for_runner(options: Options) -> None:
     }
     for name, (asked, reason) in only_here.items():
         if asked and options.runner != "local":
-            raise UsageError(f"{name}: not with --runner {options.runner}: {reason}")
+            raise UsageError(f"{name} cannot be combined with --runner {options.runner}: {reason}")
     if options.runner != "beam" and options.output:
         raise UsageError("--output: for --runner beam only; a report goes to --report FORMAT=FILE")
 

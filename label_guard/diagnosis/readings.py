@@ -55,7 +55,7 @@ class Seen:
 
     @property
     def total(self) -> int:
-        """All positions."""
+        """Number of positions."""
         return int(self.counts.sum()) + self.far
 
     def count(self, value: int) -> int:

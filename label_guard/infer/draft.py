@@ -51,7 +51,7 @@ class Draft:
     marks: dict[str, dict[str, list[str]]] = field(default_factory=dict[str, dict[str, list[str]]])
 
     def to_yaml(self) -> str:
-        """The schema file.
+        """Returns the text of the schema file.
 
         Raises:
             SchemaError: the draft contradicts itself.

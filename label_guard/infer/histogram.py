@@ -99,7 +99,7 @@ def _range(low: float, high: float) -> str:
 
 
 def drawn(rows: Sequence[Bar]) -> Iterator[str]:
-    """The lines of a histogram; of many classes the most and the least frequent, and those that are not classes."""
+    """Yields the lines of a histogram; of many classes only the most and least frequent, and what is not a class."""
     kept = rows
     if len(rows) > _MAX_BARS:
         inside = sorted((bar for bar in rows if not bar.outside), key=lambda bar: -bar.count)

@@ -139,7 +139,7 @@ def _zero_and_one(label: MultiLabel, array: Array) -> Array:
 
 
 def cast_labels(label: Label, array: Array, dtype: np.dtype[Any], *, illegal: bool = False) -> Array:
-    """``array`` in ``dtype``; a legal number that rounding moves past a limit becomes the nearest legal one."""
+    """Casts ``array`` to ``dtype``; a legal number that rounding moves past a limit becomes the nearest legal one."""
     if array.dtype == dtype:
         return array
     with np.errstate(over="ignore", invalid="ignore"):

@@ -98,7 +98,7 @@ def stop_requested(iterator: Any) -> LabelGuardError | None:
 
 
 def stream_of(iterator: Any) -> Any:
-    """The ``GuardStream`` of an iterator of ours; None where another stage comes last."""
+    """Returns the ``GuardStream`` of an iterator of this package; None where another stage comes last."""
     return getattr(iterator, "stream", None)
 
 

@@ -115,7 +115,7 @@ def key_in(element: Any, row: int | None = None) -> Any:
 
 
 def reason_in(element: Any) -> str | None:
-    """Why ``element`` could not be read; None for one that could."""
+    """Returns why ``element`` could not be read; None if it was read."""
     return _feature(element, UNREADABLE)
 
 

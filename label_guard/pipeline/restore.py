@@ -16,9 +16,9 @@ from label_guard.pipeline.state import Form, Spare, Upstream
 
 
 def form(given_form: Form, own: Mapping[str, Any]) -> Form:
-    """The form given now, else the one in the state: the next element may be a bad one, and must not decide it.
+    """Returns the form that is given now, else the one in the state: the next element may be invalid and mislead.
 
-    A form that was given and is not given any more (a Batch was taken out) is found out again.
+    A form that was given before and is not given now (a Batch was removed) is inferred again.
     """
     if given_form is not Form.UNKNOWN:
         return given_form

@@ -57,7 +57,7 @@ class InvalidRatioLimit:
         self.check_rejected(counts, result, MAX_REJECTED, example)
 
     def check_rejected(self, counts: Counts, result: CheckResult, least: int = 0, example: Example = str) -> None:
-        """Checks the number of records in a row that a refill rejected: 100 batches of them, and at least ``least``.
+        """Limits how many records in a row a refill may reject: as many as 100 batches hold, and at least ``least``.
 
         Raises:
             NoValidRecordsError: there were more.

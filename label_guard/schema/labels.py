@@ -254,7 +254,7 @@ class ClassLabel(_Label):
 
     @property
     def keeps_unlabeled(self) -> bool:
-        """Whether the unlabeled value stays in the array; the default where the split need not choose."""
+        """Whether the unlabeled value stays in the array, as it does where ``on_unlabeled`` is not given."""
         return self.on_unlabeled in (None, "keep")
 
     @property

@@ -165,7 +165,7 @@ class Format(Protocol):
 
     @property
     def name(self) -> str:
-        """Word for reports, such as ``parquet``."""
+        """Name of the format in reports, such as ``parquet``."""
         ...
 
     def fields(self, path: str) -> Sequence[str]:

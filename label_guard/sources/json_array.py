@@ -138,7 +138,7 @@ def categories(path: str) -> Mapping[str, Feature]:
     except (TypeError, KeyError, ValueError) as error:
         raise SourceError(f"{path}: its categories are not as COCO writes them: {error}") from None
     if len(names) < len(found):
-        raise SourceError(f"{path}: two of its categories have one id")
+        raise SourceError(f"{path}: two of its categories have the same id")
     ids = tuple(sorted(names))
     if not ids:
         return {}

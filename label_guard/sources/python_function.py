@@ -125,7 +125,10 @@ def _is_batch(labels: dict[str, Any], wanted: LabelShapes, path: str, element: A
     if all(value is tree.MISSING for value in labels.values()):
         require_fields(labels, [name for name, _ in tree.leaves(element)], f"python:{path}, element 0")
     if len(batched) != 1:
-        raise SourceError(f"python:{path}: records or batches? set the function's attribute batched to True or False")
+        raise SourceError(
+            f"python:{path} yields records or batches, which its elements do not show: set the function's attribute "
+            "batched to True or False"
+        )
     return batched.pop()
 
 

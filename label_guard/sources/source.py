@@ -76,7 +76,7 @@ class Source:
         ]
 
     def fields(self) -> list[str]:
-        """What the records hold apart from the labels: names to open the source with again, for whole records.
+        """Returns the names of the fields of the records; a source opened with them as labels reads whole records.
 
         Raises:
             SourceError: no shard can be read.
@@ -123,7 +123,7 @@ class Source:
 
 
 def read_shard(form: Format, shard: Shard, wanted: LabelShapes) -> Iterator[Piece]:
-    """What ``form`` reads of a file or of a part of one.
+    """Reads the labels of a file, or of a part of one, with ``form``.
 
     Raises:
         SourceError: as ``Source.read``.

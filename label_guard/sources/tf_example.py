@@ -90,7 +90,7 @@ class ExampleFormat:
 
 @dataclass(frozen=True, slots=True)
 class IndexedExampleFormat(ExampleFormat):
-    """tf.Example records in a framing that finds a record by its position; ``frames`` reads one part of a file, too."""
+    """tf.Example records in files where a record is found by its position: ``frames`` can read a part of a file."""
 
     frames: Callable[..., Iterator[Frames]]
     reads_ranges: ClassVar[bool] = False

@@ -85,7 +85,7 @@ def test_what_an_engine_cannot_do_is_refused_with_the_reason(
         main(["audit", str(tmp_path / "s.yaml"), "--source", "csv:nowhere.csv", "--runner", runner, *option])
     assert ended.value.code == 2
     err = capsys.readouterr().err
-    assert f"{option[0]}: not with --runner {runner}: " in err
+    assert f"{option[0]} cannot be combined with --runner {runner}: " in err
     assert reason in err
 
 
