@@ -10,6 +10,7 @@ import io
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -19,11 +20,12 @@ from label_guard.audit.bad_places import BadPlace
 from label_guard.audit.report import AuditReport, SplitReport
 from label_guard.check.guard import Guard
 from label_guard.check.reading import stored_features
+from label_guard.core.files import read_bounded
 from label_guard.core.types import Rows
 from label_guard.errors import LabelGuardError
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.labels import ClassLabel
-from label_guard.sources.base import framework
+from label_guard.sources.base import FilesFormat, PicturedFormat, framework
 from label_guard.sources.open import Shard, Source
 
 SIDE = 96  # pixels, at most
@@ -33,6 +35,7 @@ _MAX_PIXELS = 1 << 26  # of a picture before it is shrunk: no decompression bomb
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
 # Examples are the first by key, so near the start of their shard; looking further costs more than a picture is worth.
 _MAX_BYTES = 256 << 20
+_MAX_FILE = 64 << 20  # bytes of a picture in a file of its own
 _PICTURES = ("image/encoded", "image/bytes", "image", "img", "picture", "png", "jpg", "jpeg", "x")
 _TEXTS = ("text", "sentence", "sentence1", "title", "caption", "question", "prompt", "review", "content", "txt")
 _MAX_TEXT = 160  # characters
@@ -70,13 +73,20 @@ def _of_split(split: SplitReport, source: Source, masks: Guard, most: int) -> di
     places = {place.record: place for place in reversed(split.bad) if place.record in wanted}
     found: dict[str, str] = {}
     for shard in source.shards():
-        rows = {row: key for key in sorted(wanted) if (row := _row_in(shard, key, places, source)) is not None}
-        if rows and len(found) < most:
-            try:
+        try:
+            rows = _rows_in(source, shard, wanted, places)
+            if rows and len(found) < most:
                 found |= _of_shard(source, shard, rows, masks)
-            except LabelGuardError:
-                continue  # the audit has named the damaged shard
+        except LabelGuardError:
+            continue  # the audit has named the damaged shard
     return dict(sorted(found.items())[:most])
+
+
+def _rows_in(source: Source, shard: Shard, wanted: set[str], places: Mapping[str, BadPlace]) -> dict[int, str]:
+    """The records of ``shard`` among those that are wanted: their keys by position."""
+    if isinstance(source.format, FilesFormat) and source.record_key is None:
+        return source.format.rows(shard.path, wanted)
+    return {row: key for key in sorted(wanted) if (row := _row_in(shard, key, places, source)) is not None}
 
 
 def _row_in(shard: Shard, key: str, places: Mapping[str, BadPlace], source: Source) -> int | None:
@@ -93,6 +103,8 @@ def _row_in(shard: Shard, key: str, places: Mapping[str, BadPlace], source: Sour
 
 
 def _of_shard(source: Source, shard: Shard, rows: Mapping[int, str], masks: Guard) -> dict[str, str]:
+    if isinstance(source.format, PicturedFormat):
+        return _of_files(source.format.pictures(shard.path, rows), rows)
     fields = source.format.fields(shard.path)
     picture, text = (next((name for name in names if name in fields), None) for names in (_PICTURES, _TEXTS))
     features = stored_features(masks.labels)
@@ -110,6 +122,18 @@ def _of_shard(source: Source, shard: Shard, rows: Mapping[int, str], masks: Guar
         read += sum(_size(value) for column in chunk.columns.values() for value in column)
         if read > _MAX_BYTES or (len(chunk.rows) and chunk.rows[-1] >= max(rows)):
             break
+    return found
+
+
+def _of_files(files: Mapping[int, str], rows: Mapping[int, str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for row, file in files.items():
+        try:
+            shown = thumbnail(read_bounded(Path(file), _MAX_FILE))
+        except OSError:  # it is gone, or too large
+            continue
+        if shown is not None:
+            found[rows[row]] = shown
     return found
 
 

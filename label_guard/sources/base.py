@@ -204,6 +204,24 @@ class DivisibleFormat(Format, Protocol):
         ...
 
 
+@runtime_checkable
+class FilesFormat(Format, Protocol):
+    """A format whose records are files of their own, by which they are named."""
+
+    def rows(self, path: str, keys: Iterable[str]) -> dict[int, str]:
+        """The records of one unit of work that have one of ``keys``: their keys by position."""
+        ...
+
+
+@runtime_checkable
+class PicturedFormat(Format, Protocol):
+    """A format that says where the pictures of its records are."""
+
+    def pictures(self, path: str, rows: Iterable[int]) -> dict[int, str]:
+        """Local files of the pictures of some records, by position; without those that are not there."""
+        ...
+
+
 def framework(module: str, extra: str) -> Any:
     """The optional ``module``, imported only when a source needs it.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -71,6 +71,14 @@ def _files_of(shard: str, fits: Callable[[str], bool]) -> tuple[str, list[str]]:
     return folder, files[int(start) : int(start) + _FILES]
 
 
+def _rows_of(shard: str, fits: Callable[[str], bool], keys: Iterable[str]) -> dict[int, str]:
+    """The places of files by their keys, which are the folder and the name."""
+    folder, files = _files_of(shard, fits)
+    wanted = set(keys)
+    named = ((row, f"{Path(folder).name}/{name}") for row, name in enumerate(files))
+    return {row: key for row, key in named if key in wanted}
+
+
 def _chosen_files(where: str) -> tuple[str, str] | None:
     """The folder and the pattern of a path that names files in one folder; None for a path that is a folder."""
     path = Path(where)
@@ -126,6 +134,13 @@ class ClassFolders:
         del path
         return ("label",)
 
+    def rows(self, path: str, keys: Iterable[str]) -> dict[int, str]:
+        return _rows_of(path, _is_image, keys)
+
+    def pictures(self, path: str, rows: Iterable[int]) -> dict[int, str]:
+        folder, files = _files_of(path, _is_image)
+        return {row: str(Path(folder, files[row])) for row in rows if row < len(files)}
+
     def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         folder, files = _files_of(path, _is_image)
         names = {row: f"{Path(folder).name}/{name}" for row, name in enumerate(files)}
@@ -179,6 +194,9 @@ class MaskFolder:
     def fields(self, path: str) -> Sequence[str]:
         del path
         return ("mask",)
+
+    def rows(self, path: str, keys: Iterable[str]) -> dict[int, str]:
+        return _rows_of(path, _is_png, keys)
 
     def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         folder, files = _files_of(path, _is_png)
@@ -234,6 +252,20 @@ class YoloFolder:
         del path
         return ("label", "bbox")
 
+    def rows(self, path: str, keys: Iterable[str]) -> dict[int, str]:
+        return _rows_of(path, _is_label_text, keys)
+
+    def pictures(self, path: str, rows: Iterable[int]) -> dict[int, str]:
+        folder, files = _files_of(path, _is_label_text)
+        stems = {row: Path(files[row]).stem for row in rows if row < len(files)}
+        found: dict[int, str] = {}
+        for place in (Path(folder), _pictures_folder(Path(folder))):
+            names = {
+                Path(name).stem: name for name in (_entries(str(place))[0] if place.is_dir() else ()) if _is_image(name)
+            }
+            found |= {row: str(place / names[stem]) for row, stem in stems.items() if stem in names}
+        return found
+
     def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         require_fields(wanted, self.fields(path), path)
         folder, files = _files_of(path, _is_label_text)
@@ -251,6 +283,13 @@ class YoloFolder:
                 values.append(ids if label == "label" else boxes)
         names = {row: f"{Path(folder).name}/{name}" for row, name in enumerate(files)}
         yield Piece(rows, dict(columns), unreadable, names)
+
+
+def _pictures_folder(labels: Path) -> Path:
+    """The folder ``images`` for a folder ``labels``, as Ultralytics' ``img2label_paths`` has the two."""
+    parts = list(labels.parts)
+    places = [place for place, part in enumerate(parts) if part == "labels"]
+    return Path(*parts[: places[-1]], "images", *parts[places[-1] + 1 :]) if places else labels
 
 
 def _boxes(data: bytes) -> tuple[Any, Any]:

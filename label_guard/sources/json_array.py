@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any, cast
 
 from label_guard.core import tree
 from label_guard.errors import SourceError
 from label_guard.sources.base import CHUNK_BYTES, LabelShapes, Piece, blocks, require_fields
-from label_guard.sources.files import opened
+from label_guard.sources.files import is_remote, opened
 from label_guard.sources.json_stream import JsonStream
 from label_guard.sources.jsonl import object_paths, objects_piece
 from label_guard.sources.tfds_metadata import Feature
@@ -65,6 +66,16 @@ class CocoFormat:
             yield from _records(_values(stream), wanted)
             _leave(stream, ANNOTATIONS)
 
+    def pictures(self, path: str, rows: Iterable[int]) -> dict[int, str]:
+        wanted = set(rows)
+        with _stream(path, self.name) as stream:
+            _enter(stream, ANNOTATIONS, path)
+            numbered = enumerate(islice(_values(stream), max(wanted, default=-1) + 1))
+            images = {row: _object(value)[0].get("image_id") for row, value in numbered if row in wanted}
+        files = _picture_files(path, lambda _, image: image.get("id") in images.values())
+        by_id = {image["id"]: file for image, file in files}
+        return {row: by_id[image] for row, image in images.items() if image in by_id}
+
 
 @dataclass(frozen=True, slots=True)
 class CocoImagesFormat:
@@ -100,6 +111,48 @@ class CocoImagesFormat:
             yield Piece(rows, {label: lists[start : rows.stop] for label, lists in columns.items()})
         if astray:
             yield Piece((), {label: [] for label in wanted}, astray)
+
+    def pictures(self, path: str, rows: Iterable[int]) -> dict[int, str]:
+        wanted = set(rows)
+        places = _images(path)
+        files = _picture_files(path, lambda place, _: place in wanted)
+        return {places[image["id"]]: file for image, file in files}
+
+
+def _picture_files(
+    path: str, is_wanted: Callable[[int, Mapping[str, Any]], bool]
+) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """Images of a COCO file, by their place and content, that have a picture on this machine, and its file."""
+    if is_remote(path):
+        return
+    with _stream(path, "coco") as stream:
+        _enter(stream, "images", path)
+        for place, value in enumerate(_values(stream)):
+            image, _ = _object(value)
+            file = _picture_file(Path(path), image.get("file_name")) if is_wanted(place, image) else None
+            if file is not None:
+                yield image, file
+
+
+def _picture_file(path: Path, name: Any) -> str | None:
+    """The picture that a COCO file calls ``name``: next to it, in ``images`` or ``train2017``, or in these one up.
+
+    A name that leads out of such a folder is not followed; in the folder above it is only looked for directly where
+    that of the file is ``annotations``.
+    """
+    if not isinstance(name, str) or not name:
+        return None
+    inner = ("images", path.stem.rpartition("_")[2])
+    here, above = path.parent.resolve(), path.parent.resolve().parent
+    folders = [here, *(here / one for one in inner), *(above / one for one in inner)]
+    for folder in (one.resolve() for one in (*folders, *([above] if here.name == "annotations" else []))):
+        try:
+            file = (folder / name).resolve()
+            if file.is_relative_to(folder) and file.is_file():
+                return str(file)
+        except (OSError, ValueError, RuntimeError):  # too long, a NUL, a ring of links
+            return None
+    return None
 
 
 def _images(path: str) -> dict[int | str, int]:

@@ -227,17 +227,22 @@ def coco(path: Path) -> None:
         for k in range(COUNT)
     ]
     categories = [{"id": ids[k], "name": name} for k, name in enumerate(CLASSES)]
-    images = [{"id": k, "file_name": f"{k:04}.jpg"} for k in range(COUNT // 2)]
+    images = [{"id": k, "file_name": f"{k:04}.png"} for k in range(COUNT // 2)]
+    (path.parent / "images").mkdir(exist_ok=True)
+    for image in images:
+        (path.parent / "images" / image["file_name"]).write_bytes(png(PIXELS[image["id"]]))
     path.write_text(json.dumps({"images": images, "annotations": boxes, "categories": categories}))
 
 
 def yolo(path: Path) -> None:
     """Boxes of YOLO: a text per picture."""
     (path / "labels").mkdir(parents=True)
+    (path / "images").mkdir()
     (path / "data.yaml").write_text(f"path: .\ntrain: images\nnames: {list(CLASSES)}\n")
     for k in range(COUNT // 2):
         lines = [f"{IDS[j]} 0.5 0.5 {LENGTHS[j] / 100:.3f} 0.25\n" for j in (2 * k, 2 * k + 1)]
         (path / "labels" / f"{k:04}.txt").write_text("".join(lines))
+        (path / "images" / f"{k:04}.png").write_bytes(png(PIXELS[k]))
 
 
 def folder(path: Path) -> None:

@@ -97,8 +97,9 @@ def test_a_source_says_what_it_is_when_nothing_fits(tmp_path: Path) -> None:
 # Options of git, gh, pre-commit, sbatch, Beam, Dask, Ray and Spark that the code passes or a page shows.
 _OF_OTHERS = {
     "--address", "--all", "--archives", "--array", "--body-file", "--check", "--dask", "--direct", "--environment",
-    "--flink", "--full-tree", "--hook-type", "--ignore-submodules", "--is-shallow-repository", "--name-status",
-    "--no-ext-diff", "--no-textconv", "--num", "--others", "--project", "--quiet", "--region", "--requirements",
+    "--flink", "--full-tree", "--hook-type", "--ignore-submodules", "--is-shallow-repository", "--job", "--json",
+    "--name-status", "--no-ext-diff", "--no-textconv", "--num", "--others", "--project", "--quiet", "--region",
+    "--requirements",
     "--runtime", "--show-toplevel", "--spark", "--temp", "--unshallow", "--verify", "--wrap", "--yes",
 }  # fmt: skip
 
