@@ -138,7 +138,7 @@ def row(
             against,
             speed,
             spread,
-            f">= {at_least:g}x faster",
+            f">= {at_least:g}x the speed",
             speed >= at_least,
             note,
         )
@@ -155,15 +155,20 @@ def seconds_text(seconds: float) -> str:
     return f"{seconds / 1e-9:.3g} ns"
 
 
+def _short(ratio: float) -> str:
+    return f"{ratio:,.0f}" if ratio >= 1000 else f"{ratio:.3g}"
+
+
 def table(rows: list[Row]) -> str:
-    """The rows as a Markdown table."""
+    """The rows as a Markdown table; a ratio is of times, or of speeds where it says so."""
     lines = [
-        "| what | how | time | CPU | against | ratio (quartiles) | target | holds |",
+        "| what | how | time | CPU | against | ratio of times (quartiles) | target | holds |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for r in rows:
         spread = f" ({r.spread[0]:.2f}-{r.spread[1]:.2f})" if r.spread else ""
-        value = "" if r.ratio is None else f"{r.ratio:.3g}x{spread}"
+        unit = "x the speed" if r.target.startswith(">=") else "x"
+        value = "" if r.ratio is None else f"{_short(r.ratio)}{unit}{spread}"
         holds = "" if r.holds is None else ("yes" if r.holds else "**no**")
         name = f"{r.name} ({r.note})" if r.note else r.name
         lines.append(
