@@ -165,9 +165,9 @@ class ElementChecker:
             self._check_clean(result, lambda: self.config.guard.record_columns(records))
         return result
 
-    def check_batch(self, batch: Any) -> CheckResult:
-        """Checks and counts a batch; as ``check_records``."""
-        self._check_first([batch])
+    def check_batch(self, batch: Any, records: Callable[[], Sequence[Any]] | None = None) -> CheckResult:
+        """Checks and counts a batch, as ``check_records``; ``records`` gives those that the guard stacked it of."""
+        self._check_first([batch] if records is None or self._checked_first else records())
         result = self.config.guard.check_batch(batch)
         self._count(result)
         if not (result.ok and result.skipped is None):

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
+import numpy as np
+
+from label_guard.check.label_check import spec_text
 from label_guard.core import tree
 from label_guard.core.similar import closest, listed, near_name
 from label_guard.errors import UsageError
@@ -26,7 +29,7 @@ def check_first_elements(config: GuardConfig, elements: Sequence[Any]) -> bool:
         Whether there was an element to check: records that could not be read have no features.
 
     Raises:
-        UsageError: a label is in none of the elements, or a map upstream lost the record key.
+        UsageError: a label is in none of the elements, a map upstream lost the record key, or ``batched=`` is wrong.
     """
     readable = [element for element in elements if reason_in(element) is None]
     if not readable:
@@ -36,6 +39,7 @@ def check_first_elements(config: GuardConfig, elements: Sequence[Any]) -> bool:
         if all(tree.get(element, path) is tree.MISSING for element in readable):
             raise UsageError(f"{config.caller}: {_no_label(config, path, readable[0])}")
     _check_record_key(config, readable[0])
+    _check_form(config, readable)
     return True
 
 
@@ -69,6 +73,42 @@ def _check_record_key(config: GuardConfig, element: Any) -> None:
             f"{config.caller}: no feature {path!r}, the record_key of schema {config.guard.schema.name}, in the "
             f"elements; did you mean {near!r}?"
         )
+
+
+def _check_form(config: GuardConfig, elements: Sequence[Any]) -> None:
+    """Refuses a ``batched=`` that all first elements contradict, in every label; a bad label alone does not."""
+    if config.batched is None:
+        return
+    if config.batched:
+        wrong = all(_is_batch(config, element) is False for element in elements)
+        found, remedy = "single records", "leave batched= out, and pass batch_size=N to deliver batches"
+    else:
+        wrong = all(is_stacked(element) or _is_surely_batch(config, element) for element in elements)
+        found = "batches"
+        remedy = "leave batched= out. If they are records, correct the shape of the label in the schema"
+    if wrong:
+        path = next(path for path in config.guard.labels if tree.get(elements[0], path) is not tree.MISSING)
+        array = np.asarray(tree.get(elements[0], path))
+        shape = list(config.guard.read_labels[path].record_shape)
+        raise UsageError(
+            f"{config.caller}: batched={config.batched} was given, but the elements are {found}: label {path!r} of the "
+            f"first is {spec_text(array.dtype, array.shape)}, and that of one record has the shape {shape}; {remedy}"
+        )
+
+
+def _is_batch(config: GuardConfig, element: Any) -> bool | None:
+    try:
+        return config.guard.is_batched(element)
+    except UsageError:  # its labels do not show it
+        return None
+
+
+def _is_surely_batch(config: GuardConfig, element: Any) -> bool:
+    """Whether each label has one axis too many, whose length all features share: at least two, and two of them."""
+    if not _is_batch(config, element):
+        return False
+    shapes = [np.shape(value) for path, value in tree.leaves(element) if path != KEY]
+    return len(shapes) > 1 and len({shape[:1] for shape in shapes}) == 1 and len(shapes[0]) > 0
 
 
 def _no_label(config: GuardConfig, path: str, element: Any) -> str:

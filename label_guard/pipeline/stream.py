@@ -247,8 +247,8 @@ class GuardStream:
         return self._deliver(have, lambda: emit.join_buffers(self.config, parts, clean), padding=padding)
 
     def _check_window(self, window: RecordBuffer) -> CheckResult:
-        batch = window.batch()
-        return self.checker.check_records(window.records()) if batch is None else self.checker.check_batch(batch)
+        batch, records = window.batch(), window.records
+        return self.checker.check_records(records()) if batch is None else self.checker.check_batch(batch, records)
 
     def _next_window(self, window: RecordBuffer) -> Any:
         """Every record of ``window`` at its place, bad ones masked or as they are."""

@@ -122,6 +122,74 @@ def test_a_slip_in_a_label_path_with_workers(tmp_path: Path, place: str) -> None
     assert "did you mean 'label'?" in _refused(tmp_path, place, RECORDS, make_schema("lable"))
 
 
+STACKED = {name: np.stack([record[name] for record in RECORDS[:8]]) for name in RECORDS[0]}
+WRONG_FORMS: dict[str, tuple[bool, Callable[..., Any]]] = {
+    "after batch": (False, lambda schema, **o: list(_iter(RECORDS).batch(8).pipe(guard_labels, schema, **o))),
+    "after batch, refilled": (
+        False,
+        lambda schema, **o: list(_iter(RECORDS).batch(8).pipe(guard_labels, schema, batch_size=8, **o)),
+    ),
+    "MapDataset of batches": (
+        False,
+        lambda schema, **o: grain.MapDataset.source(RECORDS).batch(8).pipe(guard_labels, schema, **o)[0],
+    ),
+    "keys of batches": (
+        False,
+        lambda schema, **o: list(
+            _iter(keyed([{"label": record["label"]} for record in RECORDS])).batch(8).pipe(guard_labels, schema, **o)
+        ),
+    ),
+    "loader of batches": (False, lambda schema, **o: list(guard_batches([STACKED] * 4, schema, **o))),
+    "records": (True, lambda schema, **o: list(_iter(RECORDS).pipe(guard_labels, schema, **o))),
+    "records with batch_size": (
+        True,
+        lambda schema, **o: list(_iter(RECORDS).pipe(guard_labels, schema, batch_size=8, **o)),
+    ),
+    "MapDataset": (True, lambda schema, **o: grain.MapDataset.source(RECORDS).pipe(guard_labels, schema, **o)[0]),
+    "loader of records": (True, lambda schema, **o: list(guard_batches(RECORDS, schema, **o))),
+}
+
+
+@pytest.mark.parametrize("place", WRONG_FORMS)
+def test_a_wrong_batched(tmp_path: Path, place: str) -> None:
+    """An explicit batched= that the first elements contradict is an error at once; nothing is quarantined."""
+    batched, run = WRONG_FORMS[place]
+    options = {"split": "train", "on_invalid": "raise", "quarantine": str(tmp_path / "q")}
+    with pytest.raises(UsageError) as caught:
+        run(make_schema(), batched=batched, **options)
+    found = "single records" if batched else "batches"
+    assert f"batched={batched} was given, but the elements are {found}: label 'label' of the first is" in str(
+        caught.value
+    )
+    assert not (tmp_path / "q").exists()
+
+
+def test_a_right_batched(tmp_path: Path) -> None:
+    """What batched= says of the elements holds in each form, also where the guard stacks the records."""
+    options = {"split": "train", "on_invalid": "raise", "quarantine": str(tmp_path / "q")}
+    for size in (1, 2, 8, None):
+        assert list(_iter(RECORDS).pipe(guard_labels, make_schema(), batched=False, batch_size=size, **options))
+        assert list(guard_batches(RECORDS, make_schema(), batched=False, batch_size=size, **options))
+        assert list(_iter(RECORDS).batch(size or 1).pipe(guard_labels, make_schema(), batched=True, **options))
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        {"image": np.zeros(2), "label": np.array([1, 2, 3])},  # no length that all features share
+        {"image": np.float32(0), "label": np.array([1, 2])},
+        {"label": np.array([1, 2])},  # the only feature
+        {"image": np.zeros(3), "label": [1, 2, 3]},
+    ],
+)
+def test_a_first_record_of_the_wrong_shape_is_a_violation(tmp_path: Path, first: dict[str, Any]) -> None:
+    """One record whose label has an axis too many is LG105 under batched=False, and no mistake of the call."""
+    options = {"split": "train", "quarantine": str(tmp_path / "q"), "stop_above": None, "batched": False}
+    guarded = guard_batches([first, *RECORDS[:9]], make_schema(), **options)
+    assert len(list(guarded)) == 9
+    assert guarded.summary.by_rule == {"LG105": 1}
+
+
 @pytest.mark.parametrize(
     ("path", "element", "near"),
     [
