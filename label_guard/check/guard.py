@@ -12,9 +12,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.columns import BUFFERS, Column, UntypedIntegers, as_array
+from label_guard.check.columns import BUFFERS, Column, Unreadable, UntypedIntegers, as_array
 from label_guard.check.label_check import LabelCheck, spec_text
-from label_guard.check.reading import fits
 from label_guard.check.result import CheckResult, RuleViolations
 from label_guard.core import tree
 from label_guard.core.types import Rows
@@ -153,8 +152,7 @@ class Guard:
                 return None
             if not check.clean(value):
                 return check
-            where = check.label.where if self._declares_where else None
-            if where is not None and not fits(tree.get(element, where), value.shape):
+            if self._declares_where and not check.is_counted_by(element, value.shape):
                 return None
             size = len(value)
         return size
@@ -189,9 +187,10 @@ class Guard:
         array, _ = as_array(value)
         if array.ndim and array.shape[0] == size:
             return check.counted(columns, missing, list(array))
-        if check.label.where is not None and value is not tree.MISSING:
-            raise UsageError(f"the feature {check.where!r} says which labels count, but has not {size} records")
-        return check.counted(columns, missing, [tree.MISSING] * size)
+        if check.label.where is None or _is_absent(value):
+            return check.counted(columns, missing, [tree.MISSING] * size)
+        other = f"a batch of {size} under {check.where!r} of {spec_text(array.dtype, array.shape)}"
+        return check.counted(columns, missing, [Unreadable(other, "LG105")] * size)
 
     def stored(self, element: Any) -> dict[str, NDArray[Any]]:
         """By label path, the arrays of a record or batch that passed ``is_clean_record`` or ``clean_size``."""

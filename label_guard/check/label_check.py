@@ -13,7 +13,7 @@ from label_guard.check.columns import Column, Unreadable, as_array
 from label_guard.check.fill_values import FillValues, position_label
 from label_guard.check.kinds import ValueCheck, value_check
 from label_guard.check.primitives import is_number, member
-from label_guard.check.reading import LabelReader, broadcasts, checked_label, counted
+from label_guard.check.reading import LabelReader, broadcasts, checked_label, counted, fits
 from label_guard.check.result import RuleViolations, plain
 from label_guard.core import dtypes, tree
 from label_guard.core.similar import closest
@@ -191,6 +191,13 @@ class LabelCheck:
             values: list[Value] = [f"{count} classes" for count in counts[bad, 0].tolist()]
             yield RuleViolations(self.path, "LG108", label.legal, rows[bad], np.ones(len(values), np.intp), values)
 
+    def is_counted_by(self, batch: Any, shape: tuple[int, ...]) -> bool:
+        """Whether ``batch`` has what the schema's ``where`` names, if anything, with a value for each record."""
+        if self.label.where is None:
+            return True
+        where = tree.get(batch, self.label.where)
+        return fits(where, shape) and where.shape[:1] == shape[:1]
+
     def counted(self, columns: list[Column], missing: Rows, where: Sequence[Any]) -> tuple[list[Column], Rows]:
         """Columns and missing rows without what does not count: rows are left out, positions have a legal value.
 
@@ -234,25 +241,38 @@ class LabelCheck:
         return found, missing[_any([where[row] for row in missing.tolist()])] if len(missing) else missing
 
     def _fitting(self, column: Column, where: Sequence[Any]) -> Iterator[Column]:
-        """Splits off records whose label and ``where`` differ in shape: left out if nothing counts, else unreadable."""
+        """Splits off records whose ``where`` does not fit: left out where it is 0 throughout, else unreadable."""
         shape = column.array.shape[1:]
-        shapes = {getattr(where[row], "shape", None) for row in column.rows.tolist()}
-        if self.label.where is None or all(own is not None and broadcasts(own, shape) for own in shapes):
+        kinds = {_kind_and_shape(where[row]) for row in column.rows.tolist()}
+        if self.label.where is None or all(kind in "biuf" and broadcasts(own, shape) for kind, own in kinds):
             yield column
             return
-        arrays = [as_array(where[row])[0] for row in column.rows.tolist()]
-        fits = np.array(
-            [array.dtype.kind not in "biuf" or broadcasts(array.shape, shape) for array in arrays], np.bool_
-        )
-        if fits.any() or not len(fits):
-            yield column if fits.all() else column._replace(rows=column.rows[fits], array=column.array[fits])
-        for place in np.flatnonzero(~fits & [bool((array != 0).any()) for array in arrays]).tolist():
-            box = np.empty(1, object)
-            other = spec_text(arrays[place].dtype, arrays[place].shape)
-            box[0] = Unreadable(
-                f"{spec_text(column.array.dtype, shape)} under {self.label.where!r} of {other}", "LG105"
-            )
-            yield Column(column.rows[place : place + 1], box, True)
+        spec = spec_text(column.array.dtype, shape)
+        reasons = [self._unfit(self.label.where, where[row], shape, spec) for row in column.rows.tolist()]
+        fit = np.array([reason is None for reason in reasons], np.bool_)
+        if fit.any():
+            yield column if fit.all() else column._replace(rows=column.rows[fit], array=column.array[fit])
+        for place, reason in enumerate(reasons):
+            if isinstance(reason, Unreadable):
+                box = np.empty(1, object)
+                box[0] = reason
+                yield Column(column.rows[place : place + 1], box, True)
+
+    @staticmethod
+    def _unfit(path: str, where: Any, shape: tuple[int, ...], spec: str) -> Unreadable | bool | None:
+        """Why the ``where`` of a record says nothing of its label; True: nothing counts; None: it fits."""
+        if isinstance(where, Unreadable):
+            return where
+        if where is None or where is tree.MISSING:
+            return Unreadable(f"{spec} without {path!r}, which says what counts", "LG104")
+        array, _ = as_array(where)
+        if array.dtype.kind not in "biuf":
+            return Unreadable(f"{spec} under {path!r} of {spec_text(array.dtype, array.shape)}", "LG104")
+        if broadcasts(array.shape, shape):
+            return None
+        if array.size and not array.any():
+            return True
+        return Unreadable(f"{spec} under {path!r} of {spec_text(array.dtype, array.shape)}", "LG105")
 
     def _filler(self, dtype: np.dtype[Any]) -> Array:
         """A legal value of ``dtype``: of one position, or of a row of the class axis."""
@@ -334,8 +354,9 @@ class LabelCheck:
         names = self.label.dtype or self.label.DEFAULT_DTYPES
         if stored is not None and not is_number(stored) and stored.kind in "fV" and set(names) & set(dtypes.FAMILIES):
             names = dtypes.expand(names)
-        text = f"dtype {' or '.join(names)}"
         admitted = {dtype.name for dtype in self._admitted}
+        names = [name for name in names if name != "bool" or name in admitted] or names  # bool holds no ignore value
+        text = f"dtype {' or '.join(names)}"
         if isinstance(self.label, ClassLabel) and not admitted.issuperset(self.checked.stored_dtypes):
             return f"{text} wide enough to index {self.label.num_classes} classes"
         return text
@@ -364,8 +385,15 @@ _KIND: dict[str, Kind] = {"i": "i", "u": "i", "f": "f", "b": "b"}
 
 
 def _any(values: Sequence[Any]) -> NDArray[np.bool_]:
-    """Whether any position of each record counts."""
-    return np.array([bool(np.any(as_array(value)[0] != 0)) for value in values], np.bool_)
+    """Whether any position of each record counts; so does a record without positions."""
+    arrays = [as_array(value)[0] for value in values]
+    return np.array([not array.size or bool(np.any(array != 0)) for array in arrays], np.bool_)
+
+
+def _kind_and_shape(where: Any) -> tuple[str, tuple[int, ...]]:
+    """The kind of the dtype of an array, and its shape; what is not an array is looked at closer."""
+    kind = getattr(getattr(where, "dtype", None), "kind", "O")
+    return kind, where.shape if kind in "biuf" else ()
 
 
 def _is_unreadable(array: Array) -> bool:

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
-import numpy as np
-
+from label_guard.check.columns import as_array
 from label_guard.check.label_check import spec_text
 from label_guard.core import tree
 from label_guard.core.similar import closest, listed, near_name
@@ -29,7 +28,8 @@ def check_first_elements(config: GuardConfig, elements: Sequence[Any]) -> bool:
         Whether there was an element to check: records that could not be read have no features.
 
     Raises:
-        UsageError: a label is in none of the elements, a map upstream lost the record key, or ``batched=`` is wrong.
+        UsageError: a label is in none of the elements, a map upstream lost the record key, or ``where`` or
+            ``batched=`` is wrong.
     """
     readable = [element for element in elements if reason_in(element) is None]
     if not readable:
@@ -39,6 +39,7 @@ def check_first_elements(config: GuardConfig, elements: Sequence[Any]) -> bool:
         if all(tree.get(element, path) is tree.MISSING for element in readable):
             raise UsageError(f"{config.caller}: {_no_label(config, path, readable[0])}")
     _check_record_key(config, readable[0])
+    _check_where(config, readable)
     _check_form(config, readable)
     return True
 
@@ -75,6 +76,18 @@ def _check_record_key(config: GuardConfig, element: Any) -> None:
         )
 
 
+def _check_where(config: GuardConfig, elements: Sequence[Any]) -> None:
+    """Refuses a ``where`` that names a feature without numbers; in a later record that is a violation."""
+    for path, label in config.guard.labels.items():
+        values = [] if label.where is None else [tree.get(element, label.where) for element in elements]
+        stored = [as_array(value)[0] for value in values if value is not None and value is not tree.MISSING]
+        if stored and not any(array.dtype.kind in "biuf" for array in stored):
+            raise UsageError(
+                f"{config.caller}: where of label {path!r} is the feature {label.where!r}, which holds "
+                f"{spec_text(stored[0].dtype, stored[0].shape)}; it must hold bool or numbers: 0 does not count"
+            )
+
+
 def _check_form(config: GuardConfig, elements: Sequence[Any]) -> None:
     """Refuses a ``batched=`` that all first elements contradict, in every label; a bad label alone does not."""
     if config.batched is None:
@@ -87,8 +100,8 @@ def _check_form(config: GuardConfig, elements: Sequence[Any]) -> None:
         found = "batches"
         remedy = "leave batched= out. If they are records, correct the shape of the label in the schema"
     if wrong:
-        path = next(path for path in config.guard.labels if tree.get(elements[0], path) is not tree.MISSING)
-        array = np.asarray(tree.get(elements[0], path))
+        path = next(iter(config.guard.labels))
+        array, _ = as_array(tree.get(elements[0], path))
         shape = list(config.guard.read_labels[path].record_shape)
         raise UsageError(
             f"{config.caller}: batched={config.batched} was given, but the elements are {found}: label {path!r} of the "
@@ -97,9 +110,13 @@ def _check_form(config: GuardConfig, elements: Sequence[Any]) -> None:
 
 
 def _is_batch(config: GuardConfig, element: Any) -> bool | None:
+    """Whether an element is a batch; None where its labels do not show it, or are not numbers."""
+    labels = [as_array(tree.get(element, path))[0] for path in config.guard.labels]
+    if any(array.dtype.kind not in "biuf" for array in labels):
+        return None
     try:
         return config.guard.is_batched(element)
-    except UsageError:  # its labels do not show it
+    except UsageError:
         return None
 
 
@@ -107,7 +124,7 @@ def _is_surely_batch(config: GuardConfig, element: Any) -> bool:
     """Whether each label has one axis too many, whose length all features share: at least two, and two of them."""
     if not _is_batch(config, element):
         return False
-    shapes = [np.shape(value) for path, value in tree.leaves(element) if path != KEY]
+    shapes = [as_array(value)[0].shape for path, value in tree.leaves(element) if path != KEY]
     return len(shapes) > 1 and len({shape[:1] for shape in shapes}) == 1 and len(shapes[0]) > 0
 
 

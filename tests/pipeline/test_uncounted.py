@@ -10,7 +10,16 @@ import grain
 import numpy as np
 import pytest
 
-from label_guard import ClassLabel, Guard, InvalidLabelError, MultiLabel, RealLabel, SoftLabel, guard_batches
+from label_guard import (
+    ClassLabel,
+    Guard,
+    InvalidLabelError,
+    MultiLabel,
+    RealLabel,
+    SoftLabel,
+    UsageError,
+    guard_batches,
+)
 from label_guard.check.fill_values import FillValues
 from label_guard.grain import guard_labels
 from label_guard.schema.dataset import DatasetSchema
@@ -181,3 +190,64 @@ def test_nothing_counts_of_a_label_of_another_shape() -> None:
     records = [{"y": np.zeros(4, int), "w": np.ones(4, bool)}, {"y": np.zeros(3, int), "w": np.zeros(4, bool)}]
     (batch,) = guard_batches(records, schema_of(label), batched=False, batch_size=2, on_invalid="mask")
     assert batch["y_valid"].tolist() == [[True] * 4, [False] * 4]
+
+
+@pytest.mark.parametrize("policy", ["drop", "mask", "report"])
+@pytest.mark.parametrize("form", ["single", "records", "batches"])
+@pytest.mark.parametrize(
+    ("where", "rule"), [("absent", "LG104"), (None, "LG104"), ("text", "LG104"), (np.ones((2, 1)), "LG105")]
+)
+def test_a_later_record_without_its_where(policy: str, form: str, where: Any, rule: str, tmp_path: Path) -> None:
+    """A record, or a batch, whose ``where`` is not there or no number is bad; the run goes on with the next."""
+    label = ClassLabel(num_classes=5, where="w")
+    step = (2,) if form == "batches" else ()
+    elements: list[dict[str, Any]] = [{"y": np.full(step, k), "w": np.ones(step)} for k in range(3)]
+    elements[1]["w"] = where if where is None or not step else [where] * 2
+    if isinstance(where, np.ndarray):
+        elements[1]["w"] = where[:, :, None]
+    if isinstance(where, str) and where == "absent":
+        del elements[1]["w"]
+    size = {"single": None, "records": 1, "batches": 2}[form]
+    options: dict[str, Any] = {"on_invalid": policy, "batch_size": size, "batched": form == "batches"}
+    guarded = guard_batches(elements, schema_of(label), quarantine=str(tmp_path), stop_above=None, **options)
+    found = list(guarded)
+    assert guarded.summary.by_rule == {rule: step[0] if step else 1}
+    ids = [int(np.ravel(element["y"])[0]) for element in found]
+    assert ids == {"drop": [0, 2], "mask": [0, 0, 2], "report": [0, 1, 2]}[policy]
+    if policy == "mask":
+        assert [bool(np.any(element["y_valid"])) for element in found] == [True, False, True]
+
+
+@pytest.mark.parametrize("where", ["cat", np.array(["a", "b"]), {"a": 1}])
+def test_a_where_without_numbers_from_the_start(where: Any) -> None:
+    """A ``where`` that holds no numbers in the first element is a mistake of the schema: an error at once."""
+    label = ClassLabel(num_classes=5, where="w")
+    for options in ({"batched": False}, {"batch_size": 2, "batched": False}):
+        with pytest.raises(UsageError, match=r"where of label 'y' is the feature 'w', which holds .*bool or numbers"):
+            list(guard_batches([{"y": np.int64(1), "w": where}] * 4, schema_of(label), on_invalid="raise", **options))
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_a_record_without_positions_is_a_record(batched: bool, tmp_path: Path) -> None:
+    """An empty label with an empty ``where`` is no padding: it is checked and counted; 0 for all of it is padding."""
+    label = ClassLabel(num_classes=5, shape=(None,), where="w", min_length=1)
+    records: list[dict[str, Any]] = [
+        {"y": np.array([1, 2]), "w": np.array([1, 0])},
+        {"y": np.array([], int), "w": np.array([], int)},
+        {"y": np.array([9]), "w": np.array([], int)},
+        {"y": np.array([], int), "w": np.int64(0)},
+    ]
+    guard = Guard(schema_of(label))
+    batch = {name: [record[name] for record in records] for name in ("y", "w")}
+    result = guard.check_batch(batch) if batched else guard.check_records(records)
+    assert result.counts == {"LG105": 1, "LG111": 1}
+    assert result.padding is not None
+    assert result.padding.tolist() == [3]
+
+
+def test_bool_rows_where_a_number_is_ignored() -> None:
+    """A bool row under ``ignore`` is LG103, and bool is not among the dtypes that the message expects."""
+    label = MultiLabel(num_classes=2, ignore=(float("nan"), 9))
+    for row in (np.array([True, False]), [True, False]):
+        (violation,) = Guard(schema_of(label)).check_records([{"y": row}]).violations
+        assert (violation.rule, violation.legal) == ("LG103", "dtype integer or floating")
