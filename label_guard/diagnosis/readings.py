@@ -182,7 +182,7 @@ def _class_sets(seen: Seen) -> Iterator[Reading]:
     yield Reading("stray", low, high, 1.0, gapped)
     if gapped is None:
         yield from _moved(seen, low, high)
-        yield Reading("one-class-too-few", low, high + 1, 0.3 if seen.count(low) else 0.1)
+        yield Reading("one-class-too-few", low, high + 1, 0.3 if seen.count(low) else _prior_of_unused_first(seen))
         ends = seen.count(low), seen.count(high + 1)
         if min(ends) > 0.1 * sum(ends) and _may_be_mixed(seen, low, high + 1):  # few classes show it less clearly
             yield Reading("mixed", low, high + 1, max(0.004, 0.03 / size), mixed=True)
@@ -198,7 +198,8 @@ def _moved(seen: Seen, low: int, high: int) -> Iterator[Reading]:
     known = set(WELL_KNOWN) - {-1, -2}
     plain = [v for v in seen.values[:8].tolist() if v not in known]
     fills = seen.count(-1) >= 3 * int(seen.counts[seen.values != -1].max(initial=0))  # as "no label" does, not class 0
-    priors = {1: 0.4, 0: 0.4, -1: 0.003 if fills else 0.25}
+    down = 0.003 if fills else 0.025 if seen.count(high) else 0.25
+    priors = {1: 0.4, 0: 0.4, -1: down}
     for start in sorted({low - 1, low + 1, 0, 1, *plain[:2]} - {low}):
         cause = {1: "one-based", 0: "zero-based"}.get(start, "minus-one-shift" if start == low - 1 else "offset")
         yield Reading(cause, start, start + size - 1, priors.get(start, 0.01))
@@ -206,6 +207,19 @@ def _moved(seen: Seen, low: int, high: int) -> Iterator[Reading]:
         yield Reading("one-based", 1, size, _prior_of_void_zero(seen), voids=(0,))
     if size == 2 and seen.count(-1) and seen.count(1):
         yield Reading("plus-minus-one", -1, 1, 0.2, (-1, 1))
+
+
+def _prior_of_unused_first(seen: Seen) -> float:
+    """How likely one class too few is where the first id is never used.
+
+    Where n ids are used, chance leaves another one unused with a probability of the order of 1 / n. An id 0 that is
+    never used is usual where a frequent token was added.
+    """
+    size = seen.label.num_classes
+    if seen.count(seen.label.id_range[1] + 1) == seen.counts.max(initial=0):
+        return 0.1
+    unused = max(1, size + 1 - len(seen.counts))
+    return min(0.1, 5.0 * unused / size)
 
 
 def _prior_of_void_zero(seen: Seen) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import itertools
 import json
@@ -71,6 +72,14 @@ def test_an_audit_reads_as_it_did(report: AuditReport, style: str) -> None:
     """Each format is as in its golden file, byte for byte; a change of it is seen in review."""
     golden = GOLDEN / f"audit.{ENDINGS.get(style, style)}"
     assert render_audit(report, style) + "\n" == golden.read_text(encoding="utf-8")
+
+
+def test_a_page_says_each_other_reading_once(report: AuditReport) -> None:
+    """The text of a cause names its other readings; the page does not list them a second time."""
+    page = html.unescape(render_audit(report, "html"))
+    readings = [other.text for cause in report.diagnoses for other in cause.alternatives]
+    assert readings
+    assert [page.count(reading) for reading in readings] == [1] * len(readings)
 
 
 def test_a_report_of_version_1_is_still_read(report: AuditReport) -> None:
