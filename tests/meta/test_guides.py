@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import sys
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from label_guard import load_schema
+from label_guard import audit_dataset, load_schema
 from label_guard.cli import app as cli
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
@@ -50,6 +51,24 @@ def test_the_schema_of_a_guide_loads(page: str, tmp_path: Path) -> None:
     (block,) = re.findall(r"^```yaml\n(.*?)^```", (DOCS / page).read_text(encoding="utf-8"), re.M | re.S)
     (tmp_path / "schema.yaml").write_text(block)
     assert load_schema(tmp_path / "schema.yaml").labels
+
+
+def test_the_schema_of_the_guide_to_detection_fits_a_coco_file(tmp_path: Path) -> None:
+    """An image with several annotations, one with one and one with none, under the source that the page names."""
+    (text,) = re.findall(r"^```yaml\n(.*?)^```", (DOCS / "detection.md").read_text(encoding="utf-8"), re.M | re.S)
+    (tmp_path / "traffic.yaml").write_text(text)
+    names = {1: "car", 2: "bus", 4: "bike", 8: "sign"}
+    content = {
+        "images": [{"id": image, "file_name": f"{image}.jpg"} for image in (1, 2, 3)],
+        "categories": [{"id": number, "name": name} for number, name in names.items()],
+        "annotations": [
+            {"id": number, "image_id": image, "category_id": category, "bbox": [0.5, 2, 3, 4]}
+            for number, (image, category) in enumerate([(1, 1), (1, 8), (2, 4)])
+        ],
+    }
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    report = audit_dataset(str(tmp_path / "traffic.yaml"), source=f"coco_images:{tmp_path}/instances.json")
+    assert (report.splits[0].records, report.splits[0].invalid, report.exit_code) == (3, 0, 0)
 
 
 @pytest.mark.parametrize("notebook", sorted((DOCS / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
