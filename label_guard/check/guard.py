@@ -357,10 +357,11 @@ def _idle_rows(value: Any, size: int, rank: int) -> NDArray[np.bool_] | None:
 
 def _padding(gathered: Iterable[tuple[list[Column], Rows]], size: int) -> Rows | None:
     """Rows that are in no column and not missing, in any label: nothing of them counts."""
+    gathered = list(gathered)
+    if any(sum(len(column.rows) for column in columns) + len(missing) == size for columns, missing in gathered):
+        return None
     idle = np.ones(size, np.bool_)
     for columns, missing in gathered:
-        if sum(len(column.rows) for column in columns) + len(missing) == size:
-            return None
         for rows in (missing, *(column.rows for column in columns)):
             idle[rows] = False
     return np.flatnonzero(idle) if idle.any() else None

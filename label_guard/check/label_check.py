@@ -142,7 +142,7 @@ class LabelCheck:
                 rule, values = self._shown(found.rule, at, column.unknown)
                 places = found.positions if first is None else found.positions[first]
                 yield RuleViolations(
-                    self.path, rule, self.label.legal, rows[broken], counts, values, positions,
+                    self.path, rule, self._legal, rows[broken], counts, values, positions,
                     None if found.whole else places % per_record, array.shape[1:],
                 )  # fmt: skip
 
@@ -285,7 +285,7 @@ class LabelCheck:
 
     def missing(self, rows: Rows) -> RuleViolations:
         """The violation of records without this label."""
-        return self.bad_rows("LG104", rows, "missing", self.label.legal)
+        return self.bad_rows("LG104", rows, "missing", self._legal)
 
     def wrong_length(self, rows: Rows, value: Any) -> RuleViolations:
         """The violation of a batch whose label has not one value per record."""
@@ -316,7 +316,7 @@ class LabelCheck:
                     found.setdefault(rule, []).append((row, item))
         for rule, hits in found.items():
             broken, first, counts = np.unique([row for row, _ in hits], return_index=True, return_counts=True)
-            legal = {"LG103": self._dtype_legal(), "LG105": self._shape_legal()}.get(rule, self.label.legal)
+            legal = {"LG103": self._dtype_legal(), "LG105": self._shape_legal()}.get(rule, self._legal)
             yield RuleViolations(self.path, rule, legal, broken.astype(np.intp), counts, [hits[k][1] for k in first])
 
     def _stored_rule(self, item: Any) -> str | None:
@@ -343,6 +343,10 @@ class LabelCheck:
         if item in self.elsewhere:
             return "LG110"
         return "LG102" if item < 0 else "LG101"
+
+    @cached_property
+    def _legal(self) -> str:
+        return self.label.legal  # made of its fields at each call
 
     @cached_property
     def _ids(self) -> frozenset[int] | range:
