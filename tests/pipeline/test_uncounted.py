@@ -229,7 +229,7 @@ def test_a_where_without_numbers_from_the_start(where: Any) -> None:
 
 @pytest.mark.parametrize("batched", [True, False])
 def test_a_record_without_positions_is_a_record(batched: bool, tmp_path: Path) -> None:
-    """An empty label with an empty ``where`` is no padding: it is checked and counted; 0 for all of it is padding."""
+    """An empty label with an empty ``where`` is not padding: it is checked and counted; 0 for all of it is padding."""
     label = ClassLabel(num_classes=5, shape=(None,), where="w", min_length=1)
     records: list[dict[str, Any]] = [
         {"y": np.array([1, 2]), "w": np.array([1, 0])},
