@@ -115,7 +115,7 @@ RULES = (
         "LG307",
         "class-renamed",
         "A class has another name at the same id.",
-        "An output that meant one class bears the name of another, and no machine can distinguish a better word "
+        "An output that meant one class has the name of another, and no machine can distinguish a better word "
         "from another thing. Pipelines see no difference; trained models do. Where the data hold the names "
         "(dtype: string), another spelling is enough: data with the old one is refused.",
         _label(_TWO),

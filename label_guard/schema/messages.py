@@ -207,7 +207,7 @@ def _fix(kind: str, path: SchemaPath, value: object) -> tuple[str, FixKind]:
 
 
 def shown(value: object) -> str:
-    """A value as it would stand in the file, shortened."""
+    """A value as the file would hold it, shortened."""
     if isinstance(value, dict | list | tuple):
         return "a mapping" if isinstance(value, dict) else "a list"
     words = {None: "nothing (null)", True: "true", False: "false"}

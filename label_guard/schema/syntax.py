@@ -51,7 +51,7 @@ class Node:
         end: offset after the last character of a scalar; of a list or mapping it says nothing.
         plain: the text of a scalar without quotes, such as ``010``; None for everything else.
         keys: the keys of a mapping, as nodes of their own.
-        repeated: the later ones of keys that stand twice.
+        repeated: the later ones of keys that occur twice.
     """
 
     value: Scalar | list[Node] | dict[str, Node]

@@ -1,4 +1,4 @@
-"""The GitHub Action and the workflows: valid for independent schemas, and their steps run as they stand."""
+"""The GitHub Action and the workflows: valid for independent schemas, and their steps run unchanged."""
 
 from __future__ import annotations
 

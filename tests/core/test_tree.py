@@ -36,7 +36,7 @@ TREES = st.recursive(
     ],
 )
 def test_a_path_is_a_flat_key_first_and_nested_keys_else(node: Any, path: str, value: Any) -> None:
-    """Flat keys as they stand, keys joined by slashes, tuple indices, fields; MISSING where there is none."""
+    """Flat keys as they are, keys joined by slashes, tuple indices, fields; MISSING where there is none."""
     assert tree.get(node, path) == value
 
 

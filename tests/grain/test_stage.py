@@ -316,7 +316,7 @@ def test_repeat_of_the_map_counts_on(tmp_path: Path) -> None:
 
 
 def test_views_of_upstream_survive_workers(tmp_path: Path) -> None:
-    """A guard after mp_prefetch still finds the keyed source and the Batch that stand inside the workers."""
+    """A guard after mp_prefetch still finds the keyed source and the Batch inside the workers."""
     records, _ = _make_records(0.5, size=16)
     ds = _build("batch after", records, **_options_of("drop", tmp_path))
     assert ds._batched is True

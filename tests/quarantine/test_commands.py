@@ -251,7 +251,7 @@ main(sys.argv[1:])
 
 
 def test_a_failed_export_leaves_no_file(folder: Path, tmp_path: Path) -> None:
-    """On a full disk the command is one error; what stood at the target stays, and no temporary file is left."""
+    """On a full disk the command is one error; what was at the target stays, and no temporary file is left."""
     target = tmp_path / "out"
     target.write_text("before")
     for form in ("jsonl", "csv", "npz"):

@@ -268,7 +268,7 @@ def test_a_copy_writes_a_part_of_its_own(tmp_path: Path) -> None:
 
 
 def test_threads_share_a_writer(tmp_path: Path) -> None:
-    """Records appended by many threads at once each stand in one whole line."""
+    """Records appended by many threads at once are each one whole line."""
     writer = writer_of(str(tmp_path))
     added: list[int] = []
 

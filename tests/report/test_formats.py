@@ -75,7 +75,7 @@ def test_an_unknown_format_is_a_usage_error() -> None:
 
 
 def test_the_line_of_the_design_is_what_text_shows() -> None:
-    """File, line, column, code, name, message and fix stand in one line as the documentation shows them."""
+    """File, line, column, code, name, message and fix are in one line as the documentation shows them."""
     first = render_diagnostics(FOUND, "text", tool="lint").splitlines()[0]
     assert first == (
         "configs/voc.yaml:7:16: LG201 class-count-mismatch: num_classes is 20 but class_names has 21; "
