@@ -14,7 +14,8 @@ PLACES = ["*.md", "docs/**/*.md", "label_guard/**/*.py", "label_guard/**/*.j2", 
 PLACES += ["tests/**/*.py", ".github/**/*"]
 BANNED = re.compile(
     r"(?i)(?<![\w-])(?:told|tells?|mend(?:s|ed|ing)?|stands|vouch\w*|heed\w*|anew|judge[sd]?|judging|besides|torment\w*|beside"
-    r"|stand(?! for\b)|stood|bears|lest|naught|thereof|otherwise than|without a word|hangs? on|in the making|for ever|becomes of)(?![\w(-])"
+    r"|otherwise than|without a word|hangs? on|in the making|for ever|becomes of)(?![\w(-])"
+    r"|(?<!\w)(?:stand(?! for\b)|stood|bears|naught|thereof)(?![\w(-])"
     r"|reckon\w*|held against|what of (?:its|your|them|the)\b|robbed"
     r"|(?<!here )\b(?:is|are) no (?!longer\b|more than\b|\d)(?=[a-z])"
 )
