@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, overload, runtime_checkable
 
 import numpy as np
@@ -158,6 +159,22 @@ def blocks(items: Iterable[Item], size_of: Callable[[Item], int], enough: int) -
         raise
     if block:
         yield block
+
+
+def first_items(items: Iterator[Item], most: int) -> list[Item]:
+    """The first ``most`` of ``items``, or those before a fault, which reading will report.
+
+    Raises:
+        Exception: whatever the fault is, where it precedes all items.
+    """
+    found: list[Item] = []
+    try:
+        for item in islice(items, most):
+            found.append(item)  # noqa: PERF402 - kept where the next one fails
+    except Exception:
+        if not found:
+            raise
+    return found
 
 
 class Format(Protocol):

@@ -11,13 +11,15 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import IO, Any, cast
 
+from typing_extensions import override
+
 from label_guard.core.files import filesystem_of, is_url, open_object, open_regular, require_protocol
 from label_guard.errors import LabelGuardError, SourceError
 from label_guard.sources.base import Shard
 
 _WILDCARDS = "*?["
 # What reading a damaged file may raise: reported as one error, without a traceback.
-_READ_ERRORS = (OSError, EOFError, zlib.error)
+READ_ERRORS = (OSError, EOFError, zlib.error)
 _LOCAL = ("file://", "local://")
 
 
@@ -136,7 +138,7 @@ def opened(path: str, *, unzip: bool = False) -> Generator[IO[bytes]]:
     except LabelGuardError:
         raise
     except Exception as error:
-        if isinstance(error, _READ_ERRORS) or is_remote(path):  # an fsspec backend may raise anything
+        if isinstance(error, READ_ERRORS) or is_remote(path):  # an fsspec backend may raise anything
             raise SourceError(f"cannot read {path}: {_reason(error)}") from None
         raise
 
@@ -150,7 +152,33 @@ def unzipped(file: IO[bytes]) -> gzip.GzipFile:
     if not file.read(1):
         raise EOFError
     file.seek(0)
-    return gzip.GzipFile(fileobj=file)
+    return _Unzipped(fileobj=file)
+
+
+class _Unzipped(gzip.GzipFile):
+    """A gzip file of which ``read`` gives what precedes a fault; the next call raises it."""
+
+    _fault: Exception | None = None
+
+    @override
+    def read(self, size: int | None = -1) -> bytes:
+        if self._fault is not None:
+            raise self._fault
+        parts: list[bytes] = []
+        left = -1 if size is None else size
+        while left:
+            try:
+                part = self.read1(left)
+            except READ_ERRORS as fault:
+                if not parts:
+                    raise
+                self._fault = fault
+                break
+            if not part:
+                break
+            parts.append(part)
+            left = left - len(part) if left > 0 else left
+        return b"".join(parts)
 
 
 def _open(path: str) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from label_guard.core import tree
 from label_guard.errors import SourceError
-from label_guard.sources.base import CHUNK_BYTES, LabelShapes, Piece, blocks, require_fields
+from label_guard.sources.base import CHUNK_BYTES, LabelShapes, Piece, blocks, first_items, require_fields
 from label_guard.sources.files import is_remote, opened
 from label_guard.sources.json_stream import JsonStream
 from label_guard.sources.jsonl import object_paths, objects_piece
@@ -33,7 +33,7 @@ class JsonFormat:
     def fields(self, path: str) -> Sequence[str]:
         with _stream(path, self.name) as stream:
             if stream.peek() == "[":
-                values = list(islice(_values(stream), _PEEKED))
+                values = first_items(_values(stream), _PEEKED)
                 return _paths(iter(values)) if not values or isinstance(values[0], dict) else ("label",)
         with _stream(path, self.name) as stream:
             return _column_names(stream)
@@ -243,7 +243,7 @@ def _object(value: Any) -> tuple[dict[str, Any], str]:
 
 def _paths(values: Iterator[Any]) -> list[str]:
     names: dict[str, None] = {}
-    for value in islice(values, _PEEKED):
+    for value in first_items(values, _PEEKED):
         if isinstance(value, dict):
             names |= dict.fromkeys(object_paths(value))
     return list(names)

@@ -6,13 +6,12 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import IO, Any
 
 from label_guard.core import tree
 from label_guard.core.strict_json import unique_pairs
 from label_guard.errors import SourceError
-from label_guard.sources.base import CHUNK_BYTES, LabelShapes, Piece, RawColumn, blocks
+from label_guard.sources.base import CHUNK_BYTES, LabelShapes, Piece, RawColumn, blocks, first_items
 from label_guard.sources.files import opened
 from label_guard.sources.json_lines_pattern import LinePattern
 from label_guard.sources.line_blocks import LineBlocks
@@ -34,7 +33,7 @@ class JsonLinesFormat:
         names: dict[str, None] = {}
         faults: list[str] = []
         with opened(path, unzip=True) as file:
-            for line in islice(_lines(file), _PEEKED_LINES):
+            for line in first_items(_lines(file), _PEEKED_LINES):
                 record, fault = parse_object(line)
                 names |= dict.fromkeys(object_paths(record))
                 faults += [fault] if fault else []

@@ -11,7 +11,7 @@ import numpy as np
 from label_guard.errors import SourceError
 from label_guard.sources.base import CHUNK_BYTES, framework
 from label_guard.sources.encoded_labels import Encoding
-from label_guard.sources.files import opened
+from label_guard.sources.files import READ_ERRORS, opened
 from label_guard.sources.tf_example import ExampleFormat, Frames
 from label_guard.sources.tf_example_wire import Record
 
@@ -39,7 +39,15 @@ def frames(path: str) -> Iterator[Frames]:
     split = _Splitter(framework("google_crc32c", "records").value)
     rest = b""
     with opened(path, unzip=True) as file:
-        while block := _read(file, max(split.needed - len(rest), 0) or CHUNK_BYTES):
+        while True:
+            try:
+                block = _read(file, max(split.needed - len(rest), 0) or CHUNK_BYTES)
+            except READ_ERRORS:
+                if split.size:
+                    yield split.take()
+                raise
+            if not block:
+                break
             data = rest + block if rest else block
             rest = data[split.feed(data) :]
             del data, block  # so that the next read finds their memory free and warm
@@ -64,9 +72,13 @@ def tf_record_format(encodings: Mapping[str, Encoding] | None = None) -> Example
 def _read(file: IO[bytes], size: int) -> bytes:
     """Up to ``size`` bytes, allocated only as they come."""
     parts: list[bytes] = []
-    while size > 0 and (part := file.read(min(size, _READ_BYTES))):
-        parts.append(part)
-        size -= len(part)
+    try:
+        while size > 0 and (part := file.read(min(size, _READ_BYTES))):
+            parts.append(part)
+            size -= len(part)
+    except READ_ERRORS:  # the next call raises it again
+        if not parts:
+            raise
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 

@@ -6,12 +6,11 @@ import tarfile
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from typing import IO, Any, cast
 
 from label_guard.core import tree
 from label_guard.errors import SourceError
-from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, LabelShapes, Piece, blocks
+from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, LabelShapes, Piece, blocks, first_items
 from label_guard.sources.encoded_labels import decode_pieces
 from label_guard.sources.files import opened, unzipped
 from label_guard.sources.jsonl import MAX_LINE_BYTES, object_paths, parse_object
@@ -33,7 +32,7 @@ class WebDatasetFormat:
     def fields(self, path: str) -> Sequence[str]:
         names: dict[str, None] = {}
         with _archive(path) as archive:
-            for sample in islice(_samples(archive, ("json",)), _PEEKED):
+            for sample in first_items(_samples(archive, ("json",)), _PEEKED):
                 for extension, data in sample.items():
                     names[extension] = None
                     if extension == "json" and isinstance(data, bytes):

@@ -17,7 +17,8 @@ def test_the_promised_datasets_are_there():
     """The schemas that the documentation names."""
     assert [file.stem for file in _FILES] == [
         "celeb_a", "chexpert", "cifar10", "cifar10_h", "cityscapes", "coco", "digits", "emnist_letters", "glue_sst2",
-        "human_protein_atlas", "imagenet2012", "iris", "mnist", "open_polymer", "oxford_iiit_pet", "packed_tokens",
+        "human_protein_atlas", "imagenet2012", "imagenet_real", "iris", "mnist", "open_polymer", "oxford_iiit_pet",
+        "packed_tokens",
         "patch_camelyon", "tox21", "voc",
     ]  # fmt: skip
 
