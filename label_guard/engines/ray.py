@@ -89,6 +89,8 @@ def _start(ray: Any, settings: dict[str, Any]) -> None:
         raise UsageError(f"ray.init does not take {settings}: {error}") from None
     except OSError as error:
         raise SourceError(f"cannot reach the Ray cluster {settings.get('address', '')}: {error}") from None
+    except Exception as error:  # of no class of its own: a part of Ray did not start in time
+        raise SourceError(f"Ray does not start: {error}") from None
 
 
 def _fold(auditor: ShardAuditor, items: Sequence[Item]) -> tuple[LabelGuardError | None, Folds]:
