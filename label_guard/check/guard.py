@@ -192,9 +192,9 @@ class Guard:
         other = f"a batch of {size} under {check.where!r} of {spec_text(array.dtype, array.shape)}"
         return check.counted(columns, missing, [Unreadable(other, "LG105")] * size)
 
-    def stored(self, element: Any) -> dict[str, NDArray[Any]]:
-        """By label path, the arrays of a record or batch that passed ``is_clean_record`` or ``clean_size``."""
-        return {path: np.asarray(tree.get(element, path)) for _, path in self._paths}
+    def stored(self, element: Any) -> dict[str, Any]:
+        """By label path, the arrays or scalars of an element that passed ``is_clean_record`` or ``clean_size``."""
+        return {path: tree.get(element, path) for _, path in self._paths}
 
     def check_columns(self, gathered: Mapping[str, tuple[list[Column], Rows]], size: int) -> CheckResult:
         """Checks ``size`` records that are gathered already: by label, columns and the rows that lack a value."""
@@ -287,9 +287,14 @@ class Guard:
 
         The fast path for records one by one: False says only that ``check_records`` must look closer.
         """
-        if self._always_closer or (self._where_paths and self._has_mask(record)):
-            return False
         flat = cast("dict[str, Any]", record) if type(record) is dict else None
+        if self._always_closer:
+            return False
+        if flat is not None and not self._has_nested_mask:
+            if not self._where_paths.isdisjoint(flat):
+                return False
+        elif self._has_mask(record):
+            return False
         for check, path in self._paths:
             value = flat[path] if flat is not None and path in flat else tree.get(record, path)
             if type(value) is np.ndarray:

@@ -37,7 +37,7 @@ class StreamSample:
         self._dirty: dict[str, LabelStatistics] = {}
         self._uncounted: list[tuple[Mapping[str, Label], Columns, CheckResult]] = []  # small: counted when asked
         self._dirty_seen = self._dirty_counted = 0
-        self._clean: list[dict[str, tuple[NDArray[Any], float]]] = []
+        self._clean: list[dict[str, tuple[Any, float]]] = []  # values, and how often each counts
         self._clean_seen = 0
         self._stride = 1
 
@@ -50,9 +50,14 @@ class StreamSample:
         """Samples a clean batch."""
         self.add_stored({path: _counted(found) for path, found in columns.items()})
 
-    def add_stored(self, labels: Mapping[str, NDArray[Any]]) -> None:
-        """Samples a clean batch or record, all positions of whose labels count."""
-        self._clean.append({path: _thinned(array) for path, array in labels.items()})
+    def add_stored(self, labels: Mapping[str, Any], times: int = 1) -> None:
+        """Samples a clean batch or record, all positions of whose labels count; it represents ``times`` of them."""
+        self._clean.append(
+            {
+                path: (v, times) if isinstance(v, np.generic) else _thinned(np.asarray(v), times)
+                for path, v in labels.items()
+            }
+        )
         if len(self._clean) > _BATCHES:
             self._clean = self._clean[1::2]
             self._stride *= 2
@@ -98,7 +103,7 @@ class StreamSample:
         share = self._dirty_counted / self._dirty_seen * self._clean_seen / max(1, len(self._clean))
         clean = LabelStatistics()
         for sample in self._clean:
-            values, weight = sample[path]
+            values, weight = np.atleast_1d(sample[path][0]), sample[path][1]
             if values.size and values.dtype.kind in "iuf":
                 part = LabelStatistics()
                 part.add_legal_ids(label, values)
@@ -131,10 +136,10 @@ def _counted(columns: list[Column]) -> NDArray[Any]:
     return array if counts is None or counts.shape != array.shape else array[counts]
 
 
-def _thinned(array: NDArray[Any]) -> tuple[NDArray[Any], float]:
+def _thinned(array: NDArray[Any], times: int) -> tuple[NDArray[Any], float]:
     """Some values of a batch, evenly spaced, and how many each represents."""
     if array.dtype.kind not in "iuf" or not array.size:
         return np.empty(0, np.int64), 0.0
     flat = array.reshape(-1)
     kept = flat[:: -(-flat.size // _POSITIONS)].copy()
-    return kept, flat.size / kept.size
+    return kept, times * flat.size / kept.size

@@ -188,8 +188,10 @@ class ElementChecker:
         counts.seen += number
         counts.window_seen += number
         counts.consecutive_rejected = 0
-        if self._limit.sample.wants_clean():
-            self._limit.sample.add_stored(self.config.guard.stored(element))
+        if size or not counts.seen & 3:  # of single records, one in four
+            sample = self._limit.sample
+            if sample.wants_clean():
+                sample.add_stored(self.config.guard.stored(element), 1 if size else 4)
         return True
 
     def check_again(self, batch: Any, *, write: bool) -> CheckResult:

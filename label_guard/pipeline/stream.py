@@ -73,6 +73,7 @@ class GuardStream:
         self._given_form = Form.of(batched if config.batched is None else config.batched)
         self._form = self._given_form
         self._size = config.batch_size or 0
+        self._plain = config.batch_size is None and not config.coordinated  # valid records pass one by one
         self._may_grow = False  # the first batch after a restore may be larger: another batch size upstream
         self._ahead: list[Any] = []
         self._spare = Spare()
@@ -88,7 +89,8 @@ class GuardStream:
             if self._refused is not None:
                 self._restore(self.get_state(), retried=True)
             parent = None if self._start else self._upstream.get_state()
-            if self._start is None and self._may_pass() and (element := self._next_plain(parent)) is not None:
+            passes = self._plain if self._form is Form.RECORDS else self._may_pass()
+            if passes and self._start is None and (element := self._next_plain(parent)) is not None:
                 return element
             self._before = self._snapshot(parent)
         try:
@@ -116,9 +118,7 @@ class GuardStream:
         return self._next_refilled() if self.config.refills else self._next_of_batches()
 
     def _may_pass(self) -> bool:
-        """Whether the next element, if plainly valid, goes on by itself."""
-        if self._form is Form.RECORDS:
-            return not self._size and self.stop is None
+        """Whether the next batch, if plainly valid, goes on by itself."""
         settled = self._form is Form.BATCHES and self._size > 0 and not self._may_grow and self.stop is None
         return settled and self.config.passes_untouched and (self.config.refills or not self._spare.pending)
 

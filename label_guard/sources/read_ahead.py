@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from functools import cache
 from queue import SimpleQueue
 from threading import Thread
 from typing import TypeVar
 
-from label_guard.sources.base import Chunk, Shard
+from label_guard.sources.base import CHUNK_BYTES, Chunk, Shard
 from label_guard.sources.files import is_remote
 from label_guard.sources.source import Source
 
@@ -15,6 +16,7 @@ _BY_ARROW = ("parquet", "arrow")  # formats whose reader lets other threads run
 T = TypeVar("T")
 # A read that hangs is left behind after that: it must not keep Ctrl-C from ending the process.
 _END_SECONDS = 3.0
+_KEPT_BYTES = 4 * CHUNK_BYTES
 
 
 def read_chunks(source: Source, shard: Shard) -> Iterator[Chunk]:
@@ -23,8 +25,19 @@ def read_chunks(source: Source, shard: Shard) -> Iterator[Chunk]:
     Raises:
         SourceError: as ``source.read``.
     """
+    keep_freed_memory()
     chunks = source.read(shard)
     return read_ahead(chunks) if is_remote(shard.path) or source.format.name in _BY_ARROW else chunks
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Has the C library keep the memory of freed chunks: to take it from the system again costs more than to read.
+
+    glibc returns the end of its heap to the system where it is larger than twice the largest block that was ever
+    freed. So one larger block is made and freed, once in a process; nothing is written to it.
+    """
+    bytes(_KEPT_BYTES)
 
 
 def read_ahead(items: Iterator[T]) -> Generator[T]:
