@@ -20,9 +20,7 @@ _CHANCE = 1e-5  # rare values may be strays although that is less probable than 
 _CHANCE_MOVED = 1e-3  # the same where ids have another start: the id that is missing speaks for it as well
 _CERTAIN = 0.95  # a reading below this changes nothing
 _FREQUENT = 20  # occurrences of a value before it may become legal; fewer where classes have fewer
-_LEAST = 6  # occurrences of a value before it may become legal, however few the others have: see _least
-_MANY = 80  # classes from which rare ones may become legal: their number and the rarest of the others speak for them
-_MOST_UNSEEN = 2  # classes that chance may leave unseen where their number speaks for them
+_LEAST = 6  # occurrences of a value before it may become legal, however few the others have
 _LEAST_VOID = 0.02  # share of small data that a value for "no label" has before it may become legal
 _RARER = 30  # times rarer than the median class: too rare to become legal
 _WIDEST_IDS = 6  # times the number of classes: ids with gaps beyond this may not be in the order of the classes
@@ -94,8 +92,7 @@ def _no_label_at_all(path: str, seen: Seen, split: str | None) -> LikelyCause | 
 def _twins(seen: Seen, best: Scored, strays: float, others: list[Alternative]) -> list[Alternative]:
     """``others`` with causes that leave the very same counts; ``strays``: probability of strays."""
     reading = best.reading
-    least = _least(seen, reading)
-    rare = {v: n for v, n in seen.illegal.items() if reading.cause != "stray" and not _frequent(seen, v, least=least)}
+    rare = {v: n for v, n in seen.illegal.items() if reading.cause != "stray" and not _frequent(seen, v)}
     chance = _CHANCE_MOVED if reading.cause in _MOVED else _CHANCE
     if rare and (strays > chance or (len(seen.illegal) == 1 and min(rare.values()) * _RARER < seen.usual_count)):
         stray = alternative(seen, Scored(Reading("stray", reading.low, reading.high, 1.0), rare))
@@ -200,10 +197,9 @@ def _certain(seen: Seen, best: Scored) -> bool:
         return False
     if found.violations.keys() - _RULES_OF_VALUES:
         return False
-    least = _least(seen, reading)
     if reading.cause == "ids-with-gaps":
         ids = reading.ids or ()
-        new = all(_frequent(seen, value, most=least, least=least) for value in ids if value in seen.illegal)
+        new = all(_frequent(seen, value, most=_LEAST) for value in ids if value in seen.illegal)
         return new and all(_one_of_many(seen, value) for value in ids)
     if reading.cause == "one-class-too-few":
         if seen.count(reading.low) < min(_FREQUENT, max(seen.usual_count / 4, min(_LEAST, seen.usual_count))):
@@ -212,33 +208,21 @@ def _certain(seen: Seen, best: Scored) -> bool:
             return False  # some files, or the records of a run, may count from another start
     if any(seen.count(value) < min(_FREQUENT, _LEAST_VOID * seen.total) for value in reading.voids):
         return False
-    return all(_frequent(seen, value, least=least) for value in seen.illegal)
+    return all(_frequent(seen, value) for value in seen.illegal)
 
 
-def _least(seen: Seen, reading: Reading) -> int:
-    """How often a value must occur before it may become legal, however few the others have.
-
-    Once is enough where there are many ids, and as many as classes: for strays among them, as many classes would have
-    to be absent, and of ids from another start just the first.
-    """
-    few = seen.label.num_classes < _MANY
-    if few or (reading.cause == "ids-with-gaps" and _unseen(seen.counts.tolist()) > _MOST_UNSEEN):
-        return _LEAST
-    return 1 if reading.cause in (*_MOVED, "ids-with-gaps") else _LEAST
-
-
-def _frequent(seen: Seen, value: int, *, most: int = _FREQUENT, least: int = _LEAST) -> bool:
+def _frequent(seen: Seen, value: int, *, most: int = _FREQUENT) -> bool:
     """Whether ``value`` occurs often enough (``most`` times suffice), and in enough records, to be no accident."""
     count, found = seen.count(value), seen.found
     usual = max(seen.usual_count, float(np.median(seen.counts)))  # few classes may be legal
-    if count < min(most, max(least, usual / 4)) or count * _RARER < usual:
+    if count < min(most, max(_LEAST, usual / 4)) or count * _RARER < usual:
         return False
     illegal = found.illegal_values.values.get(value)
     records = found.class_records[value] if illegal is None else illegal.records
     length = found.positions / max(1, found.records)
     if illegal is not None and length >= _LONG and count > _WHOLE * records * length:
         return False  # whole records of it are damaged
-    return records >= min(least, max(2, found.records // 10)) and records * _RARER >= seen.usual_records
+    return records >= min(_LEAST, max(2, found.records // 10)) and records * _RARER >= seen.usual_records
 
 
 def _one_of_many(seen: Seen, value: int) -> bool:

@@ -124,7 +124,7 @@ def test_gaps_change_nothing_where_names_may_be_in_another_order() -> None:
 
 @pytest.mark.parametrize("count", [2, 3, 4, 5])
 def test_a_value_of_a_few_occurrences_never_becomes_legal(count: int) -> None:
-    """A stray in place of a class that is absent, among fewer than 80 ids with gaps or from another start."""
+    """A stray in place of a class that is absent, among ids with gaps or from another start."""
     classes = len(set(GAPS.tolist()))
     gapped = np.concatenate([GAPS, np.full(count, 201)])
     assert not any(one.patch for one in causes(guard_of(num_classes=classes + 1), gapped))
@@ -135,25 +135,6 @@ def test_a_value_of_a_few_occurrences_never_becomes_legal(count: int) -> None:
 def counted(counts: list[int], ids: list[int]) -> Any:
     """Each id as often as its count says, in any order."""
     return np.random.default_rng(1).permutation(np.repeat(ids, counts))
-
-
-def test_many_ids_carry_a_rare_one() -> None:
-    """As many ids as classes, 80 or more, are legal with a rare one among others as rare, from 1 or with gaps."""
-    counts = [2 + i % 11 for i in range(99)]
-    gaps = [3 * i + i % 2 for i in range(100)]
-    patch = causes(guard_of(num_classes=100), counted([*counts, 2], gaps))[0].patch
-    assert patch == {"class_ids": gaps}
-    start = causes(guard_of(num_classes=100), counted([*counts, 3], list(range(1, 101))))[0].patch
-    assert start == {"class_ids": {"start": 1}}
-    few = counted([*counts[:59], 2], gaps[:60])
-    assert not any(one.patch for one in causes(guard_of(num_classes=60), few))
-
-
-@pytest.mark.parametrize("counts", [[1] * 15 + [3 + i % 9 for i in range(85)], [12 + i % 9 for i in range(99)] + [2]])
-def test_many_ids_carry_no_stray(counts: list[int]) -> None:
-    """Where many occur once, others are unseen by chance; and one that is rarer than all others may be a stray."""
-    gaps = [3 * i + i % 2 for i in range(100)]
-    assert not any(one.patch for one in causes(guard_of(num_classes=100), counted(counts, gaps)))
 
 
 def test_what_is_more_frequent_than_every_class_was_not_lost() -> None:

@@ -1,4 +1,4 @@
-"""Kinds whose counts fit a second story: a class lost in a lookup, two conventions for two classes, leftovers."""
+"""Kinds whose counts fit a second story: a class lost in a lookup, two conventions for two classes, leftovers, strays."""
 
 from __future__ import annotations
 
@@ -111,3 +111,42 @@ def one_file_of_the_next_id(rng: Rng, i: int) -> Situation:
     column = scalars(np.where(bad, classes, values), np.where(bad, CORRUPT, values))
     causes = "mixed-files one-class-too-few stray"
     return one(column, classes, causes, form="parquet", files=files, drafted=False)
+
+
+def _many(rng: Rng) -> tuple[Array, int]:
+    """Values of many classes that occur a few to 200 times each; some may be unused."""
+    classes = int(np.exp(rng.uniform(np.log(80), np.log(400))))
+    size = int(classes * np.exp(rng.uniform(np.log(3), np.log(200))))
+    how = str(rng.choice(["even", "mild", "zipf", "mixed"]))
+    return draw(rng, classes, size, how, all_used=bool(rng.integers(2))), classes
+
+
+@kind
+def leftover_of_many(rng: Rng, i: int) -> Situation:
+    """One of many ids with gaps is filtered out, and a few of an undeclared id are left: as many ids as classes."""
+    values, classes = _many(rng)
+    values = values[values != int(rng.integers(classes))]
+    free = rng.permutation(3 * classes)
+    ids = np.sort(free[:classes])
+    stored = spoil(rng, scalars(ids[values], values), [int(free[-1])] * int(rng.integers(1, 6)))
+    return one(stored, classes, _IDS, silent=True, drafted=False)
+
+
+@kind
+def typos_among_many(rng: Rng, i: int) -> Situation:
+    """Ids with gaps, written by hand: as many mistyped ids, once to three times each, as classes are unused."""
+    values, classes = _many(rng)
+    free = rng.permutation(np.arange(100, 100 + 4 * classes))
+    ids = np.sort(free[:classes])
+    wrong = free[classes:][: max(1, min(8, classes - len(np.unique(values))))]
+    bad = np.repeat(wrong, rng.integers(1, 4, len(wrong))).tolist()
+    return one(spoil(rng, scalars(ids[values], values), bad), classes, _IDS, silent=True, drafted=False)
+
+
+@kind
+def first_of_many_unused(rng: Rng, i: int) -> Situation:
+    """Class 0 of many is never used, and a few values are the number of classes."""
+    values, classes = _many(rng)
+    values = values[values != 0]
+    stored = spoil(rng, scalars(values, values), [classes] * int(rng.integers(1, 6)))
+    return one(stored, classes, _IDS, silent=True, drafted=False)
