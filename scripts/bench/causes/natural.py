@@ -1,4 +1,4 @@
-"""Kinds whose counts fit a second story: a class lost in a lookup, two conventions for two classes, leftovers, strays."""
+"""Kinds whose counts fit a second story: a class lost in a lookup, two conventions, leftovers, strays."""
 
 from __future__ import annotations
 
