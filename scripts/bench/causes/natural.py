@@ -113,18 +113,18 @@ def one_file_of_the_next_id(rng: Rng, i: int) -> Situation:
     return one(column, classes, causes, form="parquet", files=files, drafted=False)
 
 
-def _many(rng: Rng) -> tuple[Array, int]:
-    """Values of many classes that occur a few to 200 times each; some may be unused."""
+def _many(rng: Rng, i: int) -> tuple[Array, int]:
+    """Values of many classes that occur a few to 200 times each; of the last two variants some may be unused."""
     classes = int(np.exp(rng.uniform(np.log(80), np.log(400))))
     size = int(classes * np.exp(rng.uniform(np.log(3), np.log(200))))
     how = str(rng.choice(["even", "mild", "zipf", "mixed"]))
-    return draw(rng, classes, size, how, all_used=bool(rng.integers(2))), classes
+    return draw(rng, classes, size, how, all_used=i < 2), classes
 
 
 @kind
 def leftover_of_many(rng: Rng, i: int) -> Situation:
     """One of many ids with gaps is filtered out, and a few of an undeclared id are left: as many ids as classes."""
-    values, classes = _many(rng)
+    values, classes = _many(rng, i)
     values = values[values != int(rng.integers(classes))]
     free = rng.permutation(3 * classes)
     ids = np.sort(free[:classes])
@@ -135,7 +135,7 @@ def leftover_of_many(rng: Rng, i: int) -> Situation:
 @kind
 def typos_among_many(rng: Rng, i: int) -> Situation:
     """Ids with gaps, written by hand: as many mistyped ids, once to three times each, as classes are unused."""
-    values, classes = _many(rng)
+    values, classes = _many(rng, i)
     free = rng.permutation(np.arange(100, 100 + 4 * classes))
     ids = np.sort(free[:classes])
     wrong = free[classes:][: max(1, min(8, classes - len(np.unique(values))))]
@@ -146,7 +146,7 @@ def typos_among_many(rng: Rng, i: int) -> Situation:
 @kind
 def first_of_many_unused(rng: Rng, i: int) -> Situation:
     """Class 0 of many is never used, and a few values are the number of classes."""
-    values, classes = _many(rng)
+    values, classes = _many(rng, i)
     values = values[values != 0]
     stored = spoil(rng, scalars(values, values), [classes] * int(rng.integers(1, 6)))
     return one(stored, classes, _IDS, silent=True, drafted=False)
