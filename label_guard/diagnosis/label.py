@@ -14,7 +14,7 @@ _UNLABELED = (255, -1, -100)
 
 
 def diagnose(
-    path: str, label: Label, found: LabelStatistics, split: str | None = None, *, only_label: bool = True
+    path: str, label: Label, found: LabelStatistics, split: str | None = None, *, only_label: bool = True, run: int = 0
 ) -> list[LikelyCause]:
     """Likely causes of what is wrong with one label, at most one of its form and one of its values.
 
@@ -24,20 +24,21 @@ def diagnose(
         found: its statistics.
         split: the split they are of, for patches that concern it alone.
         only_label: whether the schema has no other label: only then may a patch leave records out.
+        run: records of the pipeline's run that the places of illegal values are in; 0: they are in files.
     """
     if not found.records:
         return []
     form = form_cause(path, label, found)
     if form is not None and form.cause != "trailing-axis":
         return [form]
-    values = _values(path, label, found, split, only_label=only_label)
+    values = _values(path, label, found, split, only_label=only_label, run=run)
     if form is not None:
         return [form] if values is None else [form, without_patch(values)]
     return [] if values is None else [values]
 
 
 def _values(
-    path: str, label: Label, found: LabelStatistics, split: str | None, *, only_label: bool
+    path: str, label: Label, found: LabelStatistics, split: str | None, *, only_label: bool, run: int
 ) -> LikelyCause | None:
     """The cause of the values; of a wrong dtype or missing values where the numbers themselves are right."""
     missing = missing_cause(path, found)
@@ -46,7 +47,8 @@ def _values(
     dtype = dtype_cause(path, label, found)
     if not isinstance(label, ClassLabel):
         return missing or dtype
-    cause = arithmetic_cause(path, label, found) or value_cause(path, label, found, split, only_label=only_label)
+    cause = arithmetic_cause(path, label, found)
+    cause = cause or value_cause(path, label, found, split, only_label=only_label, run=run)
     if cause is None and dtype is None and missing is None:
         return legal_cause(path, label, found) or _empty_lists(path, label, found)
     several = [one for one in (cause, missing, dtype) if one is not None]

@@ -6,6 +6,7 @@ import math
 from typing import NamedTuple
 
 from label_guard.diagnosis.illegal import IllegalValues
+from label_guard.diagnosis.illegal import Place as RecordPlace
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.schema.labels import ClassLabel
 
@@ -29,15 +30,21 @@ class Place(NamedTuple):
     sorted: bool = False
 
 
-def clustered(label: ClassLabel, found: LabelStatistics, chance: float = _CHANCE) -> Place | None:
+def clustered(label: ClassLabel, found: LabelStatistics, chance: float = _CHANCE, *, run: int = 0) -> Place | None:
     """The cause that a place shows; None where illegal values are spread as chance would.
 
     Args:
         label: the label.
         found: its statistics.
         chance: log probability below which a place is more than chance.
+        run: records of the pipeline's run that the places are in; 0: they are in files.
     """
-    return _in_files(found.illegal_values, chance) or _in_a_run(label, found, chance)
+    illegal = found.illegal_values
+    if run:
+        return _in_a_run(label, illegal, run, chance)
+    if len(illegal.files) + illegal.clean_files == 1:
+        return _in_a_run(label, illegal, found.records, chance)
+    return _in_files(illegal, chance)
 
 
 def _in_files(illegal: IllegalValues, chance: float) -> Place | None:
@@ -91,30 +98,34 @@ def _span(ranges: list[tuple[int | None, int | None]]) -> tuple[int | None, int 
     return min(lows, default=None), max(highs, default=None)
 
 
-def _in_a_run(label: ClassLabel, found: LabelStatistics, chance: float) -> Place | None:
-    """Whether illegal values of a single file are all within one run of its records."""
-    illegal = found.illegal_values
+def _in_a_run(label: ClassLabel, illegal: IllegalValues, whole: int, chance: float) -> Place | None:
+    """Whether all illegal values are within a few of the ``whole`` records of a file, or of a pipeline's run."""
     values = [one for one in illegal.values.values() if one.first[0] == one.last[0]]
-    if len(illegal.files) + illegal.clean_files != 1 or not values or len(values) < len(illegal.values):
+    if not values or len(values) < len(illegal.values):
         return None
     first = min(values, key=lambda one: one.first[1]).first
     last = max(values, key=lambda one: one.last[1]).last
     span, records = last[1] - first[1] + 1, sum(one.records for one in values)
-    if records < _LEAST or span >= found.records:
+    if records < _LEAST or span >= whole:
         return None
-    by_chance = records * math.log(span / found.records) + math.log(found.records)
+    by_chance = records * math.log(span / whole) + math.log(whole)
     if chance > _CHANCE:
-        by_chance = min(by_chance, _in_part(records, first[1] / found.records, (last[1] + 1) / found.records))
+        by_chance = min(by_chance, _in_part(records, first[1] / whole, (last[1] + 1) / whole))
     if by_chance > chance:
         return None
     dense = label.rank == 0 and records > _DENSE * span and len(values) < _LEAST
-    ends = first[1] == 0 or last[1] == found.records - 1
+    ends = first[1] == 0 or last[1] == whole - 1
     text = (
-        f"all {illegal.positions:,} illegal values are in a run of {span:,} of {found.records:,} records, from "
-        f"{first[2] or first[1]} to {last[2] or last[1]}: this block follows another convention or is corrupt. Compare "
+        f"all {illegal.positions:,} illegal values are in a run of {span:,} of {whole:,} records, from "
+        f"{_name(first)} to {_name(last)}: this block follows another convention or is corrupt. Compare "
         "it with the others and write it again"
     )
     return Place("corrupt-block" if len(values) >= _LEAST else "mixed-conventions", text, sorted=dense and ends)
+
+
+def _name(place: RecordPlace) -> str:
+    """A record by its key; in a pipeline by its number, from 1."""
+    return place[2] or f"record {place[1] + 1:,}"
 
 
 def _in_part(count: int, start: float, end: float) -> float:

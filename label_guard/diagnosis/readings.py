@@ -42,6 +42,7 @@ class Seen:
         illegal: positions by illegal value.
         usual_count: positions of the median legal class; 0 where there is none.
         usual_records: records that hold the median legal class.
+        run: records of the pipeline's run that the places of illegal values are in; 0: they are in files.
     """
 
     label: ClassLabel
@@ -52,6 +53,7 @@ class Seen:
     illegal: dict[int, int] = field(default_factory=dict[int, int])
     usual_count: float = 0.0
     usual_records: float = 0.0
+    run: int = 0
 
     @property
     def total(self) -> int:
@@ -68,7 +70,7 @@ class Seen:
         return self.counts[np.searchsorted(self.values, low) : np.searchsorted(self.values, high, "right")]
 
 
-def seen_of(label: ClassLabel, found: LabelStatistics) -> Seen:
+def seen_of(label: ClassLabel, found: LabelStatistics, run: int = 0) -> Seen:
     """The integers of a label, from its statistics."""
     illegal = {int(v): n for v, n in found.illegal.items() if abs(v) < _FAR}
     far = found.illegal_overflow + sum(n for v, n in found.illegal.items() if abs(v) >= _FAR)
@@ -77,7 +79,7 @@ def seen_of(label: ClassLabel, found: LabelStatistics) -> Seen:
     counts = np.array([both[value] for value in values.tolist()], np.int64)
     usual = float(np.median(list(found.class_counts.values()) or [0]))
     usual_records = float(np.median(list(found.class_records.values()) or [0]))
-    return Seen(label, values, counts, far, found, illegal, usual, usual_records)
+    return Seen(label, values, counts, far, found, illegal, usual, usual_records, run)
 
 
 @dataclass(frozen=True, slots=True)

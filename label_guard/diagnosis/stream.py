@@ -31,12 +31,18 @@ class StreamSample:
 
     A clean batch costs an addition and a comparison; one of ``stride`` is sampled, and the stride doubles whenever
     ``_BATCHES`` are kept. Values are copied, because a loader may fill the same arrays again.
+
+    Args:
+        start: records of the run before the first of these.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, start: int = 0) -> None:
+        self._start = start
         self._dirty: dict[str, LabelStatistics] = {}
-        self._uncounted: list[tuple[Mapping[str, Label], Columns, CheckResult]] = []  # small: counted when asked
+        # small ones, with the number of their first record: counted when asked
+        self._uncounted: list[tuple[Mapping[str, Label], Columns, CheckResult, int]] = []
         self._dirty_seen = self._dirty_counted = 0
+        self._counted_to = start  # records of the run, up to the end of the last dirty batch that is counted
         self._clean: list[dict[str, tuple[Any, float]]] = []  # values, and how often each counts
         self._clean_seen = 0
         self._stride = 1
@@ -67,31 +73,43 @@ class StreamSample:
         self._dirty_seen += 1
         return self._dirty_seen <= _DIRTY or self._dirty_seen & (self._dirty_seen - 1) == 0
 
-    def add_dirty(self, labels: Mapping[str, Label], columns: Columns, result: CheckResult) -> None:
-        """Counts the labels of a dirty batch."""
+    def add_dirty(self, labels: Mapping[str, Label], columns: Columns, result: CheckResult, seen: int) -> None:
+        """Counts the labels of a dirty batch; ``seen``: records of the run, up to its end."""
         self._dirty_counted += 1
+        self._counted_to = seen
+        first = max(0, seen - self._start - result.num_records)
         size = sum(column.array.nbytes for found in columns.values() for column in found)
         if size > _MOST_BYTES:
-            self._count(labels, columns, result)
+            self._count(labels, columns, result, first)
         else:
-            self._uncounted.append((labels, {path: _copied(found) for path, found in columns.items()}, result))
+            self._uncounted.append((labels, {path: _copied(found) for path, found in columns.items()}, result, first))
 
-    def _count(self, labels: Mapping[str, Label], columns: Columns, result: CheckResult) -> None:
+    def _count(self, labels: Mapping[str, Label], columns: Columns, result: CheckResult, first: int) -> None:
+        rows = range(first, first + result.num_records)
         keys = [""] * result.num_records
         for path, label in labels.items():
             faults = [fault for fault in result.faults if fault.label == path]
             found = self._dirty.setdefault(path, LabelStatistics())
-            found.add(label, columns[path], faults, result.num_records, keys)
+            found.add(label, columns[path], faults, result.num_records, keys, rows=rows)
 
-    def diagnosis(self, labels: Mapping[str, Label]) -> str:
-        """The likely causes in words, or nothing."""
+    @property
+    def is_estimate(self) -> bool:
+        """Whether counts are estimated, because not all values were counted."""
+        thinned = any(weight > 1 for sample in self._clean for _, weight in sample.values())
+        return thinned or self._clean_seen > len(self._clean) or self._dirty_seen > self._dirty_counted
+
+    def diagnosis(self, labels: Mapping[str, Label], seen: int) -> str:
+        """The likely causes in words, or nothing; ``seen``: records of the run so far."""
         for kept in self._uncounted:
             self._count(*kept)
         self._uncounted.clear()
+        run = (seen if self._dirty_counted == self._dirty_seen else self._counted_to) - self._start
         causes = [
             cause
             for path, found in self._dirty.items()
-            for cause in diagnose(path, labels[path], self._with_clean(path, labels[path], found))
+            for cause in diagnose(
+                path, labels[path], self._with_clean(path, labels[path], found), only_label=len(labels) == 1, run=run
+            )
         ]
         return "; ".join(_shown(cause) for cause in causes if cause.cause not in LEGAL_CAUSES)
 

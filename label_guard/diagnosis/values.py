@@ -34,7 +34,7 @@ _RULES_OF_VALUES = frozenset({"LG101", "LG102", "LG110"})
 
 
 def value_cause(
-    path: str, label: ClassLabel, found: LabelStatistics, split: str | None, *, only_label: bool = True
+    path: str, label: ClassLabel, found: LabelStatistics, split: str | None, *, only_label: bool = True, run: int = 0
 ) -> LikelyCause | None:
     """The likely cause of illegal class ids; None where there are none.
 
@@ -44,10 +44,11 @@ def value_cause(
         found: its statistics.
         split: the split they are of.
         only_label: whether the schema has no other label: only then may records be left out.
+        run: records of the pipeline's run that the places of illegal values are in; 0: they are in files.
     """
     if not found.illegal_values.positions:
         return None
-    seen = seen_of(label, found)
+    seen = seen_of(label, found, run)
     if not found.class_counts and len(seen.illegal) == 1 and not seen.far:
         constant = _no_label_at_all(path, seen, split)
         if constant is not None:
@@ -57,7 +58,7 @@ def value_cause(
     best = ranked[0]
     strays = sum(share for one, share in scored if one.reading.cause == "stray")
     others = _twins(seen, best, strays, [alternative(seen, one) for one in ranked[1:]])
-    place = clustered(label, found)
+    place = clustered(label, found, run=run)
     if place is not None and not (place.sorted and best.reading.cause in (*_MOVED, "undeclared-ignore")):
         cause, text = place.cause, place.text
         readings = [one for one in (alternative(seen, best), *others) if one.cause not in ("stray", "noise")]
@@ -204,7 +205,7 @@ def _certain(seen: Seen, best: Scored) -> bool:
     if reading.cause == "one-class-too-few":
         if seen.count(reading.low) < min(_FREQUENT, max(seen.usual_count / 4, min(_LEAST, seen.usual_count))):
             return False  # an extra class may have been sorted first
-        if clustered(seen.label, found, LIKELY):
+        if clustered(seen.label, found, LIKELY, run=seen.run):
             return False  # some files, or the records of a run, may count from another start
     if any(seen.count(value) < min(_FREQUENT, _LEAST_VOID * seen.total) for value in reading.voids):
         return False

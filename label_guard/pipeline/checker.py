@@ -230,7 +230,8 @@ class ElementChecker:
         if self.config.on_invalid == "raise":
             self._raise(window)
         if self._limit.sample.wants_dirty():
-            self._limit.sample.add_dirty(self.config.guard.read_labels, window.columns(), window.result)
+            labels, columns = self.config.guard.read_labels, window.columns()
+            self._limit.sample.add_dirty(labels, columns, window.result, self.counts.seen)
 
     def fail(self, error: LabelGuardError) -> None:
         """Raises ``error``; a coordinated guard keeps it, and from then on only checks.
@@ -379,6 +380,8 @@ class ElementChecker:
                 "at each epoch, use MapDataset.repeat instead, whose counts go on",
                 self.config.guard.schema.name, self.summary(),
             )  # fmt: skip
+        if counts is not self.counts and not retried:
+            self._limit = InvalidRatioLimit(self.config, counts.seen)  # what comes next has another place in the stream
         self.counts = counts
         self._ended, self.error = False, None
         # A resumed run may begin at a record that lacks its label.

@@ -24,14 +24,15 @@ class InvalidRatioLimit:
 
     Args:
         config: the guard's configuration; ``stop_above`` is the limit.
+        start: records of the run before the first that is sampled.
 
     Attributes:
         sample: what the stream held so far, from which the likely cause is worked out.
     """
 
-    def __init__(self, config: GuardConfig) -> None:
+    def __init__(self, config: GuardConfig, start: int = 0) -> None:
         self._config = config
-        self.sample = StreamSample()
+        self.sample = StreamSample(start)
 
     def is_due(self, counts: Counts, num_records: int) -> bool:
         """Whether counts that grew by ``num_records`` without a rejected record reached a size that is checked."""
@@ -67,7 +68,7 @@ class InvalidRatioLimit:
         if config.refills and counts.consecutive_rejected >= most:
             raise NoValidRecordsError(
                 f"{config.guard.schema.name}: {counts.consecutive_rejected:,} records in a row are bad or "
-                f"unlabeled{example()}{self._cause()}. {next_steps(config, counts)}"
+                f"unlabeled{example()}{self._cause(counts)}. {next_steps(config, counts)}"
             )
 
     def check_end(self, counts: Counts, example: Example) -> None:
@@ -87,7 +88,7 @@ class InvalidRatioLimit:
         if counts.invalid >= FIRST_BATCH:
             raise TooManyInvalidError(
                 f"{self._config.guard.schema.name}: all of the first {counts.invalid:,} records are bad{example()}"
-                f"{self._cause()}. Fix the data or the schema, or pass stop_above=None to go on. "
+                f"{self._cause(counts)}. Fix the data or the schema, or pass stop_above=None to go on. "
                 f"{next_steps(self._config)}"
             )
 
@@ -98,15 +99,16 @@ class InvalidRatioLimit:
             return
         raise TooManyInvalidError(
             f"{self._config.guard.schema.name}: {invalid:,} of {seen:,} records ({over}) are bad: "
-            f"{invalid / seen:.1%}, more than stop_above={limit}{example()}{self._cause()}. Fix the data or the "
+            f"{invalid / seen:.1%}, more than stop_above={limit}{example()}{self._cause(counts)}. Fix the data or the "
             f"schema, or raise stop_above. {next_steps(self._config, counts)}"
         )
 
-    def _cause(self) -> str:
+    def _cause(self, counts: Counts) -> str:
         if self._config.quarantine is not None and self._config.quarantine.payload == "none":
             return ""  # it would name values
-        likely = self.sample.diagnosis(self._config.guard.read_labels)
-        return f". Likely cause: {likely}" if likely else ""
+        likely = self.sample.diagnosis(self._config.guard.read_labels, counts.seen)
+        how = ", with counts estimated from a sample of the run" if self.sample.is_estimate else ""
+        return f". Likely cause{how}: {likely}" if likely else ""
 
 
 def next_steps(config: GuardConfig, counts: Counts | None = None) -> str:

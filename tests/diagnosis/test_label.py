@@ -281,11 +281,11 @@ def test_a_run_of_garbage_is_said_to_be_one() -> None:
 def test_the_pipeline_says_the_cause_in_words() -> None:
     """Fed with the batches of a stream, the sample gives the cause as an error message does."""
     guard, sample = guard_of(), StreamSample()
-    for batch in np.split(IDS + 1, 4):
+    for number, batch in enumerate(np.split(IDS + 1, 4)):
         assert sample.wants_dirty()
         result = guard.check({"y": batch}, batched=True)
-        sample.add_dirty(guard.labels, guard.batch_columns({"y": batch}, len(batch)), result)
-    assert sample.diagnosis(guard.labels).startswith("y: labels look 1-based: 1..10 for 10 classes")
+        sample.add_dirty(guard.labels, guard.batch_columns({"y": batch}, len(batch)), result, (number + 1) * len(batch))
+    assert sample.diagnosis(guard.labels, len(IDS)).startswith("y: labels look 1-based: 1..10 for 10 classes")
 
 
 def test_clean_batches_of_a_stream_count_too() -> None:
@@ -299,11 +299,11 @@ def test_clean_batches_of_a_stream_count_too() -> None:
         result = guard.check({"y": batch}, batched=True)
         columns = guard.batch_columns({"y": batch}, len(batch))
         if not result.ok and sample.wants_dirty():
-            sample.add_dirty(guard.labels, columns, result)
+            sample.add_dirty(guard.labels, columns, result, 32 * (number + 1))
         elif result.ok and sample.wants_clean():
             sample.add_clean(columns)
     assert len(sample._clean) <= 257
-    assert "a stray" in sample.diagnosis(guard.labels)
+    assert "a stray" in sample.diagnosis(guard.labels, 96_000)
 
 
 def test_a_second_cause_leaves_no_word_of_a_change() -> None:
