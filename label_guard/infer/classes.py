@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from label_guard.diagnosis.evidence import log_classes
 
-_VOIDS = (-100, -1, 255)
+VOIDS = (-100, -1, 255)
 _MAX_CLASSES = 50_000  # a greatest value beyond this is an identifier, a count or a time, and not a class
 _MAX_LISTED = 256  # ids with gaps that are listed; more are a vocabulary
 _VOCABULARY = 256  # from here on, ids of which fewer than _DENSE are used are a vocabulary
@@ -105,7 +105,7 @@ def named_classes(names: Sequence[str], counts: Mapping[int, int], *, scalar: bo
     drafted.notes.append("class names are those of the dataset's metadata")
     total = sum(counts.values())
     outside = {value: count for value, count in counts.items() if not 0 <= value < len(names)}
-    voids = {v: outside.pop(v) for v in _VOIDS if v in outside and outside[v] >= max(_FREQUENT, total / 1000)}
+    voids = {v: outside.pop(v) for v in VOIDS if v in outside and outside[v] >= max(_FREQUENT, total / 1000)}
     for value, count in sorted(outside.items(), key=lambda pair: (-pair[1], pair[0]))[:3]:
         drafted.mark("num_classes", f"the metadata name {len(names)} classes, but {value} {occurs(count, total)}")
     _add_voids(drafted, voids, total, scalar=scalar, only_label=only_label)
@@ -126,10 +126,10 @@ def _parts(counts: Mapping[int, int]) -> tuple[dict[int, int], dict[int, int], d
     """Rare values at the ends, void values, and classes."""
     least = least_count(counts.values())
     values = sorted(counts)
-    plain = [v for v in values if v not in _VOIDS]
+    plain = [v for v in values if v not in VOIDS]
     if values == [-1, 1] or values == [0, 255]:
         return {}, {}, dict(counts)
-    voids = [v for v in _VOIDS if v in counts and (v < 0 or not plain or _top(plain, counts, least) < 254)]
+    voids = [v for v in VOIDS if v in counts and (v < 0 or not plain or _top(plain, counts, least) < 254)]
     inside = [v for v in values if v not in voids]
     while inside and counts[inside[-1]] < least:
         inside.pop()
@@ -196,10 +196,25 @@ def _mark_rare(drafted: Drafted, rare: Mapping[int, int], classes: Mapping[int, 
         drafted.mark("num_classes", f"{value} {occurs(count, total)} and is left illegal")
     if len(rare) > 5:
         drafted.mark("num_classes", f"and {len(rare) - 5:,} more rare values are left illegal")
-    usual = float(np.median(list(classes.values())))
-    for value in (min(classes), max(classes)):
-        if classes[value] <= _FEW or classes[value] < min(_FREQUENT, usual / 3):
-            drafted.mark("num_classes", f"{value} {occurs(classes[value], total)}")
+    shown = [value for value in _ends(drafted, classes) if _is_rare(value, classes)]
+    for value in sorted(shown, key=lambda value: (classes[value], value))[:5]:
+        drafted.mark("num_classes", f"{value} {occurs(classes[value], total)}")
+    if len(shown) > 5:
+        drafted.mark("num_classes", f"and {len(shown) - 5:,} more rare values are taken for classes")
+    if len(classes) == 1:
+        drafted.mark("num_classes", f"{min(classes)} is the only class that was seen")
+
+
+def _ends(drafted: Drafted, classes: Mapping[int, int]) -> Iterable[int]:
+    """The values by which the draft sets its classes: all where they are listed, else the first and the last."""
+    return classes if isinstance(drafted.fields.get("class_ids"), list) else {min(classes), max(classes)}
+
+
+def _is_rare(value: int, classes: Mapping[int, int]) -> bool:
+    """Whether a class occurs so seldom, by the others, that it may be a stray."""
+    others = [count for other, count in classes.items() if other != value]
+    usual = float(np.median(others)) if others else math.inf
+    return classes[value] <= _FEW or classes[value] < min(_FREQUENT, usual / 3)
 
 
 def occurs(count: int, total: int) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -21,6 +21,7 @@ from label_guard.infer.classes import Drafted
 from label_guard.infer.datasets import UriDataset
 from label_guard.infer.look import BY_CONTENT, Look, look_at
 from label_guard.infer.profile import infer_label
+from label_guard.infer.split_counts import mark_other_classes, without_unlabeled_splits
 from label_guard.infer.splits import in_place_of
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.writer import dump_schema, quoted
@@ -199,7 +200,11 @@ def _draft_label(look: Look, path: str) -> Drafted:
     """One label of what was seen, with the class names and ids that the dataset declares."""
     feature = look.features.get(path)
     names = None if feature is None else feature.class_names
-    drafted = infer_label(look.seen[path], only_label=len(look.chosen.labels) == 1, class_names=names)
+    seen, by_split = look.seen[path], look.by_split.get(path, {})
+    seen = replace(seen, counts=without_unlabeled_splits(seen.counts, by_split))
+    drafted = infer_label(seen, only_label=len(look.chosen.labels) == 1, class_names=names)
+    if drafted.fields.get("kind") == "class_label" and not names:
+        mark_other_classes(drafted, by_split)
     if names and feature is not None and feature.class_ids and drafted.fields.get("kind") == "class_label":
         ids = list(feature.class_ids)
         drafted.fields |= {"num_classes": len(names), "class_names": list(names), "class_ids": ids}

@@ -27,6 +27,7 @@ _FIRST, _FIRST_PICTURES = 1000, 32  # records by which fields without a telling 
 _FIRST_CHUNKS = 8
 _LEAST = 100  # records of each file that are always looked at
 _FEW_VALUES, _RECORDS_EACH = 20, 10  # more values than 20, or than a tenth of the records, are measures such as ages
+_FEW_KEPT = 1_000  # distinct values up to which they are counted by split
 _REPEATED = 3  # records for each value, on average, of a field that holds classes
 BY_CONTENT, ONLY_FIELD = "chosen by its few values", "the only field"
 _CLASSES = ("class_label", "multi_label", "soft_label")
@@ -58,6 +59,7 @@ class Look:
         data: the dataset.
         chosen: its labels.
         seen: what was seen, by label path.
+        by_split: occurrences of whole numbers and of texts by label path and split, where there are several splits.
         features: the labels as the dataset's own metadata declare them.
         splits: its splits, with their files.
         records: records looked at, by file.
@@ -70,6 +72,7 @@ class Look:
     data: Dataset
     chosen: Chosen
     seen: dict[str, ColumnProfile] = field(default_factory=dict[str, ColumnProfile])
+    by_split: dict[str, dict[str, Counter[int | str]]] = field(default_factory=dict[str, dict[str, Counter[int | str]]])
     features: dict[str, Feature] = field(default_factory=dict[str, Feature])
     splits: list[SplitFiles] = field(default_factory=list[SplitFiles])
     records: Counter[str] = field(default_factory=Counter[str])
@@ -222,10 +225,21 @@ def _look_into(look: Look, labels: LabelShapes, split: str | None) -> dict[str, 
         uri = look.data.uri
         look.splits += [SplitFiles(name, uri, tuple(paths))] if name is not None else split_files(uri, paths, None)
         for shard in opened.shards():
+            before = {path: _values(one) for path, one in look.seen.items()} if names[1:] or look.splits[1:] else {}
             _look_into_file(look, opened, shard)
+            for path, counts in before.items():
+                split_of = next(one.name for one in look.splits if shard.path in one.paths)
+                found = look.by_split.setdefault(path, {}).setdefault(split_of, Counter())
+                found.update(_values(look.seen[path]) - counts)
     # Flat storage: a list of one looks like a single value. Bytes that are a PNG are decoded where a mask is asked for.
     shapes: dict[str, Shape] = {path: (None,) for path, one in look.seen.items() if one.is_ragged}
     return shapes | {path: PICTURE for path, one in look.seen.items() if one.pictures}
+
+
+def _values(seen: ColumnProfile) -> Counter[int | str]:
+    """Occurrences of whole numbers and of texts; of many none."""
+    few = len(seen.counts) + len(seen.texts) <= _FEW_KEPT
+    return Counter[int | str]({**seen.counts, **seen.texts}) if few else Counter[int | str]()
 
 
 def _look_into_file(look: Look, opened: Source, shard: Shard) -> None:

@@ -1,0 +1,92 @@
+"""What the draft says of values that only some splits hold, and of rare values that it takes for classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from label_guard.core.types import Array
+from label_guard.infer.draft import Draft, infer
+
+RNG = np.random.default_rng(14)
+
+
+def draft_of_splits(folder: Path, **splits: Array | Sequence[str]) -> Draft:
+    """The draft of one Parquet file for each split."""
+    for name, values in splits.items():
+        pq.write_table(pa.table({"label": values}), folder / f"{name}-00000-of-00001.parquet")
+    return infer(f"parquet:{folder}/*.parquet")
+
+
+def draft_of_values(folder: Path, values: Array) -> Draft:
+    """The draft of one array."""
+    np.save(folder / "values.npy", values)
+    return infer(f"npy:{folder}/values.npy")
+
+
+@pytest.mark.parametrize("strays", [0, 1, 2, 5])
+@pytest.mark.parametrize("unlabeled", [300, 30])
+def test_an_unlabeled_split_makes_no_stray_of_another_legal(tmp_path: Path, strays: int, unlabeled: int) -> None:
+    """Where a split is all -1, it alone is declared unlabeled: a few -1 in the training split stay illegal."""
+    train = RNG.integers(0, 3, 1_000)
+    train[:strays] = -1
+    draft = draft_of_splits(tmp_path, train=train, test=np.full(unlabeled, -1))
+    assert "unlabeled" not in draft.schema["labels"]["label"]
+    assert draft.schema["splits"]["test"]["labels"] == {"label": {"unlabeled": -1}}
+    assert any("in train" in line and "-1" in line for line in draft.head) == bool(strays)
+
+
+def test_a_rare_void_of_one_split_stays_illegal_though_it_is_frequent_in_another(tmp_path: Path) -> None:
+    """-1 in half of a split is not declared for a split in which it occurs twice."""
+    train, test = RNG.integers(0, 3, 1_000), RNG.integers(0, 3, 300)
+    train[:2], test[::2] = -1, -1
+    draft = draft_of_splits(tmp_path, train=train, test=test)
+    assert "unlabeled" not in draft.schema["labels"]["label"]
+    assert "left illegal" in draft.to_yaml()
+
+
+def test_an_unlabeled_training_split_is_an_error_in_the_draft(tmp_path: Path) -> None:
+    """A training split of nothing but -1 is never declared unlabeled."""
+    draft = draft_of_splits(tmp_path, train=np.full(1_000, -1), test=RNG.integers(0, 3, 300))
+    assert "unlabeled" not in draft.schema["labels"]["label"]
+    assert "labels" not in draft.schema["splits"]["train"]
+    assert any(line.startswith("error") and "in train" in line for line in draft.head)
+
+
+def test_classes_that_the_training_split_never_holds_are_marked(tmp_path: Path) -> None:
+    """A test split that counts from 1, or holds other names, is no set of classes without doubt."""
+    draft = draft_of_splits(tmp_path, train=RNG.integers(0, 3, 1_000), test=RNG.integers(1, 4, 300))
+    (mark,) = draft.marks["label"]["num_classes"]
+    assert mark.startswith("3 occurs")
+    assert mark.endswith("times in test and never in train")
+    names = [np.array(names)[RNG.integers(0, 2, 400)] for names in (["cat", "dog"], ["cats", "dogs"])]
+    draft = draft_of_splits(tmp_path, train=names[0], test=names[1])
+    assert "'cats' occurs" in draft.marks["label"]["num_classes"][0]
+
+
+def test_classes_that_a_smaller_split_lacks_are_not_marked(tmp_path: Path) -> None:
+    """A test split without some classes, and a class too rare for the training split to show it, are as usual."""
+    draft = draft_of_splits(tmp_path, train=RNG.integers(0, 5, 1_000), test=RNG.integers(0, 2, 300))
+    assert "TODO" not in draft.to_yaml()
+
+
+def test_every_rare_value_among_listed_ids_is_marked(tmp_path: Path) -> None:
+    """Of ids with gaps each one that occurs once is named, or counted where there are more than five."""
+    values = np.r_[np.zeros(200, np.int64), np.repeat(np.arange(1, 7), [1, 2, 2, 2, 3, 5])]
+    mark = "; ".join(draft_of_values(tmp_path, np.r_[values, [73, 188, 189, 216, 217]]).marks["label"]["num_classes"])
+    assert all(f"{value} occurs once" in mark for value in (73, 188, 189, 216)), mark
+    assert "more rare values are taken for classes" in mark
+
+
+def test_a_single_class_and_a_class_that_is_rare_by_the_others_are_marked(tmp_path: Path) -> None:
+    """A column of one value, and a value 50 times rarer than the only frequent class, are in doubt."""
+    marks = draft_of_values(tmp_path, np.zeros(1_000, np.int64)).marks["label"]["num_classes"]
+    assert marks == ["0 is the only class that was seen"]
+    values = np.repeat([0, 1, 2], [6, 288, 6])
+    marks = draft_of_values(tmp_path, values).marks["label"]["num_classes"]
+    assert marks == ["0 occurs 6 times in 300", "2 occurs 6 times in 300"]
