@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import array as buffers
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, overload
 
@@ -120,11 +121,9 @@ def _uniform(values: Sequence[Any]) -> Column | None:
         return None
     if issubclass(kind, np.generic) and not issubclass(kind, np.flexible | np.object_):
         return Column(np.arange(len(values)), np.array(values, values[0].dtype), True)
-    if kind is int:
-        try:
-            return Column(np.arange(len(values)), np.array(values, np.int64), False)
-        except OverflowError:
-            return None
+    if kind is int or kind is float:
+        array = _python_array(values, kind)
+        return None if array.dtype == object else Column(np.arange(len(values)), array, False)
     return None
 
 
@@ -181,6 +180,19 @@ def _as_array(value: Any) -> tuple[Array, bool]:
     if isinstance(value, str | bytes):
         return np.array(value), True
     return _boxed(value if isinstance(value, Unreadable) else Unreadable(type(value).__name__)), True
+
+
+def is_python_number(value: Any) -> bool:
+    """Whether ``value`` is an int or a float of Python, which have no width; bool is not a number."""
+    return isinstance(value, int | float) and not isinstance(value, bool | np.generic)  # np.float64 is a float
+
+
+def as_float(number: int | float) -> float:
+    """``number`` as a float; one too large for it is infinite, as JSON reads 1e999."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
 
 
 def _python_kind(kind: type) -> type | None:

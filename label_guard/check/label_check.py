@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.columns import Column, Unreadable, as_array
+from label_guard.check.columns import Column, Unreadable, as_array, is_python_number
 from label_guard.check.fill_values import FillValues, position_label
 from label_guard.check.kinds import ValueCheck, value_check
 from label_guard.check.primitives import is_number, member
@@ -336,7 +336,9 @@ class LabelCheck:
             return item.rule
         if isinstance(item, float) and isinstance(self.checked, ClassLabel):
             return _float_rule(item)
-        if not isinstance(item, int) or isinstance(item, bool) or not isinstance(self.checked, ClassLabel):
+        if not isinstance(self.checked, ClassLabel):  # what a number is next to, is at fault
+            return None if self.reader.reads_floats and is_python_number(item) else "LG103"
+        if not isinstance(item, int) or isinstance(item, bool):
             return "LG103"
         if item in self._ids or item in self.checked.sentinels:
             return None

@@ -1,4 +1,4 @@
-"""Reads labels as they are stored into the arrays that are checked: names and texts to ids, null to NaN.
+"""Reads labels as they are stored into the arrays that are checked: names and texts to ids, 40 to 40.0, null to NaN.
 
 A label that is stored as numbers in one feature is read as it is.
 """
@@ -11,8 +11,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.columns import Column, UntypedIntegers, as_array, gather
+from label_guard.check.columns import Column, UntypedIntegers, as_array, as_float, gather, is_python_number
 from label_guard.core import tree
+from label_guard.core.dtypes import FLOATING, is_integer
 from label_guard.core.types import Array, Rows
 from label_guard.errors import UsageError
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel
@@ -68,6 +69,7 @@ class LabelReader:
     Attributes:
         columns: paths of the features that hold one class each; empty where the label is one feature.
         is_plain: whether labels are checked as they are stored.
+        reads_floats: whether Python numbers, which have no width, may be floats.
     """
 
     def __init__(self, path: str, label: Label) -> None:
@@ -83,7 +85,13 @@ class LabelReader:
             {name: index for index, name in enumerate(names)} if label.stores_names else None
         )
         self._admitted_numbers = _admitted_of_numbers(label)
-        self.is_plain = not (self.columns or self._separator or self._unmeasured or self._ids is not None)
+        admitted = () if label.stores_names else admitted_dtypes(label)
+        self.reads_floats = any(name in FLOATING for name in admitted)
+        self._integers = any(map(is_integer, admitted))
+        self._is_class = isinstance(checked_label(label), ClassLabel)
+        self._open_shape = label.record_shape if None in label.record_shape[:-1] else ()
+        decodes = self.columns or self._separator or self._unmeasured or self._ids is not None
+        self.is_plain = not (decodes or self.reads_floats or self._open_shape)
 
     @property
     def needs_reading(self) -> bool:
@@ -176,13 +184,13 @@ class LabelReader:
     def decoded(self, columns: list[Column]) -> list[Column]:
         """Columns of what is checked; a column that cannot be decoded stays as it is, and breaks LG103."""
         found: list[Column] = []
-        for column in columns:
+        for column in map(self._with_rank, columns):
             if self._separator is not None:
                 found += self._split(column)
             elif self._ids is not None:
                 found += self._named(column)
             else:
-                found.append(self._measured(column) if self._unmeasured else column)
+                found += self._measured(column)
         return found
 
     def _split(self, column: Column) -> list[Column]:
@@ -230,31 +238,63 @@ class LabelReader:
             return -len(unknown)
         return found
 
-    def _measured(self, column: Column) -> Column:
-        """Numbers with None or NaN among them as floats with NaN."""
+    def _with_rank(self, column: Column) -> Column:
+        """An empty list as an array of the label's rank: such a list shows no more than its own dimension."""
+        shape, declared = column.array.shape[1:], self._open_shape
+        if column.typed or column.array.size or len(shape) >= len(declared) or not shape or shape[-1]:
+            return column
+        if any(want not in (None, have) for want, have in zip(declared, shape, strict=False)):
+            return column
+        deeper = (length or 0 for length in declared[len(shape) :])
+        return column._replace(array=column.array.reshape(len(column.rows), *shape, *deeper))
+
+    def _measured(self, column: Column) -> list[Column]:
+        """Python numbers as floats where the label is one of floats, and null as NaN.
+
+        A text has no width, and writes 40.0 as 40. Where integers are declared as well, whole numbers stay integers.
+        """
         array = column.array
-        if self._null and not column.typed and array.dtype.kind == "i":
-            return column._replace(array=array.astype(np.float64))
-        if array.dtype.kind == "f" and not self.label.ignores_nan and np.isnan(array).any():
+        if not self.reads_floats:
+            return [column]
+        whole = array.dtype.kind == "i" and not column.typed and (self._null or not self._integers)
+        if array.dtype == object or (whole and self._is_class):
+            return self._items_as_floats(column)
+        if whole:
+            return [column._replace(array=array.astype(np.float64))]
+        if array.dtype.kind == "f" and self._null and not self.label.ignores_nan and np.isnan(array).any():
             # NaN means null from here on; one that is stored is as illegal as an infinity.
-            return column._replace(array=np.where(np.isnan(array), array.dtype.type(np.inf), array))
-        if array.dtype != object:
-            return column
-        items = array.reshape(-1).tolist()
+            return [column._replace(array=np.where(np.isnan(array), array.dtype.type(np.inf), array))]
+        return [column]
+
+    def _items_as_floats(self, column: Column) -> list[Column]:
+        """Records that hold nothing but numbers as floats, each by itself; the others as they are."""
+        array, shape = column.array, column.array.shape[1:]
+        if not array.size:
+            return [column]
+        records = [self._floats_of(items) for items in array.reshape(len(array), -1).tolist()]
+        read = np.array([record is not None for record in records], np.bool_)
+        numbers = np.array([record for record in records if record is not None], np.float64)
+        parts = [
+            Column(column.rows[read], numbers.reshape(-1, *shape), False),
+            column._replace(rows=column.rows[~read], array=array[~read]),
+        ]
+        return [part for part in parts if len(part.rows)]
+
+    def _floats_of(self, items: list[Any]) -> list[float] | None:
+        """The floats of one record; None where an item is another value, or an id that no float holds."""
         if not all(self._null if item is None else self._is_number(item) for item in items):
-            return column
-        stored = np.nan if self.label.ignores_nan else np.inf
-        try:
-            numbers = np.array([np.nan if x is None else stored if x != x else float(x) for x in items])
-        except OverflowError:
-            return column
-        return Column(column.rows, numbers.reshape(array.shape), False)
+            return None
+        stored = np.inf if self._null and not self.label.ignores_nan else np.nan
+        floats = [np.nan if item is None else stored if item != item else as_float(item) for item in items]
+        if self._is_class and any(number != item for number, item in zip(floats, items, strict=True) if item == item):
+            return None
+        return floats
 
     def _is_number(self, item: Any) -> bool:
         """Whether a value is a number of a dtype that is legal; Python numbers have none."""
         if isinstance(item, np.generic):
             return cast("np.generic[Any]", item).dtype.name in self._admitted
-        return isinstance(item, int | float) and not isinstance(item, bool)
+        return is_python_number(item)
 
 
 def _bool_words(column: Column) -> list[Column]:
@@ -378,5 +418,5 @@ def _dtype_of(value: Any) -> Any:
 def _admitted_of_numbers(label: Label) -> frozenset[Any]:
     """The dtypes of ``label``, and the types of Python numbers that may stand for one of them."""
     admitted = [np.dtype(name) for name in admitted_dtypes(label) if name != "string"]
-    kinds = {"b": bool, "i": int, "u": int, "f": float}
-    return frozenset([*admitted, *(kinds[dtype.kind] for dtype in admitted if dtype.kind in kinds)])
+    kinds = {"b": (bool,), "i": (int,), "u": (int,), "f": (int, float)}
+    return frozenset([*admitted, *(kind for dtype in admitted for kind in kinds.get(dtype.kind, ()))])

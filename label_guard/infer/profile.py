@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from label_guard.check.columns import as_array, as_float, is_python_number
 from label_guard.core.plural import counted
 from label_guard.core.types import Array
 from label_guard.infer.classes import Drafted, draft_classes, named_classes, occurs, refused
@@ -66,7 +67,8 @@ class ColumnProfile:
         missing: records without a value.
         texts: records by text, of ``_MAX_DISTINCT`` texts at most.
         other: records whose value is not a number, an array of numbers or a text, by type.
-        dtypes: records by stored dtype.
+        dtypes: records by stored dtype; Python numbers are float64 where a fraction is among them.
+        has_widths: whether any record was an array, or a number of NumPy: of a dtype of its own.
         shapes: records by shape.
         counts: occurrences of whole numbers, of ``_MAX_DISTINCT`` of them at most.
         many: whether there are more distinct numbers than are kept.
@@ -85,6 +87,7 @@ class ColumnProfile:
     texts: Counter[str] = field(default_factory=Counter[str])
     other: Counter[str] = field(default_factory=Counter[str])
     dtypes: Counter[str] = field(default_factory=Counter[str])
+    has_widths: bool = False
     shapes: Counter[tuple[int, ...]] = field(default_factory=Counter[tuple[int, ...]])
     counts: Counter[int] = field(default_factory=Counter[int])
     many: bool = False
@@ -109,8 +112,9 @@ class ColumnProfile:
 
     @property
     def is_ragged(self) -> bool:
-        """Whether some records hold a single value and others an array, or arrays differ in rank."""
-        return len({len(shape) for shape in self.shapes}) > 1
+        """Whether records differ in rank: a single value, or arrays of several; an empty list may have any but 0."""
+        ranks = {len(shape) for shape in self.shapes if shape != (0,)}
+        return len(ranks) > 1 or (ranks == {0} and (0,) in self.shapes)
 
     @property
     def shape_text(self) -> str:
@@ -143,7 +147,7 @@ class ColumnProfile:
             return
         alike = _alike(column)
         if alike is not None:
-            self._add_array(alike)
+            self._add_array(alike, has_width=False)
             return
         for value in column:
             if value is None or _holds_null(value):
@@ -152,19 +156,15 @@ class ColumnProfile:
             if isinstance(value, str | bytes):
                 self._add_text(value)
                 continue
-            try:
-                array: Array = np.asarray(value)
-            except ValueError:  # lists of lists of different lengths, texts that are not ASCII
-                self.other[type(value).__name__] += 1
-                continue
+            array, has_width = _numbers(value)
             if not array.size:
                 self.shapes[(0,)] += 1
             elif array.dtype.kind not in "biuf":
                 self.other[type(value).__name__] += 1
             else:
-                self._add_array(array[np.newaxis])
+                self._add_array(array[np.newaxis], has_width=has_width)
 
-    def _add_array(self, array: Array) -> None:
+    def _add_array(self, array: Array, *, has_width: bool = True) -> None:
         """Look at ``array``, ``[records, ...]``."""
         if not len(array):
             return
@@ -176,7 +176,7 @@ class ColumnProfile:
         if array.dtype.kind not in "biuf":
             self.other["list of text" if array.dtype.kind in "SU" else array.dtype.name] += len(array)
             return
-        self.dtypes[array.dtype.name] += len(array)
+        self._add_dtype(array.dtype, len(array), has_width=has_width)
         self.shapes[array.shape[1:]] += len(array)
         numbers = array.astype(np.int8) if array.dtype.kind == "b" else array
         finite = numbers[np.isfinite(numbers)] if numbers.dtype.kind == _FLOATS else numbers.reshape(-1)
@@ -187,6 +187,12 @@ class ColumnProfile:
             self._add_values(finite)
         if array.ndim > 1 and array.shape[-1] > 1:
             self.rows.add(numbers)
+
+    def _add_dtype(self, dtype: np.dtype[Any], count: int, *, has_width: bool) -> None:
+        self.dtypes[dtype.name] += count
+        self.has_widths |= has_width
+        if not self.has_widths and "float64" in self.dtypes:  # a text writes 40.0 as 40
+            self.dtypes["float64"] += self.dtypes.pop("int64", 0) + self.dtypes.pop("uint64", 0)
 
     def _add_text(self, value: str | bytes, count: int = 1) -> None:
         try:
@@ -235,6 +241,16 @@ def _alike(column: RawColumn) -> Array | None:
     except OverflowError:
         return None
     return None if kinds == {int} and found.dtype != np.int64 else found
+
+
+def _numbers(value: Any) -> tuple[Array, bool]:
+    """``value`` as an array, of floats where Python numbers differ in kind; and whether its dtype is its own."""
+    array, typed = as_array(value)
+    items = array.reshape(-1).tolist() if array.dtype == object else []
+    if not items or not all(map(is_python_number, items)):
+        return array, typed
+    whole: Array = np.asarray(items)  # of uint64, where int64 is too short
+    return (whole if whole.dtype.kind == "u" else np.array(list(map(as_float, items)))).reshape(array.shape), False
 
 
 def infer_label(seen: ColumnProfile, *, only_label: bool = True, class_names: Sequence[str] | None = None) -> Drafted:
@@ -342,6 +358,8 @@ def _shapes(seen: ColumnProfile) -> str:
 def record_shape(seen: ColumnProfile) -> list[int | None]:
     """Shape of a record; None for a dimension that differs between records."""
     shapes = [shape for shape in seen.shapes if shape != (0,)] or [(0,)]
+    if len(shapes[0]) > 1 and (0,) in seen.shapes:  # an empty list shows its first dimension alone
+        shapes.append((0, *shapes[0][1:]))
     whole = seen.shapes.keys() if len(shapes[0]) == 1 else shapes
     return [sizes[0] if len(set(sizes)) == 1 else None for sizes in zip(*whole, strict=True)]
 

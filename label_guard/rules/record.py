@@ -61,7 +61,9 @@ RULES = (
         "loader.",
         breaks=RecordExample(_INT32, '{"label": np.int64(3)}'),
         holds=RecordExample(_INT32, '{"label": np.int32(3)}'),
-        fix="Declare the dtype that is stored, and emit: int32 for the one that training shall get.",
+        fix="Declare the dtype that is stored, and emit: int32 for the one that training shall get. Numbers "
+        "of Python, CSV and JSON have a kind and no width: where floats are declared 40 is 40.0, but the id 1 is never "
+        "written 1.0.",
     ),
     Rule(
         "LG104",

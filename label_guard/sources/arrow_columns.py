@@ -149,6 +149,8 @@ def _cut(inner: RawColumn, lengths: Any, valid: Any) -> RawColumn:
     """The values of all lists, one list a record; None for a null list."""
     count = int(lengths[0]) if len(lengths) else 0
     if isinstance(inner, np.ndarray) and valid.all() and (lengths == count).all():
+        if not count and inner.ndim > 1:  # no list is there that would show its length
+            return [[] for _ in lengths]
         return inner.reshape(len(lengths), count, *inner.shape[1:])
     stops = np.cumsum(lengths).tolist()
     dtype: Any = next((cast("Any", item).dtype for item in inner if isinstance(item, np.generic)), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tarfile
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,8 @@ from label_guard.sources.jsonl import MAX_LINE_BYTES, object_paths, parse_object
 _PEEKED = 64
 _TEXT = 64 << 10
 _HEADER = 16 << 10  # the time that tarfile takes for one is quadratic (CVE-2024-6232)
-_NUMBERS = ("cls", "cls2", "index", "inx", "id")
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+([eE][+-]?[0-9]+)?)?")
+_MOST_SIGNS = 40
 _BINARY = ("png", "npy", "bin")
 Sample = dict[str, bytes | str]
 
@@ -190,9 +192,10 @@ def _value(sample: Sample, label: str, wanted: LabelShapes) -> Any:
 
 
 def _text(data: bytes) -> Any:
-    """A number where the text is plainly a whole one, else the text."""
+    """A number where the text is plainly one, else the text."""
     if len(data) > _TEXT:
         raise ValueError("its text is longer than 64 KiB")
     text = data.decode().strip()
-    plain = text.removeprefix("-")
-    return int(text) if plain.isascii() and plain.isdigit() and len(plain) < 40 else text or None
+    if len(text) > _MOST_SIGNS or not _NUMBER.fullmatch(text):
+        return text or None
+    return float(text) if "." in text else int(text)

@@ -16,7 +16,11 @@ KINDS: dict[str, Any] = {
     "Python int": int,
     "Python float": float,
 }
-FAMILY = {"Python bool": {"bool"}, "Python int": {"int8", "int64", "uint64"}, "Python float": {"float32", "float64"}}
+FAMILY = {  # a Python int has no width: it is a float where floats are declared
+    "Python bool": {"bool"},
+    "Python int": {"int8", "int64", "uint64", "float32", "float64"},
+    "Python float": {"float32", "float64"},
+}
 DECLARED: dict[str, Any] = {
     "nothing": (None, {"bool", "int8", "int64", "uint64", "float32", "float64"}),
     "floating": ("floating", {"float32", "float64"}),

@@ -219,6 +219,11 @@ def tokens(path: Path) -> None:
 # Folders --------------------------------------------------------------------------------------------------------------
 
 
+def targets(path: Path) -> None:
+    """Lengths alone, as they are written by hand: 18 next to 18.25."""
+    path.write_text("target\n" + "".join(f"{round(length * 4) / 4:g}\n" for length in LENGTHS))
+
+
 def coco(path: Path) -> None:
     """Boxes of COCO: ids of categories with gaps, one that is not declared."""
     ids = {0: 1, 1: 2, 2: 4, 3: 8, 4: 5}
@@ -280,6 +285,7 @@ def webdataset(path: Path) -> None:
 DATASETS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "csv": ("insects.csv", csv),
     "tsv": ("insects.tsv", tsv),
+    "targets": ("targets.csv", targets),
     "jsonl": ("insects.jsonl", jsonl),
     "json": ("insects.json", json_array),
     "json_columns": ("columns.json", json_columns),

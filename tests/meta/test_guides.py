@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from label_guard import audit_dataset, load_schema
+from label_guard import load_schema
 from label_guard.cli import app as cli
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
@@ -53,22 +53,28 @@ def test_the_schema_of_a_guide_loads(page: str, tmp_path: Path) -> None:
     assert load_schema(tmp_path / "schema.yaml").labels
 
 
-def test_the_schema_of_the_guide_to_detection_fits_a_coco_file(tmp_path: Path) -> None:
-    """An image with several annotations, one with one and one with none, under the source that the page names."""
-    (text,) = re.findall(r"^```yaml\n(.*?)^```", (DOCS / "detection.md").read_text(encoding="utf-8"), re.M | re.S)
-    (tmp_path / "traffic.yaml").write_text(text)
+def test_the_guide_to_detection_audits_a_coco_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first command finds nothing in images with several boxes, with one and with none; then it finds a bad box."""
+    text = (DOCS / "detection.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    Path("traffic.yaml").write_text(*re.findall(r"^```yaml\n(.*?)^```", text, re.M | re.S))
     names = {1: "car", 2: "bus", 4: "bike", 8: "sign"}
-    content = {
-        "images": [{"id": image, "file_name": f"{image}.jpg"} for image in (1, 2, 3)],
-        "categories": [{"id": number, "name": name} for number, name in names.items()],
-        "annotations": [
-            {"id": number, "image_id": image, "category_id": category, "bbox": [0.5, 2, 3, 4]}
-            for number, (image, category) in enumerate([(1, 1), (1, 8), (2, 4)])
-        ],
-    }
-    (tmp_path / "instances.json").write_text(json.dumps(content))
-    report = audit_dataset(str(tmp_path / "traffic.yaml"), source=f"coco_images:{tmp_path}/instances.json")
-    assert (report.splits[0].records, report.splits[0].invalid, report.exit_code) == (3, 0, 0)
+    boxes = [(1, 1, [0.5, 2, 3, 4]), (1, 8, [1, 2, 3, 4]), (2, 4, [10, 20.5, 30, 40])]
+    Path("annotations").mkdir()
+    command = shlex.split(re.findall(r"^\$ label-guard (.*)$", text, re.M)[0])
+    for added, code in (([], 0), ([(3, 2, [1, 2.5, -3, 4])], 1)):
+        content = {
+            "images": [{"id": image, "file_name": f"{image}.jpg"} for image in (1, 2, 3)],
+            "categories": [{"id": number, "name": name} for number, name in names.items()],
+            "annotations": [
+                {"id": number, "image_id": image, "category_id": category, "bbox": box}
+                for number, (image, category, box) in enumerate([*boxes, *added])
+            ],
+        }
+        Path("annotations/instances_train.json").write_text(json.dumps(content))
+        with pytest.raises(SystemExit) as ended:
+            cli.main(command)
+        assert ended.value.code == code
 
 
 @pytest.mark.parametrize("notebook", sorted((DOCS / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
