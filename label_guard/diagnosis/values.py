@@ -56,7 +56,9 @@ def value_cause(
     scored = grouped(score(seen))
     ranked = [one for one, share in scored if share >= _PLAUSIBLE]
     best = ranked[0]
-    strays = sum(share for one, share in scored if one.reading.cause == "stray")
+    voids = best.reading.voids and best.reading.cause != "undeclared-ignore"
+    plain = ("stray", "undeclared-ignore") if voids else ("stray",)  # readings of the declared classes alone
+    strays = sum(share for one, share in scored if one.reading.cause in plain)
     others = _twins(seen, best, strays, [alternative(seen, one) for one in ranked[1:]])
     place = clustered(label, found, run=run)
     if place is not None and not (place.sorted and best.reading.cause in (*_MOVED, "undeclared-ignore")):
@@ -95,7 +97,8 @@ def _twins(seen: Seen, best: Scored, strays: float, others: list[Alternative]) -
     reading = best.reading
     rare = {v: n for v, n in seen.illegal.items() if reading.cause != "stray" and not _frequent(seen, v)}
     chance = _CHANCE_MOVED if reading.cause in _MOVED else _CHANCE
-    if rare and (strays > chance or (len(seen.illegal) == 1 and min(rare.values()) * _RARER < seen.usual_count)):
+    alone = len(seen.illegal.keys() - set(reading.voids)) == 1
+    if rare and (strays > chance or (alone and min(rare.values()) * _RARER < seen.usual_count)):
         stray = alternative(seen, Scored(Reading("stray", reading.low, reading.high, 1.0), rare))
         return [stray, *others] if min(rare.values()) < _LEAST else [*others, stray]
     if reading.cause == "ids-with-gaps":
@@ -126,7 +129,7 @@ def _twins_of_void(seen: Seen, reading: Reading, lookup: Alternative) -> list[Al
     absent = [value for value in seen.label.raw_ids if not seen.count(value)]
     used = list(seen.found.class_counts.values())
     may_be_lost = seen.count(reading.voids[0]) <= _LOST * max(used, default=0) * len(absent)
-    if may_be_lost and len(absent) > _UNSEEN * _unseen(used) and reading.voids != (-100,):
+    if may_be_lost and len(absent) > _UNSEEN * _chao(used) and reading.voids != (-100,):
         text = (
             f"{reading.voids[0]} marks what was not found in a list of classes, such as class {absent[0]}, never used"
         )
@@ -180,12 +183,17 @@ def _all_seen(seen: Seen, reading: Reading) -> bool:
 
 
 def _unseen(counts: Sequence[int]) -> float:
+    """How many classes chance may leave unseen: one where any occurs once, or as many as are estimated."""
+    return max(min(counts.count(1), 1), _chao(counts))
+
+
+def _chao(counts: Sequence[int]) -> float:
     """How many classes chance leaves unseen, at least.
 
     Chao, Nonparametric estimation of the number of classes, 1984: unseen classes by how many occur once and twice.
     """
     once, twice = counts.count(1), counts.count(2)
-    return max(min(once, 1), once * (once - 1) / (2 * (twice + 1)))
+    return once * (once - 1) / (2 * (twice + 1))
 
 
 # A change of the schema --------------------------------------------------------------------------------------------

@@ -146,6 +146,28 @@ def test_what_is_more_frequent_than_every_class_was_not_lost() -> None:
     assert (found.cause, found.patch["unlabeled"]) == ("unlabeled-records", -1)
 
 
+@pytest.mark.parametrize("rare", [[1], [1, 2], [1, 2, 3]])
+def test_a_class_that_occurs_once_does_not_explain_one_that_never_does(rare: list[int]) -> None:
+    """Where a single class occurs once, -1 may mark the class that is never used: no change ignores it."""
+    counts = [166, *rare, *[220] * (8 - len(rare))]
+    [found] = causes(guard_of(), counted([*counts, 300], [*[v for v in range(10) if v != 4], -1]))
+    assert "lookup-failed" in {one.cause for one in found.alternatives}, found
+    assert not found.patch
+
+
+@pytest.mark.parametrize("void", [255, -1])
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_a_rare_next_id_may_be_a_stray_whatever_else_means_no_label(void: int, count: int) -> None:
+    """In a long tail the next id is a rare class or a stray; a value for "no label" next to it changes nothing of that."""
+    tail = [323, 131, 90, 40, 20, 9, 4, 3, 2, 2, 1, 1]
+    for voids in ([], [200]):
+        values = counted([*tail, count, *voids], [*range(13), *([void] if voids else [])])
+        causes_of = causes(guard_of(num_classes=12), values)
+        said = {one.cause for found in causes_of for one in (found, *found.alternatives)}
+        assert "stray" in said or "unlabeled-records" in said or "undeclared-ignore" in said, causes_of
+        assert not any(found.patch for found in causes_of)
+
+
 def test_a_class_more_needs_a_frequent_first_class() -> None:
     """Three 0 among 120 ratings of 1 to 10 mean that there is no rating, not that there are 11 classes."""
     counts = [3, 11, 11, 21, 12, 7, 4, 7, 5, 21, 18]

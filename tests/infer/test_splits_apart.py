@@ -59,7 +59,7 @@ def test_an_unlabeled_training_split_is_an_error_in_the_draft(tmp_path: Path) ->
 
 
 def test_classes_that_the_training_split_never_holds_are_marked(tmp_path: Path) -> None:
-    """A test split that counts from 1, or holds other names, is no set of classes without doubt."""
+    """A test split that counts from 1, or holds other names, leaves the set of classes in doubt."""
     draft = draft_of_splits(tmp_path, train=RNG.integers(0, 3, 1_000), test=RNG.integers(1, 4, 300))
     (mark,) = draft.marks["label"]["num_classes"]
     assert mark.startswith("3 occurs")
