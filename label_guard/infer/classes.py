@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ _DENSE = 0.8
 _FEW = 5
 _FREQUENT = 20
 SCATTERED = 0.05  # share of values beyond the classes above which nothing is drafted
+Name = TypeVar("Name", int, str)  # an id or a name of a class
 _CERTAIN = math.log(1000)  # of ids with gaps or from an unusual start, in favour of which little speaks beforehand
 _LIKELY = math.log(10)  # of ids from 1
 
@@ -196,7 +197,7 @@ def _mark_rare(drafted: Drafted, rare: Mapping[int, int], classes: Mapping[int, 
         drafted.mark("num_classes", f"{value} {occurs(count, total)} and is left illegal")
     if len(rare) > 5:
         drafted.mark("num_classes", f"and {len(rare) - 5:,} more rare values are left illegal")
-    shown = [value for value in _ends(drafted, classes) if _is_rare(value, classes)]
+    shown = [value for value in _ends(drafted, classes) if is_rare(value, classes)]
     for value in sorted(shown, key=lambda value: (classes[value], value))[:5]:
         drafted.mark("num_classes", f"{value} {occurs(classes[value], total)}")
     if len(shown) > 5:
@@ -210,11 +211,11 @@ def _ends(drafted: Drafted, classes: Mapping[int, int]) -> Iterable[int]:
     return classes if isinstance(drafted.fields.get("class_ids"), list) else {min(classes), max(classes)}
 
 
-def _is_rare(value: int, classes: Mapping[int, int]) -> bool:
-    """Whether a class occurs so seldom, by the others, that it may be a stray."""
+def is_rare(value: Name, classes: Mapping[Name, int], least: int = _FEW) -> bool:
+    """Whether a class occurs ``least`` times at most, or so seldom, by the others, that it may be a stray."""
     others = [count for other, count in classes.items() if other != value]
     usual = float(np.median(others)) if others else math.inf
-    return classes[value] <= _FEW or classes[value] < min(_FREQUENT, usual / 3)
+    return classes[value] <= least or classes[value] < min(_FREQUENT, usual / 3)
 
 
 def occurs(count: int, total: int) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 
 from label_guard.core.similar import shortened
-from label_guard.infer.classes import SCATTERED, Drafted, least_count, occurs, refused
+from label_guard.infer.classes import SCATTERED, Drafted, is_rare, least_count, occurs, refused
 
 MAX_NAMES = 1_000  # more distinct texts are captions, paths or identifiers
 _MAX_LENGTH = 100  # characters of a class name
@@ -57,7 +57,13 @@ def known_names(names: Sequence[str], counts: Mapping[str, int]) -> Drafted:
     drafted.notes.append("class names are those of the dataset's metadata")
     known = set(names)
     left = {text: count for text, count in counts.items() if text not in known}
-    _mark(drafted, left, {}, sum(counts.values()))
+    total, seen = sum(counts.values()), {name: counts[name] for name in names if name in counts}
+    rare = [name for name in seen if len(seen) > 1 and is_rare(name, seen, least=0)]
+    for name in rare[:_MAX_SHOWN]:  # a folder that is not one of a class, such as __MACOSX
+        drafted.mark("num_classes", f"{_shown(name)} {occurs(seen[name], total)}")
+    if len(rare) > _MAX_SHOWN:
+        drafted.mark("num_classes", f"and {len(rare) - _MAX_SHOWN:,} more rare names")
+    _mark(drafted, left, {}, total)
     return drafted
 
 

@@ -158,7 +158,7 @@ def test_a_class_that_occurs_once_does_not_explain_one_that_never_does(rare: lis
 @pytest.mark.parametrize("void", [255, -1])
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_a_rare_next_id_may_be_a_stray_whatever_else_means_no_label(void: int, count: int) -> None:
-    """In a long tail the next id is a rare class or a stray; a value for "no label" next to it changes nothing of that."""
+    """In a long tail the next id is a rare class or a stray, also where another value means "no label"."""
     tail = [323, 131, 90, 40, 20, 9, 4, 3, 2, 2, 1, 1]
     for voids in ([], [200]):
         values = counted([*tail, count, *voids], [*range(13), *([void] if voids else [])])

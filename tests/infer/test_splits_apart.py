@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -90,3 +91,16 @@ def test_a_single_class_and_a_class_that_is_rare_by_the_others_are_marked(tmp_pa
     values = np.repeat([0, 1, 2], [6, 288, 6])
     marks = draft_of_values(tmp_path, values).marks["label"]["num_classes"]
     assert marks == ["0 occurs 6 times in 300", "2 occurs 6 times in 300"]
+
+
+@pytest.mark.parametrize("extra", ["__MACOSX", "@eaDir", "unsorted"])
+def test_a_folder_of_a_few_pictures_is_marked(tmp_path: Path, extra: str) -> None:
+    """A folder that a program left among those of the classes is in doubt, and folders of classes are not."""
+    for name, size in (("cat", 30), ("dog", 40), (extra, 2)):
+        (tmp_path / name).mkdir()
+        for number in range(size):
+            (tmp_path / name / f"{number}.png").write_bytes(b"png")
+    marks = infer(f"folder:{tmp_path}").marks["label"]
+    assert marks == {"num_classes": [f"{extra!r} occurs 2 times in 72"]}
+    shutil.rmtree(tmp_path / extra)
+    assert not infer(f"folder:{tmp_path}").marks["label"]
