@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import struct
+import sys
+
+_WHOLE = 2**64  # beyond it no dtype holds whole numbers: it is the value of a float
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
@@ -18,9 +21,11 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 def number(value: object) -> str:
     """A number of the data without the digits that its float32 does not have; what is not a number as it is.
 
-    >>> number(0.30000001192092896), number(2.0), number(7), number(1 / 3)
-    ('0.3', '2.0', '7', '0.333333333333')
+    >>> number(0.30000001192092896), number(2.0), number(7), number(1 / 3), number(10**308)
+    ('0.3', '2.0', '7', '0.333333333333', '1e+308')
     """
+    if isinstance(value, int) and _WHOLE < abs(value) <= sys.float_info.max:
+        return f"{float(value):.12g}"
     if not isinstance(value, float) or value.is_integer() or not math.isfinite(value):
         return str(value)
     if _single(value) != value:

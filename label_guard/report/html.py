@@ -406,7 +406,7 @@ def _tables(
         return ClassTable(caption, rows, bool(names), any(one.count != one.records for one in rows))
 
     if len(ids) <= MAX_ROWS:
-        yield table(f"Counts of {len(ids)} classes", range(len(ids)))
+        yield table(f"Counts of {counted(len(ids), 'class', 'classes')}", range(len(ids)))
         return
     used = [at for at in range(len(ids)) if found.class_counts[ids[at]]]
     used.sort(key=lambda at: (-found.class_counts[ids[at]], ids[at]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ _MOST_BARS = 60
 _TAIL = 0.001  # of the numbers: without limits, what is drawn leaves out this share at either end
 _RANK_BARS = 120
 _MOST_TICKS = 8
+_HUGE, _SMALLER = 2.0**1000, 2.0**-64
 MAX_GRID = 10  # classes of a table of pairs
 
 
@@ -52,21 +54,26 @@ def histogram_view(
     first, last = _ends(bins)
     low = min(first, last if high is None else high) if low is None else low
     high = max(last, low) if high is None else high
-    step = _step(high - low or max(abs(low), 1.0) / 4, _MOST_BARS)
-    start = math.floor(low / step)
-    heights = [0.0] * max(1, math.ceil(high / step - 1e-9) - start)
-    edges = [(start + at) * step for at in range(len(heights) + 1)]
+    scale = _SMALLER if max(-low, high, -first, last) > _HUGE else 1.0  # sums of numbers near the greatest overflow
+    bins = [(lower * scale, upper * scale, count) for lower, upper, count in bins]
+    low, high = low * scale, high * scale
+    step = _bar_width(bins, low, high)
+    start, stop = math.floor(low / step), math.ceil(high / step)
+    heights = [0] * (max(stop, start + 1) - start + 1)  # one more for the bin that begins with the right end
     below = above = 0
     for lower, upper, count in bins:
-        if upper <= edges[0] and lower < edges[0]:
+        if upper <= start * step and lower < start * step:
             below += count
-        elif lower > edges[-1]:
+        elif lower >= (start + len(heights)) * step:
             above += count
         else:
-            _spread(heights, max(0.0, lower / step - start), min(float(len(heights)), upper / step - start), count)
-    outside = [f"{count:,} {side} {edge:.6g}"
+            heights[math.floor(lower / step) - start] += count
+    if not heights[-1]:
+        heights.pop()
+    edges = [(start + at) * step for at in range(len(heights) + 1)]
+    outside = [f"{count:,} {side} {_text(edge / scale)}"
                for count, side, edge in ((below, "below", edges[0]), (above, "above", edges[-1])) if count]  # fmt: skip
-    return HistogramView(caption, _histogram_chart(heights, edges), outside)
+    return HistogramView(caption, _histogram_chart(heights, edges, scale), outside)
 
 
 def rank_chart(counts: Mapping[int, int]) -> Chart:
@@ -129,27 +136,33 @@ def _step(extent: float, most: int) -> float:
     return next(factor * power for factor in (1, 2, 5, 10) if extent / (factor * power) <= most)
 
 
-def _spread(heights: list[float], first: float, last: float, count: int) -> None:
-    """Adds ``count`` to the bars from ``first`` to ``last``, in proportion to their overlap."""
-    bar = min(int(first), len(heights) - 1)
-    if last <= bar + 1:
-        heights[bar] += count
-        return
-    for at in range(bar, math.ceil(last)):
-        heights[at] += count * (min(last, at + 1) - max(first, at)) / (last - first)
+def _bar_width(bins: Sequence[tuple[float, float, int]], low: float, high: float) -> float:
+    """The least power of two of which at most ``_MOST_BARS`` lie between the ends, and no bin in part.
+
+    The edges of a bin are multiples of a power of two as large as its width, so each bin is in one bar, and the count
+    of a bar is exact.
+    """
+    drawn = [(lower, upper) for lower, upper, _ in bins if upper >= low and lower <= high]
+    extent = high - low or (0.0 if drawn else max(abs(low), 1.0) / 4)
+    share, power = math.frexp(max(extent / _MOST_BARS, *(upper - lower for lower, upper in drawn), 0.0))
+    return math.ldexp(0.5 if share == 0.5 else 1.0, power)  # frexp: share * 2**power, 0.5 <= share < 1
 
 
-def _histogram_chart(heights: Sequence[float], edges: Sequence[float]) -> Chart:
-    top, step = max(*heights, 1e-12), WIDTH / len(heights)
+def _text(edge: float) -> str:
+    return f"{max(-sys.float_info.max, min(sys.float_info.max, edge)):.6g}"
+
+
+def _histogram_chart(heights: Sequence[int], edges: Sequence[float], scale: float) -> Chart:
+    top, step = max(*heights, 1), WIDTH / len(heights)
     bars = [
         Bar(round(at * step, 2), round(step * 0.96, 2), round(max(1.5, HEIGHT * height / top), 1),
-            f"{edges[at]:.6g} to {edges[at + 1]:.6g}: {height:,.0f}")
+            f"{_text(edges[at] / scale)} to {_text(edges[at + 1] / scale)}: {height:,}")
         for at, height in enumerate(heights) if height
     ]  # fmt: skip
-    return Chart("value", "linear", bars, list(_value_ticks(edges)), levels(top, "linear"))
+    return Chart("value", "linear", bars, list(_value_ticks(edges, scale)), levels(top, "linear"))
 
 
-def _value_ticks(edges: Sequence[float]) -> Iterator[tuple[float, str]]:
+def _value_ticks(edges: Sequence[float], scale: float) -> Iterator[tuple[float, str]]:
     step = _step(edges[-1] - edges[0], _MOST_TICKS)
     for at in range(math.ceil(edges[0] / step - 1e-9), math.floor(edges[-1] / step + 1e-9)):
-        yield 100 * (at * step - edges[0]) / (edges[-1] - edges[0]), f"{at * step:.6g}"
+        yield 100 * (at * step - edges[0]) / (edges[-1] - edges[0]), _text(at * step / scale)

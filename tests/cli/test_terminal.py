@@ -128,6 +128,25 @@ def test_an_audit_on_a_terminal_says_what_its_text_says(tmp_path: Path, width: i
     assert all(letter in words for letter in "".join(render_audit(report, "text").split()))
 
 
+def test_an_audit_of_the_greatest_numbers_is_drawn(tmp_path: Path) -> None:
+    """Numbers whose sum and difference overflow have a line of blocks, and no warning of NumPy."""
+    np.savez(tmp_path / "a.npz", r=np.array([-1.7e308, 1.7e308, 1.7e308]))
+    schema = tmp_path / "huge.yaml"
+    schema.write_text(
+        "format: 1\nname: huge\nversion: 1.0.0\nlabels:\n  r: {kind: real_label}\n"
+        f"splits:\n  train: {{num_examples: 9, source: 'npz:{tmp_path / 'a.npz'}'}}\n"
+    )
+    report = audit_dataset(str(schema))
+    assert [finding.rule for finding in report.findings] == ["LG401"]
+    console = drawn(120)
+    with np.errstate(all="raise"):
+        show_audit(console, report)
+    assert "-1.7e+308 to 1.7e+308" in console.file.getvalue()  # type: ignore[attr-defined]
+    page = render_audit(report, "html")
+    assert "values from -1.7e+308 to 1.7e+308" in page
+    assert "known.json" not in page  # a baseline is of invalid records
+
+
 @pytest.mark.parametrize("width", [40, 80])
 def test_a_check_on_a_terminal_says_what_its_text_says(tmp_path: Path, width: int) -> None:
     """The same words in the same order, wrapped, in colour; a command is one line, to be copied."""

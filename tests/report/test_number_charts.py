@@ -32,11 +32,44 @@ def test_every_number_is_drawn_or_named_as_outside(values: list[float], low: flo
     if low is not None and high is not None:
         low, high = min(low, high), max(low, high)
     view = view_of(values, low, high)
-    bars = [float(bar.text.rpartition(": ")[2].replace(",", "")) for bar in view.chart.bars]
+    bars = [int(bar.text.rpartition(": ")[2].replace(",", "")) for bar in view.chart.bars]
     beyond = [int(text.split()[0].replace(",", "")) for text in view.outside]
-    assert sum(bars) + sum(beyond) == pytest.approx(len(values), abs=0.5 * len(bars) + 1e-6)
+    assert sum(bars) + sum(beyond) == len(values)
     assert all(bar.x >= 0 and bar.x + bar.width <= WIDTH + 0.1 and bar.height <= HEIGHT for bar in view.chart.bars)
     assert all(0 <= left <= 100 for left, _ in view.chart.ticks)
+
+
+@given(
+    st.lists(
+        st.floats(allow_nan=False, allow_infinity=False).filter(lambda value: not 0 < abs(value) < 1e-300)
+        | st.integers(0, 50).map(lambda tenths: tenths / 10),
+        min_size=1,
+        max_size=60,
+    ),
+    LIMITS,
+    LIMITS,
+)
+def test_each_bar_has_the_count_of_its_numbers(values: list[float], low: float | None, high: float | None) -> None:
+    """A bar shows how many numbers lie in it: tenths, one number many times, the greatest doubles."""
+    if low is not None and high is not None:
+        low, high = min(low, high), max(low, high)
+    view = view_of(values, low, high)
+    rest = sorted(values)
+    ends = [text.split() for text in view.outside]
+    for count, side, _ in ends:
+        rest = rest[int(count) :] if side == "below" else rest[: -int(count)]
+    for bar in view.chart.bars:
+        span, _, count = bar.text.rpartition(": ")
+        first, last = (float(edge) for edge in span.split(" to "))
+        held, rest = rest[: int(count)], rest[int(count) :]
+        slack = 1e-5 * max(abs(first), abs(last))  # edges have six digits
+        assert first - slack <= held[0] <= held[-1] <= last + slack
+    assert not rest
+
+
+def test_one_number_has_one_bar() -> None:
+    """A hundred times 0.3 is one bar of a hundred."""
+    assert [bar.text.rpartition(": ")[2] for bar in view_of([0.3] * 100).chart.bars] == ["100"]
 
 
 def test_whole_numbers_have_a_bar_each() -> None:
