@@ -18,6 +18,7 @@ from label_guard.core.types import Array, Rows
 BUFFERS = (memoryview, buffers.array)  # numbers in memory, which NumPy reads without a conversion
 _SCALARS = (bool, int, float)
 _MOST_DIMENSIONS = 32
+_NULS = ("\0", b"\0")  # which NumPy's own texts lose where they end with one
 
 
 class Column(NamedTuple):
@@ -178,7 +179,7 @@ def _as_array(value: Any) -> tuple[Array, bool]:
         array = np.asarray(value)
         return _unbox(array) if array.dtype == object else (array, True)
     if isinstance(value, str | bytes):
-        return np.array(value), True
+        return np.array(value, object if value[-1:] in _NULS else None), True
     return _boxed(value if isinstance(value, Unreadable) else Unreadable(type(value).__name__)), True
 
 

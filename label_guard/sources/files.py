@@ -8,6 +8,7 @@ import posixpath
 import stat
 import zlib
 from collections.abc import Generator
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -56,6 +57,16 @@ def find_shards(pattern: str) -> tuple[Shard, ...]:
     files = _remote_files(pattern) if is_remote(pattern) else dict.fromkeys(_local_files(pattern))
     root = _root(pattern if is_remote(pattern) else Path(pattern).as_posix())
     return tuple(Shard(path, _below(root, path), index, size=size) for index, (path, size) in enumerate(files.items()))
+
+
+def is_file_within(path: Path, *folders: Path) -> bool:
+    """Whether ``path``, links followed, is a regular file in the first of ``folders``, each of these in the next."""
+    try:
+        real = [one.resolve() for one in (path, *folders)]
+        inside = all(inner.is_relative_to(outer) for inner, outer in pairwise(real))
+        return inside and real[0].is_file()
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL, a ring of links
+        return False
 
 
 def _has_wildcard(text: str) -> bool:

@@ -16,6 +16,7 @@ from label_guard.core.files import read_bounded
 from label_guard.errors import SourceError
 from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, LabelShapes, Piece, RawColumn, Shard, require_fields
 from label_guard.sources.encoded_labels import Encoding, decode
+from label_guard.sources.files import is_file_within
 from label_guard.sources.tfds_metadata import Feature
 
 _FILES = 2000  # of one unit of work
@@ -139,7 +140,8 @@ class ClassFolders:
 
     def pictures(self, path: str, rows: Iterable[int]) -> dict[int, str]:
         folder, files = _files_of(path, _is_image)
-        return {row: str(Path(folder, files[row])) for row in rows if row < len(files)}
+        found = {row: Path(folder, files[row]) for row in rows if row < len(files)}
+        return {row: str(file) for row, file in found.items() if is_file_within(file, Path(folder).parent)}
 
     def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         folder, files = _files_of(path, _is_image)
@@ -259,11 +261,13 @@ class YoloFolder:
         folder, files = _files_of(path, _is_label_text)
         stems = {row: Path(files[row]).stem for row in rows if row < len(files)}
         found: dict[int, str] = {}
-        for place in (Path(folder), _pictures_folder(Path(folder))):
+        root, pictures = _pictures_folder(Path(folder))
+        for place in (Path(folder), pictures):
             names = {
                 Path(name).stem: name for name in (_entries(str(place))[0] if place.is_dir() else ()) if _is_image(name)
             }
-            found |= {row: str(place / names[stem]) for row, stem in stems.items() if stem in names}
+            files_there = {row: place / names[stem] for row, stem in stems.items() if stem in names}
+            found |= {row: str(file) for row, file in files_there.items() if is_file_within(file, root)}
         return found
 
     def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
@@ -285,11 +289,14 @@ class YoloFolder:
         yield Piece(rows, dict(columns), unreadable, names)
 
 
-def _pictures_folder(labels: Path) -> Path:
-    """The folder ``images`` for a folder ``labels``, as Ultralytics' ``img2label_paths`` has the two."""
+def _pictures_folder(labels: Path) -> tuple[Path, Path]:
+    """The folder that holds ``labels``, and ``images`` there, as Ultralytics' ``img2label_paths`` names it."""
     parts = list(labels.parts)
     places = [place for place, part in enumerate(parts) if part == "labels"]
-    return Path(*parts[: places[-1]], "images", *parts[places[-1] + 1 :]) if places else labels
+    if not places:
+        return labels, labels
+    root = Path(*parts[: places[-1]])
+    return root, Path(root, "images", *parts[places[-1] + 1 :])
 
 
 def _boxes(data: bytes) -> tuple[Any, Any]:

@@ -12,7 +12,7 @@ from typing import Any, cast
 from label_guard.core import tree
 from label_guard.errors import SourceError
 from label_guard.sources.base import CHUNK_BYTES, LabelShapes, Piece, blocks, first_items, require_fields
-from label_guard.sources.files import is_remote, opened
+from label_guard.sources.files import is_file_within, is_remote, opened
 from label_guard.sources.json_stream import JsonStream
 from label_guard.sources.jsonl import object_paths, objects_piece
 from label_guard.sources.tfds_metadata import Feature
@@ -137,22 +137,16 @@ def _picture_files(
 def _picture_file(path: Path, name: Any) -> str | None:
     """The picture that a COCO file calls ``name``: next to it, in ``images`` or ``train2017``, or in these one up.
 
-    A name that leads out of such a folder is not followed; in the folder above it is only looked for directly where
-    that of the file is ``annotations``.
+    Neither a name nor a link that leads out of such a folder is followed; in the folder above it is only looked for
+    directly where that of the file is ``annotations``.
     """
     if not isinstance(name, str) or not name:
         return None
     inner = ("images", path.stem.rpartition("_")[2])
     here, above = path.parent.resolve(), path.parent.resolve().parent
-    folders = [here, *(here / one for one in inner), *(above / one for one in inner)]
-    for folder in (one.resolve() for one in (*folders, *([above] if here.name == "annotations" else []))):
-        try:
-            file = (folder / name).resolve()
-            if file.is_relative_to(folder) and file.is_file():
-                return str(file)
-        except (OSError, ValueError, RuntimeError):  # too long, a NUL, a ring of links
-            return None
-    return None
+    folders = [(here, here), *((here / one, here) for one in inner), *((above / one, above) for one in inner)]
+    folders += [(above, above)] if here.name == "annotations" else []
+    return next((str(inside / name) for inside, root in folders if is_file_within(inside / name, inside, root)), None)
 
 
 def _images(path: str) -> dict[int | str, int]:
@@ -279,6 +273,7 @@ def _leave(stream: JsonStream, name: str) -> None:
 
 def _column_names(stream: JsonStream) -> list[str]:
     found = [(key, stream.skip_member()) for key in stream.members()]
+    stream.finish()
     names = [key for key, size in found if size is not None]
     doubled = next((name for name in names if names.count(name) > 1), None)
     if doubled is not None:

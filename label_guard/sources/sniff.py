@@ -20,6 +20,7 @@ from label_guard.sources.uris import CONVERSIONS, full_uri, parse_uri
 
 _HEAD = 1 << 16
 _LINES = 50
+_ZEROS = 0.1  # of all bytes: text in another script has ASCII in its numbers, delimiters and ends of lines
 _DELIMITERS = {",": "comma", "\t": "tab", ";": ";", "|": "pipe"}
 _SPACE = {" ": "space"}
 _BOMS = ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
@@ -101,6 +102,9 @@ def _encoding(head: bytes) -> str:
     for mark, name in _BOMS:
         if head.startswith(mark):
             return name
+    even, odd = head[::2].count(0), head[1::2].count(0)  # ASCII in UTF-16 has a zero in every second byte
+    if max(even, odd) > _ZEROS * len(head) and max(even, odd) > 10 * min(even, odd):
+        return "utf-16-le" if odd else "utf-16-be"
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:

@@ -24,6 +24,7 @@ _SUFFIXES = {suffix: name for name, scheme in SCHEMES.items() for suffix in sche
 _MAGIC = ((b"PAR1", "parquet"), (b"\x93NUMPY", "npy"), (b"ARROW1", "arrow"))
 _ZIP = b"PK\x03\x04"
 _HEAD = 1 << 16
+_MARKS = (("state.json", "arrow"), ("dataset_dict.json", "arrow"), ("dataset_info.json", "tfds"))
 _MAX_FILES = 8  # of a folder that a message lists
 _NOT_DATA = ("readme", "license", "licence", "classes", "requirements")
 # Files that people keep labels in and that are not read: how to turn them into one that is.
@@ -189,13 +190,30 @@ def _holds_columns(text: bytes) -> bool:
 
 
 def _guess_folder(path: Path) -> str | None:
+    marked = _by_mark(path)
+    if marked is not None:
+        return marked
     names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
-    if "state.json" in names or "dataset_dict.json" in names:
-        return f"arrow:{path}"
-    if "dataset_info.json" in names:
-        return f"tfds:{path}"
     found = folder_uris(path, names)
     return found[0] if len(found) == 1 else None
+
+
+def _by_mark(path: Path) -> str | None:
+    """The URI of a folder that a library prepared, by a file that it writes there; None of any other."""
+    return next((f"{scheme}:{path}" for name, scheme in _MARKS if (path / name).is_file()), None)
+
+
+def _prepared_below(path: Path, depth: int = 3) -> list[str]:
+    """URIs of the prepared datasets below a folder that holds folders alone, such as a ``data_dir`` of TFDS."""
+    found: list[str] = []
+    with os.scandir(path) as entries:
+        inner = [entry for entry in entries if not entry.name.startswith(".")]
+    for entry in sorted(inner, key=lambda one: one.name):
+        if not entry.is_dir() or entry.is_symlink():
+            return found
+        marked = _by_mark(Path(path, entry.name))
+        found += [marked] if marked else _prepared_below(Path(path, entry.name), depth - 1) if depth > 1 else []
+    return found
 
 
 def folder_uris(path: Path, names: set[str]) -> list[str]:
@@ -213,7 +231,7 @@ def folder_uris(path: Path, names: set[str]) -> list[str]:
     if not found and folders:
         inner = {Path(file).suffix.lower() for name in folders for file in _first_files(path / name)}
         found = [f"{scheme}:{path}" for ends, scheme in ((".txt", "yolo"),) if inner == {ends}]
-        found = found or [f"folder:{path}"]
+        found = found or _prepared_below(path)[:_MAX_FILES] or [f"folder:{path}"]
     return found
 
 

@@ -185,3 +185,20 @@ def test_a_ragged_list_breaks_the_shape() -> None:
     schema = DatasetSchema(format=1, name="t", version="1.0.0", labels={"y": ClassLabel(num_classes=3, shape=[2, 2])})
     [found] = Guard(schema).check({"y": [[1], [1, 2]]}, batched=False).violations
     assert (found.rule, found.value, found.legal) == ("LG105", "ragged list", "shape [2, 2]")
+
+
+@pytest.mark.parametrize("form", [list, lambda names: np.array(names, object)], ids=["list", "objects"])
+@pytest.mark.parametrize("encoded", [False, True], ids=["str", "bytes"])
+def test_a_name_that_ends_in_nul_is_not_the_name(form: Callable[[list[Any]], Any], encoded: bool) -> None:
+    """NumPy's own texts drop a NUL at their end, so two names would be one."""
+    texts = ["cat", "dog\0", "\0", "cat\0\0", "cat"]
+    names: list[Any] = [text.encode() for text in texts] if encoded else list(texts)
+    label = ClassLabel(num_classes=2, class_names=("cat", "dog"), dtype=("string",))
+    guard = Guard(DatasetSchema(format=1, name="x", version="1.0.0", labels={"label": label}))
+    assert guard.check({"label": form(names)}, batched=True).invalid_rows.tolist() == [1, 2, 3]
+    assert [guard.check({"label": name}, batched=False).num_invalid for name in names] == [0, 1, 1, 1, 0]
+    lists = label.model_copy(update={"shape": (None,)})
+    guard = Guard(DatasetSchema(format=1, name="x", version="1.0.0", labels={"label": lists}))
+    assert guard.check({"label": [[name] for name in names]}, batched=True).invalid_rows.tolist() == [1, 2, 3]
+    numbers = Guard(DatasetSchema(format=1, name="x", version="1.0.0", labels={"label": ClassLabel(num_classes=2)}))
+    assert numbers.check({"label": form(names)}, batched=True).counts == {"LG103": 5}

@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from label_guard import DatasetSchema
 from label_guard.audit.runner import audit_dataset
+from label_guard.errors import SourceError
 
 NAMES = {"class_names": ["bee", "beetle", "butterfly", "dragonfly"], "dtype": "string"}
 FIELDS = {"csv": "species", "coco": "category_id", "webdataset": "cls"}
+
+
+def _flipped(data: bytes, place: int) -> bytes:
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+TAILS: dict[str, Callable[[bytes], bytes]] = {
+    "garbage": lambda data: data + b"x",
+    "twice": lambda data: data * 2,
+    "garbage after gz": lambda data: gzip.compress(data) + b"x",
+    "two gz": lambda data: gzip.compress(data) * 2,
+    "cut checksum": lambda data: gzip.compress(data)[:-5],
+    "wrong checksum": lambda data: _flipped(gzip.compress(data), -6),
+}
+
+
+@pytest.mark.parametrize("tail", TAILS)
+@pytest.mark.parametrize("name", ["insects.json", "columns.json", "instances.json"])
+def test_what_follows_a_json_value_is_read(insects: Path, tmp_path: Path, name: str, tail: str) -> None:
+    """A second value, garbage, and the checksum of gzip: such a file is never called complete."""
+    path = tmp_path / (name + (".gz" if "gz" in tail or "checksum" in tail else ""))
+    path.write_bytes(TAILS[tail]((insects / name).read_bytes()))
+    form = "coco" if "instances" in name else "json"
+    label = {FIELDS.get(form, "label"): {"kind": "class_label", "num_classes": 9}}
+    schema = DatasetSchema.model_validate({"format": 1, "name": "x", "version": "1.0.0", "labels": label})
+    with contextlib.suppress(SourceError):
+        assert not audit_dataset(schema, source=f"{form}:{path}").complete
 
 
 @pytest.mark.parametrize("zipped", [False, True], ids=["plain", "gz"])

@@ -81,6 +81,30 @@ def test_a_name_that_leads_out_of_the_dataset_is_not_followed(tmp_path: Path) ->
     assert CocoFormat().pictures(str(path), range(99)) == {}
 
 
+def test_a_link_that_leads_out_of_the_dataset_is_not_followed(tmp_path: Path) -> None:
+    """Of a picture, and of the folder it is in; a link within the dataset is followed."""
+    secret = tmp_path / "secret"
+    _picture(secret / "s.png")
+    for inner in ("coco", "classes/bee", "yolo/labels", "yolo/images"):
+        (tmp_path / inner).mkdir(parents=True)
+    (tmp_path / "coco" / "images").symlink_to(secret)
+    assert CocoFormat().pictures(str(_coco(tmp_path / "coco", ["s.png"])), [0]) == {}
+    _picture(tmp_path / "classes" / "bee" / "a.png")
+    for name, target in (("b.png", tmp_path / "classes" / "bee" / "a.png"), ("c.png", secret / "s.png")):
+        (tmp_path / "classes" / "bee" / name).symlink_to(target)
+    (tmp_path / "classes" / "wasp").symlink_to(secret)
+    bees, wasps = class_shards(str(tmp_path / "classes"))
+    assert list(ClassFolders().pictures(bees.path, range(9))) == [0, 1]
+    assert ClassFolders().pictures(wasps.path, range(9)) == {}
+    (tmp_path / "yolo" / "labels" / "s.txt").write_text("0 0.5 0.5 1 1\n")
+    (tmp_path / "yolo" / "images" / "s.png").symlink_to(secret / "s.png")
+    (shard,) = yolo_shards(str(tmp_path / "yolo" / "labels"))
+    assert YoloFolder().pictures(shard.path, [0]) == {}
+    (tmp_path / "yolo" / "images").rename(tmp_path / "elsewhere")
+    (tmp_path / "yolo" / "images").symlink_to(secret)
+    assert YoloFolder().pictures(shard.path, [0]) == {}
+
+
 def test_pictures_of_folders(tmp_path: Path) -> None:
     """Of a class folder the file; of a YOLO text the picture in ``images``, whatever its ending, or next to it."""
     _picture(tmp_path / "classes" / "bee" / "a__1.png")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from label_guard.errors import SourceError
 from label_guard.sources.open import list_fields, open_source
 from label_guard.sources.sniff import readable_uri
+from label_guard.sources.uris import full_uri
 
 TEXTS = {
     "iris.data": (b"5.1,3.5,Iris-setosa\n4.9,3.0,Iris-setosa\n", "?header=none"),
@@ -18,6 +19,8 @@ TEXTS = {
     "pandas.csv": (b",0,1\n0,3,4\n1,3,4\n", "?header=first"),
     "excel.csv": ("L\u00e4nge;label\n5,1;3\n4,2;1\n".encode("latin-1"), "?delimiter=;&encoding=latin-1"),
     "windows.csv": ("\ufefflabel,x\n3,4\n".encode("utf-16"), "?encoding=utf-16"),
+    "no_mark.csv": ("label,x\n3,4\n".encode("utf-16-le"), "?encoding=utf-16-le"),
+    "big.csv": ("\u540d\u524d;label\n\u72ac\u72ac;4,5\n".encode("utf-16-be"), "?delimiter=;&encoding=utf-16-be"),
     "usual.csv": (b"label,x\n3,4\n2,1\n", ""),
     "one.csv": (b"label\n3\n3\n", ""),
     "numbers.csv": (b"3\n2\n", "?header=none"),
@@ -55,6 +58,22 @@ def test_the_width_of_bare_numbers_is_found(
     found = np.concatenate([chunk.columns["label"] for chunk in source.read(source.shards()[0])])
     np.testing.assert_array_equal(found, numbers)
     assert len(notes) == 1
+
+
+@pytest.mark.parametrize("above", ["", "insects", "a/insects"])
+def test_a_folder_of_prepared_datasets_is_not_taken_for_class_folders(tmp_path: Path, above: str) -> None:
+    """``data_dir`` of TFDS, or the folder of a dataset in it: the one version is read, several are named."""
+    for version in ("1.0.0", "2.0.0"):
+        (tmp_path / above / version).mkdir(parents=True)
+        (tmp_path / above / version / "dataset_info.json").write_text("{}")
+        (tmp_path / "downloads").mkdir(exist_ok=True)
+        (tmp_path / "downloads" / "a.INFO").write_text("")
+        if version == "1.0.0":
+            assert full_uri(str(tmp_path)) == f"tfds:{tmp_path / above / version}"
+    with pytest.raises(SourceError) as error:
+        full_uri(str(tmp_path))
+    places = (f"tfds:{tmp_path / above / version}" for version in ("1.0.0", "2.0.0"))
+    assert str(error.value) == f"{tmp_path} holds several datasets; pass one of: {', '.join(places)}"
 
 
 def test_the_header_of_llm_c_is_stepped_over(tmp_path: Path) -> None:
