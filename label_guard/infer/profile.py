@@ -15,47 +15,16 @@ from label_guard.core.plural import counted
 from label_guard.core.types import Array
 from label_guard.infer.classes import Drafted, draft_classes, named_classes, occurs, refused
 from label_guard.infer.names import draft_names, known_names, lists_of_ids, separator_of_ids
+from label_guard.infer.rows import STRAYS, RowProperties, nearly_rows
 from label_guard.sources.open import RawColumn
 
 _MAX_DISTINCT = 100_000
-_TOLERANCE = 1e-3  # of the sum of a row of probabilities; that of soft_label by default
 _MAX_SAMPLE = 10_000
 _FLOATS = "f"
 PNG = b"\x89PNG\r\n\x1a\n"
 _NAN = float("nan")  # one object, so that ``in`` finds it
+_UNMEASURED = {sign * nines for sign in (-1.0, 1.0) for nines in (99, 999, 9999, 99999)}
 _FREQUENT = 20  # occurrences of NaN, fewer in small data, that make it a value for "not measured"
-
-
-@dataclass(slots=True)
-class RowProperties:
-    """What holds for every row of the last axis.
-
-    Attributes:
-        normalized: no value is negative, and the row sums to 1.
-        percent: no value is negative, and the row sums to 100.
-        binary: all values are 0 or 1, or NaN.
-        totals: sum of each place of the row; None where rows differ in length.
-    """
-
-    normalized: bool = True
-    percent: bool = True
-    binary: bool = True
-    totals: list[float] | None = field(default_factory=list[float])
-
-    def add(self, numbers: Array) -> None:
-        """Look at ``numbers``, ``[records, ..., classes]``."""
-        sums = numbers.sum(axis=-1, dtype=np.float64)
-        positive = bool((numbers >= 0).all())
-        self.binary &= bool((np.isin(numbers, (0, 1)) | (numbers != numbers)).all())
-        self.normalized &= positive and bool((np.abs(sums - 1) <= _TOLERANCE).all())
-        self._add_totals(numbers.reshape(-1, numbers.shape[-1]).sum(axis=0, dtype=np.float64).tolist())
-        self.percent &= positive and bool((np.abs(sums - 100) <= 100 * _TOLERANCE).all())
-
-    def _add_totals(self, totals: list[float]) -> None:
-        if self.totals is None or (self.totals and len(self.totals) != len(totals)):
-            self.totals = None
-        else:
-            self.totals = [a + b for a, b in zip(self.totals, totals, strict=True)] if self.totals else totals
 
 
 @dataclass(slots=True)
@@ -74,7 +43,7 @@ class ColumnProfile:
         many: whether there are more distinct numbers than are kept.
         low: least finite value.
         high: greatest finite value.
-        fractional: whether a value has a fraction.
+        fractions: how many values have a fraction.
         nan: how many values are NaN.
         infinite: how many values are infinite.
         rows: what holds for every row.
@@ -93,12 +62,17 @@ class ColumnProfile:
     many: bool = False
     low: float | None = None
     high: float | None = None
-    fractional: bool = False
+    fractions: int = 0
     nan: int = 0
     infinite: int = 0
     rows: RowProperties = field(default_factory=RowProperties)
     pictures: int = 0
     sample: list[float] = field(default_factory=list[float])
+
+    @property
+    def fractional(self) -> bool:
+        """Whether a value has a fraction."""
+        return self.fractions > 0
 
     @property
     def is_scalar(self) -> bool:
@@ -211,7 +185,7 @@ class ColumnProfile:
         self.low = low if self.low is None else min(self.low, low)
         self.high = high if self.high is None else max(self.high, high)
         if finite.dtype.kind == _FLOATS:
-            self.fractional |= bool((np.floor(finite) != finite).any())
+            self.fractions += int(np.count_nonzero(np.floor(finite) != finite))
             if self.fractional:
                 self.sample += finite[: _MAX_SAMPLE - len(self.sample)].tolist()
                 return
@@ -380,7 +354,9 @@ def _rows(seen: ColumnProfile) -> Drafted | None:
         )
     if rows.binary and len(shape) == 1:
         drafted = Drafted({"kind": "multi_label", **classes, **outer})
-        drafted.mark("kind", "every row is zeros and ones: taken for k-hot")
+        alike = f", though {rows.one_hot:,} of {rows.count:,} are one 1 and zeros"
+        mostly = alike if rows.one_hot >= (1 - STRAYS) * rows.count else ""
+        drafted.mark("kind", f"every row is zeros and ones: taken for k-hot{mostly}")
         _ignore_unmeasured(drafted, seen)
         return drafted
     if rows.normalized and seen.fractional:
@@ -397,6 +373,9 @@ def _rows(seen: ColumnProfile) -> Drafted | None:
         drafted.mark("kind", "every row is -1 and 1: taken for k-hot")
         _ignore_unmeasured(drafted, seen)
         return drafted
+    nearly = nearly_rows(rows, {**classes, **outer}, whole=not seen.fractional) if len(shape) == 1 else None
+    if nearly is not None:
+        return nearly
     if colour_channels(seen):
         return refused(f"has {shape[-1]} colour channels: a picture of a mask; map each colour to its id")
     return None
@@ -412,6 +391,12 @@ def _real(seen: ColumnProfile) -> Drafted:
     shape = record_shape(seen)
     drafted = Drafted({"kind": "real_label", "dtype": _dtype(seen), "shape": shape})
     drafted.mark("kind", "add minimum and maximum where the target has bounds")
+    total = sum(math.prod(one) * records for one, records in seen.shapes.items())
+    if 0 < seen.fractions <= STRAYS * total:
+        few = counted(seen.fractions, "value has", "values have")
+        drafted.mark("kind", f"of {total:,} values {few} a fraction: strays among class ids?")
+    for value in sorted({seen.low or 0.0, seen.high or 0.0} & _UNMEASURED):
+        drafted.mark("kind", f"{value:g} may mean that nothing was measured")
     _ignore_unmeasured(drafted, seen)
     return drafted
 

@@ -104,3 +104,51 @@ def test_a_folder_of_a_few_pictures_is_marked(tmp_path: Path, extra: str) -> Non
     assert marks == {"num_classes": [f"{extra!r} occurs 2 times in 72"]}
     shutil.rmtree(tmp_path / extra)
     assert not infer(f"folder:{tmp_path}").marks["label"]
+
+
+def spoiled(rows: Array, *changed: object) -> Array:
+    """``rows`` with the first replaced."""
+    rows = rows.copy()
+    rows[: len(changed)] = changed
+    return rows
+
+
+ONE_HOT = np.eye(5, dtype=np.int8)[RNG.integers(0, 5, 1_000)]
+K_HOT = (RNG.random((1_000, 5)) < 0.4).astype(np.uint8)
+SHARES = RNG.dirichlet(np.ones(4), 1_000).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("rows", "kind", "mark"),
+    [
+        (spoiled(ONE_HOT, [0, 0, 2, 0, 0]), "soft_label", "999 of 1,000 rows are one 1 and zeros"),
+        (spoiled(ONE_HOT, [1, 1, 0, 0, 0]), "multi_label", "though 999 of 1,000 are one 1 and zeros"),
+        (spoiled(K_HOT, [255, 0, 0, 0, 0], [2, 0, 0, 0, 0]), "multi_label", "998 of 1,000 rows are zeros and ones"),
+        (spoiled(SHARES, [0, 0, 0, 0]), "soft_label", "999 of 1,000 rows are numbers that sum to 1"),
+        (spoiled(SHARES, [2, -1, 0, 0], [0.5, 0.4, 0, 0]), "soft_label", "998 of 1,000 rows are numbers that sum to 1"),
+    ],
+)
+def test_a_few_damaged_rows_do_not_make_another_kind_of_label(
+    tmp_path: Path, rows: Array, kind: str, mark: str
+) -> None:
+    """Rows are drafted as what nearly all are; what the others are is marked, and left illegal where it can be."""
+    draft = draft_of_values(tmp_path, rows)
+    assert draft.schema["labels"]["label"]["kind"] == kind
+    assert mark in draft.marks["label"]["kind"][0]
+    assert any(line.startswith("error") for line in draft.head) == (
+        "left illegal" in mark + draft.marks["label"]["kind"][0]
+    )
+
+
+def test_a_real_target_says_what_is_odd_about_it(tmp_path: Path) -> None:
+    """A fraction among whole numbers may be a stray among ids, and -999 a value for "not measured"."""
+    whole = RNG.integers(0, 5, 1_000).astype(np.float32)
+    whole[3] = 2.5
+    assert (
+        "of 1,000 values 1 value has a fraction: strays among class ids?"
+        in draft_of_values(tmp_path, whole).marks["label"]["kind"]
+    )
+    real = RNG.normal(size=1_000)
+    assert len(draft_of_values(tmp_path, real).marks["label"]["kind"]) == 1
+    real[5] = -999
+    assert "-999 may mean that nothing was measured" in draft_of_values(tmp_path, real).marks["label"]["kind"]
