@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -236,7 +235,7 @@ class Guard:
         for check, value in values:
             found, missing = self._counted_batch(check, element, size)
             if found is None:
-                faults.append(check.wrong_length(rows, value))
+                faults += [check.wrong_length(rows, value)] if size else []
                 gathered.append(([], rows))
                 continue
             gathered.append((found, missing))
@@ -378,12 +377,12 @@ def _is_plain_subclass(value: Any) -> bool:
 
 
 def _batch_size(labels: list[Any], element: Any) -> int:
-    """Length of the leading axis: the labels' if any has one, else that of any leaf, else 1."""
-    for value in itertools.chain(labels, (leaf for _, leaf in tree.leaves(element))):
-        length = _leading_length(value)
-        if length is not None:
-            return length
-    return 1
+    """Length of the leading axis: the labels' if any has one, else that of any leaf, else 1; a label may be empty."""
+    found = [length for value in labels if (length := _leading_length(value)) is not None]
+    if not found:
+        lengths = (_leading_length(leaf) for _, leaf in tree.leaves(element))
+        found = [next((length for length in lengths if length is not None), 1)]
+    return next(filter(None, found), 0)
 
 
 def _leading_length(value: Any) -> int | None:

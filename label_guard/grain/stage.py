@@ -118,6 +118,7 @@ class _GuardDatasetIterator(grain.DatasetIterator):
             iterator,
             batched=batched,
             owned=_private.makes_new_arrays(parent),
+            full=bool(batched) and upstream.drops_remainder(parent),
             processes=lambda: _private.processes(self, workers),  # Grain sets them after the iterator is made
             start=lambda: parent.__iter__().get_state(),  # asking the running one first would delay Grain's workers
         )

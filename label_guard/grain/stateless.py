@@ -19,7 +19,7 @@ from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.counts import Counts
 from label_guard.pipeline.emit import finalize_batch, mask_batch
 from label_guard.pipeline.emit_record import finalize_plain, finalize_record
-from label_guard.pipeline.first_element import check_first_elements, is_stacked
+from label_guard.pipeline.first_element import check_first_elements, is_surely_batch
 from label_guard.pipeline.options import GuardOptions, SchemaLike, resolve_options
 from label_guard.pipeline.record_keys import KeyedSource, RecordNames
 
@@ -162,6 +162,8 @@ def data_loader_operations(
     _refuse_stateful(options, "a DataLoader")
     if config.batch_size is not None:
         raise UsageError("a DataLoader batches with grain.transforms.Batch(N); pass no batch_size=")
+    if options.get("batched"):
+        raise UsageError("the operations of a DataLoader come before Batch and get records; leave batched= out")
     if source is not None:
         names = RecordNames({source.tag: source})
         config = config.replace(names=names, source_id=config.source_id or source.source_id)
@@ -190,7 +192,7 @@ class _RecordsOnly(grain.transforms.Map):
 
     def __init__(self, config: GuardConfig) -> None:
         self.config = config
-        self._known = False
+        self._is_first = True
 
     def map(self, element: Any) -> Any:
         """Returns the element.
@@ -198,15 +200,10 @@ class _RecordsOnly(grain.transforms.Map):
         Raises:
             UsageError: it is a batch.
         """
-        if not self._known:
-            try:
-                self._known = True
-                batched = is_stacked(element) or self.config.guard.is_batched(element)
-            except UsageError:  # an absent or ragged label: the next element may show it
-                self._known = batched = False
-            if batched:
-                raise UsageError(
-                    "the operations of data_loader_operations come after Batch, where they get batches in place of "
-                    "records; put them before it: operations=[..., *ops, grain.transforms.Batch(N)]"
-                )
+        if self._is_first and is_surely_batch(self.config, element):
+            raise UsageError(
+                "the operations of data_loader_operations come after Batch, where they get batches in place of "
+                "records; put them before it: operations=[..., *ops, grain.transforms.Batch(N)]"
+            )
+        self._is_first = False
         return element

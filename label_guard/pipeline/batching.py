@@ -225,7 +225,7 @@ def _join(nodes: list[Any], parts: Sequence[BatchRows], path: str, labels: tuple
         return [node[position] for node, (_, rows, _) in zip(nodes, parts, strict=True) for position in rows.tolist()]
     first, *others = [tree.children(node) for node in nodes]
     if first is None:
-        return _join_leaves(nodes, parts)
+        return _join_leaves(nodes, parts, path)
     names = [name for name, _ in first]
     columns = [dict(pairs or ()) for pairs in others]
     if any(set(column) != set(names) for column in columns):
@@ -252,10 +252,16 @@ def _all_rows(nodes: list[Any], parts: Sequence[BatchRows], path: str) -> bool:
     )
 
 
-def _join_leaves(leaves: list[Any], parts: Sequence[BatchRows]) -> Any:
+def _join_leaves(leaves: list[Any], parts: Sequence[BatchRows], path: str) -> Any:
     arrays = [np.asarray(leaf) for leaf in leaves]
     if not all(array.ndim for array in arrays):
         return leaves[0]  # belongs to the batch, not to its records
+    for array, (_, _, size) in zip(arrays, parts, strict=True):
+        if array.shape[:1] != (size,):
+            raise ValueError(
+                f"feature {path!r} is {array.dtype}{list(array.shape)} in a batch of {size} records, so records cannot "
+                "be taken out of it or added. Give it a leading axis of records, or add it behind the guard"
+            )
     shape = arrays[0].shape[1:]
     if any(array.shape[1:] != shape for array in arrays):
         raise ValueError(f"a feature has shapes {', '.join(str(list(array.shape[1:])) for array in arrays)}")
@@ -292,6 +298,22 @@ def take(batch: Any, rows: Rows, size: int) -> Any:
 def pad(batch: Any, have: int, size: int) -> Any:
     """A batch of ``have`` records filled up to ``size`` with copies of its first."""
     return take(batch, np.concatenate([np.arange(have), np.zeros(size - have, np.intp)]), have)
+
+
+def larger_batch(before: int, now: int) -> UsageError:
+    """The error where batches are to have one size, and a larger one comes."""
+    return UsageError(
+        f"a batch of {now} records came after batches of {before}; all but the last must have one size: "
+        "pass batch_size="
+    )
+
+
+def smaller_batches(before: int, now: int) -> UsageError:
+    """The error where the batches after a restore are smaller, so that all of them would be left out as a remainder."""
+    return UsageError(
+        f'the checkpoint was made with batches of {before} records, and remainder="drop" leaves out the batches of '
+        f"{now} that come now: pass batch_size="
+    )
 
 
 def with_label_columns(batch: Any, paths: Iterable[str], size: int) -> Any:

@@ -96,7 +96,7 @@ def _check_form(config: GuardConfig, elements: Sequence[Any]) -> None:
         wrong = all(_is_batch(config, element) is False for element in elements)
         found, remedy = "single records", "leave batched= out, and pass batch_size=N to deliver batches"
     else:
-        wrong = all(is_stacked(element) or _is_surely_batch(config, element) for element in elements)
+        wrong = all(is_surely_batch(config, element) for element in elements)
         found = "batches"
         remedy = "leave batched= out. If they are records, correct the shape of the label in the schema"
     if wrong:
@@ -120,12 +120,21 @@ def _is_batch(config: GuardConfig, element: Any) -> bool | None:
         return None
 
 
-def _is_surely_batch(config: GuardConfig, element: Any) -> bool:
-    """Whether each label has one axis too many, whose length all features share: at least two, and two of them."""
+def is_surely_batch(config: GuardConfig, element: Any) -> bool:
+    """Whether ``element`` can be nothing but a batch, by its record keys or by all of its labels and features.
+
+    Each label is one of a record with an axis in front, and all features, two of them at least, share its length.
+    """
+    if is_stacked(element):
+        return True
     if not _is_batch(config, element):
         return False
+    for path, label in config.guard.read_labels.items():
+        shape, own = as_array(tree.get(element, path))[0].shape[1:], label.record_shape
+        if len(shape) != len(own) or any(want not in (None, have) for want, have in zip(own, shape, strict=True)):
+            return False
     shapes = [as_array(value)[0].shape for path, value in tree.leaves(element) if path != KEY]
-    return len(shapes) > 1 and len({shape[:1] for shape in shapes}) == 1 and len(shapes[0]) > 0
+    return len(shapes) > 1 and len({shape[:1] for shape in shapes}) == 1 and shapes[0][:1] > (0,)
 
 
 def _no_label(config: GuardConfig, path: str, element: Any) -> str:

@@ -22,7 +22,7 @@ from label_guard.core.types import Rows
 from label_guard.errors import LabelGuardError, UsageError
 from label_guard.pipeline import emit, emit_record, restore, saved_state
 from label_guard.pipeline import state as states
-from label_guard.pipeline.batching import BatchRows
+from label_guard.pipeline.batching import BatchRows, larger_batch, smaller_batches
 from label_guard.pipeline.checker import ElementChecker, logger, staying
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.coordination import CoordinatedStop, StopReason
@@ -48,6 +48,7 @@ class GuardStream:
         batched: whether upstream yields batches, where something upstream shows it.
         owned: whether upstream yields batches of new arrays, which nothing writes again (one of one record may be a
             view of that record).
+        full: whether upstream leaves out an incomplete last batch, so that its batches have one size.
         processes: gives the place of this process among Grain's workers.
         start: gives upstream's state before its first element, where asking upstream itself would cost something.
     """
@@ -59,6 +60,7 @@ class GuardStream:
         *,
         batched: bool | None = None,
         owned: bool = False,
+        full: bool = False,
         processes: Callable[[], Processes] = Processes,
         start: Callable[[], Any] | None = None,
     ) -> None:
@@ -68,10 +70,9 @@ class GuardStream:
         self.on_end: Callable[[], None] | None = None  # called once, before the end of the stream is reported
         self._upstream = upstream
         self._processes = processes
-        self._owned = owned
+        self._owned, self._full = owned, full
         self._start = start  # until the first batch
-        self._given_form = Form.of(batched if config.batched is None else config.batched)
-        self._form = self._given_form
+        self._form = self._given_form = Form.of(batched if config.batched is None else config.batched)
         self._size = config.batch_size or 0
         self._plain = config.batch_size is None and not config.coordinated  # valid records pass one by one
         self._may_grow = False  # the first batch after a restore may be larger: another batch size upstream
@@ -99,7 +100,7 @@ class GuardStream:
             self._end()
             raise
         except BaseException as error:
-            if self.checker.error is None:
+            if self._refused is None:
                 self._refused = self._read_since()
             if not isinstance(error, LabelGuardError):
                 raise
@@ -280,7 +281,7 @@ class GuardStream:
 
     def _is_remainder(self, have: int, padding: int) -> bool:
         """Whether an incomplete batch is left out, and its records, ``padding`` rows apart, counted so."""
-        if have == self._size or self.config.remainder != "drop":
+        if have == self._size > 0 or self.config.remainder == "short" or (self.config.remainder == "pad" and have):
             return False
         self.checker.counts.remainder += have - padding
         return True
@@ -288,12 +289,15 @@ class GuardStream:
     # Batches ------------------------------------------------------------------------------------------------------
 
     def _next_of_batches(self) -> Any:
+        resumed, left_out = self._may_grow and self.config.batch_size is None, 0
         while pulled := self._pull():
             batch = pulled[0]
-            result = self.checker.check_batch(batch)
-            self._size = self._size or result.num_records
+            result = self._check_sized(batch)
             if not self._is_remainder(result.num_records, result.num_padding):
                 return self._deliver(result.num_records, lambda: emit.mask_batch(self.config, batch, result), result)  # noqa: B023
+            left_out += result.num_records > 0
+            if resumed and left_out > 1:
+                raise smaller_batches(self._size, result.num_records)
         return self._finish()
 
     def _next_held(self) -> Any:
@@ -328,11 +332,8 @@ class GuardStream:
         if not self._size or (self._may_grow and result.num_records > self._size):
             self._size = result.num_records
         self._may_grow = False
-        if result.num_records > self._size:
-            raise UsageError(
-                f"a batch of {result.num_records} records came after batches of {self._size}; all but the last must "
-                "have one size: pass batch_size="
-            )
+        if result.num_records > self._size and (self.config.refills or self.config.remainder != "short"):
+            raise larger_batch(self._size, result.num_records)
         return result
 
     def _read_spare(self) -> bool:
@@ -440,8 +441,8 @@ class GuardStream:
         if own is None:
             restore.set_upstream(self._upstream, state)
             return
-        same_form = form is Form.BATCHES and own["form"] == form.value
-        self._size = self.config.batch_size or (own["size"] if same_form else 0)
+        known = form is Form.BATCHES and own["form"] == form.value and (own["pending"] or not self._full)
+        self._size = self.config.batch_size or (own["size"] if known else 0)
         self._may_grow = not own["pending"] and not retried
         if own["pending"]:
             self._spare = restore.spare(own, self._upstream, self.checker)

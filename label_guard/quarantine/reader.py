@@ -14,6 +14,7 @@ from itertools import groupby
 from typing import BinaryIO
 
 from label_guard.core.record_key import natural_order
+from label_guard.core.similar import listed
 from label_guard.errors import QuarantineError
 from label_guard.quarantine.line import MAX_LINE_BYTES, LineProblem, Place, QuarantineEntry, parse_line
 from label_guard.quarantine.options import folder_url
@@ -110,7 +111,7 @@ def open_parts(url: str) -> tuple[LocalFolder | RemoteFolder, list[str]]:
     """The folder at ``url`` and its part files, oldest first.
 
     Raises:
-        QuarantineError: the folder does not exist, or cannot be listed.
+        QuarantineError: the folder does not exist, cannot be listed, or holds something else and no part file.
     """
     try:
         folder = open_folder(url)
@@ -121,7 +122,12 @@ def open_parts(url: str) -> tuple[LocalFolder | RemoteFolder, list[str]]:
         raise QuarantineError(f"{url} is a file, not a quarantine; give the folder that holds the part files") from None
     except Exception as error:  # an fsspec backend may raise anything
         raise QuarantineError(f"cannot list the quarantine at {url}: {error}") from error
-    return folder, _sorted(names)
+    parts, others = _sorted(names), sorted(name for name in names if not name.startswith(".") and "part-" not in name)
+    if others and not parts:
+        raise QuarantineError(
+            f"no quarantine at {url}: it holds no part file (part-*.jsonl), but {listed(others)}; check the path"
+        )
+    return folder, parts
 
 
 def _sorted(names: Sequence[str]) -> list[str]:

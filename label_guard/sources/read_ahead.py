@@ -35,7 +35,8 @@ def keep_freed_memory() -> None:
     """Has the C library keep the memory of freed chunks: to take it from the system again costs more than to read.
 
     glibc returns the end of its heap to the system where it is larger than twice the largest block that was ever
-    freed. So one larger block is made and freed, once in a process; nothing is written to it.
+    freed. So one larger block is made and freed, once in a process; nothing is written to it. At most twice its size is
+    kept. With another C library this does nothing.
     """
     bytes(_KEPT_BYTES)
 

@@ -180,6 +180,8 @@ def test_a_right_batched(tmp_path: Path) -> None:
         {"image": np.float32(0), "label": np.array([1, 2])},
         {"label": np.array([1, 2])},  # the only feature
         {"image": np.zeros(3), "label": [1, 2, 3]},
+        {"image": np.zeros(0), "label": np.zeros(0, int)},
+        {"image": np.zeros((4, 4, 3)), "label": np.zeros((4, 1), int)},
     ],
 )
 def test_a_first_record_of_the_wrong_shape_is_a_violation(tmp_path: Path, first: dict[str, Any]) -> None:
@@ -188,6 +190,24 @@ def test_a_first_record_of_the_wrong_shape_is_a_violation(tmp_path: Path, first:
     guarded = guard_batches([first, *RECORDS[:9]], make_schema(), **options)
     assert len(list(guarded)) == 9
     assert guarded.summary.by_rule == {"LG105": 1}
+    del options["batched"]
+    assert len(_loader([first, *RECORDS[:9]], *data_loader_operations(make_schema(), **options))) == 9
+
+
+def test_a_first_mask_with_an_axis_of_channels_is_a_violation(tmp_path: Path) -> None:
+    """A record whose mask and picture share a height does not pass for a batch by its label."""
+    schema = {"mask": ClassLabel(num_classes=3, shape=(4, 4))}
+    pictures = [{"image": np.zeros((4, 4, 3)), "mask": np.zeros((4, 4), np.uint8)} for _ in range(8)]
+    pictures[0]["mask"] = pictures[0]["mask"][..., None]
+    options: dict[str, Any] = {"quarantine": str(tmp_path / "q"), "stop_above": None}
+    assert len(list(_iter(pictures).pipe(guard_labels, schema, batched=False, **options))) == 7
+    assert len(_loader(pictures, *data_loader_operations(schema, **options))) == 7
+
+
+def test_batched_in_a_data_loader() -> None:
+    """The operations of a DataLoader take records, so batched=True is refused when they are made."""
+    with pytest.raises(UsageError, match="come before Batch and get records; leave batched= out"):
+        data_loader_operations(make_schema(), split="train", on_invalid="mask", batched=True)
 
 
 @pytest.mark.parametrize(

@@ -174,3 +174,19 @@ def test_keys_other_than_text_stay_as_they_are() -> None:
     assert list(batch) == [0, 1, "more"]
     assert batch[1].tolist() == [0, 1, 2, 0]
     assert batch["more"][2].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("value", [np.array([1, 2], np.uint32), np.arange(10.0), np.arange(5), np.zeros((0, 3))])
+@pytest.mark.parametrize(("on_invalid", "remainder"), [("drop", "short"), ("drop", "pad"), ("mask", "pad")])
+def test_a_feature_of_the_whole_batch_is_not_cut(tmp_path: Path, value: Any, on_invalid: Any, remainder: Any) -> None:
+    """A random key, class weights, offsets of rows: it stays whole, or is an error by name where records move."""
+    loader = [{"y": np.array(labels), "deep": {"extra": value}} for labels in ([1, 2, 0, 1], [1, 9, 0, 1], [2, 2, 1])]
+    options: dict[str, Any] = {"quarantine": tmp_path, "stop_above": None, "remainder": remainder}
+    guarded = guard_batches(loader, {"y": ClassLabel(num_classes=3)}, on_invalid=on_invalid, **options)
+    passed: list[Any] = []
+    named = r"feature 'deep/extra' is .* in a batch of \d records, so records cannot"
+    with pytest.raises(UsageError, match=named) as error:
+        passed.extend(guarded)
+    for batch in passed:
+        np.testing.assert_array_equal(batch["deep"]["extra"], value)
+    assert f"{value.dtype}{list(value.shape)}" in str(error.value)

@@ -193,3 +193,47 @@ def test_limits_begin_again_under_corrected_rules(tmp_path: Path, form: str) -> 
     again.restore(stopped.state())
     with pytest.raises(TooManyInvalidError):
         list(again)
+
+
+@pytest.mark.parametrize("sizes", [(4, 8), (8, 4)])
+@pytest.mark.parametrize("policy", ["drop", "mask", "raise", "report"])
+def test_another_size_of_full_batches(tmp_path: Path, policy: str, sizes: tuple[int, int]) -> None:
+    """After .batch(N, drop_remainder=True) the batches of another N go on as Grain's own would; none is left out."""
+    data = [{"id": np.int64(k), "y": np.int64(k % 10)} for k in range(40)]
+
+    def batched(size: int) -> Any:
+        return grain.MapDataset.source(data).to_iter_dataset(grain.ReadOptions(0, 0)).batch(size, drop_remainder=True)
+
+    plain = [iter(batched(size)) for size in sizes]
+    next(plain[0])
+    plain[1].set_state(plain[0].get_state())
+    options: dict[str, Any] = {"on_invalid": policy, "quarantine": str(tmp_path)}
+    first, second = (iter(batched(size).pipe(guard_labels, SCHEMA, **options)) for size in sizes)
+    next(first)
+    second.set_state(json.loads(json.dumps(first.get_state())))
+    assert [batch["id"].tolist() for batch in second] == [batch["id"].tolist() for batch in plain[1]]
+    assert summary(second).remainder == 0
+
+
+@pytest.mark.parametrize("policy", ["mask", "raise", "report"])
+def test_other_sizes_under_remainder_drop(tmp_path: Path, policy: str) -> None:
+    """A loader does not show its batch size: larger batches go on, a stream of smaller ones asks for batch_size=."""
+
+    def guarded(size: int, count: int = 48, **more: Any) -> Any:
+        batches = [{"y": np.arange(size) % 10} for _ in range(count // size)]
+        return guard_batches(batches, SCHEMA, on_invalid=policy, remainder="drop", batched=True, **more)
+
+    first = guarded(8)
+    next(first)
+    for size, more in [(16, {}), (4, {"batch_size": 4}), (8, {})]:
+        again = guarded(size, **more)
+        again.restore(first.state())
+        assert [len(batch["y"]) for batch in again] == [size] * (48 // size - 1)
+    again = guarded(4)
+    again.restore(first.state())
+    with pytest.raises(UsageError, match=r"with batches of 8 records.*batches of 4 that come now: pass batch_size="):
+        list(again)
+    last = guarded(4, 8)  # one short batch is the last one
+    last.restore(first.state())
+    assert not list(last)
+    assert last.summary.remainder == 4

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from label_guard.errors import (
     InvalidLabelError,
+    LabelGuardError,
     NoValidRecordsError,
     QuarantineError,
     TooManyInvalidError,
@@ -333,3 +334,110 @@ def test_a_clean_batch_passes_while_a_spare_is_held(tmp_path: Path) -> None:
     assert [batch["label"].tolist() for batch in found] == [[1, 2], [1, 3], [5, 6], [7, 4], [8, 9]]
     assert [found[2]["label"] is batches[3]["label"], found[4]["label"] is batches[5]["label"]] == [True, True]
     assert_conserved(stream.summary())
+
+
+@pytest.mark.parametrize("policy", ["drop", "mask", "raise", "report"])
+@pytest.mark.parametrize("remainder", ["drop", "pad"])
+def test_a_larger_batch_is_not_a_remainder(tmp_path: Path, policy: str, remainder: str) -> None:
+    """Where batches are to have one size, one that is larger than the first is an error, and never left out."""
+    plan = _plan(str(tmp_path), PLAIN, on_invalid=policy, remainder=remainder, batched=True)
+    stream = GuardStream(plan, Listed([{"label": np.arange(size)} for size in (3, 8, 8)]))
+    assert len(next(stream)["label"]) == 3
+    with pytest.raises(UsageError, match=r"a batch of 8 records came after batches of 3.*pass batch_size="):
+        next(stream)
+
+
+@pytest.mark.parametrize("policy", ["drop", "mask", "raise", "report"])
+@pytest.mark.parametrize("remainder", ["short", "drop", "pad"])
+@pytest.mark.parametrize("at", [0, 1, 3])
+def test_an_empty_batch(tmp_path: Path, policy: str, remainder: str, at: int) -> None:
+    """A batch without records holds nothing to check; where batches have one size it is not delivered."""
+    elements = [{"id": np.arange(4), "label": np.arange(4)} for _ in range(3)]
+    elements.insert(at, {"id": np.arange(0), "label": np.arange(0)})
+    plan = _plan(str(tmp_path), PLAIN, on_invalid=policy, remainder=remainder, batched=True)
+    stream = GuardStream(plan, Listed(elements))
+    assert [len(batch["id"]) for batch in stream if len(batch["id"])] == [4, 4, 4]
+    assert_conserved(stream.summary())
+    assert stream.summary().seen == 12
+
+
+def test_one_empty_label_of_a_batch_is_a_violation(tmp_path: Path) -> None:
+    """A label without records next to labels of two is LG105 in both: it does not make the batch an empty one."""
+    labels = {"a": {"kind": "class_label", "num_classes": 3}, "b": {"kind": "class_label", "num_classes": 3}}
+    schema = DatasetSchema.model_validate({"format": 1, "name": "n", "version": "1.0.0", "labels": labels})
+    plan = _plan(str(tmp_path), schema, on_invalid="report", batched=True)
+    good, empty = np.array([1, 2]), np.arange(0)
+    batches = [{"a": good, "b": good}, {"a": empty, "b": good}, {"a": good, "b": empty}, {"a": empty, "b": np.int64(1)}]
+    stream = GuardStream(plan, Listed(batches))
+    assert len(list(stream)) == 4
+    assert stream.summary().by_rule == {"LG105": 4}
+
+
+def test_an_error_upstream_after_a_coordinated_stop(tmp_path: Path) -> None:
+    """Records of a batch that the guard's stop and then an error of upstream ended are counted as refused."""
+    plan = _plan(str(tmp_path), on_invalid="raise", batched=True, coordinated=True, batch_size=2)
+    upstream = Listed([{"label": np.array(labels)} for labels in ([1, 2], [1, 99], [3, 4])], frozenset({2}))
+    stream = GuardStream(plan, upstream)
+    next(stream)
+    with pytest.raises(OSError, match="lost the connection"):
+        next(stream)
+    assert_conserved(stream.summary())
+    assert not next(stream)["label_valid"].any()
+    assert_conserved(stream.summary())
+
+
+class _EveryCheck(GuardStream):
+    """The same stream without its shorter way for what is plainly valid."""
+
+    def _next_plain(self, parent: Any) -> Any:
+        element = next(self._upstream, None)
+        self._ahead += [] if element is None else [element]
+
+
+ODD: dict[str, Any] = {
+    "list": lambda y: y.tolist(),
+    "tuple": lambda y: tuple(y.tolist()),
+    "big-endian": lambda y: y.astype(">i8"),
+    "column of a table": lambda y: np.stack([y, y], axis=1)[:, 0],
+    "subclass": lambda y: y.view(np.recarray),
+    "objects": lambda y: y.astype(object),
+    "floats": lambda y: y.astype(float),
+    "one axis too many": lambda y: y[:, None],
+    "shorter": lambda y: y[:-1],
+    "scalar": lambda y: np.array(3),
+    "absent": lambda y: None,
+    "out of range": lambda y: np.where(np.arange(len(y)) == 0, 10, y),
+}
+FORMS = st.lists(st.tuples(st.sampled_from([*["plain"] * 8, *ODD]), st.sampled_from([None, None, 0, 1])), max_size=14)
+
+
+@settings(deadline=None, max_examples=60)
+@given(FORMS, st.integers(1, 4), st.sampled_from(["drop", "mask", "raise", "report"]), POINTS, st.booleans())
+def test_the_shorter_way_of_valid_batches(
+    forms: list[tuple[str, int | None]], size: int, policy: str, saves: frozenset[int], pads: bool
+) -> None:
+    """What is plainly valid leaves as after every check: batches, states, counts and quarantine are the same."""
+    batches: list[dict[str, Any]] = []
+    for k, (form, mask) in enumerate(forms):
+        labels = np.arange(k, k + size) % 10
+        batches.append({"id": np.arange(k, k + size), "label": ODD.get(form, np.asarray)(labels)})
+        batches[-1] |= {} if mask is None else {"label_valid": np.full(size, bool(mask))}
+    found: list[list[str]] = []
+    for kind in (GuardStream, _EveryCheck):
+        with tempfile.TemporaryDirectory() as folder:
+            remainder = "pad" if pads else "short"
+            plan = _plan(folder, PLAIN, on_invalid=policy, remainder=remainder, batched=True, batch_size=size)
+            stream, seen = kind(plan, Listed(batches)), []
+            for step in range(len(batches) + 2):
+                try:
+                    seen.append(repr(next(stream)))
+                except (StopIteration, LabelGuardError) as error:
+                    seen.append(f"{type(error).__name__}: {error}".replace(folder, ""))
+                state = json.dumps(stream.get_state())
+                seen += [state, str(stream.summary())]
+                if step in saves:
+                    stream = kind(plan, Listed(batches))
+                    stream.set_state(json.loads(state))
+            contents = read_quarantine(f"{folder}/q").entries if Path(folder, "q").exists() else ()
+            found.append([*seen, *(str((entry.payload, entry.violations)) for entry in contents)])
+    assert found[0] == found[1]

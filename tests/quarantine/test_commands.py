@@ -352,3 +352,16 @@ def test_an_empty_quarantine_is_clean(capsys: pytest.CaptureFixture[str], tmp_pa
         target = tmp_path / f"out.{form}"
         assert run(capsys, "export", str(tmp_path / "q"), "--format", form, "--output", str(target))[0] == 0
         assert target.exists()
+
+
+@pytest.mark.parametrize("command", ["summary", "show", "recheck", "export", "compact"])
+def test_a_folder_of_other_things(capsys: pytest.CaptureFixture[str], folder: Path, schema: str, command: str) -> None:
+    """The folder above a quarantine is an error that names what is there: nothing was read."""
+    more = {
+        "recheck": ["--schema", schema],
+        "export": ["--format", "csv", "--output", str(folder.parent / "out.csv")],
+    }
+    code, out, messages = run(capsys, command, str(folder.parent), *more.get(command, []))
+    assert (code, out) == (2, "")
+    assert "it holds no part file" in messages
+    assert folder.name in messages
