@@ -93,7 +93,7 @@ class LabelView:
         skewed: whether a logarithmic scale is the better first view.
         unused: number of classes that are never used, and their ids as ranges.
         sentinels: declared values outside the classes, with their counts.
-        illegal: invalid values, the most frequent first.
+        illegal: invalid values, the rarest first; of many, the rarest and the most frequent ones.
         more_illegal: positions of invalid values that are not in ``illegal``.
         histograms: drawings of numbers that are not class ids.
         grid: names of the most frequent classes of a multi_label, and how often they occur together.
@@ -318,7 +318,8 @@ def _label_view(path: str, found: LabelStatistics, label: Label, *, draw: bool) 
     ids = label.raw_ids if found.class_counts else ()
     names = (label.class_names or ()) if isinstance(label, ClassLabel | MultiLabel) else ()
     drawn = _drawn(ids, found.class_counts)
-    illegal = sorted(found.illegal_values.values.items(), key=lambda pair: (-pair[1].positions, pair[0]))
+    illegal = sorted(found.illegal_values.values.items(), key=lambda pair: (pair[1].positions, pair[0]))
+    left_out = illegal[_MAX_ILLEGAL // 2 : -_MAX_ILLEGAL // 2] if len(illegal) > _MAX_ILLEGAL else []
     return LabelView(
         path=path,
         kind=label.kind,
@@ -329,8 +330,8 @@ def _label_view(path: str, found: LabelStatistics, label: Label, *, draw: bool) 
         skewed=bool(ids) and max(found.class_counts.values()) > _SKEWED * sum(found.class_counts.values()) / len(ids),
         unused=_unused(ids, found.class_counts),
         sentinels=sorted(found.sentinels.items()),
-        illegal=illegal[:_MAX_ILLEGAL],
-        more_illegal=found.illegal_overflow + sum(one.positions for _, one in illegal[_MAX_ILLEGAL:]),
+        illegal=[*illegal[: _MAX_ILLEGAL // 2], *illegal[-_MAX_ILLEGAL // 2 :]] if left_out else illegal,
+        more_illegal=found.illegal_overflow + sum(one.positions for _, one in left_out),
         histograms=[view for view in _histograms(label, found) if view] if draw else [],
         grid=_grid(label, names, found),
         around=_around(ids, found) if len(ids) > _VOCABULARY else [],

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _MAX_BYTES = 2 << 20  # of a schema file
+_MOST_SHOWN = 160  # characters of a line: a schema of one line may have 2 MiB
 _STYLES = {
     "error": "bold red",
     "warning": "bold yellow",
@@ -102,10 +103,13 @@ def _place(diagnostic: Diagnostic) -> Iterator[Text]:
     if not 0 < diagnostic.line <= len(source):
         return
     raw, number, column = source[diagnostic.line - 1], str(diagnostic.line), max(0, diagnostic.column - 1)
-    token = _TOKEN.match(raw, column)
+    token = _TOKEN.match(raw, column, column + _MOST_SHOWN // 2)
+    start = max(0, column - _MOST_SHOWN // 3) if len(raw) > _MOST_SHOWN else 0
+    shown = raw[start : start + _MOST_SHOWN]
+    before, after = "..." if start else "", "..." if start + _MOST_SHOWN < len(raw) else ""
     width = len(terminal(token[0])) if token else 1
-    yield Text.assemble((f"{number:>4} | ", "blue"), terminal(raw))
-    marker = " " * len(terminal(raw[:column])) + "^" * width
+    yield Text.assemble((f"{number:>4} | ", "blue"), before, terminal(shown), after)
+    marker = " " * len(before + terminal(raw[start:column])) + "^" * width
     yield Text.assemble(("     | ", "blue"), (marker, _STYLES[diagnostic.severity]))
 
 

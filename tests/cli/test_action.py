@@ -228,6 +228,31 @@ def test_an_audit_annotates_and_leaves_its_reports(runner: dict[str, str], repos
     assert "LG101" in summary.read_text(encoding="utf-8")
 
 
+def test_reports_of_schemas_of_one_name_do_not_replace_each_other(runner: dict[str, str], repository: Path) -> None:
+    """Of two schemas of one file name the second's reports are not kept, which is exit 2; both are annotated."""
+    (repository / "train.csv").write_text("label\n0\n1\n7\n", encoding="utf-8")
+    (repository / "more configs" / "two.yaml").rename(repository / "more configs" / "one.yaml")
+    options = "--split=train\n--source=csv:train.csv\n"
+    audit = "configs/one.yaml\nmore configs/one.yaml"
+    done = check(runner, repository, AUDIT=audit, AUDIT_OPTIONS=options, REPORTS="out")
+    assert done.returncode == 2
+    assert "rename it: more configs/one.yaml" in done.stderr
+    assert done.stdout.count("::error title=LG101") == 2
+    assert json.loads((repository / "out" / "one.json").read_text(encoding="utf-8"))["dataset"] == "one"
+
+
+def test_an_audit_of_several_schemas_reports_each(runner: dict[str, str], repository: Path) -> None:
+    """One whose file is not there does not hide the next."""
+    (repository / "train.csv").write_text("label\n0\n1\n7\n", encoding="utf-8")
+    options = "--split=train\n--source=csv:train.csv\n"
+    audit = "gone.yaml\nconfigs/one.yaml\nmore configs/two.yaml"
+    done = check(runner, repository, AUDIT=audit, AUDIT_OPTIONS=options, REPORTS="out")
+    assert done.returncode == 2
+    assert "gone.yaml" in done.stderr
+    assert done.stdout.count("::error title=LG101") == 2
+    assert len(list((repository / "out").iterdir())) == 8
+
+
 def test_an_audit_that_cannot_be_done_fails(runner: dict[str, str], repository: Path) -> None:
     """Data that are not there are exit 2, whatever the schemas are."""
     done = check(runner, repository, AUDIT="configs/one.yaml", AUDIT_OPTIONS="--source=csv:gone.csv\n--split=train")

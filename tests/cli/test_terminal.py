@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pty
 import re
@@ -73,6 +74,24 @@ def test_lint_marks_the_value_on_a_terminal(tmp_path: Path) -> None:
     colourless = on_terminal(lint, tmp_path, NO_COLOR="1")
     assert "\x1b[1;31m" not in colourless
     assert plain(colourless) == plain(shown)
+
+
+def test_of_a_long_line_the_part_around_the_value_is_shown(tmp_path: Path) -> None:
+    """A JSON file of one line of 40 kB: each finding shows 160 characters of it, the mark below the value."""
+    names = ", ".join(f'" c{k}"' if k % 200 == 0 else f'"c{k}"' for k in range(4_000))
+    file = tmp_path / "wide.json"
+    file.write_text(
+        '{"format": 1, "name": "wide", "version": "1.0.0", "labels": {"y": {"kind": "class_label", '
+        f'"num_classes": 4000, "class_names": [{names}]}}}}}}'
+    )
+    console = drawn(400)
+    found = lint_file(str(file))
+    show_diagnostics(console, found, "")
+    lines = plain(console.file.getvalue()).split("\n")  # type: ignore[attr-defined]
+    assert max(map(len, lines)) < 300
+    marked = [(above, below) for above, below in itertools.pairwise(lines) if below.startswith("     | ")]
+    assert len(marked) == len(found) >= 20
+    assert all(above[below.index("^") :].startswith('" c') for above, below in marked)
 
 
 def test_without_rich_a_terminal_gets_plain_text(tmp_path: Path) -> None:

@@ -19,13 +19,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pydantic import BaseModel
 
 from label_guard import DatasetSchema, UsageError
 from label_guard.audit.conclude import merge_reports, parse_report, read_report
-from label_guard.audit.report import AuditReport
+from label_guard.audit.report import AuditReport, ShardReport, SplitReport
 from label_guard.audit.runner import audit_dataset
 from label_guard.audit.thumbnails import MAX_THUMBNAILS, thumbnail
 from label_guard.cli import app as cli
+from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.report.audit_text import AUDIT_FORMATS, render_audit
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "audit"
@@ -372,3 +374,26 @@ def test_a_split_that_could_not_be_read_says_why_where_it_counts(
     assert exit_.value.code == 2
     [line] = [line for line in capsys.readouterr().out.splitlines() if "0 records" in line]
     assert "0 bad; nothing could be read: doubled.csv has 2 columns named 'label'" in line
+
+
+@pytest.mark.parametrize("model", [AuditReport, SplitReport, ShardReport, LabelStatistics])
+def test_the_documentation_names_each_field_of_the_json_report(model: type[BaseModel]) -> None:
+    """docs/audit.md names the fields as the JSON report does."""
+    documented = (Path(__file__).parents[2] / "docs" / "audit.md").read_text(encoding="utf-8")
+    written = [field.serialization_alias or field.alias or name for name, field in model.model_fields.items()]
+    assert [name for name in written if f"`{name}`" not in documented] == []
+
+
+def test_rare_invalid_values_come_first(tmp_path: Path) -> None:
+    """The page lists invalid values by how rare they are; of many, the rarest and the most frequent ones."""
+    labels = [value for value in range(100, 200) for _ in range(value - 98)]
+    (tmp_path / "a.csv").write_text("y\n" + "".join(f"{value}\n" for value in labels), encoding="utf-8")
+    (tmp_path / "a.yaml").write_text(
+        "format: 1\nname: a\nversion: 1.0.0\nlabels:\n  y: {kind: class_label, num_classes: 3}\n", encoding="utf-8"
+    )
+    page = render_audit(audit_dataset(str(tmp_path / "a.yaml"), source=f"csv:{tmp_path / 'a.csv'}"), "html")
+    table = page[page.index("the rarest first") :]
+    table = table[: table.index("</table>")]
+    shown = [int(value) for value in re.findall(r'<th scope="row" class="number">(\d+)</th>', table)]
+    assert shown == [*range(100, 120), *range(180, 200)]
+    assert f"{sum(range(22, 82)):,} more positions" in table
