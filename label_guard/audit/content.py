@@ -90,7 +90,7 @@ def record_prefix(job: SplitJob, shard: Shard) -> str:
 
 def _digests(chunk: Chunk, declared: Mapping[str, Label], content: Sequence[str], key: str | None) -> DigestRows:
     rows = np.zeros(len(chunk), ROW)
-    keys = chunk.columns.get(key or "")
+    keys = None if key is None else chunk.columns[key]
     for place in range(len(chunk)):
         # A feature that a record lacks is left out, so that one may also be missing from a whole file.
         held = {name: v for name in content if (v := chunk.columns[name][place]) is not None}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from label_guard.audit.shard import SplitJob
+from label_guard.core.files import place_of
 from label_guard.errors import UsageError
 from label_guard.sources.files import is_remote
 from label_guard.sources.open import Source
@@ -18,15 +20,16 @@ def refuse_doubles(outputs: Sequence[tuple[str, str]]) -> None:
     """Refuses outputs that would overwrite each other.
 
     Args:
-        outputs: for each, its option and its path.
+        outputs: for each, its option and its path or URL.
 
     Raises:
         UsageError: two have one path, or one is a folder where a file is expected.
     """
-    seen: dict[str, str] = {}
+    seen: dict[tuple[str, str], str] = {}
     for option, path in outputs:
-        real = path if is_remote(path) else os.path.realpath(path)
-        if option != "--quarantine" and not is_remote(path) and Path(path).is_dir():
+        system, name = place_of(path)
+        real = (system, name if system else os.path.realpath(name))
+        if option != "--quarantine" and not system and Path(name).is_dir():
             raise UsageError(f"{option} {path}: this is a folder; expected a file")
         if real in seen and seen[real] == option == "--report":
             raise UsageError(f"--report: several reports would go to {path}; put {{schema}} into its name")
@@ -58,10 +61,10 @@ def refuse_own_disk(jobs: Sequence[SplitJob], engine: str) -> None:
 def refuse_inputs(
     outputs: Iterable[str], inputs: Iterable[str | None], splits: Sequence[tuple[str | None, Source]]
 ) -> None:
-    """Refuses outputs that are an input of the audit, also by a link.
+    """Refuses outputs that are an input of the audit, also by a link or by another URL of it.
 
     Args:
-        outputs: paths that will be written.
+        outputs: paths and URLs that will be written.
         inputs: the schema file, the baseline; None where there is none.
         splits: the opened source of each split.
 
@@ -74,18 +77,23 @@ def refuse_inputs(
     read = [path for path in inputs if path is not None]
     for _, source in splits:
         read += _files_of(source)
+    systems = {system for system, _ in there}
     for path in read:
+        system, name = place_of(path)
+        if system not in systems:  # a million files are not looked at for an output elsewhere
+            continue
         found = _identity(path)
         if found in there:
             raise UsageError(f"{there[found]} would overwrite {path}, which this command reads; choose another name")
-        if not is_remote(path) and Path(path).is_dir():
-            _refuse_inside(there.values(), path)
+        if not system and Path(name).is_dir():
+            _refuse_inside(there.values(), name)
 
 
 def _refuse_inside(outputs: Iterable[str], folder: str) -> None:
     """Refuses files of a folder whose files are records."""
     for path in outputs:
-        if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+        system, name = place_of(path)
+        if not system and Path(os.path.realpath(name)).is_relative_to(os.path.realpath(folder)):
             raise UsageError(
                 f"{path} would overwrite a file of {folder}, which this command reads; choose another name"
             )
@@ -97,8 +105,8 @@ def _files_of(source: Source) -> list[str]:
         folder = Path(getattr(source.format, "folder", "."))
         return [str(folder / f"{module}.py"), str(folder / module / "__init__.py")]
     paths = list(dict.fromkeys(_place(shard.path) for shard in source.shards()))
-    folders = {Path(path).parent for path in paths if not is_remote(path)}
-    return [*paths, *(str(folder / name) for folder in folders for name in _METADATA)]
+    folders = dict.fromkeys(posixpath.dirname(path) if is_remote(path) else str(Path(path).parent) for path in paths)
+    return [*paths, *(posixpath.join(folder, name) for folder in folders for name in _METADATA)]
 
 
 def _place(path: str) -> str:
@@ -109,10 +117,13 @@ def _place(path: str) -> str:
     return folder or path
 
 
-def _identity(path: str) -> tuple[int, int] | None:
-    """What is the same for all names of one regular file; None where there is none."""
+def _identity(path: str) -> tuple[str, str] | None:
+    """What is the same for all names of one file; None where no regular file of this machine is there."""
+    system, name = place_of(path)
+    if system:
+        return system, name
     try:
-        found = Path(path).stat()
+        found = Path(name).stat()
     except OSError:
         return None
-    return (found.st_dev, found.st_ino) if Path(path).is_file() else None
+    return ("", f"{found.st_dev} {found.st_ino}") if Path(name).is_file() else None

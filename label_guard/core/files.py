@@ -71,6 +71,24 @@ def filesystem_of(url: str, **options: Any) -> tuple[Any, str]:
     return core.url_to_fs(url, **options)
 
 
+def place_of(path: str) -> tuple[str, str]:
+    """The file system of a path or URL (``""``: of this machine) and the name in it, the same for all ways to write it.
+
+    >>> place_of("a.csv"), place_of("file:///data/a.csv"), place_of("local:///data/a.csv"), place_of("memory://a")
+    (('', 'a.csv'), ('', '/data/a.csv'), ('', '/data/a.csv'), ('MemoryFileSystem', '/a'))
+    """
+    if not is_url(path):
+        return "", path
+    protocol = path.partition("://")[0]
+    try:
+        require_protocol(path)
+        kind: Any = importlib.import_module("fsspec").get_filesystem_class(protocol)
+    except (ImportError, ValueError):  # whoever opens it names the reason
+        return protocol, path
+    name = kind._strip_protocol(path)  # what the file system itself does with every URL
+    return "" if protocol in ("file", "local") else kind.__name__, name
+
+
 def open_object(filesystem: Any, name: str) -> BinaryIO:
     """Opens a file of an fsspec file system for reading.
 

@@ -15,20 +15,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import fsspec
 from typing_extensions import Unpack
 
 from label_guard.audit.conclude import parse_report, with_duplicates
 from label_guard.audit.content import refuse_incomparable
 from label_guard.audit.duplicates import Duplicates
 from label_guard.audit.fold import SplitFold
-from label_guard.audit.outputs import refuse_own_disk
+from label_guard.audit.outputs import refuse_inputs, refuse_own_disk
 from label_guard.audit.plan import AuditPlan, Folds, Item, audit_item, merge_folds, plan_audit
 from label_guard.audit.report import AuditReport
 from label_guard.audit.runner import AuditOptions, prepare_audit
 from label_guard.audit.shard import ShardAuditor, ShardResult
 from label_guard.core.documented_options import shows_options
-from label_guard.core.files import is_url, require_protocol
+from label_guard.core.files import filesystem_of, is_url, require_protocol
 from label_guard.errors import LabelGuardError, MissingDependencyError, SourceError, UsageError
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.sources.base import FilePart
@@ -179,12 +178,16 @@ def audit_on_beam(
         The report, the same as that of a local run.
 
     Raises:
-        UsageError: as ``label_guard.audit.audit_dataset``; or workers and this process have no place in common.
+        UsageError: as ``label_guard.audit.audit_dataset``; or workers and this process have no place in common,
+            or ``output`` is a file that is read.
         SourceError: a source cannot be opened, the run failed, or it left no report.
         SchemaError: the schema file is invalid.
     """
-    plan = plan_audit(*prepare_audit(schema, reading, "audit_on_beam"))
-    return run_plan(plan, options, output=output, duplicates=duplicates)
+    prepared = prepare_audit(schema, reading, "audit_on_beam")
+    if output is not None:
+        inputs = [] if isinstance(schema, DatasetSchema) else [str(schema)]
+        refuse_inputs([output], inputs, prepared[1])
+    return run_plan(plan_audit(*prepared), options, output=output, duplicates=duplicates)
 
 
 def run_plan(
@@ -272,16 +275,22 @@ def _empty(target: str) -> None:
 
 
 def _write(text: str, target: str) -> None:
-    opened: Any = fsspec.open(target, "w", encoding="utf-8")
-    with opened as file:
+    with _opened(target, "w") as file:
         file.write(text)
+
+
+def _opened(target: str, mode: str) -> Any:
+    """Opens the file of the report as it was named; neither a folder nor a bucket of a misspelt name is made."""
+    if not is_url(target):
+        return Path(target).open(mode, encoding="utf-8")
+    filesystem, name = filesystem_of(target)
+    return filesystem.open(name, mode, encoding="utf-8")
 
 
 def _read(target: str) -> str:
     why = ""
     try:
-        opened: Any = fsspec.open(target, "r", encoding="utf-8")
-        with opened as file:
+        with _opened(target, "r") as file:
             text = file.read()
     except OSError as error:
         text, why = "", f" ({error})"

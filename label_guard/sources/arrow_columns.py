@@ -118,7 +118,10 @@ def leaf_column(array: Any, names: Sequence[str]) -> RawColumn:
         return _decoded(array)
     if types.is_struct(kind):
         return leaf_column(array.flatten()[kind.get_field_index(names[0])], names[1:])
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind) or types.is_map(kind):
+    if types.is_map(kind):  # Arrow's functions of lists take no map whose texts are a dictionary
+        entries = arrow.struct([("key", kind.key_type), ("value", kind.item_type)])
+        return leaf_column(array.cast(arrow.list_(entries)), names)
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
         lengths = compute.fill_null(compute.list_value_length(array), 0).to_numpy(zero_copy_only=False)
         inner = leaf_column(array.flatten(), names)
         return _cut(inner, lengths, array.is_valid().to_numpy(zero_copy_only=False))

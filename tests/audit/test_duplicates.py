@@ -297,6 +297,30 @@ def test_records_are_named_by_their_key(tmp_path: Path) -> None:
     assert [member.record for member in report.duplicates.conflicting.examples[0]] == ["alpha", "beta"]
 
 
+@pytest.mark.parametrize("style", ["jsonl", "csv"])
+def test_a_feature_without_a_name_is_no_key(tmp_path: Path, style: str) -> None:
+    """The first column of a table that pandas wrote has the name ""; it is content like any other."""
+    rows = {"jsonl": '{"": 5, "label": 0}\n{"": 5, "label": 1}\n', "csv": ",label\n5,0\n5,1\n"}[style]
+    (tmp_path / f"train-0.{style}").write_text(rows)
+    (tmp_path / f"test-0.{style}").write_text(rows.replace("5", "6"))
+    found = audit_dataset(schema_of(tmp_path, style), duplicates=True).duplicates
+    assert found is not None
+    names = sorted(member.record for example in found.conflicting.examples for member in example)
+    assert names == [f"{split}-0.{style}__{row}" for split in ("test", "train") for row in (0, 1)]
+
+
+def test_maps_of_parquet_are_compared(tmp_path: Path) -> None:
+    """Keys and values, in rows with several, none and null."""
+    kind = pa.map_(pa.string(), pa.int64())
+    rows = [[("a", 1), ("b", 2)], [("a", 1), ("b", 2)], [("a", 1), ("b", 3)], [("a", 1), ("c", 2)], [], None]
+    for name in ("train-0", "test-0"):
+        table = pa.table({"label": [0, 1, 1, 1, 1, 1], "tags": pa.array(rows, kind)})
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    found = audit_dataset(schema_of(tmp_path), duplicates=True).duplicates
+    assert found is not None
+    assert (found.unread, found.conflicting.groups, found.shared.groups) == ([], 1, 5)
+
+
 def test_an_example_shows_the_conflict(tmp_path: Path) -> None:
     """However many members share a label, each of the labels is shown."""
     lines = [json.dumps({"a": 1, "label": int(k == 400)}) for k in range(401)]

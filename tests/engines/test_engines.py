@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from label_guard import (
@@ -108,6 +109,8 @@ def test_a_quarantine_on_the_disk_of_each_worker_is_refused(tmp_path: Path) -> N
         (None, ["--direct_num_workers=x"], "Beam does not take .*: argument --direct_num_workers: invalid int value"),
         (None, ["--runner=NoRunner", "--temp_location=memory://x"], "the run on NoRunner failed .*: ValueError: Unexp"),
         ("s.csv", [], "s.csv would overwrite s.csv, which this command reads"),
+        ("file:s.yaml/a.json", [], "cannot write to file:s.yaml/a.json: .*name another place with --output"),
+        ("none/a.json", [], "cannot write to none/a.json: FileNotFoundError: .*name another place with --output"),
     ],
 )
 def test_a_report_that_nobody_would_read_is_refused_before_the_run(
@@ -125,6 +128,53 @@ def test_a_report_that_nobody_would_read_is_refused_before_the_run(
     out, err = capsys.readouterr()
     assert (ended.value.code, out) == (2, "")
     assert re.search(f"^label-guard: error: .*{reason}", err, re.MULTILINE), err
+
+
+@pytest.mark.parametrize("read", ["s.yaml", "data/s.csv"])
+@pytest.mark.parametrize("source", ["csv:data/s.csv", "csv:file://{}/data/s.csv"])
+@pytest.mark.parametrize("name", ["{}", "file://{}", "local://{}", "file:///{}", "link"])
+def test_no_name_of_an_input_is_emptied_for_the_report(
+    name: str,
+    source: str,
+    read: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A path, a URL of this machine, a link: of the schema and of a source, which may be a URL itself."""
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+    Path("s.yaml").write_text(YAML)
+    Path("data/s.csv").write_text("label\n1\n")
+    Path("link").symlink_to(read)
+    before = Path(read).read_text()
+    output = name.format(tmp_path / read)
+    command = ["audit", "s.yaml", "--source", source.format(tmp_path), "--runner", "beam", "--output", output]
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    assert (ended.value.code, Path(read).read_text()) == (2, before)
+    assert f"{output} would overwrite " in capsys.readouterr().err
+
+
+def test_no_input_is_emptied_from_python_and_in_a_store(tmp_path: Path) -> None:
+    """The same for a program, and for objects."""
+    source = "memory://own-input/s.csv"
+    filesystem = fsspec.filesystem("memory")
+    filesystem.pipe_file("/own-input/s.csv", b"label\n1\n")
+    with pytest.raises(UsageError, match=r"would overwrite memory://own-input/s\.csv, which this command reads"):
+        beam.audit_on_beam(SCHEMA, source=f"csv:{source}", output="memory:///own-input/s.csv")
+    assert filesystem.cat_file("/own-input/s.csv") == b"label\n1\n"
+
+
+@pytest.mark.parametrize("name", ["{}", "file://{}", "local://{}"])
+def test_two_outputs_never_go_to_one_place(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """However the place is written."""
+    (tmp_path / "s.yaml").write_text(YAML)
+    output = tmp_path / "a.json"
+    command = ["audit", str(tmp_path / "s.yaml"), "--runner", "beam", "--report", f"json={output}"]
+    with pytest.raises(SystemExit):
+        main([*command, "--output", name.format(output)])
+    assert "--report would be written to the same place" in capsys.readouterr().err
 
 
 def test_the_report_of_an_earlier_run_is_never_read(tmp_path: Path) -> None:

@@ -86,6 +86,7 @@ def test_nested_labels_are_found_by_path(tmp_path: Path) -> None:
     assert list(chunk.keys) == ["1", "2", "3"]
     assert values(tmp_path / "a", "word") == ["a", "b", "a"]
     assert [v.tolist() for v in values(tmp_path / "a", "counts/value")] == [[1], [], [2, 3]]
+    assert [list(v) for v in values(tmp_path / "a", "counts/key")] == [["x"], [], ["y", "z"]]
     holes = values(tmp_path / "a", "holes")
     assert holes[0] == [1, None]
     assert holes[1].dtype == np.int64
