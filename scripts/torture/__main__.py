@@ -24,8 +24,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import audits
-from guarded import DISK_FULL, EPOCHS, Run, live
-from lives import PATIENCE_S, Figures, children, end, fork, wait
+from guarded import BATCH, DISK_FULL, EPOCHS, Run, live
+from lives import PATIENCE_S, Figures, children, end, fork, hold, wait, wait_until_held
 
 from label_guard.quarantine.reader import read_quarantine
 
@@ -48,6 +48,7 @@ SCENARIOS: dict[str, Faults] = {
     "hosts-2": ("kill",),
     "hosts-4": ("kill", "stop"),
 }
+HELD = ("torn", "zeroed")  # strike a run that has stopped itself while its quarantine was ahead of its checkpoint
 
 
 # One life -------------------------------------------------------------------------------------------------------------
@@ -73,48 +74,46 @@ def started(run: Run, pid: int) -> int | None:
 
 
 def tear(run: Run, chance: random.Random) -> bool:
-    """Cut a file of the quarantine anywhere in what was written after the last checkpoint, or leave half a line."""
+    """Cut files of the quarantine anywhere in what was written after the last checkpoint, or leave half a line."""
     sizes: dict[str, int] = run.saved()["sizes"]
-    torn = False
-    for path in sorted(run.quarantine.glob("*")):
-        size, sure = path.stat().st_size, sizes.get(path.name, 0)
-        if size > sure and chance.random() < 0.7:
-            os.truncate(path, chance.randint(sure, size - 1))
-            torn = True
-        elif path.suffix == ".jsonl" and chance.random() < 0.3:
-            with path.open("ab") as file:
-                file.write(b'{"v": 1, "id": "0123')
-            torn = True
-    return torn
+    grown = run.unsaved()
+    cut = [path for path in grown if chance.random() < 0.7] or grown[:1]
+    for path in cut:
+        os.truncate(path, chance.randint(sizes.get(path.name, 0), path.stat().st_size - 1))
+    halved = [path for path in run.quarantine.glob("*.jsonl") if path not in cut and chance.random() < 0.3]
+    for path in halved:
+        with path.open("ab") as file:
+            file.write(b'{"v": 1, "id": "0123')
+    return bool(cut or halved)
 
 
 def zero(run: Run, chance: random.Random) -> bool:
     """Fill a run of what was written after the last checkpoint with zeros, as a power loss does."""
     sizes: dict[str, int] = run.saved()["sizes"]
-    zeroed = False
-    for path in sorted(run.quarantine.glob("*.jsonl")):
+    grown = [path for path in run.unsaved() if path.suffix == ".jsonl"]
+    for path in grown:
         size, sure = path.stat().st_size, sizes.get(path.name, 0)
-        if size == sure:
-            continue
         start = chance.choice((sure, chance.randint(sure, size - 1)))
         with path.open("r+b") as file:
             file.seek(start)
             file.write(bytes(size - start))
-        zeroed = True
-    return zeroed
+    return bool(grown)
 
 
-def lead(run: Run, fault: str, chance: random.Random, figures: Figures) -> None:
-    """One life of a run under a fault."""
+def lead(run: Run, fault: str, lives: int, chance: random.Random, figures: Figures) -> None:
+    """One of the lives of a run, under a fault."""
     figures.lives += 1
     log = run.folder / "life.log"
     log.write_bytes(b"")
     limit = chance.randint(200, 6000) if fault == "disk" else None
-    pid = fork(lambda: _life(run, fault, limit), log)
+    # Bad records are written in the first epoch alone: each life gets its part of that.
+    part = max(1, len(run.good) // BATCH // lives)
+    hold_after = chance.randrange(part) if fault in HELD and not run.workers else None
+    pid = fork(lambda: _life(run, fault, limit, hold_after), log)
     status = started(run, pid) if run.workers else None
     if status is None:
-        status = _torment(pid, fault, chance, figures)
-    if status == -signal.SIGKILL and fault in ("kill", "torn", "zeroed"):
+        status = _torment(pid, fault, chance, figures, held=hold_after is not None)
+    if status == -signal.SIGKILL and fault in (*HELD, "kill"):
         figures.faults["process killed"] += 1
         if fault == "torn" and tear(run, chance):
             figures.faults["lines torn"] += 1
@@ -130,18 +129,26 @@ def lead(run: Run, fault: str, chance: random.Random, figures: Figures) -> None:
         run.quarantine.chmod(0o777)
 
 
-def _life(run: Run, fault: str, max_file_bytes: int | None) -> int:
+def _life(run: Run, fault: str, max_file_bytes: int | None = None, hold_after: int | None = None) -> int:
     if fault == "readonly":
         run.quarantine.mkdir(exist_ok=True)
         run.quarantine.chmod(0o555)
         if os.getuid() == 0:  # whom no rights hold
             os.setuid(NOBODY)
-    return live(run, max_file_bytes)
+    was_done = run.saved()["done"]
+    status = live(run, max_file_bytes, hold_after)
+    if fault in ("kill", "stop") and not (was_done or run.workers):
+        hold()  # however busy the machine is, the run does not end before its fault
+    return status
 
 
-def _torment(pid: int, fault: str, chance: random.Random, figures: Figures) -> int | None:
-    status = wait(pid, chance.uniform(0.01, 0.3)) if fault in ("kill", "torn", "zeroed", "worker", "stop") else None
-    if status is None and fault in ("kill", "torn", "zeroed"):
+def _torment(pid: int, fault: str, chance: random.Random, figures: Figures, *, held: bool = False) -> int | None:
+    status = None
+    if held:
+        status = wait_until_held(pid, PATIENCE_S)
+    elif fault in (*HELD, "kill", "worker", "stop"):
+        status = wait(pid, chance.uniform(0.01, 0.3))
+    if status is None and fault in (*HELD, "kill"):
         end(pid)
     if status is None and fault == "worker" and (workers := children(pid)):
         os.kill(chance.choice(workers), signal.SIGKILL)
@@ -198,7 +205,7 @@ def run_scenario(place: Path, scenario: str, lives: int, chance: random.Random, 
         for _ in range(lives):
             if scenario == "policy":
                 runs[0] = replace(runs[0], policy=chance.choice(("drop", "mask")))
-            lead(runs[0], chance.choice(SCENARIOS[scenario]), chance, figures)
+            lead(runs[0], chance.choice(SCENARIOS[scenario]), lives, chance, figures)
     for run in runs:
         _finish(run, figures)
     figures.compare(
@@ -212,10 +219,14 @@ def run_scenario(place: Path, scenario: str, lives: int, chance: random.Random, 
 def _together(runs: list[Run], faults: Faults, lives: int, chance: random.Random, figures: Figures) -> None:
     """All hosts at once; each is stopped or killed at a moment of its own."""
     for _ in range(lives):
-        pids = [fork(lambda run=run: live(run, None), run.folder / "life.log") for run in runs]
+        drawn = [chance.choice(faults) for _ in runs]
+        pids = [
+            fork(lambda run=run, fault=fault: _life(run, fault), run.folder / "life.log")
+            for run, fault in zip(runs, drawn, strict=True)
+        ]
         figures.lives += len(pids)
-        for pid in chance.sample(pids, len(pids)):
-            status = _torment(pid, chance.choice(faults), chance, figures)
+        for pid, fault in chance.sample([*zip(pids, drawn, strict=True)], len(pids)):
+            status = _torment(pid, fault, chance, figures)
             end(pid)
             figures.faults["process killed"] += status == -signal.SIGKILL
             if status not in (0, None, -signal.SIGKILL):
@@ -226,7 +237,7 @@ def _finish(run: Run, figures: Figures) -> None:
     """The last life, without a fault."""
     log = run.folder / "life.log"
     log.write_bytes(b"")
-    pid = fork(lambda: live(run, None), log)
+    pid = fork(lambda: live(run), log)
     figures.lives += 1
     status = wait(pid, PATIENCE_S)
     if status is None:

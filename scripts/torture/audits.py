@@ -35,7 +35,7 @@ _ENDS = {
     "audit interrupted": -signal.SIGINT,
 }
 FAULTS = ("kill", "interrupt", "worker", "parent", "corrupt")
-ORPHAN_SECONDS = 3.0  # workers end within a second of their parent; the machine may be busy
+ORPHAN_SECONDS = 30.0  # workers end within a second of their parent; the machine may be busy
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any
 import grain
 import numpy as np
 from absl import flags
+from lives import hold
 
 from label_guard import DatasetSchema
 from label_guard.errors import QuarantineError
@@ -65,6 +66,12 @@ class Run:
         path = self.folder / "checkpoint.json"
         return json.loads(path.read_text()) if path.exists() else {"delivered": [], "sizes": {}, "done": False}
 
+    def unsaved(self) -> list[Path]:
+        """Files of the quarantine that have grown since the last checkpoint."""
+        sizes = self.saved()["sizes"]
+        paths = sorted(self.quarantine.glob("*"))
+        return [path for path in paths if path.stat().st_size > sizes.get(path.name, 0)]
+
 
 def is_bad(position: int) -> bool:
     """The planted faults."""
@@ -117,8 +124,14 @@ def _pipeline(run: Run) -> grain.IterDataset:
     return guarded.mp_prefetch(grain.MultiprocessingOptions(num_workers=run.workers))
 
 
-def live(run: Run, max_file_bytes: int | None) -> int:
-    """Run to the end, or until killed; the exit status."""
+def live(run: Run, max_file_bytes: int | None = None, hold_after: int | None = None) -> int:
+    """Run to the end, or until killed; the exit status.
+
+    Args:
+        run: what to run.
+        max_file_bytes: size that no file of the quarantine may exceed, as on a full disk.
+        hold_after: batches after which the run stops itself, once the quarantine is ahead of the last checkpoint.
+    """
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()
     if max_file_bytes is not None:
@@ -137,6 +150,8 @@ def live(run: Run, max_file_bytes: int | None) -> int:
             time.sleep(0.0005)  # the step
             if step % 3 == 0:
                 _save(run, iterator, delivered, done=False)
+            if hold_after is not None and step >= hold_after and run.unsaved():
+                hold()
     except QuarantineError as error:
         _limit_files(None)  # the log is a file too
         print(f"{type(error).__name__}: {error}", flush=True)

@@ -62,6 +62,8 @@ def fork(task: Callable[[], int], log: Path) -> int:
     """Run ``task`` in a process, and process group, of its own. Real, and without the seconds of imports."""
     pid = os.fork()
     if pid:
+        with suppress(PermissionError, ProcessLookupError):  # it has gone on already
+            os.setpgid(pid, pid)  # here too: a signal to its group must not come before the group
         return pid
     status = 70
     try:
@@ -90,6 +92,22 @@ def wait(pid: int, seconds: float) -> int | None:
         if time.monotonic() > deadline:
             return None
         time.sleep(0.002)
+
+
+def wait_until_held(pid: int, seconds: float) -> int | None:
+    """The exit status of a process that ended without stopping itself; None once it did, or after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found, status = os.waitpid(pid, os.WNOHANG | os.WUNTRACED)
+        if found:
+            return None if os.WIFSTOPPED(status) else os.waitstatus_to_exitcode(status)
+        time.sleep(0.002)
+    return None
+
+
+def hold() -> None:
+    """Stop this process until it gets SIGCONT, or is killed."""
+    os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def end(pid: int) -> None:

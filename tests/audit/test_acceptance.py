@@ -235,7 +235,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (700, 700))
 main(["audit", "s.yaml", "--source", "npy:a.npy", "--report", "json=a.json", "--report", "html=a.html"])
 """
     done = subprocess.run(
-        [sys.executable, "-B", "-c", limited], cwd=folder, capture_output=True, text=True, timeout=120
+        [sys.executable, "-B", "-c", limited], cwd=folder, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 2, done.stderr
     assert "LG101 label-out-of-range" in done.stdout

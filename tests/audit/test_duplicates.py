@@ -180,7 +180,7 @@ main(["audit", "s.yaml", "--source", "parquet:{tmp_path}/train-*.parquet", "--du
 """
     done = subprocess.run(
         [sys.executable, "-c", limited], cwd=tmp_path, env={**os.environ, "TMPDIR": str(scratch)}, capture_output=True,
-        text=True, timeout=120,
+        text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 2, done.stderr
     assert "set TMPDIR to a larger disk" in done.stdout

@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 def shell(folder: Path, line: str) -> tuple[int, str, str]:
     """Exit code of the first command of a pipeline, and what was printed."""
     done = subprocess.run(
-        ["bash", "-c", f"{line}; exit ${{PIPESTATUS[0]}}"], cwd=folder, capture_output=True, text=True, timeout=60
+        ["bash", "-c", f"{line}; exit ${{PIPESTATUS[0]}}"], cwd=folder, capture_output=True, text=True, timeout=300
     )
     return done.returncode, done.stdout, done.stderr
 
@@ -194,7 +194,7 @@ def test_what_comes_back_is_a_regular_file(folder: Path, line: list[str], name: 
     """A pipe that nobody writes into, or a device without an end, is an error at once."""
     os.mkfifo(folder / "pipe")
     command = [sys.executable, "-m", "label_guard", *line, name]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout) == (2, "")
     assert "regular file" in done.stderr
 

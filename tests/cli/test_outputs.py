@@ -20,7 +20,7 @@ def audit(folder: Path, target: str, **options: object) -> subprocess.CompletedP
     (folder / "s.yaml").write_text(SCHEMA)
     (folder / "a.csv").write_text("label\n0\n1\n2\n")
     command = [sys.executable, "-m", "label_guard", "audit", "s.yaml", "--source", "csv:a.csv", "--report"]
-    return subprocess.run([*command, f"json={target}"], cwd=folder, check=False, timeout=60, **options)  # type: ignore[call-overload]
+    return subprocess.run([*command, f"json={target}"], cwd=folder, check=False, timeout=300, **options)  # type: ignore[call-overload]
 
 
 def report_in(text: str) -> dict[str, Any]:
@@ -68,5 +68,5 @@ def audit_into(folder: Path, descriptor: int) -> subprocess.CompletedProcess[byt
     command = [sys.executable, "-m", "label_guard", "audit", "s.yaml", "--source", "csv:a.csv", "--report"]
     return subprocess.run(
         [*command, f"json=/dev/fd/{descriptor}"],
-        cwd=folder, check=False, timeout=60, pass_fds=[descriptor], capture_output=True,
+        cwd=folder, check=False, timeout=300, pass_fds=[descriptor], capture_output=True,
     )  # fmt: skip

@@ -1,11 +1,12 @@
 """A training run without the training: reads guarded batches, checkpoints after each few, resumes where it was.
 
-usage: python run_epochs.py FOLDER WORKERS EPOCHS RECORDS
+usage: python run_epochs.py FOLDER WORKERS EPOCHS RECORDS [--until-killed]
 """
 
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -48,8 +49,8 @@ def pipeline(folder: Path, workers: int, epochs: int, number: int) -> grain.Iter
 
 
 def main() -> None:
-    """Run to the end, or until killed."""
-    folder, workers, epochs, number = Path(sys.argv[1]), *map(int, sys.argv[2:])
+    """Runs to the end, or until killed; with ``--until-killed`` it waits for that at its end."""
+    folder, workers, epochs, number = Path(sys.argv[1]), *map(int, sys.argv[2:5])
     flags.FLAGS.mark_as_parsed()
     checkpoint = folder / "checkpoint.json"
     iterator = iter(pipeline(folder, workers, epochs, number))
@@ -65,6 +66,8 @@ def main() -> None:
             _save(checkpoint, {"state": iterator.get_state(), "delivered": delivered, "done": False})
     conserved = summary(iterator).is_conserved
     _save(checkpoint, {"state": iterator.get_state(), "delivered": delivered, "done": True, "conserved": conserved})
+    if "--until-killed" in sys.argv:
+        signal.pause()
     iterator.close()
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from label_guard.quarantine.reader import read_quarantine
 
-LIMIT_SECONDS = 180  # three imports of Grain on a loaded machine; a deadlock is forever
+LIMIT_SECONDS = 300  # three imports of Grain on a loaded machine; a deadlock is forever
 NUMBER = 400
 BAD = [k for k in range(NUMBER) if k % 9 == 4]
 
@@ -121,8 +121,8 @@ def main():
     process = context.Process(target=child, args=(queue,))
     process.start()
     mine = list(dataset())
-    theirs = [{"id": ids} for ids in queue.get(timeout=100)]
-    process.join(60)
+    theirs = [{"id": ids} for ids in queue.get(timeout=240)]
+    process.join(240)
     check(mine)
     check(theirs)
 """,

@@ -12,6 +12,7 @@ from typing import Any
 import grain
 import numpy as np
 import pytest
+from jax._src.lib import jaxlib_extension_version
 
 from label_guard import ClassLabel, guard_batches
 from label_guard.errors import LabelGuardError, TooManyInvalidError, UsageError
@@ -448,11 +449,18 @@ if __name__ == "__main__":
 
 
 def test_flags_that_were_not_parsed(tmp_path: Path) -> None:
-    """Grain's workers need parsed flags, with some versions of jaxlib: the error says how."""
+    """Grain's workers need parsed flags where jaxlib lets Grain profile them: the error says how to parse them.
+
+    Grain reads its flag for that from extension version 448 of jaxlib on (``grain/_src/core/profiler.py``); with an
+    older one, such as that of 0.7.0, it reads no flag, and batches come.
+    """
     script = tmp_path / "train.py"
     script.write_text(FLAGS)
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=120)
-    assert "absl.flags.FLAGS.mark_as_parsed()" in done.stdout or done.stdout == "delivered\n"
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=300)
+    if jaxlib_extension_version < 448:
+        assert done.stdout == "delivered\n"
+    else:
+        assert "absl.flags.FLAGS.mark_as_parsed()" in done.stdout
 
 
 def test_a_key_that_a_guard_or_packing_leaves_out(tmp_path: Path) -> None:

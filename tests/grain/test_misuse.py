@@ -194,7 +194,7 @@ def test_drop_with_several_hosts(tmp_path: Path) -> None:
         )
         for index in range(2)
     ]
-    outputs = [run.communicate(timeout=120)[0] for run in runs]
+    outputs = [run.communicate(timeout=300)[0] for run in runs]
     assert [run.returncode for run in runs] == [0, 0]
     for text in outputs:
         before, after = text.split("ENDING")

@@ -16,7 +16,7 @@ SCRIPT = Path(__file__).with_name("run_errors.py")
 def errors_of(folder: Path, *cases: str) -> dict[str, Any]:
     """By case: the error that arrived in the main process."""
     command = [sys.executable, str(SCRIPT), str(folder), *cases]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert run.returncode == 0, run.stderr[-3000:]
     return json.loads(run.stdout)
 
@@ -44,5 +44,5 @@ def test_other_errors_arrive_whole(tmp_path: Path) -> None:
 def test_flags_are_left_alone() -> None:
     """Importing the stage parses no absl flags: that is the script's to do."""
     code = "import label_guard.grain; from absl import flags; print(flags.FLAGS.is_parsed())"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
     assert run.stdout.strip() == "False"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-LIMIT_SECONDS = 120  # start-up of jax on a loaded machine; a hang is forever
+LIMIT_SECONDS = 300  # start-up of jax on a loaded machine; a hang is forever
 
 FOUR_DEVICES = """
 import json
@@ -65,7 +65,7 @@ print(json.dumps(seen))
 TWO_PROCESSES = """
 import json, sys
 import jax, jax.numpy as jnp, numpy as np
-jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]), initialization_timeout=60)
+jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]), initialization_timeout=240)
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 from label_guard import DatasetSchema, LabelGuardError, Summary, guard_batches

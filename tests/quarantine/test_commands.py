@@ -257,7 +257,7 @@ def test_a_failed_export_leaves_no_file(folder: Path, tmp_path: Path) -> None:
     for form in ("jsonl", "csv", "npz"):
         arguments = ["quarantine", "export", str(folder), "--format", form, "--output", str(target)]
         ended = subprocess.run(
-            [sys.executable, "-c", FULL_DISK, *arguments], capture_output=True, text=True, timeout=60
+            [sys.executable, "-c", FULL_DISK, *arguments], capture_output=True, text=True, timeout=300
         )
         assert ended.returncode == 2
         assert "File too large" in ended.stderr

@@ -34,7 +34,7 @@ def browse(folder: Path, text: str, *options: str) -> str:
     assert CHROMIUM is not None, "no Chromium on the PATH"
     (folder / "page.html").write_text(text)
     command = [CHROMIUM, *FLAGS, f"--user-data-dir={folder}/profile", *options, (folder / "page.html").as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
 
 
 def report_of(folder: Path, name: str = "digits") -> str:

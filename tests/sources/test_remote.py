@@ -121,7 +121,7 @@ def test_a_copy_needs_room_and_leaves_nothing(bucket: str, tmp_path: Path, monke
         "import os\nfrom label_guard.sources.remote import local_copy\n"
         f"with local_copy('{bucket}/copies/data'):\n    os.kill(os.getpid(), 9)\n"
     )
-    subprocess.run([sys.executable, "-c", dying], env={**os.environ, "TMPDIR": str(place)}, timeout=60)
+    subprocess.run([sys.executable, "-c", dying], env={**os.environ, "TMPDIR": str(place)}, timeout=300)
     (left,) = place.iterdir()
     os.utime(left, (1, 1))
     assert audit_dataset(SCHEMA, source=uri).splits[0].records == len(ROWS)
