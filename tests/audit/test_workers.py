@@ -112,7 +112,9 @@ print(dict(run_shards([1, 2, 3], work, workers=2)))
 def test_a_script_without_a_main_guard_is_one_clear_error(tmp_path: Path) -> None:
     """Workers that end before they start are not started endlessly; the error says what the script lacks."""
     (tmp_path / "script.py").write_text(UNGUARDED)
-    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT_SECONDS)
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT_SECONDS
+    )
     assert 'if __name__ == "__main__":' in done.stderr.splitlines()[-1]
 
 
