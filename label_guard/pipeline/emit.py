@@ -116,9 +116,26 @@ def stack_records(config: GuardConfig, records: Sequence[Any], result: CheckResu
             raise UsageError(f"label {path!r} cannot be batched: records hold {shown}") from error
         if violations:
             good[path] = valid
+            where = converter.label.where
+            counts = None if where in config.converters else _where_of_all(where, records, violations)
+            arrays |= {} if where is None or counts is None else {where: counts}
     # Features that were read as columns of a label may hold None, and do not leave the guard.
     read = dict.fromkeys(config.consumed, np.empty((len(records), 0)))
     return batching.stack(records, {**read, **arrays}, leave_out=config.dropped_key, name=name), good
+
+
+def _where_of_all(path: str | None, records: Sequence[Any], violations: list[RuleViolations]) -> Array | None:
+    """What counts, ``[batch, ...]``, 0 for bad records that lack it; None where it stacks as it is, or not at all."""
+    if path is None:
+        return None
+    values = [as_array(tree.get(record, path))[0] for record in records]
+    bad = {row for found in violations for row in found.rows.tolist()}
+    forms = {(value.dtype, value.shape) for row, value in enumerate(values) if row not in bad}
+    if len(forms) != 1 or all((value.dtype, value.shape) in forms for value in values):
+        return None
+    ((dtype, shape),) = forms
+    fits = [value.dtype == dtype and value.shape == shape for value in values]
+    return np.stack([v if fit else np.zeros(shape, dtype) for v, fit in zip(values, fits, strict=True)])
 
 
 def mask_batch(config: GuardConfig, batch: Any, result: CheckResult) -> tuple[Any, Good]:

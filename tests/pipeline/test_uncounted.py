@@ -218,6 +218,21 @@ def test_a_later_record_without_its_where(policy: str, form: str, where: Any, ru
         assert [bool(np.any(element["y_valid"])) for element in found] == [True, False, True]
 
 
+@pytest.mark.parametrize("odd", [{}, {"w": None}, {"w": np.array([True, True, True])}, {"w": "cat"}], ids=str)
+@pytest.mark.parametrize("place", [1, 2])
+def test_batches_of_records_without_their_where(odd: dict[str, Any], place: int, tmp_path: Path) -> None:
+    """Under mask a window with such a record is a full batch: its ``where`` is 0 there, others are unchanged."""
+    records: list[dict[str, Any]] = [{"y": np.array([k, k + 1]), "w": np.array([True, k > 1])} for k in range(4)]
+    records[place] = {"y": records[place]["y"], **odd}
+    options: dict[str, Any] = {"batch_size": 2, "batched": False, "quarantine": tmp_path, "stop_above": None}
+    schema = schema_of(ClassLabel(num_classes=5, shape=(2,), where="w"))
+    batches = list(guard_batches(records, schema, on_invalid="mask", **options))
+    expected = [[k != place, k > 1 and k != place] for k in range(4)]
+    for name in ("w", "y_valid"):
+        assert np.concatenate([batch[name] for batch in batches]).tolist() == expected
+        assert {batch[name].dtype for batch in batches} == {np.dtype(bool)}
+
+
 @pytest.mark.parametrize("where", ["cat", np.array(["a", "b"]), {"a": 1}])
 def test_a_where_without_numbers_from_the_start(where: Any) -> None:
     """A ``where`` that holds no numbers in the first element is a mistake of the schema: an error at once."""
