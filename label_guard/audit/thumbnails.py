@@ -16,7 +16,6 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.audit.bad_places import BadPlace
 from label_guard.audit.report import AuditReport, SplitReport
 from label_guard.check.guard import Guard
 from label_guard.check.reading import stored_features
@@ -70,7 +69,7 @@ def gather_thumbnails(report: AuditReport, plans: Iterable[tuple[str | None, Sou
 
 def _of_split(split: SplitReport, source: Source, masks: Guard, most: int) -> dict[str, str]:
     wanted = {one.record for found in split.labels.values() for kept in found.examples.values() for one in kept}
-    places = {place.record: place for place in reversed(split.bad) if place.record in wanted}
+    places = _known_places(split, wanted)
     found: dict[str, str] = {}
     for shard in source.shards():
         try:
@@ -82,18 +81,33 @@ def _of_split(split: SplitReport, source: Source, masks: Guard, most: int) -> di
     return dict(sorted(found.items())[:most])
 
 
-def _rows_in(source: Source, shard: Shard, wanted: set[str], places: Mapping[str, BadPlace]) -> dict[int, str]:
+def _known_places(split: SplitReport, wanted: set[str]) -> dict[str, tuple[str, int]]:
+    """File and position by key: of invalid records where they were kept, else of those named by an invalid value.
+
+    A key of several records names none of them.
+    """
+    kept = {place.record: (place.shard, place.row) for place in reversed(split.bad) if place.record in wanted}
+    named: dict[str, set[tuple[str, int]]] = {}
+    for found in split.labels.values():
+        for value in found.illegal_values.values.values():
+            for shard, row, key in (value.first, value.last):
+                if key in wanted:
+                    named.setdefault(key, set()).add((shard, row))
+    return {key: next(iter(places)) for key, places in named.items() if len(places) == 1} | kept
+
+
+def _rows_in(source: Source, shard: Shard, wanted: set[str], places: Mapping[str, tuple[str, int]]) -> dict[int, str]:
     """The records of ``shard`` among those that are wanted: their keys by position."""
     if isinstance(source.format, FilesFormat) and source.record_key is None:
         return source.format.rows(shard.path, wanted)
     return {row: key for key in sorted(wanted) if (row := _row_in(shard, key, places, source)) is not None}
 
 
-def _row_in(shard: Shard, key: str, places: Mapping[str, BadPlace], source: Source) -> int | None:
+def _row_in(shard: Shard, key: str, places: Mapping[str, tuple[str, int]], source: Source) -> int | None:
     """The position of a record in ``shard``; None where it is in another, or is not known."""
     place = places.get(key)
     if place is not None:
-        return place.row if place.shard == shard.name else None
+        return place[1] if place[0] == shard.name else None
     if source.record_key is not None:
         return None
     name, _, row = key.rpartition("__")

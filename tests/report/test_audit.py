@@ -397,3 +397,20 @@ def test_rare_invalid_values_come_first(tmp_path: Path) -> None:
     shown = [int(value) for value in re.findall(r'<th scope="row" class="number">(\d+)</th>', table)]
     assert shown == [*range(100, 120), *range(180, 200)]
     assert f"{sum(range(22, 82)):,} more positions" in table
+
+
+def test_words_of_a_record_with_a_key_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With ``record_key`` a key does not name the place; of the first record of an invalid value it is known."""
+    rows = [{"id": f"k{row}", "y": 7 if row == 4 else row % 3, "text": f"words of {row}"} for row in range(9)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (tmp_path / "a.yaml").write_text(
+        "format: 1\nname: a\nversion: 1.0.0\nrecord_key: id\n"
+        "labels:\n  y: {kind: class_label, num_classes: 3}\nsplits:\n  train: {source: 'jsonl:a.jsonl'}\n",
+        encoding="utf-8",
+    )
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="1"):
+        cli.main(["audit", "a.yaml", "--report", "html=a.html"])
+    page = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert "words of 4" in page
+    assert page.count("words of") == 1
