@@ -186,7 +186,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Generator[BinaryIO]:
     remove_orphans(target.parent, re.escape(name) + "[0-9]+-[0-9a-f]{8}")
     temporary = target.with_name(f"{name}{os.getpid()}-{os.urandom(4).hex()}")
     try:
-        with temporary.open("xb") as file, locked(temporary):
+        # What it replaces may be a file that others cannot read: so is this one, before it has that file's mode.
+        mode = 0o600 if target.exists() else 0o666
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file, locked(temporary):
             yield file
             file.flush()
             os.fsync(file.fileno())
