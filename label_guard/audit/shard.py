@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -162,7 +162,7 @@ def _audit(
     try:
         for chunk in read_chunks(source, shard):
             chunk = _limited(chunk, job.options.limit, found.records)
-            _add_chunk(guard, chunk, found, quarantine, keep_bad=job.options.keep_bad)
+            _add_chunk(guard, chunk, found, quarantine, source.untyped, keep_bad=job.options.keep_bad)
             if job.options.limit is not None and found.records >= job.options.limit:
                 break
             if go_on is not None and not go_on(len(chunk) + len(chunk.unreadable)):
@@ -238,7 +238,9 @@ def _limited(chunk: Chunk, limit: int | None, read: int) -> Chunk:
     return Chunk(chunk.rows[:left], list(chunk.keys[:left]), columns, unreadable)
 
 
-def _add_chunk(guard: Guard, chunk: Chunk, found: ShardResult, quarantine: _Quarantine, *, keep_bad: bool) -> None:
+def _add_chunk(
+    guard: Guard, chunk: Chunk, found: ShardResult, quarantine: _Quarantine, untyped: Collection[str], *, keep_bad: bool
+) -> None:
     size = len(chunk)
     found.records += size + len(chunk.unreadable)
     found.unreadable += len(chunk.unreadable)
@@ -251,7 +253,7 @@ def _add_chunk(guard: Guard, chunk: Chunk, found: ShardResult, quarantine: _Quar
         found.bad.add(keys, found.name, places, [("LG120",)] * len(keys))
     if not size:
         return
-    gathered = guard.gathered(chunk.columns, size)
+    gathered = guard.gathered(chunk.columns, size, untyped)
     result = guard.check_columns(gathered, size)
     found.invalid += result.num_invalid
     found.padding += result.num_padding

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, cast
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from label_guard.check.columns import BUFFERS, Column, Unreadable, UntypedIntegers, as_array
 from label_guard.check.label_check import LabelCheck, spec_text
+from label_guard.check.reading import bool_words
 from label_guard.check.result import CheckResult, RuleViolations
 from label_guard.core import tree
 from label_guard.core.types import Rows
@@ -209,13 +210,24 @@ class Guard:
         """By label path: what the records hold, gathered by dtype and shape."""
         return {check.path: self._counted_records(check, records)[0] for check in self.checks}
 
-    def gathered(self, features: Mapping[str, Any], size: int) -> dict[str, tuple[list[Column], Rows]]:
-        """By label path, for ``check_columns``: columns of ``size`` records and the rows without a label."""
-        found = {check.path: self._counted_batch(check, features, size) for check in self.checks}
-        return {
-            check.path: (check.reader.from_text(found[check.path][0] or []), found[check.path][1])
-            for check in self.checks
-        }
+    def gathered(
+        self, features: Mapping[str, Any], size: int, untyped: Collection[str] = ()
+    ) -> dict[str, tuple[list[Column], Rows]]:
+        """By label path, for ``check_columns``: columns of ``size`` records and the rows without a label.
+
+        Args:
+            features: values of ``size`` records by path.
+            size: number of records.
+            untyped: paths whose values are text without types, as in CSV, where bool is written ``True`` or ``false``.
+        """
+        masks = {path: bool_words(features[path]) for path in self._where_paths.intersection(untyped, features)}
+        element = {**features, **masks}
+        gathered: dict[str, tuple[list[Column], Rows]] = {}
+        for check in self.checks:
+            columns, missing = self._counted_batch(check, element, size)
+            is_text = all(path in untyped for path in check.reader.columns or (check.path,))
+            gathered[check.path] = (check.reader.from_text(columns or []) if is_text else columns or [], missing)
+        return gathered
 
     def batch_columns(self, element: Any, size: int) -> dict[str, list[Column]]:
         """By label path: what a batch of ``size`` holds; empty where a label has no such leading axis."""

@@ -297,6 +297,15 @@ class LabelReader:
         return is_python_number(item)
 
 
+def bool_words(values: Any) -> Any:
+    """A list with the words true and false, in any case, as bool; other values stay."""
+    if not isinstance(values, list):
+        return values
+    known = {"true": True, "false": False}
+    items = cast("list[Any]", values)
+    return [known.get(item.strip().lower(), item) if isinstance(item, str) else item for item in items]
+
+
 def _bool_words(column: Column) -> list[Column]:
     """The words true and false as bool; other texts stay."""
     if column.array.ndim != 1 or not _all_text(column.array):

@@ -105,6 +105,13 @@ class Source:
             )
             yield Chunk(piece.rows, keys, columns, unreadable)
 
+    @property
+    def untyped(self) -> frozenset[str]:
+        """The labels whose values are text without types: columns of CSV, text members of WebDataset."""
+        if self.format.name == "csv":
+            return frozenset(self.labels)
+        return frozenset(path for path in self.labels if self.format.name == "webdataset" and "/" not in path)
+
     def describe(self) -> dict[str, Any]:
         """Plain values for a report: where the records come from and how many files and bytes these are."""
         names = {path: list(one.class_names) for path, one in self.features.items() if one.class_names}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,6 +13,7 @@ import numpy as np
 import optax
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import label_guard.jax
@@ -26,6 +29,7 @@ from label_guard import (
     guard_batches,
     read_quarantine,
 )
+from label_guard.audit import audit_dataset
 from label_guard.diagnosis.statistics import LabelStatistics
 
 NAN = float("nan")
@@ -294,8 +298,9 @@ def test_lone_ids_and_bool_words_of_a_text_file() -> None:
         )
     )
     columns = {"ids": ["0 3", 2, "4"], "flag": ["True", "false", "yes"]}
-    result = guard.check_columns(guard.gathered(columns, 3), 3)
+    result = guard.check_columns(guard.gathered(columns, 3, columns), 3)
     assert [(v.row, v.label, v.rule) for v in result.violations] == [(2, "flag", "LG103"), (2, "ids", "LG101")]
+    assert guard.check_columns(guard.gathered(columns, 3), 3).counts["LG103"] == 3
     assert guard.check_records([{"ids": "1", "flag": "True"}]).counts == {"LG103": 1}
 
 
@@ -318,3 +323,29 @@ def test_statistics_count_what_is_stored() -> None:
     assert dict(found["name"].class_counts) == {0: 1, 1: 1}
     assert dict(found["sign"].class_counts) == {0: 2, 1: 3}
     assert (found["real"].not_finite, found["real"].low, found["real"].high) == (0, 1.5, 2.5)
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet", "words"])
+def test_bool_is_bool_whatever_the_file(tmp_path: Path, form: str) -> None:
+    """True and False of CSV are bool under ``dtype: bool`` and in ``where``; texts of a file with types are not."""
+    rows = [(True, 0, True), (False, 99, False), (True, 99, True), (False, 1, False)]
+    path = tmp_path / f"a.{form}"
+    names = ("flag", "id", "counts")
+    if form == "csv":
+        path.write_text("\n".join(",".join(map(str, row)) for row in (names, *rows)) + "\n")
+    elif form == "parquet":
+        pq.write_table(pa.table(dict(zip(names, zip(*rows, strict=True), strict=True))), path)
+    else:
+        stored = [[str(one) if isinstance(one, bool) and form == "words" else one for one in row] for row in rows]
+        path.write_text("".join(json.dumps(dict(zip(names, row, strict=True))) + "\n" for row in stored))
+    labels = {
+        "flag": ClassLabel(num_classes=2, dtype="bool"),
+        "id": ClassLabel(num_classes=2, where="counts"),
+    }
+    schema = DatasetSchema(format=1, name="t", version="1.0.0", labels=labels)
+    (split,) = audit_dataset(schema, source=f"{'jsonl' if form == 'words' else form}:{path}").splits
+    found = {name: split.labels[name].violations for name in labels}
+    if form == "words":
+        assert {name: list(broken) for name, broken in found.items()} == {"flag": ["LG103"], "id": ["LG104"]}
+    else:
+        assert {name: dict(broken) for name, broken in found.items()} == {"flag": {}, "id": {"LG101": [1, 1]}}
