@@ -93,7 +93,7 @@ def _check_form(config: GuardConfig, elements: Sequence[Any]) -> None:
     if config.batched is None:
         return
     if config.batched:
-        wrong = all(_is_batch(config, element) is False for element in elements)
+        wrong = all(_is_batch(config, element) is False and _is_record(config, element) for element in elements)
         found, remedy = "single records", "leave batched= out, and pass batch_size=N to deliver batches"
     else:
         wrong = all(is_surely_batch(config, element) for element in elements)
@@ -120,6 +120,15 @@ def _is_batch(config: GuardConfig, element: Any) -> bool | None:
         return None
 
 
+def _is_record(config: GuardConfig, element: Any, axes: int = 0) -> bool:
+    """Whether every label has the shape of that of one record, behind ``axes`` more."""
+    for path, label in config.guard.read_labels.items():
+        shape, own = as_array(tree.get(element, path))[0].shape[axes:], label.record_shape
+        if len(shape) != len(own) or any(want not in (None, have) for want, have in zip(own, shape, strict=True)):
+            return False
+    return True
+
+
 def is_surely_batch(config: GuardConfig, element: Any) -> bool:
     """Whether ``element`` can be nothing but a batch, by its record keys or by all of its labels and features.
 
@@ -129,10 +138,8 @@ def is_surely_batch(config: GuardConfig, element: Any) -> bool:
         return True
     if not _is_batch(config, element):
         return False
-    for path, label in config.guard.read_labels.items():
-        shape, own = as_array(tree.get(element, path))[0].shape[1:], label.record_shape
-        if len(shape) != len(own) or any(want not in (None, have) for want, have in zip(own, shape, strict=True)):
-            return False
+    if not _is_record(config, element, axes=1):
+        return False
     shapes = [as_array(value)[0].shape for path, value in tree.leaves(element) if path != KEY]
     return len(shapes) > 1 and len({shape[:1] for shape in shapes}) == 1 and shapes[0][:1] > (0,)
 

@@ -283,3 +283,14 @@ def test_a_source_of_hugging_face_through_keyed(tmp_path: Path) -> None:
     assert sum(len(batch["label"]) for batch in batches) == 7
     assert [entry.record for entry in read_quarantine(str(tmp_path / "q")).entries] == ["2"]
     assert keyed(Table("a")).source_id != keyed(Table("b")).source_id
+
+
+def test_a_first_batch_of_labels_of_another_shape_is_not_taken_for_a_record() -> None:
+    """``batched=True`` is contradicted by labels that have the shape of one record, not by any of as many axes."""
+    schema = {"y": ClassLabel(num_classes=2, shape=(2, 2))}
+    for wrong in (np.zeros((1, 7)), np.zeros((4, 3))):
+        guarded = guard_batches([{"y": wrong}], schema, on_invalid="report", batched=True)
+        assert [batch["y"].shape for batch in guarded] == [wrong.shape]
+        assert guarded.summary.invalid == len(wrong)
+    with pytest.raises(UsageError, match="the elements are single records"):
+        list(guard_batches([{"y": np.zeros((2, 2))}], schema, on_invalid="report", batched=True))
