@@ -9,7 +9,7 @@ from typing import Any
 
 from label_guard.audit.baseline import Comparison
 from label_guard.audit.report import Cause, Finding, OtherCause, SplitReport
-from label_guard.core.plural import number, times
+from label_guard.core.plural import agreed, counted, number, times
 from label_guard.diagnosis.dataset import diagnose_dataset
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.diagnosis.unused import LEGAL_CAUSES
@@ -234,7 +234,9 @@ def _class_findings(
     count, unused = _below(1, ids, used)
     if count and not is_vocabulary(label, split, path):
         names = _some(count, unused, ids, label)
-        message = f"{path}: {count} of {label.num_classes} classes are never used: {names}"
+        message = (
+            f"{path}: {count} of {counted(label.num_classes, 'class')} {agreed(count, 'is', 'are')} never used: {names}"
+        )
         elsewhere = [one.split for one in others if all(one.labels[path].class_counts[ids[p]] for p in unused)]
         if elsewhere:
             message += f"; they are used in {elsewhere[0]}"
@@ -242,7 +244,9 @@ def _class_findings(
     count, rare = _below(least, ids, used)
     if count:
         names = _some(count, rare, ids, label)
-        message = f"{path}: {count} classes have fewer than min_class_count {least} records: {names}"
+        message = (
+            f"{path}: {counted(count, 'class has', 'classes have')} fewer than min_class_count {least} records: {names}"
+        )
         yield _finding("LG404", split.split, message, label=path)
 
 

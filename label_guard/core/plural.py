@@ -10,12 +10,21 @@ _WHOLE = 2**64  # beyond it no dtype holds whole numbers: it is the value of a f
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
-    """A number and its noun; ``plural`` where the noun takes more than an ``s``.
+    """A number and its noun; ``plural`` where that is not made by an ``s`` or ``es``, as of a noun with its verb.
 
-    >>> counted(1, "error"), counted(2000, "error"), counted(2, "class", "classes")
-    ('1 error', '2,000 errors', '2 classes')
+    >>> counted(1, "error"), counted(2000, "error"), counted(2, "class"), counted(2, "value is", "values are")
+    ('1 error', '2,000 errors', '2 classes', '2 values are')
     """
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+    return f"{number:,} {noun if number == 1 else plural or noun + ('es' if noun.endswith('s') else 's')}"
+
+
+def agreed(number: int, singular: str, plural: str) -> str:
+    """The form of a verb that agrees with the number before "of".
+
+    >>> [f"{n} of {counted(10, 'class')} {agreed(n, 'is', 'are')} never used" for n in (1, 2)]
+    ['1 of 10 classes is never used', '2 of 10 classes are never used']
+    """
+    return singular if number == 1 else plural
 
 
 def number(value: object) -> str:

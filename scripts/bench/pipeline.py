@@ -9,6 +9,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,56 +135,65 @@ def single_records(quick: bool) -> list[Row]:
     return [row(group, name, timings, against="no guard", limit=limits.get(name)) for name in datasets]
 
 
+_LIMITS = {
+    "guard batch_size=256, clean": 1.08,
+    "keyed(source)": 1.04,
+    "keyed(source), guard batch_size=256": 1.04,
+}
+
+
 def stage(quick: bool) -> list[Row]:
     """Batches of 256 of 32x32x3: without a guard, with it in both forms, with the usual filter."""
     count = 2_560 if quick else 10_240
     clean, dirty = records(count, 0), records(count, 0.001)
-    folder = Path(tempfile.mkdtemp())
-    quarantine = str(folder / "quarantine")
-    options = {"split": None, "on_invalid": "drop", "quarantine": quarantine, "stop_above": None}
-    promised = schema(dtype="int32")
+    group = f"Grain, {count:,} records of 32x32x3"
+    with tempfile.TemporaryDirectory() as folder:
+        guard = _guard(f"{folder}/quarantine")
+        datasets = _datasets(clean, dirty, guard)
+        timings = measure({name: drain(ds) for name, ds in datasets.items()}, rounds=5 if quick else 11, seconds=0)
+        own = [
+            own_cost(group, f"guard after batch, {name}", _source(data).batch(256), _guarded, 5 if quick else 15, limit)
+            for name, data, limit in (("clean", clean, 1.02), ("0.1 % bad", dirty, 1.04))
+        ]
+    rows = [row(group, name, timings, against=".batch(256)", limit=_LIMITS.get(name)) for name in datasets]
+    return [*rows, *own]
 
-    def source(data: Any) -> Any:
-        return grain.MapDataset.source(data).to_iter_dataset(grain.ReadOptions(0, 0))
 
-    def five_lines(record: dict[str, Any]) -> bool:
-        label = record["label"]
-        return label.dtype == np.int32 and 0 <= int(label) < CLASSES
+def _source(data: Any) -> Any:
+    return grain.MapDataset.source(data).to_iter_dataset(grain.ReadOptions(0, 0))
 
-    datasets = {
-        ".batch(256)": source(clean).batch(256),
-        ".batch(256) again": source(clean).batch(256),
-        ".batch(256).map(identity)": source(clean).batch(256).map(lambda batch: batch),
-        "guard after batch, clean": source(clean).batch(256).pipe(guard_labels, promised, **options),
-        "guard after batch, 0.1 % bad": source(dirty).batch(256).pipe(guard_labels, promised, **options),
-        "guard batch_size=256, clean": source(clean).pipe(guard_labels, promised, batch_size=256, **options),
-        "guard batch_size=256, 0.1 % bad": source(dirty).pipe(guard_labels, promised, batch_size=256, **options),
-        "five-line filter": source(clean).filter(five_lines).batch(256),
-        "keyed(source)": source(keyed(clean)).batch(256),
-        "keyed(source), guard batch_size=256": source(keyed(clean)).pipe(
-            guard_labels, promised, batch_size=256, **options
-        ),
+
+def _guard(quarantine: str) -> Callable[..., Any]:
+    """A stage for ``pipe`` that drops bad records into ``quarantine``."""
+    return partial(
+        guard_labels, schema=schema(dtype="int32"), split=None, on_invalid="drop", quarantine=quarantine,
+        stop_above=None,
+    )  # fmt: skip
+
+
+def _guarded(dataset: Any, quarantine: str) -> Any:
+    return dataset.pipe(_guard(quarantine))
+
+
+def _five_lines(record: dict[str, Any]) -> bool:
+    label = record["label"]
+    return label.dtype == np.int32 and 0 <= int(label) < CLASSES
+
+
+def _datasets(clean: Any, dirty: Any, guard: Callable[..., Any]) -> dict[str, Any]:
+    return {
+        ".batch(256)": _source(clean).batch(256),
+        ".batch(256) again": _source(clean).batch(256),
+        ".batch(256).map(identity)": _source(clean).batch(256).map(lambda batch: batch),
+        "guard after batch, clean": _source(clean).batch(256).pipe(guard),
+        "guard after batch, 0.1 % bad": _source(dirty).batch(256).pipe(guard),
+        "guard batch_size=256, clean": _source(clean).pipe(guard, batch_size=256),
+        "guard batch_size=256, 0.1 % bad": _source(dirty).pipe(guard, batch_size=256),
+        "five-line filter": _source(clean).filter(_five_lines).batch(256),
+        "keyed(source)": _source(keyed(clean)).batch(256),
+        "keyed(source), guard batch_size=256": _source(keyed(clean)).pipe(guard, batch_size=256),
         "map_with_index": grain.MapDataset.source(clean)
         .map_with_index(lambda i, x: {**x, "i": np.int64(i)})
         .to_iter_dataset(grain.ReadOptions(0, 0))
         .batch(256),
     }
-    timings = measure({name: drain(ds) for name, ds in datasets.items()}, rounds=5 if quick else 11, seconds=0)
-    group = f"Grain, {count:,} records of 32x32x3"
-
-    def guarded(ds: Any, quarantine: str) -> Any:
-        return ds.pipe(guard_labels, promised, **{**options, "quarantine": quarantine})
-
-    after = {"clean": (clean, 1.02), "0.1 % bad": (dirty, 1.04)}
-    own = [
-        own_cost(group, f"guard after batch, {name}", source(data).batch(256), guarded, 5 if quick else 15, limit)
-        for name, (data, limit) in after.items()
-    ]
-    shutil.rmtree(folder)
-    limits = {
-        "guard batch_size=256, clean": 1.08,
-        "keyed(source)": 1.04,
-        "keyed(source), guard batch_size=256": 1.04,
-    }
-    rows = [row(group, name, timings, against=".batch(256)", limit=limits.get(name)) for name in datasets]
-    return [*rows, *own]

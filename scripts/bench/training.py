@@ -77,17 +77,6 @@ def variants(spec: Label, guard: Guard) -> dict[str, Callable[[Any, Any, Any], A
         jax.debug.callback(lambda flag: None if not flag else 1 / 0, invalid_count(labels, spec))
         return _update(state, images, labels)
 
-    def checked(state: Any, images: Any, labels: Any) -> Any:
-        checkify.check(invalid_count(labels, spec) == 0, "bad label")
-        return _update(state, images, labels)
-
-    compiled = jax.jit(checkify.checkify(checked, errors=checkify.user_checks))
-
-    def checkify_throw(state: Any, images: Any, labels: Any) -> Any:
-        error, out = compiled(state, images, jnp.asarray(labels))
-        error.throw()
-        return out
-
     steps = {
         "unguarded": unguarded,
         "unguarded again": unguarded,
@@ -95,9 +84,24 @@ def variants(spec: Label, guard: Guard) -> dict[str, Callable[[Any, Any, Any], A
         "invalid_count, read one step late": with_count,
         "lax.cond + debug.callback": _jitted(cond_callback),
         "debug.callback": _jitted(callback),
-        "checkify + throw": checkify_throw,
+        "checkify + throw": _checkify_throw(spec),
     }
     return {**steps, **_others(spec)}
+
+
+def _checkify_throw(spec: Label) -> Callable[..., Any]:
+    def checked(state: Any, images: Any, labels: Any) -> Any:
+        checkify.check(invalid_count(labels, spec) == 0, "bad label")
+        return _update(state, images, labels)
+
+    compiled = jax.jit(checkify.checkify(checked, errors=checkify.user_checks))
+
+    def step(state: Any, images: Any, labels: Any) -> Any:
+        error, out = compiled(state, images, jnp.asarray(labels))
+        error.throw()
+        return out
+
+    return step
 
 
 def _jitted(step: Callable[..., Any]) -> Callable[..., Any]:

@@ -246,7 +246,7 @@ def test_an_empty_class_and_a_rare_one_are_findings(tmp_path: Path) -> None:
     fields = {"format": 1, "name": "t", "version": "1.0.0", "labels": {"label": label}}
     rare = DatasetSchema.model_validate({**fields, "limits": {"min_class_count": 5}})
     found = {f.rule: f.message for f in audit_dataset(rare, source=f"parquet:{tmp_path}/a.parquet").findings}
-    assert found["LG403"] == "label: 1 of 3 classes are never used: 2 (emu)"
+    assert found["LG403"] == "label: 1 of 3 classes is never used: 2 (emu)"
     assert found["LG404"].endswith("records: 1 (dog), 2 (emu)")
 
 
@@ -264,7 +264,7 @@ def test_a_number_of_classes_costs_nothing(tmp_path: Path, start: int) -> None:
     first = ", ".join(str(i) for i in range(start, start + 11) if i != 6)
     wanted = ", ".join(first.split(", ")[:8])
     assert messages[0] == (
-        f"label: {most - 1} classes have fewer than min_class_count 60 records: {wanted} and {most - 9} more"
+        f"label: {most - 1:,} classes have fewer than min_class_count 60 records: {wanted} and {most - 9} more"
     )
     page = render_audit(report, "html")
     gap = "0..5, 8..2147483646" if not start else "5, 8..2147483651"
