@@ -27,7 +27,6 @@ _WIDEST_IDS = 6  # times the number of classes: ids with gaps beyond this may no
 _WHOLE = 0.95  # share of its records that a value fills where whole records are damaged
 _LONG = 16  # positions of a record from which that says something
 _UNSEEN = 4  # times more gaps, or unused classes, than are estimated to be unseen by chance
-_LOST = 3  # times as frequent as the most frequent class: more than a class that was not found
 _RARE_MINUS_ONE = 0.03  # below this share -1 may as well come from names that were not found
 _MOVED = ("one-based", "zero-based", "offset", "minus-one-shift")
 _RULES_OF_VALUES = frozenset({"LG101", "LG102", "LG110"})
@@ -127,9 +126,7 @@ def _twins_of_void(seen: Seen, reading: Reading, lookup: Alternative) -> list[Al
     if binary is not None:
         return [binary]
     absent = [value for value in seen.label.raw_ids if not seen.count(value)]
-    used = list(seen.found.class_counts.values())
-    may_be_lost = seen.count(reading.voids[0]) <= _LOST * max(used, default=0) * len(absent)
-    if may_be_lost and len(absent) > _UNSEEN * _chao(used) and reading.voids != (-100,):
+    if len(absent) > _UNSEEN * _chao(list(seen.found.class_counts.values())) and reading.voids != (-100,):
         text = (
             f"{reading.voids[0]} marks what was not found in a list of classes, such as class {absent[0]}, never used"
         )
