@@ -87,7 +87,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, capsys: pytest.Captu
     (tmp_path / "labels.jsonl").write_text('{"label": 1}\n')
     command = ["audit", str(tmp_path / "s.yaml"), "--runner", "beam", "--duplicates"]
     for more, reason in (
-        (["--source", f"jsonl:{tmp_path}/s0-0.jsonl", "--limit", "1"], "not with a limit"),
+        (["--source", f"jsonl:{tmp_path}/s0-0.jsonl", "--limit", "1"], "leave out the limit"),
         (["--source", f"jsonl:{tmp_path}/labels.jsonl"], "features that are not labels"),
     ):
         with pytest.raises(SystemExit) as ended:

@@ -93,14 +93,14 @@ def test_each_kind_of_label_has_its_drawing(tmp_path: Path) -> None:
 
 
 def test_invalid_values_are_listed_with_their_records_and_places(tmp_path: Path) -> None:
-    """One odd value shows among many of another, each with its records; an example has its place in the label."""
+    """One odd value comes before many of another, each with its records; an example has its place in the label."""
     values = np.zeros((300, 2, 3), np.int32)
     values[10:290, 1, 2], values[200, 0, 1] = 9, 8
     page = page_of(tmp_path, {"kind": "class_label", "num_classes": 2, "shape": [2, 3]}, y=values)
     assert "✗ 1 error and 1 warning: 280 of 300 records are invalid" in page
     rows = re.findall(r'<th scope="row" class="number">(8|9)</th>(.*?)</tr>', page)
     assert [(value, re.findall(r">([^<]+)<", cells)) for value, cells in rows] == [
-        ("9", ["280", "280", "10", "289"]), ("8", ["1", "1", "200", "200"])
+        ("8", ["1", "1", "200", "200"]), ("9", ["280", "280", "10", "289"])
     ]  # fmt: skip
     assert "<code>9</code> at <code>[1, 2]</code>" in page
 
