@@ -9,7 +9,6 @@ from typing import IO, Any, cast
 from typing_extensions import override
 
 _BLOCK = 1 << 20  # larger ones do not fit into the cache of a processor
-_STEP = 1 << 16
 
 
 class LineBlocks:
@@ -26,39 +25,44 @@ class LineBlocks:
     def __init__(self, file: IO[bytes], longest: int) -> None:
         self._file = file
         self._longest = longest
-        self._held = bytearray()
+        self._parts: list[bytes] = []  # what was read and not yet yielded
 
     def __iter__(self) -> Iterator[bytes]:
         read = getattr(self._file, "read1", self._file.read)  # read() would lose what precedes a fault
-        held = self._held
+        size = 0
         while True:
             try:
-                data = read(min(_STEP, _BLOCK))
+                data: bytes = read(_BLOCK)
             except Exception:
+                held = b"".join(self._parts)
                 if stop := held.rfind(b"\n") + 1:
-                    yield self._taken(stop)
+                    yield held[:stop]
                 raise
-            held += data
+            self._parts.append(data)
+            size += len(data)
             if not data:
-                if held:
-                    yield self._taken(len(held))
+                if size:
+                    yield self._taken(0)
                 return
-            if len(held) >= _BLOCK:
-                stop = held.rfind(b"\n", len(held) - len(data)) + 1
+            if size >= _BLOCK:
+                stop = data.rfind(b"\n") + 1
                 if stop:
                     yield self._taken(stop)
-                elif len(held) > self._longest:
-                    yield self._taken(len(held))
+                    size = len(data) - stop
+                elif size > self._longest:
+                    yield self._taken(len(data))
                     return
 
     def _taken(self, stop: int) -> bytes:
-        block = bytes(self._held[:stop])
-        del self._held[:stop]
+        """Everything up to ``stop`` in the last part, which is copied once."""
+        last = self._parts.pop()
+        block = b"".join((*self._parts, memoryview(last)[:stop]))
+        self._parts = [last[stop:]]
         return block
 
     def rest(self, block: bytes) -> IO[bytes]:
         """Returns a file that holds ``block``, the last one that was taken, and everything behind it."""
-        return cast("IO[bytes]", io.BufferedReader(_Joined(block + bytes(self._held), self._file)))
+        return cast("IO[bytes]", io.BufferedReader(_Joined(b"".join((block, *self._parts)), self._file)))
 
 
 class _Joined(io.RawIOBase):
