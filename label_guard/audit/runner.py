@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import replace
@@ -25,7 +25,9 @@ from label_guard.core.documented_options import shows_options, unknown_option
 from label_guard.errors import UsageError
 from label_guard.quarantine.options import QuarantineOptions
 from label_guard.schema.dataset import DatasetSchema
+from label_guard.schema.labels import Label
 from label_guard.schema.reader import load_schema, read_schema, sound_schema
+from label_guard.sources.csv import CsvFormat
 from label_guard.sources.open import Source, open_source, separates_splits
 
 
@@ -199,8 +201,16 @@ def open_splits(
         wanted = stored_features(labels)
         base_dir = None if source else base
         found = open_source(uri, split=split, labels=wanted, record_key=schema.record_key, base_dir=base_dir)
-        opened.append((split, found))
+        opened.append((split, _with_names_as_text(found, labels)))
     return opened
+
+
+def _with_names_as_text(source: Source, labels: Mapping[str, Label]) -> Source:
+    """``source``; of CSV, whose fields have no type, names that look like numbers stay text."""
+    if not isinstance(source.format, CsvFormat):
+        return source
+    texts = [path for path, label in labels.items() if label.stores_names]
+    return replace(source, format=replace(source.format, texts=tuple(sorted(texts))))
 
 
 def _declared_source(schema: DatasetSchema, split: str | None, *, allow_python: bool) -> str:

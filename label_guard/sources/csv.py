@@ -16,7 +16,7 @@ from typing import IO
 from label_guard.errors import SourceError
 from label_guard.sources.base import LabelShapes, Piece, RawColumn, blocks, did_you_mean, require_fields
 from label_guard.sources.csv_blocks import ENCODINGS as BLOCK_ENCODINGS
-from label_guard.sources.csv_blocks import CsvBlocks
+from label_guard.sources.csv_blocks import CsvBlocks, text_or_none
 from label_guard.sources.files import opened
 from label_guard.sources.line_blocks import LineBlocks
 
@@ -45,12 +45,14 @@ class CsvFormat:
         header: ``first``: the first line names the columns; ``none``: the file has none, columns are ``0``, ``1``,
             ...; ``""``: as ``first``, but a first line of numbers alone is refused.
         encoding: of the text; a byte that is not valid in it makes a record unreadable only inside a label.
+        texts: columns of names, whose fields stay text: ``01`` is another name than ``1``.
     """
 
     delimiter: str = ","
     header: str = ""
     encoding: str = "utf-8"
     name: str = "csv"
+    texts: tuple[str, ...] = ()
 
     def fields(self, path: str) -> Sequence[str]:
         with self._rows(path) as (header, _):
@@ -64,13 +66,13 @@ class CsvFormat:
                 raise SourceError(f"{path} has {header.count(doubled[0])} columns named {doubled[0]!r}; rename one")
             places = {label: header.index(label) for label in wanted}
             if self.encoding not in BLOCK_ENCODINGS or not self.delimiter.isascii() or not wanted:
-                yield from _pieces(rows, 0, len(header), places)
+                yield from _pieces(rows, 0, len(header), places, self.texts)
                 return
         yield from self._in_blocks(path, header, places)
 
     def _in_blocks(self, path: str, header: Sequence[str], places: Mapping[str, int]) -> Iterator[Piece]:
         """The pieces of a file whose encoding is ASCII below 128: plain blocks at once, others row by row."""
-        plain = CsvBlocks(self.delimiter, self.encoding, len(header), places, _number)
+        plain = CsvBlocks(self.delimiter, self.encoding, len(header), places, _number, self.texts)
         row = number = 0
         begun: tuple[int, int] | None = None
         with opened(path, unzip=True) as file:
@@ -90,7 +92,7 @@ class CsvFormat:
                 # Without quotes a row is a line, and nothing reaches into the next block.
                 apart = b'"' not in block and block.endswith(b"\n")
                 lines = _Lines(io.BytesIO(block) if apart else blocks_of_lines.rest(block), self.encoding, path, number)
-                for piece in _pieces(_rows(lines, self.delimiter), row, len(header), places):
+                for piece in _pieces(_rows(lines, self.delimiter), row, len(header), places, self.texts):
                     yield piece
                     row += len(piece.rows) + len(piece.unreadable)
                 if not apart:
@@ -99,7 +101,7 @@ class CsvFormat:
                 number = lines.number
         if begun is None:
             with self._rows(path) as (_, rows):
-                yield from _pieces(rows, 0, len(header), places)
+                yield from _pieces(rows, 0, len(header), places, self.texts)
 
     def _header_end(self, block: bytes, header: Sequence[str]) -> tuple[int, int] | None:
         """Where the rows begin in the first block, and the number of lines before them; None where it is cut."""
@@ -244,9 +246,11 @@ def _rows(lines: _Lines, delimiter: str) -> Iterator[list[str] | str]:
                 yield row
 
 
-def _pieces(rows: Iterator[list[str] | str], first: int, width: int, places: Mapping[str, int]) -> Iterator[Piece]:
+def _pieces(
+    rows: Iterator[list[str] | str], first: int, width: int, places: Mapping[str, int], texts: Sequence[str]
+) -> Iterator[Piece]:
     for block in blocks(rows, lambda _: 1, _ROWS):
-        yield _piece(first, block, width, places)
+        yield _piece(first, block, width, places, texts)
         first += len(block)
 
 
@@ -258,7 +262,9 @@ def _reason(error: csv.Error) -> str:
     return str(error)
 
 
-def _piece(first: int, block: list[list[str] | str], width: int, places: Mapping[str, int]) -> Piece:
+def _piece(
+    first: int, block: list[list[str] | str], width: int, places: Mapping[str, int], texts: Sequence[str]
+) -> Piece:
     unreadable: list[tuple[int, str]] = []
     rows: list[int] = []
     found: list[list[str]] = []
@@ -269,7 +275,11 @@ def _piece(first: int, block: list[list[str] | str], width: int, places: Mapping
         elif not isinstance(row, str):
             rows.append(number)
             found.append(row)
-    columns = {label: _numbers([row[k] for row in found]) for label, k in places.items()}
+    fields = {label: [row[k] for row in found] for label, k in places.items()}
+    columns = {
+        label: list(map(text_or_none, column)) if label in texts else _numbers(column)
+        for label, column in fields.items()
+    }
     return Piece(rows if unreadable else range(first, first + len(block)), columns, unreadable)
 
 

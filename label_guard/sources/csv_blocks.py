@@ -7,7 +7,7 @@ header, quotes enclose whole fields, and nothing needs a message. Any other bloc
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,7 @@ class CsvBlocks:
         width: number of fields of a row.
         places: the label columns by path.
         value_of: the value of a field.
+        texts: the label columns whose fields stay text.
     """
 
     delimiter: str
@@ -44,6 +45,7 @@ class CsvBlocks:
     width: int
     places: Mapping[str, int]
     value_of: Callable[[str], Any]
+    texts: Sequence[str] = ()
 
     def read(self, block: bytes) -> tuple[int, dict[str, RawColumn]] | None:
         """Number of rows and their labels; None where the strict reader must look."""
@@ -64,7 +66,9 @@ class CsvBlocks:
         ends[:, -1] -= buffer[ends[:, -1] - 1] == _RETURN
         columns: dict[str, RawColumn] = {}
         for path, place in self.places.items():
-            column = self._column(data, buffer, starts[:, place], ends[:, place])
+            fields = starts[:, place], ends[:, place]
+            numbers = None if path in self.texts else _digits(buffer, *fields)
+            column = UntypedIntegers(numbers) if numbers is not None else self._column(path, data, *fields)
             if column is None:
                 return None
             columns[path] = column
@@ -86,15 +90,13 @@ class CsvBlocks:
         whole = bool((signs[:, -1] == _NEWLINE).all() and (signs[:, :-1] == delimiter).all())
         return ends if whole else None
 
-    def _column(self, data: bytes, buffer: NDArray[np.uint8], starts: Positions, ends: Positions) -> RawColumn | None:
-        numbers = _digits(buffer, starts, ends)
-        if numbers is not None:
-            return UntypedIntegers(numbers)
+    def _column(self, path: str, data: bytes, starts: Positions, ends: Positions) -> RawColumn | None:
+        value_of = text_or_none if path in self.texts else self.value_of
         fields = [data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
         values: dict[bytes, Any] = {}
         for field in set(fields):
             try:
-                values[field] = self.value_of(_unquoted(field.decode(self.encoding)))
+                values[field] = value_of(_unquoted(field.decode(self.encoding)))
             except UnicodeDecodeError:
                 return None
         return [values[field] for field in fields]
@@ -111,6 +113,11 @@ def _enclose_fields(buffer: NDArray[np.uint8], quotes: Positions, delimiter: int
     opened = (before == delimiter) | (before == _NEWLINE) | (before == _QUOTE)
     closed = (behind == delimiter) | (behind == _NEWLINE) | (behind == _RETURN) | (behind == _QUOTE)
     return bool(opened.all() and closed.all())
+
+
+def text_or_none(field: str) -> str | None:
+    """A field as text; None where it is blank."""
+    return field if field.strip() else None
 
 
 def _unquoted(field: str) -> str:
