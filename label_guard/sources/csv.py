@@ -276,7 +276,7 @@ def _piece(
             rows.append(number)
             found.append(row)
     fields = {label: [row[k] for row in found] for label, k in places.items()}
-    columns = {
+    columns: dict[str, RawColumn] = {
         label: list(map(text_or_none, column)) if label in texts else _numbers(column)
         for label, column in fields.items()
     }

@@ -53,7 +53,7 @@ def csv_by_rows(form: CsvFormat, path: Path, wanted: list[str]) -> Found:
 
     def pieces() -> Iterator[Piece]:
         with form._rows(str(path)) as (header, rows):
-            yield from csv._pieces(rows, 0, len(header), {label: header.index(label) for label in wanted})
+            yield from csv._pieces(rows, 0, len(header), {label: header.index(label) for label in wanted}, ())
 
     return flat(pieces())
 
