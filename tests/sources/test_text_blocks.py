@@ -214,7 +214,9 @@ def test_an_audit_of_blocks_is_that_of_rows(tmp_path: Path, monkeypatch: pytest.
     model, uri, cache = DatasetSchema.model_validate(schema), f"{tmp_path}/a.csv", str(tmp_path / "cache")
     fast, again = (audit_dataset(model, source=uri, label_cache=cache) for _ in range(2))
     (chunk,) = open_source(uri, labels=["label", "x", "y"]).read(open_source(uri, labels=["label"]).shards()[0])
-    whole = Guard(model).check_batch(chunk.columns)
+    # What an audit reads as text, the source alone reads as numbers: it knows no schema.
+    columns = {path: list(map(str, found)) if name == "names" else found for path, found in chunk.columns.items()}
+    whole = Guard(model).check_batch(columns)
     monkeypatch.setattr(csv.CsvBlocks, "read", lambda self, block: None)
     slow = audit_dataset(model, source=uri)
     assert fast.to_json() == slow.to_json() == again.to_json()
