@@ -189,13 +189,7 @@ def check_labels(
     >>> report.ok, report.findings[0].message
     (False, 'label: 20 of 120 records; first 5: 3, expected [0, 3)')
     """
-    names = None if class_names is None else tuple(class_names)
-    if num_classes is not None and num_classes < 1:
-        raise UsageError(f"num_classes is {num_classes}; expected at least 1")
-    if names is not None and num_classes not in (None, len(names)):
-        raise UsageError(f"num_classes is {num_classes}, but {len(names)} class names are given")
-    named = (label,) if isinstance(label, str) else tuple(label or ())
-    expected = _Expected(num_classes, names, named)
+    expected = _expected(num_classes, class_names, (label,) if isinstance(label, str) else tuple(label or ()))
     if isinstance(data, str | os.PathLike):
         name = str(cast("object", data))
         if (file := Path(name)).is_file() and not file.stat().st_size:
@@ -203,6 +197,20 @@ def check_labels(
         uri, assumed = readable_uri(name)
         return _check(UriDataset(uri), name, assumed, expected, split, limit)
     return _check(array_dataset(data), "array", [], expected, split, limit)
+
+
+def _expected(num_classes: int | None, class_names: Sequence[str] | None, labels: tuple[str, ...]) -> _Expected:
+    """What the caller expects.
+
+    Raises:
+        UsageError: ``num_classes`` is below 1, or contradicts ``class_names``.
+    """
+    names = None if class_names is None else tuple(class_names)
+    if num_classes is not None and num_classes < 1:
+        raise UsageError(f"num_classes is {num_classes}; expected at least 1")
+    if names is not None and num_classes not in (None, len(names)):
+        raise UsageError(f"num_classes is {num_classes}, but {len(names)} class names are given")
+    return _Expected(num_classes, names, labels)
 
 
 def _check(

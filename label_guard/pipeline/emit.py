@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -109,11 +109,7 @@ def stack_records(config: GuardConfig, records: Sequence[Any], result: CheckResu
         try:
             arrays[path], valid = join_columns(converter, found, len(records), violations)
         except ValueError as error:
-            specs = {
-                spec_text(column.array.dtype, column.array.shape[1:]): name(int(column.rows[0])) for column in found
-            }
-            shown = listed(f"{spec} ({first})" for spec, first in specs.items())
-            raise UsageError(f"label {path!r} cannot be batched: records hold {shown}") from error
+            raise UsageError(f"label {path!r} cannot be batched: records hold {_forms(found, name)}") from error
         if violations:
             good[path] = valid
             where = converter.label.where
@@ -122,6 +118,12 @@ def stack_records(config: GuardConfig, records: Sequence[Any], result: CheckResu
     # Features that were read as columns of a label may hold None, and do not leave the guard.
     read = dict.fromkeys(config.consumed, np.empty((len(records), 0)))
     return batching.stack(records, {**read, **arrays}, leave_out=config.dropped_key, name=name), good
+
+
+def _forms(columns: Sequence[Column], name: Callable[[int], str]) -> str:
+    """The dtypes and shapes of ``columns``, each with the name of its first record."""
+    specs = {spec_text(one.array.dtype, one.array.shape[1:]): name(int(one.rows[0])) for one in columns}
+    return listed(f"{spec} ({first})" for spec, first in specs.items())
 
 
 def _where_of_all(path: str | None, records: Sequence[Any], violations: list[RuleViolations]) -> Array | None:

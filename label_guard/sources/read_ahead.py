@@ -52,7 +52,7 @@ def read_ahead(items: Iterator[T]) -> Generator[T]:
         items: an iterator that nobody else uses from now on.
     """
     wanted: SimpleQueue[bool] = SimpleQueue()
-    made: SimpleQueue[tuple[T] | BaseException | None] = SimpleQueue()  # None: there are no more
+    made: SimpleQueue[tuple[T] | BaseException | None] = SimpleQueue()  # None: the end
     thread = Thread(target=_make, args=(items, wanted, made), name="label-guard-read-ahead", daemon=True)
     thread.start()
     try:
