@@ -15,7 +15,7 @@ from markupsafe import Markup
 from label_guard.audit.report import AuditReport, Cause, Finding, ShardReport, SplitReport
 from label_guard.audit.suggest import patch_yaml, suggest
 from label_guard.core.escape import terminal
-from label_guard.core.plural import counted, number
+from label_guard.core.plural import agreed, counted, number
 from label_guard.diagnosis.illegal import IllegalValue
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.report.charts import (
@@ -194,7 +194,7 @@ def _verdict(report: AuditReport) -> tuple[str, str]:
     found += [counted(warnings, "warning")] if warnings else []
     records = sum(split.records for split in report.splits)
     bad = sum(split.invalid + split.unreadable for split in report.splits)
-    share = f": {bad:,} of {counted(records, 'record')} {'is' if bad == 1 else 'are'} invalid" if bad else ""
+    share = f": {bad:,} of {counted(records, 'record')} {agreed(bad, 'is', 'are')} invalid" if bad else ""
     return ("error", "✗ " + " and ".join(found) + share) if errors else ("warning", "! " + ", ".join(found) + share)
 
 
