@@ -10,9 +10,10 @@ from label_guard.cli.completion import files
 from label_guard.cli.given import given
 from label_guard.cli.group import epilog
 from label_guard.cli.output import print_diagnostics
-from label_guard.diff.files import Comparison, compare_paths, compare_with_revision
+from label_guard.diff.files import compare_paths, compare_with_revision
 from label_guard.diff.schemas import FailOn
 from label_guard.report import FORMATS
+from label_guard.rules.diagnostic import DiagnosticReport
 
 
 @click.command(
@@ -39,15 +40,13 @@ def command(paths: tuple[str, ...], ref: str | None, exact: bool, fail_on: str, 
     names, else configs/.
     """
     found = _compare(paths, ref, exact, cast("FailOn", fail_on))
-    print_diagnostics(
-        found.diagnostics, format_name, tool="diff", files_checked=found.files_checked, complete=found.complete
-    )
+    print_diagnostics(found, format_name)
     if not found.complete:
         return 2
     return int(any(diagnostic.severity == "error" for diagnostic in found.diagnostics))
 
 
-def _compare(paths: tuple[str, ...], ref: str | None, exact: bool, fail_on: FailOn) -> Comparison:
+def _compare(paths: tuple[str, ...], ref: str | None, exact: bool, fail_on: FailOn) -> DiagnosticReport:
     if ref is not None:
         return compare_with_revision(ref, paths, exact=exact, fail_on=fail_on)
     if exact:

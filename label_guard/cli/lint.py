@@ -17,7 +17,7 @@ from label_guard.errors import SourceError, UsageError
 from label_guard.lint.fix import fix_file
 from label_guard.lint.linter import chosen_rules, lint_file
 from label_guard.report import FORMATS
-from label_guard.rules.diagnostic import Diagnostic
+from label_guard.rules.diagnostic import Diagnostic, DiagnosticReport
 from label_guard.schema.discovery import default_names, find_files
 from label_guard.sources.tfds_metadata import TfdsMetadata
 
@@ -68,7 +68,7 @@ def command(files: tuple[str, ...], style: str, select: str, ignore: str, source
     for name in names:
         found += _first([one for one in lint_file(name, metadata=metadata) if one.rule in rules])
     code = exit_code(found)
-    print_diagnostics(found, style, tool="lint", files_checked=len(names), complete=code < 2)
+    print_diagnostics(DiagnosticReport(found, "lint", len(names), code < 2), style)
     return code
 
 

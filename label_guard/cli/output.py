@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from label_guard.report import render_diagnostics
-from label_guard.report.common import summary
 from label_guard.report.screen import screen, show_diagnostics
-from label_guard.rules.diagnostic import Diagnostic
+from label_guard.rules.diagnostic import DiagnosticReport
 
 if TYPE_CHECKING:
     from label_guard.audit.report import AuditReport
 
 
-def print_diagnostics(
-    diagnostics: Sequence[Diagnostic], style: str, *, tool: str, files_checked: int, complete: bool
-) -> None:
-    """Prints what ``tool`` found, in the format ``style``."""
+def print_diagnostics(report: DiagnosticReport, style: str) -> None:
+    """Prints what a command found, in the format ``style``."""
     console = screen() if style == "text" else None
     if console is None:
-        click.echo(render_diagnostics(diagnostics, style, tool=tool, files_checked=files_checked, complete=complete))
+        click.echo(render_diagnostics(report, style))
     else:
-        show_diagnostics(console, diagnostics, summary(diagnostics, tool, files_checked, complete))
+        show_diagnostics(console, report)
 
 
 def print_audit(report: AuditReport, style: str = "text") -> None:

@@ -11,26 +11,11 @@ from label_guard.diff.git import Revision, open_revision
 from label_guard.diff.schemas import FailOn, diff_files
 from label_guard.diff.tree import LinkError
 from label_guard.errors import UsageError
-from label_guard.rules.diagnostic import Diagnostic, Severity
+from label_guard.rules.diagnostic import Diagnostic, DiagnosticReport, Severity
 from label_guard.schema.discovery import default_names, find_files
 from label_guard.schema.reader import SchemaFile, one_line, read_schema, read_schema_bytes
 
 _Key = Callable[[SchemaFile], Hashable]
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Result of comparing schema files.
-
-    Attributes:
-        diagnostics: the changes, file by file.
-        files_checked: number of later files that were looked at.
-        complete: whether every file could be compared.
-    """
-
-    diagnostics: list[Diagnostic]
-    files_checked: int
-    complete: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +26,7 @@ class _Pair:
     new: SchemaFile | None
 
 
-def compare_paths(old: str, new: str, fail_on: FailOn = "undeclared") -> Comparison:
+def compare_paths(old: str, new: str, fail_on: FailOn = "undeclared") -> DiagnosticReport:
     """Two schema files, or two folders of them, matched by the name of the schema, then by that of the file.
 
     Raises:
@@ -66,7 +51,7 @@ def compare_paths(old: str, new: str, fail_on: FailOn = "undeclared") -> Compari
 
 def compare_with_revision(
     ref: str, names: Sequence[str] = (), *, exact: bool = False, fail_on: FailOn = "undeclared"
-) -> Comparison:
+) -> DiagnosticReport:
     """The schema files of the working tree with those of a git revision.
 
     Args:
@@ -195,10 +180,10 @@ def _in_order(pairs: Iterable[_Pair]) -> list[_Pair]:
     return sorted(pairs, key=lambda pair: next(file.path for file in (pair.new, pair.old) if file is not None))
 
 
-def _gathered(found: Iterable[tuple[list[Diagnostic], bool]], files_checked: int) -> Comparison:
+def _gathered(found: Iterable[tuple[list[Diagnostic], bool]], files_checked: int) -> DiagnosticReport:
     pairs = list(found)
     every = [diagnostic for diagnostics, _ in pairs for diagnostic in diagnostics]
-    return Comparison(every, files_checked, all(complete for _, complete in pairs))
+    return DiagnosticReport(every, "diff", files_checked, all(complete for _, complete in pairs))
 
 
 def _reported(pair: _Pair, fail_on: FailOn, revision: Revision | None = None) -> tuple[list[Diagnostic], bool]:

@@ -14,7 +14,7 @@ from label_guard.core.plural import counted
 from label_guard.errors import UsageError
 from label_guard.report import FORMATS, render_diagnostics
 from label_guard.report.common import percent
-from label_guard.rules.diagnostic import Diagnostic
+from label_guard.rules.diagnostic import Diagnostic, DiagnosticReport
 from label_guard.rules.registry import RULES
 
 AUDIT_FORMATS = (*FORMATS, "html")
@@ -40,9 +40,7 @@ def render_audit(report: AuditReport, format: str) -> str:
         raise UsageError(f"unknown format {format!r}; use one of: {', '.join(AUDIT_FORMATS)}")
     files = sum(len(split.shards) for split in report.splits)
     found = [_diagnostic(report, finding) for finding in report.findings]
-    return render_diagnostics(
-        found, format, tool="audit", files_checked=files, complete=report.complete, not_checked=report.not_checked
-    )
+    return render_diagnostics(DiagnosticReport(found, "audit", files, report.complete, report.not_checked), format)
 
 
 def _diagnostic(report: AuditReport, finding: Finding) -> Diagnostic:

@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import PurePath
+from typing import get_args
 
 from label_guard.core.escape import terminal
 from label_guard.core.plural import counted
-from label_guard.rules.diagnostic import Diagnostic, Severity
+from label_guard.rules.diagnostic import Diagnostic, DiagnosticReport, Severity
 from label_guard.rules.registry import RULES
 
-_SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
-
-def counts(diagnostics: Sequence[Diagnostic]) -> dict[str, int]:
+def counts(report: DiagnosticReport) -> dict[str, int]:
     """Number of diagnostics by severity, zeros included."""
-    found = Counter(diagnostic.severity for diagnostic in diagnostics)
-    return {severity: found[severity] for severity in _SEVERITIES}
+    found = Counter(diagnostic.severity for diagnostic in report.diagnostics)
+    return {severity: found[severity] for severity in get_args(Severity)}
 
 
-def summary(
-    diagnostics: Sequence[Diagnostic], tool: str, files_checked: int, complete: bool, not_checked: Sequence[str] = ()
-) -> str:
+def summary(report: DiagnosticReport) -> str:
     """One line: what was looked at, what was found, and whether that is all of it.
 
-    >>> summary([], "lint", 11, True)
+    >>> summary(DiagnosticReport([], "lint", 11))
     'label-guard lint: 11 files checked, nothing found'
     """
-    found = [counted(number, severity) for severity, number in counts(diagnostics).items() if number]
-    text = f"label-guard {tool}: {counted(files_checked, 'file')} checked, {', '.join(found) or 'nothing found'}"
-    text = text if complete else f"{text}; not everything could be checked"
-    return terminal(f"{text}; not checked: {'; '.join(not_checked)}" if not_checked else text)
+    found = [counted(number, severity) for severity, number in counts(report).items() if number]
+    files = counted(report.files_checked, "file")
+    text = f"label-guard {report.tool}: {files} checked, {', '.join(found) or 'nothing found'}"
+    text = text if report.complete else f"{text}; not everything could be checked"
+    return terminal(f"{text}; not checked: {'; '.join(report.not_checked)}" if report.not_checked else text)
 
 
 def title(diagnostic: Diagnostic) -> str:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from label_guard.core.escape import within_line
 from label_guard.report.common import forward_slashes, summary, title
-from label_guard.rules.diagnostic import Diagnostic
+from label_guard.rules.diagnostic import Diagnostic, DiagnosticReport
 
 _COMMANDS = {"error": "error", "warning": "warning", "note": "notice"}
 
 
-def render(
-    diagnostics: Sequence[Diagnostic], tool: str, files_checked: int, complete: bool, not_checked: Sequence[str]
-) -> str:
+def render(report: DiagnosticReport) -> str:
     """The whole report; the summary is an ordinary line of the log."""
-    return "\n".join([*map(_command, diagnostics), summary(diagnostics, tool, files_checked, complete, not_checked)])
+    return "\n".join([*map(_command, report.diagnostics), summary(report)])
 
 
 def _command(diagnostic: Diagnostic) -> str:

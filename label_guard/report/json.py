@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 from label_guard.core.escape import json_text
 from label_guard.report.common import counts
-from label_guard.rules.diagnostic import Diagnostic
+from label_guard.rules.diagnostic import Diagnostic, DiagnosticReport
 from label_guard.rules.registry import RULES
 
 VERSION = 1
 
 
-def render(
-    diagnostics: Sequence[Diagnostic], tool: str, files_checked: int, complete: bool, not_checked: Sequence[str]
-) -> str:
+def render(report: DiagnosticReport) -> str:
     """The whole report, ASCII only, so that no terminal and no log can be harmed by what a file holds."""
-    report = {
+    values = {
         "version": VERSION,
-        "tool": tool,
-        "complete": complete,
-        **({"not_checked": list(not_checked)} if not_checked else {}),
-        "files_checked": files_checked,
-        "counts": counts(diagnostics),
-        "diagnostics": [_plain(diagnostic) for diagnostic in diagnostics],
+        "tool": report.tool,
+        "complete": report.complete,
+        **({"not_checked": list(report.not_checked)} if report.not_checked else {}),
+        "files_checked": report.files_checked,
+        "counts": counts(report),
+        "diagnostics": [_plain(diagnostic) for diagnostic in report.diagnostics],
     }
-    return json_text(json.dumps(report, indent=2, ensure_ascii=True, allow_nan=False))
+    return json_text(json.dumps(values, indent=2, ensure_ascii=True, allow_nan=False))
 
 
 def _plain(diagnostic: Diagnostic) -> dict[str, Any]:

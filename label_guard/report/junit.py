@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
 from label_guard.core.escape import terminal
 from label_guard.report.common import counts, forward_slashes, summary, title
-from label_guard.rules.diagnostic import Diagnostic
+from label_guard.rules.diagnostic import Diagnostic, DiagnosticReport
 
 
-def render(
-    diagnostics: Sequence[Diagnostic], tool: str, files_checked: int, complete: bool, not_checked: Sequence[str]
-) -> str:
+def render(report: DiagnosticReport) -> str:
     """The whole report. Errors are failures; warnings and notes are passed cases with their text as output."""
-    name = f"label-guard {tool}"
+    name = f"label-guard {report.tool}"
     numbers = {
-        "tests": str(len(diagnostics) + 1),
-        "failures": str(counts(diagnostics)["error"]),
-        "errors": str(int(not complete)),
+        "tests": str(len(report.diagnostics) + 1),
+        "failures": str(counts(report)["error"]),
+        "errors": str(int(not report.complete)),
     }
     suites = ET.Element("testsuites", {"name": name, **numbers})
     suite = ET.SubElement(suites, "testsuite", {"name": name, **numbers, "skipped": "0", "time": "0"})
     # One case always: build servers take a suite without any for one that did not run.
-    _summary_case(suite, name, summary(diagnostics, tool, files_checked, complete, not_checked), complete)
+    _summary_case(suite, name, summary(report), report.complete)
     seen: Counter[str] = Counter()
-    for diagnostic in diagnostics:
+    for diagnostic in report.diagnostics:
         _case(suite, diagnostic, name, seen)
     ET.indent(suites)
     # Everything outside ASCII becomes a character reference, so the text may be stored in any encoding.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from dataclasses import replace
 
 from label_guard.core.escape import terminal
 from label_guard.core.plural import counted
 from label_guard.report.common import forward_slashes, summary, title
-from label_guard.rules.diagnostic import Diagnostic
+from label_guard.rules.diagnostic import Diagnostic, DiagnosticReport
 
 # GitHub refuses a comment of more than 65,536 characters; GitLab allows a million.
 _MAX_CHARACTERS = 60_000
@@ -20,11 +20,10 @@ _ADDRESS = re.compile(r"(?i)(?<=www)\.")
 _SPECIAL = frozenset("&<>\"'`*_[]()|~#@\\!$:")
 
 
-def render(
-    diagnostics: Sequence[Diagnostic], tool: str, files_checked: int, complete: bool, not_checked: Sequence[str]
-) -> str:
+def render(report: DiagnosticReport) -> str:
     """The report as a heading and a table of at most 58 lines in all, 60 with a link after them."""
-    head, _, rest = summary(diagnostics, tool, files_checked, complete).partition(":")
+    diagnostics, not_checked = report.diagnostics, report.not_checked
+    head, _, rest = summary(replace(report, not_checked=())).partition(":")
     lines = [f"### {head}", "", rest.strip()]
     if not_checked:
         lines += ["", "Not checked:", "", *(f"- {_code(text)}" for text in not_checked[:_MAX_NOT_CHECKED])]

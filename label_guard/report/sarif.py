@@ -13,26 +13,23 @@ from urllib.parse import quote
 
 from label_guard.core.escape import json_text, terminal
 from label_guard.report.common import forward_slashes
-from label_guard.rules.diagnostic import Diagnostic
+from label_guard.rules.diagnostic import Diagnostic, DiagnosticReport
 from label_guard.rules.registry import RULES
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _ROOT = "SRCROOT"
 
 
-def render(
-    diagnostics: Sequence[Diagnostic], tool: str, files_checked: int, complete: bool, not_checked: Sequence[str]
-) -> str:
+def render(report: DiagnosticReport) -> str:
     """The whole report as one run of its own category, so that ``lint`` and ``diff`` do not replace each other."""
-    del files_checked  # SARIF lists the files of a run one by one or not at all
-    codes = sorted({diagnostic.rule for diagnostic in diagnostics})
+    codes = sorted({diagnostic.rule for diagnostic in report.diagnostics})
     run = {
         "tool": {"driver": _driver(codes)},
-        "automationDetails": {"id": f"label-guard/{tool}/"},
-        "invocations": [{"executionSuccessful": complete, **_notifications(not_checked)}],
+        "automationDetails": {"id": f"label-guard/{report.tool}/"},
+        "invocations": [{"executionSuccessful": report.complete, **_notifications(report.not_checked)}],
         "columnKind": "unicodeCodePoints",
         "originalUriBaseIds": {_ROOT: {"description": {"text": "The folder that label-guard ran in."}}},
-        "results": list(_results(diagnostics, codes)),
+        "results": list(_results(report.diagnostics, codes)),
     }
     return json_text(json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2, ensure_ascii=True))
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from label_guard.core.escape import terminal
 from label_guard.core.files import read_bounded
 from label_guard.core.plural import counted
-from label_guard.report.common import title
-from label_guard.rules.diagnostic import Diagnostic
+from label_guard.report.common import counts, summary, title
+from label_guard.rules.diagnostic import Diagnostic, DiagnosticReport
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,26 +49,20 @@ def screen() -> Console | None:
     return Console(highlight=False, emoji=False)
 
 
-def show_diagnostics(console: Console, diagnostics: Sequence[Diagnostic], summary: str) -> None:
-    """Prints diagnostics, each with its line of the file, and how many of them ``lint --fix`` corrects.
-
-    Args:
-        console: where.
-        diagnostics: what was found, in order.
-        summary: the last line.
-    """
+def show_diagnostics(console: Console, report: DiagnosticReport) -> None:
+    """Prints diagnostics, each with its line of the file, and how many of them ``lint --fix`` corrects."""
     from rich.text import Text
 
-    for one in diagnostics:
+    for one in report.diagnostics:
         console.print(Text.assemble((title(one), _STYLES[one.severity]), ": ", terminal(one.message)))
         for line in _place(one):
             console.print(line, soft_wrap=True)
         if one.fix:
             show_lines(console, [(f"  fix: {terminal(one.fix)}", "good")])
         console.print()
-    severity = next((name for name in ("error", "warning") if any(one.severity == name for one in diagnostics)), "good")
-    console.print(Text(summary, _STYLES[severity]))
-    fixable = sum(bool(one.kind) for one in diagnostics)
+    severity = next((name for name in ("error", "warning") if counts(report)[name]), "good")
+    console.print(Text(summary(report), _STYLES[severity]))
+    fixable = sum(bool(one.kind) for one in report.diagnostics)
     if fixable:
         console.print(f"{counted(fixable, 'problem')} fixable with --fix")
 

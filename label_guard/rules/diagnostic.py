@@ -1,7 +1,8 @@
-"""A problem of a schema file, or a change: a plain value, no behaviour, no I/O."""
+"""A problem of a schema file, or a change, and what a command found of them: plain values, no behaviour, no I/O."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,3 +41,22 @@ class Diagnostic:
     properties: tuple[tuple[str, Value], ...] = ()
     kind: str = ""
     replacement: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DiagnosticReport:
+    """What a command found.
+
+    Attributes:
+        diagnostics: in the order to show them.
+        tool: the command, such as ``lint``.
+        files_checked: number of files looked at, valid ones included.
+        complete: whether all of the work was done; where not, every format says so.
+        not_checked: what was not checked, in one line each; every format lists it.
+    """
+
+    diagnostics: Sequence[Diagnostic]
+    tool: str
+    files_checked: int = 0
+    complete: bool = True
+    not_checked: Sequence[str] = ()

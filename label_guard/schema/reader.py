@@ -142,12 +142,16 @@ def read_schema_bytes(data: bytes, name: str) -> SchemaFile:
 
 
 def one_line(diagnostic: Diagnostic) -> str:
-    """A diagnostic in one line: ``file:line:column: LG201 class-count-mismatch: message; fix``."""
+    """Returns a diagnostic in one line: ``file:line:column: LG201 class-count-mismatch: message; fix``."""
     d = diagnostic
     place = f"{d.file}:{d.line}:{d.column}" if d.line else d.file
     where = f"{place}: " if place else ""
+    # An error needs no mark: it is what one looks for in a list.
+    mark = "" if d.severity == "error" else f"[{d.severity}] "
     fix = f"; {d.fix}" if d.fix else ""
-    return terminal(f"{where}{d.rule} {RULES[d.rule].name}: {d.message}{fix}")  # a name may hold a terminal's escapes
+    return terminal(
+        f"{where}{d.rule} {RULES[d.rule].name}: {mark}{d.message}{fix}"
+    )  # of a file, so it may hold escapes
 
 
 def _unreadable(file: SchemaFile, error: UnreadableError) -> SchemaFile:

@@ -34,6 +34,7 @@ from label_guard.quarantine import BadRecord, Origin, QuarantineOptions, Quarant
 from label_guard.quarantine.export import write_csv, write_jsonl
 from label_guard.report import render_diagnostics
 from label_guard.report.audit_text import AUDIT_FORMATS, render_audit
+from label_guard.rules.diagnostic import DiagnosticReport
 from label_guard.rules.violation import Violation
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.reader import read_schema_bytes
@@ -87,7 +88,7 @@ def schema(data: bytes) -> None:
     file = read_schema_bytes(data, "s.yaml")
     found = lint_file(file)
     for style in ("text", "json", "github", "sarif", "junit", "markdown"):
-        _tame(render_diagnostics(found, style, tool="lint", files_checked=1), f"lint --format {style}")
+        _tame(render_diagnostics(DiagnosticReport(found, "lint", files_checked=1), style), f"lint --format {style}")
     if file.schema is None:
         if not found:
             raise BrokenError("no schema, and no word of why")

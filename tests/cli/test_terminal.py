@@ -28,6 +28,7 @@ from label_guard.lint.linter import lint_file
 from label_guard.report.audit_screen import show_audit
 from label_guard.report.audit_text import render_audit
 from label_guard.report.screen import show_diagnostics, show_lines
+from label_guard.rules.diagnostic import DiagnosticReport
 
 SCHEMA = """\
 format: 1
@@ -86,7 +87,7 @@ def test_of_a_long_line_the_part_around_the_value_is_shown(tmp_path: Path) -> No
     )
     console = drawn(400)
     found = lint_file(str(file))
-    show_diagnostics(console, found, "")
+    show_diagnostics(console, DiagnosticReport(found, "lint"))
     lines = plain(console.file.getvalue()).split("\n")  # type: ignore[attr-defined]
     assert max(map(len, lines)) < 300
     marked = [(above, below) for above, below in itertools.pairwise(lines) if below.startswith("     | ")]
@@ -115,7 +116,7 @@ def test_text_of_a_file_is_neither_markup_nor_a_control_sequence(tmp_path: Path)
     path = tmp_path / "demo.yaml"
     path.write_text(SCHEMA.replace("num_clases: 10", 'num_classes: 10, "[red]x\\u001b[2J": 1') + "# :smile:\n")
     console = drawn(200)
-    show_diagnostics(console, lint_file(path), "done")
+    show_diagnostics(console, DiagnosticReport(lint_file(path), "lint"))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "[red]x" in shown
     assert "\x1b[2J" not in shown

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from label_guard.errors import UsageError
 from label_guard.report import FORMATS, render_diagnostics
-from label_guard.rules.diagnostic import Diagnostic
+from label_guard.rules.diagnostic import Diagnostic, DiagnosticReport
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "report"
 FOUND = [
@@ -62,8 +62,8 @@ ENDINGS = {"text": "txt", "json": "json", "github": "github.txt", "sarif": "sari
 @pytest.mark.parametrize("style", FORMATS)
 def test_the_formats_are_as_their_golden_files(style: str) -> None:
     """One golden file a format, for findings of all sorts and for none; a change of a format shows in review."""
-    full = render_diagnostics(FOUND, style, tool="lint", files_checked=3, complete=False)
-    clean = render_diagnostics([], style, tool="diff", files_checked=1)
+    full = render_diagnostics(DiagnosticReport(FOUND, "lint", files_checked=3, complete=False), style)
+    clean = render_diagnostics(DiagnosticReport([], "diff", files_checked=1), style)
     assert f"{full}\n" == (GOLDEN / f"report.{ENDINGS[style]}").read_text(encoding="utf-8")
     assert f"{clean}\n" == (GOLDEN / f"clean.{ENDINGS[style]}").read_text(encoding="utf-8")
 
@@ -71,12 +71,12 @@ def test_the_formats_are_as_their_golden_files(style: str) -> None:
 def test_an_unknown_format_is_a_usage_error() -> None:
     """The error names the formats there are."""
     with pytest.raises(UsageError, match="unknown format 'yaml'; use one of: text, json"):
-        render_diagnostics([], "yaml", tool="lint")
+        render_diagnostics(DiagnosticReport([], "lint"), "yaml")
 
 
 def test_the_line_of_the_design_is_what_text_shows() -> None:
     """File, line, column, code, name, message and fix are in one line as the documentation shows them."""
-    first = render_diagnostics(FOUND, "text", tool="lint").splitlines()[0]
+    first = render_diagnostics(DiagnosticReport(FOUND, "lint"), "text").splitlines()[0]
     assert first == (
         "configs/voc.yaml:7:16: LG201 class-count-mismatch: num_classes is 20 but class_names has 21; "
         "remove one or set num_classes: 21"
@@ -135,7 +135,7 @@ def _is_harmless(character: str) -> bool:
 @pytest.mark.parametrize("style", ["text", "github", "junit", "markdown", "json", "sarif"])
 def test_no_text_reaches_the_terminal_as_a_control(style: str, found: list[Diagnostic]) -> None:
     """Whatever a file holds, only printable characters and the line ends of the format come out."""
-    shown = render_diagnostics(found, style, tool="lint")
+    shown = render_diagnostics(DiagnosticReport(found, "lint"), style)
     assert all(_is_harmless(character) for character in shown.replace("\n", ""))
 
 
@@ -143,8 +143,8 @@ def test_no_text_reaches_the_terminal_as_a_control(style: str, found: list[Diagn
 @MANY
 def test_text_and_github_hold_one_line_a_diagnostic(found: list[Diagnostic]) -> None:
     """No text breaks a line, so none can pass for a finding or a command of its own."""
-    assert len(render_diagnostics(found, "text", tool="lint").splitlines()) == len(found) + 1
-    lines = render_diagnostics(found, "github", tool="lint").splitlines()
+    assert len(render_diagnostics(DiagnosticReport(found, "lint"), "text").splitlines()) == len(found) + 1
+    lines = render_diagnostics(DiagnosticReport(found, "lint"), "github").splitlines()
     assert len(lines) == len(found) + 1
     assert all(re.match("::(error|warning|notice) title=", line) for line in lines[:-1])
     assert not lines[-1].startswith("::")
@@ -165,7 +165,7 @@ def _read_command(line: str) -> tuple[dict[str, str], str]:
 
 def test_github_reads_back_what_was_meant() -> None:
     """Per cent signs, colons, commas and new lines survive the way through a workflow command."""
-    lines = render_diagnostics(FOUND, "github", tool="lint").splitlines()
+    lines = render_diagnostics(DiagnosticReport(FOUND, "lint"), "github").splitlines()
     properties, message = _read_command(lines[1])
     assert properties == {
         "title": "LG210 similar-class-names",
@@ -181,7 +181,9 @@ def test_github_reads_back_what_was_meant() -> None:
 @MANY
 def test_github_escapes_can_be_undone(text: str) -> None:
     """A message of escapes and separators arrives as it was written, apart from its controls."""
-    line = render_diagnostics([Diagnostic("LG201", "error", text or "x")], "github", tool="lint").splitlines()[0]
+    line = render_diagnostics(
+        DiagnosticReport([Diagnostic("LG201", "error", text or "x")], "lint"), "github"
+    ).splitlines()[0]
     assert _read_command(line)[1] == (text or "x").replace("\n", "\\n").replace("\r", "\\r")
 
 
@@ -195,7 +197,7 @@ def _sarif_errors(text: str) -> list[str]:
 @MANY
 def test_sarif_is_valid_against_the_schema_of_the_standard(found: list[Diagnostic]) -> None:
     """Every report loads where SARIF 2.1.0 is asked for, and each result points to its rule."""
-    text = render_diagnostics(found, "sarif", tool="lint")
+    text = render_diagnostics(DiagnosticReport(found, "lint"), "sarif")
     assert _sarif_errors(text) == []
     (run,) = json.loads(text)["runs"]
     rules = run["tool"]["driver"]["rules"]
@@ -206,7 +208,7 @@ def test_sarif_is_valid_against_the_schema_of_the_standard(found: list[Diagnosti
 
 def test_a_broken_sarif_is_seen_by_the_validator() -> None:
     """The schema in use is real: a level that SARIF does not know is an error."""
-    text = render_diagnostics(FOUND, "sarif", tool="lint")
+    text = render_diagnostics(DiagnosticReport(FOUND, "lint"), "sarif")
     assert _sarif_errors(text) == []
     assert _sarif_errors(text.replace('"level": "warning"', '"level": "fatal"'))
 
@@ -215,7 +217,9 @@ def test_sarif_fingerprints_stay_when_lines_move() -> None:
     """A finding that only moved down is the same finding for code scanning."""
     moved = Diagnostic("LG201", "error", "m", file="a.yaml", line=9, column=1)
     texts = [
-        json.loads(render_diagnostics([found], "sarif", tool="lint"))["runs"][0]["results"][0]["partialFingerprints"]
+        json.loads(render_diagnostics(DiagnosticReport([found], "lint"), "sarif"))["runs"][0]["results"][0][
+            "partialFingerprints"
+        ]
         for found in (moved, Diagnostic("LG201", "error", "m", file="./a.yaml", line=2, column=1))
     ]
     assert texts[0] == texts[1]
@@ -223,7 +227,7 @@ def test_sarif_fingerprints_stay_when_lines_move() -> None:
 
 def test_sarif_places_are_relative_uris_and_absolute_ones_are_file_uris() -> None:
     """Spaces, colons and per cent signs of a file name are encoded."""
-    (run,) = json.loads(render_diagnostics(FOUND, "sarif", tool="lint"))["runs"]
+    (run,) = json.loads(render_diagnostics(DiagnosticReport(FOUND, "lint"), "sarif"))["runs"]
     artifacts = [r["locations"][0]["physicalLocation"]["artifactLocation"] for r in run["results"] if "locations" in r]
     assert artifacts[1] == {"uri": "configs/a%20b%2Cc%3Ad%25.yaml", "uriBaseId": "SRCROOT"}
     assert artifacts[3] == {"uri": "file:///data/gone.yaml"}
@@ -234,7 +238,7 @@ def test_sarif_places_are_relative_uris_and_absolute_ones_are_file_uris() -> Non
 def test_junit_is_xml_whose_numbers_are_right(found: list[Diagnostic]) -> None:
     """A parser reads every report, and the counts are those of the cases in it."""
     for complete in (True, False):
-        root = ET.fromstring(render_diagnostics(found, "junit", tool="diff", complete=complete))
+        root = ET.fromstring(render_diagnostics(DiagnosticReport(found, "diff", complete=complete), "junit"))
         (suite,) = root
         assert root.tag == "testsuites"
         assert suite.get("tests") == str(len(suite.findall("testcase"))) == str(len(found) + 1)
@@ -264,7 +268,7 @@ class _Tags(HTMLParser):
 @MANY
 def test_markdown_rows_have_four_cells_and_no_foreign_tags(found: list[Diagnostic]) -> None:
     """Pipes, back-ticks and HTML from a file stay text of their cell."""
-    lines = render_diagnostics(found, "markdown", tool="lint").splitlines()
+    lines = render_diagnostics(DiagnosticReport(found, "lint"), "markdown").splitlines()
     rows = lines[6:]
     assert len(rows) == len(found)
     for row in rows:
@@ -278,13 +282,15 @@ def test_markdown_rows_have_four_cells_and_no_foreign_tags(found: list[Diagnosti
 @pytest.mark.parametrize("text", ["www.example.org", "first WWW.example.org", "https://example.org/x", "a@example.org"])
 def test_markdown_makes_no_link_of_foreign_text(text: str) -> None:
     """What GitHub turns into a link without brackets, in ``code`` of HTML too, is broken by a character reference."""
-    [row] = render_diagnostics([Diagnostic("LG210", "error", text, "")], "markdown", tool="lint").splitlines()[6:]
+    [row] = render_diagnostics(
+        DiagnosticReport([Diagnostic("LG210", "error", text, "")], "lint"), "markdown"
+    ).splitlines()[6:]
     assert not re.search(r"(?i)www\.|://|@", row)
 
 
 def test_a_comment_is_never_larger_than_a_forge_takes() -> None:
     """Of thousands of findings as many are shown as fit, and the rest is counted."""
-    text = render_diagnostics([FOUND[0]] * 2000, "markdown", tool="lint")
+    text = render_diagnostics(DiagnosticReport([FOUND[0]] * 2000, "lint"), "markdown")
     assert len(text) < 65_536
     shown = text.count("| :x: error |")
     assert text.endswith(f"and {2000 - shown:,} findings more")
@@ -292,7 +298,7 @@ def test_a_comment_is_never_larger_than_a_forge_takes() -> None:
 
 def test_json_has_a_version_and_keeps_every_value() -> None:
     """Programs get the text as it is, unknown places as null, and the facts of a change."""
-    report = json.loads(render_diagnostics(FOUND, "json", tool="lint", files_checked=3, complete=False))
+    report = json.loads(render_diagnostics(DiagnosticReport(FOUND, "lint", files_checked=3, complete=False), "json"))
     assert {name: report[name] for name in ("version", "tool", "complete", "files_checked")} == {
         "version": 1,
         "tool": "lint",
@@ -308,8 +314,8 @@ def test_json_has_a_version_and_keeps_every_value() -> None:
 def test_reports_import_neither_numpy_nor_a_framework() -> None:
     """The gate starts fast: no format pulls in an array library."""
     code = (
-        "import sys; from label_guard.report import *;"
-        "[render_diagnostics([], style, tool='lint') for style in FORMATS];"
+        "import sys; from label_guard.report import *; from label_guard.rules.diagnostic import *;"
+        "[render_diagnostics(DiagnosticReport([], 'lint'), style) for style in FORMATS];"
         "print(sorted({'numpy', 'jax', 'grain', 'pyarrow', 'jinja2', 'apache_beam'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -330,7 +336,7 @@ def test_no_format_prints_a_command_of_a_runner(style):
         "x ##VSO[a.b]",
     ):
         found = [Diagnostic("LG201", "error", evil, evil, evil, 1, 1, (evil,), (("old", evil),))]
-        for line in render_diagnostics(found, style, tool="lint", files_checked=1).splitlines():
+        for line in render_diagnostics(DiagnosticReport(found, "lint", files_checked=1), style).splitlines():
             assert not re.search(r"##[a-z]*\[", line, re.IGNORECASE)
             assert not line.lstrip().startswith("::") or (style == "github" and line.startswith("::error title=LG201"))
 
@@ -338,7 +344,7 @@ def test_no_format_prints_a_command_of_a_runner(style):
 def test_junit_cases_of_one_report_have_names_of_their_own() -> None:
     """Servers join cases of one name, and would show one finding of several."""
     found = [*FOUND, *FOUND, Diagnostic("LG101", "error", "a", properties=(("split", "train"),))]
-    root = ET.fromstring(render_diagnostics(found, "junit", tool="audit"))
+    root = ET.fromstring(render_diagnostics(DiagnosticReport(found, "audit"), "junit"))
     names = [(case.get("classname"), case.get("name")) for case in root.iter("testcase")]
     assert len(set(names)) == len(found) + 1
 
@@ -349,7 +355,7 @@ def test_a_comment_has_at_most_60_lines(findings: int, not_checked: int) -> None
     """What does not fit is counted, so that nothing looks complete that is not."""
     found = [Diagnostic("LG101", "error", f"finding {number}") for number in range(findings)]
     text = render_diagnostics(
-        found, "markdown", tool="audit", not_checked=[f"thing {number}" for number in range(not_checked)]
+        DiagnosticReport(found, "audit", not_checked=[f"thing {number}" for number in range(not_checked)]), "markdown"
     )
     assert len(text.splitlines()) <= 58  # a link to the whole report makes it 60
     shown = sum(f"finding {number}</code>" in text for number in range(findings))
