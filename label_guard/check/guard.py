@@ -186,7 +186,7 @@ class Guard:
             return columns, missing
         array, _ = as_array(value)
         if array.ndim and array.shape[0] == size:
-            return check.counted(columns, missing, list(array))
+            return check.counted(columns, missing, array if array.dtype.kind in "biuf" else list(array))
         if check.label.where is None or _is_absent(value):
             return check.counted(columns, missing, [tree.MISSING] * size)
         other = f"a batch of {size} under {check.where!r} of {spec_text(array.dtype, array.shape)}"

@@ -198,20 +198,21 @@ class LabelCheck:
         where = tree.get(batch, self.label.where)
         return fits(where, shape) and where.shape[:1] == shape[:1]
 
-    def counted(self, columns: list[Column], missing: Rows, where: Sequence[Any]) -> tuple[list[Column], Rows]:
+    def counted(self, columns: list[Column], missing: Rows, where: Sequence[Any] | Array) -> tuple[list[Column], Rows]:
         """Columns and missing rows without what does not count: rows are left out, positions have a legal value.
 
         Args:
             columns: labels of some records.
             missing: rows without a label.
-            where: by record, the feature that says what counts.
+            where: by record, the feature that says what counts; one array of numbers where records are alike.
 
         Raises:
             UsageError: the schema names the feature, and it is missing or does not fit.
         """
         if self.where is None:
             return columns, missing
-        if self.label.where is None and any(value is None or value is tree.MISSING for value in where):
+        alike = isinstance(where, np.ndarray)
+        if self.label.where is None and not alike and any(value is None or value is tree.MISSING for value in where):
             return columns, missing  # no mask came with the element
         try:
             return self._counted(self.where, columns, missing, where)
@@ -221,7 +222,7 @@ class LabelCheck:
             raise
 
     def _counted(
-        self, path: str, columns: list[Column], missing: Rows, where: Sequence[Any]
+        self, path: str, columns: list[Column], missing: Rows, where: Sequence[Any] | Array
     ) -> tuple[list[Column], Rows]:
         found: list[Column] = []
         parts = [part for column in columns for part in self._fitting(column, where)]
@@ -229,21 +230,24 @@ class LabelCheck:
             if _is_unreadable(column.array):
                 found.append(column)
                 continue
-            values = [where[row] for row in column.rows.tolist()]
-            counts = np.array([counted(path, v, column.array.shape[1:]) for v in values], np.bool_)
-            counts = counts.reshape(column.array.shape)
-            rows = np.logical_or.reduce(counts.reshape(len(values), -1), axis=1) if counts.size else _any(values)
+            values = _taken(where, column.rows)
+            counts = _counts(path, values, column.array.shape)
+            rows = _any(values)
+            if not rows.any():
+                continue
             array = column.array
-            if not counts[rows].all() and array.dtype.kind in "biuf" and self.fits(array.shape[1:]):
+            if not rows.all():
+                column, array, counts = column._replace(rows=column.rows[rows]), array[rows], counts[rows]
+            if not counts.all() and array.dtype.kind in "biuf" and self.fits(array.shape[1:]):
                 array = np.where(counts, array, self._filler(array.dtype))
-            if rows.any():
-                found.append(column._replace(rows=column.rows[rows], array=array[rows], counts=counts[rows]))
-        return found, missing[_any([where[row] for row in missing.tolist()])] if len(missing) else missing
+            found.append(column._replace(array=array, counts=counts))
+        return found, missing[_any(_taken(where, missing))] if len(missing) else missing
 
-    def _fitting(self, column: Column, where: Sequence[Any]) -> Iterator[Column]:
+    def _fitting(self, column: Column, where: Sequence[Any] | Array) -> Iterator[Column]:
         """Splits off records whose ``where`` does not fit: left out where it is 0 throughout, else unreadable."""
         shape = column.array.shape[1:]
-        kinds = {_kind_and_shape(where[row]) for row in column.rows.tolist()}
+        rows = column.rows[:1] if isinstance(where, np.ndarray) else column.rows  # those of an array are alike
+        kinds = {_kind_and_shape(where[row]) for row in rows.tolist()}
         if self.label.where is None or all(kind in "biuf" and broadcasts(own, shape) for kind, own in kinds):
             yield column
             return
@@ -276,8 +280,12 @@ class LabelCheck:
 
     def _filler(self, dtype: np.dtype[Any]) -> Array:
         """A legal value of ``dtype``: of one position, or of a row of the class axis."""
-        record = FillValues(position_label(self.checked)).record(dtype)
+        record = self._position_fill.record(dtype)
         return np.zeros((), dtype) if record is None else record
+
+    @cached_property
+    def _position_fill(self) -> FillValues:
+        return FillValues(position_label(self.checked))
 
     def bad_rows(self, rule: str, rows: Rows, value: str, legal: str) -> RuleViolations:
         """A violation of whole labels: missing, wrong dtype or shape."""
@@ -390,8 +398,24 @@ _KINDS = {"i": "iu", "u": "iu", "f": "f", "b": "b"}
 _KIND: dict[str, Kind] = {"i": "i", "u": "i", "f": "f", "b": "b"}
 
 
-def _any(values: Sequence[Any]) -> NDArray[np.bool_]:
+def _taken(where: Sequence[Any] | Array, rows: Rows) -> Sequence[Any] | Array:
+    """What counts in the records at ``rows``."""
+    if isinstance(where, np.ndarray):
+        return where if len(rows) == len(where) else where[rows]
+    return [where[row] for row in rows.tolist()]
+
+
+def _counts(path: str, values: Sequence[Any] | Array, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Returns, as bool of ``shape``, which positions of the labels of some records count."""
+    if isinstance(values, np.ndarray):
+        return counted(path, values, shape)
+    return np.array([counted(path, value, shape[1:]) for value in values], np.bool_).reshape(shape)
+
+
+def _any(values: Sequence[Any] | Array) -> NDArray[np.bool_]:
     """Whether any position of each record counts; so does a record without positions."""
+    if isinstance(values, np.ndarray):
+        return np.any(values != 0, axis=tuple(range(1, values.ndim))) | (0 in values.shape[1:])
     arrays = [as_array(value)[0] for value in values]
     return np.array([not array.size or bool(np.any(array != 0)) for array in arrays], np.bool_)
 

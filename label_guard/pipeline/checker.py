@@ -26,6 +26,7 @@ from label_guard.pipeline.thresholds import RUN, WINDOW, InvalidRatioLimit, next
 from label_guard.quarantine.options import BadRecord, Origin
 from label_guard.quarantine.writer import QuarantineWriter
 from label_guard.rules.violation import Violation
+from label_guard.schema.labels import ClassLabel
 
 logger = logging.getLogger("label_guard")
 
@@ -135,6 +136,8 @@ class ElementChecker:
         self._limit = InvalidRatioLimit(config)
         self._is_clean_record, self._clean_size = config.guard.is_clean_record, config.guard.clean_size
         self._has_keys = bool(config.names.sources)
+        # Of other kinds a likely cause is worked out from invalid records alone.
+        self._samples_clean = any(isinstance(label, ClassLabel) for label in config.guard.read_labels.values())
         self._worker = worker
         self._writer: QuarantineWriter | None = None
         self._last_log = -_LOG_EVERY_SECONDS
@@ -188,7 +191,7 @@ class ElementChecker:
         counts.seen += number
         counts.window_seen += number
         counts.consecutive_rejected = 0
-        if size or not counts.seen & 3:  # of single records, one in four
+        if self._samples_clean and (size or not counts.seen & 3):  # of single records, one in four
             sample = self._limit.sample
             if sample.wants_clean():
                 sample.add_stored(self.config.guard.stored(element), 1 if size else 4)
@@ -202,7 +205,7 @@ class ElementChecker:
         return result
 
     def _check_clean(self, result: CheckResult, columns: Callable[[], dict[str, list[Column]]]) -> None:
-        if self._limit.sample.wants_clean():
+        if self._samples_clean and self._limit.sample.wants_clean():
             self._limit.sample.add_clean(columns())
         if self._limit.is_due(self.counts, result.num_records - result.num_padding):
             self._limit.check(self.counts, result, lambda: self._first_example)

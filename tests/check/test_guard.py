@@ -5,11 +5,15 @@ from __future__ import annotations
 import pickle
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from label_guard import DatasetSchema, Guard, UsageError
 from tests.elements import Example, Pair
@@ -226,6 +230,43 @@ def test_batches_that_need_a_closer_look() -> None:
     assert guard_of(where="w").clean_size({"y": y, "w": zeros}) == -1
     assert guard_of(unlabeled=-1, on_unlabeled="skip").clean_size({"y": y}) == -1
     assert guard_of({"y": label, "z": label}).clean_size({"y": y, "z": y[:2]}) == -1
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_one_hot_rows_are_found_among_all_others(dtype: str) -> None:
+    """Of every two rows of three values, those that hold one 1 and otherwise zeros are legal; -0.0 is a zero."""
+    values = [0.0, -0.0, 1.0, -1.0, 0.5, 2.0, np.nan, np.inf]
+    rows = np.array(list(product(values, repeat=3)), dtype)
+    right = np.array([sorted(abs(row)) == [0, 0, 1] and row.min() >= 0 for row in rows])
+    guard = guard_of(kind="soft_label", num_classes=3, one_hot=True)
+    assert guard.check_batch({"y": rows}).valid.tolist() == right.tolist()
+    first = np.zeros((len(rows), 3), dtype)
+    first[:, 1] = 1
+    for pair, legal in zip(np.stack([first, rows], axis=1), right, strict=True):
+        assert guard.check_batch({"y": pair}).ok == legal, pair
+        assert guard.check_batch({"y": pair[::-1, ::-1]}).ok == legal, pair
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None)
+def test_where_in_one_array_counts_as_it_does_record_by_record(data: st.DataObject) -> None:
+    """A batch under a where has the violations, the padding and the values of its records, each with its own where."""
+    soft, size = data.draw(st.booleans()), data.draw(st.integers(1, 4))
+    label = {"kind": "soft_label", "num_classes": 3} if soft else {"kind": "class_label", "num_classes": 3}
+    guard = guard_of({"y": {**label, "shape": [2], "where": "w"}})
+    shape = data.draw(st.sampled_from([(size,), (size, 1), (size, 2), (size, 3), (size, 0), (size, 2, 1)]))
+    where = data.draw(
+        hnp.arrays(st.sampled_from(["bool", "int32", "float32"]), shape, elements=st.sampled_from([0, 1]))
+    )
+    tail = (2, 3) if soft else (2,)
+    y = data.draw(hnp.arrays("float32" if soft else "int64", (size, *tail), elements=st.sampled_from([0, 1, 3])))
+    records = [{"y": y[row], "w": where[row]} for row in range(size)]
+    batch, single = guard.check_batch({"y": y, "w": where}), guard.check_records(records)
+    assert batch.counts == single.counts
+    assert batch.valid.tolist() == single.valid.tolist()
+    assert batch.num_padding == single.num_padding
+    columns, own = guard.batch_columns({"y": y, "w": where}, size)["y"], guard.record_columns(records)["y"]
+    assert [(c.rows.tolist(), str(c.array)) for c in columns] == [(c.rows.tolist(), str(c.array)) for c in own]
 
 
 def _holds(name: str, value: int) -> bool:
