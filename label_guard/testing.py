@@ -23,6 +23,7 @@ import numpy as np
 from label_guard.check.fill_values import FillValues
 from label_guard.check.guard import Guard
 from label_guard.core import tree
+from label_guard.core.plural import counted
 from label_guard.core.similar import shortened
 from label_guard.errors import UsageError
 from label_guard.pipeline.batching import stack
@@ -144,13 +145,16 @@ def assert_guarded(
     """
     delivered = _delivered(batches, faulty)
     for row, count in delivered.items():
-        _require(count == 1, f"record {row} was delivered {count} times, twice or more where once is right")
+        _require(count == 1, f"record {row} was delivered {count:,} times, expected once")
     entries = () if quarantine is None else read_quarantine(quarantine).entries
     kept = {int(entry.payload[ID]) for entry in entries if ID in entry.payload}
     lost = sorted(set(range(len(faulty.records))) - delivered.keys() - kept)
-    _require(not lost, f"{len(lost)} records are neither delivered nor in the quarantine: {lost[:5]}")
+    _require(
+        not lost,
+        f"{counted(len(lost), 'record is', 'records are')} neither delivered nor in the quarantine: {lost[:5]}",
+    )
     sound = sorted(kept - faulty.broken.keys())
-    _require(not sound, f"{len(sound)} valid records are in the quarantine: {sound[:5]}")
+    _require(not sound, f"{counted(len(sound), 'valid record is', 'valid records are')} in the quarantine: {sound[:5]}")
 
 
 def _delivered(batches: Iterable[Any], faulty: FaultyRecords) -> Counter[int]:

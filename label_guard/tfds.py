@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from label_guard.core import tree
 from label_guard.core.files import read_bounded
+from label_guard.core.plural import counted
 from label_guard.errors import MissingDependencyError, SchemaError, SourceError, UsageError
 from label_guard.infer.draft import of_metadata
 from label_guard.pipeline.source_names import source_digest
@@ -124,8 +125,8 @@ def _check_counts(instructions: Iterable[Any]) -> None:
         for path, count in zip(promised, pool.map(_count, promised), strict=True):
             if count != promised[path]:
                 raise SourceError(
-                    f"{path}: {INFO} promises {promised[path]} records, the file holds {count}; restore the file, or "
-                    "prepare the dataset again"
+                    f"{path}: {INFO} promises {counted(promised[path], 'record')}, the file holds {count}; restore the "
+                    "file, or prepare the dataset again"
                 )
 
 
@@ -206,7 +207,7 @@ class TfdsSource:
     def _place(self, position: int) -> int:
         place = operator.index(position)
         if not -len(self) <= place < len(self):
-            raise IndexError(f"position {place} is not in a source of {len(self)} records")
+            raise IndexError(f"position {place} is not in a source of {counted(len(self), 'record')}")
         return place % len(self)
 
     def _decode(self, record: bytes) -> dict[str, Any]:

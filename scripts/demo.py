@@ -19,6 +19,7 @@ from plant_faults import plant
 from prepare_digits import prepare
 
 from label_guard import read_quarantine
+from label_guard.core.plural import counted
 from label_guard.rules.registry import RULES
 
 HERE = Path(__file__).parent
@@ -47,7 +48,7 @@ def show_quarantine(folder: Path, planted: dict[str, list[str]]) -> bool:
     """Reasons by rule, and whether just the planted records are there."""
     entries = read_quarantine(str(folder)).entries
     reasons = Counter((v.rule, str(v.value)) for entry in entries for v in entry.violations)
-    print(f"\nside file   {folder}: {len(entries)} records, each once")
+    print(f"\nside file   {folder}: {counted(len(entries), 'record')}, each once")
     for rule in sorted({rule for rule, _ in reasons}):
         values = {value: count for (code, value), count in reasons.items() if code == rule}
         shown = ", ".join(f"{value} ({count})" for value, count in sorted(values.items()))

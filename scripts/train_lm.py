@@ -21,6 +21,7 @@ import numpy as np
 import optax
 
 from label_guard import ClassLabel
+from label_guard.core.plural import counted
 from label_guard.grain import guard_labels, keyed, summary
 from label_guard.jax import masked_mean
 
@@ -144,7 +145,7 @@ def main() -> None:
     args = parse()
     result = train(args)
     losses = result["losses"]
-    print(f"loss {losses[0]:.3f} -> {losses[-1]:.3f} in {len(losses)} steps")
+    print(f"loss {losses[0]:.3f} -> {losses[-1]:.3f} in {counted(len(losses), 'step')}")
     print(f"both guards: {result['summary']}")
     table = result["params"]["embedding"]
     outside = jnp.array([VOCABULARY + 7])

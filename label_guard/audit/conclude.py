@@ -15,6 +15,7 @@ from label_guard.audit.dataset_rules import find_all, find_causes, list_not_chec
 from label_guard.audit.duplicates import Duplicates
 from label_guard.audit.report import AuditReport, SchemaPlace, SplitReport
 from label_guard.core.files import read_text
+from label_guard.core.plural import counted
 from label_guard.core.strict_json import refuse_constant, unique_pairs
 from label_guard.errors import LabelGuardError, UsageError
 from label_guard.schema.dataset import DatasetSchema
@@ -92,7 +93,8 @@ def with_duplicates(report: AuditReport, found: Duplicates) -> AuditReport:
         if groups.groups:
             first = groups.examples[0]
             shown = "; ".join(f"{_in(member.split)}{member.record} {{{member.labels}}}" for member in first)
-            message = f"{groups.records:,} records in {groups.groups:,} groups have {what}; first {shown}"
+            number = f"{counted(groups.records, 'record')} in {counted(groups.groups, 'group')}"
+            message = f"{number} have {what}; first {shown}"
             findings.append(same_content(rule, first[0].split or None, message))
     known = {shard.name for split in report.splits for shard in split.shards if shard.error}
     findings += [unread_whole(split or None, shard, why) for split, shard, why in found.unread if shard not in known]

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from label_guard.audit.report import AuditReport, ShardReport, SplitReport
+from label_guard.core.plural import counted
 from label_guard.diagnosis.statistics import MAX_EXAMPLES, LabelStatistics
 from label_guard.schema.labels import ClassLabel, Label
 
@@ -50,7 +51,7 @@ def _missing_files(report: AuditReport) -> Iterator[str]:
         found = len(split.shards)
         if found > expected or (found < expected and not split.limited):
             of_all = f" of {files}" if report.part else ""
-            yield f"split {split.split}: {found} files are there, expected {expected}{of_all}"
+            yield f"split {split.split}: {counted(found, 'file is', 'files are')} there, expected {expected}{of_all}"
 
 
 def _of_split(report: AuditReport, split: SplitReport) -> Iterator[str]:
@@ -59,9 +60,9 @@ def _of_split(report: AuditReport, split: SplitReport) -> Iterator[str]:
     if twice:
         yield f"file {twice[0]} is there twice"
     for field in ("records", "invalid", "unreadable"):
-        counted, total = getattr(split, field), sum(getattr(shard, field) for shard in split.shards)
-        if counted != total:
-            yield f"{field} is {counted}, its files have {total}"
+        whole, total = getattr(split, field), sum(getattr(shard, field) for shard in split.shards)
+        if whole != total:
+            yield f"{field} is {whole}, its files have {total}"
     declared = schema.splits[split.split].num_examples if split.split in schema.splits else None
     if (split.declared, split.promised) != (declared, split.source.expected_records):
         yield (
@@ -79,12 +80,14 @@ def _of_split(report: AuditReport, split: SplitReport) -> Iterator[str]:
 
 def _of_shard(shard: ShardReport) -> Iterator[str]:
     if shard.invalid + shard.unreadable > shard.records:
-        yield f"{shard.invalid} invalid and {shard.unreadable} unreadable of {shard.records} records"
+        yield f"{shard.invalid} invalid and {shard.unreadable} unreadable of {counted(shard.records, 'record')}"
     if bool(shard.unreadable) != bool(shard.unreadable_examples) or len(shard.unreadable_examples) > shard.unreadable:
-        yield f"{len(shard.unreadable_examples)} examples of {shard.unreadable} unreadable records"
+        yield (
+            f"{counted(len(shard.unreadable_examples), 'example')} of {counted(shard.unreadable, 'unreadable record')}"
+        )
     broken = shard.violations.values()
     if not max(broken, default=0) <= shard.invalid or (not shard.error and shard.invalid > sum(broken)):
-        yield f"{shard.invalid} invalid records, and violations {dict(shard.violations)}"
+        yield f"{counted(shard.invalid, 'invalid record')}, and violations {dict(shard.violations)}"
     if shard.certified and (shard.error or shard.invalid or shard.unreadable):
         yield "certified in spite of an error or an invalid record"
 
@@ -102,9 +105,9 @@ def _of_labels(split: SplitReport, labels: Mapping[str, Label]) -> Iterator[str]
         if found.records > read or (whole and found.records != read):
             yield f"label {path}: records is {found.records}, expected {read}"
         for rule in {*found.violations, *(name.rpartition(" ")[2] for name in broken if name.startswith(f"{path} "))}:
-            counted = found.violations.get(rule, [0])[0]
-            if counted != broken.pop(f"{path} {rule}", 0):
-                yield f"label {path}: {rule} is broken by {counted} records, by another number in its files"
+            number = found.violations.get(rule, [0])[0]
+            if number != broken.pop(f"{path} {rule}", 0):
+                yield f"label {path}: {rule} is broken by {counted(number, 'record')}, by another number in its files"
         for problem in _of_label(labels[path], found, whole=not split.certified):
             yield f"label {path}: {problem}"
     if broken:
@@ -117,21 +120,22 @@ def _of_labels(split: SplitReport, labels: Mapping[str, Label]) -> Iterator[str]
 def _of_label(label: Label, found: LabelStatistics, *, whole: bool) -> Iterator[str]:
     records = [counts[0] for counts in found.violations.values()]
     if max(records, default=0) > found.invalid or found.invalid > sum(records) or found.invalid > found.records:
-        yield f"{found.invalid} of {found.records} records are invalid, violations {found.violations}"
+        yield f"{found.invalid} invalid of {counted(found.records, 'record')}, violations {found.violations}"
     for rule, (number, positions) in found.violations.items():
         examples = found.examples.get(rule, [])
         if not 1 <= number <= positions or not 1 <= len(examples) <= min(number, MAX_EXAMPLES):
-            yield f"{rule}: {number} records, {positions} positions, {len(examples)} examples"
+            numbers = counted(number, "record"), counted(positions, "position"), counted(len(examples), "example")
+            yield f"{rule}: {', '.join(numbers)}"
     if set(found.examples) != set(found.violations):
         yield f"examples of {sorted(found.examples)}, violations of {sorted(found.violations)}"
     if found.illegal_values.positions and not found.invalid:
-        yield f"{found.illegal_values.positions} illegal values, and no invalid record"
+        yield f"{counted(found.illegal_values.positions, 'illegal value')}, and no invalid record"
     typed = found.dtypes.total()
     if typed > found.records or typed != sum(found.shapes.values()):
-        yield f"{found.records} records, {typed} by dtype, {sum(found.shapes.values())} by shape"
+        yield f"{counted(found.records, 'record')}, {typed} by dtype, {sum(found.shapes.values())} by shape"
     for name in ("normalized", "one_hot", "nothing_left"):
         if getattr(found, name) > found.records:
-            yield f"{name} is {getattr(found, name)} of {found.records} records"
+            yield f"{name} is {getattr(found, name)} of {counted(found.records, 'record')}"
     unknown = set(found.sentinels) - set(label.sentinels)
     if unknown:
         yield f"sentinels {sorted(unknown)} are not declared"
@@ -153,7 +157,7 @@ def _of_classes(label: Label, found: LabelStatistics, *, whole: bool) -> Iterato
         return
     seen = found.positions + found.fractional + found.not_finite
     if seen > cells or (whole and seen < cells):
-        yield f"{seen} values are counted, and {cells} are there by shape"
+        yield f"{counted(seen, 'value is', 'values are')} counted, expected {cells} by shape"
 
 
 def _cells(found: LabelStatistics) -> int | None:
@@ -165,17 +169,17 @@ def _cells(found: LabelStatistics) -> int | None:
 
 def _of_places(split: SplitReport) -> Iterator[str]:
     """Yields where the invalid records, or how they compare with a baseline, are not those that were counted."""
-    counted = split.invalid + split.unreadable
+    bad = split.invalid + split.unreadable
     whole = not any(shard.error for shard in split.shards)
     sizes = {shard.name: shard.records for shard in split.shards}
     lost = next((place for place in split.bad if place.shard not in sizes), None)
     if lost is not None:
         yield f"bad: {lost.record} is in {lost.shard}, which is not one of its files"
-    if split.bad and whole and len(split.bad) != counted:
-        yield f"bad has {len(split.bad)} records, {counted} are invalid or unreadable"
+    if split.bad and whole and len(split.bad) != bad:
+        yield f"bad has {counted(len(split.bad), 'record')}, expected {bad}: all that are invalid or unreadable"
     found = split.baseline
     if found is None:
         return
     most = max((number for number, _ in found.new_by_rule.values()), default=0)
-    if (whole and found.new + found.known != counted) or most > found.new or bool(found.new) != bool(found.new_by_rule):
+    if (whole and found.new + found.known != bad) or most > found.new or bool(found.new) != bool(found.new_by_rule):
         yield f"baseline: {found.new} new and {found.known} known of {counted}, new by rule {found.new_by_rule}"

@@ -68,14 +68,15 @@ def list_not_checked(schema: DatasetSchema, splits: Sequence[SplitReport]) -> li
         name = split.split or "(no split)"
         unread = sum(bool(shard.error) for shard in split.shards)
         if unread:
-            found.append(f"{name}: {unread:,} of {len(split.shards):,} files could not be read to the end")
+            found.append(f"{name}: {unread:,} of {counted(len(split.shards), 'file')} could not be read to the end")
         if split.limited:
             found.append(
                 f"{name}: a limit, or a stop, left records unread; counts were not compared with what is declared"
             )
         if split.certified:
             found.append(
-                f"{name}: {split.certified:,} files are legal by their Parquet statistics; no class was counted"
+                f"{name}: {counted(split.certified, 'file is', 'files are')} legal by Parquet statistics; no class was "
+                "counted"
             )
         for path, label in schema.stored(split.split).items():
             if not isinstance(label, ClassLabel | MultiLabel) or not split.labels[path].class_counts:
@@ -136,17 +137,17 @@ def _record_findings(schema: DatasetSchema, split: SplitReport, labels: Mapping[
         found = split.labels[path]
         for rule, (records, positions) in sorted(found.violations.items()):
             first = found.examples[rule][0]
-            places = "" if positions == records else f" in {positions:,} places"
+            places = "" if positions == records else f" in {counted(positions, 'place')}"
             value = f"{number(first.value)} at {list(first.place)}" if first.place else number(first.value)
             message = (
-                f"{path}: {records:,} of {split.records:,} records{places}; first {first.record}: {value}, "
+                f"{path}: {records:,} of {counted(split.records, 'record')}{places}; first {first.record}: {value}, "
                 f"expected {first.legal}"
             )
             message += _rarest(found, rule, first.value)
             yield _against(known, f"{path} {rule}", _finding(rule, split.split, message, label=path, severity=severity))
     if split.unreadable:
         key, reason = next(e for shard in split.shards for e in shard.unreadable_examples)
-        message = f"{split.unreadable:,} of {split.records:,} records cannot be decoded; first {key}: {reason}"
+        message = f"{split.unreadable:,} of {counted(split.records, 'record')} cannot be decoded; first {key}: {reason}"
         yield _against(known, "LG120", _finding("LG120", split.split, message, severity=severity))
     for shard in split.shards:
         if shard.error:
@@ -168,7 +169,8 @@ def _empty_findings(split: SplitReport, labels: Mapping[str, Label]) -> Iterator
     for path, label in labels.items():
         empty, records = split.labels[path].nothing_left, split.labels[path].records
         if empty and getattr(label, "unlabeled", None) is None:  # else the schema declares records without a label
-            message = f"{path}: {empty:,} of {records:,} records hold nothing to learn: no position is labeled"
+            share = f"{empty:,} of {counted(records, 'record')} {agreed(empty, 'holds', 'hold')}"
+            message = f"{path}: {share} nothing to learn: no position is labeled"
             severity: Severity = "error" if empty == records else "warning"
             yield _finding("LG408", split.split, message, label=path, severity=severity)
 
@@ -209,11 +211,11 @@ def _count_findings(split: SplitReport) -> Iterator[Finding]:
         yield _finding("LG401", split.split, "no record is there", fix=fix)
     for promise, who in ((split.declared, "the schema's num_examples"), (split.promised, "the dataset's metadata")):
         if promise is not None and promise != split.records:
-            message = f"{split.records:,} records are there but {who} promises {promise:,}"
+            message = f"{counted(split.records, 'record is', 'records are')} there but {who} promises {promise:,}"
             yield _finding("LG401", split.split, message, fix="find the lost records, or correct the promise")
     for shard in split.shards:
         if shard.expected is not None and shard.expected != shard.records and not shard.error:
-            message = f"{shard.name} has {shard.records:,} records but the metadata promise {shard.expected:,}"
+            message = f"{shard.name} has {counted(shard.records, 'record')} but the metadata promise {shard.expected:,}"
             fix = "readers that trust the metadata never see the difference"
             yield _finding("LG401", split.split, message, fix=fix)
 
@@ -245,7 +247,8 @@ def _class_findings(
     if count:
         names = _some(count, rare, ids, label)
         message = (
-            f"{path}: {counted(count, 'class has', 'classes have')} fewer than min_class_count {least} records: {names}"
+            f"{path}: {counted(count, 'class has', 'classes have')} fewer than min_class_count "
+            f"{counted(least, 'record')}: {names}"
         )
         yield _finding("LG404", split.split, message, label=path)
 
@@ -274,14 +277,14 @@ def _below(least: int, ids: Sequence[int], records: Mapping[int, int]) -> tuple[
 def _some(count: int, places: Sequence[int], ids: Sequence[int], label: ClassLabel | MultiLabel) -> str:
     names = label.class_names
     shown = [f"{ids[place]} ({names[place]})" if names else str(ids[place]) for place in places]
-    return ", ".join(shown) + (f" and {count - len(places)} more" if count > len(places) else "")
+    return ", ".join(shown) + (f" and {count - len(places):,} more" if count > len(places) else "")
 
 
 def _distribution_shifts(schema: DatasetSchema, splits: Iterable[SplitReport]) -> Iterator[Finding]:
     """Splits whose classes are distributed differently from train's."""
-    counted = {split.split: split for split in splits if split.counted and not split.certified}
-    train = counted.get("train")
-    for name, split in counted.items():
+    known = {split.split: split for split in splits if split.counted and not split.certified}
+    train = known.get("train")
+    for name, split in known.items():
         if train is None or name == "train":
             continue
         for path, label in schema.stored(name).items():

@@ -12,6 +12,7 @@ from label_guard.audit.bad_places import BadPlaces
 from label_guard.audit.baseline import MAX_EXAMPLES
 from label_guard.audit.report import ShardReport, SourceReport, SplitReport
 from label_guard.audit.shard import MAX_UNREADABLE, ShardResult
+from label_guard.core.plural import counted
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.sources.metadata_problems import label_problems, size_problems
@@ -67,7 +68,7 @@ class SplitFold:
     def problems(self) -> list[str]:
         """What could not be written although it was read: one line for each kind."""
         first = dict(sorted(self.errors, reverse=True))
-        lost = f"{self.not_quarantined:,} invalid records are in no quarantine: "
+        lost = f"{counted(self.not_quarantined, 'invalid record is', 'invalid records are')} in no quarantine: "
         return [f"{lost if kind == 'quarantine' else ''}{text}" for kind, text in sorted(first.items())]
 
     def report(

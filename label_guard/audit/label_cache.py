@@ -25,6 +25,7 @@ from typing import Any, ClassVar, NamedTuple, cast
 import numpy as np
 
 from label_guard.core.files import open_regular
+from label_guard.core.plural import counted
 from label_guard.core.temporary import temporary_folder
 from label_guard.errors import LabelGuardError, SourceError, UsageError
 from label_guard.quarantine.payload import NotEncodableError, decode, encode
@@ -301,7 +302,7 @@ def _read_piece(archive: zipfile.ZipFile, number: int, wanted: LabelShapes, star
     if columns.keys() != set(wanted):
         raise ValueError(f"piece {number} has labels {sorted(columns)}, expected {sorted(wanted)}")
     if any(len(column) != len(rows) for column in columns.values()):
-        raise ValueError(f"piece {number} has {len(rows)} rows, but its labels have other lengths")
+        raise ValueError(f"piece {number} has {counted(len(rows), 'row')}, but its labels have other lengths")
     names = {int(row): str(name) for row, name in about["names"]} if "names" in about else None
     if names is not None and not names.keys() >= {*rows, *(row for row, _ in unreadable)}:
         raise ValueError(f"a record of piece {number} has no name")

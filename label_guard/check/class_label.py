@@ -18,6 +18,7 @@ from label_guard.check.primitives import (
     member,
     values_at,
 )
+from label_guard.core.plural import counted
 from label_guard.schema.labels import ClassLabel
 
 
@@ -93,8 +94,8 @@ class ClassLabelCheck:
         """Length and repeats of ``[batch, length]``; sentinels neither count nor repeat."""
         if not array.shape[0]:
             return
-        counted = ~member(array, self.label.sentinels)
-        lengths = counted.sum(axis=1)
+        is_id = ~member(array, self.label.sentinels)
+        lengths = is_id.sum(axis=1)
         bad = np.zeros(lengths.shape, np.bool_)
         if self.label.min_length is not None:
             bad |= lengths < self.label.min_length
@@ -102,8 +103,8 @@ class ClassLabelCheck:
             bad |= lengths > self.label.max_length
         if self.label.unique:
             for row in range(array.shape[0]):
-                kept = array[row][counted[row]]
+                kept = array[row][is_id[row]]
                 bad[row] |= len(np.unique(kept)) != len(kept)
         rows = np.flatnonzero(bad)
-        described = np.array([f"{lengths[row]} ids: {array[row][:8].tolist()}" for row in rows], object)
+        described = np.array([f"{counted(int(lengths[row]), 'id')}: {array[row][:8].tolist()}" for row in rows], object)
         yield Positions("LG111", rows, described, whole=True)

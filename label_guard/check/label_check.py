@@ -15,7 +15,7 @@ from label_guard.check.kinds import ValueCheck, value_check
 from label_guard.check.primitives import is_number, member
 from label_guard.check.reading import LabelReader, broadcasts, checked_label, counted, fits
 from label_guard.check.result import RuleViolations, plain
-from label_guard.core import dtypes, tree
+from label_guard.core import dtypes, plural, tree
 from label_guard.core.similar import closest
 from label_guard.core.types import Array, Rows
 from label_guard.errors import UsageError
@@ -188,7 +188,7 @@ class LabelCheck:
         most = label.num_classes if label.max_positive is None else label.max_positive
         bad = ((counts < (label.min_positive or 0)) | (counts > most)).any(axis=1)
         if bad.any():
-            values: list[Value] = [f"{count} classes" for count in counts[bad, 0].tolist()]
+            values: list[Value] = [plural.counted(count, "class") for count in counts[bad, 0].tolist()]
             yield RuleViolations(self.path, "LG108", label.legal, rows[bad], np.ones(len(values), np.intp), values)
 
     def is_counted_by(self, batch: Any, shape: tuple[int, ...]) -> bool:
@@ -372,7 +372,7 @@ class LabelCheck:
         names = [name for name in names if name != "bool" or name in admitted] or names  # bool holds no ignore value
         text = f"dtype {' or '.join(names)}"
         if isinstance(self.label, ClassLabel) and not admitted.issuperset(self.checked.stored_dtypes):
-            return f"{text} wide enough to index {self.label.num_classes} classes"
+            return f"{text} wide enough to index {plural.counted(self.label.num_classes, 'class')}"
         return text
 
     def _shape_legal(self) -> str:

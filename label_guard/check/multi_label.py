@@ -9,6 +9,7 @@ import numpy as np
 
 from label_guard.check.integer_set import IntegerSet
 from label_guard.check.primitives import Positions, member, values_at
+from label_guard.core.plural import counted
 from label_guard.core.types import Array
 from label_guard.schema.labels import MultiLabel
 
@@ -51,8 +52,8 @@ class MultiLabelCheck:
             taken = np.isin(rows, illegal // self.label.num_classes)  # a bad value already names that row
             merged = np.concatenate([illegal, rows[~taken] * self.label.num_classes])
             order = np.argsort(merged, kind="stable")
-            counted = np.array([f"{n} ones" for n in ones[~taken]], object)
-            illegal, values = merged[order], np.concatenate([values, counted])[order]
+            described = np.array([counted(int(n), "one") for n in ones[~taken]], object)
+            illegal, values = merged[order], np.concatenate([values, described])[order]
         yield Positions("LG108", illegal, values)
 
     def _illegal(self, array: Array) -> Array:

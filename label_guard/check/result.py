@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from label_guard.core.plural import counted
 from label_guard.core.types import Rows
 from label_guard.rules.violation import Value, Violation
 
@@ -157,4 +158,4 @@ class CheckResult:
                 yield fault.violation(index)
 
     def __repr__(self) -> str:
-        return f"CheckResult({self.num_records} records, {self.num_invalid} invalid, counts={self.counts})"
+        return f"CheckResult({counted(self.num_records, 'record')}, {self.num_invalid} invalid, counts={self.counts})"

@@ -33,6 +33,7 @@ from label_guard.cli.given import given
 from label_guard.cli.group import epilog
 from label_guard.cli.output import print_audit
 from label_guard.core.escape import terminal
+from label_guard.core.plural import counted
 from label_guard.errors import LabelGuardError, MissingDependencyError, UsageError
 from label_guard.quarantine.options import QuarantineOptions
 from label_guard.quarantine.storage import whole_file
@@ -223,11 +224,12 @@ def _write_baseline(report: AuditReport, file: BinaryIO) -> None:
         raise UsageError("no baseline was written: not all records were read, so more may be bad")
     baseline = Baseline(report.dataset, {split.split or "": split.bad for split in report.splits})
     baseline.write(file)
-    click.echo(f"{baseline.records:,} bad records go into the baseline", err=True)
+    click.echo(f"{counted(baseline.records, 'bad record goes', 'bad records go')} into the baseline", err=True)
 
 
 def _write_index(report: AuditReport, file: BinaryIO, path: str) -> None:
-    click.echo(f"{write_good_index(report, file, path):,} good records go into {path}", err=True)
+    good = counted(write_good_index(report, file, path), "good record goes", "good records go")
+    click.echo(f"{good} into {path}", err=True)
 
 
 def _refuse(options: Options, files: Sequence[str]) -> None:
@@ -353,7 +355,7 @@ def _progress() -> Generator[Callable[[Progress], None]]:
             shown = now
             bar.total = progress.expected
             bar.set_description_str(_end_of(terminal(progress.reading)), refresh=False)
-            bar.set_postfix_str(f"{progress.shards_done} of {progress.shards} files", refresh=False)
+            bar.set_postfix_str(f"{progress.shards_done} of {counted(progress.shards, 'file')}", refresh=False)
             bar.update(progress.records - bar.n)
 
         yield show

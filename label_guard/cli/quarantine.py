@@ -84,7 +84,7 @@ def _writers(found: QuarantineSummary) -> None:
         _say(f"  host {host}, process {process}, worker {worker}: {counted(wrote.lines, 'line')}, {wrote.first} to "
              f"{wrote.last}{steps}")  # fmt: skip
     if len(ordered) > _MAX_WRITERS:
-        _say(f"  and {len(ordered) - _MAX_WRITERS} more writers")
+        _say(f"  and {counted(len(ordered) - _MAX_WRITERS, 'more writer')}")
 
 
 @command.command(
@@ -261,7 +261,7 @@ def _show(group: Sequence[QuarantineEntry]) -> None:
         if position:
             _say(f"  before, with other labels ({entry.digest[:8]}):")
         for found in entry.violations:
-            more = f" (and {found.count - 1} more positions)" if found.count > 1 else ""
+            more = f" (and {counted(found.count - 1, 'more position')})" if found.count > 1 else ""
             at = _position(entry.payload.get(found.label), found.value)
             _say(f"  {found.rule} {found.label}: {found.value}{at}, expected {found.legal}{more}", "error")
         if entry.written is not None:
@@ -349,7 +349,7 @@ def _problems(problems: Sequence[LineProblem], number: int, torn: int) -> int:
     for problem in problems[:20]:
         _warn(f"skipped {problem}")
     if number > 20:
-        _warn(f"skipped {number - 20} more damaged lines")
+        _warn(f"skipped {counted(number - 20, 'more damaged line')}")
     return 2 if number > torn else 0
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from label_guard.core import dtypes
-from label_guard.core.plural import counted
+from label_guard.core.plural import agreed, counted
 from label_guard.diagnosis.cause import Alternative, LikelyCause, with_alternatives
 from label_guard.diagnosis.illegal import WELL_KNOWN
 from label_guard.diagnosis.statistics import LabelStatistics
@@ -64,7 +64,7 @@ def _wrapped(path: str, label: ClassLabel, found: LabelStatistics, illegal: dict
         count = sum(illegal[v] for v in wrapped) + found.illegal_overflow
         text = (
             f"{counted(count, 'label is', 'labels are')} negative, {example}..{max(wrapped)}, with "
-            f"{label.num_classes:,} classes: ids above {2 ** (bits - 1) - 1:,} wrapped around in int{bits} "
+            f"{counted(label.num_classes, 'class')}: ids above {2 ** (bits - 1) - 1:,} wrapped around in int{bits} "
             f"({example + whole} became {example}). Store them in a wider dtype; ids that wrapped twice are legal but "
             "wrong, so write the labels again"
         )
@@ -124,10 +124,10 @@ def _no_ids(path: str, label: ClassLabel, found: LabelStatistics, illegal: dict[
         return None  # may be ids with gaps, or from another start
     about = "about " if found.illegal_overflow else ""
     text = (
-        f"{bad:,} of {total:,} values are not declared ids, with {about}{distinct:,} distinct values from {found.low} "
-        f"to {found.high}{found.illegal_values.often_beyond()} for {label.num_classes:,} classes: not class ids but "
-        f"something else, such as an image, a count, an identifier{_packed(label, illegal)}. Check that the right "
-        "column or file is read"
+        f"{bad:,} of {counted(total, 'value')} {agreed(bad, 'is not a declared id', 'are not declared ids')}, with "
+        f"{about}{distinct:,} distinct values from {found.low} to {found.high}{found.illegal_values.often_beyond()} "
+        f"for {counted(label.num_classes, 'class')}: not class ids but something else, such as an image, a count, an "
+        f"identifier{_packed(label, illegal)}. Check that the right column or file is read"
     )
     return LikelyCause(path, "not-ids", text)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from label_guard.core import dtypes
-from label_guard.core.plural import counted
+from label_guard.core.plural import agreed, counted, times
 from label_guard.diagnosis.arithmetic import characters
 from label_guard.diagnosis.cause import Alternative, LikelyCause, with_alternatives
 from label_guard.diagnosis.statistics import LabelStatistics
@@ -35,7 +35,9 @@ def missing_cause(path: str, found: LabelStatistics) -> LikelyCause | None:
     absent = found.violations.get("LG104", [0, 0])[0]
     if not absent and not found.not_finite:
         return None
-    parts = [f"{absent:,} of {found.records:,} records {'has' if absent == 1 else 'have'} no value"] if absent else []
+    parts = (
+        [f"{absent:,} of {counted(found.records, 'record')} {agreed(absent, 'has', 'have')} no value"] if absent else []
+    )
     parts += [f"{counted(found.not_finite, 'value is', 'values are')} NaN or infinite"] if found.not_finite else []
     text = (
         f"{' and '.join(parts)}: missing labels. Fill them in, leave these records out, or mark them by a value that "
@@ -53,7 +55,10 @@ def _text_cause(path: str, found: LabelStatistics) -> LikelyCause:
     holds = counted(total, "value is a name", "values are names")
     text = f"{holds} where numbers are declared: {kind}. Map each name to its id"
     if found.texts["blank"] + found.texts["number"]:
-        text += f"; {found.texts['blank']:,} are blank, {found.texts['number']:,} are numbers in quotes"
+        text += (
+            f"; {counted(found.texts['blank'], 'is', 'are')} blank, "
+            f"{counted(found.texts['number'], 'is a number', 'are numbers')} in quotes"
+        )
     return LikelyCause(path, "names-for-ids", text)
 
 
@@ -93,7 +98,11 @@ def _fits(declared: Sequence[int | None], shape: Sequence[int]) -> bool:
 
 def _row_cause(path: str, label: ClassLabel, found: LabelStatistics, length: int) -> LikelyCause | None:
     """Rows of a number for each class, where one id is declared."""
-    other = "" if length == label.num_classes else f", though {label.num_classes} classes are declared"
+    other = (
+        ""
+        if length == label.num_classes
+        else f", though {counted(label.num_classes, 'class is', 'classes are')} declared"
+    )
     whole = sum(found.shapes.values()) == found.records
     if whole and found.one_hot == found.records:
         text = f"every label is a one-hot row of {length}{other}: a class index is declared. Write the index of the 1"
@@ -116,7 +125,10 @@ def _mask_cause(path: str, label: ClassLabel, found: LabelStatistics, shapes: li
         return None
     last = {shape[-1] for shape in shapes}
     if last == {label.num_classes} and found.low in (0, 1) and found.high == 1 and not found.fractional:
-        text = f"masks have a last axis of {label.num_classes} zeros and ones: one-hot masks, where ids are declared"
+        text = (
+            f"the last axis of masks has {counted(label.num_classes, 'value')}, 0 or 1: one-hot masks, where ids are "
+            "declared"
+        )
         return with_alternatives(path, "one-hot", text, [Alternative("k-hot", "several classes at one place")])
     if last <= {3, 4}:
         text = (
@@ -147,7 +159,7 @@ def _rows_declared(path: str, label: MultiLabel | SoftLabel, found: LabelStatist
 def _plus_minus_rows(path: str, found: LabelStatistics) -> LikelyCause | None:
     if set(found.illegal) != {-1}:
         return None
-    text = f"rows hold -1 ({found.illegal[-1]:,} times) and 1 for absent and present, not 0 and 1. Write 0 for -1"
+    text = f"rows hold -1 ({times(found.illegal[-1])}) and 1 for absent and present, not 0 and 1. Write 0 for -1"
     other = Alternative("undeclared-ignore", "-1 marks what is not known: declare ignore: [-1]")
     if found.illegal[-1] > found.class_counts.total() / 2:
         return with_alternatives(path, "plus-minus-one", text, [other])
@@ -176,8 +188,8 @@ def dtype_cause(path: str, label: Label, found: LabelStatistics) -> LikelyCause 
 
 def _fractions(path: str, label: ClassLabel, found: LabelStatistics, stored: str) -> LikelyCause:
     text = (
-        f"{found.fractional:,} {stored} values from {found.low:g} to {found.high:g} have fractions: not class ids but "
-        "continuous numbers, such as a regression target"
+        f"{counted(found.fractional, f'{stored} value has a fraction', f'{stored} values have fractions')}, from "
+        f"{found.low:g} to {found.high:g}: not class ids but continuous numbers, such as a regression target"
     )
     other = Alternative("lossy-mask", "ids blended by interpolation") if label.rank > 1 else None
     return with_alternatives(path, "not-ids", text, [other] if other else [])

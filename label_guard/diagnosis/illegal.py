@@ -18,6 +18,7 @@ from pydantic import (
     field_serializer,
 )
 
+from label_guard.core.plural import times
 from label_guard.core.types import Array
 from label_guard.diagnosis.overflow import Count, Overflow
 
@@ -161,7 +162,7 @@ class IllegalValues(BaseModel):
         found = self.overflow.frequent()
         if not found or found[0][1] * _NOTABLE < self.overflow.positions:
             return ""
-        return f", of those far away most often {found[0][0]} (at most {found[0][1]:,} times)"
+        return f", of those far away most often {found[0][0]} (at most {times(found[0][1])})"
 
     def add(self, values: Array, rows: Array, place_of: Callable[[int], Place]) -> None:
         """Count ``values`` that occur in ``rows`` (ascending) of a chunk; ``place_of`` says where a row is."""

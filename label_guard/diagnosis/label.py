@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from label_guard.core.plural import agreed, counted
 from label_guard.diagnosis.arithmetic import arithmetic_cause
 from label_guard.diagnosis.cause import Alternative, LikelyCause, with_more, without_patch
 from label_guard.diagnosis.form import dtype_cause, form_cause, missing_cause
@@ -62,9 +63,8 @@ def _empty_lists(path: str, label: ClassLabel, found: LabelStatistics) -> Likely
     if not label.min_length or not empty or found.violations.get("LG111", [0])[0] != empty:
         return None
     text = (
-        f"{empty:,} of {found.records:,} records {'has' if empty == 1 else 'have'} an empty list of ids, and no other "
-        "list is too short. Find out "
-        "whether they have no object or no annotation"
+        f"{empty:,} of {counted(found.records, 'record')} {agreed(empty, 'has', 'have')} an empty list of ids, and no "
+        "other list is too short. Find out whether they have no object or no annotation"
     )
     return LikelyCause(path, "empty-lists", text)
 

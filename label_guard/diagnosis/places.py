@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from label_guard.core.plural import counted
 from label_guard.diagnosis.illegal import IllegalValues
 from label_guard.diagnosis.illegal import Place as RecordPlace
 from label_guard.diagnosis.statistics import LabelStatistics
@@ -64,7 +65,7 @@ def _in_files(illegal: IllegalValues, chance: float) -> Place | None:
         if _sorted_by_class(illegal, names):
             continue
         what = "illegal values" if value is None else f"values of {value}"
-        where = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1:,} other files"
+        where = names[0] if len(names) == 1 else f"{names[0]} and {counted(len(names) - 1, 'other file')}"
         text = (
             f"all {count:,} {what} are in {where} ({len(names):,} of {number:,} files, {held / whole:.0%} of the "
             "values): these files follow another convention or are corrupt. Compare them with the others and write "
@@ -116,9 +117,9 @@ def _in_a_run(label: ClassLabel, illegal: IllegalValues, whole: int, chance: flo
     dense = label.rank == 0 and records > _DENSE * span and len(values) < _LEAST
     ends = first[1] == 0 or last[1] == whole - 1
     text = (
-        f"all {illegal.positions:,} illegal values are in a run of {span:,} of {whole:,} records, from "
-        f"{_name(first)} to {_name(last)}: this block follows another convention or is corrupt. Compare "
-        "it with the others and write it again"
+        f"all {illegal.positions:,} illegal values are in a run of {span:,} of {counted(whole, 'record')}, from "
+        f"{_name(first)} to {_name(last)}: this block follows another convention or is corrupt. Compare it with the "
+        "others and write it again"
     )
     return Place("corrupt-block" if len(values) >= _LEAST else "mixed-conventions", text, sorted=dense and ends)
 

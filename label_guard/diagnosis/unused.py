@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from label_guard.core.plural import counted
 from label_guard.diagnosis.arithmetic import narrow_dtype
 from label_guard.diagnosis.cause import Alternative, LikelyCause, with_alternatives
 from label_guard.diagnosis.evidence import log_classes
@@ -28,8 +29,9 @@ def legal_cause(path: str, label: ClassLabel, found: LabelStatistics) -> LikelyC
     narrow = list(narrow_dtype(label, found))
     if narrow and used[-1] < label.id_range[1]:
         text = (
-            f"labels are stored as {narrow[0]}, which cannot hold {label.id_range[1]}, with {declared:,} classes: "
-            "greater ids wrapped around into other legal ids. Store them in a wider dtype and write them again"
+            f"labels are stored as {narrow[0]}, which cannot hold {label.id_range[1]}, with "
+            f"{counted(declared, 'class')}: greater ids wrapped around into other legal ids. Store them in a wider "
+            "dtype and write them again"
         )
         return LikelyCause(path, "narrow-dtype-wrap", text)
     if label.class_ids is not None or found.invalid:
@@ -71,6 +73,6 @@ def _unused(path: str, label: ClassLabel, found: LabelStatistics, used: list[int
         return LikelyCause(path, "one-class-too-many", f"{text}: num_classes may be one too many")
     if first == 1:
         text += f", {len(used)} of {declared} classes"
-        other = Alternative("one-based", f"ids that count from 1, with {declared - last:,} classes absent")
+        other = Alternative("one-based", f"ids that count from 1, with {counted(declared - last, 'class')} absent")
         return with_alternatives(path, "unused-ids", text, [other])
     return LikelyCause(path, "unused-ids", text)

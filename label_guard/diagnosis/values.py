@@ -103,7 +103,10 @@ def _twins(seen: Seen, best: Scored, strays: float, others: list[Alternative]) -
     if reading.cause == "ids-with-gaps":
         return [*others, *_twins_of_gaps(seen, reading)]
     if reading.cause == "one-class-too-few" and whole_files(seen.found.illegal_values):
-        text = f"all {reading.high} are in files of nothing else: these files are of another kind, or are corrupt"
+        text = (
+            f"every {reading.high} is in a file that holds only {reading.high}: these files are of another kind, or "
+            "are corrupt"
+        )
         return [*others, Alternative("mixed-files", text)]
     lookup = Alternative("lookup-failed", "-1 marks names that were not found in a list of classes")
     if reading.cause == "stray" and best.noise.keys() == {-1} and not seen.far:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import pairwise
 
-from label_guard.core.plural import counted, times
+from label_guard.core.plural import agreed, counted, times
 from label_guard.diagnosis.cause import Alternative
 from label_guard.diagnosis.readings import Scored, Seen
 
@@ -64,27 +64,30 @@ def _values(counts: Mapping[int, int]) -> str:
     """The most frequent values with their counts."""
     ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     shown = ", ".join(f"{value} ({times(count)})" for value, count in ranked[:3])
-    return shown + (f" and {len(ranked) - 3:,} other values" if len(ranked) > 3 else "")
+    return shown + (f" and {counted(len(ranked) - 3, 'other value')}" if len(ranked) > 3 else "")
 
 
 def _stray(seen: Seen, one: Scored) -> str:
     count = sum(one.noise.values()) + seen.far
-    share = f"{count:,} of {seen.total:,} values"
+    share = f"{count:,} of {counted(seen.total, 'value')}"
     if _isolated(seen, one):
-        verb = "is illegal" if count == 1 else "are illegal"
         named = f": {_values(one.noise)}" if one.noise else ""
-        return f"{share} {verb}{named}: {'a stray' if count == 1 else 'strays'}, too few to be a class or a shift"
+        return (
+            f"{share} {agreed(count, 'is', 'are')} illegal{named}: {agreed(count, 'a stray', 'strays')}, too few to be "
+            "a class or a shift"
+        )
     illegal = seen.found.illegal_values
-    number = f"about {illegal.distinct:,}" if illegal.overflow.positions else f"{illegal.distinct:,}"
+    about = "about " if illegal.overflow.positions else ""
     return (
-        f"{share} are illegal, with {number} distinct values{illegal.often_beyond()}: random or corrupt values among "
-        "sound ones"
+        f"{share} {agreed(count, 'is', 'are')} illegal, with "
+        f"{about}{counted(illegal.distinct, 'distinct value')}{illegal.often_beyond()}: random "
+        "or corrupt values among sound ones"
     )
 
 
 def _void(seen: Seen, one: Scored) -> str:
     counts = " and ".join(
-        f"{seen.count(v):,} of {seen.total:,} values {'is' if seen.count(v) == 1 else 'are'} {v}"
+        f"{seen.count(v):,} of {counted(seen.total, 'value')} {agreed(seen.count(v), 'is', 'are')} {v}"
         for v in one.reading.voids
     )
     kind = "an ignore value" if len(one.reading.voids) == 1 else "ignore values"
@@ -106,7 +109,8 @@ def _one_based(seen: Seen, one: Scored) -> str:
     top = f"{reading.high} occurs {times(seen.count(reading.high))}"
     if 0 in reading.voids:
         return (
-            f"labels look 1-based: 1..{size} for {size} classes, with 0 ({times(seen.count(0))}) for everything else"
+            f"labels look 1-based: 1..{size} for {counted(size, 'class')}, with 0 ({times(seen.count(0))}) for "
+            "everything else"
             f"{_voids_too(one)}"
         )
     if name_of(seen, one) == "last-for-zero":
@@ -116,11 +120,12 @@ def _one_based(seen: Seen, one: Scored) -> str:
         )
     if 0 in one.noise:
         return (
-            f"labels look 1-based: 1..{size} for {size} classes, {top}, and 0 occurs only {times(seen.count(0))}: "
+            f"labels look 1-based: 1..{size} for {counted(size, 'class')}, {top}, and 0 occurs only "
+            f"{times(seen.count(0))}: "
             f"strays, or an extra class that was sorted first, such as a hidden folder, and moved the others up by one"
             f"{_voids_too(one)}"
         )
-    return f"labels look 1-based: 1..{size} for {size} classes, {top} and 0 never{_voids_too(one)}"
+    return f"labels look 1-based: 1..{size} for {counted(size, 'class')}, {top} and 0 never{_voids_too(one)}"
 
 
 def _zero_based(seen: Seen, one: Scored) -> str:
@@ -133,7 +138,7 @@ def _zero_based(seen: Seen, one: Scored) -> str:
 def _offset(seen: Seen, one: Scored) -> str:
     reading = one.reading
     return (
-        f"ids start at {reading.low}: {reading.low}..{reading.high} for {seen.label.num_classes} classes, "
+        f"ids start at {reading.low}: {reading.low}..{reading.high} for {counted(seen.label.num_classes, 'class')}, "
         f"shifted by {reading.low - seen.label.id_range[0]}{_voids_too(one)}"
     )
 
@@ -162,8 +167,9 @@ def _other_classes(seen: Seen, one: Scored) -> str:
     reading = one.reading
     used = int((seen.inside(reading.low, reading.high) > 0).sum())
     return (
-        f"{used:,} of the ids {reading.low}..{reading.high} are in use where {seen.label.num_classes:,} classes are "
-        f"declared: another set of classes{_voids_too(one)}"
+        f"{used:,} of the ids {reading.low}..{reading.high} {agreed(used, 'is', 'are')} in use where "
+        f"{counted(seen.label.num_classes, 'class is', 'classes are')} declared: another set of "
+        f"classes{_voids_too(one)}"
     )
 
 
@@ -180,13 +186,13 @@ def _gaps(_: Seen, one: Scored) -> str:
 def _mixed(seen: Seen, one: Scored) -> str:
     low, high = one.reading.low, one.reading.high
     return (
-        f"{low} ({seen.count(low):,} times) and {high} ({seen.count(high):,} times) together are as frequent as one "
+        f"{low} ({times(seen.count(low))}) and {high} ({times(seen.count(high))}) together are as frequent as one "
         f"class: some records count from {low}, others from {low + 1}: two conventions"
     )
 
 
 def _plus_minus(seen: Seen, _: Scored) -> str:
-    return f"the values are -1 and 1 ({seen.count(-1):,} and {seen.count(1):,} times) for two classes, not 0 and 1"
+    return f"the values are -1 and 1 ({times(seen.count(-1))} and {times(seen.count(1))}) for two classes, not 0 and 1"
 
 
 _TEXTS = {

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, cast
 
 from label_guard.core import similar
+from label_guard.core.plural import agreed, counted
 from label_guard.diff.semver import Bump
 from label_guard.schema.fields import SchemaPath
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
@@ -120,9 +121,9 @@ def _class_changes(old: Label, new: Label) -> Iterator[Change]:
         return
     if old.num_classes != new.num_classes:
         if old.num_classes < new.num_classes:
-            reason = f"a model has {old.num_classes} outputs; the loss of an id it has no output for is NaN"
+            reason = f"a model has {counted(old.num_classes, 'output')}; the loss of an id it has no output for is NaN"
         else:
-            reason = f"a model has {old.num_classes} outputs; ids that were legal are refused"
+            reason = f"a model has {counted(old.num_classes, 'output')}; ids that were legal are refused"
         yield _change("LG305", ("num_classes",), old.num_classes, new.num_classes, True, True, reason)
     yield from _name_changes(old.class_names, new.class_names, old.stores_names and new.stores_names)
     if isinstance(old, ClassLabel) and isinstance(new, ClassLabel):
@@ -148,8 +149,8 @@ def _moves(old: tuple[str, ...], new: tuple[str, ...]) -> Iterator[Change]:
     if not moved:
         return
     shown = similar.listed((f"{shortened(name)} {a} -> {b}" for name, a, b in moved), most=4)
-    count = f"{len(moved)} of {len(new)} classes" if len(moved) > 1 else "1 class"
-    what = f"class_names are permuted: {shown}" if set(old) == set(new) else f"{count} have another id: {shown}"
+    count = f"{len(moved)} of {counted(len(new), 'class')} {agreed(len(moved), 'has', 'have')} another id"
+    what = f"class_names are permuted: {shown}" if set(old) == set(new) else f"{count}: {shown}"
     reason = "every old label and every old output now means another class, and nothing would show it"
     yield Change("LG306", ("class_names", moved[0][2]), [*old], [*new], "breaking", "breaking", what, reason)
 

@@ -12,6 +12,7 @@ from label_guard.audit.report import AuditReport, Cause, Finding
 from label_guard.audit.runner import audit_splits, open_splits
 from label_guard.audit.shard import ReadOptions
 from label_guard.check.reading import stored_features
+from label_guard.core.plural import counted
 from label_guard.errors import SchemaError, SourceError, UsageError
 from label_guard.infer.classes import Drafted
 from label_guard.infer.datasets import ArrayDataset, Dataset, UriDataset, array_dataset
@@ -209,7 +210,9 @@ def _expected(num_classes: int | None, class_names: Sequence[str] | None, labels
     if num_classes is not None and num_classes < 1:
         raise UsageError(f"num_classes is {num_classes}; expected at least 1")
     if names is not None and num_classes not in (None, len(names)):
-        raise UsageError(f"num_classes is {num_classes}, but {len(names)} class names are given")
+        raise UsageError(
+            f"num_classes is {num_classes}, but {counted(len(names), 'class name is', 'class names are')} given"
+        )
     return _Expected(num_classes, names, labels)
 
 

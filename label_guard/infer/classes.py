@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from label_guard.core.plural import agreed, counted, times
 from label_guard.diagnosis.evidence import log_classes
 
 VOIDS = (-100, -1, 255)
@@ -108,7 +109,9 @@ def named_classes(names: Sequence[str], counts: Mapping[int, int], *, scalar: bo
     outside = {value: count for value, count in counts.items() if not 0 <= value < len(names)}
     voids = {v: outside.pop(v) for v in VOIDS if v in outside and outside[v] >= max(_FREQUENT, total / 1000)}
     for value, count in sorted(outside.items(), key=lambda pair: (-pair[1], pair[0]))[:3]:
-        drafted.mark("num_classes", f"the metadata name {len(names)} classes, but {value} {occurs(count, total)}")
+        drafted.mark(
+            "num_classes", f"the metadata name {counted(len(names), 'class')}, but {value} {occurs(count, total)}"
+        )
     _add_voids(drafted, voids, total, scalar=scalar, only_label=only_label)
     return drafted
 
@@ -168,7 +171,8 @@ def _ids(classes: Mapping[int, int]) -> Drafted:
     dense = len(ids) >= _DENSE * (size if low > 1 else high + 1)
     if high >= _VOCABULARY and not dense and not listed:
         return refused(
-            f"holds ids up to {high:,}, of which {len(ids):,} occur: a vocabulary, whose size the data do not show",
+            f"holds ids up to {high:,}, of which {counted(len(ids), 'occurs', 'occur')}: a vocabulary, whose size the "
+            "data do not show",
             by_hand="kind: class_label with num_classes",
         )
     if listed and not (low < 2 and len(ids) > 0.95 * size):
@@ -182,7 +186,11 @@ def _ids(classes: Mapping[int, int]) -> Drafted:
         found = Drafted({"kind": "class_label", "num_classes": high + 1})
         size = high + 1
     if len(ids) < size:
-        found.mark("num_classes", f"the greatest id seen and one; of {size:,} ids {len(ids):,} are used")
+        found.mark(
+            "num_classes",
+            f"one more than the greatest id seen; {len(ids):,} of {counted(size, 'id')} "
+            f"{agreed(len(ids), 'is', 'are')} used",
+        )
     return found
 
 
@@ -196,12 +204,17 @@ def _mark_rare(drafted: Drafted, rare: Mapping[int, int], classes: Mapping[int, 
     for value, count in sorted(rare.items(), key=lambda pair: (pair[1], pair[0]))[:5]:
         drafted.mark("num_classes", f"{value} {occurs(count, total)} and is left illegal")
     if len(rare) > 5:
-        drafted.mark("num_classes", f"and {len(rare) - 5:,} more rare values are left illegal")
+        drafted.mark(
+            "num_classes", f"and {counted(len(rare) - 5, 'more rare value is', 'more rare values are')} left illegal"
+        )
     shown = [value for value in _ends(drafted, classes) if is_rare(value, classes)]
     for value in sorted(shown, key=lambda value: (classes[value], value))[:5]:
         drafted.mark("num_classes", f"{value} {occurs(classes[value], total)}")
     if len(shown) > 5:
-        drafted.mark("num_classes", f"and {len(shown) - 5:,} more rare values are taken for classes")
+        drafted.mark(
+            "num_classes",
+            f"and {counted(len(shown) - 5, 'more rare value is', 'more rare values are')} taken for classes",
+        )
     if len(classes) == 1:
         drafted.mark("num_classes", f"{min(classes)} is the only class that was seen")
 
@@ -220,7 +233,7 @@ def is_rare(value: Name, classes: Mapping[Name, int], least: int = _FEW) -> bool
 
 def occurs(count: int, total: int) -> str:
     """Returns how often a value was seen, in words."""
-    return f"occurs {'once' if count == 1 else f'{count:,} times'} in {total:,}"
+    return f"occurs {times(count)} in {total:,}"
 
 
 def _add_voids(drafted: Drafted, voids: Mapping[int, int], total: int, *, scalar: bool, only_label: bool) -> None:

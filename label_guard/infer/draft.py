@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from label_guard.audit.report import AuditReport
 from label_guard.audit.runner import audit_dataset
 from label_guard.audit.suggest import apply_patch, suggest
+from label_guard.core.plural import counted
 from label_guard.errors import SchemaError, SourceError, UsageError
 from label_guard.infer.classes import Drafted
 from label_guard.infer.datasets import UriDataset
@@ -175,7 +176,10 @@ def draft_of(look: Look, drafts: Mapping[str, Drafted], name: str | None = None)
     total = sum(look.records.values())
     draft = Draft(
         {"format": 1, "name": name or _name_of(source), "version": "1.0.0", "labels": {}, "splits": {}},
-        [f"Drafted from {source}: {total:,} records were looked at{'' if look.whole else ', not all there are'}."],
+        [
+            f"Drafted from {source}: {counted(total, 'record was', 'records were')} "
+            f"read{'' if look.whole else ', not all of them'}."
+        ],
     )
     for path, drafted in drafts.items():
         draft.notes[path], draft.marks[path] = drafted.comments, drafted.doubts

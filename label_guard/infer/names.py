@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 
+from label_guard.core.plural import counted
 from label_guard.core.similar import shortened
 from label_guard.infer.classes import SCATTERED, Drafted, is_rare, least_count, occurs, refused
 
@@ -40,7 +41,7 @@ def draft_names(counts: Mapping[str, int]) -> Drafted:
         why = f"a spelling of {_shown(slips[text])}?" if text in slips else "no class by their number?"
         return refused(f"holds texts such as {_shown(text)}, which {occurs(left[text], total)}: {why}")
     if len(classes) < 2 or len(classes) > MAX_NAMES:
-        return refused(f"holds {len(classes):,} texts that could be class names; expected 2 to {MAX_NAMES:,}")
+        return refused(f"holds {counted(len(classes), 'text')} that could be a class name; expected 2 to {MAX_NAMES:,}")
     untidy = next((name for name in sorted(classes) if name != name.strip() or not name.isprintable()), None)
     if untidy is not None:
         return refused(f"holds {_shown(untidy)}, with white space around it or characters that do not print")
@@ -62,7 +63,7 @@ def known_names(names: Sequence[str], counts: Mapping[str, int]) -> Drafted:
     for name in rare[:_MAX_SHOWN]:  # a folder that is not one of a class, such as __MACOSX
         drafted.mark("num_classes", f"{_shown(name)} {occurs(seen[name], total)}")
     if len(rare) > _MAX_SHOWN:
-        drafted.mark("num_classes", f"and {len(rare) - _MAX_SHOWN:,} more rare names")
+        drafted.mark("num_classes", f"and {counted(len(rare) - _MAX_SHOWN, 'more rare name')}")
     _mark(drafted, left, {}, total)
     return drafted
 
@@ -72,7 +73,9 @@ def _mark(drafted: Drafted, left: Mapping[str, int], slips: Mapping[str, str], t
         meant = f", perhaps {_shown(slips[text])}," if text in slips else ""
         drafted.mark("num_classes", f"{_shown(text)}{meant} {occurs(count, total)} and is left illegal")
     if len(left) > _MAX_SHOWN:
-        drafted.mark("num_classes", f"and {len(left) - _MAX_SHOWN:,} more texts are left illegal")
+        drafted.mark(
+            "num_classes", f"and {counted(len(left) - _MAX_SHOWN, 'more text is', 'more texts are')} left illegal"
+        )
 
 
 def _no_names(counts: Mapping[str, int], total: int) -> Drafted | None:
@@ -89,7 +92,8 @@ def _no_names(counts: Mapping[str, int], total: int) -> Drafted | None:
         return refused(f"holds names and numbers stored as text, such as {_shown(numbers[0])}")
     if max(map(len, counts)) > _MAX_LENGTH or total < _REPEATED * len(counts):
         return refused(
-            f"holds {len(counts):,} distinct texts in {total:,}: captions or identifiers rather than class names"
+            f"holds {counted(len(counts), 'distinct text')} in {counted(total, 'record')}: captions or identifiers "
+            "rather than class names"
         )
     separator = next((one for one in _SEPARATORS if _are_lists(counts, one)), None)
     if separator is not None:

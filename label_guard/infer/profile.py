@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from label_guard.check.columns import as_array, as_float, is_python_number
-from label_guard.core.plural import counted
+from label_guard.core.plural import agreed, counted
 from label_guard.core.types import Array
 from label_guard.infer.classes import Drafted, draft_classes, named_classes, occurs, refused
 from label_guard.infer.names import draft_names, known_names, lists_of_ids, separator_of_ids
@@ -354,7 +354,7 @@ def _rows(seen: ColumnProfile) -> Drafted | None:
         )
     if rows.binary and len(shape) == 1:
         drafted = Drafted({"kind": "multi_label", **classes, **outer})
-        alike = f", though {rows.one_hot:,} of {rows.count:,} are one 1 and zeros"
+        alike = f", though {rows.one_hot:,} of {rows.count:,} {agreed(rows.one_hot, 'is', 'are')} one 1 and zeros"
         mostly = alike if rows.one_hot >= (1 - STRAYS) * rows.count else ""
         drafted.mark("kind", f"every row is zeros and ones: taken for k-hot{mostly}")
         _ignore_unmeasured(drafted, seen)
@@ -394,7 +394,7 @@ def _real(seen: ColumnProfile) -> Drafted:
     total = sum(math.prod(one) * records for one, records in seen.shapes.items())
     if 0 < seen.fractions <= STRAYS * total:
         few = counted(seen.fractions, "value has", "values have")
-        drafted.mark("kind", f"of {total:,} values {few} a fraction: strays among class ids?")
+        drafted.mark("kind", f"of {counted(total, 'value')} {few} a fraction: strays among class ids?")
     for value in sorted({seen.low or 0.0, seen.high or 0.0} & _UNMEASURED):
         drafted.mark("kind", f"{value:g} may mean that nothing was measured")
     _ignore_unmeasured(drafted, seen)

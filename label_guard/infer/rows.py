@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from label_guard.core.plural import agreed, counted
 from label_guard.core.types import Array
 from label_guard.infer.classes import Drafted
 
@@ -82,6 +83,10 @@ def nearly_rows(rows: RowProperties, fields: Mapping[str, Any], *, whole: bool) 
         bad = rows.count - good
         if fits and bad <= min(_MOST, STRAYS * rows.count):
             drafted = Drafted({**kind, **fields})
-            drafted.mark("kind", f"{good:,} of {rows.count:,} rows are {what}; the others are left illegal")
+            drafted.mark(
+                "kind",
+                f"{good:,} of {counted(rows.count, 'row')} {agreed(good, 'is', 'are')} {what}; the others are left "
+                "illegal",
+            )
             return drafted
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+from label_guard.core.plural import times
 from label_guard.infer.classes import VOIDS, Drafted
 
 _RARE = 20  # occurrences in one split below which a value is not taken for "no label" because it fills another
@@ -47,7 +48,7 @@ def mark_other_classes(drafted: Drafted, by_split: Mapping[str, Counts]) -> None
         whole = sum(found.values())
         for value, count in found.items():
             if value not in train and value not in VOIDS and count * size >= _EXPECTED * whole:
-                absent.setdefault(value, f"{value!r} occurs {count:,} times in {other} and never in {name}")
+                absent.setdefault(value, f"{value!r} occurs {times(count)} in {other} and never in {name}")
     shown = list(absent.values())
     for text in shown[:_MAX_SHOWN]:
         drafted.mark("num_classes", text)

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from label_guard.core import dtypes
+from label_guard.core.plural import counted
 from label_guard.errors import UsageError
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
 
@@ -43,7 +44,7 @@ def check_logits(logits: Any, labels: Any, spec: Label) -> None:
         if not dtypes.is_integer(name):
             raise UsageError(f"class ids have dtype {name}; they must be integers")
         if not dtypes.can_index(name, spec.num_classes):
-            raise UsageError(f"{name} cannot index {spec.num_classes} classes in JAX; emit int32")
+            raise UsageError(f"{name} cannot index {counted(spec.num_classes, 'class')} in JAX; emit int32")
     elif isinstance(spec, SoftLabel) and not jnp.issubdtype(labels.dtype, jnp.floating):
         raise UsageError(f"soft labels have dtype {name}; they must be floating")
 

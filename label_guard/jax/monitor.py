@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 import jax
 import numpy as np
 
+from label_guard.core.plural import counted
 from label_guard.errors import HostStoppedError, InvalidLabelError, LabelGuardError
 from label_guard.pipeline.coordination import StopReason, stop_requested, stream_of
 
@@ -62,7 +63,7 @@ class LabelMonitor:
         broken = loss is not None and not np.isfinite(np.asarray(loss, np.float64))
         if not bad and not broken:
             return
-        what = f"{bad} illegal labels" if bad else f"a loss of {float(np.asarray(loss))} with legal labels"
+        what = counted(bad, "illegal label") if bad else f"a loss of {float(np.asarray(loss))} with legal labels"
         shown = (
             "" if keys is None else f"; records {', '.join(map(str, list(keys)[:8]))}{' ...' if len(keys) > 8 else ''}"
         )

@@ -10,6 +10,7 @@ import numpy as np
 from label_guard.check.columns import as_array
 from label_guard.check.label_check import spec_text
 from label_guard.core import tree
+from label_guard.core.plural import counted
 from label_guard.core.similar import listed
 from label_guard.core.types import Array, Rows
 from label_guard.errors import UsageError
@@ -246,7 +247,7 @@ def _all_rows(nodes: list[Any], parts: Sequence[BatchRows], path: str) -> bool:
     if size == 1:
         return True
     raise UsageError(
-        f"feature {path!r} is a list of {size} arrays of length {size} in a batch of {size} records: it may hold one "
+        f"feature {path!r} is a list of {size} arrays of length {size} in a batch of as many records: it may hold one "
         "array for each record, or one for each of several features, so records cannot be taken out of it or added. "
         "Make it a tuple or a dict of features, or an array with a leading axis of records"
     )
@@ -259,8 +260,9 @@ def _join_leaves(leaves: list[Any], parts: Sequence[BatchRows], path: str) -> An
     for array, (_, _, size) in zip(arrays, parts, strict=True):
         if array.shape[:1] != (size,):
             raise ValueError(
-                f"feature {path!r} is {array.dtype}{list(array.shape)} in a batch of {size} records, so records cannot "
-                "be taken out of it or added. Give it a leading axis of records, or add it behind the guard"
+                f"feature {path!r} is {array.dtype}{list(array.shape)} in a batch of {counted(size, 'record')}, so "
+                "records cannot be taken out of it or added. Give it a leading axis of records, or add it behind the "
+                "guard"
             )
     shape = arrays[0].shape[1:]
     if any(array.shape[1:] != shape for array in arrays):
@@ -303,7 +305,7 @@ def pad(batch: Any, have: int, size: int) -> Any:
 def larger_batch(before: int, now: int) -> UsageError:
     """The error where batches are to have one size, and a larger one comes."""
     return UsageError(
-        f"a batch of {now} records came after batches of {before}; all but the last must have one size: "
+        f"a batch of {counted(now, 'record')} came after batches of {before}; all but the last must have one size: "
         "pass batch_size="
     )
 
@@ -311,8 +313,8 @@ def larger_batch(before: int, now: int) -> UsageError:
 def smaller_batches(before: int, now: int) -> UsageError:
     """The error where the batches after a restore are smaller, so that all of them would be left out as a remainder."""
     return UsageError(
-        f'the checkpoint was made with batches of {before} records, and remainder="drop" leaves out the batches of '
-        f"{now} that come now: pass batch_size="
+        f'the checkpoint was made with batches of {counted(before, "record")}, and remainder="drop" leaves out '
+        f"the batches of {now} that come now: pass batch_size="
     )
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from label_guard.check.columns import Column
 from label_guard.check.result import CheckResult, RuleViolations
 from label_guard.core import tree
+from label_guard.core.plural import agreed, counted
 from label_guard.errors import InvalidLabelError, LabelGuardError, UsageError
 from label_guard.pipeline import batching as batches
 from label_guard.pipeline.config import GuardConfig
@@ -325,9 +326,9 @@ class ElementChecker:
         self._last_log = now
         first = window.result.of_row(int(window.result.invalid_rows[0]))[0]
         logger.warning(
-            "%s: bad label: %s (on_invalid=%s; %d of %d records bad so far%s)",
+            "%s: bad label: %s (on_invalid=%s; %d of %s bad so far%s)",
             self.config.guard.schema.name, self._named(first, window), self.config.on_invalid,
-            self.counts.invalid, self.counts.seen, _READ_AHEAD if self._stateless else "",
+            self.counts.invalid, counted(self.counts.seen, "record"), _READ_AHEAD if self._stateless else "",
         )  # fmt: skip
 
     def _raise(self, window: Window) -> None:
@@ -336,7 +337,8 @@ class ElementChecker:
         shown = "\n  ".join(str(violation) for violation in named[:_MAX_SHOWN])
         after = next_steps(self.config, None if self._stateless else self.counts)
         raise InvalidLabelError(
-            f"{self.config.guard.schema.name}: {result.num_invalid} of {result.num_records} records are bad "
+            f"{self.config.guard.schema.name}: {result.num_invalid} of {counted(result.num_records, 'record')} "
+            f"{agreed(result.num_invalid, 'is', 'are')} bad "
             f"({', '.join(f'{rule} {count}' for rule, count in result.counts.items())}):\n  {shown}\n{after}",
             named,
             result.counts,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 
 from label_guard.core.html_table import html_table
+from label_guard.core.plural import counted
 from label_guard.rules.registry import RULES
 
 RULE_CODES = tuple(code for code in RULES if code.startswith("LG1"))
@@ -150,14 +151,15 @@ class Summary:
         if self.refused:
             line += f" + refused {self.refused:,}"
         if self.masked:
-            line += f"; {self.masked:,} of the delivered are bad; {self.written:,} written to the quarantine"
+            delivered = counted(self.masked, "delivered record is", "delivered records are")
+            line += f"; {delivered} bad; {self.written:,} written to the quarantine"
         if self.padding:
-            line += f"; and {self.padding:,} rows of padding"
+            line += f"; and {counted(self.padding, 'row')} of padding"
         rules = ", ".join(f"{code} {RULES[code].name} {count:,}" for code, count in self.by_rule.items() if count)
         if rules:
             line += f"; {rules}"
         if self.workers:
-            line += f"; in {self.workers} worker{'s'[: self.workers > 1]}, without what each read after its last batch"
+            line += f"; in {counted(self.workers, 'worker')}, without what each read after its last batch"
         return line
 
     def __repr__(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from label_guard.core.plural import counted
 from label_guard.errors import LabelGuardError, UsageError
 from label_guard.pipeline.checker import ElementChecker, staying
 from label_guard.pipeline.config import GuardConfig
@@ -52,13 +53,13 @@ def refuse_pending(own: Mapping[str, Any], saved: Form, config: GuardConfig) -> 
     pending, policy = own["pending"], config.on_invalid
     if pending and saved is Form.RECORDS:
         raise UsageError(
-            f"the checkpoint was made by a guard on batches, which holds {pending} records of a batch that it read "
-            "ahead, and this guard is on records; restore with the pipeline as it was, or restore "
+            f"the checkpoint was made by a guard on batches, which holds {counted(pending, 'record')} of a batch that "
+            "it read ahead, and this guard is on records; restore with the pipeline as it was, or restore "
             "label_guard.grain.strip_state(state)"
         )
     if pending and config.remainder == "drop" and not (config.refills or config.mask_all):
         raise UsageError(
-            f'the checkpoint holds {pending} records that on_invalid="drop" read ahead, which '
+            f'the checkpoint holds {counted(pending, "record")} that on_invalid="drop" read ahead, which '
             f'on_invalid="{policy}" can deliver only as a short batch; restore with remainder="short" or "pad"'
         )
 
@@ -103,7 +104,7 @@ def _refuse_other_spare(own: Mapping[str, Any], pending: int, size: int, *, chan
     """
     if size != own.get("spare_size", size) or (pending != own["pending"] and not changed):
         raise UsageError(
-            f"the checkpoint holds {own['pending']} records of a batch of {own.get('spare_size')}, and now "
-            f"upstream yields {pending} of a batch of {size} there; restore with the same batch "
-            "size, data and order before the guard"
+            f"the checkpoint holds {counted(own['pending'], 'record')} of a batch of {own.get('spare_size')}, and now "
+            f"upstream yields {pending} of a batch of {size} there; restore with the same batch size, data and order "
+            "before the guard"
         )

@@ -8,6 +8,7 @@ from typing import Any, NoReturn, cast
 
 import numpy as np
 
+from label_guard.core.plural import counted
 from label_guard.core.similar import shortened
 from label_guard.errors import UsageError
 from label_guard.pipeline.counts import STORED
@@ -61,10 +62,10 @@ def _refuse_contradictions(own: Mapping[str, Any]) -> None:
     counts, pending = own["counts"], own["pending"]
     parts = sum(counts[name] for name in _PARTS) + pending
     if counts["seen"] != parts:
-        _refuse(f"counts {counts['seen']} records seen, and {parts} delivered, left out or pending")
+        _refuse(f"counts {counted(counts['seen'], 'record')} seen, and {parts} delivered, left out or pending")
     size = own.get("spare_size", pending)
     if not (own["spare_from"] < size and pending <= size if pending else own["spare_from"] == -1 and not size):
-        _refuse(f"holds {pending} pending records of a batch of {size}, from record {own['spare_from']}")
+        _refuse(f"holds {counted(pending, 'pending record')} of a batch of {size}, from record {own['spare_from']}")
 
 
 def _mapping(value: object, name: str) -> Mapping[str, Any]:

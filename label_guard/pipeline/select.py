@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from label_guard.core.files import open_regular, read_text
+from label_guard.core.plural import counted
 from label_guard.errors import UsageError
 from label_guard.pipeline.record_keys import KeyedSource
 
@@ -77,7 +78,10 @@ def select_records(
         chosen = _positions_of(source, chosen)
     positions = np.asarray(chosen, np.int64)
     if len(positions) and not (positions.min() >= 0 and positions.max() < len(source)):
-        raise UsageError(f"positions {positions.min()}..{positions.max()} are not in a source of {len(source)} records")
+        raise UsageError(
+            f"positions {positions.min()}..{positions.max()} are not all in a source of "
+            f"{counted(len(source), 'record')}"
+        )
     return SelectedRecords(source, positions)
 
 
@@ -86,7 +90,9 @@ def _positions_of(source: Any, keys: Sequence[str]) -> list[int]:
     places = {names.record_key(position): position for position in range(len(source))}
     unknown = [key for key in keys if key not in places]
     if unknown:
-        raise UsageError(f"the source has no record {unknown[0]!r} ({len(unknown)} of {len(keys)} keys are unknown)")
+        raise UsageError(
+            f"the source has no record {unknown[0]!r} ({len(unknown)} of {counted(len(keys), 'key')} unknown)"
+        )
     return [places[key] for key in keys]
 
 
@@ -102,5 +108,5 @@ def _read_index(path: str, size: int) -> Sequence[Any] | NDArray[Any]:
     except (OSError, ValueError, KeyError) as error:
         raise UsageError(f"cannot read record keys from {path}: {error}") from error
     if made_for != size:
-        raise UsageError(f"{path} was made for a source of {made_for:,} records, not of {size:,}")
+        raise UsageError(f"{path} was made for a source of {counted(made_for, 'record')}, not of {size:,}")
     return cast("NDArray[Any]", positions)

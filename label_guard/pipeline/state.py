@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 
+from label_guard.core.plural import counted
 from label_guard.core.types import Rows
 from label_guard.errors import SchemaChangedError, UsageError
 from label_guard.pipeline.batching import BatchRows
@@ -163,9 +164,9 @@ class MadeBy(NamedTuple):
         workers = own.get("workers", self.workers)
         if workers != self.workers and own["counts"].get("seen"):
             raise UsageError(
-                f"the checkpoint was made with {workers} worker processes and this pipeline has {self.workers}; each "
-                "reads a share of its own, so records would be lost or delivered twice. Restore with "
-                f"num_workers={workers}"
+                f"the checkpoint was made with {counted(workers, 'worker process')} and this pipeline has "
+                f"{self.workers}; each reads a share of its own, so records would be lost or delivered twice. Restore "
+                f"with num_workers={workers}"
             )
 
 

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable
 
 from label_guard.check.result import CheckResult
+from label_guard.core.plural import agreed, counted
 from label_guard.diagnosis.stream import StreamSample
 from label_guard.errors import NoValidRecordsError, TooManyInvalidError
 from label_guard.pipeline.config import GuardConfig
@@ -67,8 +68,9 @@ class InvalidRatioLimit:
         most = max(least, 100 * (config.batch_size or result.num_records))
         if config.refills and counts.consecutive_rejected >= most:
             raise NoValidRecordsError(
-                f"{config.guard.schema.name}: {counts.consecutive_rejected:,} records in a row are bad or "
-                f"unlabeled{example()}{self._cause(counts)}. {next_steps(config, counts)}"
+                f"{config.guard.schema.name}: {counted(counts.consecutive_rejected, 'record')} in a row "
+                f"{agreed(counts.consecutive_rejected, 'is', 'are')} bad or unlabeled{example()}{self._cause(counts)}. "
+                f"{next_steps(config, counts)}"
             )
 
     def check_end(self, counts: Counts, example: Example) -> None:
@@ -98,9 +100,10 @@ class InvalidRatioLimit:
         if limit is None or invalid <= limit * seen:
             return
         raise TooManyInvalidError(
-            f"{self._config.guard.schema.name}: {invalid:,} of {seen:,} records ({over}) are bad: "
-            f"{invalid / seen:.1%}, more than stop_above={limit}{example()}{self._cause(counts)}. Fix the data or the "
-            f"schema, or raise stop_above. {next_steps(self._config, counts)}"
+            f"{self._config.guard.schema.name}: {invalid:,} of {counted(seen, 'record')} ({over}) "
+            f"{agreed(invalid, 'is', 'are')} bad: {invalid / seen:.1%}, more than "
+            f"stop_above={limit}{example()}{self._cause(counts)}. Fix the data or the schema, or raise stop_above. "
+            f"{next_steps(self._config, counts)}"
         )
 
     def _cause(self, counts: Counts) -> str:

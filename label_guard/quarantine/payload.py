@@ -20,6 +20,7 @@ from typing import Any, cast
 import numpy as np
 
 from label_guard.core import tree
+from label_guard.core.plural import counted
 from label_guard.core.strict_json import integer_text, is_exact
 from label_guard.core.types import Array
 
@@ -263,7 +264,9 @@ def _array(data: bytes, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
     """An array of its own memory; its size is checked against the data before it is made."""
     items = math.prod(shape)
     if items * dtype.itemsize != len(data):
-        raise ValueError(f"{len(data)} bytes for {items} items of {dtype.itemsize} bytes")
+        raise ValueError(
+            f"{counted(len(data), 'byte')} for {counted(items, 'item')} of {counted(dtype.itemsize, 'byte')}"
+        )
     if not data:  # frombuffer refuses items of no size
         if items > _MAX_EMPTY:
             raise ValueError(f"{items} items of no size; at most {_MAX_EMPTY} are read")
@@ -273,7 +276,7 @@ def _array(data: bytes, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
 
 def _decode_items(items: list[Any], shape: tuple[int, ...], dtype: str) -> Array:
     if math.prod(shape) != len(items):
-        raise ValueError(f"{len(items)} items for shape {list(shape)}")
+        raise ValueError(f"{counted(len(items), 'item')} for shape {list(shape)}")
     if dtype == "str" and hasattr(np.dtypes, "StringDType") and all(isinstance(item, str) for item in items):
         return np.array(items, np.dtypes.StringDType()).reshape(shape)
     array: Array = np.empty(len(items), object)
@@ -304,7 +307,7 @@ def _resolve(dtype: Any, itemsize: Any) -> np.dtype[Any]:
         raise ValueError(f"{dtype!r} is not a dtype")
     resolved = np.dtype(kind)
     if resolved.hasobject or resolved.itemsize != itemsize:
-        raise ValueError(f"{dtype!r} is not a dtype of {itemsize} bytes")
+        raise ValueError(f"{dtype!r} is not a dtype of {counted(itemsize, 'byte')}")
     return resolved
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import BinaryIO
 
+from label_guard.core.plural import counted
 from label_guard.core.record_key import natural_order
 from label_guard.core.similar import listed
 from label_guard.errors import QuarantineError
@@ -167,7 +168,7 @@ def _scan_part(file: BinaryIO, url: str, part: str) -> Iterator[QuarantineEntry 
         if raw.endswith(b"\n"):
             yield parse_line(raw, place)
         elif len(raw) <= MAX_LINE_BYTES:
-            yield LineProblem(part, number, "torn", f"{len(raw)} bytes without a line end")
+            yield LineProblem(part, number, "torn", f"{counted(len(raw), 'byte')} without a line end")
         else:
             yield LineProblem(part, number, "corrupt", f"longer than {MAX_LINE_BYTES >> 20} MiB")
             offset += _skip_line(file)

@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from label_guard.core.plural import counted
 from label_guard.quarantine.line import QuarantineEntry, to_json
 from label_guard.quarantine.reader import read_quarantine
 from label_guard.schema.split_spec import split_bases
@@ -40,7 +41,7 @@ class ReplaySource:
         return self.entries[position].name
 
     def __repr__(self) -> str:
-        return f"ReplaySource({len(self)} records, {self.source_id})"
+        return f"ReplaySource({counted(len(self), 'record')}, {self.source_id})"
 
 
 def replay(url: str | os.PathLike[str], *, split: str | None = None) -> ReplaySource:

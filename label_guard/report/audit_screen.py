@@ -9,6 +9,7 @@ import numpy as np
 
 from label_guard.audit.report import AuditReport, SplitReport
 from label_guard.core.escape import terminal
+from label_guard.core.plural import counted
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.report.audit_text import Line, text_lines
 from label_guard.report.screen import show_lines
@@ -90,7 +91,7 @@ def _blocks(heights: Sequence[float]) -> str:
 
 def _range(label: Label, found: LabelStatistics) -> str:
     if isinstance(label, ClassLabel | MultiLabel):
-        return f"{label.num_classes:,} classes in order of their ids"
+        return f"{counted(label.num_classes, 'class')} in order of the ids"
     if isinstance(label, RealLabel) and found.low is not None and found.high is not None:
         return f"{found.low:g} to {found.high:g}"
     return "entropy of rows, certain ones on the left"

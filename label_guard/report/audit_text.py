@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from label_guard.audit.baseline import Comparison
 from label_guard.audit.report import AuditReport, Finding, SplitReport
 from label_guard.core.escape import json_text, terminal
-from label_guard.core.plural import counted
+from label_guard.core.plural import agreed, counted
 from label_guard.errors import UsageError
 from label_guard.report import FORMATS, render_diagnostics
 from label_guard.report.common import percent
@@ -89,7 +89,8 @@ def text_lines(
         repeated = report.duplicates.repeated
         yield Line("")
         yield Line(
-            f"repeated within a split under one label: {repeated.records:,} records in {repeated.groups:,} groups"
+            f"repeated within a split under one label: {counted(repeated.records, 'record')} in "
+            f"{counted(repeated.groups, 'group')}"
         )
     if report.not_checked:
         yield Line("")
@@ -103,7 +104,7 @@ def _split(report: AuditReport, split: SplitReport) -> Iterator[Line]:
     name = split.split or "(no split)"
     bad = split.invalid + split.unreadable
     share = f" ({percent(bad / split.records)})" if split.records and bad else ""
-    size = f"{split.records:,} records in {counted(len(split.shards), 'file')}"
+    size = f"{counted(split.records, 'record')} in {counted(len(split.shards), 'file')}"
     yield Line(terminal(f"{name}: {size}, {bad:,} bad{share}{_nothing_read(split)}"), "title")
     yield Line(terminal(f"  {split.source.uri}"), "muted")
     yield from _not_read(split)
@@ -135,11 +136,14 @@ def _nothing_read(split: SplitReport) -> str:
 def _not_read(split: SplitReport) -> Iterator[Line]:
     """Records that count as records of the split and were not checked one by one."""
     if split.padding:
-        yield Line(f"  {split.padding:,} of them are padding: their where is 0, and they were not checked")
+        padding = counted(split.padding, "record is", "records are")
+        yield Line(
+            f"  {padding} padding: where is 0 for {agreed(split.padding, 'it', 'them')}, so no label was checked"
+        )
     if split.certified:
         yield Line(
-            f"  {split.certified} of {len(split.shards)} files are legal by their Parquet statistics: "
-            "no row of them was read, their classes were not counted"
+            f"  {split.certified:,} of {counted(len(split.shards), 'file')} {agreed(split.certified, 'is', 'are')} "
+            "legal by Parquet statistics: no row was read there, and no class counted"
         )
 
 

@@ -414,7 +414,7 @@ def _tables(
     yield table(f"The {min(_HEAD, len(used))} most frequent of {label.num_classes:,} classes", used[:_HEAD])
     if len(used) > _HEAD:
         rarest = used[::-1][: min(_HEAD, len(used) - _HEAD)]
-        yield table(f"The {len(rarest)} rarest classes in use", rarest)
+        yield table(f"The {counted(len(rarest), 'rarest class')} in use", rarest)
 
 
 def _same(first: Sequence[int], second: Sequence[int]) -> bool:

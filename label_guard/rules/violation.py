@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from label_guard.core.plural import counted
+
 # A JSON form of a label value; the exact bytes are in the quarantine's payload.
 Value = int | float | str | bool | None
 
@@ -36,5 +38,5 @@ class Violation:
     def __str__(self) -> str:
         where = f"record {self.record}" if self.record is not None else f"row {self.row}"
         value = f"{self.value} at {list(self.place)}" if self.place else self.value
-        more = f" (and {self.count - 1} more positions of this record)" if self.count > 1 else ""
+        more = f" (and {counted(self.count - 1, 'more position')} of this record)" if self.count > 1 else ""
         return f"{self.rule} {self.label}: {where}: {value}, expected {self.legal}{more}"

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
+from label_guard.core.plural import counted
 from label_guard.schema.dataset import (
     DatasetSchema,
     Override,
@@ -44,7 +45,8 @@ def dataset_problems(schema: DatasetSchema) -> Iterator[Problem]:
     work = _work(schema)
     if work > MAX_WORK:
         message = (
-            f"{len(schema.labels)} labels in {len(schema.splits)} splits and {len(schema.views)} views are too many"
+            f"{counted(len(schema.labels), 'label')} in {counted(len(schema.splits), 'split')} and "
+            f"{counted(len(schema.views), 'view')} are too many"
         )
         fix = f"split the schema into several files (its size is {work:,}, the limit {MAX_WORK:,})"
         yield Problem("LG207", ("splits" if schema.splits else "views",), message, fix)
@@ -134,7 +136,7 @@ def _limit_problems(schema: DatasetSchema) -> Iterator[Problem]:
                 yield Problem(
                     "LG216",
                     (*(("splits", name) if own else ()), "limits", "min_class_count"),
-                    f"{records} records of {name!r} cannot hold {least} of each class of {path!r}",
+                    f"{counted(records, 'record')} of {name!r} cannot hold {least} of each class of {path!r}",
                     f"lower min_class_count to at most {records // label.num_classes}",
                 )
 

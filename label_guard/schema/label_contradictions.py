@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from label_guard.core import dtypes
+from label_guard.core.plural import counted
 from label_guard.schema.fields import Problem, SchemaPath
 
 if TYPE_CHECKING:
@@ -114,7 +115,9 @@ def _class_dtype_problems(label: ClassLabel) -> Iterator[Problem]:
     for name in named if label.emit is None else (label.emit,):
         if dtypes.is_integer(name) and not dtypes.can_index(name, label.num_classes):
             field = "dtype" if label.emit is None else "emit"
-            message = f"{field} {name} cannot index {label.num_classes} classes in JAX: even legal labels go wrong"
+            message = (
+                f"{field} {name} cannot index {counted(label.num_classes, 'class')} in JAX: even legal labels go wrong"
+            )
             yield Problem("LG203", (field,), message, "set emit: int32")
             return
 
@@ -124,7 +127,7 @@ def _narrow_problems(label: ClassLabel) -> Iterator[Problem]:
     named = _named(label)
     for name in named:
         if name == "bool" and (label.num_classes != 2 or label.class_ids is not None):
-            message = f"bool holds the class ids 0 and 1, not {label.num_classes} classes"
+            message = f"bool holds the class ids 0 and 1, not {counted(label.num_classes, 'class')}"
             if label.class_ids is not None:
                 message = "bool holds the class ids 0 and 1, which class_ids cannot rename"
             yield Problem("LG203", ("dtype",), message, "store integers")
@@ -160,7 +163,7 @@ def _length_problems(label: ClassLabel | MultiLabel) -> Iterator[Problem]:
     if low is not None and high is not None and low > high:
         yield Problem("LG216", ("min_length",), f"min_length {low} is above max_length {high}", "swap them")
     if label.unique and low is not None and low > label.num_classes:
-        message = f"{low} unique ids cannot be drawn from {label.num_classes} classes"
+        message = f"{counted(low, 'unique id')} cannot be drawn from {counted(label.num_classes, 'class')}"
         yield Problem("LG216", ("min_length",), message, "lower min_length")
     is_list = label.rank == 1 if label.kind == "class_label" else label.encoding == "ids"
     wanted = "set shape: [null]" if label.kind == "class_label" else "set encoding: ids"
@@ -185,7 +188,8 @@ def _fixed_length_problems(label: ClassLabel) -> Iterator[Problem]:
     most = min(length if label.max_length is None else label.max_length, label.num_classes if label.unique else length)
     if most < length and not label.sentinels:
         field = "max_length" if label.max_length is not None and label.max_length < length else "unique"
-        message = f"records have {length} ids, of which at most {most} are legal, and no sentinel is declared"
+        legal = counted(most, "is", "are")
+        message = f"records have {counted(length, 'id')}, of which at most {legal} legal, and no sentinel is declared"
         yield Problem("LG216", (field,), message, "set shape: [null], or declare the padding as ignore")
 
 
@@ -228,7 +232,7 @@ def _multi_problems(label: MultiLabel) -> Iterator[Problem]:
     if low is not None and low > longest:
         yield Problem("LG216", ("min_positive",), f"min_positive {low} is above {longest}", "lower it")
     elif label.unique and label.min_length is not None and most < label.min_length <= label.num_classes:
-        message = f"{label.min_length} unique ids are more than max_positive {most}"
+        message = f"{counted(label.min_length, 'unique id is', 'unique ids are')} more than max_positive {most}"
         yield Problem("LG216", ("min_length",), message, "lower min_length")
 
     def fit(target: str) -> bool:

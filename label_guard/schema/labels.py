@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 from pydantic import Field, StrictStr, ValidationInfo, model_validator
 
 from label_guard.core import dtypes
+from label_guard.core.plural import counted
 from label_guard.errors import UsageError
 from label_guard.schema.fields import (
     Count,
@@ -338,7 +339,7 @@ class MultiLabel(_Measured):
             text = f"{{{self.negative}, {self.positive}}}{_ignore_text(self.ignore)}"
         if self.min_positive is not None or self.max_positive is not None:
             most = self.num_classes if self.max_positive is None else self.max_positive
-            text += f" with {self.min_positive or 0} to {most} ones"
+            text += f" with {self.min_positive or 0} to {counted(most, 'one')}"
         return text
 
 
@@ -364,7 +365,7 @@ class SoftLabel(_Label):
         """The legal set in words."""
         if self.one_hot:
             return f"one-hot rows of {self.num_classes}"
-        return f"rows of {self.num_classes} values >= 0 summing to 1 +- {self.tolerance:g}"
+        return f"rows of {counted(self.num_classes, 'value')} >= 0 summing to 1 +- {self.tolerance:g}"
 
 
 class RealLabel(_Measured):

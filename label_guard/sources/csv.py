@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import IO
 
+from label_guard.core.plural import counted
 from label_guard.errors import SourceError
 from label_guard.sources.base import LabelShapes, Piece, RawColumn, blocks, did_you_mean, require_fields
 from label_guard.sources.csv_blocks import ENCODINGS as BLOCK_ENCODINGS
@@ -285,7 +286,7 @@ def _piece(
 
 def _fault(row: list[str], width: int, places: Mapping[str, int]) -> str:
     if len(row) != width:
-        return f"the row has {len(row)} fields, the header {width}"
+        return f"the row has {counted(len(row), 'field')}, the header {width}"
     broken = next((label for label, k in places.items() if not row[k].isascii() and _shown(row[k]) != row[k]), None)
     return "" if broken is None else f"column {broken!r} holds bytes that are not text in this encoding"
 

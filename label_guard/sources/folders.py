@@ -13,6 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from label_guard.core.files import read_bounded
+from label_guard.core.plural import counted
 from label_guard.errors import SourceError
 from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, LabelShapes, Piece, RawColumn, Shard, require_fields
 from label_guard.sources.encoded_labels import Encoding, decode
@@ -211,7 +212,9 @@ class MaskFolder:
             try:
                 mask = decode(read_bounded(Path(folder, name), MAX_LABEL_BYTES), Encoding("image"), wanted[label])
                 if mask.ndim > 2 and wanted[label] is not None and len(wanted[label] or ()) < 3:
-                    raise ValueError(f"{mask.shape[-1]} channels: colours, not class ids; convert it to one channel")
+                    raise ValueError(
+                        f"{counted(mask.shape[-1], 'channel')}: colours, not class ids; convert it to one channel"
+                    )
             except (OSError, ValueError) as error:
                 unreadable.append((row, f"{name}: {error}"))
             else:

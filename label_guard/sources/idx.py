@@ -14,6 +14,7 @@ from typing import IO
 
 import numpy as np
 
+from label_guard.core.plural import counted
 from label_guard.errors import SourceError
 from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, LabelShapes, Piece
 from label_guard.sources.files import opened
@@ -52,7 +53,7 @@ class IdxFormat:
                 if whole < count:
                     raise SourceError(f"{path} is truncated: it ends in record {row:,} of {shape[0]:,}")
             if file.read(1):
-                raise SourceError(f"{path} goes on behind the {shape[0]:,} records that its header promises")
+                raise SourceError(f"{path} goes on behind the {counted(shape[0], 'record')} that its header promises")
 
 
 def is_idx(head: bytes) -> bool:

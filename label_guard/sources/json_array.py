@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from label_guard.core import tree
+from label_guard.core.plural import counted
 from label_guard.errors import SourceError
 from label_guard.sources.base import CHUNK_BYTES, LabelShapes, Piece, blocks, first_items, require_fields
 from label_guard.sources.files import is_file_within, is_remote, opened
@@ -286,8 +287,8 @@ def _column_names(stream: JsonStream) -> list[str]:
     other = next((key for key in names if sizes[key] != sizes[names[0]]), None)
     if other is not None:
         raise ValueError(
-            f"its arrays differ in length: {names[0]!r} has {sizes[names[0]]:,} elements, "
-            f"{other!r} has {sizes[other]:,}"
+            f"its arrays differ in length: {names[0]!r} has {counted(sizes[names[0]], 'element')}, {other!r} has "
+            f"{sizes[other]:,}"
         )
     return names
 

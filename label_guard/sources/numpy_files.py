@@ -18,6 +18,7 @@ from typing import IO, Any, ClassVar
 import numpy as np
 from numpy.lib import format as npy_format
 
+from label_guard.core.plural import counted
 from label_guard.core.types import Array
 from label_guard.errors import SourceError
 from label_guard.sources.base import (
@@ -110,9 +111,13 @@ def _require_whole(path: str) -> tuple[tuple[int, ...], bool, np.dtype[Any], int
         start = file.tell()
         promised, size = start + dtype.itemsize * math.prod(shape), file.seek(0, os.SEEK_END)
         if promised > size:
-            raise SourceError(f"{path} is truncated: its header promises {promised:,} bytes, and it has {size:,}")
+            raise SourceError(
+                f"{path} is truncated: its header promises {counted(promised, 'byte')}, and it has {size:,}"
+            )
         if promised < size:
-            raise SourceError(f"{path} has {size - promised:,} bytes behind its array; save each array in its own file")
+            raise SourceError(
+                f"{path} has {counted(size - promised, 'byte')} behind its array; save each array in its own file"
+            )
         return shape, fortran, dtype, start
 
 

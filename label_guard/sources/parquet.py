@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+from label_guard.core.plural import counted
 from label_guard.errors import SourceError
 from label_guard.sources.arrow_columns import features, leaf_column, leaf_names, pyarrow, wanted_leaves
 from label_guard.sources.base import WHOLE_FILE, FilePart, LabelShapes, Piece
@@ -94,7 +95,9 @@ class _Batches:
             yield from self.around_damage(row)
             return
         if row != self._starts[self._groups.stop]:
-            raise SourceError(f"{self._path} does not hold the {self._file.metadata.num_rows:,} rows of its footer")
+            raise SourceError(
+                f"{self._path} does not hold the {counted(self._file.metadata.num_rows, 'row')} of its footer"
+            )
 
     def around_damage(self, row: int = 0) -> Iterator[tuple[int, Any]]:
         """Yields the batches of each row group by itself, from ``row`` on.

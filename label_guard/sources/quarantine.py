@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from label_guard.core import tree
+from label_guard.core.plural import counted
 from label_guard.errors import QuarantineError, SourceError
 from label_guard.quarantine.line import QuarantineEntry
 from label_guard.quarantine.reader import QuarantineContents, read_quarantine
@@ -41,7 +42,7 @@ class QuarantineFormat:
         if damaged := contents.num_problems - contents.num_torn:
             listed = [str(problem) for problem in contents.problems if problem.kind != "torn"]
             first = f", the first is {listed[0]}" if listed else ""
-            raise SourceError(f"{path}: {damaged} damaged lines were skipped{first}")
+            raise SourceError(f"{path}: {counted(damaged, 'damaged line was', 'damaged lines were')} skipped{first}")
 
     def _entries(self, contents: QuarantineContents) -> list[QuarantineEntry]:
         if self.split is not None:

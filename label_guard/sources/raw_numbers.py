@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from label_guard.core.plural import counted
 from label_guard.core.types import Array
 from label_guard.errors import SourceError
 from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, WHOLE_FILE, FilePart, LabelShapes, Piece
@@ -67,7 +68,7 @@ class RawFormat:
             yield Piece(range(start, stop), {label: block.reshape(stop - start, *self.shape)})
         if len(numbers) % width and rows.stop == records:
             raise SourceError(
-                f"{path} ends inside record {records}: {len(numbers) % width} of {width} numbers are left"
+                f"{path} ends inside record {records}: {len(numbers) % width} of {counted(width, 'number')} left"
             )
 
 
@@ -94,7 +95,7 @@ def _mapped(path: str, dtype: str, offset: int = 0) -> Array | RemoteRows:
     with opened(path) as file:
         size = file.seek(0, 2) - offset
     if size < 0 or size % kind.itemsize:
-        raise SourceError(f"{path} has {size:,} bytes behind {offset}, which is not a whole number of {dtype}")
+        raise SourceError(f"{path} has {counted(size, 'byte')} behind {offset}, which is not a whole number of {dtype}")
     if not size:
         return np.empty(0, kind)
     if is_remote(path):
@@ -117,7 +118,7 @@ def _sequences(path: str, label: str, part: FilePart) -> Iterator[Piece]:
         raise SourceError(f"{index} is not a Megatron index: its first bytes are not MMIDIDX")
     version, code, count, _ = _HEAD.unpack_from(head, len(_MAGIC))
     if version != 1 or code not in _CODES or len(head) + 12 * count > size:
-        raise SourceError(f"{index} is damaged: version {version}, dtype code {code}, {count:,} sequences")
+        raise SourceError(f"{index} is damaged: version {version}, dtype code {code}, {counted(count, 'sequence')}")
     if not count:
         return
     with local_copy(index) as copy:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from label_guard.core.files import filesystem_of
+from label_guard.core.plural import counted
 from label_guard.core.temporary import temporary_folder
 from label_guard.core.types import Array
 from label_guard.errors import SourceError
@@ -82,7 +83,8 @@ def local_copy(path: str) -> Generator[str]:
         size, free = size_of(path), shutil.disk_usage(folder).free
         if size is not None and size > free:
             raise SourceError(
-                f"{path} has {size:,} bytes, and {folder.parent} has room for {free:,}: set TMPDIR to a larger disk"
+                f"{path} has {counted(size, 'byte')}, and {folder.parent} has room for {free:,}: set TMPDIR to a "
+                "larger disk"
             )
         copy = folder / Path(path).name
         try:

@@ -27,6 +27,7 @@ from label_guard.audit.baseline import read_baseline
 from label_guard.audit.conclude import read_report
 from label_guard.audit.report import AuditReport
 from label_guard.audit.runner import audit_dataset
+from label_guard.core.plural import counted
 from label_guard.diff.schemas import diff_files
 from label_guard.errors import LabelGuardError
 from label_guard.lint.linter import lint_file
@@ -155,7 +156,7 @@ def _reader(scheme: str) -> Callable[[bytes], None]:
 def _shown(report: AuditReport) -> None:
     split = report.splits[0]
     if split.invalid > split.records:
-        raise BrokenError(f"{split.invalid} of {split.records} records are bad")
+        raise BrokenError(f"{split.invalid} bad of {counted(split.records, 'record')}")
     for style in sorted({*AUDIT_FORMATS} - {"html"}):  # which takes longer than all the rest; ``reports`` renders it
         _tame(render_audit(report, style), f"audit --report {style}")
     if report.exit_code == 0 and (not report.complete or split.invalid):

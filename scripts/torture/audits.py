@@ -18,6 +18,7 @@ import numpy as np
 from guarded import bad_label, is_bad
 from lives import PATIENCE_S, Figures, children, end, fork, wait
 
+from label_guard.core.plural import counted
 from label_guard.quarantine.reader import read_quarantine
 
 SHARDS, RECORDS = 4, 3000  # of each shard
@@ -168,7 +169,7 @@ def _expect_ended(workers: list[int], figures: Figures) -> None:
     while (left := [pid for pid in workers if _is_running(pid)]) and time.monotonic() < deadline:
         time.sleep(0.02)
     if left:
-        figures.wrong.append(f"{len(left)} of {len(workers)} workers outlived their audit")
+        figures.wrong.append(f"{len(left)} of {counted(len(workers), 'worker')} outlived the audit")
         for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -19,6 +19,7 @@ from label_guard import DatasetSchema, QuarantineOptions, read_quarantine
 from label_guard.audit.conclude import merge_reports, parse_report
 from label_guard.audit.runner import audit_dataset
 from label_guard.cli import app as cli
+from label_guard.core.plural import agreed, counted
 from label_guard.report.audit_text import render_audit
 
 SHARDS, PER_SHARD = 4, 60
@@ -198,7 +199,7 @@ def test_records_with_nothing_to_learn_are_findings(tmp_path: Path) -> None:
     fields = {"format": 1, "name": "t", "version": "1.0.0", "labels": {"label": label}, "splits": splits}
     found = {f.split: f for f in audit_dataset(DatasetSchema.model_validate(fields)).findings if f.rule == "LG408"}
     assert {split: f.severity for split, f in found.items()} == {"some": "warning", "all": "error"}
-    assert "1 of 2 records hold nothing to learn" in found["some"].message
+    assert "1 of 2 records holds nothing to learn" in found["some"].message
 
 
 UNLEARNED: dict[str, tuple[dict[str, Any], list[Any], list[Any], int]] = {
@@ -233,10 +234,12 @@ def test_what_is_not_measured_or_does_not_count_is_nothing_to_learn(tmp_path: Pa
     report = audit_dataset(DatasetSchema.model_validate(fields))
     assert report.splits[0].labels["label"].nothing_left == expected
     message = next(finding.message for finding in report.findings if finding.rule == "LG408")
-    assert f"{expected} of 3 records hold nothing to learn" in message
+    assert f"{expected} of 3 records {agreed(expected, 'holds', 'hold')} nothing to learn" in message
     padding = sum(not np.any(row) for row in where)
     assert report.splits[0].padding == padding
-    assert (f"{padding} of them are padding" in render_audit(report, "text")) == bool(padding)
+    assert (f"  {counted(padding, 'record is', 'records are')} padding" in render_audit(report, "text")) == bool(
+        padding
+    )
 
 
 def test_an_empty_class_and_a_rare_one_are_findings(tmp_path: Path) -> None:
@@ -264,7 +267,7 @@ def test_a_number_of_classes_costs_nothing(tmp_path: Path, start: int) -> None:
     first = ", ".join(str(i) for i in range(start, start + 11) if i != 6)
     wanted = ", ".join(first.split(", ")[:8])
     assert messages[0] == (
-        f"label: {most - 1:,} classes have fewer than min_class_count 60 records: {wanted} and {most - 9} more"
+        f"label: {most - 1:,} classes have fewer than min_class_count 60 records: {wanted} and {most - 9:,} more"
     )
     page = render_audit(report, "html")
     gap = "0..5, 8..2147483646" if not start else "5, 8..2147483651"

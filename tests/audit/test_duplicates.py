@@ -115,7 +115,7 @@ def test_planted_duplicates_are_named_alike_by_any_number_of_workers(tmp_path: P
     assert text == render_audit(audit_dataset(schema_of(tmp_path, style), duplicates=True), "json")
     again = parse_report(text)
     assert render_audit(again, "text") == render_audit(report, "text")
-    assert "repeated within a split under one label: 2 records in 1 groups" in render_audit(report, "text")
+    assert "repeated within a split under one label: 2 records in 1 group" in render_audit(report, "text")
 
 
 def test_the_order_of_features_does_not_matter(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_the_command_tells_and_fails(tmp_path: Path, capsys: pytest.CaptureFixtu
         cli.main(["audit", str(tmp_path / "s.yaml"), "--duplicates"])
     out = capsys.readouterr().out
     assert exit_.value.code == 1
-    assert "LG406 conflicting-duplicates: 2 records in 1 groups have the same content under different labels" in out
+    assert "LG406 conflicting-duplicates: 2 records in 1 group have the same content under different labels" in out
     assert "train-0.parquet__0 {label: 0}; train: train-1.parquet__0 {label: 1}" in out
 
 

@@ -332,7 +332,7 @@ def test_a_certified_file_is_not_read_and_the_report_says_so(
         cli.main([*arguments, "--trust-statistics"])
     out = capsys.readouterr().out
     assert exit_.value.code == 1
-    assert "1 of 2 files are legal by their Parquet statistics" in out
+    assert "1 of 2 files is legal by Parquet statistics" in out
     assert "b.parquet__1: 10" in out
     assert "LG403 class-never-used" not in out
     with pytest.raises(SystemExit) as exit_:

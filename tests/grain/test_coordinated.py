@@ -169,7 +169,7 @@ def test_any_loader_can_be_coordinated() -> None:
             steps += 1
             sync_stop(guarded, every=3)
 
-    with pytest.raises(InvalidLabelError, match="1 of 2 records are bad"):
+    with pytest.raises(InvalidLabelError, match="1 of 2 records is bad"):
         loop()
     assert steps == 2, "the end of the stream asks too"
 

@@ -379,7 +379,7 @@ def test_fewer_records_than_there_are_promise_no_number(tmp_path: Path) -> None:
     """With a limit the draft says that it has not seen everything, and declares no num_examples."""
     np.savez(tmp_path / "a.npz", label=np.arange(100) % 5)
     draft = infer(f"npz:{tmp_path}/a.npz", limit=10)
-    assert "10 records were looked at, not all there are" in draft.to_yaml()
+    assert "10 records were read, not all of them" in draft.to_yaml()
     assert "num_examples" not in draft.to_yaml()
 
 
@@ -390,7 +390,7 @@ def test_fewer_records_than_there_are_promise_no_number(tmp_path: Path) -> None:
         (["csv:gone.csv"], "no file matches"),
         (["csv:a.csv"], "looks like a label; name it with --label PATH; its fields: height (int64"),
         (["csv:a.csv", "--label", "hight"], "did you mean 'height'?"),
-        (["csv:a.csv", "--label", "name"], "2 distinct texts in 2: captions or identifiers"),
+        (["csv:a.csv", "--label", "name"], "2 distinct texts in 2 records: captions or identifiers"),
         (["csv:a.csv", "--label", "height"], "an id or a count rather than a class"),
         (["a.csv"], "nothing in csv:a.csv looks like a label"),
         (["train.mat"], "save the arrays of scipy.io.loadmat with numpy.savez"),

@@ -153,8 +153,8 @@ def test_nothing_hangs_on_four_devices(tmp_path: Path) -> None:
     assert seen["mapped"] == pytest.approx(seen["reference"], rel=1e-6)
     assert seen["gspmd"] == pytest.approx(seen["reference"], rel=1e-6)
     assert (seen["count"], seen["bad_count"], seen["all_masked"]) == (0, 1, 0.0)
-    assert seen["monitor"].startswith("step 1: 1 illegal labels")
-    assert "1 illegal labels" in seen["checked"]
+    assert seen["monitor"].startswith("step 1: 1 illegal label.")
+    assert "1 illegal label" in seen["checked"]
 
 
 def test_two_processes_take_the_same_steps_under_mask(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_two_processes_take_the_same_steps_under_mask(tmp_path: Path) -> None:
     assert first["stopped"] == (
         "HostStoppedError: step 4: stopped by process 1 (InvalidLabelError); the log and the quarantine there say why"
     )
-    assert second["stopped"].startswith("InvalidLabelError: t: 1 of 4 records are bad")
+    assert second["stopped"].startswith("InvalidLabelError: t: 1 of 4 records is bad")
     assert len(list((tmp_path / "quarantine").glob("part-*.jsonl"))) == 2
     assert set(first["ends"].values()) == {"HostStoppedError"}
     assert set(second["ends"].values()) == {"InvalidLabelError"}

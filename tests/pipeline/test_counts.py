@@ -54,6 +54,6 @@ def test_the_conservation_line() -> None:
     refused = Summary(seen=4, delivered=3, refused=1, masked=2, written=3, padding=5)
     assert str(refused) == (
         "seen 4 = delivered 3 + quarantined 0 + skipped 0 + remainder 0 + pending 0 + refused 1; "
-        "2 of the delivered are bad; 3 written to the quarantine; and 5 rows of padding"
+        "2 delivered records are bad; 3 written to the quarantine; and 5 rows of padding"
     )
     assert not Summary(seen=1).is_conserved

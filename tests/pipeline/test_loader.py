@@ -134,7 +134,7 @@ def test_report_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
         guarded = guard_batches(_batches(), _schema(), on_invalid="report", **_options(tmp_path))
         assert sum(int((batch["label"] > 9).sum()) for batch in guarded) == 4
     assert "DELIVERED" in caplog.messages[0]
-    assert "4 of the delivered are bad" in caplog.messages[-1]
+    assert "4 delivered records are bad" in caplog.messages[-1]
 
 
 @pytest.mark.parametrize("policy", ["mask", "drop"])

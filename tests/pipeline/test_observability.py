@@ -73,7 +73,7 @@ def test_a_stop_is_reported_once(coordinated: bool) -> None:
         except InvalidLabelError:
             assert not coordinated
     assert [event["event"] for event in events] == ["first_invalid", "stopped"]
-    assert "1 of 2 records are bad" in events[1]["message"]
+    assert "1 of 2 records is bad" in events[1]["message"]
 
 
 def test_a_resumed_run_reports_no_second_first_record(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_selected_records(tmp_path: Path) -> None:
         assert selected.source_id == keyed(source).source_id
     assert len(select_records(source, [])) == 0
     assert repr(select_records(source, [1])) != repr(select_records(source, [2]))
-    with pytest.raises(UsageError, match="not in a source of 3"):
+    with pytest.raises(UsageError, match="not all in a source of 3"):
         select_records(source, [3])
     with pytest.raises(UsageError, match="no record '9'"):
         select_records(source, ["9"])

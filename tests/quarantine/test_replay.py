@@ -118,6 +118,6 @@ def test_an_audit_reads_a_quarantine(tmp_path: Path, capsys: pytest.CaptureFixtu
     [part] = (tmp_path / "q").iterdir()
     part.write_bytes(part.read_bytes() + b"damaged\n")
     code, said = audited(capsys, tmp_path / "12.yaml", "--source", source)
-    assert (code, "1 damaged lines were skipped" in said) == (2, True)
+    assert (code, "1 damaged line was skipped" in said) == (2, True)
     code, said = audited(capsys, tmp_path / "12.yaml", "--source", f"quarantine:{tmp_path / 'none'}")
     assert (code, "no such folder" in said) == (2, True)
