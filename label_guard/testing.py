@@ -68,7 +68,16 @@ class FaultyRecords:
 
 
 def breakable_rules(schema: SchemaLike, *, split: str | None = None, view: str | None = None) -> tuple[str, ...]:
-    """The rules that ``faulty_records`` can break, such as ``("LG101", "LG102")``."""
+    """The rules that ``faulty_records`` can break, such as ``("LG101", "LG102")``.
+
+    Args:
+        schema: a schema, its path, or label models by path.
+        split: the split whose labels are meant.
+        view: the view whose labels are meant.
+
+    Returns:
+        Rule codes, sorted.
+    """
     return tuple(sorted(_Maker(schema, split, view).faults))
 
 

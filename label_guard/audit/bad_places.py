@@ -55,7 +55,14 @@ class BadPlaces(Sequence[BadPlace]):
             self.add([place.record], place.shard, [place.row], [place.broken])
 
     def add(self, keys: Iterable[str], shard: str, rows: Iterable[int], broken: Iterable[Broken]) -> None:
-        """Adds records of one shard."""
+        """Adds records of one shard.
+
+        Args:
+            keys: record keys of the invalid records.
+            shard: the file that holds them.
+            rows: their positions in the file, from 0, as many as keys.
+            broken: the rules that each breaks, as many as keys.
+        """
         number = _number(self._shards, shard)
         self._pending += [
             (*self._split(key), number, row, _number(self._broken, rules))

@@ -114,7 +114,13 @@ def _finding(
 
 
 def unread_whole(split: str | None, shard: str, reason: str) -> Finding:
-    """Returns the finding for a file whose whole records could not be read to compare them."""
+    """Returns the finding for a file whose whole records could not be read to compare them.
+
+    Args:
+        split: name of the split.
+        shard: name of the file.
+        reason: why it could not be read.
+    """
     message = f"whole records of {shard} could not be read to compare them: {reason}"
     return _finding("LG402", split, message, fix=_REPLACE)
 

@@ -61,7 +61,16 @@ class AuditOptions(TypedDict, total=False):
 def prepare_audit(
     schema: DatasetSchema | str | Path, options: AuditOptions, caller: str
 ) -> tuple[DatasetSchema, Sources, ReadOptions, SchemaPlace | None]:
-    """Loads the schema and opens the sources; the arguments of ``plan_audit``.
+    """Loads the schema and opens the sources of an audit.
+
+    Args:
+        schema: the schema, or the path of its file.
+        options: the keyword arguments of ``plan_audit``.
+        caller: name of the function the user called, for errors.
+
+    Returns:
+        The schema; the split names with their sources; what to read of them; and where the schema stands in its file,
+        None where it is not from a file.
 
     Raises:
         UsageError: an option is unknown, a source is missing, or a split is unknown.
@@ -140,7 +149,21 @@ def audit_splits(
     duplicates: bool = False,
     control: AuditControl = AuditControl(),
 ) -> AuditReport:
-    """Checks every label of sources that ``open_splits`` opened; other arguments are those of ``audit_dataset``."""
+    """Checks every label of sources that ``open_splits`` opened, and folds them into one report.
+
+    Args:
+        schema: the schema.
+        splits: split names with their sources.
+        options: what is read of each record, and where invalid ones go.
+        place: where the schema is in its file, for findings; None where it has no file.
+        workers: processes; 0 reads in this one.
+        executor: where files are read in place of processes of this machine; excludes workers, label_cache and
+            duplicates.
+        shards: ``(i, n)``: only every n-th file from the i-th on.
+        label_cache: path of a file that keeps labels between audits.
+        duplicates: whether to look for records of the same content.
+        control: progress, and whether to stop.
+    """
     if executor is not None and (workers or label_cache or duplicates):
         raise UsageError("executor= may run on other machines: not with workers=, label_cache= or duplicates=")
     if label_cache is not None:

@@ -73,6 +73,9 @@ def gather(values: Sequence[Any]) -> tuple[list[Column], Rows]:
 
     Each record is checked independently of its neighbours, so records of a different dtype or shape get a column of
     their own instead of being promoted.
+
+    Returns:
+        The columns, each of one dtype and shape, with the rows they hold; and the rows (intp[k]) without a value.
     """
     uniform = _uniform(values)
     if uniform is not None:
@@ -148,10 +151,13 @@ _RAGGED = Unreadable("ragged list", "LG105")
 
 
 def as_array(value: Any) -> tuple[Array, bool]:
-    """Converts any value to an array, and says whether its dtype is its own; mixed kinds have dtype object.
+    """Converts any value to an array; mixed kinds have dtype object.
 
     Never raises: a value that is not an array, numbers or text (a set, a generator, a deque), or that cannot be
     converted (a deleted JAX array, a tensor that needs a gradient), is an object array of one ``Unreadable``.
+
+    Returns:
+        The array; and whether the value has that dtype itself: False for Python numbers, and for lists of them.
     """
     try:
         return _as_array(value)

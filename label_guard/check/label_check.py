@@ -199,12 +199,16 @@ class LabelCheck:
         return fits(where, shape) and where.shape[:1] == shape[:1]
 
     def counted(self, columns: list[Column], missing: Rows, where: Sequence[Any] | Array) -> tuple[list[Column], Rows]:
-        """Columns and missing rows without what does not count: rows are left out, positions have a legal value.
+        """Leaves out what does not count: whole rows, and single positions.
 
         Args:
             columns: labels of some records.
             missing: rows without a label.
             where: by record, the feature that says what counts; one array of numbers where records are alike.
+
+        Returns:
+            The columns, with a legal value at positions that do not count; and the rows without a label, less those
+            that do not count.
 
         Raises:
             UsageError: the schema names the feature, and it is missing or does not fit.
@@ -288,7 +292,14 @@ class LabelCheck:
         return FillValues(position_label(self.checked))
 
     def bad_rows(self, rule: str, rows: Rows, value: str, legal: str) -> RuleViolations:
-        """A violation of whole labels: missing, wrong dtype or shape."""
+        """A violation of whole labels: missing, wrong dtype or shape.
+
+        Args:
+            rule: code, such as ``LG104``.
+            rows: the rows of the batch that break it.
+            value: what they have, in words, such as ``dtype float32``.
+            legal: what was expected, in words.
+        """
         return RuleViolations(self.path, rule, legal, rows, np.ones(len(rows), np.intp), value)
 
     def missing(self, rows: Rows) -> RuleViolations:

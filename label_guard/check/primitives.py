@@ -52,7 +52,13 @@ class Scratch(threading.local):
         self.buffers: dict[tuple[np.dtype[Any], int], Array] = {}
 
     def get(self, dtype: np.dtype[Any], size: int, slot: int = 0) -> Array:
-        """A buffer of ``size`` items; its content is undefined."""
+        """A buffer of ``size`` items; its content is undefined.
+
+        Args:
+            dtype: dtype of the buffer.
+            size: number of items.
+            slot: which of several buffers of one dtype.
+        """
         key = (dtype, slot)
         buffer = self.buffers.get(key)
         if buffer is None or buffer.size < size:
@@ -88,7 +94,11 @@ def is_number(dtype: np.dtype[Any]) -> bool:
 
 
 def integer_bounds(dtype: np.dtype[Any]) -> tuple[int, int]:
-    """Least and greatest value of an integer or bool dtype."""
+    """Range of an integer or bool dtype.
+
+    Returns:
+        The least and the greatest value, both inclusive.
+    """
     if dtype.kind == "b":
         return 0, 1
     info = np.iinfo(dtype)

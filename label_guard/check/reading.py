@@ -106,13 +106,21 @@ class LabelReader:
         )
 
     def records(self, records: Sequence[Any]) -> tuple[list[Column], Rows]:
-        """Columns of the labels of ``records``, and the rows without one."""
+        """Reads the labels of ``records``.
+
+        Returns:
+            Columns of the labels; and the rows (intp[k]) without one.
+        """
         if self.columns:
             return self.values([self._row([tree.get(record, path) for path in self.columns]) for record in records])
         return self.values([tree.get(record, self.path) for record in records])
 
     def values(self, values: Sequence[Any]) -> tuple[list[Column], Rows]:
-        """Columns of label values, one per record, and the rows without one."""
+        """Reads label values, one per record.
+
+        Returns:
+            Columns of the labels; and the rows (intp[k]) without one.
+        """
         if self.is_plain:
             return gather(values)
         columns, missing = gather(values)
@@ -125,7 +133,12 @@ class LabelReader:
         return columns, missing
 
     def batch(self, element: Any, size: int) -> tuple[list[Column] | None, Rows]:
-        """Columns of the labels of a batch; None where its label has no leading axis of ``size``."""
+        """Reads the labels of a batch of ``size`` records.
+
+        Returns:
+            Columns of the labels, None where the label has no leading axis of ``size``; and the rows (intp[k]) without
+            a label.
+        """
         if not self.columns:
             return self.batch_value(tree.get(element, self.path), size)
         values = [_batch_items(tree.get(element, path), size) for path in self.columns]
@@ -139,7 +152,11 @@ class LabelReader:
         return self.values([self._row(list(row)) for row in rows])
 
     def batch_value(self, value: Any, size: int) -> tuple[list[Column] | None, Rows]:
-        """As ``batch``, for the value of the label."""
+        """Reads the labels of a batch from the value of its label.
+
+        Returns:
+            As ``batch``.
+        """
         everything = np.arange(size)
         if value is tree.MISSING or value is None:
             return [], everything

@@ -44,7 +44,13 @@ def shows_options(options: type) -> Callable[[_Documented], _Documented]:
 
 
 def unknown_option(names: Iterable[str], options: type, caller: str) -> str | None:
-    """The message for the first of ``names`` that ``options`` does not have, with the nearest one; None without any."""
+    """The message for the first of ``names`` that ``options`` does not have, with the nearest one; None without any.
+
+    Args:
+        names: the keyword arguments given.
+        options: the ``TypedDict`` that has them.
+        caller: name of the function the user called.
+    """
     known = list(options.__annotations__)
     for name in names:
         if name not in known:

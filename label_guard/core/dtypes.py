@@ -37,7 +37,11 @@ def bits(name: str) -> int:
 
 
 def integer_range(name: str) -> tuple[int, int]:
-    """Smallest and largest integer that ``name`` holds exactly, both inclusive; ``(0, -1)`` for ``string``."""
+    """Range of the integers that dtype ``name`` holds exactly.
+
+    Returns:
+        The least and the greatest integer, both inclusive; ``(0, -1)`` for ``string``.
+    """
     if name == STRING:
         return 0, -1
     if name == "bool":

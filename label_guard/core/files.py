@@ -61,7 +61,10 @@ def require_protocol(url: str) -> None:
 
 
 def filesystem_of(url: str, **options: Any) -> tuple[Any, str]:
-    """The fsspec file system of ``url``, made with ``options``, and the path within it.
+    """Opens the fsspec file system of ``url`` with ``options``.
+
+    Returns:
+        The file system, and the path within it.
 
     Raises:
         ValueError: as ``require_protocol``.
@@ -72,10 +75,13 @@ def filesystem_of(url: str, **options: Any) -> tuple[Any, str]:
 
 
 def place_of(path: str) -> tuple[str, str]:
-    """The file system of a path or URL (``""``: of this machine) and the name in it, the same for all ways to write it.
+    """Where a path or URL points: the same for all ways to write it.
 
     >>> place_of("a.csv"), place_of("file:///data/a.csv"), place_of("local:///data/a.csv"), place_of("memory://a")
     (('', 'a.csv'), ('', '/data/a.csv'), ('', '/data/a.csv'), ('MemoryFileSystem', '/a'))
+
+    Returns:
+        The class of the file system, ``""`` for this machine's; and the name within it.
     """
     if not is_url(path):
         return "", path

@@ -16,6 +16,11 @@ def near_name(name: str, choices: Sequence[str], synonyms: Mapping[str, str] | N
     'num_classes'
     >>> near_name("ignore_index", ["ignore", "emit"], {"ignore_index": "ignore"})
     'ignore'
+
+    Args:
+        name: what the user wrote.
+        choices: what is known.
+        synonyms: words of other tools, with the choice that each means.
     """
     from difflib import SequenceMatcher  # only a broken file pays for it
 

@@ -51,7 +51,11 @@ def rebuild(node: Any, values: Sequence[Any]) -> Any:
 
 
 def split_path(node: Any, path: str) -> tuple[str, str | None]:
-    """The child of ``node`` that ``path`` goes through and the rest of the path."""
+    """Splits a path at its first step: a key may hold slashes.
+
+    Returns:
+        The child of ``node`` that ``path`` goes through; and the rest of the path, None at its end.
+    """
     if "/" not in path:
         return path, None
     names: Any = node if _is_plain(node) else [name for name, _ in children(node) or ()]
@@ -102,6 +106,11 @@ def put(node: Any, path: str, value: Any) -> Any:
 
     >>> put({"a": {"b": 1}}, "a/c", 2)
     {'a': {'b': 1, 'c': 2}}
+
+    Args:
+        node: dict, tuple, list, dataclass or named tuple; not changed.
+        path: names joined by ``/``; a missing one of a dict is made.
+        value: the new leaf or tree.
     """
     if path == "" and is_bare(node):
         return value
@@ -130,6 +139,12 @@ def put_beside(node: Any, neighbour: str, path: str, value: Any) -> Any:
 
     >>> put_beside({"image/label": 1}, "image/label", "image/label_valid", True)
     {'image/label': 1, 'image/label_valid': True}
+
+    Args:
+        node: the tree, not changed.
+        neighbour: path of the feature whose container takes the value.
+        path: path of the new feature.
+        value: the new leaf.
     """
     name, rest = split_path(node, neighbour)
     if rest is None:

@@ -52,7 +52,14 @@ class LikelyCause:
 
 
 def with_alternatives(label: str, cause: str, text: str, others: Sequence[Alternative]) -> LikelyCause:
-    """A cause without a patch whose text names the other causes, two at most."""
+    """A cause without a patch whose text names the other causes, two at most.
+
+    Args:
+        label: path of the label.
+        cause: its code, such as ``one-based``.
+        text: what was seen and what to do.
+        others: other causes; the first two of other codes are kept.
+    """
     first: dict[str, Alternative] = {}
     for other in others:
         if other.cause != cause:

@@ -70,7 +70,11 @@ class ClassCounts(Mapping[int, int]):
         self._append(*other.arrays())
 
     def arrays(self) -> tuple[Ids, Ids]:
-        """Ids in order and their counts, int64[k] each; not to be written to."""
+        """The counts as arrays.
+
+        Returns:
+            The ids, ascending, and their counts: int64[k] each, not to be written to.
+        """
         self._settle()
         return self._ids, self._counts
 

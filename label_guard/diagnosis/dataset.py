@@ -36,11 +36,14 @@ def diagnose_dataset(
 
 
 def shuffled_names(label: Label, theirs: Sequence[str] | None) -> tuple[int, str, str] | None:
-    """The first raw id whose name differs, theirs and ours, where the metadata have the same names in another order.
+    """The first id whose name differs where the metadata have the schema's names in another order.
 
     >>> label = ClassLabel(kind="class_label", num_classes=3, class_names=["cat", "dog", "emu"])
     >>> shuffled_names(label, ["cat", "emu", "dog"])
     (1, 'emu', 'dog')
+
+    Returns:
+        The raw id, the metadata's name and the schema's; None where the order is the same or other names are there.
     """
     if not isinstance(label, ClassLabel) or label.class_names is None or theirs is None or label.remaps:
         return None

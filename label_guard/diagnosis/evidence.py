@@ -53,7 +53,16 @@ def log_noise(noise: Mapping[int, int], far: int, total: int, low: int, high: in
 
 
 def noise_probability(value: int, low: int, high: int) -> float:
-    """How likely ``value`` is among noise values next to classes ``low..high``."""
+    """Probability of ``value`` among noise values next to classes.
+
+    Args:
+        value: the stray value.
+        low: least class id.
+        high: greatest class id.
+
+    Returns:
+        A probability in (0, 1).
+    """
     probability = _ANYTHING / (90.0 * (abs(value) + 1.0))  # even in the logarithm over 64 bits, both signs
     if value in (low - 1, high + 1):
         probability += _SLIP / 2

@@ -71,7 +71,13 @@ class Seen:
 
 
 def seen_of(label: ClassLabel, found: LabelStatistics, run: int = 0) -> Seen:
-    """The integers of a label, from its statistics."""
+    """The integers of a label, from its statistics.
+
+    Args:
+        label: the declared label.
+        found: its statistics.
+        run: records of the run, where they are from a pipeline; 0 for an audit.
+    """
     illegal = {int(v): n for v, n in found.illegal.items() if abs(v) < _FAR}
     far = found.illegal_overflow + sum(n for v, n in found.illegal.items() if abs(v) >= _FAR)
     both = {**found.class_counts, **illegal}

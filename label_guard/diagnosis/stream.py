@@ -74,7 +74,14 @@ class StreamSample:
         return self._dirty_seen <= _DIRTY or self._dirty_seen & (self._dirty_seen - 1) == 0
 
     def add_dirty(self, labels: Mapping[str, Label], columns: Columns, result: CheckResult, seen: int) -> None:
-        """Counts the labels of a dirty batch; ``seen``: records of the run, up to its end."""
+        """Counts the labels of a batch with invalid records.
+
+        Args:
+            labels: the labels by path.
+            columns: their columns in this batch.
+            result: check of the batch.
+            seen: records of the run, this batch included.
+        """
         self._dirty_counted += 1
         self._counted_to = seen
         first = max(0, seen - self._start - result.num_records)

@@ -244,7 +244,13 @@ def _one_of_many(seen: Seen, value: int) -> bool:
 
 
 def patch_of(seen: Seen, reading: Reading, *, only_label: bool) -> Mapping[str, Any]:
-    """The fields that declare what ``reading`` says; empty where no change is ever suggested for its cause."""
+    """The fields that declare what ``reading`` says; empty where no change is ever suggested for its cause.
+
+    Args:
+        seen: the integers of the label.
+        reading: what they mean.
+        only_label: whether the schema has no other label: then a record without it may be unlabeled.
+    """
     label = seen.label
     void = _patch_of_voids(label, reading, only_label=only_label)
     if reading.cause == "undeclared-ignore":

@@ -29,6 +29,11 @@ class _Pair:
 def compare_paths(old: str, new: str, fail_on: FailOn = "undeclared") -> DiagnosticReport:
     """Two schema files, or two folders of them, matched by the name of the schema, then by that of the file.
 
+    Args:
+        old: the earlier file or folder.
+        new: the later one, of the same kind.
+        fail_on: which changes are errors, as ``--fail-on`` of ``label-guard diff``.
+
     Raises:
         UsageError: one of the two is not there, or one is a file and the other a folder.
     """

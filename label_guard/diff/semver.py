@@ -44,5 +44,11 @@ def version_for(old: str, bump: Bump) -> str:
 
 
 def declares(old: str, new: str, bump: Bump) -> bool:
-    """Whether the step from ``old`` to ``new`` declares such a change; a pre-release counts as its release."""
+    """Whether the step from ``old`` to ``new`` declares such a change; a pre-release counts as its release.
+
+    Args:
+        old: the earlier version.
+        new: the later version.
+        bump: the part that such a change must raise.
+    """
     return is_before(old, new) and Version.parse(new).finalize_version() >= Version.parse(version_for(old, bump))

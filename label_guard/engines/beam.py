@@ -193,7 +193,14 @@ def audit_on_beam(
 def run_plan(
     plan: AuditPlan, options: Sequence[str] = (), *, output: str | None = None, duplicates: bool = False
 ) -> AuditReport:
-    """Returns the report of a planned audit; arguments and errors are those of ``audit_on_beam``."""
+    """Runs a planned audit on Beam; errors are those of ``audit_on_beam``.
+
+    Args:
+        plan: from ``plan_audit``.
+        options: pipeline options, as on a command line.
+        output: file or URL that all workers can write; None takes the runner's ``temp_location``.
+        duplicates: whether to look for records of the same content.
+    """
     known = _parsed(options)
     runner = str(known.get("runner") or "DirectRunner").rpartition(".")[2]
     local = runner in _LOCAL_RUNNERS

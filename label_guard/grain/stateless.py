@@ -25,7 +25,13 @@ from label_guard.pipeline.record_keys import KeyedSource, RecordNames
 
 
 def guard_map(ds: Any, config: GuardConfig, options: Mapping[str, Any], batched: bool | None) -> Any:
-    """The guard on a MapDataset; ``options`` are those the user gave.
+    """The guard on a MapDataset.
+
+    Args:
+        ds: the MapDataset.
+        config: the resolved options.
+        options: the options as the user gave them.
+        batched: whether its elements are batches; None decides by the first.
 
     Raises:
         UsageError: an option that needs a state, or ``drop`` on batches.

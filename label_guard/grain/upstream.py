@@ -65,7 +65,12 @@ def refuse_second_remap(ds: Any, config: GuardConfig) -> None:
 
 
 def with_names(ds: Any, config: GuardConfig, batched: bool | None) -> GuardConfig:
-    """``config`` with the keyed sources upstream.
+    """Adds to ``config`` the names of records that keyed sources upstream give.
+
+    Args:
+        ds: the dataset to be guarded.
+        config: the resolved options.
+        batched: whether its elements are batches; None decides by the first.
 
     Raises:
         UsageError: two of them have one name, or one hands on unreadable records to a guard that cannot take them.

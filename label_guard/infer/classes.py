@@ -225,7 +225,13 @@ def _ends(drafted: Drafted, classes: Mapping[int, int]) -> Iterable[int]:
 
 
 def is_rare(value: Name, classes: Mapping[Name, int], least: int = _FEW) -> bool:
-    """Whether a class occurs ``least`` times at most, or so seldom, by the others, that it may be a stray."""
+    """Whether a class occurs ``least`` times at most, or so seldom, by the others, that it may be a stray.
+
+    Args:
+        value: the class.
+        classes: how often each occurs.
+        least: it is rare up to so many occurrences.
+    """
     others = [count for other, count in classes.items() if other != value]
     usual = float(np.median(others)) if others else math.inf
     return classes[value] <= least or classes[value] < min(_FREQUENT, usual / 3)

@@ -229,7 +229,14 @@ def _name_of(source: str) -> str:
 
 
 def audited(draft: Draft, audit: Callable[[DatasetSchema], AuditReport]) -> tuple[Draft, AuditReport]:
-    """The draft with what an audit of its data finds, and that audit; splits without labels are declared so.
+    """Adds to a draft what an audit of its data finds; splits without labels are declared so.
+
+    Args:
+        draft: the draft, which is changed.
+        audit: audits the data with a schema.
+
+    Returns:
+        The draft with the findings as comments, and the report.
 
     Raises:
         SchemaError: the draft contradicts itself.

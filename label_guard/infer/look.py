@@ -85,6 +85,11 @@ class Look:
 def choose_labels(data: Dataset, named: Sequence[str], split: str | None) -> Chosen:
     """Returns the fields that are labels: those named, called so, declared, or that hold few values.
 
+    Args:
+        data: the dataset.
+        named: paths the user gave; empty lets the data decide.
+        split: the split to look at; None takes all.
+
     Raises:
         SourceError: the data cannot be opened.
     """

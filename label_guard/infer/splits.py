@@ -82,6 +82,12 @@ def _with_name(source: str, name: str) -> str:
 
 
 def in_place_of(source: str, other: str, uri: str) -> str:
-    """``uri``, made from ``source``, as it reads where ``source`` is written ``other``."""
+    """``uri``, made from ``source``, as it reads where ``source`` is written ``other``.
+
+    Args:
+        source: the source as it was read.
+        other: the same source as the schema is to name it.
+        uri: a URI that was made from ``source``.
+    """
     mine = _LAST.fullmatch(uri)
     return other if uri == source or mine is None else _with_name(other, mine[2])

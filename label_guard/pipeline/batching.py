@@ -133,7 +133,13 @@ def _as_integers(stacked: Array, arrays: list[Array]) -> Array:
 
 
 def stack_lists(batch: Any, leave_out: Iterable[str], path: str = "") -> Any:
-    """``batch`` with an array in place of each list of values, but for the features to ``leave_out``."""
+    """``batch`` with an array in place of each list of values, but for the features to ``leave_out``.
+
+    Args:
+        batch: the element.
+        leave_out: paths of features that stay lists.
+        path: where ``batch`` is in the element; ``""`` for the whole.
+    """
     if isinstance(batch, dict):
         features = cast("dict[str, Any]", batch)
         paths = {name: f"{path}/{name}" if path else name for name in features}
@@ -156,6 +162,12 @@ def row(batch: Any, position: int, size: int, labels: Iterable[str] = ()) -> Any
     """Record ``position`` of a batch of ``size``; a leaf without that leading axis is None in it.
 
     A list that may hold rows or features (``holds_rows``) is None too: half of it would be another record's.
+
+    Args:
+        batch: the element.
+        position: from 0, below size.
+        size: number of records in the batch.
+        labels: paths of labels, whose lists are values rather than structure.
     """
     return _row(batch, position, size, "", tuple(labels))
 
@@ -293,12 +305,24 @@ def _common(arrays: Sequence[Array]) -> np.dtype[Any]:
 
 
 def take(batch: Any, rows: Rows, size: int) -> Any:
-    """A batch of copies of ``rows`` of a batch of ``size``."""
+    """A batch of copies of ``rows`` of a batch of ``size``.
+
+    Args:
+        batch: the element.
+        rows: positions (intp[k]), each below size, in the order of the result.
+        size: number of records in ``batch``.
+    """
     return join([(batch, rows, size)])
 
 
 def pad(batch: Any, have: int, size: int) -> Any:
-    """A batch of ``have`` records filled up to ``size`` with copies of its first."""
+    """A batch of ``have`` records filled up to ``size`` with copies of its first.
+
+    Args:
+        batch: the element.
+        have: number of its records, 1 or more.
+        size: number of records of the result, at least ``have``.
+    """
     return take(batch, np.concatenate([np.arange(have), np.zeros(size - have, np.intp)]), have)
 
 
@@ -319,7 +343,13 @@ def smaller_batches(before: int, now: int) -> UsageError:
 
 
 def with_label_columns(batch: Any, paths: Iterable[str], size: int) -> Any:
-    """``batch`` with each label that is a list of ``size`` values as an object array: a value, not structure."""
+    """``batch`` with each label that is a list of ``size`` values as an object array: a value, not structure.
+
+    Args:
+        batch: the element.
+        paths: paths of labels.
+        size: number of records in ``batch``.
+    """
     for path in paths:
         value = tree.get(batch, path)
         if isinstance(value, list | tuple) and len(cast("list[Any]", value)) == size:

@@ -150,7 +150,14 @@ def _zero_and_one(label: MultiLabel, array: Array) -> Array:
 
 
 def cast_labels(label: Label, array: Array, dtype: np.dtype[Any], *, illegal: bool = False) -> Array:
-    """Casts ``array`` to ``dtype``; a legal number that rounding moves past a limit becomes the nearest legal one."""
+    """Casts ``array`` to ``dtype``; a legal number that rounding moves past a limit becomes the nearest legal one.
+
+    Args:
+        label: the label, whose limits bound a real number.
+        array: labels ``[batch, ...]`` of the stored dtype.
+        dtype: the emitted dtype.
+        illegal: whether ``array`` may hold illegal values; those that do not fit become illegal ones that do.
+    """
     if array.dtype == dtype:
         return array
     with np.errstate(over="ignore", invalid="ignore"):

@@ -61,6 +61,11 @@ class CoordinatedStop:
     def mask(self, error: LabelGuardError, size: int, *, batched: bool) -> None:
         """Keeps ``error`` for the loop and masks the batch that is delivered from now on.
 
+        Args:
+            error: what stops this host.
+            size: number of records of a batch to mask.
+            batched: whether elements are batches.
+
         Raises:
             LabelGuardError: ``error``, where no batch was seen that could be delivered.
         """

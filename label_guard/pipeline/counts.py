@@ -58,7 +58,11 @@ class Counts:
 
     @property
     def limited(self) -> tuple[int, int]:
-        """Invalid records and all records that ``stop_above`` counts."""
+        """The counts that ``stop_above`` compares.
+
+        Returns:
+            The invalid records, and all records, since label rules last changed.
+        """
         return self.invalid - self.earlier_invalid, self.seen - self.earlier_seen
 
     def begin_limits(self) -> None:

@@ -172,7 +172,13 @@ def _is_list(value: Any) -> bool:
 
 
 def as_stored(converter: LabelConverter, columns: list[Column], size: int) -> Array | None:
-    """Labels under ``report`` as one array of numbers, whether they are legal or not; None where they are not one."""
+    """Labels under ``report`` as one array of numbers, whether they are legal or not; None where they are not one.
+
+    Args:
+        converter: of the label.
+        columns: the labels by dtype and shape.
+        size: number of records in the batch.
+    """
     columns = converter.k_hot(columns)
     arrays = [column.array for column in columns]
     if sum(map(len, arrays)) < size or len({array.shape[1:] for array in arrays}) != 1:

@@ -43,7 +43,13 @@ def finalize_plain(config: GuardConfig, record: Any) -> Any:
 
 
 def finalize_record(config: GuardConfig, record: Any, result: CheckResult) -> Any:
-    """Converts one unbatched record and adds its masks, as a batch of one."""
+    """Converts one unbatched record and adds its masks, as a batch of one.
+
+    Args:
+        config: the resolved options.
+        record: the element.
+        result: its check, a batch of one.
+    """
     stored = all(_is_stored(tree.get(record, path)) for path in config.guard.labels)
     if config.passes_untouched and stored and (result.ok or config.on_invalid != "mask"):
         return finalize_batch(config, record, 1)

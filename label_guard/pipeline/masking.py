@@ -247,6 +247,12 @@ def add_mask(batch: Any, label_path: str, valid: Mask, options: MaskOptions) -> 
 
     An existing feature of that name keeps its dtype and its values, and is 0 or False where the label is not valid.
 
+    Args:
+        batch: the element, not changed.
+        label_path: path of the label.
+        valid: bool mask ``[batch, ...]``, or a bool of a record.
+        options: name, dtype and form of masks.
+
     Raises:
         UsageError: the element has no place for the mask, or its feature of that name cannot be combined with it.
     """

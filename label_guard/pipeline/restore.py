@@ -47,6 +47,11 @@ def set_upstream(upstream: Upstream, state: Any) -> None:
 def refuse_pending(own: Mapping[str, Any], saved: Form, config: GuardConfig) -> None:
     """Refuses a state with records that were read ahead, where they could not be delivered.
 
+    Args:
+        own: the guard's part of a checkpoint.
+        saved: form of the stage that made it.
+        config: options of the stage that takes it.
+
     Raises:
         UsageError: names their number and what to do.
     """
@@ -76,6 +81,11 @@ def counts(own: Mapping[str, Any] | None, config: GuardConfig) -> Counts:
 
 def spare(own: Mapping[str, Any], upstream: Upstream, checker: ElementChecker) -> Spare:
     """Reads the spare batch of a state again, uncounted: its bad rows are in the quarantine already.
+
+    Args:
+        own: the guard's part of a checkpoint.
+        upstream: the iterator, which stands before the spare batch.
+        checker: checks it again.
 
     Raises:
         UsageError: upstream yields another batch there.

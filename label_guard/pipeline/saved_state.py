@@ -75,7 +75,15 @@ def _mapping(value: object, name: str) -> Mapping[str, Any]:
 
 
 def number(part: Mapping[str, Any], name: str, *, least: int = 0, greatest: int = _GREATEST, inside: str = "") -> int:
-    """An integer of a state; frameworks may give it back as a NumPy scalar or an array of no axes."""
+    """An integer of a state; frameworks may give it back as a NumPy scalar or an array of no axes.
+
+    Args:
+        part: the state, or a part of it.
+        name: key of the number.
+        least: smallest legal value.
+        greatest: largest legal value.
+        inside: where ``part`` is in the state, for errors; ends with ``/``.
+    """
     if name not in part:
         _refuse(f"has no '{inside}{name}'")
     value: Any = part[name]

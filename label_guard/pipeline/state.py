@@ -77,7 +77,11 @@ class Spare:
         return len(self.rows)
 
     def split(self, most: int) -> tuple[BatchRows, Spare]:
-        """The first ``most`` rows that are left, and the spare without them."""
+        """Takes rows from the spare, in order.
+
+        Returns:
+            The rows, at most ``most``, as part of a batch; and the spare without them.
+        """
         return (self.batch, self.rows[:most], self.size), replace(self, rows=self.rows[most:])
 
 
@@ -171,7 +175,13 @@ class MadeBy(NamedTuple):
 
 
 def made_by(config: GuardConfig, processes: Processes, form_given: Form) -> MadeBy:
-    """The guard of this configuration, as a state names it."""
+    """The guard of this configuration, as a state names it.
+
+    Args:
+        config: the resolved options.
+        processes: the worker processes of the pipeline.
+        form_given: whether elements are records or batches, as the user gave it.
+    """
     guard = config.guard
     view = f", view {guard.view}" if guard.view else ""
     rules = f"{guard.schema.name} {guard.schema.version}, split {guard.split}{view}"

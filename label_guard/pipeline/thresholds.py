@@ -43,6 +43,11 @@ class InvalidRatioLimit:
     def check(self, counts: Counts, result: CheckResult, example: Example) -> None:
         """Checks the share of invalid records in a first batch, over the run, and over a window.
 
+        Args:
+            counts: counts of the run, the batch included; a full window is reset.
+            result: check of the batch.
+            example: describes the first invalid record; called only for an error.
+
         Raises:
             TooManyInvalidError: a share is above the limit.
             NoValidRecordsError: too many records in a row were rejected.
@@ -60,6 +65,12 @@ class InvalidRatioLimit:
 
     def check_rejected(self, counts: Counts, result: CheckResult, least: int = 0, example: Example = str) -> None:
         """Limits how many records in a row a refill may reject: as many as 100 batches hold, and at least ``least``.
+
+        Args:
+            counts: counts of the run.
+            result: check of the last batch.
+            least: smallest limit, in records.
+            example: describes the first invalid record; called only for an error.
 
         Raises:
             NoValidRecordsError: there were more.

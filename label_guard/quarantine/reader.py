@@ -109,7 +109,10 @@ def _by_record(entry: QuarantineEntry) -> tuple[str, str]:
 
 
 def open_parts(url: str) -> tuple[LocalFolder | RemoteFolder, list[str]]:
-    """The folder at ``url`` and its part files, oldest first.
+    """Opens the quarantine at ``url``.
+
+    Returns:
+        The folder, and the names of its part files, oldest first.
 
     Raises:
         QuarantineError: the folder does not exist, cannot be listed, or holds something else and no part file.
@@ -149,7 +152,13 @@ def sequence_of(names: Sequence[str]) -> int:
 
 
 def scan(folder: LocalFolder | RemoteFolder, url: str, parts: Sequence[str]) -> Iterator[QuarantineEntry | LineProblem]:
-    """Entries and problems of the parts, line by line, in order."""
+    """Entries and problems of the parts, line by line, in order.
+
+    Args:
+        folder: the opened quarantine.
+        url: where it is, for places.
+        parts: names of part files.
+    """
     for part, file in folder.open_all(parts):
         try:
             if isinstance(file, Exception):

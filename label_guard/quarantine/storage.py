@@ -140,6 +140,11 @@ class LocalFolder:
             False where the file is not, or no longer, there with a length of ``end`` bytes; also where it was moved
             or deleted during the write, so that ``data`` must be written elsewhere.
 
+        Args:
+            name: name of the file.
+            data: whole lines.
+            end: length in bytes that the file must have before.
+
         Raises:
             OSError: as for ``create``.
         """

@@ -17,10 +17,13 @@ MAX_FOLDERS = 10_000
 
 
 def find_files(names: Sequence[str | os.PathLike[str]]) -> tuple[list[str], list[Diagnostic]]:
-    """The files that names mean, each once, in order; and one LG200 for each name without a file.
+    """Finds the schema files that names mean.
 
     A folder means all ``.yaml``, ``.yml`` and ``.json`` files in and below it, a glob for the files it matches.
     A name that is neither is a file; whether it can be read is seen by whoever reads it. Links are followed.
+
+    Returns:
+        The paths, each once, in order; and one LG200 for each name without a file.
     """
     files: dict[str, None] = {}
     missing: list[Diagnostic] = []

@@ -216,7 +216,11 @@ class ClassLabel(_Label):
 
     @property
     def id_range(self) -> tuple[int, int]:
-        """Least and greatest raw id, both inclusive, without listing a range; ``(0, -1)`` where there is none."""
+        """Range of the raw ids, found without listing them.
+
+        Returns:
+            The least and the greatest, both inclusive; ``(0, -1)`` where there is none.
+        """
         ids = self.raw_ids
         if isinstance(ids, range):
             return ids.start, ids.stop - 1

@@ -27,7 +27,12 @@ def apply_noqa(file: SchemaFile, found: Sequence[Diagnostic], *, with_source: bo
     """``found`` without what a comment of its line quiets, and with what is wrong with the comments.
 
     What keeps a file from loading cannot be quieted, and is not in ``found``: a pipeline would refuse the file all
-    the same. ``with_source`` says whether the file was compared with a source (LG23x).
+    the same.
+
+    Args:
+        file: the schema file, with its comments.
+        found: diagnostics of its content.
+        with_source: whether the file was compared with a source (LG23x).
     """
     comments = list(_comments(file))
     if not comments:

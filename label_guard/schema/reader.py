@@ -52,9 +52,11 @@ class SchemaFile:
         return node
 
     def locate(self, path: SchemaPath) -> tuple[int, int]:
-        """Line and column, both 1-based, of the value at ``path``.
+        """Where the value at ``path`` is.
 
-        Where it is absent, those of the key of what should hold it; ``(0, 0)`` where there is nothing of it.
+        Returns:
+            Line and column, both from 1; where the value is absent, those of the key that should hold it, ``(0, 0)``
+            in an empty file.
         """
         found = self.node(path)
         if found is not None:
@@ -66,7 +68,11 @@ class SchemaFile:
         return (self.root.line, self.root.column) if self.root is not None else (0, 0)
 
     def locate_key(self, path: SchemaPath) -> tuple[int, int]:
-        """Line and column of the key at ``path`` itself, not of its value."""
+        """Where the key at ``path`` is, rather than its value.
+
+        Returns:
+            Line and column, both from 1, as ``locate``.
+        """
         parent = self.node(path[:-1]) if path else None
         key = parent.keys.get(str(path[-1])) if parent is not None else None
         return (key.line, key.column) if key is not None else self.locate(path)

@@ -41,6 +41,11 @@ def _column(values: Array) -> RawColumn:
 def array_source(columns: Mapping[str, Array], labels: LabelShapes, split: str | None) -> Source:
     """The source of ``columns``; keys are row numbers.
 
+    Args:
+        columns: arrays ``[n, ...]`` by field.
+        labels: paths of the labels, with declared shapes.
+        split: name of the split; None where there is none.
+
     Raises:
         SourceError: a label is not among them; names the near one.
     """

@@ -143,7 +143,13 @@ Item = TypeVar("Item")
 
 
 def blocks(items: Iterable[Item], size_of: Callable[[Item], int], enough: int) -> Iterator[list[Item]]:
-    """``items`` in lists of a total size of about ``enough``; what precedes a fault is yielded before it is raised."""
+    """``items`` in lists of a total size of about ``enough``; what precedes a fault is yielded before it is raised.
+
+    Args:
+        items: records in order.
+        size_of: size of one, in any unit.
+        enough: size of a list, in the same unit.
+    """
     block: list[Item] = []
     size = 0
     try:
@@ -262,6 +268,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def require_fields(wanted: Iterable[str], known: Sequence[str], where: str) -> None:
     """Refuse a label path that no record has.
+
+    Args:
+        wanted: label paths.
+        known: fields of the records; empty where they are not known.
+        where: the source, for errors.
 
     Raises:
         SourceError: a path is not among ``known``; names the near one.

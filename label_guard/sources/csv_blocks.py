@@ -48,7 +48,11 @@ class CsvBlocks:
     texts: Sequence[str] = ()
 
     def read(self, block: bytes) -> tuple[int, dict[str, RawColumn]] | None:
-        """Number of rows and their labels; None where the strict reader must look."""
+        """Reads a block of whole lines.
+
+        Returns:
+            The number of rows, and the labels by path; None where the strict reader must look.
+        """
         if b"\0" in block or (b"\r" in block and block.count(b"\r") != block.count(b"\r\n")):
             return None
         data = block if block.endswith(b"\n") else block + b"\n"

@@ -37,7 +37,13 @@ class Encoding(NamedTuple):
 
 
 def decode_pieces(piece: Piece, wanted: LabelShapes, encodings: Mapping[str, Encoding]) -> Iterator[Piece]:
-    """``piece`` with its encoded labels decoded, in smaller pieces; a record whose label cannot be is unreadable."""
+    """``piece`` with its encoded labels decoded, in smaller pieces; a record whose label cannot be is unreadable.
+
+    Args:
+        piece: labels as stored.
+        wanted: paths of the labels, with declared shapes.
+        encodings: how each encoded label is stored, by path.
+    """
     encoded = {path: how for path in wanted if (how := _encoding(path, piece.columns[path], wanted, encodings))}
     if not encoded:
         yield piece
@@ -94,6 +100,11 @@ def _encoding(path: str, column: RawColumn, wanted: LabelShapes, encodings: Mapp
 
 def decode(data: bytes, how: Encoding, shape: Shape | None) -> Array:
     """One label as an array, in the declared ``shape`` where it fits.
+
+    Args:
+        data: bytes of a PNG or a serialized tensor.
+        how: which of both, and the dtype.
+        shape: declared shape of the label; None where it is not known.
 
     Raises:
         ValueError: ``data`` are not so encoded.

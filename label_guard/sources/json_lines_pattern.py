@@ -48,7 +48,11 @@ class LinePattern:
         self._general = _Layout(record, line, wanted, _scalar)
 
     def read(self, block: bytes) -> tuple[int, dict[str, RawColumn]] | None:
-        """Number of lines and their labels; None where the strict reader must look."""
+        """Reads a block of whole lines.
+
+        Returns:
+            The number of lines, and the labels by path; None where the strict reader must look.
+        """
         data = block if block.endswith(b"\n") else block + b"\n"
         if not _is_utf8(data):
             return None

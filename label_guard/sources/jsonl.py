@@ -99,7 +99,11 @@ def _lines(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def parse_object(text: bytes) -> tuple[dict[str, Any], str]:
-    """The object that ``text`` holds, or why it holds none."""
+    """Parses a line of JSON Lines.
+
+    Returns:
+        The object, and an empty text; or an empty dict, and why ``text`` holds no object.
+    """
     if text == _TOO_LONG:
         return {}, f"the line is longer than {MAX_LINE_BYTES >> 20} MiB"
     try:
@@ -120,7 +124,14 @@ def object_paths(record: Any, prefix: str = "") -> Iterator[str]:
 
 
 def objects_piece(first: int, records: Iterator[tuple[dict[str, Any], str]], count: int, wanted: LabelShapes) -> Piece:
-    """A piece of ``count`` parsed objects, or reasons why they are none, from row ``first``."""
+    """Makes a piece of parsed objects.
+
+    Args:
+        first: row of the first record.
+        records: parsed objects, each with the reason why it is none, or an empty text.
+        count: how many there are.
+        wanted: paths of the labels.
+    """
     rows: list[int] = []
     unreadable: list[tuple[int, str]] = []
     columns: dict[str, list[Any]] = {label: [] for label in wanted}

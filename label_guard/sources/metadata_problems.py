@@ -27,7 +27,13 @@ def source_problems(schema: DatasetSchema, metadata: TfdsMetadata) -> Iterator[P
 
 
 def label_problems(path: str, label: Label, feature: Feature) -> Iterator[Problem]:
-    """Where the metadata of one feature contradict the label at ``path``: count of classes, names, dtype, shape."""
+    """Where the metadata of one feature contradict the label at ``path``: count of classes, names, dtype, shape.
+
+    Args:
+        path: path of the label.
+        label: as the schema declares it.
+        feature: as the metadata declare it.
+    """
     where = ("labels", path)
     yield from _count_problems(where, label, feature)
     yield from _name_problems(where, label, feature)

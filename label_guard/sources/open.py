@@ -126,6 +126,11 @@ def _declared(scheme: Scheme, where: str, split: str | None, files: Sequence[Sha
 def declared_features(uri: str, *, split: str | None = None, base_dir: str | None = None) -> Mapping[str, Feature]:
     """What the metadata of a dataset of files declare of its features, without reading a record.
 
+    Args:
+        uri: source URI or path.
+        split: name of the split, where folders are splits.
+        base_dir: folder that relative paths start from; None is the working directory.
+
     Raises:
         SourceError: as ``open_source``; also for ``tfds:``, whose metadata ``read_metadata`` reads, and ``python:``.
     """
@@ -138,6 +143,11 @@ def declared_features(uri: str, *, split: str | None = None, base_dir: str | Non
 
 def list_fields(uri: str, *, split: str | None = None, base_dir: str | None = None) -> list[str]:
     """What could be a label: the field names of a dataset of files (of tf.Example and JSON: of its first records).
+
+    Args:
+        uri: source URI or path.
+        split: name of the split, where folders are splits.
+        base_dir: folder that relative paths start from; None is the working directory.
 
     Raises:
         SourceError: as ``open_source``; also for ``tfds:``, whose metadata say more, and ``python:``.

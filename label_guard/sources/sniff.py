@@ -27,10 +27,13 @@ _BOMS = ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
 def readable_uri(source: str) -> tuple[str, list[str]]:
-    """The URI of ``source``, with the options that its content calls for, and what was taken for what.
+    """The URI of ``source``, with the options that its content calls for.
 
     Args:
         source: a plain path, or a URI; one with options is taken as it is.
+
+    Returns:
+        The URI, and one note for each option that was guessed.
 
     Raises:
         SourceError: neither name nor content shows a format, or no file is there.

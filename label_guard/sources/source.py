@@ -132,6 +132,11 @@ class Source:
 def read_shard(form: Format, shard: Shard, wanted: LabelShapes) -> Iterator[Piece]:
     """Reads the labels of a file, or of a part of one, with ``form``.
 
+    Args:
+        form: format of the file.
+        shard: the file, or a part of it.
+        wanted: paths of the labels, with declared shapes.
+
     Raises:
         SourceError: as ``Source.read``.
     """

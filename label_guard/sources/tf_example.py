@@ -100,7 +100,15 @@ class IndexedExampleFormat(ExampleFormat):
 
 
 def read_labels(records: Sequence[wire.Record], wanted: LabelShapes) -> tuple[dict[str, RawColumn], dict[int, str]]:
-    """Columns of the wanted features, and by position why a record could not be read (it is not in the columns)."""
+    """Reads the labels of serialized records.
+
+    Args:
+        records: serialized tf.Examples.
+        wanted: paths of the labels, with the declared shapes.
+
+    Returns:
+        The columns of the labels, without unreadable records; and the reason for each of those, by position.
+    """
     if len(records) < _FEW_RECORDS:
         return _read_few(records, wanted)
     values, odd = _decode(records, wanted)

@@ -30,6 +30,13 @@ def open_tfds(uri: str, folder: str, split: str | None, labels: LabelShapes, rec
     Shapes are those of the metadata, where these have them: so a pipeline sees the labels. Dtypes never are: a declared
     uint8 would make 255 of a stored -1.
 
+    Args:
+        uri: the URI, for errors.
+        folder: ``data_dir/name/version``, or with a config between.
+        split: name of the split; None is an error that lists them.
+        labels: paths of the labels, with declared shapes.
+        record_key: path of the feature that names a record; None takes TFDS's file and position.
+
     Raises:
         SourceError: no such dataset, split or feature, or a file format that is not read.
     """

@@ -47,10 +47,13 @@ CONVERSIONS = {
 
 
 def parse_uri(uri: str) -> tuple[str, str, dict[str, str]]:
-    """Scheme, place and options of a source URI.
+    """Parses a source URI.
 
     >>> parse_uri("csv:labels.csv?delimiter=;&header=none")
     ('csv', 'labels.csv', {'delimiter': ';', 'header': 'none'})
+
+    Returns:
+        The scheme, the place, and the options of the query.
 
     Raises:
         SourceError: no such scheme or option.

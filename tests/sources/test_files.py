@@ -73,7 +73,7 @@ def test_csv_row_of_another_width_is_unreadable(tmp_path: Path) -> None:
     assert chunk.columns["label"] == [1, 4]
     assert list(chunk.keys) == ["a.csv__0", "a.csv__3"]
     assert [(u.row, u.reason) for u in chunk.unreadable] == [
-        (1, "the row has 1 fields, the header 2"),
+        (1, "the row has 1 field, the header 2"),
         (2, "the row has 3 fields, the header 2"),
     ]
 
