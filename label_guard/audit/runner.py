@@ -69,7 +69,7 @@ def prepare_audit(
         caller: name of the function the user called, for errors.
 
     Returns:
-        The schema; the split names with their sources; what to read of them; and where the schema stands in its file,
+        The schema; the split names with their sources; what to read of them; and the place of the schema in its file,
         None where it is not from a file.
 
     Raises:

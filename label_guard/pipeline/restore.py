@@ -84,7 +84,7 @@ def spare(own: Mapping[str, Any], upstream: Upstream, checker: ElementChecker) -
 
     Args:
         own: the guard's part of a checkpoint.
-        upstream: the iterator, which stands before the spare batch.
+        upstream: the iterator, positioned before the spare batch.
         checker: checks it again.
 
     Raises:
