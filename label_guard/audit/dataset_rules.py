@@ -137,7 +137,7 @@ def _record_findings(schema: DatasetSchema, split: SplitReport, labels: Mapping[
     """Yields one finding for each label and rule; warnings where the split stays within its limit."""
     known = split.baseline
     bad = split.invalid + split.unreadable if known is None else known.new
-    within = bad <= schema.limits_of(split.split).max_invalid_ratio * split.records
+    within = bad <= schema.limits_of(split.split).max_invalid_ratio * split.unpadded
     severity: Severity = "warning" if within else "error"
     for path in labels:
         found = split.labels[path]
@@ -146,14 +146,16 @@ def _record_findings(schema: DatasetSchema, split: SplitReport, labels: Mapping[
             places = "" if positions == records else f" in {counted(positions, 'place')}"
             value = f"{number(first.value)} at {list(first.place)}" if first.place else number(first.value)
             message = (
-                f"{path}: {records:,} of {counted(split.records, 'record')}{places}; first {first.record}: {value}, "
+                f"{path}: {records:,} of {counted(split.unpadded, 'record')}{places}; first {first.record}: {value}, "
                 f"expected {first.legal}"
             )
             message += _rarest(found, rule, first.value)
             yield _against(known, f"{path} {rule}", _finding(rule, split.split, message, label=path, severity=severity))
     if split.unreadable:
         key, reason = next(e for shard in split.shards for e in shard.unreadable_examples)
-        message = f"{split.unreadable:,} of {counted(split.records, 'record')} cannot be decoded; first {key}: {reason}"
+        message = (
+            f"{split.unreadable:,} of {counted(split.unpadded, 'record')} cannot be decoded; first {key}: {reason}"
+        )
         yield _against(known, "LG120", _finding("LG120", split.split, message, severity=severity))
     for shard in split.shards:
         if shard.error:
@@ -171,9 +173,12 @@ def _rarest(found: LabelStatistics, rule: str, first: Any) -> str:
 
 
 def _empty_findings(split: SplitReport, labels: Mapping[str, Label]) -> Iterator[Finding]:
-    """Yields labels of which some records hold nothing to learn; an error where all of a split do."""
+    """Yields labels of which some records hold nothing to learn, padding apart; an error where all of a split do."""
     for path, label in labels.items():
-        empty, records = split.labels[path].nothing_left, split.labels[path].records
+        found, padding = split.labels[path], split.padding
+        if found.nothing_left == found.records:
+            padding = 0  # a split of nothing but padding has nothing to learn either
+        empty, records = found.nothing_left - padding, found.records - padding
         if empty and getattr(label, "unlabeled", None) is None:  # else the schema declares records without a label
             share = f"{empty:,} of {counted(records, 'record')} {agreed(empty, 'holds', 'hold')}"
             message = f"{path}: {share} nothing to learn: no position is labeled"

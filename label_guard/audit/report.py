@@ -148,6 +148,11 @@ class SplitReport(_Model):
         """Number of records of which nothing counts: they are in ``records``, and were not checked."""
         return sum(shard.padding for shard in self.shards)
 
+    @property
+    def unpadded(self) -> int:
+        """Number of records without padding, which every share and limit refers to."""
+        return self.records - self.padding
+
     def merge(self, others: Sequence[SplitReport]) -> SplitReport:
         """Returns all together: parts of one split, from several machines."""
         parts = [self, *others]
@@ -312,7 +317,7 @@ class AuditReport(_Model):
 
     def _overview(self) -> list[tuple[str, str]]:
         splits = [
-            (split.split or "records", f"{split.records:,} ({split.invalid + split.unreadable:,} bad)")
+            (split.split or "records", f"{split.unpadded:,} ({split.invalid + split.unreadable:,} bad)")
             for split in self.splits
         ]
         return [*splits, ("findings", f"{len(self.findings):,}"), ("complete", str(self.complete).lower())]

@@ -103,8 +103,8 @@ def text_lines(
 def _split(report: AuditReport, split: SplitReport) -> Iterator[Line]:
     name = split.split or "(no split)"
     bad = split.invalid + split.unreadable
-    share = f" ({percent(bad / split.records)})" if split.records and bad else ""
-    size = f"{counted(split.records, 'record')} in {counted(len(split.shards), 'file')}"
+    share = f" ({percent(bad / split.unpadded)})" if bad else ""
+    size = f"{counted(split.unpadded, 'record')} in {counted(len(split.shards), 'file')}"
     yield Line(terminal(f"{name}: {size}, {bad:,} bad{share}{_nothing_read(split)}"), "title")
     yield Line(terminal(f"  {split.source.uri}"), "muted")
     yield from _not_read(split)
@@ -136,7 +136,7 @@ def _nothing_read(split: SplitReport) -> str:
 def _not_read(split: SplitReport) -> Iterator[Line]:
     """Records that count as records of the split and were not checked one by one."""
     if split.padding:
-        padding = counted(split.padding, "record is", "records are")
+        padding = counted(split.padding, "more record is", "more records are")
         yield Line(
             f"  {padding} padding: where is 0 for {agreed(split.padding, 'it', 'them')}, so no label was checked"
         )

@@ -192,7 +192,7 @@ def _verdict(report: AuditReport) -> tuple[str, str]:
         return "error", "⚠ Nothing was found, but not all records were read"
     found = [counted(errors, "error") if errors else "No errors"]
     found += [counted(warnings, "warning")] if warnings else []
-    records = sum(split.records for split in report.splits)
+    records = sum(split.unpadded for split in report.splits)
     bad = sum(split.invalid + split.unreadable for split in report.splits)
     share = f": {bad:,} of {counted(records, 'record')} {agreed(bad, 'is', 'are')} invalid" if bad else ""
     return ("error", "✗ " + " and ".join(found) + share) if errors else ("warning", "! " + ", ".join(found) + share)
@@ -204,15 +204,18 @@ def _tiles(report: AuditReport, splits: Sequence[SplitView]) -> list[tuple[str, 
     rules = {finding.rule for finding in report.findings}
     unused = _unused_anywhere(report)
     tiles = [
-        ("records", f"{sum(split.records for split in report.splits):,}", ""),
+        ("records", f"{sum(split.unpadded for split in report.splits):,}", ""),
         ("invalid records", f"{bad:,}", "error" if bad else "good"),
         ("rules broken", f"{len(rules):,}", _verdict(report)[0]),
         ("splits", f"{len(splits):,}", ""),
     ]
+    padding = sum(split.padding for split in report.splits)
+    if padding:
+        tiles.insert(1, ("padding, not checked", f"{padding:,}", ""))
     if unused is not None:
         caption = "classes never used" if len(splits) == 1 else "classes unused in a split"
         state = "warning" if "LG403" in rules else "" if unused else "good"
-        tiles.insert(3, (caption, f"{unused:,}", state))
+        tiles.insert(-1, (caption, f"{unused:,}", state))
     return tiles
 
 
@@ -287,7 +290,8 @@ def _bad_share(shard: ShardReport) -> float:
     if shard.error:
         return 1.0
     bad = max([shard.unreadable, *shard.violations.values()])
-    return min(1.0, bad / shard.records) if shard.records else 0.0
+    records = shard.records - shard.padding
+    return min(1.0, bad / records) if records else 0.0
 
 
 def _examples(report: AuditReport, split: SplitReport) -> Iterator[dict[str, Any]]:

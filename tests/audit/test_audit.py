@@ -233,13 +233,35 @@ def test_what_is_not_measured_or_does_not_count_is_nothing_to_learn(tmp_path: Pa
     fields = {"format": 1, "name": "t", "version": "1.0.0", "labels": labels, "splits": splits}
     report = audit_dataset(DatasetSchema.model_validate(fields))
     assert report.splits[0].labels["label"].nothing_left == expected
-    message = next(finding.message for finding in report.findings if finding.rule == "LG408")
-    assert f"{expected} of 3 records {agreed(expected, 'holds', 'hold')} nothing to learn" in message
     padding = sum(not np.any(row) for row in where)
+    messages = [finding.message for finding in report.findings if finding.rule == "LG408"]
+    empty, others = expected - padding, 3 - padding
+    shown = f"{empty} of {counted(others, 'record')} {agreed(empty, 'holds', 'hold')} nothing to learn"
+    assert [shown in message for message in messages] == [True] * (expected > padding)
     assert report.splits[0].padding == padding
-    assert (f"  {counted(padding, 'record is', 'records are')} padding" in render_audit(report, "text")) == bool(
-        padding
-    )
+    assert (
+        f"  {counted(padding, 'more record is', 'more records are')} padding" in render_audit(report, "text")
+    ) == bool(padding)
+
+
+def test_padding_is_in_no_share(tmp_path: Path) -> None:
+    """Records of padding are counted apart: shares, limits and messages are those of the other records."""
+    values, where = [0, 1, 7, 7, *[9] * 96], [1, 1, 1, 0, *[0] * 96]
+    pq.write_table(pa.table({"label": values, "w": where}), tmp_path / "a.parquet")
+    label = {"kind": "class_label", "num_classes": 2, "where": "w"}
+    fields: dict[str, Any] = {"format": 1, "name": "t", "version": "1.0.0", "labels": {"label": label}}
+    pq.write_table(pa.table({"label": values, "w": [0] * 100}), tmp_path / "none.parquet")
+    schema = DatasetSchema.model_validate(fields)
+    nothing = audit_dataset(schema, source=f"parquet:{tmp_path}/none.parquet")
+    assert [(finding.rule, finding.severity) for finding in nothing.findings] == [("LG408", "error")]
+    for limit, severity in ((0.1, "error"), (0.5, "warning")):  # one of three is invalid, not one of a hundred
+        schema = DatasetSchema.model_validate({**fields, "limits": {"max_invalid_ratio": limit}})
+        report = audit_dataset(schema, source=f"parquet:{tmp_path}/a.parquet")
+        assert (report.splits[0].padding, report.splits[0].unpadded) == (97, 3)
+        (found,) = (finding for finding in report.findings if finding.rule != "LG403")
+        assert (found.severity, found.message.startswith("label: 1 of 3 records;")) == (severity, True)
+        assert "3 records in 1 file, 1 bad (33.33%)" in render_audit(report, "text")
+        assert "padding, not checked" in render_audit(report, "html")
 
 
 def test_an_empty_class_and_a_rare_one_are_findings(tmp_path: Path) -> None:
