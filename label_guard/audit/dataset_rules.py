@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from label_guard.audit.baseline import Comparison
-from label_guard.audit.report import Cause, Finding, OtherCause, SplitReport
+from label_guard.audit.report import Cause, Finding, SplitReport
 from label_guard.core.plural import agreed, counted, number, times
 from label_guard.diagnosis.dataset import diagnose_dataset
 from label_guard.diagnosis.statistics import LabelStatistics
@@ -49,14 +49,10 @@ def find_causes(schema: DatasetSchema, splits: Sequence[SplitReport]) -> list[Ca
     uncounted = {split.split for split in splits if split.certified}
     return [
         Cause(
-            split=split,
-            label=one.label,
-            cause=one.cause,
-            text=one.text,
-            patch=dict(one.patch),
-            alternatives=tuple(OtherCause(cause=other.cause, text=other.text) for other in one.alternatives),
-        )
-        for split, one in found
+            split=split, label=path, cause=one.cause, text=one.text, patch=dict(one.patch),
+            alternatives=tuple(one.alternatives),
+        )  # fmt: skip
+        for split, path, one in found
         if not (split in uncounted and one.cause in LEGAL_CAUSES)
     ]
 

@@ -22,6 +22,7 @@ from label_guard.audit.baseline import MAX_EXAMPLES, Comparison, Count
 from label_guard.audit.blocks import Blocks
 from label_guard.audit.duplicates import Duplicates
 from label_guard.core.html_table import html_table
+from label_guard.diagnosis.cause import OtherCause
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.rules.diagnostic import Severity
 from label_guard.rules.registry import RULES
@@ -225,18 +226,6 @@ class SchemaPlace(_Model):
         """The place of a sound schema file."""
         labels = file.schema.labels if file.schema is not None else ()
         return cls(path=file.path, lines={path: file.locate_key(("labels", path))[0] for path in labels})
-
-
-class OtherCause(_Model):
-    """Another cause that explains the same counts.
-
-    Attributes:
-        cause: a short stable name, such as ``one-based``.
-        text: what it would mean, in words.
-    """
-
-    cause: str
-    text: str
 
 
 class Cause(_Model):

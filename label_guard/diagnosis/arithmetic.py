@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from label_guard.core import dtypes
 from label_guard.core.plural import agreed, counted
-from label_guard.diagnosis.cause import Alternative, LikelyCause, with_alternatives
+from label_guard.diagnosis.cause import LikelyCause, OtherCause, with_alternatives
 from label_guard.diagnosis.illegal import WELL_KNOWN
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.schema.labels import ClassLabel
@@ -17,22 +17,22 @@ _CHARACTERS = {*_DIGITS, 9, 10, 13, 32, 43, 45, 46}
 _BASES = (1000, 256, 65536, 100, 10_000, 512, 1024, 4096)  # class * base + instance
 
 
-def arithmetic_cause(path: str, label: ClassLabel, found: LabelStatistics) -> LikelyCause | None:
+def arithmetic_cause(label: ClassLabel, found: LabelStatistics) -> LikelyCause | None:
     """The cause that follows from illegal values before their counts are weighed; None where there is none."""
     illegal = {int(v): n for v, n in found.illegal.items()}
     if not illegal:
         return None
     words = characters(found)
     if words is not None and label.num_classes <= _DIGITS.stop:
-        return LikelyCause(path, "ascii", words)
+        return LikelyCause("ascii", words)
     for rule in (_truncated, _wrapped, _lossy, _no_ids):
-        cause = rule(path, label, found, illegal)
+        cause = rule(label, found, illegal)
         if cause is not None:
             return cause
     return None
 
 
-def _truncated(path: str, label: ClassLabel, found: LabelStatistics, illegal: dict[int, int]) -> LikelyCause | None:
+def _truncated(label: ClassLabel, found: LabelStatistics, illegal: dict[int, int]) -> LikelyCause | None:
     ids = set(label.raw_ids) if label.num_classes <= 10**6 else label.raw_ids
     if found.illegal_overflow or not all(abs(v) >= 2**31 and v % 2**32 in ids for v in illegal):
         return None
@@ -44,10 +44,10 @@ def _truncated(path: str, label: ClassLabel, found: LabelStatistics, illegal: di
         f"after truncation: {first} "
         f"becomes {first % 2**32}, and JAX would train that class. Find what wrote the upper half"
     )
-    return LikelyCause(path, "int32-truncation", text)
+    return LikelyCause("int32-truncation", text)
 
 
-def _wrapped(path: str, label: ClassLabel, found: LabelStatistics, illegal: dict[int, int]) -> LikelyCause | None:
+def _wrapped(label: ClassLabel, found: LabelStatistics, illegal: dict[int, int]) -> LikelyCause | None:
     """Ids beyond a signed width that became negative."""
     top = label.id_range[1]
     for bits in (8, 16, 32):
@@ -68,7 +68,7 @@ def _wrapped(path: str, label: ClassLabel, found: LabelStatistics, illegal: dict
             f"({example + whole} became {example}). Store them in a wider dtype; ids that wrapped twice are legal but "
             "wrong, so write the labels again"
         )
-        return LikelyCause(path, f"int{bits}-wrap", text)
+        return LikelyCause(f"int{bits}-wrap", text)
     return None
 
 
@@ -84,7 +84,7 @@ def characters(found: LabelStatistics) -> str | None:
     )
 
 
-def _lossy(path: str, label: ClassLabel, found: LabelStatistics, illegal: dict[int, int]) -> LikelyCause | None:
+def _lossy(label: ClassLabel, found: LabelStatistics, illegal: dict[int, int]) -> LikelyCause | None:
     """Values between the ids of a mask, as JPEG or interpolation leaves them."""
     if label.rank < 2 or found.illegal_overflow or len(illegal) < 8:
         return None
@@ -100,11 +100,11 @@ def _lossy(path: str, label: ClassLabel, found: LabelStatistics, illegal: dict[i
         "a mask that was saved as JPEG or resized with interpolation. Make it again with a lossless format and "
         "nearest-neighbour resizing"
     )
-    other = Alternative("noise", "random or corrupt values")
-    return with_alternatives(path, "lossy-mask", text, [other])
+    other = OtherCause("noise", "random or corrupt values")
+    return with_alternatives("lossy-mask", text, [other])
 
 
-def _no_ids(path: str, label: ClassLabel, found: LabelStatistics, illegal: dict[int, int]) -> LikelyCause | None:
+def _no_ids(label: ClassLabel, found: LabelStatistics, illegal: dict[int, int]) -> LikelyCause | None:
     """Most values are illegal, and far more distinct ones than classes: the column or file holds something else."""
     bad = found.illegal_values.positions
     distinct, total = found.illegal_values.distinct, max(1, found.positions)
@@ -129,7 +129,7 @@ def _no_ids(path: str, label: ClassLabel, found: LabelStatistics, illegal: dict[
         f"for {counted(label.num_classes, 'class')}: not class ids but something else, such as an image, a count, an "
         f"identifier{_packed(label, illegal)}. Check that the right column or file is read"
     )
-    return LikelyCause(path, "not-ids", text)
+    return LikelyCause("not-ids", text)
 
 
 def _packed(label: ClassLabel, illegal: dict[int, int]) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+
+from pydantic import ConfigDict
 
 TO_CHANGE = "; if the data are meant so, change the schema:"
 
 
 @dataclass(frozen=True, slots=True)
-class Alternative:
+class OtherCause:
     """Another cause that explains the same counts.
 
     Attributes:
@@ -18,16 +20,17 @@ class Alternative:
         text: what it would mean, in words.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid")  # it is a part of the audit report
+
     cause: str
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class LikelyCause:
-    """A likely cause.
+    """A likely cause of what is wrong with one label.
 
     Attributes:
-        label: path of the label.
         cause: a short stable name, such as ``one-based``; docs/causes.md describes each.
         finding: what was seen, what it most likely means, and what to do, in words.
         patch: fields of the label (or with ``splits`` of the schema) that make the data legal; empty unless the
@@ -36,11 +39,10 @@ class LikelyCause:
         to_change: how the text leads over to the patch.
     """
 
-    label: str
     cause: str
     finding: str
     patch: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    alternatives: Sequence[Alternative] = ()
+    alternatives: Sequence[OtherCause] = ()
     to_change: str = ""
 
     @property
@@ -51,27 +53,16 @@ class LikelyCause:
         return f"{self.finding}{self.to_change if self.patch else ''}{others}{advice}"
 
 
-def with_alternatives(label: str, cause: str, text: str, others: Sequence[Alternative]) -> LikelyCause:
+def with_alternatives(cause: str, text: str, others: Sequence[OtherCause]) -> LikelyCause:
     """A cause without a patch whose text names the other causes, two at most.
 
     Args:
-        label: path of the label.
         cause: its code, such as ``one-based``.
         text: what was seen and what to do.
         others: other causes; the first two of other codes are kept.
     """
-    first: dict[str, Alternative] = {}
+    first: dict[str, OtherCause] = {}
     for other in others:
         if other.cause != cause:
             first.setdefault(other.cause, other)
-    return LikelyCause(label, cause, text, {}, tuple(first.values())[:2])
-
-
-def with_more(cause: LikelyCause, others: Sequence[Alternative]) -> LikelyCause:
-    """``cause`` with more alternatives behind its own, two at most, and without a patch."""
-    return with_alternatives(cause.label, cause.cause, cause.finding, [*cause.alternatives, *others])
-
-
-def without_patch(cause: LikelyCause) -> LikelyCause:
-    """``cause`` without its change of the schema."""
-    return replace(cause, patch={})
+    return LikelyCause(cause, text, {}, tuple(first.values())[:2])

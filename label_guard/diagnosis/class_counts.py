@@ -65,9 +65,9 @@ class ClassCounts(Mapping[int, int]):
             if self._size > max(_MIN_PENDING, 2 * len(self._ids)):
                 self._settle()
 
-    def update(self, other: ClassCounts) -> None:
+    def update(self, other: Mapping[int, int]) -> None:
         """Adds the counts of ``other``."""
-        self._append(*other.arrays())
+        self._append(*(other if isinstance(other, ClassCounts) else ClassCounts(other)).arrays())
 
     def arrays(self) -> tuple[Ids, Ids]:
         """The counts as arrays.
@@ -87,12 +87,6 @@ class ClassCounts(Mapping[int, int]):
             parts = [(self._ids, self._counts), *self._waiting]
             self._waiting, self._size = [], 0
             self._ids, self._counts = _sum(parts)
-
-    def __add__(self, other: ClassCounts) -> ClassCounts:
-        both = ClassCounts()
-        both._ids, both._counts = self.arrays()
-        both.add(*other.arrays())
-        return both
 
     def table(self) -> dict[int, int]:
         """Counts by id, in order; not to be written to."""
@@ -155,64 +149,42 @@ def _sum(parts: Iterable[tuple[Ids, Ids]]) -> tuple[Ids, Ids]:
     return ids, total
 
 
-def count_dense(positions: ClassCounts, records: ClassCounts, values: Ids, low: int, high: int) -> None:
-    """Counts ids, all of them legal: in ``positions`` each, in ``records`` once for each row.
+def count_ids(positions: ClassCounts, records: ClassCounts, ids: Ids, rows: Ids | None, low: int, high: int) -> None:
+    """Counts legal ids: in ``positions`` each, in ``records`` once for each row.
 
     Args:
-        positions: what each value is added to.
-        records: what the distinct values of each row are added to.
-        values: int64[n, m], from ``low`` to ``high``.
-        low: smallest legal id.
-        high: greatest legal id.
-    """
-    flat = values.reshape(-1)
-    rows = None if values.shape[1] == 1 else np.repeat(np.arange(len(values)), values.shape[1])
-    count_in_rows(positions, records, flat - low if low else flat, rows, low, high)
-
-
-def count_in_rows(
-    positions: ClassCounts, records: ClassCounts, dense: Ids, rows: Ids | None, low: int, high: int
-) -> None:
-    """As ``count_dense``, of values that are some of those of each row.
-
-    Args:
-        positions: what each value is added to.
-        records: what the distinct values of each row are added to.
-        dense: int64[k], from 0 to ``high - low``.
+        positions: what each id is added to.
+        records: what the distinct ids of each row are added to.
+        ids: int64[k], from ``low`` to ``high``.
         rows: int64[k], ascending: the row of each; None where each has a row of its own.
         low: smallest legal id.
         high: greatest legal id.
     """
-    span = high - low + 1
     if rows is None:
-        found = _counted(dense, span)
-        _add(positions, found, low)
-        _add(records, found, low)
+        found = count_values(ids, low, high)
+        positions.add(*found)
+        records.add(*found)
         return
-    height = int(rows[-1]) + 1 if rows.size else 0
-    if height * span <= _TABLE * dense.size:
-        table = np.bincount(rows * span + dense, minlength=height * span).reshape(height, span)
-        ids = np.arange(span)
-        _add(positions, (ids, table.sum(axis=0)), low)
-        _add(records, (ids, np.count_nonzero(table, axis=0)), low)
+    span, height = high - low + 1, int(rows[-1]) + 1 if rows.size else 0
+    if height * span <= _TABLE * ids.size:
+        table = np.bincount(rows * span + (ids - low), minlength=height * span).reshape(height, span)
+        legal = np.arange(low, high + 1)
+        positions.add(legal, table.sum(axis=0))
+        records.add(legal, np.count_nonzero(table, axis=0))
         return
-    _add(positions, _counted(dense, span), low)
+    positions.add(*count_values(ids, low, high))
     if span > _MOST_SPAN:  # a row times the span could be beyond int64
-        present = np.unique(np.stack([rows, dense]), axis=1)[1]
+        present = np.unique(np.stack([rows, ids]), axis=1)[1]
     else:
-        present = np.unique(rows * span + dense) % span
-    _add(records, _counted(present, span), low)
+        present = np.unique(rows * span + (ids - low)) % span + low
+    records.add(*count_values(present, low, high))
 
 
-def _counted(values: Ids, span: int) -> tuple[Ids, Ids]:
-    """Distinct values from 0 to below ``span`` and how often; the cost is that of the values where these are few."""
-    if values.size * 4 < span:
+def count_values(values: Ids, low: int, high: int) -> tuple[Ids, Ids]:
+    """Distinct values from ``low`` to ``high`` and how often; the cost is that of the values where these are few."""
+    if values.size * _TABLE <= high - low:
         return np.unique(values, return_counts=True)
-    return np.arange(span), np.bincount(values, minlength=span)
-
-
-def _add(counts: ClassCounts, found: tuple[Ids, Ids], low: int) -> None:
-    counts.add(found[0] + low, found[1])
+    return np.arange(low, high + 1), np.bincount(values - low if low else values, minlength=high - low + 1)
 
 
 def read_counts(found: Any) -> ClassCounts:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from label_guard.diagnosis.cause import LikelyCause
+from label_guard.diagnosis.form import fits_shape, lengths_of
 from label_guard.diagnosis.label import diagnose
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.diagnosis.unused import LEGAL_CAUSES
@@ -23,16 +24,20 @@ def diagnose_dataset(
     schema: DatasetSchema,
     found: Mapping[str | None, Mapping[str, LabelStatistics]],
     names: Mapping[str | None, Mapping[str, Sequence[str]]],
-) -> list[tuple[str | None, LikelyCause]]:
-    """Likely causes by split, in the order of the splits and labels.
+) -> list[tuple[str | None, str, LikelyCause]]:
+    """Likely causes with their split and the path of their label, in the order of the splits and labels.
 
     Args:
         schema: the promise.
         found: statistics by split and label.
         names: class names that the dataset's own metadata give, by split and label, in order of the ids.
     """
-    causes = [(split, cause) for split in found for cause in _of_split(schema, split, found[split], names[split])]
-    return [item for item in causes if item[1].cause not in LEGAL_CAUSES or not _used_elsewhere(found, *item)]
+    return [
+        (split, path, cause)
+        for split in found
+        for path, cause in _of_split(schema, split, found[split], names[split])
+        if cause.cause not in LEGAL_CAUSES or not _used_elsewhere(found, split, path)
+    ]
 
 
 def shuffled_names(label: Label, theirs: Sequence[str] | None) -> tuple[int, str, str] | None:
@@ -58,7 +63,7 @@ def _of_split(
     split: str | None,
     found: Mapping[str, LabelStatistics],
     names: Mapping[str, Sequence[str]],
-) -> Iterator[LikelyCause]:
+) -> Iterator[tuple[str, LikelyCause]]:
     labels = schema.stored(split)
     pairs = list(_swapped(labels, found))
     exchanged = {path for pair in pairs for path in pair}
@@ -66,23 +71,21 @@ def _of_split(
         for a, b in pairs:
             if a == path:
                 text = f"{a} holds what {b} declares, and {b} what {a} declares: the two features are exchanged"
-                yield LikelyCause(a, "swapped-features", text)
+                yield a, LikelyCause("swapped-features", text)
         if path not in exchanged:
-            yield from diagnose(path, label, found[path], split, only_label=len(labels) == 1)
+            yield from (
+                (path, cause) for cause in diagnose(path, label, found[path], split, only_label=len(labels) == 1)
+            )
         moved = shuffled_names(label, names.get(path))
         if moved is not None and found[path].records:
             text = f"the dataset's metadata have the same names in another order: {moved[0]} is {moved[1]!r} there"
-            yield LikelyCause(path, "shuffled-names", text, {"class_names": list(names[path])})
+            yield path, LikelyCause("shuffled-names", text, {"class_names": list(names[path])})
 
 
-def _used_elsewhere(
-    found: Mapping[str | None, Mapping[str, LabelStatistics]],
-    split: str | None,
-    cause: LikelyCause,
-) -> bool:
+def _used_elsewhere(found: Mapping[str | None, Mapping[str, LabelStatistics]], split: str | None, path: str) -> bool:
     """Whether another split uses ids that this one does not: then the classes are there, only not in this split."""
-    mine = set(found[split][cause.label].class_counts)
-    return any(not mine.issuperset(labels[cause.label].class_counts) for labels in found.values())
+    mine = set(found[split][path].class_counts)
+    return any(not mine.issuperset(labels[path].class_counts) for labels in found.values())
 
 
 # Exchanged features ------------------------------------------------------------------------------------------------
@@ -135,14 +138,9 @@ def _fits_dtypes(label: Label, found: LabelStatistics) -> bool:
 
 
 def _fits_shapes(label: Label, found: LabelStatistics) -> bool:
-    return all(_fits_shape(label.record_shape, shape) for shape in found.shapes)
-
-
-def _fits_shape(declared: Sequence[int | None], shape: str) -> bool:
-    if shape == "...":
-        return all(length is None for length in declared)
-    lengths = [int(part) for part in shape.strip("[]").split(",") if part.strip()]
-    return len(lengths) == len(declared) and all(d is None or d == n for d, n in zip(declared, lengths, strict=True))
+    declared, shapes = label.record_shape, (lengths_of(shape) for shape in found.shapes)
+    any_length = all(length is None for length in declared)
+    return all(any_length if shape is None else fits_shape(declared, shape) for shape in shapes)
 
 
 def _fits_values(label: Label, found: LabelStatistics) -> bool:

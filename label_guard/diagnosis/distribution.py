@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 
 from label_guard.check.columns import Column
 from label_guard.core.types import Array
-from label_guard.diagnosis.class_counts import ClassCounts, JsonCounts
+from label_guard.diagnosis.class_counts import ClassCounts, JsonCounts, count_values
 from label_guard.schema.labels import Label, RealLabel, SoftLabel
 
 MAX_BINS = 512
@@ -46,7 +46,8 @@ class Histogram(BaseModel):
         if not numbers.size:
             return
         sizes = np.abs(numbers).view(np.int64) >> self.shift
-        _count(self.counts, np.where(numbers < 0, -sizes, sizes))
+        bins = np.where(numbers < 0, -sizes, sizes)
+        self.counts.add(*count_values(bins, int(bins.min()), int(bins.max())))
         self._shrink()
 
     def merge(self, other: Histogram) -> Histogram:
@@ -54,7 +55,8 @@ class Histogram(BaseModel):
         if not len(other.counts):
             return self
         shift = max(self.shift, other.shift)
-        both = Histogram(shift=shift, counts=self._at(shift) + other._at(shift))
+        both = Histogram(shift=shift, counts=self._at(shift))
+        both.counts.update(other._at(shift))
         both._shrink()
         return both
 
@@ -144,11 +146,3 @@ class Distribution(BaseModel):
 def _edge(places: NDArray[np.int64], shift: int) -> NDArray[np.float64]:
     """The least number of a bin; the greatest double in place of infinity."""
     return np.minimum(places << shift, np.float64(np.finfo(np.float64).max).view(np.int64)).view(np.float64)
-
-
-def _count(counter: ClassCounts, ids: NDArray[np.int64]) -> None:
-    low, high = int(ids.min()), int(ids.max())
-    if high - low < 4 * ids.size + MAX_BINS:  # a table costs less than sorting
-        counter.add(np.arange(low, high + 1), np.bincount(ids - low))
-    else:
-        counter.add(*np.unique(ids, return_counts=True))

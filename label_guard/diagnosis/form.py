@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from label_guard.core import dtypes
 from label_guard.core.plural import agreed, counted, times
 from label_guard.diagnosis.arithmetic import characters
-from label_guard.diagnosis.cause import Alternative, LikelyCause, with_alternatives
+from label_guard.diagnosis.cause import LikelyCause, OtherCause, with_alternatives
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel, SoftLabel
 
@@ -16,21 +17,21 @@ _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "ui
 _FLOATS = ("float16", "float32", "float64", "Python float")
 
 
-def form_cause(path: str, label: Label, found: LabelStatistics) -> LikelyCause | None:
+def form_cause(label: Label, found: LabelStatistics) -> LikelyCause | None:
     """The cause that the form of a label shows; None where its form is as declared."""
     if found.texts:
-        return _text_cause(path, found)
+        return _text_cause(found)
     if found.dtypes and set(found.dtypes) <= {"bool", "Python bool"} and "LG103" in found.violations:
         text = "labels are stored as bool, true or false, where numbers are declared. Write them as uint8"
-        return LikelyCause(path, "bool-labels", text)
+        return LikelyCause("bool-labels", text)
     if isinstance(label, MultiLabel | SoftLabel):
-        return _rows_declared(path, label, found)
+        return _rows_declared(label, found)
     if found.violations.keys() & {"LG103", "LG105"}:  # a wrong dtype hides a wrong shape
-        return _shape_cause(path, label, found)
+        return _shape_cause(label, found)
     return None
 
 
-def missing_cause(path: str, found: LabelStatistics) -> LikelyCause | None:
+def missing_cause(found: LabelStatistics) -> LikelyCause | None:
     """Records without a value, or with NaN."""
     absent = found.violations.get("LG104", [0, 0])[0]
     if not absent and not found.not_finite:
@@ -42,15 +43,15 @@ def missing_cause(path: str, found: LabelStatistics) -> LikelyCause | None:
     text = (
         f"{' and '.join(parts)}: missing labels. Fill them in, leave these records out, or mark them by a value that "
     )
-    return LikelyCause(path, "missing-values", f"{text}the schema declares as ignored")
+    return LikelyCause("missing-values", f"{text}the schema declares as ignored")
 
 
-def _text_cause(path: str, found: LabelStatistics) -> LikelyCause:
+def _text_cause(found: LabelStatistics) -> LikelyCause:
     total = found.texts.total()
     if found.texts["number"] >= 0.9 * total:
         holds = counted(found.texts["number"], "value is a number", "values are numbers")
         text = f"{holds} stored as text, in quotes. Parse them where they are written"
-        return LikelyCause(path, "text-numbers", text)
+        return LikelyCause("text-numbers", text)
     kind = "class_names of the schema" if found.texts["class name"] > total / 2 else "text"
     holds = counted(total, "value is a name", "values are names")
     text = f"{holds} where numbers are declared: {kind}. Map each name to its id"
@@ -59,44 +60,46 @@ def _text_cause(path: str, found: LabelStatistics) -> LikelyCause:
             f"; {counted(found.texts['blank'], 'is', 'are')} blank, "
             f"{counted(found.texts['number'], 'is a number', 'are numbers')} in quotes"
         )
-    return LikelyCause(path, "names-for-ids", text)
+    return LikelyCause("names-for-ids", text)
 
 
 # Shapes ------------------------------------------------------------------------------------------------------------
 
 
-def _shape_cause(path: str, label: Label, found: LabelStatistics) -> LikelyCause | None:
+def _shape_cause(label: Label, found: LabelStatistics) -> LikelyCause | None:
     words = characters(found) if isinstance(label, ClassLabel) else None
     if words is not None:
-        return LikelyCause(path, "ascii", words)
-    shapes = [_lengths(shape) for shape in found.shapes]
+        return LikelyCause("ascii", words)
+    shapes = [lengths_of(shape) for shape in found.shapes]
     if not shapes or None in shapes:
         return None
     known = [shape for shape in shapes if shape is not None]
-    if all(_fits(label.record_shape, shape) for shape in known):
+    if all(fits_shape(label.record_shape, shape) for shape in known):
         return None
     if isinstance(label, ClassLabel) and len(known) == 1 and label.rank == 0 and len(known[0]) == 1 and known[0][0] > 1:
-        return _row_cause(path, label, found, known[0][0])
-    if all(_fits((*label.record_shape, 1), shape) for shape in known):
+        return _row_cause(label, found, known[0][0])
+    if all(fits_shape((*label.record_shape, 1), shape) for shape in known):
         text = (
             f"every label has shape {known[0] if len(known) == 1 else '[..., 1]'}, a trailing axis of one: it "
             "broadcasts silently in a loss. Remove the axis where the labels are written"
         )
-        return LikelyCause(path, "trailing-axis", text)
+        return LikelyCause("trailing-axis", text)
     if isinstance(label, ClassLabel) and label.rank >= 2:
-        return _mask_cause(path, label, found, known)
+        return _mask_cause(label, found, known)
     return None
 
 
-def _lengths(shape: str) -> list[int] | None:
-    return None if shape == "..." else [int(part) for part in shape.strip("[]").split(",") if part.strip()]
+def lengths_of(shape: str) -> list[int] | None:
+    """A shape as statistics name it; None for the rest of them."""
+    return None if shape == "..." else json.loads(shape)
 
 
-def _fits(declared: Sequence[int | None], shape: Sequence[int]) -> bool:
+def fits_shape(declared: Sequence[int | None], shape: Sequence[int]) -> bool:
+    """Whether ``shape`` is the declared one, where None is any length."""
     return len(declared) == len(shape) and all(d is None or d == n for d, n in zip(declared, shape, strict=True))
 
 
-def _row_cause(path: str, label: ClassLabel, found: LabelStatistics, length: int) -> LikelyCause | None:
+def _row_cause(label: ClassLabel, found: LabelStatistics, length: int) -> LikelyCause | None:
     """Rows of a number for each class, where one id is declared."""
     other = (
         ""
@@ -107,21 +110,21 @@ def _row_cause(path: str, label: ClassLabel, found: LabelStatistics, length: int
     if whole and found.one_hot == found.records:
         text = f"every label is a one-hot row of {length}{other}: a class index is declared. Write the index of the 1"
         patch: dict[str, Any] = {"kind": "soft_label", "one_hot": True, "dtype": sorted(found.dtypes)}
-        return LikelyCause(path, "one-hot", text, {} if other or "Python int" in found.dtypes else patch)
+        return LikelyCause("one-hot", text, {} if other or "Python int" in found.dtypes else patch)
     if whole and (found.low, found.high) == (0, 1) and not found.fractional:
         text = f"every label is a row of {length} zeros and ones{other}: k-hot, where a class index is declared"
         patch = {"kind": "multi_label", "dtype": sorted(found.dtypes)}
-        return LikelyCause(path, "k-hot", text, {} if other or "Python int" in found.dtypes else patch)
+        return LikelyCause("k-hot", text, {} if other or "Python int" in found.dtypes else patch)
     if found.normalized >= 0.99 * found.records and found.fractional:
         text = f"labels are rows of {length} probabilities that sum to 1{other}: a class index is declared"
-        return LikelyCause(path, "soft-rows", f"{text}. Take the index of the greatest, or declare kind: soft_label")
+        return LikelyCause("soft-rows", f"{text}. Take the index of the greatest, or declare kind: soft_label")
     if (found.low, found.high) == (-1, 1) and not found.fractional:
-        return LikelyCause(path, "plus-minus-one", f"labels are rows of {length} values of -1 and 1{other}: k-hot rows")
+        return LikelyCause("plus-minus-one", f"labels are rows of {length} values of -1 and 1{other}: k-hot rows")
     return None
 
 
-def _mask_cause(path: str, label: ClassLabel, found: LabelStatistics, shapes: list[list[int]]) -> LikelyCause | None:
-    if not all(_fits(label.record_shape, shape[:-1]) for shape in shapes):
+def _mask_cause(label: ClassLabel, found: LabelStatistics, shapes: list[list[int]]) -> LikelyCause | None:
+    if not all(fits_shape(label.record_shape, shape[:-1]) for shape in shapes):
         return None
     last = {shape[-1] for shape in shapes}
     if last == {label.num_classes} and found.low in (0, 1) and found.high == 1 and not found.fractional:
@@ -129,20 +132,20 @@ def _mask_cause(path: str, label: ClassLabel, found: LabelStatistics, shapes: li
             f"the last axis of masks has {counted(label.num_classes, 'value')}, 0 or 1: one-hot masks, where ids are "
             "declared"
         )
-        return with_alternatives(path, "one-hot", text, [Alternative("k-hot", "several classes at one place")])
+        return with_alternatives("one-hot", text, [OtherCause("k-hot", "several classes at one place")])
     if last <= {3, 4}:
         text = (
             f"masks have {last.pop()} colour channels, where one id for each place is declared: a picture of the mask. "
             "Map each colour to its id, or read the palette's indices"
         )
-        return LikelyCause(path, "colour-mask", text)
+        return LikelyCause("colour-mask", text)
     return None
 
 
 # Rows declared -----------------------------------------------------------------------------------------------------
 
 
-def _rows_declared(path: str, label: MultiLabel | SoftLabel, found: LabelStatistics) -> LikelyCause | None:
+def _rows_declared(label: MultiLabel | SoftLabel, found: LabelStatistics) -> LikelyCause | None:
     scalar = found.shapes.keys() <= {"[]", "[1]"} and bool(found.shapes)
     ids = (found.high or 0) > 1 or "[]" in found.shapes
     if scalar and found.violations and not found.fractional and not found.not_finite and ids and (found.low or 0) >= 0:
@@ -150,49 +153,49 @@ def _rows_declared(path: str, label: MultiLabel | SoftLabel, found: LabelStatist
             f"labels are single integers, {found.low}..{found.high}: class ids, where rows are declared. Write rows, "
             "or declare kind: class_label"
         )
-        return LikelyCause(path, "ids-for-rows", text)
+        return LikelyCause("ids-for-rows", text)
     if isinstance(label, MultiLabel) and "LG108" in found.violations and (found.low, found.high) == (-1, 1):
-        return _plus_minus_rows(path, found)
+        return _plus_minus_rows(found)
     return None
 
 
-def _plus_minus_rows(path: str, found: LabelStatistics) -> LikelyCause | None:
+def _plus_minus_rows(found: LabelStatistics) -> LikelyCause | None:
     if set(found.illegal) != {-1}:
         return None
     text = f"rows hold -1 ({times(found.illegal[-1])}) and 1 for absent and present, not 0 and 1. Write 0 for -1"
-    other = Alternative("undeclared-ignore", "-1 marks what is not known: declare ignore: [-1]")
+    other = OtherCause("undeclared-ignore", "-1 marks what is not known: declare ignore: [-1]")
     if found.illegal[-1] > found.class_counts.total() / 2:
-        return with_alternatives(path, "plus-minus-one", text, [other])
-    return with_alternatives(path, other.cause, other.text, [Alternative("plus-minus-one", text)])
+        return with_alternatives("plus-minus-one", text, [other])
+    return with_alternatives(other.cause, other.text, [OtherCause("plus-minus-one", text)])
 
 
 # Dtypes ------------------------------------------------------------------------------------------------------------
 
 
-def dtype_cause(path: str, label: Label, found: LabelStatistics) -> LikelyCause | None:
+def dtype_cause(label: Label, found: LabelStatistics) -> LikelyCause | None:
     """The cause of a wrong dtype; with a change only where every value is legal but for its dtype."""
     if "LG103" not in found.violations or not found.dtypes:
         return None
     stored, declared = ", ".join(sorted(found.dtypes)), ", ".join(label.dtype or label.DEFAULT_DTYPES)
     if isinstance(label, ClassLabel) and set(found.dtypes) <= set(_FLOATS):
         if found.fractional:
-            return _fractions(path, label, found, stored)
+            return _fractions(label, found, stored)
         width = "" if "Python float" in found.dtypes else f" ({stored})"  # values of a text file have none
         text = f"all labels are whole numbers stored as floats{width}: class ids. Write them as {declared}"
-        return LikelyCause(path, "float-ids", text, _dtype_patch(label, found))
+        return LikelyCause("float-ids", text, _dtype_patch(label, found))
     if isinstance(label, ClassLabel) and set(found.dtypes) <= set(_INTEGERS):
         text = f"labels are {stored}; the schema declares {declared}"
-        return LikelyCause(path, "integer-width", text, _dtype_patch(label, found))
-    return LikelyCause(path, "wrong-dtype", f"labels are {stored}; the schema declares {declared}")
+        return LikelyCause("integer-width", text, _dtype_patch(label, found))
+    return LikelyCause("wrong-dtype", f"labels are {stored}; the schema declares {declared}")
 
 
-def _fractions(path: str, label: ClassLabel, found: LabelStatistics, stored: str) -> LikelyCause:
+def _fractions(label: ClassLabel, found: LabelStatistics, stored: str) -> LikelyCause:
     text = (
         f"{counted(found.fractional, f'{stored} value has a fraction', f'{stored} values have fractions')}, from "
         f"{found.low:g} to {found.high:g}: not class ids but continuous numbers, such as a regression target"
     )
-    other = Alternative("lossy-mask", "ids blended by interpolation") if label.rank > 1 else None
-    return with_alternatives(path, "not-ids", text, [other] if other else [])
+    other = OtherCause("lossy-mask", "ids blended by interpolation") if label.rank > 1 else None
+    return with_alternatives("not-ids", text, [other] if other else [])
 
 
 def _dtype_patch(label: ClassLabel, found: LabelStatistics) -> dict[str, Any]:

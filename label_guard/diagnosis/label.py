@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from label_guard.core.plural import agreed, counted
 from label_guard.diagnosis.arithmetic import arithmetic_cause
-from label_guard.diagnosis.cause import Alternative, LikelyCause, with_more, without_patch
+from label_guard.diagnosis.cause import LikelyCause, OtherCause, with_alternatives
 from label_guard.diagnosis.form import dtype_cause, form_cause, missing_cause
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.diagnosis.unused import legal_cause
@@ -20,7 +22,7 @@ def diagnose(
     """Likely causes of what is wrong with one label, at most one of its form and one of its values.
 
     Args:
-        path: path of the label.
+        path: path of the label, for patches.
         label: the resolved label.
         found: its statistics.
         split: the split they are of, for patches that concern it alone.
@@ -29,12 +31,12 @@ def diagnose(
     """
     if not found.records:
         return []
-    form = form_cause(path, label, found)
+    form = form_cause(label, found)
     if form is not None and form.cause != "trailing-axis":
         return [form]
     values = _values(path, label, found, split, only_label=only_label, run=run)
     if form is not None:
-        return [form] if values is None else [form, without_patch(values)]
+        return [form] if values is None else [form, replace(values, patch={})]
     return [] if values is None else [values]
 
 
@@ -42,23 +44,24 @@ def _values(
     path: str, label: Label, found: LabelStatistics, split: str | None, *, only_label: bool, run: int
 ) -> LikelyCause | None:
     """The cause of the values; of a wrong dtype or missing values where the numbers themselves are right."""
-    missing = missing_cause(path, found)
+    missing = missing_cause(found)
     if isinstance(label, RealLabel):
-        return _real_cause(path, found, split) or missing or dtype_cause(path, label, found)
-    dtype = dtype_cause(path, label, found)
+        return _real_cause(found, split) or missing or dtype_cause(label, found)
+    dtype = dtype_cause(label, found)
     if not isinstance(label, ClassLabel):
         return missing or dtype
-    cause = arithmetic_cause(path, label, found)
+    cause = arithmetic_cause(label, found)
     cause = cause or value_cause(path, label, found, split, only_label=only_label, run=run)
     if cause is None and dtype is None and missing is None:
-        return legal_cause(path, label, found) or _empty_lists(path, label, found)
-    several = [one for one in (cause, missing, dtype) if one is not None]
-    if len(several) == 1:
-        return several[0]
-    return with_more(several[0], [Alternative(one.cause, f"in addition, {one.text}") for one in several[1:]])
+        return legal_cause(label, found) or _empty_lists(label, found)
+    first, *more = [one for one in (cause, missing, dtype) if one is not None]
+    if not more:
+        return first
+    others = [OtherCause(one.cause, f"in addition, {one.text}") for one in more]
+    return with_alternatives(first.cause, first.finding, [*first.alternatives, *others])
 
 
-def _empty_lists(path: str, label: ClassLabel, found: LabelStatistics) -> LikelyCause | None:
+def _empty_lists(label: ClassLabel, found: LabelStatistics) -> LikelyCause | None:
     empty = found.shapes.get("[0]", 0)
     if not label.min_length or not empty or found.violations.get("LG111", [0])[0] != empty:
         return None
@@ -66,13 +69,13 @@ def _empty_lists(path: str, label: ClassLabel, found: LabelStatistics) -> Likely
         f"{empty:,} of {counted(found.records, 'record')} {agreed(empty, 'has', 'have')} an empty list of ids, and no "
         "other list is too short. Find out whether they have no object or no annotation"
     )
-    return LikelyCause(path, "empty-lists", text)
+    return LikelyCause("empty-lists", text)
 
 
-def _real_cause(path: str, found: LabelStatistics, split: str | None) -> LikelyCause | None:
+def _real_cause(found: LabelStatistics, split: str | None) -> LikelyCause | None:
     outside = found.violations.get("LG112", [0])[0]
     if outside != found.records or found.low != found.high or found.low not in _UNLABELED:
         return None
     where = f"the split {split}" if split else "the data"
     text = f"every target is {found.low}: {where} looks unlabeled; a real_label has no value for that, so leave it out"
-    return LikelyCause(path, "unlabeled-split", text)
+    return LikelyCause("unlabeled-split", text)

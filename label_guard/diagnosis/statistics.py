@@ -31,7 +31,7 @@ from label_guard.check.result import RuleViolations
 from label_guard.core.record_key import natural_order
 from label_guard.core.strict_json import strict_json
 from label_guard.core.types import Array
-from label_guard.diagnosis.class_counts import ClassCounts, JsonCounts, count_dense, count_in_rows
+from label_guard.diagnosis.class_counts import ClassCounts, JsonCounts, count_ids
 from label_guard.diagnosis.distribution import Distribution
 from label_guard.diagnosis.illegal import Count, IllegalValues, Place, extreme, whole
 from label_guard.diagnosis.texts import as_text, kind_of_text
@@ -269,9 +269,8 @@ class LabelStatistics(BaseModel):
         else:
             finite = array
         if finite.size:
-            low, high = whole(finite.min().item()), whole(finite.max().item())
-            self.low = low if self.low is None else min(self.low, low)
-            self.high = high if self.high is None else max(self.high, high)
+            self.low = extreme(min, self.low, whole(finite.min().item()))
+            self.high = extreme(max, self.high, whole(finite.max().item()))
 
     def _add_rows(self, array: Array) -> None:
         """Count rows that are one-hot, or probabilities."""
@@ -286,8 +285,9 @@ class LabelStatistics(BaseModel):
         hot = np.asarray(array == 1) if counted is None else (array == 1) & counted
         self.distribution.add_pairs(hot.reshape(-1, array.shape[-1]))
         rows = hot.reshape(array.shape[0], -1, array.shape[-1])
-        _count(self.class_counts, rows.sum(axis=(0, 1)))
-        _count(self.class_records, rows.any(axis=1).sum(axis=0))
+        classes = np.arange(rows.shape[2])
+        self.class_counts.add(classes, rows.sum(axis=(0, 1)))
+        self.class_records.add(classes, rows.any(axis=1).sum(axis=0))
 
     def _add_ids(self, label: ClassLabel | MultiLabel, array: Array, counted: Array | None, place_of: PlaceOf) -> None:
         """Count class ids, sentinels and illegal integers where ``counted``; of k-hot rows the last two alone."""
@@ -300,17 +300,19 @@ class LabelStatistics(BaseModel):
         everything = known is None and counted is None
         if everything and low <= values.min() and values.max() <= high:  # as nearly all chunks are
             if isinstance(label, ClassLabel):
-                count_dense(self.class_counts, self.class_records, values.astype(np.int64, copy=False), low, high)
+                rows = None if values.shape[1] == 1 else np.repeat(np.arange(len(values)), values.shape[1])
+                ids = values.astype(np.int64, copy=False).reshape(-1)
+                count_ids(self.class_counts, self.class_records, ids, rows, low, high)
             return
         inside = np.asarray((values >= low) & (values <= high))
         if counted is not None:
             inside &= counted.reshape(values.shape)
-        dense = (values[inside].astype(np.int64) - low) if inside.any() else np.empty(0, np.int64)
-        legal = np.ones(dense.size, np.bool_) if known is None else _among(known, dense)
+        ids = values[inside].astype(np.int64)
+        legal = np.ones(ids.size, np.bool_) if known is None else _among(known, ids - low)
         if isinstance(label, ClassLabel):
             rows = np.nonzero(inside)[0][legal] if inside.shape[1] > 1 else None
-            count_in_rows(self.class_counts, self.class_records, dense[legal], rows, low, high)
-        if legal.all() and dense.size == values.size:
+            count_ids(self.class_counts, self.class_records, ids[legal], rows, low, high)
+        if legal.all() and ids.size == values.size:
             return
         illegal = ~inside & (values == values)
         illegal[inside] = ~legal
@@ -407,11 +409,6 @@ def _among(known: Array, dense: Array) -> Array:
     if known.dtype == np.bool_:
         return known[dense]
     return known[np.minimum(np.searchsorted(known, dense), len(known) - 1)] == dense
-
-
-def _count(counter: ClassCounts, counts: Array) -> None:
-    """Adds counts by dense id."""
-    counter.add(np.arange(len(counts)), counts)
 
 
 def _first_examples(found: list[Example]) -> list[Example]:

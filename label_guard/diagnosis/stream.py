@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from label_guard.check.columns import Column
 from label_guard.check.result import CheckResult
-from label_guard.diagnosis.cause import LikelyCause
-from label_guard.diagnosis.class_counts import ClassCounts
 from label_guard.diagnosis.label import diagnose
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.diagnosis.unused import LEGAL_CAUSES
@@ -111,42 +109,29 @@ class StreamSample:
             self._count(*kept)
         self._uncounted.clear()
         run = (seen if self._dirty_counted == self._dirty_seen else self._counted_to) - self._start
-        causes = [
-            cause
-            for path, found in self._dirty.items()
+        return "; ".join(
+            f"{path}: {cause.text}{f' {json.dumps(dict(cause.patch))}' if cause.patch else ''}"
+            for path in self._dirty
             for cause in diagnose(
-                path, labels[path], self._with_clean(path, labels[path], found), only_label=len(labels) == 1, run=run
+                path, labels[path], self._estimate(path, labels[path]), only_label=len(labels) == 1, run=run
             )
-        ]
-        return "; ".join(_shown(cause) for cause in causes if cause.cause not in LEGAL_CAUSES)
+            if cause.cause not in LEGAL_CAUSES
+        )
 
-    def _with_clean(self, path: str, label: Label, dirty: LabelStatistics) -> LabelStatistics:
-        """``dirty`` with the class ids of clean batches, in the proportion in which the stream had them."""
-        whole = dirty.merge(LabelStatistics())
+    def _estimate(self, path: str, label: Label) -> LabelStatistics:
+        """Dirty batches with the class ids of clean ones, in the proportion in which the stream had them."""
+        whole = self._dirty[path].merge(LabelStatistics())
         if not isinstance(label, ClassLabel):
             return whole
         share = self._dirty_counted / self._dirty_seen * self._clean_seen / max(1, len(self._clean))
-        clean = LabelStatistics()
         for sample in self._clean:
             values, weight = np.atleast_1d(sample[path][0]), sample[path][1]
             if values.size and values.dtype.kind in "iuf":
-                part = LabelStatistics()
-                part.add_legal_ids(label, values)
-                clean.records += part.records
-                scaled = [
-                    {value: max(1, round(count * weight * share)) for value, count in counts.items()}
-                    for counts in (part.class_counts, part.sentinels)
-                ]
-                clean.class_counts += ClassCounts(scaled[0])
-                clean.sentinels.update(scaled[1])
-        whole.class_counts += clean.class_counts
-        whole.sentinels += clean.sentinels
+                clean = LabelStatistics()
+                clean.add_legal_ids(label, values)
+                for mine, found in ((whole.class_counts, clean.class_counts), (whole.sentinels, clean.sentinels)):
+                    mine.update({value: max(1, round(n * weight * share)) for value, n in found.items()})
         return whole
-
-
-def _shown(cause: LikelyCause) -> str:
-    patch = f" {json.dumps(dict(cause.patch))}" if cause.patch else ""
-    return f"{cause.label}: {cause.text}{patch}"
 
 
 def _copied(columns: list[Column]) -> list[Column]:

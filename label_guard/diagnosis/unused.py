@@ -8,7 +8,7 @@ import numpy as np
 
 from label_guard.core.plural import counted
 from label_guard.diagnosis.arithmetic import narrow_dtype
-from label_guard.diagnosis.cause import Alternative, LikelyCause, with_alternatives
+from label_guard.diagnosis.cause import LikelyCause, OtherCause, with_alternatives
 from label_guard.diagnosis.evidence import log_classes
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.schema.labels import ClassLabel
@@ -21,11 +21,11 @@ _ENOUGH_UNUSED = 120
 _EVIDENCE = math.log(1000)
 
 
-def legal_cause(path: str, label: ClassLabel, found: LabelStatistics) -> LikelyCause | None:
+def legal_cause(label: ClassLabel, found: LabelStatistics) -> LikelyCause | None:
     """A likely cause although every value is legal; None where nothing is remarkable."""
     used, declared = sorted(found.class_counts), label.num_classes
     if not used:
-        return _all_ignored(path, label, found)
+        return _all_ignored(label, found)
     narrow = list(narrow_dtype(label, found))
     if narrow and used[-1] < label.id_range[1]:
         text = (
@@ -33,32 +33,32 @@ def legal_cause(path: str, label: ClassLabel, found: LabelStatistics) -> LikelyC
             f"{counted(declared, 'class')}: greater ids wrapped around into other legal ids. Store them in a wider "
             "dtype and write them again"
         )
-        return LikelyCause(path, "narrow-dtype-wrap", text)
+        return LikelyCause("narrow-dtype-wrap", text)
     if label.class_ids is not None or found.invalid:
         return None
     if len(used) == 1:
-        return _constant(path, label, found, used[0])
-    return _unused(path, label, found, used)
+        return _constant(label, found, used[0])
+    return _unused(label, found, used)
 
 
-def _all_ignored(path: str, label: ClassLabel, found: LabelStatistics) -> LikelyCause | None:
+def _all_ignored(label: ClassLabel, found: LabelStatistics) -> LikelyCause | None:
     ignored = sum(found.sentinels[value] for value in label.ignore)
     if not ignored or ignored != found.positions:
         return None
-    return LikelyCause(path, "all-ignored", "every value is an ignore value: no label left to learn from")
+    return LikelyCause("all-ignored", "every value is an ignore value: no label left to learn from")
 
 
-def _constant(path: str, label: ClassLabel, found: LabelStatistics, value: int) -> LikelyCause | None:
+def _constant(label: ClassLabel, found: LabelStatistics, value: int) -> LikelyCause | None:
     if found.records < _LEAST_RECORDS or label.num_classes < 2:
         return None
     text = (
         f"all {found.class_counts[value]:,} values are {value}: the label is always the same, one class only of "
         f"{label.num_classes:,}. Check that the right column or file is read"
     )
-    return LikelyCause(path, "constant-label", text)
+    return LikelyCause("constant-label", text)
 
 
-def _unused(path: str, label: ClassLabel, found: LabelStatistics, used: list[int]) -> LikelyCause | None:
+def _unused(label: ClassLabel, found: LabelStatistics, used: list[int]) -> LikelyCause | None:
     """The ends of the range are never used while everything between is, and often."""
     declared, first, last = label.num_classes, used[0], used[-1]
     if used != list(range(first, last + 1)) or len(used) == declared:
@@ -70,9 +70,9 @@ def _unused(path: str, label: ClassLabel, found: LabelStatistics, used: list[int
         return None
     text = f"only ids {first}..{last} of 0..{declared - 1} are ever used"
     if (first, last) == (0, declared - 2):
-        return LikelyCause(path, "one-class-too-many", f"{text}: num_classes may be one too many")
+        return LikelyCause("one-class-too-many", f"{text}: num_classes may be one too many")
     if first == 1:
         text += f", {len(used)} of {declared} classes"
-        other = Alternative("one-based", f"ids that count from 1, with {counted(declared - last, 'class')} absent")
-        return with_alternatives(path, "unused-ids", text, [other])
-    return LikelyCause(path, "unused-ids", text)
+        other = OtherCause("one-based", f"ids that count from 1, with {counted(declared - last, 'class')} absent")
+        return with_alternatives("unused-ids", text, [other])
+    return LikelyCause("unused-ids", text)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from label_guard.diagnosis.cause import TO_CHANGE, Alternative, LikelyCause, with_alternatives
+from label_guard.diagnosis.cause import TO_CHANGE, LikelyCause, OtherCause, with_alternatives
 from label_guard.diagnosis.places import LIKELY, clustered, whole_files
 from label_guard.diagnosis.readings import Reading, Scored, Seen, grouped, score, seen_of
 from label_guard.diagnosis.statistics import LabelStatistics
@@ -33,18 +33,9 @@ _RULES_OF_VALUES = frozenset({"LG101", "LG102", "LG110"})
 
 
 def value_cause(
-    path: str, label: ClassLabel, found: LabelStatistics, split: str | None, *, only_label: bool = True, run: int = 0
+    path: str, label: ClassLabel, found: LabelStatistics, split: str | None, *, only_label: bool, run: int
 ) -> LikelyCause | None:
-    """The likely cause of illegal class ids; None where there are none.
-
-    Args:
-        path: path of the label.
-        label: the resolved label.
-        found: its statistics.
-        split: the split they are of.
-        only_label: whether the schema has no other label: only then may records be left out.
-        run: records of the pipeline's run that the places of illegal values are in; 0: they are in files.
-    """
+    """The likely cause of illegal class ids; None where there are none. Arguments are those of ``diagnose``."""
     if not found.illegal_values.positions:
         return None
     seen = seen_of(label, found, run)
@@ -63,15 +54,14 @@ def value_cause(
     if place is not None and not (place.sorted and best.reading.cause in (*_MOVED, "undeclared-ignore")):
         cause, text = place.cause, place.text
         readings = [one for one in (alternative(seen, best), *others) if one.cause not in ("stray", "noise")]
-        return with_alternatives(path, cause, text, readings)
+        return with_alternatives(cause, text, readings)
     if others:
-        return with_alternatives(path, name_of(seen, best), text_of(seen, best), others)
+        return with_alternatives(name_of(seen, best), text_of(seen, best), others)
     certain = _certain(seen, best)
     patch: Mapping[str, Any] = patch_of(seen, best.reading, only_label=only_label) if certain else {}
     finding = text_of(seen, best) + advice(seen, best)
-    return LikelyCause(
-        path, name_of(seen, best), finding, patch, to_change="" if best.reading.cause == "stray" else TO_CHANGE
-    )
+    to_change = "" if best.reading.cause == "stray" else TO_CHANGE
+    return LikelyCause(name_of(seen, best), finding, patch, to_change=to_change)
 
 
 def _no_label_at_all(path: str, seen: Seen, split: str | None) -> LikelyCause | None:
@@ -81,17 +71,15 @@ def _no_label_at_all(path: str, seen: Seen, split: str | None) -> LikelyCause | 
     if value == -1 and seen.label.rank == 0:
         text = f"every label is -1: {where} looks unlabeled"
         if split is None or split.startswith("train"):
-            return LikelyCause(path, "unlabeled-split", f"{text}; find its labels before you train on it")
+            return LikelyCause("unlabeled-split", f"{text}; find its labels before you train on it")
         patch = {"splits": {split: {"labels": {path: {"unlabeled": -1}}}}}
-        return LikelyCause(path, "unlabeled-split", f"{text}; if it has labels elsewhere, read those, else: ", patch)
+        return LikelyCause("unlabeled-split", f"{text}; if it has labels elsewhere, read those, else: ", patch)
     if value in (255, -1, -100):
-        return LikelyCause(
-            path, "all-ignored", f"every value is {value}: no label left in {where}; read the right file"
-        )
+        return LikelyCause("all-ignored", f"every value is {value}: no label left in {where}; read the right file")
     return None
 
 
-def _twins(seen: Seen, best: Scored, strays: float, others: list[Alternative]) -> list[Alternative]:
+def _twins(seen: Seen, best: Scored, strays: float, others: list[OtherCause]) -> list[OtherCause]:
     """``others`` with causes that leave the very same counts; ``strays``: probability of strays."""
     reading = best.reading
     rare = {v: n for v, n in seen.illegal.items() if reading.cause != "stray" and not _frequent(seen, v)}
@@ -107,8 +95,8 @@ def _twins(seen: Seen, best: Scored, strays: float, others: list[Alternative]) -
             f"every {reading.high} is in a file that holds only {reading.high}: these files are of another kind, or "
             "are corrupt"
         )
-        return [*others, Alternative("mixed-files", text)]
-    lookup = Alternative("lookup-failed", "-1 marks names that were not found in a list of classes")
+        return [*others, OtherCause("mixed-files", text)]
+    lookup = OtherCause("lookup-failed", "-1 marks names that were not found in a list of classes")
     if reading.cause == "stray" and best.noise.keys() == {-1} and not seen.far:
         return [*others, lookup]
     if reading.cause == "undeclared-ignore":
@@ -116,15 +104,15 @@ def _twins(seen: Seen, best: Scored, strays: float, others: list[Alternative]) -
     return others
 
 
-def _twins_of_void(seen: Seen, reading: Reading, lookup: Alternative) -> list[Alternative]:
+def _twins_of_void(seen: Seen, reading: Reading, lookup: OtherCause) -> list[OtherCause]:
     """What an undeclared void value may be as well: a failed lookup, class 0 less one, or one of two classes."""
     for bits in (8, 16):
         if 2**bits - 1 in reading.voids and f"uint{bits}" in seen.found.dtypes and not seen.count(reading.high):
             text = f"ids less one in uint{bits}, where {2**bits - 1} is class 0; the last class is never used"
-            return [Alternative("minus-one-shift", text)]
+            return [OtherCause("minus-one-shift", text)]
     if reading.voids == (255,) and seen.label.rank > 1 and _apart(seen, reading.high, 255) and reading.high > 1:
         text = "ids less one in uint8 in some records, where 255 is class 0: the last class need not occur in them"
-        return [Alternative("minus-one-shift", text)]
+        return [OtherCause("minus-one-shift", text)]
     binary = _twin_of_two_classes(seen, reading)
     if binary is not None:
         return [binary]
@@ -133,7 +121,7 @@ def _twins_of_void(seen: Seen, reading: Reading, lookup: Alternative) -> list[Al
         text = (
             f"{reading.voids[0]} marks what was not found in a list of classes, such as class {absent[0]}, never used"
         )
-        return [Alternative("lookup-failed", text)]
+        return [OtherCause("lookup-failed", text)]
     if -1 in reading.voids and seen.label.rank < 2:
         ragged = any(n is None for n in seen.label.record_shape)
         if (ragged or seen.label.rank == 0) and seen.count(-1) < _RARE_MINUS_ONE * seen.total:
@@ -141,14 +129,14 @@ def _twins_of_void(seen: Seen, reading: Reading, lookup: Alternative) -> list[Al
     return []
 
 
-def _twin_of_two_classes(seen: Seen, reading: Reading) -> Alternative | None:
+def _twin_of_two_classes(seen: Seen, reading: Reading) -> OtherCause | None:
     """The same counts from two conventions for two classes: 0 and 1 with 0 and 255, or with -1 and 1."""
     if tuple(seen.label.raw_ids) != (0, 1):
         return None
     if reading.voids == (255,) and _apart(seen, 1, 255):
-        return Alternative("mixed-conventions", "0 and 255 in some records, 0 and 1 in others: 255 is class 1")
+        return OtherCause("mixed-conventions", "0 and 255 in some records, 0 and 1 in others: 255 is class 1")
     if reading.voids == (-1,) and seen.label.rank == 0:
-        return Alternative("plus-minus-one", "-1 and 1 are the two classes, and 0 is not known or of other records")
+        return OtherCause("plus-minus-one", "-1 and 1 are the two classes, and 0 is not known or of other records")
     return None
 
 
@@ -158,7 +146,7 @@ def _apart(seen: Seen, value: int, void: int) -> bool:
     return found.class_records[value] + found.illegal_values.values[void].records <= found.records
 
 
-def _twins_of_gaps(seen: Seen, reading: Reading) -> list[Alternative]:
+def _twins_of_gaps(seen: Seen, reading: Reading) -> list[OtherCause]:
     """What ids with gaps may be as well: numbers in another order, or classes and a value far from them."""
     ids = list(reading.ids or (0,))
     steps = [after - before for before, after in pairwise(ids)]
@@ -166,13 +154,13 @@ def _twins_of_gaps(seen: Seen, reading: Reading) -> list[Alternative]:
         return []
     new = [value for value in ids if value in seen.illegal]
     if len(new) == 1 and new[0] > seen.label.num_classes and len(ids) > 2:
-        return [Alternative("other-classes", f"{new[0]} is one of more classes, of which some never occur")]
+        return [OtherCause("other-classes", f"{new[0]} is one of more classes, of which some never occur")]
     if steps[-1] > ids[-2] - ids[0] + 8 and len(ids) > 2:
-        return [Alternative("undeclared-ignore", f"{ids[-1]} is far from the other ids and means that there is none")]
+        return [OtherCause("undeclared-ignore", f"{ids[-1]} is far from the other ids and means that there is none")]
     if ids[-1] > _WIDEST_IDS * seen.label.num_classes + 8:
-        return [Alternative("not-ids", "numbers in another order than the classes, such as grey levels or hashes")]
+        return [OtherCause("not-ids", "numbers in another order than the classes, such as grey levels or hashes")]
     if not _all_seen(seen, reading):
-        return [Alternative("other-classes", "more classes than are declared, of which some never occur by chance")]
+        return [OtherCause("other-classes", "more classes than are declared, of which some never occur by chance")]
     return []
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from label_guard.core.plural import agreed, counted, times
-from label_guard.diagnosis.cause import Alternative
+from label_guard.diagnosis.cause import OtherCause
 from label_guard.diagnosis.readings import Scored, Seen
 
 _FEW = 5  # isolated values rather than noise
@@ -29,9 +29,9 @@ def _isolated(seen: Seen, one: Scored) -> bool:
     return count <= max(_FEW, seen.total // 10_000) or len(one.noise) + (seen.far > 0) <= 2
 
 
-def alternative(seen: Seen, one: Scored) -> Alternative:
+def alternative(seen: Seen, one: Scored) -> OtherCause:
     """A reading as one of several."""
-    return Alternative(name_of(seen, one), text_of(seen, one))
+    return OtherCause(name_of(seen, one), text_of(seen, one))
 
 
 def text_of(seen: Seen, one: Scored) -> str:

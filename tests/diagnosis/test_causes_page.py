@@ -10,8 +10,8 @@ import label_guard
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(label_guard.__file__).parent  # the installed one, where a wheel is tested
 NAMED = re.compile(
-    r'(?:LikelyCause|with_alternatives)\(\s*\w+,\s*"([a-z0-9-]+)"'
-    r'|(?:Reading|Alternative)\(\s*"([a-z0-9-]+)"'
+    r'(?:LikelyCause|with_alternatives)\(\s*"([a-z0-9-]+)"'
+    r'|(?:Reading|OtherCause)\(\s*"([a-z0-9-]+)"'
     r'|return "([a-z-]+-[a-z-]+)"'
 )
 

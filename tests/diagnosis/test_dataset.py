@@ -38,7 +38,7 @@ def statistics(schema: DatasetSchema, data: dict[str, Any], split: str | None = 
     return found
 
 
-def causes(schema: DatasetSchema, data: dict[str | None, dict[str, Any]]) -> list[tuple[str | None, LikelyCause]]:
+def causes(schema: DatasetSchema, data: dict[str | None, dict[str, Any]]) -> list[tuple[str | None, str, LikelyCause]]:
     """The diagnosis of splits without metadata."""
     found: Positions = {split: statistics(schema, batch, split) for split, batch in data.items()}
     return diagnose_dataset(schema, found, {split: {} for split in data})
@@ -74,8 +74,8 @@ def test_two_labels_that_hold_what_the_other_declares_are_named_together(name: s
     labels, data = EXCHANGED[name]
     reported = causes(schema_of(labels), {None: data})
     first, second, *_ = labels
-    assert [(cause.cause, cause.label) for _, cause in reported] == [("swapped-features", first)]
-    assert second in reported[0][1].text
+    assert [(cause.cause, path) for _, path, cause in reported] == [("swapped-features", first)]
+    assert second in reported[0][2].text
 
 
 ALIKE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -93,7 +93,7 @@ ALIKE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 def test_less_evidence_than_that_is_no_exchange(name: str) -> None:
     """Labels that fit by chance, or fit several others, are not called exchanged."""
     labels, data = ALIKE[name]
-    assert "swapped-features" not in {cause.cause for _, cause in causes(schema_of(labels), {None: data})}
+    assert "swapped-features" not in {cause.cause for *_, cause in causes(schema_of(labels), {None: data})}
 
 
 @pytest.mark.parametrize("other", [["x", "y", "z"], ["x", "y", "?"], [0, 1, 5]])
@@ -104,7 +104,7 @@ def test_labels_of_names_are_never_called_exchanged(other: list[Any]) -> None:
     schema = schema_of({"animal": {**names, "class_names": ["ant", "bee", "cat"]}, "other": second})
     for first in (["ant", "bee", "cat"], ["ant", "bee", "dog"]):
         data = {"animal": np.array(first * 50, object), "other": np.array(other * 50)}
-        assert "swapped-features" not in {cause.cause for _, cause in causes(schema, {None: data})}
+        assert "swapped-features" not in {cause.cause for *_, cause in causes(schema, {None: data})}
 
 
 def test_classes_that_another_split_uses_are_not_called_unused() -> None:
@@ -113,7 +113,7 @@ def test_classes_that_another_split_uses_are_not_called_unused() -> None:
     ten, eleven = np.tile(np.arange(10), 200), np.tile(np.arange(11), 200)
     assert causes(schema, {"train": {"y": eleven}, "test": {"y": ten}}) == []
     both = causes(schema, {"train": {"y": ten}, "test": {"y": ten}})
-    assert [(split, cause.cause) for split, cause in both] == [
+    assert [(split, cause.cause) for split, _, cause in both] == [
         ("train", "one-class-too-many"), ("test", "one-class-too-many"),
     ]  # fmt: skip
 
