@@ -49,7 +49,11 @@ def find_causes(schema: DatasetSchema, splits: Sequence[SplitReport]) -> list[Ca
     uncounted = {split.split for split in splits if split.certified}
     return [
         Cause(
-            split=split, label=path, cause=one.cause, text=one.text, patch=dict(one.patch),
+            split=split,
+            label=path,
+            cause=one.cause,
+            text=one.text,
+            patch=dict(one.patch),
             alternatives=tuple(one.alternatives),
         )  # fmt: skip
         for split, path, one in found
