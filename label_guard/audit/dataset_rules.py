@@ -55,7 +55,7 @@ def find_causes(schema: DatasetSchema, splits: Sequence[SplitReport]) -> list[Ca
             text=one.text,
             patch=dict(one.patch),
             alternatives=tuple(one.alternatives),
-        )  # fmt: skip
+        )
         for split, path, one in found
         if not (split in uncounted and one.cause in LEGAL_CAUSES)
     ]
