@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import click
 import numpy as np
@@ -24,6 +24,7 @@ from label_guard.quarantine.compact import compact_quarantine
 from label_guard.quarantine.export import write_csv, write_jsonl, write_npz
 from label_guard.quarantine.line import LineProblem, QuarantineEntry, Written
 from label_guard.quarantine.reader import QuarantineContents, read_quarantine
+from label_guard.quarantine.recheck import Recheck
 from label_guard.quarantine.replay_source import is_split
 from label_guard.quarantine.storage import whole_file
 from label_guard.quarantine.summary import QuarantineSummary, summarize_quarantine
@@ -31,9 +32,6 @@ from label_guard.report.screen import screen, show_lines
 from label_guard.rules.registry import RULES
 from label_guard.rules.violation import Value
 from label_guard.schema.split_spec import split_bases
-
-if TYPE_CHECKING:
-    from label_guard.quarantine.recheck import Recheck
 
 _MAX_WRITERS = 50
 _POSITION = (1 << 40) - 1  # the bits of a key below the tag of a named source
@@ -69,7 +67,7 @@ def summary(place: str, schema: str | None) -> int:
     code = _problems(found.problems, found.num_problems, found.num_torn)
     if schema is None:
         return code
-    result = _check_again(schema, [group[0] for group in read_quarantine(place).records])
+    result = Recheck(schema, [group[0] for group in read_quarantine(place).records])
     _say(f"with {schema}: {result.counts('resolved', 'open')}")
     return max(code, _unchecked(result))
 
@@ -192,7 +190,7 @@ def recheck(place: str, schema: str, split: str | None, keys: str | None, output
         split_bases(split)
     contents = read_quarantine(place)
     newest = [group[0] for group in contents.records if split is None or is_split(group[0].split, split)]
-    result = _check_again(schema, newest)
+    result = Recheck(schema, newest)
     _say(f"{place} with {schema}: {result.counts('accepted', 'still bad')}")
     _table("still bad by rule", Counter(_rule(rule) for rules in result.rejected.values() for rule in rules))
     code = max(_damage(contents), _unchecked(result), 1 if result.rejected else 0)
@@ -201,12 +199,6 @@ def recheck(place: str, schema: str, split: str | None, keys: str | None, output
     if output is not None:
         code = max(code, _write_whole(output, result.accepted))
     return code
-
-
-def _check_again(schema: str, entries: Sequence[QuarantineEntry]) -> Recheck:
-    from label_guard.quarantine.recheck import Recheck  # only here: the check and pydantic cost start-up time
-
-    return Recheck(schema, entries)
 
 
 def _write_keys(path: str, accepted: Sequence[QuarantineEntry]) -> int:
