@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, NamedTuple, NoReturn, get_args
+from typing import Annotated, Any, Literal, NamedTuple, NoReturn, cast, get_args
 
 from pydantic import (
     AfterValidator,
@@ -11,13 +11,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
     StrictFloat,
     StrictInt,
     StrictStr,
     ValidationInfo,
     WithJsonSchema,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError
 
 SchemaPath = tuple[str | int, ...]  # keys and positions of lists, such as ("labels", "label", "ignore", 0)
 PROBLEMS = "contradictions"  # type of the pydantic error whose ctx carries Problem values
@@ -98,10 +99,23 @@ Dtypes = Annotated[
 EmitName = Literal[
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "float16", "float32", "float64"
 ]
-Number = StrictInt | StrictFloat
+
+
+class _OneError:
+    """Annotation of a union whose failure is one error of type ``kind``, in place of one for each of its branches."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        error = {"custom_error_type": self._kind, "custom_error_message": self._kind}
+        return cast("CoreSchema", {**handler(source), **error})
+
+
+Number = Annotated[StrictInt | StrictFloat, _OneError("number_type")]
 # Sentinels of labels that hold numbers: NaN and null mean "not measured".
 Sentinels = Annotated[
-    tuple[Number | None, ...],
+    tuple[Annotated[StrictInt | StrictFloat, _OneError("sentinel_type")] | None, ...],
     _Lax,
     AfterValidator(nan_once),
     WithJsonSchema({"type": "array", "items": {"type": ["number", "null"]}}),

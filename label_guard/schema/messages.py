@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from label_guard.core.similar import MAX_SHOWN, closest, listed, near_name, shortened
@@ -22,15 +22,8 @@ _TYPES = {
     "dict_type": "a mapping",
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
-}
-# Fields whose type pydantic reports in several errors, one for each branch of a union.
-_UNIONS = {
-    "minimum": "a number",
-    "maximum": "a number",
-    "tolerance": "a number",
-    "max_invalid_ratio": "a number",
-    "ignore": "a list",
-    "class_ids": "a list of integers, or {start: 1}",
+    "number_type": "a number",
+    "sentinel_type": "a number, .nan or null",
 }
 # Texts of other formats for what was not measured.
 _UNMEASURED = {"nan": ".nan", "null": "null", "none": "null", "na": "null", "n/a": "null", "": "null"}
@@ -49,16 +42,12 @@ def in_words(errors: Sequence[Any]) -> Iterator[Problem]:
         errors: details, each with ``fields`` added: the names that the section of the mistake knows.
     """
     problems: dict[SchemaPath, Problem] = {}
-    deeper: dict[SchemaPath, set[Any]] = {}  # by union: the branches whose items are wrong
-    for found in errors:
-        loc = tuple(found["loc"])
-        place = _union_place(loc)
-        if place is not None and len(loc) > place + 2:
-            deeper.setdefault(loc[: place + 1], set()).add(loc[place + 1])
+    places = [_place(tuple(found["loc"])) for found in errors]
+    meant_branch = {field: branch for field, branch, rest in places if rest}
     unknown = 0
-    for found in errors:
-        path = _without_branch(tuple(found["loc"]), deeper)
-        if path is not None and path not in problems:
+    for found, (field, branch, rest) in zip(errors, places, strict=True):
+        path = (*field, *rest)
+        if path not in problems and meant_branch.get(field, branch) == branch:
             unknown += found["type"] == "extra_forbidden"
             problems[path] = _problem(found, path, look_for_near=unknown <= MAX_SUGGESTIONS)
     # A field under a wrong name is not missing as well.
@@ -66,22 +55,17 @@ def in_words(errors: Sequence[Any]) -> Iterator[Problem]:
     yield from (problem for path, problem in problems.items() if problem.kind != "missing" or path not in meant)
 
 
-def _union_place(loc: SchemaPath) -> int | None:
-    return next((i for i, step in enumerate(loc[:-1]) if step in _UNIONS), None)
-
-
-def _without_branch(loc: SchemaPath, deeper: Mapping[SchemaPath, set[Any]]) -> SchemaPath | None:
-    """``loc`` without the name of a union's branch; None for a branch that was not meant."""
-    place = _union_place(loc)
-    if place is None:
-        return loc
-    branch, rest = loc[place + 1], loc[place + 2 :]
-    if loc[place] == "ignore":  # a list of numbers and nulls: the branch comes after the position
-        return loc[: place + 2]
-    if loc[place] != "class_ids" or rest:
-        return (*loc[: place + 1], *rest)
-    meant = deeper.get(loc[: place + 1])
-    return None if meant and branch not in meant else loc[: place + 1]
+def _place(loc: SchemaPath) -> tuple[SchemaPath, str | int, SchemaPath]:
+    """The field of an error, the branch of ``class_ids`` (a list or a range) that it is about, and what is below it."""
+    match loc:
+        case (
+            ("class_ids", branch, *rest)
+            | ("labels", _, "class_ids", branch, *rest)
+            | ("splits" | "views", _, "labels", _, "class_ids", branch, *rest)
+        ):
+            return loc[: -1 - len(rest)], branch, tuple(rest)
+        case _:
+            return loc, "", ()
 
 
 def _problem(found: Any, path: SchemaPath, look_for_near: bool) -> Problem:
@@ -98,7 +82,8 @@ def _problem(found: Any, path: SchemaPath, look_for_near: bool) -> Problem:
         return Problem("LG207", path, f"{path[-1]} is missing", f"add {path[-1]}", "missing")
     if kind in ("union_tag_not_found", "union_tag_invalid"):
         return _kind_problem(path, found)
-    if kind == "string_type" and path[-2:-1] == ("class_names",) and not isinstance(value, dict | list):
+    is_class_name = path[-2:-1] == ("class_names",) and isinstance(path[-1], int)
+    if kind == "string_type" and is_class_name and not isinstance(value, dict | list):
         return Problem("LG212", path, f"class name {shown(value)} is not a string", "put it in quotes")
     return _wrong_value(found, path)
 
@@ -112,7 +97,7 @@ def _wrong_value(found: Any, path: SchemaPath) -> Problem:
         return Problem("LG207", path, f"{name} must not be empty", "declare at least one")
     if kind == "string_too_short":
         return Problem("LG207", path, f"{name} must not be empty", "")
-    message = f"{name} must be {_wanted(found, path)}, got {shown(value)}"
+    message = f"{name} must be {_wanted(found)}, got {shown(value)}"
     return Problem("LG207", path, message, *_fix(kind, path, value))
 
 
@@ -177,12 +162,11 @@ def _name(path: SchemaPath) -> str:
     return str(path[-1]) if path else "the schema"
 
 
-def _wanted(found: Any, path: SchemaPath) -> str:
-    kind, ctx, field = found["type"], found.get("ctx", {}), "".join(map(str, path[-1:]))
-    if field in _UNIONS and kind in _TYPES:
-        return _UNIONS[field]
-    if path[-2:-1] == ("ignore",) and isinstance(found["loc"][-1], str):
-        return "a number, .nan or null"
+def _wanted(found: Any) -> str:
+    kind, ctx = found["type"], found.get("ctx", {})
+    _, branch, rest = _place(tuple(found["loc"]))
+    if branch and not rest:
+        return "a list of integers, or {start: 1}"
     if kind in _TYPES:
         return _TYPES[kind]
     bounds = {"greater_than_equal": ("ge", "at least"), "less_than_equal": ("le", "at most")}
@@ -194,11 +178,11 @@ def _wanted(found: Any, path: SchemaPath) -> str:
 
 def _fix(kind: str, path: SchemaPath, value: object) -> tuple[str, FixKind]:
     """What to do about a value of the wrong type: in words, and for ``lint --fix``."""
-    if kind == "int_type" and isinstance(value, str) and _INTEGER.fullmatch(value):
+    if kind in ("int_type", "number_type", "sentinel_type") and isinstance(value, str) and _INTEGER.fullmatch(value):
         return "write it without quotes", "unquote"
     if kind == "string_type" and value is not None and not isinstance(value, dict | list):
         return "put it in quotes", ""
-    if path[-2:-1] == ("ignore",) and isinstance(value, str) and value.lower() in _UNMEASURED:
+    if kind == "sentinel_type" and isinstance(value, str) and value.lower() in _UNMEASURED:
         return f"write {_UNMEASURED[value.lower()]}", ""
     if kind == "tuple_type" and isinstance(value, int | float | str):
         text = ".nan" if value != value else str(value)

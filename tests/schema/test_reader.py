@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 
 from label_guard.errors import SchemaError
 from label_guard.schema.dataset import DatasetSchema
+from label_guard.schema.labels import KINDS
 from label_guard.schema.reader import dump_schema, load_schema, one_line, read_schema, read_schema_bytes
 from label_guard.schema.syntax import parse, to_plain
 from label_guard.schema.writer import quoted
@@ -311,6 +312,30 @@ def test_nearly_right_files_never_raise(values):
         assert diagnostic.line == 1
         assert diagnostic.message
         assert "Input should" not in one_line(diagnostic)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("place", ["labels", "splits", "views"])
+def test_a_label_or_split_named_as_a_field_changes_no_message(kind: str, place: str) -> None:
+    """Whatever labels, splits and views are called, the same fields are reported in the same words."""
+    wrong = {
+        "dtype": 1, "shape": 3, "where": 4, "num_classes": "x", "class_names": [1, "a"], "class_ids": [1, "x"],
+        "ignore": ["x", None], "minimum": "x", "maximum": True, "tolerance": "x", "columns": [2], "separator": 5,
+    }  # fmt: skip
+    label = {"kind": kind, **{name: wrong[name] for name in wrong.keys() & KINDS[kind].model_fields.keys()}}
+
+    def found(name: str) -> set[tuple[object, ...]]:
+        holder = {"labels": {name: label}}
+        if place != "labels":
+            holder = {"labels": {name: {"kind": "class_label", "num_classes": 3}}, place: {name: holder}}
+        text = json.dumps({"format": 1, "name": "a", "version": "1.0.0", **holder})
+        diagnostics = read_schema_bytes(text.encode(), "a.json").diagnostics
+        return {(one.rule, one.message, one.fix, one.path[2 if place == "labels" else 4 :]) for one in diagnostics}
+
+    expected = found("a label")
+    assert {path[0] for *_, path in expected} == label.keys() - {"kind"}
+    for name in (*wrong, "labels", "splits", "limits", "format", "version", "kind", "ClassIdRange"):
+        assert found(name) == expected, name
 
 
 @given(st.integers(0, len(_SOUND)))
