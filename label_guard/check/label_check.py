@@ -13,7 +13,7 @@ from label_guard.check.columns import Column, Unreadable, as_array, is_python_nu
 from label_guard.check.fill_values import FillValues, position_label
 from label_guard.check.kinds import ValueCheck, value_check
 from label_guard.check.primitives import is_number, member
-from label_guard.check.reading import LabelReader, broadcasts, checked_label, counted, fits
+from label_guard.check.reading import LabelReader, broadcasts, checked_label, counted, fits, is_encoded
 from label_guard.check.result import RuleViolations, plain
 from label_guard.core import dtypes, plural, tree
 from label_guard.core.similar import closest
@@ -52,7 +52,7 @@ class LabelCheck:
         self.label = label
         self.elsewhere = elsewhere
         self.reader = LabelReader(path, label)
-        self.is_encoded = self.reader.is_encoded
+        self.is_encoded = is_encoded(label)
         self.needs_reading = self.reader.needs_reading
         self.checked = checked_label(label)
         self._check = value_check(self.checked, elsewhere)

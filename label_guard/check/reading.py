@@ -46,6 +46,13 @@ def checked_label(label: Label) -> Label:
     return label.model_copy(update={"columns": None}) if isinstance(label, MultiLabel) and label.columns else label
 
 
+def is_encoded(label: Label) -> bool:
+    """Whether the array that is checked differs from the one that is stored."""
+    if isinstance(label, MultiLabel) and (label.columns or label.encoding == "ids"):
+        return True
+    return label.stores_names or (isinstance(label, ClassLabel | MultiLabel) and label.separator is not None)
+
+
 def stored_features(labels: Mapping[str, Label]) -> dict[str, tuple[int | None, ...]]:
     """By path, the features that ``labels`` are read from, and their shape per record."""
     features: dict[str, tuple[int | None, ...]] = {}
@@ -96,14 +103,7 @@ class LabelReader:
     @property
     def needs_reading(self) -> bool:
         """Whether arrays, too, differ once they are read."""
-        return self.is_encoded or (self._null and not self.label.ignores_nan)
-
-    @property
-    def is_encoded(self) -> bool:
-        """Whether the array that is checked differs from the one that is stored."""
-        return bool(self.columns or self._separator or self._ids is not None) or (
-            isinstance(self.label, MultiLabel) and self.label.encoding == "ids"
-        )
+        return is_encoded(self.label) or (self._null and not self.label.ignores_nan)
 
     def records(self, records: Sequence[Any]) -> tuple[list[Column], Rows]:
         """Reads the labels of ``records``.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from functools import lru_cache
 
 SIGNED = ("int8", "int16", "int32", "int64")
 UNSIGNED = ("uint8", "uint16", "uint32", "uint64")
@@ -20,6 +21,7 @@ NAMES = ("bool", *SIGNED, *UNSIGNED, *FLOATING, STRING)
 _MANTISSA_BITS = {"float16": 11, "float32": 24, "float64": 53}
 
 
+@lru_cache(maxsize=256)  # asked some thirty times for each guard that is built
 def expand(dtypes: tuple[str, ...]) -> tuple[str, ...]:
     """The dtype names that ``dtypes`` (names and families) admit, in the order of ``NAMES``."""
     admitted = {name for entry in dtypes for name in FAMILIES.get(entry, (entry,))}

@@ -10,7 +10,7 @@ import numpy as np
 from label_guard.core import tree
 from label_guard.pipeline import batching as batches
 from label_guard.pipeline.config import GuardConfig
-from label_guard.pipeline.masking import has_sentinels, is_elementwise
+from label_guard.pipeline.masking import is_elementwise
 
 
 class Spec:
@@ -34,9 +34,8 @@ def output_spec(config: GuardConfig, spec: Any) -> Any:
     """The spec of guarded batches from that of unguarded ones: key gone, dtypes emitted, masks added."""
     if config.dropped_key is not None:
         spec = batches.without_key(spec, config.dropped_key)
-    for path, label in config.guard.labels.items():
+    for path, converter in config.converters.items():
         leaf = tree.get(spec, path)
-        converter = config.converters[path]
         if converter.is_encoded:
             leaf = _read_spec(config, spec, path)
             spec = spec if leaf is None else tree.put(spec, path, leaf)
@@ -45,14 +44,15 @@ def output_spec(config: GuardConfig, spec: Any) -> Any:
         if isinstance(leaf, list | tuple):  # a label is a value: the lists of the records leave as one array
             leaf = _stacked(leaf)
             spec = tree.put(spec, path, leaf)
-        if config.mask.key is not None and (config.mask_all or has_sentinels(label)):
+        if path in config.masks:
             rank = len(converter.label.record_shape)
             shape = leaf.shape if is_elementwise(converter.label) else leaf.shape[: len(leaf.shape) - rank]
-            place = config.mask.path(path)
+            place = config.masks[path]
             if tree.get(spec, place) is tree.MISSING:
                 spec = tree.put_beside(spec, path, place, Spec(shape, config.mask.dtype))
-        if label.emitted_dtype is not None:
-            spec = tree.put(spec, path, Spec(leaf.shape, label.emitted_dtype))
+        emitted = config.labels[path].emitted_dtype
+        if emitted is not None:
+            spec = tree.put(spec, path, Spec(leaf.shape, emitted))
     for path in config.consumed:
         spec = tree.without(spec, path)
     return spec

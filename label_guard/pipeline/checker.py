@@ -181,22 +181,25 @@ class ElementChecker:
         return result
 
     def passes(self, element: Any, size: int = 0) -> bool:
-        """Counts a record, or a batch of ``size``, that is plainly valid; False where a full check must look at it."""
+        """Whether a record, or a batch of ``size``, is plainly valid; False where a full check must look at it."""
         counts, number = self.counts, size or 1
         seen = counts.seen - counts.earlier_seen
         if not self._checked_first or counts.window_seen + number >= WINDOW or seen < RUN <= seen + number:
             return False
         clean = self._clean_size(element) == size if size else self._is_clean_record(element)
-        if not clean or (self._has_keys and key_in(element) is None):
-            return False
+        return clean and not (self._has_keys and key_in(element) is None)
+
+    def count_plain(self, element: Any, size: int = 0) -> None:
+        """Counts a record, or a batch of ``size``, that passed and is delivered."""
+        counts, number = self.counts, size or 1
         counts.seen += number
         counts.window_seen += number
+        counts.delivered += number
         counts.consecutive_rejected = 0
         if self._samples_clean and (size or not counts.seen & 3):  # of single records, one in four
             sample = self._limit.sample
             if sample.wants_clean():
                 sample.add_stored(self.config.guard.stored(element), 1 if size else 4)
-        return True
 
     def check_again(self, batch: Any, *, write: bool) -> CheckResult:
         """Checks a batch that was counted before; ``write``: under other rules, so what is bad now must be written."""

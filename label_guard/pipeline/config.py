@@ -68,6 +68,12 @@ class GuardConfig:
         return self.on_invalid == "mask" or self.remainder == "pad" or self.coordinated or skipped
 
     @cached_property
+    def masks(self) -> dict[str, str]:
+        """By label path, the path of the validity mask that the label leaves with; labels without one are left out."""
+        needed = () if self.mask.key is None else self.labels.items()
+        return {path: self.mask.path(path) for path, label in needed if self.mask_all or has_sentinels(label)}
+
+    @cached_property
     def skips(self) -> bool:
         """Whether unlabeled records are left out of the stream."""
         labels = self.guard.labels.values()
@@ -93,9 +99,7 @@ class GuardConfig:
     @cached_property  # asked for each batch
     def passes_untouched(self) -> bool:
         """Whether a clean batch needs neither conversion nor mask."""
-        labels = self.labels.values()
-        masks = self.mask.key is not None and (self.mask_all or any(map(has_sentinels, labels)))
-        return not masks and not any(converter.changes for converter in self.converters.values())
+        return not self.masks and not any(converter.changes for converter in self.converters.values())
 
     def described(self) -> list[tuple[str, object]]:
         """What the guard does, for a ``repr`` and a notebook: name and value of what is set."""

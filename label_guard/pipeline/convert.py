@@ -14,7 +14,7 @@ from label_guard.check.columns import Column
 from label_guard.check.fill_values import FillValues, position_label
 from label_guard.check.integer_set import MAX_TABLE
 from label_guard.check.primitives import integer_bounds, member
-from label_guard.check.reading import LabelReader, checked_label
+from label_guard.check.reading import checked_label, is_encoded
 from label_guard.check.real_label import limits_in
 from label_guard.core.types import Array
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel
@@ -44,7 +44,7 @@ class LabelConverter:
     """
 
     def __init__(self, label: Label) -> None:
-        self.is_encoded = LabelReader("", label).is_encoded
+        self.is_encoded = is_encoded(label)
         self.is_ids = isinstance(label, MultiLabel) and label.encoding == "ids"
         self.label = k_hot_label(label) if isinstance(label, MultiLabel) and self.is_ids else checked_label(label)
         self.fill = FillValues(self.label)

@@ -20,7 +20,7 @@ from label_guard.errors import UsageError
 from label_guard.pipeline import batching
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.convert import LabelConverter
-from label_guard.pipeline.masking import Mask, add_mask, has_sentinels, join_columns, validity
+from label_guard.pipeline.masking import Mask, add_mask, join_columns, validity
 from label_guard.pipeline.record_buffer import RecordBuffer
 from label_guard.schema.labels import Label
 
@@ -296,22 +296,21 @@ def finalize_batch(
     for path in config.consumed:
         batch = tree.without(batch, path)
     good = good or {}
-    found = result.faults if result is not None and config.on_invalid == "report" else ()
-    broken = {fault.label for fault in found}
-    whole = {path: _rows_wrong_as_a_whole(found, path) for path in broken}
+    faults = result.faults if result is not None and config.on_invalid == "report" else ()
     padding = max(0, full - size)
     if padding:
         batch, good = _padded(config, batch, good, size, padding, stacked=stacked)
     for path, converter in config.converters.items():
         value = tree.get(batch, path)
-        wrong = whole.get(path, 0)
+        broken = [fault for fault in faults if fault.label == path]
+        wrong = _rows_wrong_as_a_whole(broken)
         numeric = not wrong or _is_numeric(value, converter, size + padding)
-        if config.mask.key is not None and (config.mask_all or has_sentinels(config.labels[path])):
-            shown = value if numeric else None
-            valid = validity(converter.label, shown, size + padding, good.get(path), padding)
-            batch = add_mask(batch, path, _where_counted(converter.label, batch, valid), config.mask)
-        if numeric and wrong < size:
-            batch = _converted(converter, batch, path, value, illegal=path in broken)
+        if path in config.masks:
+            valid = validity(converter.label, value if numeric else None, size + padding, good.get(path), padding)
+            valid = _where_counted(converter.label, batch, valid)
+            batch = add_mask(batch, path, config.masks[path], valid, config.mask)
+        if converter.changes and numeric and wrong < size:
+            batch = _converted(converter, batch, path, value, illegal=bool(broken))
     return batch
 
 
@@ -322,9 +321,9 @@ def _padded(config: GuardConfig, batch: Any, good: Good, size: int, padding: int
     return batch, {path: valid[rows] for path, valid in good.items()}
 
 
-def _rows_wrong_as_a_whole(faults: Sequence[RuleViolations], path: str) -> int:
+def _rows_wrong_as_a_whole(faults: Sequence[RuleViolations]) -> int:
     """Number of records whose label has a wrong dtype or shape, or is absent."""
-    rows = [fault.rows for fault in faults if fault.label == path and fault.positions is None]
+    rows = [fault.rows for fault in faults if fault.positions is None]
     return len(np.unique(np.concatenate(rows))) if rows else 0
 
 
@@ -355,8 +354,6 @@ def _counted(where: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.bool_
 
 
 def _converted(converter: LabelConverter, batch: Any, path: str, value: Any, *, illegal: bool) -> Any:
-    if not converter.changes:
-        return batch
     where = converter.label.where
     if where is not None and isinstance(value, np.ndarray):
         array = cast(Array, value)

@@ -18,25 +18,28 @@ from label_guard.pipeline import batching
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.convert import LabelConverter
 from label_guard.pipeline.emit import as_stored, finalize_batch, uncounted_columns, violations_of
-from label_guard.pipeline.masking import Mask, add_mask, has_sentinels, join_columns, validity
+from label_guard.pipeline.masking import Mask, add_mask, join_columns, validity
 from label_guard.pipeline.record_keys import KEY
 from label_guard.schema.labels import Label
 
 
-def finalize_plain(config: GuardConfig, record: Any) -> Any:
+def finalize_plain(config: GuardConfig, record: Any, size: int = 0) -> Any:
     """Converts a record whose labels are valid arrays or NumPy scalars, of which everything counts, at the least cost.
 
-    As ``finalize_record`` for a record that passed ``Guard.is_clean_record``.
+    As ``finalize_record`` for a record that passed ``Guard.is_clean_record``; or, with a ``size``, as
+    ``finalize_batch`` for a batch of that size that passed ``Guard.clean_size``.
     """
+    if size:
+        return finalize_batch(config, record, size)
     if not config.keep_key:
         record = batching.without_key(record, KEY)
     if config.passes_untouched:
         return record
     for path, converter in config.converters.items():
         array = np.asarray(tree.get(record, path))[None]
-        if config.mask.key is not None and (config.mask_all or has_sentinels(config.labels[path])):
+        if path in config.masks:
             (valid,) = validity(converter.label, array, 1, None, 0)
-            record = add_mask(record, path, cast(Mask, valid), config.mask)
+            record = add_mask(record, path, config.masks[path], cast(Mask, valid), config.mask)
         if converter.changes:
             record = tree.put(record, path, converter(array)[0])
     return record

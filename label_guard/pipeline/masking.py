@@ -242,21 +242,21 @@ def validity(label: Label, value: Any, size: int, good: Valid | None, padding: i
     return valid
 
 
-def add_mask(batch: Any, label_path: str, valid: Mask, options: MaskOptions) -> Any:
-    """``batch`` with the mask next to its label.
+def add_mask(batch: Any, label_path: str, path: str, valid: Mask, options: MaskOptions) -> Any:
+    """``batch`` with the mask at ``path``, next to its label.
 
     An existing feature of that name keeps its dtype and its values, and is 0 or False where the label is not valid.
 
     Args:
         batch: the element, not changed.
         label_path: path of the label.
+        path: path of the mask.
         valid: bool mask ``[batch, ...]``, or a bool of a record.
         options: name, dtype and form of masks.
 
     Raises:
         UsageError: the element has no place for the mask, or its feature of that name cannot be combined with it.
     """
-    path = options.path(label_path)
     existing = tree.get(batch, path)
     absent = existing is None or existing is tree.MISSING
     mask = _as_dtype(valid, options.dtype) if absent else _combined(path, existing, valid)

@@ -14,7 +14,7 @@ from label_guard.core.documented_options import option_docs, shows_options, unkn
 from label_guard.errors import UsageError
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.events import OnEvent
-from label_guard.pipeline.masking import DEFAULT_VALID_KEY, MaskOptions, OnInvalid, Remainder, has_sentinels
+from label_guard.pipeline.masking import DEFAULT_VALID_KEY, MaskOptions, OnInvalid, Remainder
 from label_guard.pipeline.record_keys import KEY
 from label_guard.quarantine.options import QuarantineOptions
 from label_guard.schema.dataset import DatasetSchema
@@ -146,10 +146,10 @@ def resolve_options(schema: SchemaLike, caller: str = "guard_labels", **options:
     refuse_unknown_options(options, caller)
     chosen = cast("dict[str, Any]", {**DEFAULTS, **options})
     _check_values(chosen)
-    guard = Guard(_schema_of(schema, caller), chosen["split"], chosen["view"])
+    dataset, split, view = _schema_of(schema, caller), chosen["split"], chosen["view"]
     mask = MaskOptions(chosen["valid_key"], chosen["valid_dtype"], explicit="valid_key" in options)
-    if mask.key is not None:
-        guard = Guard(guard.schema, guard.split, guard.view, {path: mask.path(path) for path in guard.labels})
+    masked = () if mask.key is None else dataset.checked(split, view)
+    guard = Guard(dataset, split, view, {path: mask.path(path) for path in masked})
     config = GuardConfig(
         guard=guard,
         labels=guard.labels,
@@ -299,20 +299,19 @@ def _check_mask(config: GuardConfig) -> None:
             'valid_key=None leaves the mask out, which only on_invalid="raise" and "drop" allow, and not with '
             'remainder="pad" or coordinated=True'
         )
-    labels = [path for path, label in config.guard.labels.items() if config.mask_all or has_sentinels(label)]
-    masks = {path: config.mask.path(path) for path in labels} if config.mask.key is not None else {}
+    masks = config.masks
     for path, mask in masks.items():
         taken = [label for label in config.guard.labels if f"{label}/".startswith(f"{mask}/")] or [KEY] * (mask == KEY)
         if taken:
             raise UsageError(f"the mask of {path} would replace the feature {taken[0]}; choose another valid_key=")
     if len(set(masks.values())) < len(masks):
         raise UsageError(f"valid_key {config.mask.key!r} is one name for several labels; put {{label}} into it")
-    if "" in labels and config.mask.key is not None:
+    if "" in masks:
         raise UsageError(
             "the label at path '' is the whole element, which has no place for a validity mask; pass "
             'on_invalid="drop" or "raise" with valid_key=None, or make it a feature in a map: {"label": array}'
         )
-    in_tuples = [path for path in labels if path.rpartition("/")[2].isdigit()]
+    in_tuples = [path for path in masks if path.rpartition("/")[2].isdigit()]
     if in_tuples and not config.mask.explicit:
         raise UsageError(
             f"label {in_tuples[0]!r} is in a tuple, where its validity mask has no name; pass valid_key= to append "

@@ -74,7 +74,6 @@ class GuardStream:
         self._start = start  # until the first batch
         self._form = self._given_form = Form.of(batched if config.batched is None else config.batched)
         self._size = config.batch_size or 0
-        self._plain = config.batch_size is None and not config.coordinated  # valid records pass one by one
         self._may_grow = False  # the first batch after a restore may be larger: another batch size upstream
         self._ahead: list[Any] = []
         self._spare = Spare()
@@ -88,10 +87,9 @@ class GuardStream:
     def __next__(self) -> Any:
         if self.checker.error is None:
             if self._refused is not None:
-                self._restore(self.get_state(), retried=True)
+                self.set_state(self.get_state(), retried=True)
             parent = None if self._start else self._upstream.get_state()
-            passes = self._plain if self._form is Form.RECORDS else self._may_pass()
-            if passes and self._start is None and (element := self._next_plain(parent)) is not None:
+            if self._may_pass() and (element := self._next_plain(parent)) is not None:
                 return element
             self._before = self._snapshot(parent)
         try:
@@ -119,9 +117,12 @@ class GuardStream:
         return self._next_refilled() if self.config.refills else self._next_of_batches()
 
     def _may_pass(self) -> bool:
-        """Whether the next batch, if plainly valid, goes on by itself."""
-        settled = self._form is Form.BATCHES and self._size > 0 and not self._may_grow and self.stop is None
-        return settled and self.config.passes_untouched and (self.config.refills or not self._spare.pending)
+        """Whether the next record or batch, if plainly valid, goes on by itself."""
+        if self._start is not None or self.stop is not None or self._form is Form.UNKNOWN:
+            return False
+        if self._form is Form.RECORDS:
+            return not self._size
+        return self._size > 0 and not self._may_grow and (self.config.refills or not self._spare.pending)
 
     def _next_plain(self, parent: Any) -> Any:
         """The next record or full batch if it is plainly valid, at the least cost; else None, and it is read ahead."""
@@ -132,11 +133,15 @@ class GuardStream:
         except BaseException:
             self._before, self._refused = self._snapshot(parent), 0
             raise
-        if not self.checker.passes(element, self._size):
-            self._ahead.append(element)
-            return None
-        self.checker.counts.delivered += self._size or 1
-        return emit_record.finalize_plain(self.config, element)
+        if self.checker.passes(element, self._size):
+            try:
+                ready = emit_record.finalize_plain(self.config, element, self._size)
+                self.checker.count_plain(element, self._size)
+                return ready
+            except LabelGuardError:  # raised again by ``_next``, where the batch counts as refused
+                pass
+        self._ahead.append(element)
+        return None
 
     def _masked(self, error: LabelGuardError) -> Any:
         """The batch of a coordinated guard that stopped: the last good one, with masks that are False everywhere."""
@@ -220,9 +225,8 @@ class GuardStream:
     def _pull_records(self, most: int) -> RecordBuffer:
         """The next ``most`` records; fewer at the end of upstream."""
         buffer = RecordBuffer(most)
-        for record in self._ahead:
-            buffer.keep(record)
-        self._ahead = []
+        buffer.fill(iter(self._ahead).__next__)
+        self._ahead.clear()
         buffer.fill(self._upstream.__next__)
         if self.stop is not None and self.stop.batch is None:
             self.stop.saw(buffer.records())
@@ -338,17 +342,16 @@ class GuardStream:
 
     def _read_spare(self) -> bool:
         """Reads on to a batch that has a valid row, which becomes the spare; False at the end."""
-        while True:
-            state = self._upstream.get_state()
-            pulled = self._pull()
-            if not pulled:
-                return False
+        state = self._upstream.get_state()
+        while pulled := self._pull():
             result = self._check_sized(pulled[0])
             rows = self._leave_out(result, padding=False)  # padding fills no holes
             if len(rows):
                 batch = pulled[0] if self._owned and result.num_records > 1 else copied(pulled[0])
                 self._spare = Spare(batch, state, rows, result.num_records)
                 return True
+            state = self._upstream.get_state()
+        return False
 
     # Delivery -----------------------------------------------------------------------------------------------------
 
@@ -403,31 +406,17 @@ class GuardStream:
             before = self._before = before._replace(parent=self._start())
         return before.to_state(self._made_by(), self._refused or 0, int(StopReason.of(self.checker.error)))
 
-    def set_state(self, state: dict[str, Any]) -> None:
+    def set_state(self, state: dict[str, Any], *, retried: bool = False) -> None:
         """Goes on from ``state``; one made before the guard was put in is taken as upstream's.
 
         Another policy, remainder or batch size goes on too, with no record lost: records that were read ahead are
-        delivered first.
+        delivered first. ``retried``: it is the state before a batch that an error ended.
 
         Raises:
             SchemaChangedError: the state was made under other label rules.
             UsageError: the state was made by a pipeline of another form, or with another number of workers; or it is
                 damaged.
         """
-        self._restore(state)
-
-    def restart(self) -> None:
-        """Begins another pass over upstream, which is at its start again; the counts go on."""
-        if self.checker.error is not None:  # of a coordinated guard, which no sync_stop has raised
-            raise self.checker.error
-        if self._refused is not None:
-            self._refused, self.checker.counts = None, (self._before or self._snapshot(None)).counts
-        self._ahead.clear()
-        self.checker.counts.remainder += self._spare.pending
-        self._spare = Spare()
-        self.checker.restart(self.checker.counts)
-
-    def _restore(self, state: dict[str, Any], *, retried: bool = False) -> None:
         own = saved_state.own_part(state)
         form = self._given_form
         if own is not None:
@@ -448,3 +437,14 @@ class GuardStream:
             self._spare = restore.spare(own, self._upstream, self.checker)
             self.checker.counts.quarantined += own["pending"] - self._spare.pending
         restore.set_upstream(self._upstream, state["parent"])
+
+    def restart(self) -> None:
+        """Begins another pass over upstream, which is at its start again; the counts go on."""
+        if self.checker.error is not None:  # of a coordinated guard, which no sync_stop has raised
+            raise self.checker.error
+        if self._refused is not None:
+            self._refused, self.checker.counts = None, (self._before or self._snapshot(None)).counts
+        self._ahead.clear()
+        self.checker.counts.remainder += self._spare.pending
+        self._spare = Spare()
+        self.checker.restart(self.checker.counts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 from label_guard.core import dtypes
@@ -17,9 +18,12 @@ def admitted_dtypes(label: Label) -> tuple[str, ...]:
     """
     if not isinstance(label, ClassLabel) or label.emitted_dtype is not None:
         return label.stored_dtypes
-    return tuple(
-        name for name in label.stored_dtypes if not dtypes.is_integer(name) or dtypes.can_index(name, label.num_classes)
-    )
+    return _indexing(label.stored_dtypes, label.num_classes)
+
+
+@lru_cache(maxsize=256)  # asked a dozen times for each guard that is built
+def _indexing(names: tuple[str, ...], num_classes: int) -> tuple[str, ...]:
+    return tuple(name for name in names if not dtypes.is_integer(name) or dtypes.can_index(name, num_classes))
 
 
 def joined_dtype(label: Label, kind: Kind) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections import namedtuple
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,20 @@ def test_an_error_keeps_the_place(tmp_path: Path) -> None:
         assert_conserved(stream.summary())
         assert (stream.summary().delivered, stream.summary().refused) == (4, 4)
         assert stream.get_state()["parent"] == {"position": 4}
+
+
+def test_a_valid_batch_without_a_place_for_its_mask(tmp_path: Path) -> None:
+    """A later batch that is valid but has no place for the mask is refused with its place in the stream, each time."""
+    bare = namedtuple("bare", "label")(np.arange(4))
+    plan = _plan(str(tmp_path), PLAIN, on_invalid="mask", batched=True)
+    stream = GuardStream(plan, Listed([{"label": np.arange(4)}, {"label": np.arange(4)}, bare]))
+    next(stream), next(stream)
+    for _ in range(2):
+        with pytest.raises(UsageError, match="mask"):
+            next(stream)
+        assert_conserved(stream.summary())
+        assert (stream.summary().delivered, stream.summary().refused) == (8, 4)
+        assert stream.get_state()["parent"] == {"position": 2}
 
 
 def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
