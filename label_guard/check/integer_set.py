@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.primitives import Scratch, blocks, integer_bounds
+from label_guard.check.primitives import BLOCK_BYTES, Scratch, blocks, integer_bounds
 from label_guard.core.types import Array
 
 # A lookup table for ids with gaps up to 1 MiB; sparser ids are searched.
@@ -62,8 +62,9 @@ class IntegerSet:
         else:
             extras = {e for e in extras if (e - start) % self._modulus >= size}
             start, size = self._widen(start, size, extras)
-        self.offset = self.unsigned.type(start % self._modulus)
+        self.offset = np.array(start % self._modulus, self.unsigned)  # arrays take half the time of scalars in a ufunc
         self.size = size
+        self._beyond = None if size >= self._modulus else np.array(size, self.unsigned)
         self.everything = self._table is None and size >= self._modulus
         self._extras = np.array(sorted(extras), self.unsigned)
         self._interval = None if self._table is not None or not 0 < size < self._modulus else self._ordered(start)
@@ -111,6 +112,8 @@ class IntegerSet:
             return True
         if self._has_one_end:
             return self._is_inside(array)
+        if array.nbytes <= BLOCK_BYTES and array.flags.c_contiguous:
+            return self._block_is_legal(array.reshape(-1).view(self.unsigned))
         return all(self._block_is_legal(block.view(self.unsigned)) for _, block in blocks(array))
 
     def illegal_positions(self, array: Array) -> NDArray[np.intp]:
@@ -126,7 +129,9 @@ class IntegerSet:
         return np.concatenate(found) if found else np.empty(0, np.intp)
 
     def _is_inside(self, array: Array) -> bool:
-        """Whether every value is in the interval."""
+        """Whether every value is in the interval, or in the table."""
+        if self._table is not None:
+            return bool(np.logical_and.reduce(self._table[self._places(array)]))
         if self._interval is None:
             return False
         dtype, least, greatest = self._interval
@@ -139,7 +144,8 @@ class IntegerSet:
             return self._is_inside_or_lone(block)
         if self._is_inside(block):
             return True
-        return (self._interval is None or bool(len(self._extras))) and not self._illegal(block).any()
+        inside_only = self._interval is not None or self._table is not None
+        return not (inside_only and not len(self._extras)) and not self._illegal(block).any()
 
     def _is_inside_or_lone(self, block: Array) -> bool:
         greatest = np.maximum.reduce(block)
@@ -152,18 +158,21 @@ class IntegerSet:
             and np.minimum.reduce(signed) >= self._extras.view(self._signed)[0]
         )
 
+    def _places(self, block: Array) -> Array:
+        """The place of each value in the table."""
+        shifted = self._shifted(block)
+        return shifted if self._beyond is None else np.minimum(shifted, self._beyond)
+
     def _shifted(self, block: Array) -> Array:
         if not self.offset:
             return block
         return np.subtract(block, self.offset, out=_SCRATCH.get(self.unsigned, block.size))
 
     def _illegal(self, block: Array) -> NDArray[np.bool_]:
-        shifted = self._shifted(block)
         if self._table is not None:
-            places = shifted if self.size >= self._modulus else np.minimum(shifted, self.size)
-            illegal: NDArray[np.bool_] = ~self._table[places]
+            illegal: NDArray[np.bool_] = ~self._table[self._places(block)]
         else:
-            illegal = np.greater_equal(shifted, self.size, out=_SCRATCH.get(_BOOL, block.size))
+            illegal = np.greater_equal(self._shifted(block), self.size, out=_SCRATCH.get(_BOOL, block.size))
         if len(self._extras) > _FEW:
             nearest = np.minimum(np.searchsorted(self._extras, block), len(self._extras) - 1)
             illegal &= self._extras[nearest] != block

@@ -58,6 +58,12 @@ def split_path(node: Any, path: str) -> tuple[str, str | None]:
     """
     if "/" not in path:
         return path, None
+    if type(node) is dict:  # what runs for each record is quick
+        head, _, last = path.partition("/")
+        if path in node:
+            return path, None
+        if "/" not in last and head in node:
+            return head, last
     names: Any = node if _is_plain(node) else [name for name, _ in children(node) or ()]
     if path in names:
         return path, None
@@ -70,7 +76,7 @@ def split_path(node: Any, path: str) -> tuple[str, str | None]:
 
 
 def _is_plain(node: Any) -> bool:
-    """Whether ``node`` is a dict with keys of text, as nearly every element is: what runs for each record is quick."""
+    """Whether ``node`` is a dict with keys of text, as nearly every element is."""
     return type(node) is dict and _TEXT.issuperset(map(type, cast("dict[Any, Any]", node)))
 
 
@@ -85,8 +91,12 @@ def get(node: Any, path: str) -> Any:
     >>> get({"objects": {"label": 3}}, "objects/label"), get(("x", 7), "1"), get({}, "label")
     (3, 7, MISSING)
     """
-    if type(node) is dict and path in node:
-        return node[path]
+    if type(node) is dict:  # as above
+        if path in node:
+            return node[path]
+        head, _, last = path.partition("/")
+        if last and "/" not in last and head in node:
+            return get(node[head], last)
     if _is_plain(node):
         if "/" not in path:
             return MISSING

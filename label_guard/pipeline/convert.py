@@ -191,6 +191,7 @@ class DenseIds:
         ids = label.raw_ids
         self._size = label.num_classes
         self._low = min(ids[0], ids[-1]) if isinstance(ids, range) else min(ids)
+        self._least = np.array(self._low % 2**64, np.uint64)  # arrays take half the time of scalars in a ufunc
         self._table: Array | None = None
         self._offsets: Array | None = None
         self._order: Array | None = None
@@ -200,6 +201,7 @@ class DenseIds:
         if span <= MAX_TABLE:
             self._table = np.full(span + 1, -1, np.int32)
             self._table[[i - self._low for i in ids]] = np.arange(len(ids))
+            self._beyond = np.array(span, np.uint64)  # the place of all other values
         else:
             ordered = sorted(range(len(ids)), key=ids.__getitem__)
             self._offsets = np.array([ids[k] - self._low for k in ordered], np.uint64)
@@ -209,8 +211,9 @@ class DenseIds:
         self, array: Array, dtype: np.dtype[Any], replaced: tuple[float, ...] = (), *, illegal: bool = False
     ) -> Array:
         """Dense indices of ``dtype``; kept sentinels stay, ``replaced`` ones are 0."""
-        offsets, known = self._offsets_of(array)
-        dense = self._dense(offsets, known)
+        dense, known = self._dense(*self._offsets_of(array))
+        if known.all():
+            return dense.astype(dtype)
         with np.errstate(invalid="ignore", over="ignore"):
             out = np.where(known, 0, array).astype(dtype)
         out[known] = dense[known]
@@ -223,25 +226,22 @@ class DenseIds:
             out[member(array, replaced)] = 0
         return out
 
-    def _offsets_of(self, array: Array) -> tuple[Array, NDArray[np.bool_]]:
-        """Distance of each value from the least id, modulo 2**64, and which values are integers."""
-        integral = np.ones(array.shape, np.bool_)
+    def _offsets_of(self, array: Array) -> tuple[Array, NDArray[np.bool_] | bool]:
+        """Distance of each value from the least id, modulo 2**64, and which values are integers (True: all)."""
+        integral: NDArray[np.bool_] | bool = True
         if array.dtype.kind == "f":
             array = array.astype(np.float64)  # 2**63 is infinite in float16
             integral = np.isfinite(array) & (np.floor(array) == array) & (np.abs(array) < 2.0**63)
             array = np.where(integral, array, 0).astype(np.int64)
         wide = array.astype(np.uint64 if array.dtype.kind in "ub" else np.int64).view(np.uint64)
-        return wide - np.uint64(self._low % 2**64), integral
+        return wide - self._least, integral
 
-    def _dense(self, offsets: Array, known: NDArray[np.bool_]) -> Array:
-        """The index of each value; ``known`` is cleared where it is not an id."""
+    def _dense(self, offsets: Array, integral: NDArray[np.bool_] | bool) -> tuple[Array, NDArray[np.bool_]]:
+        """The index of each value, and whether it is an id."""
         if self._table is not None:
-            index = self._table[np.minimum(offsets, np.uint64(len(self._table) - 1)).astype(np.intp)]
-            known &= index >= 0
-            return index
+            index = self._table[np.minimum(offsets, self._beyond).astype(np.intp)]
+            return index, (index >= 0) & integral
         if self._offsets is None or self._order is None:
-            known &= offsets < np.uint64(self._size)
-            return offsets.astype(np.int64)
+            return offsets.astype(np.int64), (offsets < np.uint64(self._size)) & integral
         nearest = np.minimum(np.searchsorted(self._offsets, offsets), len(self._offsets) - 1)
-        known &= self._offsets[nearest] == offsets
-        return self._order[nearest]
+        return self._order[nearest], (self._offsets[nearest] == offsets) & integral
