@@ -110,7 +110,7 @@ class Snapshot(NamedTuple):
             refused: number of records that were read since, by a batch that an error ended.
             stop: why a coordinated guard stopped, a ``StopReason``.
         """
-        spare = self.spare
+        spare, pending = self.spare, self.spare.pending
         return {
             "parent": self.parent,
             STATE_KEY: {
@@ -118,10 +118,10 @@ class Snapshot(NamedTuple):
                 **made_by._asdict(),
                 "form": self.form.value,
                 "size": self.size,
-                "spare": spare.state if spare.pending else self.parent,
-                "spare_from": int(spare.rows[0]) if spare.pending else _NO_SPARE,
-                "spare_size": spare.size if spare.pending else 0,
-                "pending": spare.pending,
+                "spare": spare.state if pending else self.parent,
+                "spare_from": int(spare.rows[0]) if pending else _NO_SPARE,
+                "spare_size": spare.size if pending else 0,
+                "pending": pending,
                 "refused": refused,
                 "stop": stop,
                 "counts": self.counts.to_state(),
