@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -14,7 +14,6 @@ from label_guard.errors import SourceError
 from label_guard.sources import tf_example_wire as wire
 from label_guard.sources.base import CHUNK_BYTES, WHOLE_FILE, FilePart, LabelShapes, Piece, RawColumn, framework
 from label_guard.sources.encoded_labels import Encoding, decode_pieces
-from label_guard.sources.merge_pieces import merged
 from label_guard.sources.tf_example_values import Values, column, decode
 
 # A field that the first records lack may still be there; one that so many lack is a wrong name.
@@ -22,13 +21,15 @@ _PEEKED_RECORDS = 64
 _PEEKED_LARGE_RECORDS = 8
 # Below this many records NumPy's fixed cost per step is above that of protobuf.
 _FEW_RECORDS = 128
+# Checking a chunk costs 0.1 to 0.3 ms whatever its size; from here on its records cost more.
+_ENOUGH_RECORDS = 1024
 
 
 class Frames(NamedTuple):
     """Raw records of one file, in order, with their positions; and the positions of those that cannot be read."""
 
     rows: Sequence[int]
-    records: Sequence[wire.Record]
+    records: Sequence[bytes] | wire.Slices
     unreadable: Sequence[tuple[int, str]] = ()
 
 
@@ -74,11 +75,11 @@ class ExampleFormat:
         return sorted(names)  # protobuf keeps no order
 
     def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
-        return merged(self._labels(self.frames(path), wanted))
+        return self._labels(self.frames(path), wanted)
 
-    def _labels(self, blocks: Iterator[Frames], wanted: LabelShapes) -> Iterator[Piece]:
+    def _labels(self, found: Iterator[Frames], wanted: LabelShapes) -> Iterator[Piece]:
         stored = {label: () if label in self.encodings else shape for label, shape in wanted.items()}
-        for frames in blocks:
+        for frames in _gathered(found, wanted):
             columns, odd = read_labels(frames.records, stored)
             rows = frames.rows
             if odd:
@@ -96,20 +97,57 @@ class IndexedExampleFormat(ExampleFormat):
     reads_ranges: ClassVar[bool] = False
 
     def read(self, path: str, wanted: LabelShapes, part: FilePart = WHOLE_FILE) -> Iterator[Piece]:
-        return merged(self._labels(self.frames(path, part), wanted))
+        return self._labels(self.frames(path, part), wanted)
 
 
-def read_labels(records: Sequence[wire.Record], wanted: LabelShapes) -> tuple[dict[str, RawColumn], dict[int, str]]:
+def _gathered(found: Iterator[Frames], wanted: LabelShapes) -> Iterator[Frames]:
+    """The records of ``found``, many at a time: few of them, as large ones are, wait for others without their pictures.
+
+    Raises:
+        SourceError: as ``found`` does; what precedes the fault is yielded first.
+    """
+    names = {path.encode() for path in wanted}
+    waiting: list[Frames] = []
+    rows = size = 0
+    try:
+        for frames in found:
+            many = len(frames.records) >= _FEW_RECORDS
+            if not many:
+                records = [bytes(wire.without_payloads(record, names)) for record in frames.records]
+                waiting.append(frames._replace(records=records))
+                rows, size = rows + len(records) + len(frames.unreadable), size + sum(map(len, records))
+            if waiting and (many or rows >= _ENOUGH_RECORDS or size >= CHUNK_BYTES):
+                yield _joined(waiting)
+                waiting, rows, size = [], 0, 0
+            if many:
+                yield frames._replace(records=wire.Slices.of(frames.records))
+            del frames  # so that the next read finds their memory free and warm
+    except SourceError:
+        if waiting:
+            yield _joined(waiting)
+        raise
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(parts: Sequence[Frames]) -> Frames:
+    rows, records, unreadable = (list(chain.from_iterable(lists)) for lists in zip(*parts, strict=True))
+    return Frames(rows, records, unreadable)
+
+
+def read_labels(
+    records: Sequence[bytes] | wire.Slices, wanted: LabelShapes
+) -> tuple[dict[str, RawColumn], dict[int, str]]:
     """Reads the labels of serialized records.
 
     Args:
-        records: serialized tf.Examples.
+        records: serialized tf.Examples; slices of one array are walked as they are, others protobuf must accept before.
         wanted: paths of the labels, with the declared shapes.
 
     Returns:
         The columns of the labels, without unreadable records; and the reason for each of those, by position.
     """
-    if len(records) < _FEW_RECORDS:
+    if not isinstance(records, wire.Slices):
         return _read_few(records, wanted)
     values, odd = _decode(records, wanted)
     unreadable: dict[int, str] = {}
@@ -117,10 +155,10 @@ def read_labels(records: Sequence[wire.Record], wanted: LabelShapes) -> tuple[di
         plain: list[wire.Record] = list(records)
         for position in np.flatnonzero(odd).tolist():
             try:
-                plain[position] = canonical(records[position], wanted)
+                plain[position] = canonical(plain[position], wanted)
             except ValueError as error:
                 unreadable[position] = str(error)
-        records = [record for position, record in enumerate(plain) if position not in unreadable]
+        records = wire.Slices.of([record for position, record in enumerate(plain) if position not in unreadable])
         values, odd = _decode(records, wanted)
         if odd.any():
             raise AssertionError("the wire walk refuses what protobuf wrote")
@@ -128,36 +166,19 @@ def read_labels(records: Sequence[wire.Record], wanted: LabelShapes) -> tuple[di
     return columns, unreadable
 
 
-def _read_few(records: Sequence[wire.Record], wanted: LabelShapes) -> tuple[dict[str, RawColumn], dict[int, str]]:
-    features: list[Any] = []
+def _read_few(records: Sequence[bytes], wanted: LabelShapes) -> tuple[dict[str, RawColumn], dict[int, str]]:
     unreadable: dict[int, str] = {}
     for position, record in enumerate(records):
         try:
-            features.append(parse(record).features.feature)
+            parse(record)
         except ValueError as error:
             unreadable[position] = str(error)
-    columns = {path: column(_values(features, path), len(features), shape) for path, shape in wanted.items()}
+    sound = [record for position, record in enumerate(records) if position not in unreadable]
+    columns, _ = read_labels(wire.Slices.of(sound), wanted)
     return columns, unreadable
 
 
-def _values(features: Sequence[Any], path: str) -> list[Values]:
-    """The values of one label by kind, out of parsed records; missing ones left out."""
-    found: dict[str, list[tuple[int, Any]]] = {}
-    for row, feature in enumerate(features):
-        kind = feature[path].WhichOneof("kind") if path in feature else None
-        if kind is not None:
-            found.setdefault(kind, []).append((row, getattr(feature[path], kind).value))
-    parts: list[Values] = []
-    for kind, values in found.items():
-        flat: Any = [item for _, items in values for item in items]
-        if kind != "bytes_list":
-            flat = np.array(flat, np.int64 if kind == "int64_list" else np.float32)
-        rows, counts = ([row for row, _ in values], [len(items) for _, items in values])
-        parts.append(Values(np.array(rows, np.int64), flat, np.array(counts, np.int64)))
-    return parts
-
-
-def _decode(records: Sequence[wire.Record], wanted: LabelShapes) -> tuple[list[list[Values]], wire.Bools]:
+def _decode(records: wire.Slices, wanted: LabelShapes) -> tuple[list[list[Values]], wire.Bools]:
     regions, odd = wire.find(records, [path.encode() for path in wanted])
     return [decode(region, odd) for region in regions], odd
 

@@ -6,7 +6,9 @@ before value, packed numbers) is reported as odd, for ``tf_example`` to read wit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -16,13 +18,53 @@ MISSING, BYTES, FLOATS, INTS = range(4)
 _KINDS = np.zeros(256, np.uint8)
 _KINDS[[0x0A, 0x12, 0x1A]] = BYTES, FLOATS, INTS
 # A walk may gather this far beyond a record before it finds that a length does not fit.
-_PADDING = 32
+PADDING = 32
 _MAX_LENGTH_BYTES = 5  # no real length has a longer varint
+# From here on it takes longer to copy a record than to look for what may be left out.
+_LARGE = 4096
+_LENGTH = rb"([\x80-\xff]{1,4}[\x01-\x7f])"  # a varint of 128 or more, as short as can be
+_FEATURES = re.compile(rb"\x0a" + _LENGTH)
+_ENTRY = re.compile(  # with a key of printable ASCII: the feature, its bytes_list, the item
+    rb"\x0a" + _LENGTH + rb"(?:\x0a([\x00-\x7f])([ -~]*)\x12" + rb"\x0a".join([_LENGTH] * 3) + rb")?", re.DOTALL
+)
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Record = bytes | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Slices:
+    """Records that lie in one array, so that they are walked without a copy.
+
+    Attributes:
+        data: the array, with ``PADDING`` bytes or more behind the last record.
+        starts: first byte of each record.
+        stops: byte behind the last.
+    """
+
+    data: Bytes
+    starts: Ints
+    stops: Ints
+
+    @staticmethod
+    def of(records: Sequence[Record] | Slices) -> Slices:
+        """Returns ``records``, copied one behind the other where they do not lie in one array."""
+        if isinstance(records, Slices):
+            return records
+        data = np.frombuffer(b"".join([*records, bytes(PADDING)]), np.uint8)
+        lengths = np.fromiter(map(len, records), np.int64, len(records))
+        stops = np.cumsum(lengths)
+        return Slices(data, stops - lengths, stops)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __iter__(self) -> Iterator[memoryview]:
+        return (
+            self.data.data[start:stop] for start, stop in zip(self.starts.tolist(), self.stops.tolist(), strict=True)
+        )
 
 
 class Regions(NamedTuple):
@@ -41,15 +83,67 @@ class Regions(NamedTuple):
     stop: Ints
 
 
-def find(records: Sequence[Record], keys: Sequence[bytes]) -> tuple[list[Regions], Bools]:
+def without_payloads(record: Record, wanted: Collection[bytes]) -> Record:
+    """A record without the pictures and other bytes that are not wanted, where that is shorter by much.
+
+    Left out are entries of the map of features that are provably sound and hold one item of bytes; the rest stays as it
+    is. So protobuf reads the wanted features alike out of what is returned, and refuses it where it refuses ``record``.
+    """
+    data, stop = memoryview(record), len(record)
+    head = _FEATURES.match(data)
+    if stop < _LARGE or head is None or head.end() + _number(head[1]) != stop:
+        return record
+    kept: list[memoryview] = []
+    first = position = head.end()
+    while position + 1 < stop and data[position] == 0x0A:
+        if data[position + 1] < 128:
+            position += 2 + data[position + 1]
+            continue
+        entry = _ENTRY.match(data, position)
+        if entry is None:
+            break
+        end = entry.end(1) + _number(entry[1])
+        if _is_payload(entry, end, wanted):
+            kept.append(data[first:position])
+            first = end
+        position = end
+    if position != stop or not kept:
+        return record
+    rest = b"".join([*kept, data[first:]])
+    return bytes([0x0A, *_varint(len(rest))]) + rest
+
+
+def _is_payload(entry: re.Match[bytes], end: int, wanted: Collection[bytes]) -> bool:
+    """Whether an entry is a key that is not wanted, and one item of bytes."""
+    key_length, key = entry.group(2, 3)
+    if key is None or key_length[0] != len(key) or key in wanted:
+        return False
+    return (
+        end == entry.end(4) + _number(entry[4]) == entry.end(5) + _number(entry[5]) == entry.end() + _number(entry[6])
+    )
+
+
+def _number(varint: bytes) -> int:
+    number = 0
+    for byte in reversed(varint):
+        number = number << 7 | byte & 127
+    return number
+
+
+def _varint(number: int) -> Iterator[int]:
+    while number > 127:
+        yield number & 127 | 128
+        number >>= 7
+    yield number
+
+
+def find(records: Slices, keys: Sequence[bytes]) -> tuple[list[Regions], Bools]:
     """Where each record keeps the features named ``keys``: each step reads one entry of every record that has one left.
 
     Returns:
         One ``Regions`` for each key, and bool[n]: records in an odd form, whose regions mean nothing.
     """
-    data = np.frombuffer(b"".join([*records, bytes(_PADDING)]), np.uint8)
-    stops = np.cumsum(np.fromiter(map(len, records), np.int64, len(records)))
-    starts = np.concatenate([np.zeros(1, np.int64), stops[:-1]])
+    data, starts, stops = records.data, records.starts, records.stops
     odd = np.zeros(len(records), np.bool_)
     values = np.full((2, len(keys), len(records)), -1, np.int64)
     rows = np.flatnonzero(starts < stops)

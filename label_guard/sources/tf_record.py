@@ -2,63 +2,78 @@
 
 from __future__ import annotations
 
+import functools
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import IO
+from collections.abc import Iterator, Mapping
+from io import BufferedIOBase
+from typing import NamedTuple, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from label_guard.errors import SourceError
 from label_guard.sources.base import CHUNK_BYTES, framework
 from label_guard.sources.encoded_labels import Encoding
-from label_guard.sources.files import READ_ERRORS, opened
+from label_guard.sources.files import opened
 from label_guard.sources.tf_example import ExampleFormat, Frames
-from label_guard.sources.tf_example_wire import Record
+from label_guard.sources.tf_example_wire import PADDING, Bytes, Ints, Slices
 
 _HEADER = struct.Struct("<QI")
-_CHECK = struct.Struct("<I")
-_MASK_DELTA = 0xA282EAD8
+_FRAMING_BYTES = _HEADER.size + 4
 # protobuf reads no message beyond 2 GiB, so a greater length is a lie: never allocate for it.
 _MAX_RECORD_BYTES = (1 << 31) - 1
-_READ_BYTES = 16 << 20
-# From here on a slice of the block would cost more to copy than a view costs to make.
-_LARGE_RECORD = 4096
 
-Checksum = Callable[[object], int]
+
+class _Cut(NamedTuple):
+    """The whole records at the beginning of a block.
+
+    Attributes:
+        starts: first byte of the data of each.
+        stops: byte behind the last.
+        crcs: CRC-32C of the data.
+        needed: bytes that the next record takes at least, framing included.
+        fault: what is wrong with the length of the next record, if anything.
+    """
+
+    starts: Ints
+    stops: Ints
+    crcs: NDArray[np.uint32]
+    needed: int
+    fault: str
 
 
 def frames(path: str) -> Iterator[Frames]:
     """The records of one file (gzip where named ``.gz``), both checksums of each verified.
 
-    A record whose data fail their checksum is unreadable, and reading goes on; a length that fails its own ends the
-    file, because the next record cannot be found.
+    All pieces share one buffer: the records of a piece are valid until the next piece is asked for. A record whose data
+    fail their checksum is unreadable, and reading goes on; a length that fails its own ends the file, because the next
+    record cannot be found.
 
     Raises:
         SourceError: the file is missing, truncated, or not TFRecord.
     """
-    split = _Splitter(framework("google_crc32c", "records").value)
-    rest = b""
+    buffer, held, row, needed = np.empty(CHUNK_BYTES + PADDING, np.uint8), 0, 0, _FRAMING_BYTES
     with opened(path, unzip=True) as file:
         while True:
-            try:
-                block = _read(file, max(split.needed - len(rest), 0) or CHUNK_BYTES)
-            except READ_ERRORS:
-                if split.size:
-                    yield split.take()
-                raise
-            if not block:
+            block = buffer.data[: min(len(buffer) - PADDING, max(CHUNK_BYTES, needed))]
+            size = cast("BufferedIOBase", file).readinto(block[held:])
+            if not size:
                 break
-            data = rest + block if rest else block
-            rest = data[split.feed(data) :]
-            del data, block  # so that the next read finds their memory free and warm
-            if split.size >= (1 if split.fault else CHUNK_BYTES):
-                yield split.take()
-            if split.fault:
-                raise SourceError(_no_length(path, split.row, rest, split.fault))
-    if split.size:
-        yield split.take()
-    if rest:
-        raise SourceError(f"{path} ends inside record {split.row}: the file is truncated")
+            held += size
+            cut = _cut(buffer[:held])
+            if len(cut.starts):
+                yield _frames(buffer, row, cut)
+            end = int(cut.stops[-1]) + 4 if len(cut.stops) else 0
+            row, needed = row + len(cut.starts), cut.needed
+            if cut.fault:
+                raise SourceError(_no_length(path, row, bytes(buffer[end : end + 2]), cut.fault))
+            rest = buffer[end:held]
+            if needed > len(buffer) - PADDING and held == len(block):
+                buffer = np.empty(min(needed, 2 * len(buffer)) + PADDING, np.uint8)  # allocated only as data come
+            held = len(rest)
+            buffer[:held] = rest
+    if held:
+        raise SourceError(f"{path} ends inside record {row}: the file is truncated")
 
 
 def tf_record_format(encodings: Mapping[str, Encoding] | None = None) -> ExampleFormat:
@@ -69,89 +84,53 @@ def tf_record_format(encodings: Mapping[str, Encoding] | None = None) -> Example
     return ExampleFormat("tfrecord", frames, encodings or {})
 
 
-def _read(file: IO[bytes], size: int) -> bytes:
-    """Up to ``size`` bytes, allocated only as they come."""
-    parts: list[bytes] = []
-    try:
-        while size > 0 and (part := file.read(min(size, _READ_BYTES))):
-            parts.append(part)
-            size -= len(part)
-    except READ_ERRORS:  # the next call raises it again
-        if not parts:
-            raise
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+def _cut(block: Bytes) -> _Cut:
+    crc32c, unpack, size = framework("google_crc32c", "records").value, _HEADER.unpack_from, len(block)
+    starts: list[int] = []
+    crcs: list[int] = []
+    position, needed, fault = 0, _FRAMING_BYTES, ""
+    while position + _HEADER.size <= size:
+        length, check = unpack(block.data, position)
+        if _length_check(length) != check:
+            fault = "its length fails its checksum"
+            break
+        if position + length + _FRAMING_BYTES > size:
+            needed = length + _FRAMING_BYTES
+            fault = f"its length {length} is beyond 2 GiB" if length > _MAX_RECORD_BYTES else ""
+            break
+        start = position + _HEADER.size
+        starts.append(start)
+        crcs.append(crc32c(block[start : start + length]))
+        position += length + _FRAMING_BYTES
+    first = np.array(starts, np.int64)
+    behind = np.append(first[1:] - _HEADER.size, position)[: len(first)]
+    return _Cut(first, behind - 4, np.array(crcs, np.uint32), needed, fault)
 
 
-def _masked(crc: int) -> int:
-    return (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & 0xFFFFFFFF
+def _frames(buffer: Bytes, row: int, cut: _Cut) -> Frames:
+    """The records of ``cut``, of which the first is the record ``row`` of the file, without those that are damaged."""
+    checks = buffer[cut.stops[:, np.newaxis] + np.arange(4)].view("<u4")[:, 0]
+    sound = _masked(cut.crcs) == checks
+    rows = range(row, row + len(sound))
+    if sound.all():
+        return Frames(rows, Slices(buffer, cut.starts, cut.stops))
+    damaged = [(row + place, "its data fail their checksum") for place in np.flatnonzero(~sound).tolist()]
+    return Frames((row + np.flatnonzero(sound)).tolist(), Slices(buffer, cut.starts[sound], cut.stops[sound]), damaged)
 
 
-class _Splitter:
-    """Takes records off blocks of a file and collects them.
+@functools.lru_cache(4096)
+def _length_check(length: int) -> int:
+    """The masked checksum of a length: few lengths differ."""
+    crc: int = framework("google_crc32c", "records").value(length.to_bytes(8, "little"))
+    return int(_masked(np.array([crc], np.uint32))[0])
 
-    Attributes:
-        row: position in the file of the next record.
-        size: bytes collected.
-        needed: bytes that the next record takes, framing included, 0 where not known yet.
-        fault: what is wrong with the length of the next record, if anything.
-    """
 
-    def __init__(self, crc32c: Checksum) -> None:
-        self.row = self.size = self.needed = 0
-        self.fault = ""
-        self._crc32c = crc32c
-        self._clear()
-
-    def _clear(self) -> None:
-        self._records: list[Record] = []
-        self._unreadable: list[tuple[int, str]] = []
-        self._first = self.row
-        self.size = 0
-
-    def take(self) -> Frames:
-        """What was collected."""
-        rows: Sequence[int] = range(self._first, self.row)
-        if self._unreadable:
-            broken = {row for row, _ in self._unreadable}
-            rows = [row for row in rows if row not in broken]
-        frames = Frames(rows, self._records, self._unreadable)
-        self._clear()
-        return frames
-
-    def feed(self, data: bytes) -> int:
-        """Collect the whole records that ``data`` starts with; where the next one starts."""
-        crc32c, unpack, unpack_check = self._crc32c, _HEADER.unpack_from, _CHECK.unpack_from
-        view, array, end = memoryview(data), np.frombuffer(data, np.uint8), len(data) - 12
-        position = self.needed = 0
-        while position <= end:
-            length, check = unpack(data, position)
-            if _masked(crc32c(data[position : position + 8])) != check:
-                self.fault = "its length fails its checksum"
-                break
-            start = position + 12
-            stop = start + length
-            if stop + 4 > len(data):
-                self.needed = length + 16
-                self.fault = f"its length {length} is beyond 2 GiB" if length > _MAX_RECORD_BYTES else ""
-                break
-            if length < _LARGE_RECORD:
-                record = data[start:stop]
-                crc = crc32c(record)
-            else:
-                record = view[start:stop]
-                crc = crc32c(array[start:stop])  # it takes no memoryview
-            if _masked(crc) == unpack_check(data, stop)[0]:
-                self._records.append(record)
-            else:
-                self._unreadable.append((self.row, "its data fail their checksum"))
-            self.row += 1
-            position = stop + 4
-        self.size += position
-        return position
+def _masked(crc: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    return (crc >> np.uint32(15) | crc << np.uint32(17)) + np.uint32(0xA282EAD8)
 
 
 def _no_length(path: str, row: int, head: bytes, fault: str) -> str:
     if row:
         return f"{path} cannot be read from record {row} on: {fault}"
-    hint = ": it is gzip, name it .gz" if head[:2] == b"\x1f\x8b" else f": of record 0, {fault}"
+    hint = ": it is gzip, name it .gz" if head == b"\x1f\x8b" else f": of record 0, {fault}"
     return f"{path} is not a TFRecord file{hint}"

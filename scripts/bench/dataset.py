@@ -114,7 +114,7 @@ def files(quick: bool) -> list[Row]:
             row(group, "audit array_record:", timings, against="ArrayRecord range reads", at_least=0.6, cpu=False)
         )
         rows.append(row(group, "TFRecord framing + CRC", timings, against="TFRecord framing + CRC"))
-        limit = 0.3 if size < 1000 else 0.7
+        limit = 0.5 if size < 1000 else 0.7
         rows.append(row(group, "audit tfrecord:", timings, against="TFRecord framing + CRC", at_least=limit, cpu=False))
     shutil.rmtree(folder)
     return rows

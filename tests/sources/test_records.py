@@ -12,7 +12,6 @@ import tracemalloc
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -28,8 +27,8 @@ from label_guard.check.guard import Guard
 from label_guard.errors import MissingDependencyError, SourceError
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.sources import base, encoded_labels, tf_record
-from label_guard.sources import merge_pieces as pieces
 from label_guard.sources import tf_example as examples
+from label_guard.sources import tf_example_wire as wire
 from label_guard.sources.encoded_labels import Encoding
 from label_guard.sources.open import Chunk, Source, open_source
 
@@ -85,7 +84,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of 300 bytes, so that a few records cross many borders."""
     for module in (base, tf_record):
         monkeypatch.setattr(module, "CHUNK_BYTES", 300)
-    monkeypatch.setattr(pieces, "_ENOUGH_ROWS", 1)
+    monkeypatch.setattr(examples, "_ENOUGH_RECORDS", 1)
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -312,7 +311,7 @@ def test_png_masks_are_decoded_as_stored(tmp_path: Path, monkeypatch: pytest.Mon
     """Masks keep ids and width: palette indices are not turned into colours, 16 bits stay 16; damage costs a record."""
     plain = np.arange(12, dtype=np.uint8).reshape(3, 4)
     wide = np.full((3, 4), 60_000, np.uint16)
-    monkeypatch.setattr(pieces, "_ENOUGH_ROWS", 1)
+    monkeypatch.setattr(examples, "_ENOUGH_RECORDS", 1)
     monkeypatch.setattr(encoded_labels, "CHUNK_BYTES", 40)
     values = [png(plain), png(plain, palette=True), b"\x89PNG\r\n\x1a\nbroken", png(wide), *[png(plain)] * 20]
     masks_file(tmp_path / "a.tfrecord", values)
@@ -421,43 +420,50 @@ def test_one_verdict_whatever_the_format(tmp_path: Path) -> None:
         assert result.counts == {"LG102": 1, "LG101": 2, "LG104": 1}
 
 
-COLUMNS = st.lists(st.tuples(st.integers(0, 40), st.booleans(), st.integers(0, 2)), min_size=1, max_size=12)
+BLOCKS = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2), st.booleans()), min_size=1, max_size=12)
 
 
-@given(shapes=COLUMNS, enough=st.integers(1, 60), fault=st.booleans())
-def test_merged_pieces_hold_what_the_pieces_held(shapes: list[tuple[int, bool, int]], enough: int, fault: bool) -> None:
-    """Whatever the pieces, merging loses, moves and changes no row, label or unreadable record, before a fault too."""
+@given(blocks=BLOCKS, enough=st.integers(1, 60), few=st.integers(1, 50), fault=st.booleans())
+def test_few_records_wait_for_others(blocks: list[tuple[int, int, bool]], enough: int, few: int, fault: bool) -> None:
+    """Whatever the blocks, gathering loses, moves and changes no record, also where the next block overwrites one."""
+    buffer = np.zeros(4096, np.uint8)
 
-    def made() -> Iterator[base.Piece]:
+    def made() -> Iterator[examples.Frames]:
         row = 0
-        for count, ragged, unreadable in shapes:
-            values: Any = np.arange(row, row + count)
-            last = row + count + unreadable
-            bad = [(place, "bad") for place in range(row + count, last)]
-            yield base.Piece(range(row, row + count), {"label": list(values) if ragged else values}, bad)
-            row = last
+        for count, unreadable, in_place in blocks:
+            records = [example(row + place, bytes(place)) for place in range(count)]
+            rows = range(row, row + count)
+            bad = [(place, "bad") for place in range(row + count, row + count + unreadable)]
+            if in_place:
+                found = wire.Slices.of(records)
+                buffer[:] = 255
+                buffer[: len(found.data)] = found.data
+                yield examples.Frames(rows, wire.Slices(buffer, found.starts, found.stops), bad)
+            else:
+                yield examples.Frames(rows, records, bad)
+            row += count + unreadable
         if fault:
             raise SourceError("torn")
 
-    def reported(found: list[base.Piece]) -> Any:
-        return (
-            [row for piece in found for row in piece.rows],
-            [int(v) for piece in found for v in piece.columns["label"]],
-            [bad for piece in found for bad in piece.unreadable],
-        )
-
-    def drained(source: Iterator[base.Piece]) -> tuple[list[base.Piece], bool]:
-        found: list[base.Piece] = []
-        try:
-            found.extend(source)  # extend keeps what came before an error
-        except SourceError:
-            return found, True
-        return found, False
-
+    found: list[tuple[int, bytes]] = []
+    unreadable: list[tuple[int, str]] = []
+    sizes: list[tuple[int, bool]] = []
+    torn = False
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pieces, "_ENOUGH_ROWS", enough)
-        found, torn = drained(pieces.merged(made()))
-    plain, _ = drained(made())
+        patch.setattr(examples, "_ENOUGH_RECORDS", enough)
+        patch.setattr(examples, "_FEW_RECORDS", few)
+        try:
+            for frames in examples._gathered(made(), {"label": ()}):
+                found += zip(frames.rows, map(bytes, frames.records), strict=True)
+                unreadable += frames.unreadable
+                sizes.append((len(frames.rows) + len(frames.unreadable), isinstance(frames.records, wire.Slices)))
+        except SourceError:
+            torn = True
+    rows = [row for row, _ in found]
+    starts = np.cumsum([0, *(count + bad for count, bad, _ in blocks)]).tolist()
+    expected = {start + k: k for (count, _, _), start in zip(blocks, starts, strict=False) for k in range(count)}
     assert torn == fault
-    assert reported(found) == reported(plain)
-    assert all(len(p.rows) + len(p.unreadable) >= enough for p in found[:-1])
+    assert found == [(row, example(row, bytes(place))) for row, place in expected.items()]
+    assert sorted([*rows, *(row for row, _ in unreadable)]) == list(range(starts[-1]))
+    small = [size for size, many in sizes if not many]
+    assert sum(size < enough for size in small) <= 1 + sum(count >= few for count, _, _ in blocks)

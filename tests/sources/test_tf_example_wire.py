@@ -2,6 +2,7 @@
 
 import math
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from label_guard.sources import tf_example as examples
+from label_guard.sources import tf_example_wire as wire
 
 KEYS = ("label", "score", "id")
 INT64 = st.integers(-(2**63), 2**63 - 1) | st.integers(-2, 300)
@@ -100,10 +102,15 @@ def oracle(record: bytes, key: str) -> object:
     return list(values) if kind == "bytes_list" else np.array(values, "f4" if kind == "float_list" else "i8")
 
 
-def check(batch: list[bytes]) -> None:
+def read(batch: list[bytes], shape: tuple[int | None, ...] | None, walk: str, key: str = "") -> Any:
+    """The labels of ``batch``, walked as they lie in an array, or checked by protobuf before."""
+    wanted = dict.fromkeys([key] if key else KEYS, shape)
+    return examples.read_labels(wire.Slices.of(batch) if walk == "many" else batch, wanted)
+
+
+def check(batch: list[bytes], walk: str) -> None:
     """Read ``batch`` and hold each value against protobuf's."""
-    wanted = dict.fromkeys(KEYS, (None,))
-    columns, unreadable = examples.read_labels(batch, wanted)
+    columns, unreadable = read(batch, (None,), walk)
     readable = [k for k in range(len(batch)) if k not in unreadable]
     for key in KEYS:
         assert len(columns[key]) == len(readable)
@@ -115,9 +122,8 @@ def check(batch: list[bytes]) -> None:
 
 
 @pytest.fixture(params=["few", "many"])
-def walk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both walks, whatever the number of records."""
-    monkeypatch.setattr(examples, "_FEW_RECORDS", 0 if request.param == "many" else 1 << 30)
+def walk(request: pytest.FixtureRequest) -> str:
+    """Both ways, whatever the number of records."""
     return request.param
 
 
@@ -127,10 +133,8 @@ def walk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 @example([b"", message(1, b"")])
 def test_walks_read_what_protobuf_reads(batch: list[bytes]) -> None:
     """Every form of a record gives the values that protobuf gives, bit for bit, in both walks."""
-    for few in (0, 1 << 30):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(examples, "_FEW_RECORDS", few)
-            check(batch)
+    for walk in ("few", "many"):
+        check(batch, walk)
 
 
 @given(st.data(), st.lists(records(), min_size=1, max_size=4))
@@ -143,28 +147,27 @@ def test_damaged_records_are_refused_or_read_alike(data: st.DataObject, batch: l
         junk = data.draw(st.binary(max_size=3))
         skip = data.draw(st.integers(0, 3))
         damaged.append(record[:place] + junk + record[place + skip :])
-    for few in (0, 1 << 30):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(examples, "_FEW_RECORDS", few)
-            columns, unreadable = examples.read_labels(damaged, dict.fromkeys(KEYS, (None,)))
-            readable = [k for k in range(len(damaged)) if k not in unreadable]
-            for place, k in enumerate(readable):
-                for key in KEYS:
-                    try:
-                        expected = oracle(damaged[k], key)
-                    except ValueError:
-                        continue  # damage in a feature that is not a label: the walk does not look there
-                    assert same(columns[key][place], expected)
+    for walk in ("few", "many"):
+        columns, unreadable = read(damaged, (None,), walk)
+        readable = [k for k in range(len(damaged)) if k not in unreadable]
+        for place, k in enumerate(readable):
+            for key in KEYS:
+                try:
+                    expected = oracle(damaged[k], key)
+                except ValueError:
+                    assert walk == "many"
+                    continue  # damage in a feature that is not a label: the walk does not look there
+                assert same(columns[key][place], expected)
 
 
 @given(st.lists(records(), min_size=1, max_size=8))
 @settings(deadline=None, max_examples=100)
 def test_a_record_is_read_alike_whatever_its_neighbours(batch: list[bytes]) -> None:
     """A record's value alone and among others is the same."""
-    together, unreadable = examples.read_labels(batch, {"label": ()})
+    together, unreadable = read(batch, (), "many", "label")
     readable = [k for k in range(len(batch)) if k not in unreadable]
     for place, k in enumerate(readable):
-        alone, _ = examples.read_labels([batch[k]], {"label": ()})
+        alone, _ = read([batch[k]], (), "many", "label")
         left, right = together["label"][place], alone["label"][0]
         assert (
             same(np.asarray(left), np.asarray(right)) if isinstance(right, np.ndarray | np.generic) else left == right
@@ -190,7 +193,7 @@ def test_values_take_the_declared_shape_only_where_they_fit(
         message(1, message(1, message(1, b"label") + message(2, message(3, message(1, bytes(range(n)))))))
         for n in counts
     ]
-    columns, _ = examples.read_labels(batch, {"label": shape})
+    columns, _ = read(batch, shape, walk, "label")
     assert [np.shape(value) for value in columns["label"]] == expected
 
 
@@ -207,7 +210,7 @@ def test_large_labels_are_read_whole(walk: str) -> None:
         )
         for m in masks
     ]
-    columns, unreadable = examples.read_labels(batch, {"mask": (40, 50)})
+    columns, unreadable = read(batch, (40, 50), walk, "mask")
     assert not unreadable
     assert same(columns["mask"], masks.astype(np.int64))
 
@@ -216,7 +219,7 @@ def test_nan_keeps_its_bits(walk: str) -> None:
     """Float values come through bit for bit."""
     packed = struct.pack("<3f", math.nan, -0.0, 1e-45)
     batch = [message(1, message(1, message(1, b"score") + message(2, message(2, message(1, packed)))))]
-    columns, _ = examples.read_labels(batch, {"score": (3,)})
+    columns, _ = read(batch, (3,), walk, "score")
     assert columns["score"].tobytes() == packed
 
 
@@ -240,7 +243,7 @@ def test_every_changed_byte_is_refused_or_read_as_protobuf_does(label: bytes, wa
     for place in range(len(record)):
         if place not in names:  # under another name a feature is not a label, and its content not looked at
             bits = [record[place] ^ (1 << k) for k in range(8)] + [(record[place] + k) % 256 for k in range(1, 10)]
-            check([record[:place] + bytes([byte]) + record[place + 1 :] for byte in [*telling, *bits]])
+            check([record[:place] + bytes([byte]) + record[place + 1 :] for byte in [*telling, *bits]], walk)
 
 
 @pytest.mark.parametrize(
@@ -258,7 +261,7 @@ def test_every_changed_byte_is_refused_or_read_as_protobuf_does(label: bytes, wa
 def test_unusual_varints_beside_sound_neighbours(label: bytes, walk: str) -> None:
     """Varints at the limits of the format are decided by protobuf, and leave the neighbours as they are."""
     sound = [whole_example(varint(k))[0] for k in (1, -2, 300)]
-    check([sound[0], whole_example(label)[0], *sound[1:], whole_example(label)[0]])
+    check([sound[0], whole_example(label)[0], *sound[1:], whole_example(label)[0]], walk)
 
 
 @pytest.mark.parametrize("padding", [1, 3, 4, 5, 8])
@@ -266,4 +269,50 @@ def test_lengths_longer_than_need_be(padding: int, walk: str) -> None:
     """Padded lengths are read as protobuf reads them, or refused where it refuses."""
     label = message(3, message(1, b"\x05", padding), padding)
     entry = message(1, message(1, b"label", padding) + message(2, label, padding), padding)
-    check([message(1, entry, padding), whole_example(b"\x05")[0], message(1, entry)])
+    check([message(1, entry, padding), whole_example(b"\x05")[0], message(1, entry)], walk)
+
+
+@st.composite
+def long_entries(draw: st.DrawFn) -> bytes:
+    """An entry of 128 bytes or more: plain, with another kind of value, or with a length or a tag that is not plain."""
+    key = draw(st.sampled_from(["image", "label", "id", "", "bildgröße", "k" * 130])).encode()
+    if draw(st.integers(0, 9)) == 0:
+        key = b"\xff" + key
+    content = draw(st.binary(min_size=100, max_size=300))
+    item = message(1, content, draw(st.sampled_from([0] * 8 + [1, 3])))
+    items = draw(st.sampled_from([item] * 6 + [item + item, b"", item + b"\x10\x05"]))
+    kind = draw(st.sampled_from([1] * 6 + [2, 3, 4]))
+    value = message(kind, items if kind == 1 else content, draw(st.sampled_from([0] * 8 + [2])))
+    parts = [message(1, key), message(2, value, draw(st.sampled_from([0] * 8 + [1])))]
+    parts += draw(st.sampled_from([[]] * 6 + [[b"\x18\x01"], [message(2, b"")]]))
+    return message(1, b"".join(parts), draw(st.sampled_from([0] * 8 + [1])))
+
+
+@given(st.data(), st.lists(entries() | long_entries(), max_size=5))
+@settings(deadline=None, max_examples=400)
+def test_a_record_without_its_pictures_reads_alike(data: st.DataObject, parts: list[bytes]) -> None:
+    """Without the bytes that are left out, protobuf reads the same labels, and refuses what it refuses with them."""
+    record = message(1, b"".join(parts)) + data.draw(st.sampled_from([b""] * 6 + [b"\x12\x01x", message(1, b"")]))
+    if data.draw(st.booleans()):
+        place = data.draw(st.integers(0, len(record)))
+        record = record[:place] + data.draw(st.binary(max_size=3)) + record[place + data.draw(st.integers(0, 3)) :]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire, "_LARGE", 0)
+        short = bytes(wire.without_payloads(record, {key.encode() for key in KEYS}))
+    assert len(short) <= len(record)
+    for key in KEYS:
+        try:
+            expected = oracle(record, key)
+        except ValueError:
+            with pytest.raises(ValueError, match="corrupt"):
+                oracle(short, key)
+        else:
+            assert same(oracle(short, key), expected)
+
+
+def test_pictures_are_left_out_and_wanted_bytes_are_not() -> None:
+    """Of a large record what protobuf is given holds the labels, encoded masks among them, and no other long bytes."""
+    features = {b"image": b"i" * 100_000, b"depth": b"d" * 5_000, b"mask": b"m" * 30_000, b"id": b"x"}
+    bodies = [message(1, message(1, key) + message(2, message(1, message(1, data)))) for key, data in features.items()]
+    short = bytes(wire.without_payloads(message(1, b"".join(bodies)), {b"mask"}))
+    assert short == message(1, bodies[2] + bodies[3])
