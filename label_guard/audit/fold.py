@@ -63,7 +63,9 @@ class SplitFold:
 
     def _add_labels(self, labels: dict[str, LabelStatistics]) -> None:
         for path, found in labels.items():
-            self.labels.setdefault(path, LabelStatistics()).update(found)
+            if path not in self.labels:
+                self.labels[path] = LabelStatistics()
+            self.labels[path].update(found)
 
     def problems(self) -> list[str]:
         """What could not be written although it was read: one line for each kind."""
@@ -102,7 +104,7 @@ class SplitFold:
             unreadable=sum(shard.unreadable for shard in shards),
             declared=schema.splits[split].num_examples if split in schema.splits else None,
             promised=source.expected_records,
-            labels={path: self.labels.get(path, LabelStatistics()) for path in sorted(schema.stored(split))},
+            labels={path: self.labels.get(path) or LabelStatistics() for path in sorted(schema.stored(split))},
             shards=tuple(shards),
             bad=bad,
             repeated_keys=bad.repeated(MAX_EXAMPLES),

@@ -13,6 +13,7 @@ from pydantic import (
     PlainSerializer,
     StrictBool,
     WithJsonSchema,
+    WrapValidator,
     field_validator,
     model_validator,
 )
@@ -32,8 +33,10 @@ from label_guard.schema.reader import SchemaFile
 VERSION = 2  # of the format; version 1 is still read
 
 
+# A model that was validated once is not again, which pydantic would do with what it checks after the fields.
 Schema = Annotated[
     DatasetSchema,
+    WrapValidator(lambda found, read: found if isinstance(found, DatasetSchema) else read(found)),
     PlainSerializer(lambda schema: schema.model_dump(mode="json", exclude_unset=True)),
     WithJsonSchema({"type": "object", "description": "the schema file as an object"}),
 ]

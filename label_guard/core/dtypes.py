@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import struct
 from functools import lru_cache
@@ -38,6 +39,7 @@ def bits(name: str) -> int:
     return 8 if name == "bool" else int(name.lstrip("uintfloa"))
 
 
+@functools.cache
 def integer_range(name: str) -> tuple[int, int]:
     """Range of the integers that dtype ``name`` holds exactly.
 

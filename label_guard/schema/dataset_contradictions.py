@@ -99,7 +99,7 @@ def _override_problems(schema: DatasetSchema) -> Iterator[Problem]:
         if not problems:
             bases.append(override_labels(schema.labels, split.labels))
             yield from _unlabeled_problems(schema, name)
-    for labels in bases:  # a view must fit the labels of every split
+    for labels in bases if schema.views else ():  # a view must fit the labels of every split
         emitted = {path: emitted_label(label) for path, label in labels.items()}
         for name, view in schema.views.items():
             yield from _applied_problems(("views", name, "labels"), emitted, view.labels)

@@ -12,7 +12,6 @@ import zipfile
 import zlib
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any, ClassVar
 
 import numpy as np
@@ -35,6 +34,8 @@ from label_guard.sources.remote import RemoteRows
 
 # NumPy parses a header as Python: damage there may be any of these.
 _HEADER_ERRORS = (ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError)
+_VERSIONS = ((1, 0), (2, 0), (3, 0))
+_ZIP = b"PK"
 _MAX_HEADER = 64 << 10  # NumPy would read a header of 4 GiB before it refuses one beyond 10,000 bytes
 # zipfile and its decompressors raise any of these for damage; RuntimeError where a member is encrypted.
 _ARCHIVE_ERRORS = (
@@ -50,7 +51,8 @@ class NpyFormat:
     reads_ranges: ClassVar[bool] = True
 
     def fields(self, path: str) -> Sequence[str]:
-        return _rows(path).dtype.names or ("label",)
+        _, _, dtype, _ = _whole_header(path)
+        return dtype.names or ("label",)
 
     def read(self, path: str, wanted: LabelShapes, part: FilePart = WHOLE_FILE) -> Iterator[Piece]:
         array = _rows(path)
@@ -69,42 +71,25 @@ class NpyFormat:
 
 def _rows(path: str) -> Array | RemoteRows:
     """The array: of a local file mapped into memory, of a URL read by range."""
-    header = _require_whole(path)
+    shape, fortran, dtype, offset = _whole_header(path)
     if not is_remote(path):
-        return _mapped(path)
-    if header is None:
-        raise SourceError(f"{path} is not an .npy file; if it is an .npz archive, use npz:{path}")
-    shape, fortran, dtype, offset = header
+        try:
+            return np.memmap(path, dtype, "r", offset, shape, "F" if fortran else "C")
+        except (OSError, ValueError) as error:
+            raise SourceError(f"cannot read {path} as .npy: {error}") from None
     if fortran and len(shape) > 1:
         raise SourceError(f"{path} is in Fortran order; save it with numpy.ascontiguousarray")
     return RemoteRows(path, dtype, shape, offset)
 
 
-def _mapped(path: str) -> Array:
-    try:
-        array: Any = np.load(Path(path), mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise SourceError(f"cannot read {path}: the file does not exist") from None
-    except (OSError, EOFError, *_HEADER_ERRORS) as error:
-        if "Python objects" in str(error):
-            raise SourceError(_pickled(path)) from None
-        raise SourceError(f"cannot read {path} as .npy: {error}") from None
-    if isinstance(array, np.lib.npyio.NpzFile):
-        array.close()
-        raise SourceError(f"{path} is an .npz archive; use npz:{path}")
-    if array.ndim == 0:
-        raise SourceError(f"{path} holds a single value, expected an array [n, ...]")
-    return array
-
-
-def _require_whole(path: str) -> tuple[tuple[int, ...], bool, np.dtype[Any], int] | None:
-    """The header of an array: shape, Fortran order, dtype, and the size of the header; None where there is none.
+def _whole_header(path: str) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Shape, Fortran order and dtype of the array, and the size of the header; the file is as large as these say.
 
     NumPy multiplies a shape in int64, which may wrap around, before it maps the file.
     """
     with opened(path) as file:
-        if file.read(len(npy_format.MAGIC_PREFIX)) != npy_format.MAGIC_PREFIX:
-            return None
+        if file.read(len(_ZIP)) == _ZIP:
+            raise SourceError(f"{path} is an .npz archive; use npz:{path}")
         file.seek(0)
         shape, fortran, dtype = _header(file, path)
         _require_rows(shape, dtype, path)
@@ -222,11 +207,15 @@ class _Member:
 def _header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     try:
         version = npy_format.read_magic(file)
-        read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
-        size = file.read(2 if version == (1, 0) else 4)
-        if int.from_bytes(size, "little") > _MAX_HEADER:
+        if version not in _VERSIONS:
+            raise ValueError(f"it is of version {version}, expected one of {_VERSIONS}")
+        size = int.from_bytes(file.read(2 if version == (1, 0) else 4), "little")
+        if size > _MAX_HEADER:
             raise ValueError(f"its header is longer than {_MAX_HEADER >> 10} KiB")
-        shape, fortran, dtype = read(io.BytesIO(size + file.read(int.from_bytes(size, "little"))))
+        # A literal of Python: in Latin-1, or in UTF-8 from version 3 on.
+        text = file.read(size).decode("utf-8" if version == (3, 0) else "latin-1").encode("ascii", "backslashreplace")
+        header = io.BytesIO(len(text).to_bytes(4, "little") + text)
+        shape, fortran, dtype = npy_format.read_array_header_2_0(header)
     except _HEADER_ERRORS as error:
         raise SourceError(f"cannot read {where} as .npy: {error}") from None
     if any(length < 0 for length in shape):

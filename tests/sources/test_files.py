@@ -163,6 +163,34 @@ def test_npy_is_handed_on_as_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert keys(chunks) == [str(k) for k in range(20)]
 
 
+@pytest.mark.filterwarnings("ignore:Stored array in format 3.0")
+@pytest.mark.parametrize("names", [("label", "b"), ("größe", "b"), ("ラベル", "b")])  # of versions 1, 1 and 3
+def test_npy_field_names_in_any_script(tmp_path: Path, names: tuple[str, str]) -> None:
+    """The names of fields are those that NumPy wrote, whatever the version of the header."""
+    rows = np.array([(1, 2.0), (3, 4.0)], list(zip(names, ("<i4", "<f8"), strict=True)))
+    np.save(tmp_path / "a.npy", rows)
+    assert list_fields(f"npy:{tmp_path}/a.npy") == list(names)
+    (chunk,) = chunks_of(f"npy:{tmp_path}/a.npy", [names[0]])
+    assert chunk.columns[names[0]].tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("array", [np.empty((0, 3), "i4"), np.asfortranarray(np.arange(6).reshape(2, 3)), np.eye(3)])
+def test_npy_of_any_order_and_length(tmp_path: Path, array: np.ndarray) -> None:
+    """An array without rows, and one in Fortran order, are read as NumPy reads them."""
+    np.save(tmp_path / "a.npy", array)
+    found = [chunk.columns["label"] for chunk in chunks_of(f"npy:{tmp_path}/a.npy")]
+    np.testing.assert_array_equal(np.concatenate([*found, array[:0]]), array)
+
+
+def test_npy_version_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    """A header of a version that NumPy does not write is an error, not read as another version."""
+    np.save(tmp_path / "a.npy", np.arange(3))
+    data = (tmp_path / "a.npy").read_bytes()
+    (tmp_path / "a.npy").write_bytes(data[:6] + b"\x04" + data[7:])
+    with pytest.raises(SourceError, match=r"as \.npy: it is of version \(4, 0\)"):
+        chunks_of(f"npy:{tmp_path}/a.npy")
+
+
 def test_npy_structured_and_npz_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A structured array has a field a label, an archive a member a label; pieces stay side by side."""
     monkeypatch.setattr(numpy_files, "CHUNK_BYTES", 64)
