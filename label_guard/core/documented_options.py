@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import itertools
+import sys
 import textwrap
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
@@ -14,13 +16,15 @@ from label_guard.core.similar import near_name
 _Documented = TypeVar("_Documented", bound=Callable[..., Any])
 
 
+@functools.cache
 def option_docs(options: type) -> dict[str, str]:
     """By name of an option, its documentation: the docstrings below the keys of the ``TypedDict`` ``options``."""
     try:
-        tree = ast.parse(inspect.getsource(options))
+        # Of the module: to find the lines of a class in it takes ten times as long, at every start.
+        tree = ast.parse(inspect.getsource(sys.modules[options.__module__]))
     except (OSError, TypeError):  # without source files, as in a frozen program
         return {}
-    body = cast("ast.ClassDef", tree.body[0]).body
+    body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == options.__name__)
     docs: dict[str, str] = {}
     for key, text in itertools.pairwise(body):
         if isinstance(key, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
