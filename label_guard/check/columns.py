@@ -39,6 +39,11 @@ class Column(NamedTuple):
     unknown: tuple[str, ...] | None = None
     counts: NDArray[np.bool_] | None = None
 
+    def taken(self, keep: NDArray[np.bool_]) -> Column:
+        """Returns the column of the records where ``keep`` (bool[n]) is True."""
+        counts = None if self.counts is None else self.counts[keep]
+        return self._replace(rows=self.rows[keep], array=self.array[keep], counts=counts)
+
 
 class UntypedIntegers(Sequence[int]):
     """Integers out of a text, which have no width: a list of Python ints, kept as int64.
@@ -163,7 +168,7 @@ def as_array(value: Any) -> tuple[Array, bool]:
         return _as_array(value)
     except Exception as error:  # whatever a foreign __array__ raises
         reason = f"{type(error).__name__}: {error}"
-        return _boxed(Unreadable(f"{type(value).__name__} that cannot be converted: {reason}"[:200])), True
+        return as_object(Unreadable(f"{type(value).__name__} that cannot be converted: {reason}"[:200])), True
 
 
 def _as_array(value: Any) -> tuple[Array, bool]:
@@ -186,7 +191,7 @@ def _as_array(value: Any) -> tuple[Array, bool]:
         return _unbox(array) if array.dtype == object else (array, True)
     if isinstance(value, str | bytes):
         return np.array(value, object if value[-1:] in _NULS else None), True
-    return _boxed(value if isinstance(value, Unreadable) else Unreadable(type(value).__name__)), True
+    return as_object(value if isinstance(value, Unreadable) else Unreadable(type(value).__name__)), True
 
 
 def is_python_number(value: Any) -> bool:
@@ -209,7 +214,8 @@ def _python_kind(kind: type) -> type | None:
     return next((scalar for scalar in _SCALARS if issubclass(kind, scalar)), None)
 
 
-def _boxed(value: Unreadable) -> Array:
+def as_object(value: Unreadable) -> Array:
+    """Returns an object array without axes that holds ``value``."""
     box = np.empty((), object)
     box[()] = value
     return box
@@ -227,7 +233,7 @@ def _sequence(value: list[Any] | tuple[Any, ...]) -> tuple[Array, bool]:
     try:
         boxed = np.array(value, object)
     except ValueError:  # arrays of several shapes
-        return _boxed(_RAGGED), True
+        return as_object(_RAGGED), True
     if boxed.ndim > _MOST_DIMENSIONS:  # NumPy stops at 64, and a batch has one more
         return np.full((1,) * _MOST_DIMENSIONS, "deeper list", object), True
     return _unbox(boxed)
@@ -240,7 +246,7 @@ def _unbox(boxed: Array) -> tuple[Array, bool]:
     items = boxed.reshape(-1).tolist()
     kinds = set(map(type, items))
     if kinds & {list, tuple}:
-        return _boxed(_RAGGED), True
+        return as_object(_RAGGED), True
     number = {_python_kind(kind) for kind in kinds}
     if len(number) == 1 and None not in number:
         return _python_array(items, number.pop()).reshape(boxed.shape), False

@@ -63,7 +63,7 @@ class Guard:
             LabelCheck(path, label, elsewhere[path], self.masks.get(path)) for path, label in checked.items()
         )
         self._skips = any(check.skips for check in self.checks)
-        self._decodes = any(check.needs_reading for check in self.checks)
+        self._decodes = any(check.reader.needs_reading for check in self.checks)
         self._declares_where = any(check.label.where is not None for check in self.checks)
         self._always_closer = self._skips or self._decodes or self._declares_where
         self._paths = tuple((check, check.path) for check in self.checks)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.columns import Column, Unreadable, as_array, is_python_number
+from label_guard.check.columns import Column, Unreadable, as_array, as_object, is_python_number
 from label_guard.check.fill_values import FillValues, position_label
 from label_guard.check.kinds import ValueCheck, value_check
 from label_guard.check.primitives import is_number, member
@@ -40,8 +40,6 @@ class LabelCheck:
         where: path of the feature that says which positions count; None where nothing does.
         reader: reads the stored label.
         checked: the label as it is read: ids in place of names and texts.
-        is_encoded: whether the two differ.
-        needs_reading: whether arrays, too, differ once they are read.
     """
 
     def __init__(
@@ -52,8 +50,6 @@ class LabelCheck:
         self.label = label
         self.elsewhere = elsewhere
         self.reader = LabelReader(path, label)
-        self.is_encoded = is_encoded(label)
-        self.needs_reading = self.reader.needs_reading
         self.checked = checked_label(label)
         self._check = value_check(self.checked, elsewhere)
         self._python_checks: dict[str, ValueCheck] = {}
@@ -120,7 +116,7 @@ class LabelCheck:
         else:
             check = self._check if column.typed else self._python_check(array.dtype.kind)
             if dirty or not check.clean(array):
-                yield from self._find(check, column, whole and not self.is_encoded)
+                yield from self._find(check, column, whole and not is_encoded(self.label))
             if isinstance(self.label, MultiLabel) and self.label.encoding == "ids":
                 yield from self._wrong_counts(array, rows)
 
@@ -255,32 +251,15 @@ class LabelCheck:
         if self.label.where is None or all(kind in "biuf" and broadcasts(own, shape) for kind, own in kinds):
             yield column
             return
-        spec = spec_text(column.array.dtype, shape)
-        reasons = [self._unfit(self.label.where, where[row], shape, spec) for row in column.rows.tolist()]
-        fit = np.array([reason is None for reason in reasons], np.bool_)
+        fit = np.array([fits(as_array(where[row])[0], shape) for row in column.rows.tolist()], np.bool_)
         if fit.any():
-            yield column if fit.all() else column._replace(rows=column.rows[fit], array=column.array[fit])
-        for place, reason in enumerate(reasons):
-            if isinstance(reason, Unreadable):
-                box = np.empty(1, object)
-                box[0] = reason
-                yield Column(column.rows[place : place + 1], box, True)
-
-    @staticmethod
-    def _unfit(path: str, where: Any, shape: tuple[int, ...], spec: str) -> Unreadable | bool | None:
-        """Why the ``where`` of a record says nothing of its label; True: nothing counts; None: it fits."""
-        if isinstance(where, Unreadable):
-            return where
-        if where is None or where is tree.MISSING:
-            return Unreadable(f"{spec} without {path!r}, which says what counts", "LG104")
-        array, _ = as_array(where)
-        if array.dtype.kind not in "biuf":
-            return Unreadable(f"{spec} under {path!r} of {spec_text(array.dtype, array.shape)}", "LG104")
-        if broadcasts(array.shape, shape):
-            return None
-        if array.size and not array.any():
-            return True
-        return Unreadable(f"{spec} under {path!r} of {spec_text(array.dtype, array.shape)}", "LG105")
+            yield column if fit.all() else column.taken(fit)
+        spec = spec_text(column.array.dtype, shape)
+        for place in np.flatnonzero(~fit).tolist():
+            row = column.rows[place : place + 1]
+            problem = _misfit(self.label.where, where[row[0]], spec)
+            if problem is not None:
+                yield Column(row, as_object(problem)[None], True)
 
     def _filler(self, dtype: np.dtype[Any]) -> Array:
         """A legal value of ``dtype``: of one position, or of a row of the class axis."""
@@ -343,10 +322,9 @@ class LabelCheck:
         dtype: Any = getattr(item, "dtype", None)
         if type(item) not in (int, float) and dtype not in self._admitted:
             return self._item_rule(item)
-        if dtype is None:
-            return self._item_rule(item) if isinstance(self.checked, ClassLabel) else None
-        # Values of other kinds are not looked at: their record is invalid for its null.
-        return self._item_rule(item.item()) if isinstance(self.checked, ClassLabel) else None
+        if not isinstance(self.checked, ClassLabel):  # not looked at: the record is invalid for its null
+            return None
+        return self._item_rule(item if dtype is None else item.item())
 
     def _item_rule(self, item: Any) -> str | None:
         if item is None:
@@ -435,6 +413,20 @@ def _kind_and_shape(where: Any) -> tuple[str, tuple[int, ...]]:
     """The kind of the dtype of an array, and its shape; what is not an array is looked at closer."""
     kind = getattr(getattr(where, "dtype", None), "kind", "O")
     return kind, where.shape if kind in "biuf" else ()
+
+
+def _misfit(path: str, where: Any, spec: str) -> Unreadable | None:
+    """What takes the place of a label, ``spec``, that its ``where`` does not fit; None where nothing of it counts."""
+    if isinstance(where, Unreadable):
+        return where
+    if where is None or where is tree.MISSING:
+        return Unreadable(f"{spec} without {path!r}, which says what counts", "LG104")
+    array, _ = as_array(where)
+    is_number = array.dtype.kind in "biuf"
+    if is_number and array.size and not array.any():
+        return None
+    text = f"{spec} under {path!r} of {spec_text(array.dtype, array.shape)}"
+    return Unreadable(text, "LG105" if is_number else "LG104")
 
 
 def _is_unreadable(array: Array) -> bool:

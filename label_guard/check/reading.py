@@ -226,7 +226,7 @@ class LabelReader:
                 rest.append(row)
             else:
                 lists.append((row, ids))
-        columns = [_taken(column, rest)] if rest else []
+        columns = [column.taken(np.isin(column.rows, rest))] if rest else []
         for gathered in gather([ids for _, ids in lists])[0]:
             rows = np.array([lists[k][0] for k in gathered.rows.tolist()], np.intp)
             part = gathered._replace(rows=rows)
@@ -291,10 +291,7 @@ class LabelReader:
         records = [self._floats_of(items) for items in array.reshape(len(array), -1).tolist()]
         read = np.array([record is not None for record in records], np.bool_)
         numbers = np.array([record for record in records if record is not None], np.float64)
-        parts = [
-            Column(column.rows[read], numbers.reshape(-1, *shape), False),
-            column._replace(rows=column.rows[~read], array=array[~read]),
-        ]
+        parts = [Column(column.rows[read], numbers.reshape(-1, *shape), False), column.taken(~read)]
         return [part for part in parts if len(part.rows)]
 
     def _floats_of(self, items: list[Any]) -> list[float] | None:
@@ -330,9 +327,8 @@ def _bool_words(column: Column) -> list[Column]:
     words = [_text(item).strip().lower() for item in column.array.tolist()]
     known = np.array([word in ("true", "false") for word in words], np.bool_)
     values = np.array([word == "true" for word in words], np.bool_)
-    parts = [Column(column.rows[known], values[known], False)]
-    rest = column._replace(rows=column.rows[~known], array=column.array[~known])
-    return [part for part in (*parts, rest) if len(part.rows)]
+    parts = [Column(column.rows[known], values[known], False), column.taken(~known)]
+    return [part for part in parts if len(part.rows)]
 
 
 def _batch_items(value: Any, size: int) -> Any:
@@ -344,11 +340,6 @@ def _batch_items(value: Any, size: int) -> Any:
         return None
     array, _ = as_array(value)
     return array if array.ndim and array.shape[0] == size else None
-
-
-def _taken(column: Column, rows: list[int]) -> Column:
-    keep = np.isin(column.rows, rows)
-    return column._replace(rows=column.rows[keep], array=column.array[keep])
 
 
 def _all_text(array: Array) -> bool:
@@ -377,12 +368,11 @@ def known_values(label: Label, column: Column) -> Column:
     array, counts = column.array, column.counts
     if column.unknown:
         known = np.logical_and.reduce(array.reshape(len(array), array.size // max(1, len(array))) >= 0, axis=1)
-        left = None if counts is None else counts[known]
-        return column._replace(rows=column.rows[known], array=array[known], counts=left)
+        return column.taken(known)
     if array.dtype.kind == "f" and (label.ignores_nan or label.ignores_null):
         measured = ~np.isnan(array)
         if not measured.any():
-            return column._replace(rows=column.rows[:0], array=array[:0])
+            return column.taken(np.zeros(len(array), np.bool_))
         other = 0 if isinstance(label, MultiLabel) else array[measured][0]
         array = np.where(measured, array, array.dtype.type(other))
         counts = measured if counts is None else measured & counts

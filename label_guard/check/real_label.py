@@ -62,7 +62,9 @@ class RealLabelCheck:
         return self._nan and block.dtype.kind == "f" and bool(np.isnan(block).all())
 
     def _illegal(self, block: Array, limits: Limits | None) -> Array:
-        illegal = _outside(block, limits)
+        illegal = np.ones(block.shape, np.bool_)
+        if limits is not None:
+            illegal = ~((block >= limits[0]) & (block <= limits[1]))
         if self.label.sentinels:
             illegal &= ~member(block, self.label.sentinels)
         if self._nan and block.dtype.kind == "f":
@@ -78,10 +80,6 @@ class RealLabelCheck:
         finite = np.isfinite(values)
         yield Positions("LG107", positions[~finite], values[~finite])
         yield Positions("LG112", positions[finite], values[finite])
-
-
-def _outside(block: Array, limits: Limits | None) -> Array:
-    return np.ones(block.shape, np.bool_) if limits is None else ~((block >= limits[0]) & (block <= limits[1]))
 
 
 def limits_in(label: RealLabel, dtype: np.dtype[Any], targets: list[np.dtype[Any]] | None = None) -> Limits | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -149,13 +148,8 @@ class CheckResult:
 
     def of_row(self, row: int) -> tuple[Violation, ...]:
         """Every violation of one record."""
-        return tuple(self._of_row(row))
-
-    def _of_row(self, row: int) -> Iterator[Violation]:
-        for fault in self.faults:
-            index = int(np.searchsorted(fault.rows, row))
-            if index < len(fault.rows) and fault.rows[index] == row:
-                yield fault.violation(index)
+        found = [(fault, int(np.searchsorted(fault.rows, row))) for fault in self.faults]
+        return tuple(fault.violation(at) for fault, at in found if at < len(fault.rows) and fault.rows[at] == row)
 
     def __repr__(self) -> str:
         return f"CheckResult({counted(self.num_records, 'record')}, {self.num_invalid} invalid, counts={self.counts})"

@@ -42,12 +42,14 @@ class SoftLabelCheck:
         """The offending positions of ``array``: one for each bad value, or the first of a row with a bad sum."""
         rows = self._as_stored(array).reshape(-1, self.label.num_classes)
         finite = np.isfinite(rows)
-        yield self._found("LG107", ~finite, rows)
+        yield Positions("LG107", np.flatnonzero(~finite), rows[~finite])
         good: Array = np.logical_and.reduce(finite, axis=1)
-        wrong: Array = self._wrong_values(rows) & good[:, None]
+        one_hot = self.label.one_hot
+        wrong: Array = (~((rows == 0) | (rows == 1)) if one_hot else rows < 0) & good[:, None]
         with np.errstate(invalid="ignore"):  # inf - inf in a row that LG107 already names
             sums = np.add.reduce(rows, axis=1, dtype=np.float64)
-        off = np.flatnonzero(good & ~wrong.any(axis=1) & ~self._right_sums(sums))
+        right: Array = sums == 1 if one_hot else np.abs(sums - 1) <= self.label.tolerance
+        off = np.flatnonzero(good & ~wrong.any(axis=1) & ~right)
         positions = np.concatenate([np.flatnonzero(wrong), off * self.label.num_classes])
         values = np.concatenate([rows[wrong].astype(np.float64), sums[off]])
         order = np.argsort(positions, kind="stable")
@@ -58,16 +60,6 @@ class SoftLabelCheck:
             return array
         with np.errstate(over="ignore"):  # infinity is LG107
             return array.astype(self._stored)
-
-    def _wrong_values(self, rows: Array) -> Array:
-        return ~((rows == 0) | (rows == 1)) if self.label.one_hot else rows < 0
-
-    def _right_sums(self, sums: Array) -> Array:
-        return sums == 1 if self.label.one_hot else np.abs(sums - 1) <= self.label.tolerance
-
-    @staticmethod
-    def _found(rule: str, bad: Array, rows: Array) -> Positions:
-        return Positions(rule, np.flatnonzero(bad), rows[bad])
 
 
 def _is_plainly_one_hot(array: Array) -> bool:
