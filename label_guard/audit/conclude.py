@@ -120,7 +120,7 @@ def merge_reports(parts: Sequence[AuditReport]) -> AuditReport:
     total = totals.pop()
     missing = sorted(set(range(total)) - {number[0] for number in numbers if number is not None})
     if missing or len(parts) != total:
-        what = f"part {missing[0]}/{total} is missing" if missing else "a part is there twice"
+        what = f"part {missing[0]}/{total} is missing" if missing else "a part occurs twice"
         raise UsageError(f"{what}; merge takes each of the {total} parts once")
     splits, pictures = list(parts[0].splits), {split: dict(found) for split, found in parts[0].thumbnails.items()}
     for part in parts[1:]:

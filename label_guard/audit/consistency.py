@@ -28,7 +28,7 @@ def find_contradictions(report: AuditReport) -> Iterator[str]:
         yield f"it is of {report.dataset} {report.schema_version}, its schema of {schema.name} {schema.version}"
     names = [split.split for split in report.splits]
     if not names:
-        yield "splits: none is there"
+        yield "splits: there are none"
     if len(set(names)) < len(names):
         yield f"splits: {names} has a split twice"
     yield from _missing_files(report)
@@ -58,7 +58,7 @@ def _of_split(report: AuditReport, split: SplitReport) -> Iterator[str]:
     schema = report.schema_file
     twice = [name for name, number in Counter(shard.name for shard in split.shards).items() if number > 1]
     if twice:
-        yield f"file {twice[0]} is there twice"
+        yield f"file {twice[0]} occurs twice"
     for field in ("records", "invalid", "unreadable"):
         whole, total = getattr(split, field), sum(getattr(shard, field) for shard in split.shards)
         if whole != total:

@@ -219,7 +219,7 @@ def _count_findings(split: SplitReport) -> Iterator[Finding]:
     damaged = any(shard.error for shard in split.shards)
     if not split.records and split.declared is None and split.promised is None and not damaged:
         fix = "find the lost records; where a split is empty, declare num_examples: 0"
-        yield _finding("LG401", split.split, "no record is there", fix=fix)
+        yield _finding("LG401", split.split, "the split has no records", fix=fix)
     for promise, who in ((split.declared, "the schema's num_examples"), (split.promised, "the dataset's metadata")):
         if promise is not None and promise != split.records:
             message = f"{counted(split.records, 'record is', 'records are')} there but {who} promises {promise:,}"

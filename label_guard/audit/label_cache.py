@@ -98,7 +98,7 @@ def open_label_cache(path: str | None) -> Generator[CacheInUse]:
         return
     parent = Path(path).resolve().parent
     if not parent.is_dir():
-        raise UsageError(f"--label-cache {path}: the folder {parent} is not there")
+        raise UsageError(f"--label-cache {path}: the folder {parent} does not exist")
     entries = _read_index(path)
     with ExitStack() as stack:
         try:

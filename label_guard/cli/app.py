@@ -29,7 +29,7 @@ COMMANDS = {
     "rule": "Explain a rule, or list them all.",
     "schema": "Print the JSON Schema of schema files, for editors.",
     "audit": "Check every label of a dataset.",
-    "merge": "Put the parts of an audit together.",
+    "merge": "Merge the parts of an audit.",
     "report": "Render an audit in another format.",
     "quarantine": "Look into a folder of quarantined records.",
 }

@@ -1,4 +1,4 @@
-"""``label-guard audit``: is this dataset as promised?"""
+"""``label-guard audit``: check every label of a dataset against its schema."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Options:
 @click.command(
     epilog=epilog(
         "label-guard audit configs/digits.yaml --source tfds:data/digits/1.0.0 --report html=audit.html",
-        "0: clean, or only warnings. 1: errors. 2: not all records could be read, or an output not be written.",
+        "0: clean, or only warnings. 1: errors. 2: not all records could be read, or an output could not be written.",
     )
 )
 @click.argument("schemas", nargs=-1, required=True, metavar="SCHEMAS...", shell_complete=completion.files)
@@ -90,7 +90,9 @@ class Options:
     shell_complete=completion.sources,
     help="Where the records are, in place of the schema's own source.",
 )
-@click.option("--split", "splits", multiple=True, type=given, metavar="NAME", help="Audit this split; without it all.")
+@click.option(
+    "--split", "splits", multiple=True, type=given, metavar="NAME", help="Audit this split; may repeat. Default: all."
+)
 @click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Worker processes.")
 @click.option("--shards", type=given, metavar="I/N", help="Audit every N-th file from the I-th (0-based), for merge.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Read at most N records of each file.")
@@ -103,7 +105,7 @@ class Options:
     help=f"Also write a report ({', '.join(AUDIT_FORMATS)}); {{schema}} in FILE is the stem of the schema's file.",
 )
 @click.option("--quarantine", type=given, metavar="DIR", help="Write the labels of bad records, as the pipeline does.")
-@click.option("--baseline", type=given, metavar="FILE", help="Fail only on bad records that this file does not know.")
+@click.option("--baseline", type=given, metavar="FILE", help="Fail only on bad records that are not in this file.")
 @click.option("--write-baseline", type=given, metavar="FILE", help="Write today's bad records as the known ones.")
 @click.option(
     "--good-index", type=given, metavar="FILE", help="Write the good records (.npz or .txt), for select_records."
@@ -112,11 +114,11 @@ class Options:
     "--label-cache",
     type=given,
     metavar="FILE",
-    help="Keep the labels there; files that have not changed are not read again.",
+    help="Keep labels in this file; data files that have not changed are not read again.",
 )
-@click.option("--trust-statistics", is_flag=True, help="Believe Parquet footers where they prove a file legal.")
+@click.option("--trust-statistics", is_flag=True, help="Do not read Parquet files that their footers prove legal.")
 @click.option("--allow-python", is_flag=True, help="Run the python: source that a schema file names.")
-@click.option("--suggest", is_flag=True, help="Print the change of the schema that the likely causes call for.")
+@click.option("--suggest", is_flag=True, help="Also print the schema change that the likely causes suggest.")
 @click.option("--duplicates", is_flag=True, help="Look for the same content under two labels or in two splits.")
 @click.option(
     "--output",
@@ -381,5 +383,5 @@ def _target(text: str) -> tuple[str, str]:
     if not equals or not path or style not in AUDIT_FORMATS:
         raise UsageError(f"--report is {text!r}; expected FORMAT=FILE with a format of {', '.join(AUDIT_FORMATS)}")
     if not Path(path).resolve().parent.is_dir():
-        raise UsageError(f"--report {path}: the folder {Path(path).parent} is not there")
+        raise UsageError(f"--report {path}: the folder {Path(path).parent} does not exist")
     return style, path

@@ -30,7 +30,7 @@ from label_guard.rules.diagnostic import DiagnosticReport
     type=click.Choice(["undeclared", "breaking", "any"]),
     default="undeclared",
     show_default=True,
-    help="Changes that fail: those the version does not declare, also all breaking ones, or all.",
+    help="Changes that fail: those that the version does not declare, all breaking ones too, or all.",
 )
 @click.option("--format", "format_name", type=click.Choice(FORMATS), default="text", show_default=True)
 def command(paths: tuple[str, ...], ref: str | None, exact: bool, fail_on: str, format_name: str) -> int:

@@ -29,9 +29,13 @@ from label_guard.sources.uris import parse_uri
 )
 @click.argument("source", shell_complete=sources)
 @click.option("--label", "labels", multiple=True, type=given, metavar="PATH", help="This field is a label; may repeat.")
-@click.option("--split", type=given, metavar="NAME", help="The split that the files are; tfds: knows its own.")
+@click.option(
+    "--split", type=given, metavar="NAME", help="Name of the split in these files; tfds: sources know theirs."
+)
 @click.option("--name", type=given, metavar="NAME", help="Name of the dataset.")
-@click.option("--limit", type=click.IntRange(min=1), default=LIMIT, show_default=True, help="Records of each file.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=LIMIT, show_default=True, help="Read at most N records of each file."
+)
 @click.option("--output", type=given, metavar="FILE", help="Write the draft there instead of printing it.")
 @click.option("--force", is_flag=True, help="Replace the file.")
 def command(
@@ -45,10 +49,10 @@ def command(
 ) -> int:
     """Draft a schema of SOURCE: a path or URI as in audit, or a name of the TFDS catalogue such as cifar10.
 
-    What it guesses is marked TODO check. Of a catalogue name nothing is downloaded.
+    Guesses are marked TODO check. For a catalogue name nothing is downloaded.
     """
     if output is not None and Path(output).exists() and not force:
-        raise UsageError(f"{output} is there already; pass --force to replace it")
+        raise UsageError(f"{output} already exists; pass --force to replace it")
     if ":" in source or Path(source).exists() or re.search(r"[/*?{}]|\.(?!\d)", source):
         source, assumed = readable_uri(source)
         if output is not None:

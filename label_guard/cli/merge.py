@@ -23,7 +23,7 @@ from label_guard.report.audit_text import render_audit
 @click.argument("parts", nargs=-1, required=True, metavar="PART.json...", shell_complete=files)
 @click.option("--output", type=given, metavar="FILE", help="Write the merged audit as JSON.")
 def command(parts: tuple[str, ...], output: str | None) -> int:
-    """Put the parts of one audit together."""
+    """Merge the parts of one audit."""
     if output is not None:
         refuse_doubles([("--output", output)])
         refuse_inputs([output], parts, [])

@@ -52,7 +52,7 @@ def command() -> None:
 @click.argument("place", metavar="DIR", shell_complete=files)
 @click.option("--schema", type=given, metavar="FILE", help="Also say how many records this schema would now accept.")
 def summary(place: str, schema: str | None) -> int:
-    """How many records are quarantined, by rule, label, split, source and writer."""
+    """Count records by rule, label, split, source and writer."""
     found = summarize_quarantine(place)
     _say(f"{place}: {_records(found.records, found.contents)}, {counted(found.lines, 'line')} in "
          f"{counted(found.parts, 'part')}")  # fmt: skip
@@ -93,7 +93,7 @@ def _writers(found: QuarantineSummary) -> None:
 )
 @click.argument("place", metavar="DIR", shell_complete=files)
 def compact(place: str) -> int:
-    """Merge many part files into few, each entry once. Runs may go on writing."""
+    """Merge many part files into few, each entry once. Runs may keep writing meanwhile."""
     done = compact_quarantine(place)
     _say(f"{place}: {counted(done.parts_before, 'part')} became {done.parts_after}; {counted(done.lines, 'line')}, "
          f"{done.entries} written")  # fmt: skip
@@ -111,10 +111,10 @@ def compact(place: str) -> int:
     "--rule", type=given, metavar="CODE", shell_complete=rule_codes, help="Only records that broke this rule."
 )
 @click.option("--record", type=given, metavar="KEY", help="Only this record.")
-@click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="Show at most so many.")
+@click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="Show at most N records.")
 @click.option("--pictures", type=given, metavar="FOLDER", help="Write the pictures of these records there, as PNG.")
 def show(place: str, rule: str | None, record: str | None, limit: int, pictures: str | None) -> int:
-    """The records, with what is wrong and what is kept of them."""
+    """Show the records, what is wrong with them and what is kept."""
     if rule is not None and rule not in RULES:
         raise UsageError(f"unknown rule {rule!r}; see: label-guard rule")
     contents = read_quarantine(place)
@@ -146,7 +146,9 @@ def show(place: str, rule: str | None, record: str | None, limit: int, pictures:
 )
 @click.argument("place", metavar="DIR", shell_complete=files)
 @click.option("--format", "form", type=click.Choice(["jsonl", "csv", "npz"]), required=True, help="What to write.")
-@click.option("--output", type=given, metavar="FILE", required=True, help="Where; it appears complete or not at all.")
+@click.option(
+    "--output", type=given, metavar="FILE", required=True, help="File to write; it appears complete or not at all."
+)
 def export(place: str, form: str, output: str) -> int:
     """Write the entries for other tools.
 
@@ -171,7 +173,7 @@ def export(place: str, form: str, output: str) -> int:
 @command.command(
     epilog=epilog(
         "label-guard quarantine recheck runs/quarantine --schema configs/digits.yaml --keys again.txt",
-        "0: all of them. 1: some are still bad. 2: some could not be checked or written.",
+        "0: the schema accepts all of them. 1: some are still bad. 2: some could not be checked or written.",
     )
 )
 @click.argument("place", metavar="DIR", shell_complete=files)
@@ -182,7 +184,7 @@ def export(place: str, form: str, output: str) -> int:
               "for select_records.")  # fmt: skip
 @click.option("--output", type=given, metavar="FILE", help="Write accepted records that are kept whole, as JSON lines.")
 def recheck(place: str, schema: str, split: str | None, keys: str | None, output: str | None) -> int:
-    """Which records does a corrected schema accept?"""
+    """Check the records again with a corrected schema."""
     outputs = [(option, path) for option, path in (("--keys", keys), ("--output", output)) if path is not None]
     refuse_doubles(outputs)
     refuse_inputs([path for _, path in outputs], [place, schema], [])

@@ -206,7 +206,7 @@ def _reported(pair: _Pair, fail_on: FailOn, revision: Revision | None = None) ->
         return [_unreadable(old, new, revision)], False
     found = diff_files(old, new, fail_on)
     if revision is not None and os.path.normpath(old.path) != os.path.normpath(new.path):
-        message = f"the file was {old.path} (compatible): its path is not promised"
+        message = f"the file was {old.path} (compatible): its path is not part of the rules"
         found.insert(0, Diagnostic("LG342", severity, message, file=new.path))
     return found, True
 

@@ -183,7 +183,7 @@ def _git(*arguments: str, folder: Path | None = None) -> bytes:
 
 def _failure(said: str) -> _GitError:
     if "not a git repository" in said:
-        return _GitError(f"this folder is in no git repository; run in a checkout; {_TWO_FILES}")
+        return _GitError(f"this folder is not in a git repository; run in a checkout; {_TWO_FILES}")
     return _GitError(f"git says: {terminal(said) or 'nothing, but it failed'}")
 
 
@@ -224,7 +224,7 @@ def _unknown(ref: str) -> str:
     shown = terminal(ref)
     found = _remote_and_branch(ref)
     if found is None or not re.fullmatch(r"[\w./@+-]+", ref):
-        return f"no branch, tag or commit {shown!r} is here; git branch --all and git tag list what is"
+        return f"no branch, tag or commit {shown!r} exists here; git branch --all and git tag list those that do"
     remote, branch = found
     clone = "this shallow clone" if _is_shallow() else "this clone"
     if _HASH.fullmatch(branch):

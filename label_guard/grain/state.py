@@ -23,7 +23,7 @@ def summary(iterator: Any) -> Summary:
     state = iterator if isinstance(iterator, Mapping) else iterator.get_state()
     found = list(guard_states(state))
     if not found:
-        raise UsageError("there is no guard with counts behind this iterator (a MapDataset or DataLoader keeps none)")
+        raise UsageError("this iterator has no guard with counts upstream (a MapDataset or DataLoader keeps none)")
     total = Summary()
     for own in found:
         total += summary_of_state(own)

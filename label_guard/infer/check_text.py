@@ -178,7 +178,7 @@ def _in_words(cause: Cause) -> str:
     """A cause; its patch as fields to declare, since no schema is there to be changed."""
     fields = ", ".join(f"{name}: {shortened(str(value), 40)}" for name, value in cause.patch.items())
     text = cause.text.removesuffix(TO_CHANGE)
-    return f"{text}; if the data are meant so, declare {fields}" if fields and text != cause.text else text
+    return f"{text}; if this is intended, declare {fields}" if fields and text != cause.text else text
 
 
 def _next(report: CheckReport) -> Iterator[str]:

@@ -81,7 +81,7 @@ def draft_classes(counts: Mapping[int, int], *, scalar: bool, only_label: bool) 
     rare, voids, classes = _parts(counts)
     total = sum(counts.values())
     if not classes:
-        return refused(f"holds nothing but {', '.join(map(str, sorted(voids)))}: a split without labels")
+        return refused(f"holds only {', '.join(map(str, sorted(voids)))}: a split without labels")
     if sum(rare.values()) > max(_FEW, SCATTERED * total) or min(classes) < 0:
         first = min(rare or classes)
         return refused(f"holds values such as {first} among {min(classes)}..{max(classes)}, which are not class ids")

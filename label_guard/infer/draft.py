@@ -137,7 +137,7 @@ def of_metadata(metadata: TfdsMetadata, labels: Sequence[str] = (), name: str | 
             "labels": {path: _label_of(path, feature) for path, feature in features.items()},
             **({"splits": splits} if splits else {}),
         },
-        [f"Drafted from the metadata that TFDS keeps of {metadata.name}."],
+        [f"Drafted from TFDS's metadata of {metadata.name}."],
     )
     draft.notes = {path: [f"declared as {feature.kind}"] for path, feature in features.items()}
     return draft
@@ -146,7 +146,7 @@ def of_metadata(metadata: TfdsMetadata, labels: Sequence[str] = (), name: str | 
 def _label_of(path: str, feature: Feature) -> dict[str, Any]:
     if not feature.num_classes:
         raise SourceError(
-            f"feature {path!r} is a {feature.kind} without a number of classes: TFDS says too little of it"
+            f"feature {path!r} is a {feature.kind} without a number of classes: TFDS declares too little about it"
         )
     label: dict[str, Any] = {"kind": "class_label", "num_classes": feature.num_classes}
     if feature.class_names is not None:

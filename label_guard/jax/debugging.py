@@ -45,7 +45,7 @@ def _shown(array: np.ndarray[Any, Any]) -> str:
 def check_values(labels: jax.Array, spec: Label) -> None:
     """Note illegal labels for ``checked``; does nothing outside a function that ``checked`` wraps."""
     count = invalid_count(labels, spec)
-    checkify.debug_check(count == 0, f"{{count}} illegal labels inside jit, expected {spec.legal}", count=count)
+    checkify.debug_check(count == 0, f"labels inside jit: {{count}} illegal, expected {spec.legal}", count=count)
 
 
 def checked(fn: Callable[..., Any]) -> Callable[..., Any]:

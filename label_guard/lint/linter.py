@@ -129,10 +129,10 @@ def _split_advice(schema: DatasetSchema) -> Iterator[Problem]:
     for name, split in schema.splits.items():
         path = ("splits", name, "num_examples")
         if split.num_examples is None:
-            message = f"split {name!r} promises no number of examples: an audit cannot see that records are missing"
+            message = f"split {name!r} declares no num_examples: an audit cannot see that records are missing"
             yield Problem("LG214", path, message, "add num_examples")
         elif split.num_examples == 0:
-            yield Problem("LG214", path, f"split {name!r} promises 0 examples", "remove the split, or count again")
+            yield Problem("LG214", path, f"split {name!r} declares 0 examples", "remove the split, or count again")
 
 
 def _sentinel_advice(schema: DatasetSchema) -> Iterator[Problem]:

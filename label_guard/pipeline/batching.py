@@ -273,7 +273,7 @@ def _join_leaves(leaves: list[Any], parts: Sequence[BatchRows], path: str) -> An
         if array.shape[:1] != (size,):
             raise ValueError(
                 f"feature {path!r} is {array.dtype}{list(array.shape)} in a batch of {counted(size, 'record')}, so "
-                "records cannot be taken out of it or added. Give it a leading axis of records, or add it behind the "
+                "records cannot be taken out of it or added. Give it a leading axis of records, or add it after the "
                 "guard"
             )
     shape = arrays[0].shape[1:]

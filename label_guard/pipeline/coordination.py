@@ -94,7 +94,7 @@ def stop_requested(iterator: Any) -> LabelGuardError | None:
         return stop.error
     found = [own for own in guard_states(_state_of(iterator)) if own.get("coordinated")]
     if not found:
-        raise UsageError("there is no guard with coordinated=True behind this iterator; pass it to guard_labels")
+        raise UsageError("this iterator has no guard with coordinated=True upstream; pass it to guard_labels")
     for own in found:
         if own["stop"]:
             reason = StopReason(min(int(own["stop"]), StopReason.OTHER))

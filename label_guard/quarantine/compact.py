@@ -60,7 +60,7 @@ def compact_quarantine(url: str | os.PathLike[str]) -> Compaction:
         return _compact(url, folder, parts)
     except FileNotFoundError as error:
         raise QuarantineError(
-            f"cannot compact the quarantine {url}: a part went away meanwhile, as another compact may be running; no "
+            f"cannot compact the quarantine {url}: a part was removed meanwhile, perhaps by another compact; no "
             "record was lost; run it again once the other one has ended"
         ) from error
     except Exception as error:  # an fsspec backend may raise anything

@@ -166,7 +166,8 @@ def _verdict(report: AuditReport) -> str:
         return f"part {report.part[0]}/{report.part[1]} of an audit: put the parts together with label-guard merge"
     done = "" if report.complete else "; NOT COMPLETE: not all records were read"
     if not report.findings:
-        return f"as promised{done}" if report.complete else f"nothing found in what was read{done}"
+        return "nothing found" if report.complete else f"nothing found in what was read{done}"
     rules = sorted({finding.rule for finding in report.findings})
-    found = f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}"
-    return f"{found}{done}; explained by: label-guard rule {rules[0]}"
+    return (
+        f"{counted(errors, 'error')}, {counted(warnings, 'warning')}{done}; explained by: label-guard rule {rules[0]}"
+    )

@@ -53,7 +53,7 @@ class IdxFormat:
                 if whole < count:
                     raise SourceError(f"{path} is truncated: it ends in record {row:,} of {shape[0]:,}")
             if file.read(1):
-                raise SourceError(f"{path} goes on behind the {counted(shape[0], 'record')} that its header promises")
+                raise SourceError(f"{path} has data after the {counted(shape[0], 'record')} that its header promises")
 
 
 def is_idx(head: bytes) -> bool:

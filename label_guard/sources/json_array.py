@@ -262,7 +262,7 @@ def _leave(stream: JsonStream, name: str) -> None:
     while stream.peek() == ",":
         stream.step(",")
         if stream.value() == name:
-            raise ValueError(f"{name!r} is there twice")
+            raise ValueError(f"{name!r} occurs twice")
         stream.step(":")
         stream.skip_member()
     stream.step("}")
@@ -278,7 +278,7 @@ def _column_names(stream: JsonStream) -> list[str]:
     names = [key for key, size in found if size is not None]
     doubled = next((name for name in names if names.count(name) > 1), None)
     if doubled is not None:
-        raise ValueError(f"the key {doubled!r} is there twice")
+        raise ValueError(f"the key {doubled!r} occurs twice")
     if not names:
         raise ValueError(
             "it is neither an array of objects nor an object of arrays; pandas writes one by to_json(orient='records')"

@@ -101,7 +101,7 @@ def _whole_header(path: str) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]
             )
         if promised < size:
             raise SourceError(
-                f"{path} has {counted(size - promised, 'byte')} behind its array; save each array in its own file"
+                f"{path} has {counted(size - promised, 'byte')} after its array; save each array in its own file"
             )
         return shape, fortran, dtype, start
 
@@ -201,7 +201,7 @@ class _Member:
             SourceError: bytes follow the array.
         """
         if self._file.read(1):
-            raise SourceError(f"{self._where} has bytes behind its array: the header promises too few rows")
+            raise SourceError(f"{self._where} has bytes after its array: the header promises too few rows")
 
 
 def _header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

@@ -95,7 +95,9 @@ def _mapped(path: str, dtype: str, offset: int = 0) -> Array | RemoteRows:
     with opened(path) as file:
         size = file.seek(0, 2) - offset
     if size < 0 or size % kind.itemsize:
-        raise SourceError(f"{path} has {counted(size, 'byte')} behind {offset}, which is not a whole number of {dtype}")
+        raise SourceError(
+            f"{path} has {counted(size, 'byte')} after offset {offset}, which is not a whole number of {dtype}"
+        )
     if not size:
         return np.empty(0, kind)
     if is_remote(path):

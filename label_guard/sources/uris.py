@@ -95,7 +95,7 @@ def _unknown(uri: str, scheme: str) -> str:
     if how is not None:
         return f"{uri}: {how}"
     if uri and not is_remote(uri) and not _exists(path) and not re.search(r"[*?\[]", uri):
-        return f"{uri!r} is not there: no such file or folder"
+        return f"{uri!r} does not exist: no such file or folder"
     return f"{uri!r} does not show its format; write SCHEME:WHERE with a scheme of {', '.join(NAMES)}"
 
 
@@ -104,7 +104,7 @@ def _unknown_folder(path: Path) -> str:
     found = folder_uris(path, names)
     if found:
         return f"{path} holds several datasets; pass one of: {', '.join(found)}"
-    return f"{path} holds no labels that are read; it holds {listed(sorted(names)) or 'nothing'}"
+    return f"{path} holds no labels in a format that is read; it holds {listed(sorted(names)) or 'nothing'}"
 
 
 def _exists(path: Path) -> bool:

@@ -117,7 +117,7 @@ def _samples(archive: tarfile.TarFile, extensions: Sequence[str]) -> Iterator[Sa
             sample, key = {}, folder + slash + stem
         extension = extension.lower()
         if extension in sample:
-            raise ValueError(f"{member.name} is there twice")
+            raise ValueError(f"{member.name} occurs twice")
         sample[extension] = _data(archive, member) if extension in extensions else b""
     if sample:
         yield sample

@@ -135,7 +135,7 @@ def test_parts_of_other_data_schemas_or_cuts_are_not_merged(tmp_path: Path) -> N
     for message, theirs in others.items():
         with pytest.raises(UsageError, match=message):
             merge_reports([mine[0], theirs[1]])
-    for given, message in (([mine[0]], "part 1/2 is missing"), ([mine[0], mine[0], mine[1]], "a part is there twice")):
+    for given, message in (([mine[0]], "part 1/2 is missing"), ([mine[0], mine[0], mine[1]], "a part occurs twice")):
         with pytest.raises(UsageError, match=message):
             merge_reports(given)
 
@@ -144,7 +144,7 @@ def test_parts_that_were_renumbered_are_not_merged(tmp_path: Path) -> None:
     """A part that takes the number of another one brings files twice, and others are missing."""
     mine = parts(tmp_path, 2)
     twice = parse_report(json.dumps({**mine[0].to_json(), "part": [1, 2]}))
-    with pytest.raises(UsageError, match=r"not of one audit: split train: file f0\.parquet is there twice"):
+    with pytest.raises(UsageError, match=r"not of one audit: split train: file f0\.parquet occurs twice"):
         merge_reports([mine[0], twice])
 
 

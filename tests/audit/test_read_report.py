@@ -70,7 +70,7 @@ def test_any_one_value_changed_is_read_or_refused_in_one_line(step: int) -> None
         ("[" * 100_000, "it is not JSON"),
         ("[]", "it has no splits"),
         (json.dumps(SOUND)[:-40], "it is not JSON"),
-        (json.dumps(SOUND).replace('"complete"', '"complete": true, "complete"', 1), "'complete' is there twice"),
+        (json.dumps(SOUND).replace('"complete"', '"complete": true, "complete"', 1), "'complete' occurs twice"),
         (json.dumps(SOUND).replace('"bytes": ', '"bytes": 1e999, "x": ', 1), "splits.0.source"),
         (json.dumps(SOUND).replace('"bytes": ', '"bytes": Infinity, "x": ', 1), "Infinity is not a JSON number"),
         (json.dumps({**SOUND, "version": 3}), "version"),

@@ -177,7 +177,7 @@ def test_a_revision_that_is_not_there_fails_without_an_empty_report(
     """The message says what to fetch, and no broken SARIF is left to upload."""
     done = check(runner, repository, AGAINST="origin/main", SARIF=str(tmp_path / "sarif"))
     assert done.returncode == 2
-    assert "'origin/main' is here" in done.stderr
+    assert "'origin/main' exists here" in done.stderr
     assert [file.name for file in (tmp_path / "sarif").iterdir()] == ["lint.sarif"]
 
 

@@ -354,14 +354,14 @@ def test_an_unsound_new_file_is_reported_with_its_own_faults(repository: Path) -
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--against", "nowhere"], "no branch, tag or commit 'nowhere' is here"),
+        (["--against", "nowhere"], "no branch, tag or commit 'nowhere' exists here"),
         (["--against", "--output=/tmp/x"], "is not a git revision; name a branch, tag or commit"),
         (["--against", ""], "it is empty; leave out the option"),
-        (["--against", "main..work"], "'main..work' is here"),
-        (["--against", "main; touch pwned"], "'main; touch pwned' is here"),
-        (["--against", "$(touch pwned)"], "is here"),
-        (["--against", "main:configs/one.yaml"], "is here"),
-        (["--against", "x\x1b[31m"], r"'x\\x1b[31m' is here"),
+        (["--against", "main..work"], "'main..work' exists here"),
+        (["--against", "main; touch pwned"], "'main; touch pwned' exists here"),
+        (["--against", "$(touch pwned)"], "exists here"),
+        (["--against", "main:configs/one.yaml"], "exists here"),
+        (["--against", "x\x1b[31m"], r"'x\\x1b[31m' exists here"),
         (["--against", "main", "gone.yaml"], "gone.yaml is not a schema file, neither here nor at main ("),
         (["--against", "main", "/"], "is not in the git repository"),
         (["--exact", "configs", "configs"], "--exact goes with --against REF"),
@@ -387,7 +387,7 @@ def test_outside_a_repository_and_without_git(tmp_path: Path, repository: Path) 
     elsewhere.mkdir()
     env = {**os.environ, "GIT_CEILING_DIRECTORIES": str(tmp_path)}
     result = label_guard("diff", "--against", "main", cwd=elsewhere, env=env)
-    assert (result.code, "in no git repository" in result.err) == (2, True)
+    assert (result.code, "not in a git repository" in result.err) == (2, True)
     result = label_guard("diff", "--against", "main", cwd=repository, env={**env, "PATH": str(elsewhere)})
     assert (result.code, "git is not installed" in result.err) == (2, True)
     assert "label-guard diff OLD NEW compares two files without git" in result.err

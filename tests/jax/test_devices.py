@@ -154,7 +154,7 @@ def test_nothing_hangs_on_four_devices(tmp_path: Path) -> None:
     assert seen["gspmd"] == pytest.approx(seen["reference"], rel=1e-6)
     assert (seen["count"], seen["bad_count"], seen["all_masked"]) == (0, 1, 0.0)
     assert seen["monitor"].startswith("step 1: 1 illegal label.")
-    assert "1 illegal label" in seen["checked"]
+    assert "labels inside jit: 1 illegal" in seen["checked"]
 
 
 def test_two_processes_take_the_same_steps_under_mask(tmp_path: Path) -> None:

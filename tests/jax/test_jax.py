@@ -180,7 +180,7 @@ def test_checked_raises_our_error_and_lets_good_steps_through() -> None:
 
     step = checked(loss)
     assert step(LOGITS, jnp.array([0, 1, 2, 3])).shape == LOGITS.shape
-    with pytest.raises(InvalidLabelError, match="1 illegal label"):
+    with pytest.raises(InvalidLabelError, match="labels inside jit: 1 illegal"):
         step(LOGITS, jnp.array([0, 1, 2, 9]))
 
 

@@ -115,7 +115,7 @@ def test_sources_that_declare_nothing(uri, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("x").write_text("label\n1\n")
     with pytest.raises(
-        (SourceError, UsageError), match=r"declares no features|does not show its format|names no file|is not there"
+        (SourceError, UsageError), match=r"declares no features|does not show its format|names no file|does not exist"
     ):
         source_metadata(uri)
 

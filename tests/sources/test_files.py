@@ -365,7 +365,7 @@ def test_functions_that_cannot_be_read(user_module: str, where: str, labels: dic
         ("data/train-00000.parquet", "no file matches data/train-00000.parquet"),
         ("ftp://bucket/a.csv.gz", "protocol 'ftp' is not allowed"),
         ("", "does not show its format"),
-        ("a.unknown", "is not there"),
+        ("a.unknown", "does not exist"),
         ("hdf5:a.h5", "unknown source scheme 'hdf5'"),
         ("csv:", "names no file"),
         ("csv:a.csv?delimitr=;", "unknown option 'delimitr'; did you mean 'delimiter'"),

@@ -486,7 +486,7 @@ def test_archives_that_hold_more_than_they_say(tmp_path: Path, monkeypatch: pyte
         read(f"npz:{tmp_path}/a.npz")
     with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
         archive.writestr("label.npy", npy("(2,)", data=b"abc"))
-    with pytest.raises(SourceError, match="bytes behind its array"):
+    with pytest.raises(SourceError, match="bytes after its array"):
         read(f"npz:{tmp_path}/b.npz")
 
 

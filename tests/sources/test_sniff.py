@@ -101,5 +101,5 @@ def test_what_is_not_read_says_what_to_do(tmp_path: Path, name: str, data: bytes
     (tmp_path / name).write_bytes(data)
     with pytest.raises(SourceError, match=message):
         readable_uri(str(tmp_path / name))
-    with pytest.raises(SourceError, match="not there"):
+    with pytest.raises(SourceError, match="does not exist"):
         readable_uri(str(tmp_path / "gone"))
