@@ -29,18 +29,10 @@ def version_for(old: str, bump: Bump) -> str:
     >>> version_for("2.0.0-rc.1", "major"), version_for("1.4.2-rc.1", "major")
     ('2.0.0', '2.0.0')
     """
-    version = Version.parse(old)
-    major, minor, patch = version.to_tuple()[:3]
-    if major == 0:
+    version = Version.parse(old).replace(build=None)
+    if version.major == 0:
         bump = "minor" if bump == "major" else "patch"
-    zeros = {"major": minor == patch == 0 and major > 0, "minor": patch == 0, "patch": True}[bump]
-    if version.prerelease and zeros:
-        return f"{major}.{minor}.{patch}"
-    return {
-        "major": f"{major + 1}.0.0",
-        "minor": f"{major}.{minor + 1}.0",
-        "patch": f"{major}.{minor}.{patch + 1}",
-    }[bump]
+    return str(version.next_version(bump))
 
 
 def declares(old: str, new: str, bump: Bump) -> bool:
