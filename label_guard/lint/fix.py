@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,7 +69,7 @@ def _edits(file: SchemaFile, rules: Collection[str]) -> list[Edit]:
     found = [diagnostic for diagnostic in lint_file(file) if diagnostic.kind and diagnostic.rule in rules]
     meant = Counter((*d.path[:-1], d.replacement) for d in found if d.kind == "rename")
     wanted = [d for d in found if d.kind != "rename" or meant[*d.path[:-1], d.replacement] == 1]  # not two of one name
-    made = (fixer(file, d) for d in wanted if (fixer := _FIXERS.get(d.kind)) is not None)
+    made = (_edit(file, diagnostic) for diagnostic in wanted)
     edits: list[Edit] = []
     for edit in sorted(edit for edit in made if edit is not None):
         if not edits or edits[-1].end <= edit.start:
@@ -77,46 +77,50 @@ def _edits(file: SchemaFile, rules: Collection[str]) -> list[Edit]:
     return edits
 
 
-def _quote(file: SchemaFile, diagnostic: Diagnostic) -> Edit | None:
-    node = _bare(file, diagnostic)
-    return Edit(node.start, node.end, f'"{node.plain}"') if node is not None and node.plain else None
-
-
-def _strip(file: SchemaFile, diagnostic: Diagnostic) -> Edit | None:
-    node, names = file.node(diagnostic.path), file.node(diagnostic.path[:-1])
-    if node is None or names is None or not isinstance(node.value, str) or not isinstance(names.value, list):
+def _edit(file: SchemaFile, diagnostic: Diagnostic) -> Edit | None:
+    """The edit that fixes a problem; None where the text is not written as expected."""
+    if diagnostic.kind == "missing":
+        return _added_format(file, diagnostic)
+    parent = file.node(diagnostic.path[:-1]) or Node(None)
+    name = str(diagnostic.path[-1])
+    node = parent.keys.get(name) if diagnostic.kind == "rename" else file.node(diagnostic.path)
+    if node is None:
         return None
-    name, others = node.value.strip(), [other.value for other in names.value if other is not node]
     source = file.text[node.start : node.end]
-    # Only a quoted scalar without escapes can be cut.
-    if not name or name in others or source[1:-1] != node.value or source[:1] not in "\"'":
-        return None
-    return Edit(node.start, node.end, f"{source[0]}{name}{source[-1]}")
+    new: str | None = None
+    match diagnostic.kind:
+        case "quote" if source and source == node.plain:
+            new = f'"{source}"'
+        case "enclose" if source == node.plain and isinstance(node.value, int):
+            new = f"[{source}]"
+        case "unquote" if source[1:-1] == node.value:
+            new = str(node.value)
+        case "strip" if source[1:-1] == node.value and source[:1] in "\"'":  # one with escapes cannot be cut
+            new = _stripped(source, node, parent)
+        case "rename" if source.strip("\"'") == name and diagnostic.replacement not in parent.keys:
+            new = source.replace(name, diagnostic.replacement, 1)
+        case "version":
+            new = _completed(source, is_json=file.path.lower().endswith(".json"))
+        case _:
+            pass
+    return None if new is None else Edit(node.start, node.end, new)
 
 
-def _rename(file: SchemaFile, diagnostic: Diagnostic) -> Edit | None:
-    parent, name = file.node(diagnostic.path[:-1]), str(diagnostic.path[-1])
-    key = parent.keys.get(name) if parent is not None else None
-    if parent is None or key is None or diagnostic.replacement in parent.keys:
-        return None
-    source = file.text[key.start : key.end]
-    if source.strip("\"'") != name:
-        return None
-    return Edit(key.start, key.end, source.replace(name, diagnostic.replacement, 1))
+def _stripped(source: str, node: Node, names: Node) -> str | None:
+    """A class name in quotes without white space around it; None where it is then empty or that of another class."""
+    others = [other.value for other in names.value if other is not node] if isinstance(names.value, list) else []
+    name = str(node.value).strip()
+    return f"{source[0]}{name}{source[-1]}" if name and name not in others else None
 
 
-def _unquote(file: SchemaFile, diagnostic: Diagnostic) -> Edit | None:
-    node = file.node(diagnostic.path)
-    is_quoted = node is not None and file.text[node.start : node.end][1:-1] == node.value
-    return Edit(node.start, node.end, str(node.value)) if node is not None and is_quoted else None
+def _completed(source: str, *, is_json: bool) -> str | None:
+    """A version of one or two numbers as one of three."""
+    found = _PARTIAL_VERSION.fullmatch(source.strip("\"'"))
+    quote = source[:1] if source[:1] in ("'", '"') else '"' if is_json else ""
+    return None if found is None else f"{quote}{found[1]}{found[2] or '.0'}{found[3] or '.0'}{quote}"
 
 
-def _enclose(file: SchemaFile, diagnostic: Diagnostic) -> Edit | None:
-    node = _bare(file, diagnostic)
-    return Edit(node.start, node.end, f"[{node.plain}]") if node is not None and isinstance(node.value, int) else None
-
-
-def _add_format(file: SchemaFile, diagnostic: Diagnostic) -> Edit | None:
+def _added_format(file: SchemaFile, diagnostic: Diagnostic) -> Edit | None:
     first = next(iter(file.root.keys.values()), None) if file.root is not None else None
     if (
         diagnostic.path != ("format",)
@@ -129,32 +133,4 @@ def _add_format(file: SchemaFile, diagnostic: Diagnostic) -> Edit | None:
     return Edit(first.start, first.start, f"format: 1{newline}")
 
 
-def _complete_version(file: SchemaFile, diagnostic: Diagnostic) -> Edit | None:
-    node = file.node(diagnostic.path)
-    if node is None:
-        return None
-    source = file.text[node.start : node.end]
-    found = _PARTIAL_VERSION.fullmatch(source.strip("\"'"))
-    if found is None:
-        return None
-    version = f"{found[1]}{found[2] or '.0'}{found[3] or '.0'}"
-    quote = source[0] if source[0] in "\"'" else '"' if file.path.lower().endswith(".json") else ""
-    return Edit(node.start, node.end, f"{quote}{version}{quote}")
-
-
-def _bare(file: SchemaFile, diagnostic: Diagnostic) -> Node | None:
-    """The scalar of a diagnostic, if its text is written plainly: no quotes, no anchor."""
-    node = file.node(diagnostic.path)
-    return node if node is not None and file.text[node.start : node.end] == node.plain else None
-
-
-_FIXERS: dict[str, Callable[[SchemaFile, Diagnostic], Edit | None]] = {
-    "rename": _rename,
-    "unquote": _unquote,
-    "enclose": _enclose,
-    "missing": _add_format,
-    "version": _complete_version,
-    "quote": _quote,
-    "strip": _strip,
-}
 FIXED = ("LG206", "LG207", "LG208", "LG209", "LG212", "LG213", "LG219")  # rules that have fixes
