@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from label_guard.core.plural import counted
-from label_guard.diff.changes import Change as Change
-from label_guard.diff.changes import Sides, label_changes, shortened, verdict
+from label_guard.diff.changes import Change, Sides, label_changes, shortened, verdict
 from label_guard.diff.semver import BUMPS, Bump, declares, is_before, version_for
 from label_guard.rules.diagnostic import Diagnostic, Severity
 from label_guard.rules.violation import Value

@@ -16,6 +16,7 @@ from label_guard.schema.dataset import (
     problems_of,
 )
 from label_guard.schema.fields import Problem, SchemaPath
+from label_guard.schema.label_contradictions import label_problems
 from label_guard.schema.labels import ClassLabel, Label
 from label_guard.schema.messages import MAX_SUGGESTIONS, suggestion
 
@@ -28,7 +29,7 @@ def contradictions(schema: DatasetSchema) -> list[Problem]:
     problems = [
         problem._replace(path=("labels", path, *problem.path))
         for path, label in schema.labels.items()
-        for problem in label.problems()
+        for problem in label_problems(label)
     ]
     # An override inherits what is wrong with its label, a view what follows from it: reported once, at the label.
     reported = {(problem.rule, problem.path[1:]) for problem in problems}

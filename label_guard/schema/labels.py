@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import Field, StrictStr, ValidationInfo, model_validator
@@ -22,7 +22,6 @@ from label_guard.schema.fields import (
     NonNegative,
     Number,
     NumClasses,
-    Problem,
     Sentinels,
     Shape,
     lenient,
@@ -104,14 +103,10 @@ class _Label(Model):
         """Whether None, or an empty cell, means "not measured"."""
         return False
 
-    def problems(self) -> Iterator[Problem]:
-        """Yields the contradictions between the fields of this label."""
-        yield from label_problems(cast("Label", self))
-
     @model_validator(mode="after")
     def _consistent(self, info: ValidationInfo) -> _Label:
         self.model_fields_set.add("kind")  # ClassLabel(...) needs no kind=, a schema file that is written does
-        problems = [] if lenient(info) else list(self.problems())
+        problems = [] if lenient(info) else list(label_problems(cast("Label", self)))
         if problems:
             raise_problems(problems)
         return self

@@ -15,13 +15,11 @@ from label_guard.errors import SchemaError
 from label_guard.rules.diagnostic import Diagnostic
 from label_guard.rules.registry import RULES
 from label_guard.schema import syntax as nodes
-from label_guard.schema.as_json_schema import json_schema as json_schema
 from label_guard.schema.dataset import DatasetSchema, problems_of
 from label_guard.schema.dataset_contradictions import contradictions
 from label_guard.schema.fields import Problem, SchemaPath
 from label_guard.schema.messages import shown
 from label_guard.schema.syntax import Node, UnreadableError
-from label_guard.schema.writer import dump_schema as dump_schema
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ import pytest
 
 from label_guard.check.guard import Guard
 from label_guard.lint.linter import lint_file
-from label_guard.schema.reader import dump_schema, load_schema, read_schema_bytes
+from label_guard.schema.reader import load_schema, read_schema_bytes
+from label_guard.schema.writer import dump_schema
 
 _CONFIGS = Path(__file__).parents[2] / "configs"
 _FILES = sorted(_CONFIGS.glob("*.yaml"))

@@ -9,7 +9,8 @@ from label_guard.check.guard import Guard
 from label_guard.lint.linter import lint_file
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.dataset_contradictions import MAX_WORK
-from label_guard.schema.reader import dump_schema, read_schema_bytes
+from label_guard.schema.reader import read_schema_bytes
+from label_guard.schema.writer import dump_schema
 
 _HEAD = "format: 1\nname: x\nversion: 1.0.0\nlabels:\n"
 _NAMES = "class_names: [cat, dog, bird]"

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from label_guard.cli.app import main
-from label_guard.schema.reader import json_schema, read_schema, read_schema_bytes
+from label_guard.schema.as_json_schema import json_schema
+from label_guard.schema.reader import read_schema, read_schema_bytes
 from label_guard.schema.syntax import to_plain
 
 _ROOT = Path(__file__).parents[2]

@@ -12,9 +12,9 @@ from ruamel.yaml import YAML
 from label_guard.errors import SchemaError
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.labels import KINDS
-from label_guard.schema.reader import dump_schema, load_schema, one_line, read_schema, read_schema_bytes
+from label_guard.schema.reader import load_schema, one_line, read_schema, read_schema_bytes
 from label_guard.schema.syntax import parse, to_plain
-from label_guard.schema.writer import quoted
+from label_guard.schema.writer import dump_schema, quoted
 
 _GOLDEN = Path(__file__).parents[1] / "golden"
 _SOUND = """\
