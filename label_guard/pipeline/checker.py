@@ -128,6 +128,11 @@ class ElementChecker:
         worker: gives the index of this Grain worker, 0 in the main process; called when the first bad record is
             written.
         stateless: whether elements may be read ahead or twice, so that the counts are not a place in a stream.
+
+    Attributes:
+        counts: the counts so far.
+        ended: whether the end of the stream was reached.
+        error: what stopped a coordinated guard, None while it runs.
     """
 
     def __init__(self, config: GuardConfig, worker: Callable[[], int] = lambda: 0, *, stateless: bool = False) -> None:
@@ -142,7 +147,7 @@ class ElementChecker:
         self._worker = worker
         self._writer: QuarantineWriter | None = None
         self._last_log = -_LOG_EVERY_SECONDS
-        self._ended = False
+        self.ended = False
         self._warned: set[str] = set()
         self._checked_first = False
         self._first_example = ""
@@ -349,14 +354,14 @@ class ElementChecker:
 
     def end(self, pending: int = 0) -> None:
         """Checks the share at the end of the stream, at any count, and logs the summary."""
-        if self._ended or self.error is not None:
+        if self.ended or self.error is not None:
             return
         try:
             self._limit.check_end(self.counts, lambda: self._first_example)
         except LabelGuardError as error:
             self.fail(error)
             return
-        self._ended = True
+        self.ended = True
         level = logging.WARNING if self.counts.invalid else logging.INFO
         logger.log(level, "%s: end of stream: %s", self.config.guard.schema.name, self.summary(pending))
         self._emit("ended", str(self.summary(pending)))
@@ -391,7 +396,7 @@ class ElementChecker:
         if counts is not self.counts and not retried:
             self._limit = InvalidRatioLimit(self.config, counts.seen)  # what comes next has another place in the stream
         self.counts = counts
-        self._ended, self.error = False, None
+        self.ended, self.error = False, None
         # A resumed run may begin at a record that lacks its label.
         self._checked_first |= counts.seen > counts.invalid
 

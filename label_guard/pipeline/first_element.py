@@ -93,7 +93,7 @@ def _check_form(config: GuardConfig, elements: Sequence[Any]) -> None:
     if config.batched is None:
         return
     if config.batched:
-        wrong = all(_is_batch(config, element) is False and _is_record(config, element) for element in elements)
+        wrong = all(_is_record(config, element) for element in elements)
         found, remedy = "single records", "leave batched= out, and pass batch_size=N to deliver batches"
     else:
         wrong = all(is_surely_batch(config, element) for element in elements)
@@ -109,21 +109,13 @@ def _check_form(config: GuardConfig, elements: Sequence[Any]) -> None:
         )
 
 
-def _is_batch(config: GuardConfig, element: Any) -> bool | None:
-    """Whether an element is a batch; None where its labels do not show it, or are not numbers."""
-    labels = [as_array(tree.get(element, path))[0] for path in config.guard.labels]
-    if any(array.dtype.kind not in "biuf" for array in labels):
-        return None
-    try:
-        return config.guard.is_batched(element)
-    except UsageError:
-        return None
-
-
 def _is_record(config: GuardConfig, element: Any, axes: int = 0) -> bool:
-    """Whether every label has the shape of that of one record, behind ``axes`` more."""
+    """Whether every label holds numbers in the shape of that of one record, behind ``axes`` more."""
     for path, label in config.guard.read_labels.items():
-        shape, own = as_array(tree.get(element, path))[0].shape[axes:], label.record_shape
+        array, _ = as_array(tree.get(element, path))
+        shape, own = array.shape[axes:], label.record_shape
+        if array.dtype.kind not in "biuf" or not array.size:  # an empty list says nothing of its form
+            return False
         if len(shape) != len(own) or any(want not in (None, have) for want, have in zip(own, shape, strict=True)):
             return False
     return True
@@ -136,9 +128,10 @@ def is_surely_batch(config: GuardConfig, element: Any) -> bool:
     """
     if is_stacked(element):
         return True
-    if not _is_batch(config, element):
-        return False
-    if not _is_record(config, element, axes=1):
+    try:
+        if not config.guard.is_batched(element) or not _is_record(config, element, axes=1):
+            return False
+    except UsageError:  # its labels do not show it
         return False
     shapes = [as_array(value)[0].shape for path, value in tree.leaves(element) if path != KEY]
     return len(shapes) > 1 and len({shape[:1] for shape in shapes}) == 1 and shapes[0][:1] > (0,)

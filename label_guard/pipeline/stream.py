@@ -165,6 +165,11 @@ class GuardStream:
         """Number of records that were read since the last batch."""
         return self.checker.counts.seen - (self._before.counts.seen if self._before else 0)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether upstream was read to its end."""
+        return self.checker.ended
+
     def summary(self) -> Summary:
         """The counts of records so far."""
         if self._refused is None:

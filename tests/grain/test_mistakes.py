@@ -165,6 +165,17 @@ def test_a_wrong_batched(tmp_path: Path, place: str) -> None:
     assert not (tmp_path / "q").exists()
 
 
+@pytest.mark.parametrize("first", [np.array([1, 2, 3]), [1, 2, 3]])
+def test_batched_true_over_records_of_free_shape(tmp_path: Path, first: Any) -> None:
+    """A label whose shape is free shows by its rank that it is one of a record; an empty batch shows nothing."""
+    schema = {"label": ClassLabel(num_classes=10, shape=(None,))}
+    options: dict[str, Any] = {"batched": True, "quarantine": str(tmp_path / "q"), "stop_above": None}
+    with pytest.raises(UsageError, match=r"but the elements are single records: label 'label' of the first is .*\[3\]"):
+        list(guard_batches([{"label": first}] * 4, schema, **options))
+    batches = [{"label": []}, {"label": [[1, 2], [3]]}, {"label": np.ones((2, 3), int)}]
+    assert sum(len(batch["label"]) for batch in guard_batches(batches, schema, **options)) == 4
+
+
 def test_a_right_batched(tmp_path: Path) -> None:
     """What batched= says of the elements holds in each form, also where the guard stacks the records."""
     options = {"split": "train", "on_invalid": "raise", "quarantine": str(tmp_path / "q")}
