@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -46,25 +47,12 @@ class Baseline:
         for number, (split, places) in enumerate(self.splits.items()):
             file.write(f"{',' if number else ''}\n  {json.dumps(split)}: {{".encode())
             comma = ""
-            for key, broken in _by_key(places):
-                file.write(f"{comma}\n   {json.dumps(key)}: {json.dumps(broken)}".encode())
+            for key, found in groupby(places, key=lambda place: place.record):  # these are in the order of their keys
+                broken = json.dumps([place.broken for place in found])
+                file.write(f"{comma}\n   {json.dumps(key)}: {broken}".encode())
                 comma = ","
             file.write(b"\n  }")
         file.write(b"\n }\n}\n")
-
-
-def _by_key(places: BadPlaces) -> Iterator[tuple[str, list[Broken]]]:
-    """Each key with what its records broke; ``places`` are in the order of their keys."""
-    last: tuple[str, list[Broken]] | None = None
-    for place in places:
-        if last is not None and last[0] == place.record:
-            last[1].append(place.broken)
-            continue
-        if last is not None:
-            yield last
-        last = (place.record, [place.broken])
-    if last is not None:
-        yield last
 
 
 class Comparison(BaseModel):

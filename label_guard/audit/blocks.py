@@ -32,8 +32,10 @@ class Blocks(BaseModel):
         """Counts records by their numbers in the file, 0-based."""
         return cls(counts=dict(Counter(rows)))._bounded()
 
-    def merge(self, other: Blocks) -> Blocks:
+    def merge(self, other: Blocks | None) -> Blocks:
         """The counts of both together; neither is changed."""
+        if other is None:
+            return self
         size = max(self.size, other.size)
         counts = Counter(self._at(size)) + Counter(other._at(size))
         return Blocks(size=size, counts=dict(counts))._bounded()

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from label_guard.audit.bad_places import BadPlaces
 from label_guard.audit.baseline import Baseline, compare
 from label_guard.audit.consistency import find_contradictions
-from label_guard.audit.dataset_rules import find_all, find_causes, list_not_checked, same_content, unread_whole
+from label_guard.audit.dataset_rules import find_all, find_causes, finding_of, list_not_checked, unread_whole
 from label_guard.audit.duplicates import Duplicates
 from label_guard.audit.report import AuditReport, SchemaPlace, SplitReport
 from label_guard.core.files import read_text
@@ -95,7 +95,7 @@ def with_duplicates(report: AuditReport, found: Duplicates) -> AuditReport:
             shown = "; ".join(f"{_in(member.split)}{member.record} {{{member.labels}}}" for member in first)
             number = f"{counted(groups.records, 'record')} in {counted(groups.groups, 'group')}"
             message = f"{number} have {what}; first {shown}"
-            findings.append(same_content(rule, first[0].split or None, message))
+            findings.append(finding_of(rule, first[0].split or None, message))
     known = {shard.name for split in report.splits for shard in split.shards if shard.error}
     findings += [unread_whole(split or None, shard, why) for split, shard, why in found.unread if shard not in known]
     complete = report.complete and not found.unread and not found.stopped

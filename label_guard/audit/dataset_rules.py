@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -85,27 +85,19 @@ def list_not_checked(schema: DatasetSchema, splits: Sequence[SplitReport]) -> li
                 found.append(
                     f"{name}: {path}: whether every class is used (LG403): too few values, or the ids of a vocabulary"
                 )
-    found += [f"{split.split}: {text}" for split in splits for text in _not_compared(schema, splits, split)]
+    found += [
+        f"{split.split}: {path}: whether its classes are distributed as in train (LG405), which takes "
+        f"{RECORDS_PER_CLASS} records per class in both"
+        for split, path, distance in _distances(schema, splits)
+        if distance is None
+    ]
     return found
 
 
-def _not_compared(schema: DatasetSchema, splits: Sequence[SplitReport], split: SplitReport) -> Iterator[str]:
-    train = next((one for one in splits if one.split == "train"), None)
-    if train is None or split.split in (None, "train"):
-        return
-    for path, label in schema.stored(split.split).items():
-        if isinstance(label, ClassLabel | MultiLabel) and path in train.labels:
-            pair = (train.labels[path], split.labels[path])
-            if _shift(*pair, label.num_classes) is None:
-                yield (
-                    f"{path}: whether its classes are distributed as in train (LG405), which takes "
-                    f"{RECORDS_PER_CLASS} records per class in both"
-                )
-
-
-def _finding(
+def finding_of(
     rule: str, split: str | None, message: str, *, label: str = "", fix: str = "", severity: Severity | None = None
 ) -> Finding:
+    """Returns a finding of the severity of its rule, unless another one is given."""
     known = RULES[rule]
     return Finding(
         rule=rule, name=known.name, severity=severity or known.severity, message=message, fix=fix, split=split,
@@ -122,12 +114,7 @@ def unread_whole(split: str | None, shard: str, reason: str) -> Finding:
         reason: why it could not be read.
     """
     message = f"whole records of {shard} could not be read to compare them: {reason}"
-    return _finding("LG402", split, message, fix=_REPLACE)
-
-
-def same_content(rule: str, split: str | None, message: str) -> Finding:
-    """Returns the finding for records of the same content."""
-    return _finding(rule, split, message)
+    return finding_of("LG402", split, message, fix=_REPLACE)
 
 
 # Records --------------------------------------------------------------------------------------------------------------
@@ -150,16 +137,18 @@ def _record_findings(schema: DatasetSchema, split: SplitReport, labels: Mapping[
                 f"expected {first.legal}"
             )
             message += _rarest(found, rule, first.value)
-            yield _against(known, f"{path} {rule}", _finding(rule, split.split, message, label=path, severity=severity))
+            yield _against(
+                known, f"{path} {rule}", finding_of(rule, split.split, message, label=path, severity=severity)
+            )
     if split.unreadable:
         key, reason = next(e for shard in split.shards for e in shard.unreadable_examples)
         message = (
             f"{split.unreadable:,} of {counted(split.unpadded, 'record')} cannot be decoded; first {key}: {reason}"
         )
-        yield _against(known, "LG120", _finding("LG120", split.split, message, severity=severity))
+        yield _against(known, "LG120", finding_of("LG120", split.split, message, severity=severity))
     for shard in split.shards:
         if shard.error:
-            yield _finding("LG402", split.split, shard.error, fix=_REPLACE)
+            yield finding_of("LG402", split.split, shard.error, fix=_REPLACE)
 
 
 def _rarest(found: LabelStatistics, rule: str, first: Any) -> str:
@@ -183,7 +172,7 @@ def _empty_findings(split: SplitReport, labels: Mapping[str, Label]) -> Iterator
             share = f"{empty:,} of {counted(records, 'record')} {agreed(empty, 'holds', 'hold')}"
             message = f"{path}: {share} nothing to learn: no position is labeled"
             severity: Severity = "error" if empty == records else "warning"
-            yield _finding("LG408", split.split, message, label=path, severity=severity)
+            yield finding_of("LG408", split.split, message, label=path, severity=severity)
 
 
 def _against(known: Comparison | None, broken: str, finding: Finding) -> Finding:
@@ -212,23 +201,23 @@ def _dataset_findings(
 def _metadata_findings(split: SplitReport) -> Iterator[Finding]:
     """Yields where the dataset's own metadata contradict the schema."""
     for rule, path, message, fix in split.source.contradictions:
-        yield _finding(rule, split.split, f"{path}: {message}" if path else message, label=path, fix=fix)
+        yield finding_of(rule, split.split, f"{path}: {message}" if path else message, label=path, fix=fix)
 
 
 def _count_findings(split: SplitReport) -> Iterator[Finding]:
     damaged = any(shard.error for shard in split.shards)
     if not split.records and split.declared is None and split.promised is None and not damaged:
         fix = "find the lost records; where a split is empty, declare num_examples: 0"
-        yield _finding("LG401", split.split, "the split has no records", fix=fix)
+        yield finding_of("LG401", split.split, "the split has no records", fix=fix)
     for promise, who in ((split.declared, "the schema's num_examples"), (split.promised, "the dataset's metadata")):
         if promise is not None and promise != split.records:
             message = f"{counted(split.records, 'record is', 'records are')} there but {who} promises {promise:,}"
-            yield _finding("LG401", split.split, message, fix="find the lost records, or correct the promise")
+            yield finding_of("LG401", split.split, message, fix="find the lost records, or correct the promise")
     for shard in split.shards:
         if shard.expected is not None and shard.expected != shard.records and not shard.error:
             message = f"{shard.name} has {counted(shard.records, 'record')} but the metadata promise {shard.expected:,}"
             fix = "readers that trust the metadata never see the difference"
-            yield _finding("LG401", split.split, message, fix=fix)
+            yield finding_of("LG401", split.split, message, fix=fix)
 
 
 def _class_findings(
@@ -253,7 +242,7 @@ def _class_findings(
         elsewhere = [one.split for one in others if all(one.labels[path].class_counts[ids[p]] for p in unused)]
         if elsewhere:
             message += f"; they are used in {elsewhere[0]}"
-        yield _finding("LG403", split.split, message, label=path)
+        yield finding_of("LG403", split.split, message, label=path)
     count, rare = _below(least, ids, used)
     if count:
         names = _some(count, rare, ids, label)
@@ -261,7 +250,7 @@ def _class_findings(
             f"{path}: {counted(count, 'class has', 'classes have')} fewer than min_class_count "
             f"{counted(least, 'record')}: {names}"
         )
-        yield _finding("LG404", split.split, message, label=path)
+        yield finding_of("LG404", split.split, message, label=path)
 
 
 def is_vocabulary(label: ClassLabel | MultiLabel, split: SplitReport, path: str) -> bool:
@@ -291,28 +280,26 @@ def _some(count: int, places: Sequence[int], ids: Sequence[int], label: ClassLab
     return ", ".join(shown) + (f" and {count - len(places):,} more" if count > len(places) else "")
 
 
-def _distribution_shifts(schema: DatasetSchema, splits: Iterable[SplitReport]) -> Iterator[Finding]:
+def _distribution_shifts(schema: DatasetSchema, splits: Sequence[SplitReport]) -> Iterator[Finding]:
     """Splits whose classes are distributed differently from train's."""
-    known = {split.split: split for split in splits if split.counted and not split.certified}
-    train = known.get("train")
-    for name, split in known.items():
-        if train is None or name == "train":
-            continue
-        for path, label in schema.stored(name).items():
-            if not isinstance(label, ClassLabel | MultiLabel):
-                continue
-            distance = _shift(train.labels[path], split.labels[path], label.num_classes)
-            if distance is not None and distance > MAX_TOTAL_VARIATION:
-                message = f"{path}: the classes are distributed differently from train: total variation {distance:.2f}"
-                yield _finding("LG405", name, message, label=path)
+    known = [split for split in splits if split.counted and not split.certified]
+    for split, path, distance in _distances(schema, known):
+        if distance is not None and distance > MAX_TOTAL_VARIATION:
+            message = f"{path}: the classes are distributed differently from train: total variation {distance:.2f}"
+            yield finding_of("LG405", split.split, message, label=path)
 
 
-def _shift(train: LabelStatistics, other: LabelStatistics, num_classes: int) -> float | None:
-    """How far the classes of a split are distributed differently from train's; None where there are too few records."""
-    fewest = min(train.class_counts.total(), other.class_counts.total())
-    if fewest < RECORDS_PER_CLASS * num_classes:
-        return None
-    return total_variation(train.class_counts.table(), other.class_counts.table())
+def _distances(schema: DatasetSchema, splits: Sequence[SplitReport]) -> Iterator[tuple[SplitReport, str, float | None]]:
+    """Yields how far the classes of each label of a split are from train's; None where there are too few records."""
+    train = next((one for one in splits if one.split == "train"), None)
+    if train is None:
+        return
+    for split in splits:
+        for path, label in schema.stored(split.split).items():
+            if split is not train and isinstance(label, ClassLabel | MultiLabel):
+                ours, theirs = train.labels[path].class_counts, split.labels[path].class_counts
+                enough = min(ours.total(), theirs.total()) >= RECORDS_PER_CLASS * label.num_classes
+                yield split, path, total_variation(ours.table(), theirs.table()) if enough else None
 
 
 def total_variation(first: Mapping[int, int], second: Mapping[int, int]) -> float:

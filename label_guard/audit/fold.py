@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from itertools import groupby
@@ -15,7 +15,7 @@ from label_guard.audit.shard import MAX_UNREADABLE, ShardResult
 from label_guard.core.plural import counted
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.schema.dataset import DatasetSchema
-from label_guard.sources.metadata_problems import label_problems, size_problems
+from label_guard.sources.metadata_problems import split_problems
 from label_guard.sources.open import Source
 
 
@@ -42,7 +42,7 @@ class SplitFold:
     def add(self, found: ShardResult) -> None:
         """Adds one file, or one part of it."""
         self._add_labels(found.labels)
-        self.shards.append((found.name, found.part, _shard_report(found)))
+        self.shards.append((found.name, found.part, ShardReport.model_validate(found, from_attributes=True)))
         self.bad.update(found.bad)
         self.stopped |= found.stopped
         self.not_quarantined += found.not_quarantined
@@ -115,18 +115,12 @@ class SplitFold:
 
 def describe_source(schema: DatasetSchema, split: str | None, source: Source) -> SourceReport:
     """Where a split is read from, and where the dataset's own metadata contradict the schema."""
-    return SourceReport(**source.describe(), contradictions=tuple(_contradictions(schema, split, source)))
-
-
-def _contradictions(schema: DatasetSchema, split: str | None, source: Source) -> Iterator[tuple[str, str, str, str]]:
-    """Where the dataset's own metadata contradict the schema: its labels, or the size of the split."""
-    for path, label in schema.stored(split).items():
-        for problem in label_problems(path, label, source.features[path]) if path in source.features else ():
-            if (path, problem.rule) not in source.quiet:
-                yield problem.rule, path, problem.message, problem.fix
-    if split is not None and split in schema.splits and ("", "LG234") not in source.quiet:
-        for problem in size_problems(split, schema.splits[split].num_examples, source.expected_records):
-            yield problem.rule, "", problem.message, problem.fix
+    contradictions = [
+        (problem.rule, path, problem.message, problem.fix)
+        for path, problem in split_problems(schema, split, source.features, source.expected_records)
+        if (path, problem.rule) not in source.quiet
+    ]
+    return SourceReport(**source.describe(), contradictions=tuple(contradictions))
 
 
 def _whole_files(parts: Sequence[tuple[str, int, ShardReport]]) -> list[ShardReport]:
@@ -139,8 +133,6 @@ def _whole_files(parts: Sequence[tuple[str, int, ShardReport]]) -> list[ShardRep
 
 def _joined(first: ShardReport, second: ShardReport) -> ShardReport:
     """Two parts of one file that follow each other."""
-    violations = Counter(first.violations)
-    violations.update(second.violations)
     return first.model_copy(
         update={
             "records": first.records + second.records,
@@ -148,31 +140,9 @@ def _joined(first: ShardReport, second: ShardReport) -> ShardReport:
             "unreadable": first.unreadable + second.unreadable,
             "error": first.error or second.error,
             "unreadable_examples": (*first.unreadable_examples, *second.unreadable_examples)[:MAX_UNREADABLE],
-            "violations": dict(sorted(violations.items())),
+            "violations": dict(sorted((Counter(first.violations) + Counter(second.violations)).items())),
             "certified": first.certified and second.certified,
             "padding": first.padding + second.padding,
-            "blocks": first.blocks.merge(second.blocks)
-            if first.blocks and second.blocks
-            else first.blocks or second.blocks,
+            "blocks": first.blocks.merge(second.blocks) if first.blocks else second.blocks,
         }
-    )
-
-
-def _shard_report(shard: ShardResult) -> ShardReport:
-    return ShardReport(
-        name=shard.name,
-        records=shard.records,
-        invalid=shard.invalid,
-        unreadable=shard.unreadable,
-        expected=shard.expected,
-        error=shard.error,
-        unreadable_examples=tuple(shard.unreadable_examples),
-        violations={
-            f"{path} {rule}": found.violations[rule][0]
-            for path, found in sorted(shard.labels.items())
-            for rule in sorted(found.violations)
-        },
-        certified=shard.certified,
-        padding=shard.padding,
-        blocks=shard.blocks if shard.blocks.counts else None,
     )

@@ -9,7 +9,7 @@ from label_guard.audit.conclude import conclude
 from label_guard.audit.fold import SplitFold, describe_source
 from label_guard.audit.parquet_statistics import require_statistics
 from label_guard.audit.report import AuditReport, SchemaPlace, SourceReport
-from label_guard.audit.shard import ReadOptions, ShardAuditor, ShardResult, SplitJob, unread_shard
+from label_guard.audit.shard import ReadOptions, ShardAuditor, ShardResult, SplitJob
 from label_guard.errors import LabelGuardError, MissingDependencyError, UsageError, unexpected
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.sources.open import Shard, Source
@@ -125,9 +125,9 @@ def audit_item(auditor: ShardAuditor, item: Item) -> ShardResult:
     except (UsageError, MissingDependencyError):
         raise
     except LabelGuardError as error:
-        return unread_shard(shard, str(error))
+        return ShardResult.unread(shard, str(error))
     except Exception as error:
-        return unread_shard(shard, f"{shard.name}: {unexpected(error)}")
+        return ShardResult.unread(shard, f"{shard.name}: {unexpected(error)}")
 
 
 def fold_items(auditor: ShardAuditor, items: Iterable[Item]) -> Folds:

@@ -8,7 +8,7 @@ from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.fields import SchemaPath
 from label_guard.schema.noqa import quieted_lines
 from label_guard.schema.reader import SchemaFile
-from label_guard.sources.metadata_problems import label_problems, size_problems
+from label_guard.sources.metadata_problems import split_problems
 from label_guard.sources.open import Source
 
 
@@ -26,16 +26,10 @@ def with_comments(file: SchemaFile | None, opened: list[tuple[str | None, Source
     for split, source in opened:
         quiet = {
             (path, problem.rule)
-            for path, label in file.schema.stored(split).items()
-            for problem in (label_problems(path, label, source.features[path]) if path in source.features else ())
+            for path, problem in split_problems(file.schema, split, source.features, source.expected_records)
             if (file.diagnostic(problem._replace(path=_written(file.schema, split, problem.path))).line, problem.rule)
             in lines
         }
-        if split in file.schema.splits:
-            declared = file.schema.splits[split].num_examples
-            for problem in size_problems(split, declared, source.expected_records):
-                if (file.diagnostic(problem).line, problem.rule) in lines:
-                    quiet.add(("", problem.rule))
         found.append((split, replace(source, quiet=frozenset(quiet))))
     return found
 

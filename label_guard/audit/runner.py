@@ -18,7 +18,7 @@ from label_guard.audit.label_cache import open_label_cache, require_files
 from label_guard.audit.plan import AuditPlan, Folds, Item, Sources, plan_audit
 from label_guard.audit.quieted import with_comments
 from label_guard.audit.report import AuditReport, SchemaPlace
-from label_guard.audit.shard import ReadOptions, ShardAuditor, ShardResult, unread_shard
+from label_guard.audit.shard import ReadOptions, ShardAuditor, ShardResult
 from label_guard.audit.workers import AuditControl, Progress, run_shards
 from label_guard.check.reading import stored_features
 from label_guard.core.documented_options import shows_options, unknown_option
@@ -257,7 +257,7 @@ def _run(
     runs = run_shards(plan.items, ShardAuditor(plan.jobs), workers=workers, executor=executor, control=control)
     with closing(runs) as results:
         for (job, shard), found in results:
-            yield plan.jobs[job].split, found if isinstance(found, ShardResult) else unread_shard(shard, found)
+            yield plan.jobs[job].split, found if isinstance(found, ShardResult) else ShardResult.unread(shard, found)
 
 
 def _described(progress: Callable[[Progress], None], items: Sequence[Item]) -> Callable[[Progress], None]:

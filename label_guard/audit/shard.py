@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -78,7 +78,7 @@ class ShardResult:
         labels: statistics by label.
         padding: records of which nothing counts, in any label.
         bad: invalid and unreadable records in order, where they were asked for.
-        blocks: where in the shard they are.
+        blocks: where in the shard they are; None where there are none.
         cache_error: why its labels are not in the label cache; empty where they are, or where there is none.
         quarantine_error: why invalid records are not in the quarantine; empty where they all are.
         not_quarantined: number of invalid records that are not in the quarantine.
@@ -97,16 +97,25 @@ class ShardResult:
     padding: int = 0
     labels: dict[str, LabelStatistics] = field(default_factory=dict[str, LabelStatistics])
     bad: BadPlaces = field(default_factory=BadPlaces)
-    blocks: Blocks = field(default_factory=Blocks)
+    blocks: Blocks | None = None
     cache_error: str = ""
     quarantine_error: str = ""
     not_quarantined: int = 0
 
+    @classmethod
+    def unread(cls, shard: Shard, error: str = "") -> ShardResult:
+        """Returns the result of a shard of which nothing was read, and why."""
+        part = shard.part.number if shard.part else 0
+        return cls(shard.name, part, expected=shard.expected_records, error=error)
 
-def unread_shard(shard: Shard, error: str) -> ShardResult:
-    """The result of a shard that could not be read at all."""
-    part = shard.part.number if shard.part else 0
-    return ShardResult(shard.name, part, expected=shard.expected_records, error=error)
+    @property
+    def violations(self) -> dict[str, int]:
+        """Records by ``"LABEL RULE"``."""
+        return {
+            f"{path} {rule}": found.violations[rule][0]
+            for path, found in sorted(self.labels.items())
+            for rule in sorted(found.violations)
+        }
 
 
 class ShardAuditor:
@@ -150,11 +159,10 @@ class ShardAuditor:
 def _audit(
     job: SplitJob, shard: Shard, guard: Guard, writer: QuarantineWriter | None, go_on: Callable[[int], bool] | None
 ) -> ShardResult:
-    found = ShardResult(shard.name, shard.part.number if shard.part else 0, expected=shard.expected_records)
+    found = ShardResult.unread(shard)
     found.labels = {path: LabelStatistics() for path in guard.labels}
     if job.options.trust_statistics and _certify(shard, guard, found):
         return found
-    quarantine = _Quarantine(writer)
     source, cached = job.source, None
     if job.options.label_cache is not None:
         cached = CachedFormat(source.format, job.options.label_cache)
@@ -162,7 +170,7 @@ def _audit(
     try:
         for chunk in read_chunks(source, shard):
             chunk = _limited(chunk, job.options.limit, found.records)
-            _add_chunk(guard, chunk, found, quarantine, source.untyped, keep_bad=job.options.keep_bad)
+            _add_chunk(job, guard, writer, chunk, found)
             if job.options.limit is not None and found.records >= job.options.limit:
                 break
             if go_on is not None and not go_on(len(chunk) + len(chunk.unreadable)):
@@ -177,7 +185,6 @@ def _audit(
     for statistics in found.labels.values():
         statistics.end_of_file(found.name, whole=shard.part is None)
     found.cache_error = cached.error if cached is not None else ""
-    found.quarantine_error, found.not_quarantined = quarantine.error, quarantine.missing
     return found
 
 
@@ -193,28 +200,15 @@ def _certify(shard: Shard, guard: Guard, found: ShardResult) -> bool:
     return proven is not None
 
 
-class _Quarantine:
-    """The quarantine as one shard sees it. Once it cannot be written the shard goes on without it, and counts."""
-
-    def __init__(self, writer: QuarantineWriter | None) -> None:
-        self.error = ""
-        self.missing = 0
-        self._writer = writer
-
-    @property
-    def wanted(self) -> bool:
-        """Whether invalid records are written."""
-        return self._writer is not None
-
-    def append(self, records: Sequence[BadRecord]) -> None:
-        """Writes records, or counts them where that cannot be done."""
-        try:
-            if self._writer is not None and not self.error:
-                self._writer.append(records)
-                return
-        except QuarantineError as error:
-            self.error = str(error)
-        self.missing += len(records)
+def _quarantine(writer: QuarantineWriter, records: Sequence[BadRecord], found: ShardResult) -> None:
+    """Writes invalid records. Once that cannot be done the shard goes on without the quarantine, and counts them."""
+    try:
+        if not found.quarantine_error:
+            writer.append(records)
+            return
+    except QuarantineError as error:
+        found.quarantine_error = str(error)
+    found.not_quarantined += len(records)
 
 
 def _origin(job: SplitJob, guard: Guard) -> Origin:
@@ -238,22 +232,21 @@ def _limited(chunk: Chunk, limit: int | None, read: int) -> Chunk:
     return Chunk(chunk.rows[:left], list(chunk.keys[:left]), columns, unreadable)
 
 
-def _add_chunk(
-    guard: Guard, chunk: Chunk, found: ShardResult, quarantine: _Quarantine, untyped: Collection[str], *, keep_bad: bool
-) -> None:
+def _add_chunk(job: SplitJob, guard: Guard, writer: QuarantineWriter | None, chunk: Chunk, found: ShardResult) -> None:
+    keep_bad = job.options.keep_bad
     size = len(chunk)
     found.records += size + len(chunk.unreadable)
     found.unreadable += len(chunk.unreadable)
     examples = [(u.key, u.reason) for u in chunk.unreadable]
     found.unreadable_examples = (found.unreadable_examples + examples)[:MAX_UNREADABLE]
     if chunk.unreadable:
-        found.blocks = found.blocks.merge(Blocks.of(u.row for u in chunk.unreadable))
+        found.blocks = Blocks.of(u.row for u in chunk.unreadable).merge(found.blocks)
     if keep_bad:
         keys, places = [str(u.key) for u in chunk.unreadable], [u.row for u in chunk.unreadable]
         found.bad.add(keys, found.name, places, [("LG120",)] * len(keys))
     if not size:
         return
-    gathered = guard.gathered(chunk.columns, size, untyped)
+    gathered = guard.gathered(chunk.columns, size, job.source.untyped)
     result = guard.check_columns(gathered, size)
     found.invalid += result.num_invalid
     found.padding += result.num_padding
@@ -263,13 +256,13 @@ def _add_chunk(
     if result.ok:
         return
     rows: list[int] = result.invalid_rows.tolist()
-    found.blocks = found.blocks.merge(Blocks.of(int(chunk.rows[row]) for row in rows))
+    found.blocks = Blocks.of(int(chunk.rows[row]) for row in rows).merge(found.blocks)
     if keep_bad:
         broken = _broken(result.faults, size)
         keys, places = (str(chunk.keys[row]) for row in rows), (int(chunk.rows[row]) for row in rows)
         found.bad.add(keys, found.name, places, (broken[row] for row in rows))
-    if quarantine.wanted:
-        quarantine.append([_bad_record(found.name, chunk, row, result.of_row(row)) for row in rows])
+    if writer is not None:
+        _quarantine(writer, [_bad_record(found.name, chunk, row, result.of_row(row)) for row in rows], found)
 
 
 def _broken(faults: Sequence[RuleViolations], size: int) -> list[tuple[str, ...]]:

@@ -18,6 +18,7 @@ from label_guard.schema.writer import flow, quoted
 _WIDENING = {"ignore", "on_ignore", "unlabeled", "on_unlabeled", "min_length", "num_classes", "class_names"}
 
 Patch = dict[str, Any]
+Fields = dict[tuple[str, ...], Any]  # a patch by the paths of its fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +43,20 @@ def suggest(report: AuditReport) -> Suggestion:
         report: an audit; its causes without a change of the schema are passed over.
     """
     schema = report.schema_file
-    wanted = [
-        (cause.split, cause, _placed(schema, report, cause.split, cause)) for cause in report.diagnoses if cause.patch
-    ]
-    patch: Patch = {}
+    wanted = [(cause, dict(_leaves(_placed(schema, report, cause)))) for cause in report.diagnoses if cause.patch]
+    fields: Fields = {}
     reasons: list[tuple[str | None, Cause]] = []
     left_out: list[tuple[str | None, Cause, str]] = []
-    for number, (split, cause, change) in enumerate(wanted):
-        others = [other for i, (_, _, other) in enumerate(wanted) if i != number]
-        why = next((reason for other in others if (reason := _conflict(change, other))), "")
-        merged = patch if why else _merged(patch, change)
-        why = why or _refused(schema, merged)
+    for cause, change in wanted:
+        conflicts = (_conflict(change, other) for _, other in wanted if other is not change)
+        merged = _merged(fields, change)
+        why = next(filter(None, conflicts), "") or _refused(schema, _nested(merged))
         if why:
-            left_out.append((split, cause, why))
+            left_out.append((cause.split, cause, why))
         else:
-            patch = merged
-            reasons.append((split, cause))
-    return Suggestion(patch, reasons, left_out)
+            fields = merged
+            reasons.append((cause.split, cause))
+    return Suggestion(_nested(fields), reasons, left_out)
 
 
 def apply_patch(schema: DatasetSchema, patch: Mapping[str, Any]) -> DatasetSchema:
@@ -108,11 +106,11 @@ def _lines(values: Mapping[str, Any], depth: int) -> Iterator[str]:
 # One cause ---------------------------------------------------------------------------------------------------------
 
 
-def _placed(schema: DatasetSchema, report: AuditReport, split: str | None, cause: Cause) -> Patch:
+def _placed(schema: DatasetSchema, report: AuditReport, cause: Cause) -> Patch:
     """The change of one cause as a mapping to merge into the schema file."""
     if "splits" in cause.patch:
         return dict(cause.patch)
-    path, fields = cause.label, dict(cause.patch)
+    split, path, fields = cause.split, cause.label, dict(cause.patch)
     own = schema.splits[split].labels.get(path) if split is not None and split in schema.splits else None
     narrow = own is not None and bool(own.model_fields_set & fields.keys())
     if split is not None and split in schema.splits and (narrow or not _suits_all(report, cause)):
@@ -161,26 +159,32 @@ def _leaves(values: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[t
             yield (*path, key), value
 
 
-def _conflict(change: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+def _nested(fields: Fields) -> Patch:
+    """The mapping that holds ``fields`` at their paths."""
+    patch: Patch = {}
+    for (*path, name), value in fields.items():
+        section = patch
+        for key in path:
+            section = section.setdefault(key, {})
+        section[name] = value
+    return patch
+
+
+def _conflict(change: Fields, other: Fields) -> str:
     """Why two changes cannot both be made; empty where they can."""
-    theirs = dict(_leaves(other))
-    for path, value in _leaves(change):
-        if path[-1] != "ignore" and path in theirs and theirs[path] != value:
-            return f"another cause asks for {path[-1]}: {flow(theirs[path])}"
+    for path, value in change.items():
+        if path[-1] != "ignore" and other.get(path, value) != value:
+            return f"another cause asks for {path[-1]}: {flow(other[path])}"
     return ""
 
 
-def _merged(patch: Mapping[str, Any], change: Mapping[str, Any]) -> Patch:
+def _merged(fields: Fields, change: Fields) -> Fields:
     """Both changes in one; ignore values add up."""
-    merged = dict(patch)
-    for key, value in change.items():
-        mine = merged.get(key)
-        if isinstance(mine, dict) and isinstance(value, dict) and key != "class_ids":
-            merged[key] = _merged(cast("Patch", mine), cast("Patch", value))
-        elif key == "ignore" and isinstance(mine, list):
-            merged[key] = list(dict.fromkeys(cast("list[int]", mine) + cast("list[int]", value)))
-        else:
-            merged[key] = value
+    merged = {**fields, **change}
+    for path, value in change.items():
+        mine = fields.get(path)
+        if path[-1] == "ignore" and isinstance(mine, list):
+            merged[path] = list(dict.fromkeys([*cast("list[int]", mine), *(value or ())]))
     return merged
 
 

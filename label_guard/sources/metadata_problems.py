@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.fields import Problem, SchemaPath
@@ -22,11 +22,11 @@ def source_problems(schema: DatasetSchema, metadata: TfdsMetadata) -> Iterator[P
             fix = suggestion(path, list(metadata.features))
             yield Problem("LG230", where, f"the dataset has no feature {path!r}", fix)
         else:
-            yield from label_problems(path, label, feature)
+            yield from _label_problems(path, label, feature)
     yield from _split_problems(schema, metadata)
 
 
-def label_problems(path: str, label: Label, feature: Feature) -> Iterator[Problem]:
+def _label_problems(path: str, label: Label, feature: Feature) -> Iterator[Problem]:
     """Where the metadata of one feature contradict the label at ``path``: count of classes, names, dtype, shape.
 
     Args:
@@ -93,10 +93,32 @@ def _split_problems(schema: DatasetSchema, metadata: TfdsMetadata) -> Iterator[P
             fix = suggestion(name, list(metadata.splits))
             yield Problem("LG234", ("splits", name), f"the dataset has no split {name!r}", fix)
         else:
-            yield from size_problems(name, split.num_examples, found.num_examples)
+            yield from _size_problems(name, split.num_examples, found.num_examples)
 
 
-def size_problems(split: str, declared: int | None, promised: int | None) -> Iterator[Problem]:
+def split_problems(
+    schema: DatasetSchema, split: str | None, features: Mapping[str, Feature], promised: int | None
+) -> Iterator[tuple[str, Problem]]:
+    """Where the metadata of one split contradict the schema.
+
+    Args:
+        schema: the schema.
+        split: the split; None where the schema declares none.
+        features: its features by path, as far as the metadata declare them.
+        promised: how many records they promise; None where they do not say.
+
+    Yields:
+        The path of the label, empty where it is about the size of the split, and the problem.
+    """
+    for path, label in schema.stored(split).items():
+        if path in features:
+            yield from ((path, problem) for problem in _label_problems(path, label, features[path]))
+    if split is not None and split in schema.splits:
+        declared = schema.splits[split].num_examples
+        yield from (("", problem) for problem in _size_problems(split, declared, promised))
+
+
+def _size_problems(split: str, declared: int | None, promised: int | None) -> Iterator[Problem]:
     """Where the metadata promise another number of records than the schema declares for ``split``."""
     if None not in (declared, promised) and declared != promised:
         message = f"num_examples is {declared} but the dataset declares {promised}"
