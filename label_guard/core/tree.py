@@ -9,7 +9,9 @@ their input.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+from collections import UserDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
@@ -41,13 +43,28 @@ def children(node: Any) -> list[tuple[str, Any]] | None:
 def rebuild(node: Any, values: Sequence[Any]) -> Any:
     """A container like ``node`` with ``values`` in place of its children."""
     if isinstance(node, Mapping):
-        return dict(zip(node, values, strict=True))
+        return mapping_like(node, dict(zip(node, values, strict=True)))
     if isinstance(node, tuple) and hasattr(node, "_fields"):
         return type(node)(*values)
     if isinstance(node, tuple | list):
         return type(node)(values)
     names = [field.name for field in dataclasses.fields(node)]
     return dataclasses.replace(node, **dict(zip(names, values, strict=True)))
+
+
+def mapping_like(node: Any, features: dict[Any, Any]) -> Any:
+    """``features`` in a mapping of the type of ``node``, a subclass of dict or UserDict; in a dict for any other.
+
+    >>> from collections import OrderedDict
+    >>> list(mapping_like(OrderedDict(a=1), {"a": 2, "b": 3}).items())
+    [('a', 2), ('b', 3)]
+    """
+    if type(node) is dict or not isinstance(node, dict | UserDict):
+        return features
+    made = copy.copy(node)  # with its attributes: a default factory, the tokens of a BatchEncoding
+    made.clear()
+    made.update(features)
+    return made
 
 
 def split_path(node: Any, path: str) -> tuple[str, str | None]:
@@ -138,7 +155,7 @@ def put(node: Any, path: str, value: Any) -> Any:
         return rebuild(node, values)
     added = value if rest is None else put({}, rest, value)
     if isinstance(node, Mapping):
-        return {**node, name: added}
+        return mapping_like(node, {**node, name: added})
     if type(node) in (tuple, list):
         return rebuild(node, [*values, added])
     raise TypeError(f"cannot add {name!r} to a {type(node).__name__}")
@@ -158,7 +175,8 @@ def put_beside(node: Any, neighbour: str, path: str, value: Any) -> Any:
     """
     name, rest = split_path(node, neighbour)
     if rest is None:
-        return {**node, path: value} if "/" in neighbour and isinstance(node, Mapping) else put(node, path, value)
+        flat = "/" in neighbour and isinstance(node, Mapping)
+        return mapping_like(node, {**node, path: value}) if flat else put(node, path, value)
     inner = dict(children(node) or ())
     if name in inner and path.startswith(f"{name}/"):
         return put(node, name, put_beside(inner[name], rest, path[len(name) + 1 :], value))

@@ -76,9 +76,9 @@ class _Stateless:
         self.__dict__.update(state)
         self._start()
 
-    def _check_first(self, element: Any) -> None:
+    def _check_first(self, element: Any, batched: bool | None = False) -> None:
         if not self._checked_first:
-            self._checked_first = check_first_elements(self.config, [element])
+            self._checked_first = check_first_elements(self.config, [element], batched)
 
     def _count_valid(self, number: int = 1) -> None:
         with self._lock:
@@ -112,7 +112,7 @@ class GuardMap(_Stateless, grain.transforms.Map):
 
     def map(self, element: Any) -> Any:
         if not self._checked:
-            self._check_first(element)
+            self._check_first(element, self._batched)
         if self._batched is None:
             self._batched = self.config.guard.is_batched(element)
         return self._map_batch(element) if self._batched else self._map_record(element)
@@ -164,12 +164,12 @@ def data_loader_operations(
     Raises:
         UsageError: such an option; or, on the first element, that the operations come after ``Batch``.
     """
-    config = resolve_options(schema, "data_loader_operations", **options).replace(batched=False)
+    if options.get("batched"):
+        raise UsageError("the operations of a DataLoader come before Batch and get records; leave batched= out")
+    config = resolve_options(schema, "data_loader_operations", **options | {"batched": False})
     _refuse_stateful(options, "a DataLoader")
     if config.batch_size is not None:
         raise UsageError("a DataLoader batches with grain.transforms.Batch(N); pass no batch_size=")
-    if options.get("batched"):
-        raise UsageError("the operations of a DataLoader come before Batch and get records; leave batched= out")
     if source is not None:
         names = RecordNames({source.tag: source})
         config = config.replace(names=names, source_id=config.source_id or source.source_id)

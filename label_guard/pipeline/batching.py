@@ -16,6 +16,10 @@ from label_guard.core.types import Array, Rows
 from label_guard.errors import UsageError
 
 BatchRows = tuple[Any, Rows, int]  # a batch, rows of it, and its number of records
+ONE_BY_ONE = (
+    "; give them one shape in a map before the guard, or leave batch_size= out and pass batched=False: single records "
+    "leave the guard, for a map that pads them and a .batch of your own"
+)
 
 
 def row_name(row: int) -> str:
@@ -41,7 +45,10 @@ def stack(
     Raises:
         UsageError: records differ in structure, or a feature in shape; it names the first record of each.
     """
-    return _stack(list(records), labels or {}, "", leave_out, name)
+    try:
+        return _stack(list(records), labels or {}, "", leave_out, name)
+    except UsageError as error:
+        raise UsageError(f"{error}{ONE_BY_ONE}") from error
 
 
 def _stack(
@@ -57,7 +64,7 @@ def _stack(
     for row, column in enumerate(columns):
         if column.keys() - own.keys() - {leave_out} != set(names):
             features = f"{list(columns[0])} ({name_of(0)}) and {list(column)} ({name_of(row)})"
-            raise UsageError(f"records cannot be batched: elements differ in structure: {features}")
+            raise UsageError(f"{_called(path)} cannot be batched: elements differ in structure: {features}")
     stacked: dict[str, Any] = {}
     for name in names:
         values = [column[name] for column in columns]
@@ -65,7 +72,7 @@ def _stack(
     if isinstance(first, Mapping):
         features = {name: stacked[name] if name in stacked else own[name] for name, _ in pairs if name != leave_out}
         keys = {str(key): key for key in cast("Mapping[Any, Any]", first)}  # keys need not be text
-        return {keys.get(name, name): value for name, value in (features | own).items()}
+        return tree.mapping_like(first, {keys.get(name, name): value for name, value in (features | own).items()})
     batch = tree.rebuild(first, [stacked[name] if name in stacked else own[name] for name, _ in pairs])
     for name in own.keys() - {name for name, _ in pairs}:
         batch = tree.put(batch, name, own[name])
@@ -105,8 +112,11 @@ def _stack_feature(values: list[Any], path: str, name_of: Callable[[int], str] =
         for row, value in enumerate(values):
             first.setdefault(_spec(value), row)
         specs = [f"{spec} ({name_of(row)})" for spec, row in first.items()]
-        feature = f"feature {path!r}" if path else "records"
-        raise UsageError(f"{feature} cannot be batched: records hold {listed(specs)}") from error
+        raise UsageError(f"{_called(path)} cannot be batched: records hold {listed(specs)}") from error
+
+
+def _called(path: str) -> str:
+    return f"feature {path!r}" if path else "records"
 
 
 def _spec(value: Any) -> str:
@@ -366,5 +376,5 @@ def without_key(element: Any, key: str) -> Any:
         return cast("Any", element)
     if isinstance(element, Mapping) and key in element:
         features = cast("Mapping[Any, Any]", element)
-        return {name: value for name, value in features.items() if name != key}
+        return tree.mapping_like(features, {name: value for name, value in features.items() if name != key})
     return cast("Any", element)

@@ -165,7 +165,7 @@ class ElementChecker:
             NoValidRecordsError: too many records in a row are bad.
             QuarantineError: a bad record cannot be written.
         """
-        self._check_first(records)
+        self._check_first(records, batched=False)
         result = _unreadable_apart(self.config.guard.check_records(records), records)
         self._count(result)
         if not (result.ok and result.skipped is None):
@@ -176,7 +176,10 @@ class ElementChecker:
 
     def check_batch(self, batch: Any, records: Callable[[], Sequence[Any]] | None = None) -> CheckResult:
         """Checks and counts a batch, as ``check_records``; ``records`` gives those that the guard stacked it of."""
-        self._check_first([batch] if records is None or self._checked_first else records())
+        if records is None or self._checked_first:
+            self._check_first([batch], batched=True)
+        else:
+            self._check_first(records(), batched=False)
         result = self.config.guard.check_batch(batch)
         self._count(result)
         if not (result.ok and result.skipped is None):
@@ -368,13 +371,13 @@ class ElementChecker:
 
     # Counts -------------------------------------------------------------------------------------------------------
 
-    def _check_first(self, elements: Sequence[Any]) -> None:
+    def _check_first(self, elements: Sequence[Any], *, batched: bool) -> None:
         if self.error is not None:
             return
         if self._checked_first:
             require_key(self.config, elements[0])
         else:
-            self._checked_first = check_first_elements(self.config, elements)
+            self._checked_first = check_first_elements(self.config, elements, batched)
 
     def stop_if_all_invalid(self, result: CheckResult) -> None:
         """Stops a guard without a state where none of its first records is valid.

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
 from copy import copy
 from typing import Any, cast
 
@@ -45,7 +44,7 @@ def _copied_leaf(value: Any) -> Any:
     pairs = tree.children(value)
     if pairs is not None:
         values = [copied(child) for _, child in pairs]
-        return dict(zip(value, values, strict=True)) if isinstance(value, Mapping) else tree.rebuild(value, values)
+        return tree.rebuild(value, values)
     return _copied_foreign(value)
 
 

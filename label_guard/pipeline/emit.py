@@ -109,7 +109,8 @@ def stack_records(config: GuardConfig, records: Sequence[Any], result: CheckResu
         try:
             arrays[path], valid = join_columns(converter, found, len(records), violations)
         except ValueError as error:
-            raise UsageError(f"label {path!r} cannot be batched: records hold {_forms(found, name)}") from error
+            held = f"label {path!r} cannot be batched: records hold {_forms(found, name)}"
+            raise UsageError(f"{held}{batching.ONE_BY_ONE}") from error
         if violations:
             good[path] = valid
             where = converter.label.where

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
+import numpy as np
+
 from label_guard.check.columns import as_array
 from label_guard.check.label_check import spec_text
 from label_guard.core import tree
@@ -17,19 +19,20 @@ from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.record_keys import KEY, UNREADABLE, key_in, reason_in
 
 
-def check_first_elements(config: GuardConfig, elements: Sequence[Any]) -> bool:
+def check_first_elements(config: GuardConfig, elements: Sequence[Any], batched: bool | None = None) -> bool:
     """Checks that the labels of the schema are features of ``elements``.
 
     Args:
         config: what the guard does.
         elements: the first elements that were read: one batch, or some records.
+        batched: whether they are batches; None where that is not known yet.
 
     Returns:
         Whether there was an element to check: records that could not be read have no features.
 
     Raises:
-        UsageError: a label is in none of the elements, a map upstream lost the record key, or ``where`` or
-            ``batched=`` is wrong.
+        UsageError: a label is in none of the elements, a map upstream lost the record key, ``where`` or ``batched=``
+            is wrong, or a label is a list of columns.
     """
     readable = [element for element in elements if reason_in(element) is None]
     if not readable:
@@ -41,6 +44,8 @@ def check_first_elements(config: GuardConfig, elements: Sequence[Any]) -> bool:
     _check_record_key(config, readable[0])
     _check_where(config, readable)
     _check_form(config, readable)
+    if batched:
+        _check_lists(config, readable[0])
     return True
 
 
@@ -109,14 +114,47 @@ def _check_form(config: GuardConfig, elements: Sequence[Any]) -> None:
         )
 
 
+def _check_lists(config: GuardConfig, batch: Any) -> None:
+    """Refuses a label that is a list of columns, or may be one: taken for rows it would mix the labels of records."""
+    for path, label in config.guard.read_labels.items():
+        value = tree.get(batch, path)
+        shape = _shape_of_all(value) if isinstance(value, list | tuple) else None
+        if shape is None or len(shape) != len(label.record_shape):
+            continue
+        own, length = len(cast("Sequence[Any]", value)), shape[0]
+        leaves = [as_array(leaf)[0] for name, leaf in tree.leaves(batch) if not _inside(name, path)]
+        sizes = {leaf.shape[0] for leaf in leaves if leaf.ndim}
+        both = own == length and None not in label.record_shape  # rows of any length are rarely a square
+        if _fits(label.record_shape, (own, *shape[1:])) and (both or (length in sizes and own not in sizes)):
+            raise UsageError(
+                f"{config.caller}: label {path!r} is a list of {own} arrays of length {length}. Grain's batch and "
+                "PyTorch's collate make one array for each place in a label that is a Python list, not one for each "
+                "record. Make the label an array before it is batched, with np.asarray(...) in a map before .batch or "
+                "in the dataset; or guard the records, with batched=False and batch_size=N in place of .batch(N)"
+            )
+
+
+def _shape_of_all(values: Any) -> tuple[int, ...] | None:
+    """The shape of each of some arrays or tensors; None where they are not, or differ."""
+    shapes = {tuple(getattr(value, "shape", ())) for value in values}
+    return next(iter(shapes)) or None if len(shapes) == 1 else None
+
+
+def _inside(name: str, path: str) -> bool:
+    return name == path or name.startswith(f"{path}/")
+
+
+def _fits(shape: Sequence[int | None], found: Sequence[int]) -> bool:
+    return len(shape) == len(found) and all(want in (None, have) for want, have in zip(shape, found, strict=True))
+
+
 def _is_record(config: GuardConfig, element: Any, axes: int = 0) -> bool:
     """Whether every label holds numbers in the shape of that of one record, behind ``axes`` more."""
     for path, label in config.guard.read_labels.items():
         array, _ = as_array(tree.get(element, path))
-        shape, own = array.shape[axes:], label.record_shape
         if array.dtype.kind not in "biuf" or not array.size:  # an empty list says nothing of its form
             return False
-        if len(shape) != len(own) or any(want not in (None, have) for want, have in zip(own, shape, strict=True)):
+        if not _fits(label.record_shape, array.shape[axes:]):
             return False
     return True
 
@@ -140,6 +178,14 @@ def is_surely_batch(config: GuardConfig, element: Any) -> bool:
 def _no_label(config: GuardConfig, path: str, element: Any) -> str:
     name = f"{config.guard.features[path]} of schema {config.guard.schema.name}"
     pairs = tree.children(element)
+    dtype: Any = getattr(element, "dtype", None)
+    if isinstance(dtype, np.dtype) and dtype.kind == "O" and element.size:
+        kind = type(element.flat[0]).__name__
+        return (
+            f"no feature for {name}: the elements are arrays of {kind} objects, which is what a batch makes of a class "
+            "that JAX does not know. Register it with jax.tree_util.register_dataclass, make it a dict before it is "
+            "batched, or guard the records with batch_size=N in place of .batch(N)"
+        )
     if pairs is None or tree.is_bare(element):
         return (
             f"no feature for {name}: the elements are bare arrays ({type(element).__name__}), whose label has path ''"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import OrderedDict, UserDict, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,11 +55,24 @@ class NamedWithField(NamedTuple):
     label_valid: Any = None
 
 
+class Sub(dict[str, Any]):
+    """A subclass of dict."""
+
+
+class Encoding(UserDict[str, Any]):
+    """A mapping that is not a dict, as a BatchEncoding of Hugging Face is."""
+
+
 # By name: the label's path, how an element is made, and where its mask is (None: it has no place for one).
 FORMS: dict[str, tuple[str, Callable[[Any, Any], Any], str | None]] = {
     "dict": ("label", lambda image, label: {"image": image, "label": label}, "label_valid"),
     "nested dict": ("y/label", lambda image, label: {"image": image, "y": {"label": label}}, "y/label_valid"),
     "dict in a tuple": ("1/label", lambda image, label: (image, {"label": label}), "1/label_valid"),
+    "ordered dict": ("label", lambda image, label: OrderedDict(image=image, label=label), "label_valid"),
+    "subclass of dict": ("label", lambda image, label: Sub(image=image, label=label), "label_valid"),
+    "dict with a default": ("label", lambda image, label: defaultdict(list, image=image, label=label), "label_valid"),
+    "encoding": ("label", lambda image, label: Encoding({"image": image, "label": label}), "label_valid"),
+    "nested encoding": ("y/label", lambda image, label: {"y": Encoding(image=image, label=label)}, "y/label_valid"),
     "dataclass": ("label", Plain, None),
     "dataclass with a field": ("label", WithField, "label_valid"),
     "nested dataclass": ("y/label", lambda image, label: {"y": WithField(image, label)}, "y/label_valid"),
@@ -132,6 +146,7 @@ def test_the_policy_mask(form: str, place: str) -> None:
         assert path == "" or "give the class a field 'label_valid'" in str(caught.value)
         return
     elements = run(make, schema, stop_above=None, on_invalid="mask")
+    assert {type(element) for element in elements} == {type(make(np.zeros(1), LABELS))}
     assert _joined(elements, path) == np.where(VALID, LABELS, 0).tolist()
     assert _joined(elements, mask) == VALID.tolist()
     assert {np.shape(tree.get(e, mask)) for e in elements} == {np.shape(tree.get(e, path)) for e in elements}

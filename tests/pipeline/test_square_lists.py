@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import grain
 import numpy as np
 import pytest
 
 from label_guard import ClassLabel, UsageError, guard_batches
+from label_guard.grain import guard_labels
 from label_guard.quarantine.reader import read_quarantine
 
 SCHEMA = {"label": ClassLabel(num_classes=10)}
+READ = grain.ReadOptions(0, 0)
 
 
 def _label(record: int) -> int:
@@ -61,3 +64,81 @@ def test_padding_of_stacked_lists(size: int) -> None:
     assert [column.tolist() for column in batch["x"]] == [
         [10 * k + i for k in range(size)] + [i] * (4 - size) for i in range(size)
     ]
+
+
+class Tensor:
+    """An array of another framework, such as PyTorch."""
+
+    def __init__(self, values: Any) -> None:
+        self._values = np.asarray(values)
+        self.shape = self._values.shape
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, rows: Any) -> Any:
+        return self._values[rows]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return np.array(self._values, dtype)
+
+
+def _collated(records: list[dict[str, Any]], made: Any) -> dict[str, Any]:
+    """A batch as Grain and PyTorch make it of records whose label is a Python list: one array for each place in it."""
+    columns = [made([record["label"][k] for record in records]) for k in range(len(records[0]["label"]))]
+    return {"id": made([record["id"] for record in records]), "label": columns}
+
+
+@pytest.mark.parametrize("shape", [(3,), (None,)])
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("made", [np.array, Tensor])
+def test_a_label_that_batching_turned_on_its_side(tmp_path: Path, made: Any, size: int, shape: Any) -> None:
+    """Of lists Grain and PyTorch make columns: never taken for rows, which would mix the labels of records."""
+    records = [{"id": k, "label": [k % 10, 77 if k == 5 else 1, 2]} for k in range(12)]
+    batches = [_collated(records[at : at + size], made) for at in range(0, 12, size)]
+    schema = {"label": ClassLabel(num_classes=10, shape=shape)}
+    guarded = guard_batches(batches, schema, batched=True, quarantine=str(tmp_path / "q"), stop_above=None)
+    if size == 3 and shape == (None,):
+        return  # records of any length: three rows of three are as likely
+    with pytest.raises(UsageError, match=r"label 'label'.*np\.asarray"):
+        next(iter(guarded))
+    assert not (tmp_path / "q").exists()
+
+
+@pytest.mark.parametrize("place", ["IterDataset", "MapDataset"])
+@pytest.mark.parametrize("size", [2, 3])
+def test_a_list_before_a_batch_of_grain(size: int, place: str) -> None:
+    """The same behind Grain's own batch; an array in its place, or a guard on records, works."""
+    records = [{"id": np.int64(k), "label": [k % 10, 1, 2]} for k in range(12)]
+    schema = {"label": ClassLabel(num_classes=10, shape=(3,))}
+
+    def guarded(found: Any) -> list[Any]:
+        ds = grain.MapDataset.source(found)
+        ds = ds.batch(size) if place == "MapDataset" else ds.to_iter_dataset(READ).batch(size)
+        ds = ds.pipe(guard_labels, schema, on_invalid="raise")
+        return list(ds if place == "IterDataset" else ds.to_iter_dataset(READ))
+
+    with pytest.raises(UsageError, match=r"label 'label'.*before \.batch"):
+        guarded(records)
+    arrays = guarded([{**record, "label": np.asarray(record["label"])} for record in records])
+    ds = grain.MapDataset.source(records).to_iter_dataset(READ)
+    stacked = list(ds.pipe(guard_labels, schema, batched=False, batch_size=size, on_invalid="raise"))
+    for one, other in zip(arrays, stacked, strict=True):
+        assert one["label"].tolist() == other["label"].tolist()
+
+
+def test_rows_that_are_arrays(tmp_path: Path) -> None:
+    """A list with one array for each record is rows: in a first batch where only that fits, and in all that follow."""
+    rows = [np.array([k % 10, 77 if k == 5 else 1, 2]) for k in range(7)]
+    batches = [{"id": np.arange(7)[at : at + 4], "label": rows[at : at + 4]} for at in (0, 4)]
+    schema = {"label": ClassLabel(num_classes=10, shape=(3,))}
+    options = {"batched": True, "quarantine": str(tmp_path / "q"), "stop_above": None}
+    found = list(guard_batches(batches, schema, on_invalid="mask", **options))
+    assert [row for batch in found for row in batch["label_valid"][:, 1].tolist()] == [k != 5 for k in range(7)]
+    alone = [{"label": [np.array([1, 2])] * 3}]  # no other feature shows which it is
+    free = {"label": ClassLabel(num_classes=10, shape=(None,))}
+    assert len(next(iter(guard_batches(alone, free, on_invalid="raise", batched=True)))["label"]) == 3
+    wrong = [{"id": np.arange(3), "label": [np.array([1, 2])] * 3}]  # each record is too short
+    guarded = guard_batches(wrong, schema, on_invalid="mask", **options)
+    list(guarded)
+    assert guarded.summary.by_rule == {"LG105": 3}
