@@ -203,8 +203,7 @@ class LabelCheck:
             where: by record, the feature that says what counts; one array of numbers where records are alike.
 
         Returns:
-            The columns, with a legal value at positions that do not count; and the rows without a label, less those
-            that do not count.
+            The columns, with a legal value where a position does not count; and the rows that lack a label they need.
 
         Raises:
             UsageError: the schema names the feature, and it is missing or does not fit.
@@ -271,14 +270,7 @@ class LabelCheck:
         return FillValues(position_label(self.checked))
 
     def bad_rows(self, rule: str, rows: Rows, value: str, legal: str) -> RuleViolations:
-        """A violation of whole labels: missing, wrong dtype or shape.
-
-        Args:
-            rule: code, such as ``LG104``.
-            rows: the rows of the batch that break it.
-            value: what they have, in words, such as ``dtype float32``.
-            legal: what was expected, in words.
-        """
+        """A violation by whole labels of ``rows``: ``value`` says what they hold, ``legal`` what was expected."""
         return RuleViolations(self.path, rule, legal, rows, np.ones(len(rows), np.intp), value)
 
     def missing(self, rows: Rows) -> RuleViolations:
@@ -361,7 +353,7 @@ class LabelCheck:
         names = [name for name in names if name != "bool" or name in admitted] or names  # bool holds no ignore value
         text = f"dtype {' or '.join(names)}"
         if isinstance(self.label, ClassLabel) and not admitted.issuperset(self.checked.stored_dtypes):
-            return f"{text} wide enough to index {plural.counted(self.label.num_classes, 'class')}"
+            return f"{text} wide enough to index {self.label.num_classes} classes"
         return text
 
     def _shape_legal(self) -> str:

@@ -1,4 +1,4 @@
-"""What a label column holds, looked at without a schema, and the label that would declare it."""
+"""Profile of a column, and the label declaration that fits it."""
 
 from __future__ import annotations
 

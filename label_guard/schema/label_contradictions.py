@@ -115,9 +115,7 @@ def _class_dtype_problems(label: ClassLabel) -> Iterator[Problem]:
     for name in named if label.emit is None else (label.emit,):
         if dtypes.is_integer(name) and not dtypes.can_index(name, label.num_classes):
             field = "dtype" if label.emit is None else "emit"
-            message = (
-                f"{field} {name} cannot index {counted(label.num_classes, 'class')} in JAX: even legal labels go wrong"
-            )
+            message = f"{field} {name} cannot index {label.num_classes} classes in JAX: even legal labels go wrong"
             yield Problem("LG203", (field,), message, "set emit: int32")
             return
 
@@ -188,8 +186,7 @@ def _fixed_length_problems(label: ClassLabel) -> Iterator[Problem]:
     most = min(length if label.max_length is None else label.max_length, label.num_classes if label.unique else length)
     if most < length and not label.sentinels:
         field = "max_length" if label.max_length is not None and label.max_length < length else "unique"
-        legal = counted(most, "is", "are")
-        message = f"records have {counted(length, 'id')}, of which at most {legal} legal, and no sentinel is declared"
+        message = f"records have {counted(length, 'id')}, at most {most} of them legal, and no sentinel is declared"
         yield Problem("LG216", (field,), message, "set shape: [null], or declare the padding as ignore")
 
 
@@ -256,8 +253,7 @@ def _id_rows_problems(label: MultiLabel) -> Iterator[Problem]:
 
 def _k_hot_problems(label: MultiLabel) -> Iterator[Problem]:
     if dtypes.STRING in (label.dtype or ()):
-        message = "k-hot rows hold numbers; dtype string goes with encoding: ids"
-        yield Problem("LG203", ("dtype",), message, "set encoding: ids")
+        yield Problem("LG203", ("dtype",), "k-hot rows hold numbers, so dtype cannot be string", "set encoding: ids")
     if label.positive == label.negative:
         message = f"positive and negative are both {label.positive}"
         written = "positive" if "positive" in label.model_fields_set else "negative"

@@ -1,4 +1,4 @@
-"""What pydantic found wrong in a schema, said in the words of a schema file."""
+"""Turns pydantic's errors into messages about the schema file."""
 
 from __future__ import annotations
 
