@@ -8,33 +8,20 @@ import pytest
 from label_guard.errors import QuarantineError
 from label_guard.quarantine import (
     BadRecord,
-    Origin,
     QuarantineOptions,
     QuarantineWriter,
     compact_quarantine,
     read_quarantine,
 )
 from label_guard.quarantine.line import LineProblem, Place, parse_line
-from label_guard.rules.violation import Violation
-
-
-def bad(key: str, label: object) -> BadRecord:
-    """A record with a bad ``label``."""
-    violation = Violation("label", "LG101", 10, "[0, 10)", record=key)
-    return BadRecord(key, {"label": label}, {"label": label}, (violation,), position=key)
+from tests.quarantine_records import ORIGIN, bad, unsealed
 
 
 def write(folder: Path, *records: BadRecord) -> tuple[Path, Place, int]:
     """Writes records; the newest part, a place in it, and how many were new."""
-    options, origin = QuarantineOptions(str(folder)), Origin("digits", "1.0.0", "d1", "train", None, "s1")
-    new = QuarantineWriter(options, origin).append(records)
+    new = QuarantineWriter(QuarantineOptions(str(folder)), ORIGIN).append(records)
     part = max(folder.iterdir())
     return part, Place(str(folder), part.name, 1, 0, 0), new
-
-
-def unsealed(line: bytes) -> bytes:
-    """A line without its checksum and line break."""
-    return line.partition(b',"crc":')[0] + b"}"
 
 
 def cuts(line: bytes) -> list[int]:

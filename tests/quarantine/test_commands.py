@@ -17,6 +17,7 @@ from label_guard.cli import app as cli
 from label_guard.core import tree
 from label_guard.quarantine import BadRecord, Origin, QuarantineOptions, QuarantineWriter, read_quarantine
 from label_guard.rules.violation import Violation
+from tests.quarantine_records import bad
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SCHEMA = """
@@ -34,13 +35,6 @@ splits:
 def origin(split: str | None = "train", dataset: str = "digits", view: str | None = None) -> Origin:
     """Where a record came from."""
     return Origin(dataset, "1.0.0", "d1", split, view, "s1")
-
-
-def bad(record: str | None, label: Any, rule: str = "LG101", **features: Any) -> BadRecord:
-    """A record whose ``label`` broke ``rule``."""
-    value = label if isinstance(label, str) else int(label)
-    found = Violation("label", rule, value, "[0, 10)", record=record)
-    return BadRecord(record, {"label": label, **features}, {"label": label}, (found,), position=record)
 
 
 def write(folder: Path, where: Origin, *records: BadRecord, **options: Any) -> None:

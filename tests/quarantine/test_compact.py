@@ -16,7 +16,6 @@ import pytest
 from label_guard.errors import QuarantineError
 from label_guard.quarantine import (
     BadRecord,
-    Origin,
     QuarantineOptions,
     QuarantineWriter,
     compact_quarantine,
@@ -25,14 +24,7 @@ from label_guard.quarantine import (
 )
 from label_guard.quarantine.line import sealed
 from label_guard.quarantine.storage import LocalFolder
-from label_guard.rules.violation import Violation
-
-ORIGIN = Origin("digits", "1.0.0", "d1", "train", None, "s1")
-
-
-def bad(key: str, label: int = 10, rule: str = "LG101") -> BadRecord:
-    """An invalid record."""
-    return BadRecord(key, {"label": label, "key": key}, {"label": label}, (Violation("label", rule, label, "x"),), key)
+from tests.quarantine_records import ORIGIN, bad
 
 
 def write(url: str, *records: BadRecord, process: int = 0, step: int | None = None, **options: Any) -> None:
@@ -216,4 +208,4 @@ def test_two_at_once_lose_nothing_and_say_why_one_ended(tmp_path: Path) -> None:
             thread.join()
         contents = read_quarantine(folder)
         assert (len(contents.entries), contents.num_problems) == (100, 0)
-        assert all("another compact may be running; no record was lost" in text for text in failures), failures
+        assert all("perhaps by another compact; no record was lost" in text for text in failures), failures

@@ -31,8 +31,7 @@ from label_guard.quarantine import (
 )
 from label_guard.quarantine.line import sealed
 from label_guard.rules.violation import Violation
-
-ORIGIN = Origin("digits", "1.0.0", "d1", "train", None, "s1")
+from tests.quarantine_records import ORIGIN, bad, unsealed
 
 
 @pytest.fixture(params=["path", "file", "memory"])
@@ -46,20 +45,9 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield f"{'file://' if request.param == 'file' else ''}{tmp_path}/new/quarantine"
 
 
-def bad(record: str | None, label: Any = 10, **features: Any) -> BadRecord:
-    """A record with a bad ``label``."""
-    violation = Violation("label", "LG101", 10, "[0, 10)", row=3, record=record)
-    return BadRecord(record, {"label": label, **features}, {"label": label}, (violation,), position=record)
-
-
 def writer_of(url: str, origin: Origin = ORIGIN, **options: Any) -> QuarantineWriter:
     """A new writer, as a restarted run makes it."""
     return QuarantineWriter(QuarantineOptions(url, **options), origin)
-
-
-def unsealed(line: bytes) -> bytes:
-    """A line without its checksum and line break, for a test that changes it."""
-    return line.partition(b',"crc":')[0] + b"}"
 
 
 def names(url: str) -> list[str | None]:
