@@ -78,7 +78,23 @@ def holds(target: str, source: str) -> bool:
     return target_low <= low and high <= target_high
 
 
+# Native packing makes infinity of 1e300.
 _STRUCT = {"float16": ("<e", "<h"), "float32": ("<f", "<i"), "float64": ("<d", "<q")}
+
+
+def holds_value(name: str, value: float) -> bool:
+    """Returns whether dtype ``name`` holds ``value``: an integer exactly, any other number without becoming infinite.
+
+    A float beyond 2**53, such as 1e20, counts as a fraction does: it is the stored number next to it.
+    """
+    if name in _STRUCT and not isinstance(value, int):
+        try:
+            (stored,) = struct.unpack(_STRUCT[name][0], struct.pack(_STRUCT[name][0], value))
+        except OverflowError:
+            return False
+        return not value.is_integer() or abs(value) >= 2**53 or stored == value
+    low, high = integer_range(name)
+    return float(value).is_integer() and low <= value <= high
 
 
 def greatest(name: str) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
 
 _INT32 = dtypes.integer_range("int32")
-_STRUCT = {"float16": "<e", "float32": "<f", "float64": "<d"}  # native packing makes infinity of 1e300
 
 
 def label_problems(label: Label) -> Iterator[Problem]:
@@ -132,7 +130,7 @@ def _narrow_problems(label: ClassLabel) -> Iterator[Problem]:
     if not named or len(named) < len(label.dtype or ()):
         return
     # A declared id needs one dtype that holds it: of [int8, uint8], int8 alone holds -1.
-    out = [v for v in (*label.id_range, *label.sentinels) if not any(_holds_value(name, v) for name in named)]
+    out = [v for v in (*label.id_range, *label.sentinels) if not any(dtypes.holds_value(name, v) for name in named)]
     if out:
         low, high = dtypes.integer_range(named[0])
         shown = f"dtype {named[0]} ({low}..{high})" if len(named) == 1 else f"none of the dtypes {', '.join(named)}"
@@ -233,7 +231,7 @@ def _multi_problems(label: MultiLabel) -> Iterator[Problem]:
         yield Problem("LG216", ("min_length",), message, "lower min_length")
 
     def fit(target: str) -> bool:
-        return all(_holds_value(target, value) for value in label.kept_sentinels)
+        return all(dtypes.holds_value(target, value) for value in label.kept_sentinels)
 
     yield from _emit_problems(label, () if label.encoding == "ids" else label.stored_dtypes, fit)
 
@@ -260,7 +258,7 @@ def _k_hot_problems(label: MultiLabel) -> Iterator[Problem]:
         yield Problem("LG216", (written,), message, "use two different values")
     for field, value in (("positive", label.positive), ("negative", label.negative)):
         for name in _named(label):
-            if not _holds_value(name, value):
+            if not dtypes.holds_value(name, value):
                 yield Problem("LG203", ("dtype",), f"dtype {name} cannot hold {field} {value}", "declare a wider dtype")
     legal = {label.positive, label.negative}
     emitted = {0, 1} if label.on_ignore == "keep" else set[int]()
@@ -296,7 +294,7 @@ def _ignore_problems(label: MultiLabel | RealLabel) -> Iterator[Problem]:
             yield Problem("LG216", place, f"ignore value {number_text(value)} is not finite", "remove it")
             continue
         whole = len(named) == len(label.dtype or ())
-        if named and whole and not any(_holds_value(name, value) for name in named):
+        if named and whole and not any(dtypes.holds_value(name, value) for name in named):
             message = f"dtype {' or '.join(named)} cannot hold ignore value {number_text(value)}"
             yield Problem("LG203", ("dtype",), message, "widen it")
         handed_on = (label.emit,) if label.emit is not None else label.stored_dtypes
@@ -343,7 +341,7 @@ def _real_problems(label: RealLabel) -> Iterator[Problem]:
         if value is not None and _inside(value, low, high):
             yield Problem("LG204", ("ignore", position), f"ignore value {value} is a legal value", "use another value")
     for value in label.kept_sentinels if label.emit in dtypes.FLOATING else ():
-        if not _holds_value(str(label.emit), value):
+        if not dtypes.holds_value(str(label.emit), value):
             message = f"emit {label.emit} cannot hold the kept ignore value {value}"
             yield Problem("LG205", ("emit",), message, "emit a wider dtype, or set on_ignore: replace")
     yield from _emit_problems(label, () if label.emit in dtypes.FLOATING else label.stored_dtypes, lambda _: False)
@@ -393,21 +391,6 @@ def _emit_problems(label: Label, stored: Sequence[str], fit: Callable[[str], boo
 def _named(label: Label) -> tuple[str, ...]:
     """The declared dtypes that are one NumPy dtype, not a family."""
     return tuple(name for name in label.dtype or () if name not in dtypes.FAMILIES and name != dtypes.STRING)
-
-
-def _holds_value(name: str, value: float) -> bool:
-    """Whether dtype ``name`` holds ``value``: an integer exactly, any other number without becoming infinite.
-
-    A float beyond 2**53, such as 1e20, counts as a fraction does: it is the stored number next to it.
-    """
-    if name in _STRUCT and not isinstance(value, int):
-        try:
-            (stored,) = struct.unpack(_STRUCT[name], struct.pack(_STRUCT[name], value))
-        except OverflowError:
-            return False
-        return not value.is_integer() or abs(value) >= 2**53 or stored == value
-    low, high = dtypes.integer_range(name)
-    return float(value).is_integer() and low <= value <= high
 
 
 def _survives(value: int) -> bool:

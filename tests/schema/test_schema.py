@@ -58,6 +58,39 @@ def test_a_view_may_change_the_kind():
         schema.checked(view="crop")
 
 
+_NAMES = [f"class {number}" for number in range(300)]
+_TRUNCATED = "kept sentinel 4294967296 does not survive JAX's int32: it would arrive as another value"
+
+
+@pytest.mark.parametrize(
+    ("label", "rule", "field", "message"),
+    [
+        ({"kind": "class_label", "num_classes": 300, "class_names": _NAMES, "dtype": "string", "emit": "int8"},
+         "LG205", ("emit",), "emit int8 cannot hold every class id"),
+        ({**_IDS, "class_ids": [5, 6, 7], "unlabeled": 1},
+         "LG217", ("unlabeled",), "unlabeled value 1 would be emitted as well as the dense id 1"),
+        ({**_IDS, "unlabeled": 2**32},
+         "LG205", ("unlabeled",), _TRUNCATED),
+        ({**_IDS, "num_classes": 2, "class_ids": [5, 6], "dtype": "bool"},
+         "LG203", ("dtype",), "bool holds the class ids 0 and 1, which class_ids cannot rename"),
+        ({**_IDS, "shape": [2], "min_length": 3}, "LG216", ("min_length",), "min_length 3 is above the length 2"),
+        ({**_IDS, "shape": [None], "separator": " ", "dtype": "float32"},
+         "LG203", ("dtype",), "a list stored as one text holds integers or names"),
+        ({"kind": "multi_label", "num_classes": 3, "columns": ["a", "b"], "class_names": ["x", "y", "z"]},
+         "LG201", ("columns",), "num_classes is 3 but columns has 2"),
+        ({"kind": "real_label", "ignore": [2**32], "dtype": "int64"},
+         "LG205", ("ignore", 0), _TRUNCATED),
+        ({"kind": "real_label", "dtype": "string"}, "LG203", ("dtype",), "a real_label holds numbers, not text"),
+    ],
+)  # fmt: skip
+def test_contradictions_of_one_label(label, rule, field, message):
+    """Fields that cannot hold together are refused, at the field and by the rule that names the fault."""
+    with pytest.raises(ValidationError) as caught:
+        _schema({"a": label})
+    found = [(one.rule, one.path, one.message) for one in problems_of(caught.value)]
+    assert (rule, ("labels", "a", *field), message) in found
+
+
 @pytest.mark.parametrize(
     ("fields", "emitted"),
     [
