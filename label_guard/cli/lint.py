@@ -62,8 +62,9 @@ def command(files: tuple[str, ...], style: str, select: str, ignore: str, source
         metadata = None if source is None else _declared(source)
     except SourceError as error:
         missing.append(Diagnostic("LG200", "error", str(error), file=str(source)))
-    if fix:
-        _fix(names, rules)
+    for name in names if fix else ():
+        if fixed := fix_file(name, rules):
+            click.echo(f"{terminal(name)}: fixed {counted(fixed, 'problem')}", err=True)
     found = list(missing)
     for name in names:
         found += _first([one for one in lint_file(name, metadata=metadata) if one.rule in rules])
@@ -90,13 +91,6 @@ def exit_code(found: Sequence[Diagnostic]) -> int:
 
 def _codes(text: str) -> list[str]:
     return [code.strip().upper() for code in text.split(",") if code.strip()]
-
-
-def _fix(names: Sequence[str], rules: frozenset[str]) -> None:
-    for name in names:
-        fixed = fix_file(name, rules)
-        if fixed:
-            click.echo(f"{terminal(name)}: fixed {counted(fixed, 'problem')}", err=True)
 
 
 def _declared(source: str) -> TfdsMetadata:

@@ -132,17 +132,13 @@ def _encode_array(value: Any, depth: int) -> Any:
     if array.dtype == object or array.dtype.kind == "T":
         if depth == 0:
             raise NotEncodableError(f"nested more than {MAX_DEPTH} deep")
-        name = "object" if array.dtype == object else _string_name(array.dtype)
+        if array.dtype != object and array.dtype != np.dtypes.StringDType():  # of another missing value
+            raise NotEncodableError(f"{array.dtype} has no form in JSON")
+        name = "object" if array.dtype == object else "str"
         return {"dtype": name, **shape, "items": [encode(item, depth=depth - 1) for item in array.ravel().tolist()]}
     if array.itemsize == 0 and array.size > _MAX_EMPTY:
         raise NotEncodableError(f"more than {_MAX_EMPTY} items of no size")
     return {**_describe(array.dtype), **shape, "data": _base64(array.tobytes())}
-
-
-def _string_name(dtype: np.dtype[Any]) -> str:
-    if dtype != np.dtypes.StringDType():
-        raise NotEncodableError(f"{dtype} has no form in JSON")
-    return "str"
 
 
 @lru_cache(maxsize=256)
@@ -246,7 +242,7 @@ def _decode_array(value: dict[str, Any]) -> Any:
         data = base64.b64decode(value["data"], validate=True)
         resolved = _resolve(dtype, value.get("itemsize"))
         if value.get("scalar") and resolved.kind in "US":
-            return _text_scalar(data, resolved)
+            return np.bytes_(data) if resolved.kind == "S" else np.str_(data.decode("utf-32-le", "surrogatepass"))
         array = _array(data, resolved, shape)
     return array[()] if value.get("scalar") else array
 
@@ -283,11 +279,6 @@ def _decode_items(items: list[Any], shape: tuple[int, ...], dtype: str) -> Array
     for position, item in enumerate(items):
         array[position] = item
     return array.reshape(shape)
-
-
-def _text_scalar(data: bytes, dtype: np.dtype[Any]) -> np.generic:
-    """A text scalar from its own constructor, for the same reason."""
-    return np.bytes_(data) if dtype.kind == "S" else np.str_(data.decode("utf-32-le", "surrogatepass"))
 
 
 def _resolve(dtype: Any, itemsize: Any) -> np.dtype[Any]:

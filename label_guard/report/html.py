@@ -150,13 +150,13 @@ def render(report: AuditReport) -> str:
     )  # fmt: skip
     schema = report.schema_file
     rules = sorted({finding.rule for finding in report.findings})
-    splits = _split_views(report, schema)
+    splits, suggestion = _split_views(report, schema), suggest(report)
     page = environment.get_template("audit.html.j2").render(
         report=report,
         verdict=_verdict(report),
         tiles=_tiles(report, splits),
         unchecked=report.not_checked,
-        suggestion=_suggestion(report),
+        suggestion=patch_yaml(suggestion).split("\n") if suggestion.patch else [],
         splits=splits,
         comparisons=list(_comparisons(report, schema)),
         rules=[RULES[code] for code in rules],
@@ -245,12 +245,6 @@ def _command(report: AuditReport) -> str:
 
 def _patch_lines(cause: Cause) -> list[str]:
     return [f"{quoted(field)}: {flow(value)}" for field, value in cause.patch.items()]
-
-
-def _suggestion(report: AuditReport) -> list[str]:
-    """Lines of the merged change of the schema as YAML; none where no change helps."""
-    suggestion = suggest(report)
-    return patch_yaml(suggestion).split("\n") if suggestion.patch else []
 
 
 # Splits ---------------------------------------------------------------------------------------------------------------
