@@ -114,17 +114,15 @@ class Guard:
 
     def check_batch(self, element: Any) -> CheckResult:
         """Checks a batch: every label ``[batch, ...]``, at its stored width."""
-        found = self._clean_size(element)
-        if type(found) is not int:
-            return self._explain_batch(element, cast("LabelCheck | None", found))
-        if not self._skips and not self._where_paths:
-            return CheckResult(found)
+        size, invalid = self._clean_size(element)
+        if size < 0:
+            return self._explain_batch(element, invalid)
         skipped = self._skipped(element) if self._skips else None
         if not self._where_paths:
-            return CheckResult(found, (), skipped)
+            return CheckResult(size, (), skipped)
         if skipped is not None:
             return self._explain_batch(element)  # positions that do not count skip no record
-        return CheckResult(found, (), None, self._padding_of(element, found))
+        return CheckResult(size, (), None, self._padding_of(element, size))
 
     def clean_size(self, batch: Any) -> int:
         """Number of records of a batch whose labels are arrays that are valid, none to be skipped, all of which counts.
@@ -133,29 +131,28 @@ class Guard:
         """
         if self._always_closer or (self._where_paths and self._has_mask(batch)):
             return -1
-        found = self._clean_size(batch)
-        return found if type(found) is int else -1
+        return self._clean_size(batch)[0]
 
-    def _clean_size(self, element: Any) -> int | LabelCheck | None:
-        """Number of records of a batch whose labels are valid; else the label that is not, or None: look closer."""
+    def _clean_size(self, element: Any) -> tuple[int, LabelCheck | None]:
+        """Number of records of a batch whose labels are valid; else -1, and the check that failed, if one did."""
         if self._decodes:
-            return None
+            return -1, None
         flat = cast("dict[str, Any]", element) if type(element) is dict else None
         size = -1
         for check, path in self._paths:
             value: Any = flat[path] if flat is not None and path in flat else tree.get(element, path)
             if type(value) is not np.ndarray:
                 if not _is_plain_subclass(value):
-                    return None
+                    return -1, None
                 value = np.asarray(value)  # np.matrix has two dimensions, whatever is done to it
             if not value.ndim or size not in (-1, len(value)):
-                return None
+                return -1, None
             if not check.clean(value):
-                return check
+                return -1, check
             if self._declares_where and not check.is_counted_by(element, value.shape):
-                return None
+                return -1, None
             size = len(value)
-        return size
+        return size, None
 
     def _has_mask(self, element: Any) -> bool:
         """Whether ``element`` has a feature that may say which positions of a label count."""
@@ -233,8 +230,8 @@ class Guard:
         """By label path: what a batch of ``size`` holds; empty where a label has no such leading axis."""
         return {check.path: self._counted_batch(check, element, size)[0] or [] for check in self.checks}
 
-    def _explain_batch(self, element: Any, dirty: LabelCheck | None = None) -> CheckResult:
-        """Finds all violations of a batch; ``dirty``: the label check that already failed."""
+    def _explain_batch(self, element: Any, invalid: LabelCheck | None = None) -> CheckResult:
+        """Finds all violations of a batch; ``invalid``: the check that already failed."""
         values = [(check, tree.get(element, check.path)) for check in self.checks]
         own = [value for check, value in values if not check.reader.columns]
         size = _batch_size(
@@ -251,17 +248,17 @@ class Guard:
                 gathered.append(([], rows))
                 continue
             gathered.append((found, missing))
-            faults += self._check(check, found, missing, size, dirty=check is dirty)
+            faults += self._check(check, found, missing, size, invalid=check is invalid)
             columns += [(check, column) for column in found]
         return self._result(size, faults, columns, _padding(gathered, size))
 
     @staticmethod
     def _check(
-        check: LabelCheck, columns: list[Column], missing: Rows, size: int, *, dirty: bool = False
+        check: LabelCheck, columns: list[Column], missing: Rows, size: int, *, invalid: bool = False
     ) -> list[RuleViolations]:
         faults = [check.missing(missing)] if len(missing) else []
         for column in columns if size else ():  # a wrong dtype without a record broke no rule
-            faults += check.faults(column, len(column.rows) == size, dirty=dirty)
+            faults += check.faults(column, len(column.rows) == size, invalid=invalid)
         return _merged(faults)
 
     def _result(

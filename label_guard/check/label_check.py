@@ -94,13 +94,13 @@ class LabelCheck:
             self._clean_scalars.add(key)
         return True
 
-    def faults(self, column: Column, whole: bool, *, dirty: bool = False) -> Iterator[RuleViolations]:
+    def faults(self, column: Column, whole: bool, *, invalid: bool = False) -> Iterator[RuleViolations]:
         """Finds the rules that records of ``column`` broke.
 
         Args:
             column: labels of some records.
             whole: whether its rows are all rows of the batch.
-            dirty: whether the column is known to break a rule.
+            invalid: whether the column is known to break a rule.
         """
         array, rows = column.array, column.rows
         if array.dtype.kind in "US" or (self.label.stores_names and column.unknown is None):
@@ -115,7 +115,7 @@ class LabelCheck:
             yield self.bad_rows("LG105", rows, spec_text(array.dtype, array.shape[1:]), self._shape_legal())
         else:
             check = self._check if column.typed else self._python_check(array.dtype.kind)
-            if dirty or not check.clean(array):
+            if invalid or not check.clean(array):
                 yield from self._find(check, column, whole and not is_encoded(self.label))
             if isinstance(self.label, MultiLabel) and self.label.encoding == "ids":
                 yield from self._wrong_counts(array, rows)
