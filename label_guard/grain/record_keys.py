@@ -16,28 +16,20 @@ from label_guard.pipeline.record_keys import KEY, KeyedSource, key_of
 
 
 class AddKey(grain.transforms.MapWithIndex):
-    """Adds the key of ``with_record_keys``."""
+    """Adds the key of ``with_record_keys``.
+
+    Attributes:
+        keyed: the source, which names the records.
+    """
 
     def __init__(self, source: Any, length: int, name: str | None) -> None:
-        self._keyed = KeyedSource(source, name, None)
+        self.keyed = KeyedSource(source, name)
         self._length = length
-        self.tag = self._keyed.tag
-
-    @property
-    def identity(self) -> str:
-        return self._keyed.identity
-
-    @property
-    def source_id(self) -> str:
-        return self._keyed.source_id
-
-    def record_key(self, position: int) -> str:
-        return self._keyed.record_key(position)
 
     def map_with_index(self, index: int, element: Any) -> Any:
         if not isinstance(element, Mapping):
             raise UsageError(f"with_record_keys adds a feature to dict records, not to {type(element).__name__}")
-        return {**element, KEY: key_of(index % self._length, self.tag)}
+        return {**element, KEY: key_of(index % self._length, self.keyed.tag)}
 
     def output_spec(self, input_spec: Any) -> Any:
         return {**input_spec, KEY: Spec((), np.int64)}
@@ -53,4 +45,5 @@ def with_record_keys(ds: Any, *, name: str | None = None) -> Any:
         raise UsageError(
             "with_record_keys goes directly after MapDataset.source(...): later an index does not identify a record"
         )
-    return ds.map_with_index(AddKey(_private.source(ds) or ds, len(ds), name))
+    source = _private.source(ds)
+    return ds.map_with_index(AddKey(ds if source is None else source, len(ds), name))

@@ -75,10 +75,11 @@ def with_names(ds: Any, config: GuardConfig, batched: bool | None) -> GuardConfi
     Raises:
         UsageError: two of them have one name, or one hands on unreadable records to a guard that cannot take them.
     """
-    sources: dict[int, KeyedSource | AddKey] = {}
+    sources: dict[int, KeyedSource] = {}
     for node in _private.nodes_before(ds, ends_at=_leaves_keys_out):
-        for found in (_private.source(node), _private.transform_of(node)):
-            if not isinstance(found, KeyedSource | AddKey):
+        transform = _private.transform_of(node)
+        for found in (_private.source(node), transform.keyed if isinstance(transform, AddKey) else None):
+            if not isinstance(found, KeyedSource):
                 continue
             if sources.setdefault(found.tag, found).identity != found.identity:
                 raise UsageError("two keyed sources share their positions; give each a name: keyed(source, name=...)")
@@ -94,8 +95,8 @@ def _leaves_keys_out(node: Any) -> bool:
     return _private.packs(node) or (before is not None and before.dropped_key is not None)
 
 
-def _check_unreadable(ds: Any, source: Any, config: GuardConfig, batched: bool | None) -> None:
-    if getattr(source, "on_unreadable", "raise") == "raise":
+def _check_unreadable(ds: Any, source: KeyedSource, config: GuardConfig, batched: bool | None) -> None:
+    if source.on_unreadable == "raise":
         return
     of_records = not batched and (
         config.batch_size is not None or config.batched is False or isinstance(ds, grain.MapDataset)

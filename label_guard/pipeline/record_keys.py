@@ -6,7 +6,7 @@ import uuid
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
@@ -20,14 +20,6 @@ OnUnreadable = Literal["raise", "quarantine"]
 _MAX_REASON = 500
 _MOST_NAMES = 8  # of a row that was made of several records
 _POSITION_BITS = 40  # 10**12 records; the bits above hold the tag of a named source
-
-
-class NamesRecords(Protocol):
-    """A source that can name the record at a position."""
-
-    def record_key(self, position: int) -> str:
-        """The name of the record, such as ``file__index``."""
-        ...
 
 
 def tag_of(name: str | None) -> int:
@@ -49,7 +41,7 @@ class RecordNames:
         unique: whether every key of a known source belongs to one element; not after a flat map, for example.
     """
 
-    sources: Mapping[int, NamesRecords]
+    sources: Mapping[int, KeyedSource]
     unique: bool = True
 
     def position(self, key: Any) -> str | None:
@@ -60,10 +52,7 @@ class RecordNames:
         tag, position = divmod(keys[0], 1 << _POSITION_BITS)
         source = self.sources.get(tag)
         # A list says nothing of itself but its length: two of them would share their positions.
-        if source is None or not getattr(source, "is_identified", True):
-            return None
-        whole_key: Callable[[int], int] | None = getattr(source, "whole_key", None)
-        return str(keys[0] if whole_key is None else whole_key(position))
+        return str(source.whole_key(position)) if source is not None and source.is_identified else None
 
     def name(self, key: Any) -> str | None:
         """Returns the record's name; None without a key.

@@ -10,12 +10,16 @@ import numpy as np
 import pytest
 
 from label_guard import DatasetSchema, read_quarantine
-from label_guard.grain import guard_labels, keyed, select_records
+from label_guard.grain import guard_labels, keyed, select_records, with_record_keys
 
 SCHEMA = DatasetSchema.model_validate(
     {"format": 1, "name": "x", "version": "1.0.0", "labels": {"label": {"kind": "class_label", "num_classes": 10}}}
 )
 OPTIONS = grain.ReadOptions(0, 0)
+KEYS: dict[str, Any] = {
+    "keyed": lambda source: grain.MapDataset.source(keyed(source)),
+    "with_record_keys": lambda source: grain.MapDataset.source(source).pipe(with_record_keys),
+}
 
 
 def records(offset: int) -> list[dict[str, Any]]:
@@ -101,26 +105,27 @@ def test_both_invalid_records_are_kept(dataset: Any, batched: bool, tmp_path: Pa
         assert sorted(int(entry.payload["image"][0]) % 1000 for entry in entries) == [3, 3]
 
 
+@pytest.mark.parametrize("keys", KEYS)
 @pytest.mark.parametrize(
     "wrap", [list, tuple, lambda records: np.array(records, object)], ids=["list", "tuple", "array"]
 )
-def test_pipelines_over_lists_of_one_length_keep_their_records_apart(tmp_path: Path, wrap: Any) -> None:
+def test_pipelines_over_lists_of_one_length_keep_their_records_apart(tmp_path: Path, wrap: Any, keys: str) -> None:
     """Two runs into one folder over unnamed lists: records at one position, with one label, are two entries."""
     for source in SOURCES:
-        dataset = grain.MapDataset.source(keyed(wrap(source))).to_iter_dataset(OPTIONS)
+        dataset = KEYS[keys](wrap(source)).to_iter_dataset(OPTIONS)
         for _ in range(2):  # a run again writes nothing new
             list(dataset.pipe(guard_labels, SCHEMA, batch_size=4, stop_above=None, quarantine=tmp_path))
     entries = read_quarantine(tmp_path).entries
     assert sorted(int(entry.payload["image"][0]) for entry in entries) == [3, 1003]
 
 
+@pytest.mark.parametrize("keys", KEYS)
 @pytest.mark.parametrize("name", [None, "photos"])
-def test_two_selections_keep_their_records_apart(tmp_path: Path, name: str | None) -> None:
+def test_two_selections_keep_their_records_apart(tmp_path: Path, name: str | None, keys: str) -> None:
     """Records at one position of two selections of a source are two entries, and those of the whole source again."""
     source = [{"label": np.int64(10), "image": np.zeros(4)} for _ in range(6)]
     for chosen in ([4, 1], [2, 4], list(range(6))):
-        selected = keyed(select_records(keyed(source, name=name), chosen))
-        dataset = grain.MapDataset.source(selected).to_iter_dataset(OPTIONS)
+        dataset = KEYS[keys](select_records(keyed(source, name=name), chosen)).to_iter_dataset(OPTIONS)
         list(dataset.pipe(guard_labels, SCHEMA, batch_size=2, stop_above=None, quarantine=tmp_path))
     names = sorted(str(entry.record)[-1] for entry in read_quarantine(tmp_path).entries)
     assert names == ["0", "1", "2", "3", "4", "5"]
