@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, overload, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, overload, runtime_checkable
 
-import numpy as np
 from numpy.typing import NDArray
 
 from label_guard.check.columns import UntypedIntegers
@@ -139,50 +137,6 @@ class Piece(NamedTuple):
     names: Mapping[int, str] | None = None
 
 
-Item = TypeVar("Item")
-
-
-def blocks(items: Iterable[Item], size_of: Callable[[Item], int], enough: int) -> Iterator[list[Item]]:
-    """``items`` in lists of a total size of about ``enough``; what precedes a fault is yielded before it is raised.
-
-    Args:
-        items: records in order.
-        size_of: size of one, in any unit.
-        enough: size of a list, in the same unit.
-    """
-    block: list[Item] = []
-    size = 0
-    try:
-        for item in items:
-            block.append(item)
-            size += size_of(item)
-            if size >= enough:
-                yield block
-                block, size = [], 0
-    except Exception:
-        if block:
-            yield block
-        raise
-    if block:
-        yield block
-
-
-def first_items(items: Iterator[Item], most: int) -> list[Item]:
-    """The first ``most`` of ``items``, or those before a fault, which reading will report.
-
-    Raises:
-        Exception: whatever the fault is, where it precedes all items.
-    """
-    found: list[Item] = []
-    try:
-        for item in islice(items, most):
-            found.append(item)  # noqa: PERF402 - kept where the next one fails
-    except Exception:
-        if not found:
-            raise
-    return found
-
-
 class Format(Protocol):
     """How one kind of file is read. Frozen and picklable; files are opened in ``read`` alone."""
 
@@ -280,12 +234,3 @@ def require_fields(wanted: Iterable[str], known: Sequence[str], where: str) -> N
     for path in wanted:
         if known and path not in known:
             raise SourceError(f"{where} has no field {path!r}{did_you_mean(path, known)}")
-
-
-def values_column(values: list[Any]) -> RawColumn:
-    """Per-record arrays as one array where they share dtype and shape; anything else stays a list."""
-    first = values[0] if values else None
-    if type(first) is np.ndarray and first.dtype != object:
-        same = all(type(v) is np.ndarray and v.dtype == first.dtype and v.shape == first.shape for v in values)
-        return np.stack(values) if same else values
-    return values

@@ -15,11 +15,12 @@ from typing import IO
 
 from label_guard.core.plural import counted
 from label_guard.errors import SourceError
-from label_guard.sources.base import LabelShapes, Piece, RawColumn, blocks, did_you_mean, require_fields
+from label_guard.sources.base import LabelShapes, Piece, RawColumn, did_you_mean, require_fields
 from label_guard.sources.csv_blocks import ENCODINGS as BLOCK_ENCODINGS
 from label_guard.sources.csv_blocks import CsvBlocks, text_or_none
 from label_guard.sources.files import opened
 from label_guard.sources.line_blocks import LineBlocks
+from label_guard.sources.pieces import blocks
 
 ENCODINGS = (
     "utf-8", "ascii", "latin-1", "iso-8859-15", "cp1250", "cp1251", "cp1252", "utf-16", "utf-16-le", "utf-16-be",

@@ -11,16 +11,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from label_guard.core.types import Array
-from label_guard.sources.base import (
-    CHUNK_BYTES,
-    MAX_LABEL_BYTES,
-    LabelShapes,
-    Piece,
-    RawColumn,
-    Shape,
-    framework,
-    values_column,
-)
+from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, LabelShapes, Piece, RawColumn, Shape, framework
+from label_guard.sources.pieces import values_column
 from label_guard.sources.tf_example_values import record_shape
 
 _PNG = b"\x89PNG\r\n\x1a\n"

@@ -18,6 +18,7 @@ from label_guard.errors import SourceError
 from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, LabelShapes, Piece, RawColumn, Shard, require_fields
 from label_guard.sources.encoded_labels import Encoding, decode
 from label_guard.sources.files import is_file_within
+from label_guard.sources.pieces import records_piece
 from label_guard.sources.tfds_metadata import Feature
 
 _FILES = 2000  # of one unit of work
@@ -32,11 +33,13 @@ def _is_image(name: str) -> bool:
     return name.lower().endswith(_IMAGES)
 
 
-def _is_png(name: str) -> bool:
+def is_png(name: str) -> bool:
+    """Whether a file of this name is a mask."""
     return name.lower().endswith(".png")
 
 
-def _is_label_text(name: str) -> bool:
+def is_label_text(name: str) -> bool:
+    """Whether a file of this name holds the labels of a picture, as YOLO keeps them."""
     return name.lower().endswith(".txt") and name.lower() not in _NOT_LABELS
 
 
@@ -55,7 +58,7 @@ def _entries(folder: str) -> tuple[list[str], list[str]]:
         raise SourceError(f"cannot read the folder {folder}: {error.strerror or error}") from None
 
 
-def _shards(root: str, folders: Sequence[str], fits: Callable[[str], bool], pattern: str = "*") -> tuple[Shard, ...]:
+def _shards(root: str, folders: Sequence[str], fits: Callable[[str], bool], pattern: str) -> tuple[Shard, ...]:
     """Units of work: at most ``_FILES`` files of one folder each, named by their folder and the first of them."""
     shards: list[Shard] = []
     for folder in folders:
@@ -117,10 +120,23 @@ def split_folder(root: str, split: str | None) -> str:
     return str(inner) if split and inner.is_dir() else root
 
 
-def _of_files(where: str, fits: Callable[[str], bool]) -> tuple[Shard, ...]:
-    """Units of work over the files of a pattern, or of a folder and all folders below it."""
+def file_shards(where: str, fits: Callable[[str], bool], what: str) -> tuple[Shard, ...]:
+    """Units of work over the files of a pattern, or of a folder and all folders below it.
+
+    Args:
+        where: the pattern or folder.
+        fits: which names are those of records.
+        what: these files, in words.
+
+    Raises:
+        SourceError: none is found.
+    """
     chosen = _chosen_files(where)
-    return _shards(where, list(_tree(where)), fits) if chosen is None else _shards(chosen[0], [""], fits, chosen[1])
+    folder, inner, pattern = (where, list(_tree(where)), "*") if chosen is None else (chosen[0], [""], chosen[1])
+    shards = _shards(folder, inner, fits, pattern)
+    if not shards:
+        raise SourceError(f"{where} holds no {what}")
+    return shards
 
 
 # A folder per class ---------------------------------------------------------------------------------------------------
@@ -165,7 +181,7 @@ def class_shards(root: str) -> tuple[Shard, ...]:
             raise SourceError(f"{root}/{name} holds folders, not pictures; if it is a split, pass --split {name}")
         if not any(map(_is_image, files)):
             raise SourceError(f"{root}/{name} is a class folder without pictures; remove it, or restore its files")
-    return _shards(root, classes, _is_image)
+    return _shards(root, classes, _is_image, "*")
 
 
 def class_splits(root: str) -> list[str]:
@@ -199,10 +215,10 @@ class MaskFolder:
         return ("mask",)
 
     def rows(self, path: str, keys: Iterable[str]) -> dict[int, str]:
-        return _rows_of(path, _is_png, keys)
+        return _rows_of(path, is_png, keys)
 
     def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
-        folder, files = _files_of(path, _is_png)
+        folder, files = _files_of(path, is_png)
         (label,) = wanted
         size, start = 0, 0
         masks: list[Any] = []
@@ -232,18 +248,6 @@ def _stacked(masks: list[Any]) -> RawColumn:
     return np.stack(masks) if alike else masks
 
 
-def mask_shards(root: str) -> tuple[Shard, ...]:
-    """Units of work over all folders that hold PNG files.
-
-    Raises:
-        SourceError: no PNG file is found.
-    """
-    shards = _of_files(root, _is_png)
-    if not shards:
-        raise SourceError(f"{root} holds no PNG files")
-    return shards
-
-
 # YOLO -----------------------------------------------------------------------------------------------------------------
 
 
@@ -258,10 +262,10 @@ class YoloFolder:
         return ("label", "bbox")
 
     def rows(self, path: str, keys: Iterable[str]) -> dict[int, str]:
-        return _rows_of(path, _is_label_text, keys)
+        return _rows_of(path, is_label_text, keys)
 
     def pictures(self, path: str, rows: Iterable[int]) -> dict[int, str]:
-        folder, files = _files_of(path, _is_label_text)
+        folder, files = _files_of(path, is_label_text)
         stems = {row: Path(files[row]).stem for row in rows if row < len(files)}
         found: dict[int, str] = {}
         root, pictures = _pictures_folder(Path(folder))
@@ -275,21 +279,9 @@ class YoloFolder:
 
     def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         require_fields(wanted, self.fields(path), path)
-        folder, files = _files_of(path, _is_label_text)
-        rows: list[int] = []
-        unreadable: list[tuple[int, str]] = []
-        columns: dict[str, list[Any]] = {label: [] for label in wanted}
-        for row, name in enumerate(files):
-            try:
-                ids, boxes = _boxes(read_bounded(Path(folder, name), _MAX_TEXT))
-            except (OSError, ValueError) as error:
-                unreadable.append((row, f"{name}: {error}"))
-                continue
-            rows.append(row)
-            for label, values in columns.items():
-                values.append(ids if label == "label" else boxes)
-        names = {row: f"{Path(folder).name}/{name}" for row, name in enumerate(files)}
-        yield Piece(rows, dict(columns), unreadable, names)
+        folder, files = _files_of(path, is_label_text)
+        piece = records_piece(0, files, lambda name: _yolo_labels(Path(folder, name)), wanted)
+        yield piece._replace(names={row: f"{Path(folder).name}/{name}" for row, name in enumerate(files)})
 
 
 def _pictures_folder(labels: Path) -> tuple[Path, Path]:
@@ -300,6 +292,14 @@ def _pictures_folder(labels: Path) -> tuple[Path, Path]:
         return labels, labels
     root = Path(*parts[: places[-1]])
     return root, Path(root, "images", *parts[places[-1] + 1 :])
+
+
+def _yolo_labels(file: Path) -> dict[str, Any]:
+    try:
+        ids, boxes = _boxes(read_bounded(file, _MAX_TEXT))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file.name}: {error}") from None
+    return {"label": ids, "bbox": boxes}
 
 
 def _boxes(data: bytes) -> tuple[Any, Any]:
@@ -323,18 +323,6 @@ def _boxes(data: bytes) -> tuple[Any, Any]:
             raise ValueError(f"line {number} is not 'class x y width height': {line[:60]!r}") from None
         boxes.append(numbers[:4])
     return ids, np.array(boxes, np.float64).reshape(-1, 4)
-
-
-def yolo_shards(root: str) -> tuple[Shard, ...]:
-    """Units of work over all folders that hold label files.
-
-    Raises:
-        SourceError: none is found.
-    """
-    shards = _of_files(root, _is_label_text)
-    if not shards:
-        raise SourceError(f"{root} holds no YOLO label files (*.txt)")
-    return shards
 
 
 def yolo_folder(root: str, split: str | None) -> str:

@@ -9,13 +9,13 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, cast
 
-from label_guard.core import tree
 from label_guard.core.plural import counted
 from label_guard.errors import SourceError
-from label_guard.sources.base import CHUNK_BYTES, LabelShapes, Piece, blocks, first_items, require_fields
+from label_guard.sources.base import CHUNK_BYTES, LabelShapes, Piece, require_fields
 from label_guard.sources.files import is_file_within, is_remote, opened
 from label_guard.sources.json_stream import JsonStream
-from label_guard.sources.jsonl import object_paths, objects_piece
+from label_guard.sources.jsonl import object_paths, require_object
+from label_guard.sources.pieces import blocks, first_items, labels_of, records_piece
 from label_guard.sources.tfds_metadata import Feature
 
 _PEEKED = 64
@@ -72,7 +72,7 @@ class CocoFormat:
         with _stream(path, self.name) as stream:
             _enter(stream, ANNOTATIONS, path)
             numbered = enumerate(islice(_values(stream), max(wanted, default=-1) + 1))
-            images = {row: _object(value)[0].get("image_id") for row, value in numbered if row in wanted}
+            images = {row: _members(value).get("image_id") for row, value in numbered if row in wanted}
         files = _picture_files(path, lambda _, image: image.get("id") in images.values())
         by_id = {image["id"]: file for image, file in files}
         return {row: by_id[image] for row, image in images.items() if image in by_id}
@@ -97,15 +97,14 @@ class CocoImagesFormat:
         with _stream(path, self.name) as stream:
             _enter(stream, ANNOTATIONS, path)
             for number, value in enumerate(_values(stream)):
-                record, _ = _object(value)
+                record = _members(value)
                 image = record.get("image_id")
                 place = places.get(image) if isinstance(image, int | str) else None
                 if place is None:
                     astray.append((len(places) + len(astray), f"annotation {number} is of no image: {image!r}"))
                     continue
-                for label, lists in columns.items():
-                    found = tree.get(record, label)
-                    lists[place].append(None if found is tree.MISSING else found)
+                for label, found in labels_of(record, wanted).items():
+                    columns[label][place].append(found)
             _leave(stream, ANNOTATIONS)
         for start in range(0, len(places), _IMAGES_AT_ONCE):
             rows = range(start, min(start + _IMAGES_AT_ONCE, len(places)))
@@ -129,7 +128,7 @@ def _picture_files(
     with _stream(path, "coco") as stream:
         _enter(stream, "images", path)
         for place, value in enumerate(_values(stream)):
-            image, _ = _object(value)
+            image = _members(value)
             file = _picture_file(Path(path), image.get("file_name")) if is_wanted(place, image) else None
             if file is not None:
                 yield image, file
@@ -156,7 +155,7 @@ def _images(path: str) -> dict[int | str, int]:
     with _stream(path, "coco_images") as stream:
         _enter(stream, "images", path)
         for number, value in enumerate(_values(stream)):
-            image = _object(value)[0].get("id")
+            image = _members(value).get("id")
             if not isinstance(image, int | str) or image in places:
                 raise SourceError(f"{path}: image {number} has the id {image!r}; expected one of its own")
             places[image] = number
@@ -215,7 +214,7 @@ def _whole(stream: JsonStream) -> Iterator[Any]:
 def _records(values: Iterator[Any], wanted: LabelShapes) -> Iterator[Piece]:
     row = 0
     for block in blocks(values, lambda _: _RECORD_BYTES, CHUNK_BYTES):
-        yield objects_piece(row, map(_object, block), len(block), wanted)
+        yield records_piece(row, block, lambda value: labels_of(require_object(value), wanted), wanted)
         row += len(block)
 
 
@@ -232,15 +231,15 @@ def _bare_records(values: Iterator[Any], wanted: LabelShapes) -> Iterator[Piece]
         row += len(block)
 
 
-def _object(value: Any) -> tuple[dict[str, Any], str]:
-    return (cast("dict[str, Any]", value), "") if isinstance(value, dict) else ({}, "not a JSON object")
+def _members(value: Any) -> dict[str, Any]:
+    """The members of a value; none where it is not an object."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def _paths(values: Iterator[Any]) -> list[str]:
     names: dict[str, None] = {}
     for value in first_items(values, _PEEKED):
-        if isinstance(value, dict):
-            names |= dict.fromkeys(object_paths(value))
+        names |= dict.fromkeys(object_paths(_members(value)))
     return list(names)
 
 

@@ -6,15 +6,15 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, cast
 
-from label_guard.core import tree
 from label_guard.core.strict_json import unique_pairs
 from label_guard.errors import SourceError
-from label_guard.sources.base import CHUNK_BYTES, LabelShapes, Piece, RawColumn, blocks, first_items
+from label_guard.sources.base import CHUNK_BYTES, LabelShapes, Piece, RawColumn
 from label_guard.sources.files import opened
 from label_guard.sources.json_lines_pattern import LinePattern
 from label_guard.sources.line_blocks import LineBlocks
+from label_guard.sources.pieces import blocks, first_items, labels_of, records_piece
 
 MAX_LINE_BYTES = 32 << 20  # Python takes up to 24 bytes for each byte of JSON
 _SKIPPED = 1 << 20
@@ -34,9 +34,10 @@ class JsonLinesFormat:
         faults: list[str] = []
         with opened(path, unzip=True) as file:
             for line in first_items(_lines(file), _PEEKED_LINES):
-                record, fault = parse_object(line)
-                names |= dict.fromkeys(object_paths(record))
-                faults += [fault] if fault else []
+                try:
+                    names |= dict.fromkeys(object_paths(parse_object(line)))
+                except ValueError as error:
+                    faults.append(str(error))
         if faults and not names:
             raise SourceError(f"{path} is not a JSON Lines file: {faults[0]}")
         return list(names)
@@ -73,8 +74,10 @@ class _Patterns:
         found = None if self._pattern is None else self._pattern.read(block)
         if found is None:
             line = block.partition(b"\n")[0]
-            record, fault = parse_object(line or b"null")
-            self._pattern = None if fault else LinePattern(record, line, self._wanted)
+            try:
+                self._pattern = LinePattern(parse_object(line or b"null"), line, self._wanted)
+            except ValueError:
+                self._pattern = None
             found = None if self._pattern is None else self._pattern.read(block)
         self._failures += found is None
         return found
@@ -83,7 +86,7 @@ class _Patterns:
 def _strictly(file: IO[bytes], row: int, wanted: LabelShapes) -> Iterator[Piece]:
     """The pieces of JSON Lines, a line at a time."""
     for block in blocks(_lines(file), len, CHUNK_BYTES):
-        yield objects_piece(row, map(parse_object, block), len(block), wanted)
+        yield records_piece(row, block, lambda line: labels_of(parse_object(line), wanted), wanted)
         row += len(block)
 
 
@@ -98,21 +101,30 @@ def _lines(file: IO[bytes]) -> Iterator[bytes]:
             yield line
 
 
-def parse_object(text: bytes) -> tuple[dict[str, Any], str]:
+def parse_object(text: bytes) -> dict[str, Any]:
     """Parses a line of JSON Lines.
 
-    Returns:
-        The object, and an empty text; or an empty dict, and why ``text`` holds no object.
+    Raises:
+        ValueError: ``text`` is too long, not JSON, or no object.
     """
     if text == _TOO_LONG:
-        return {}, f"the line is longer than {MAX_LINE_BYTES >> 20} MiB"
+        raise ValueError(f"the line is longer than {MAX_LINE_BYTES >> 20} MiB")
     try:
         record: Any = json.loads(text, object_pairs_hook=unique_pairs)
     except (ValueError, RecursionError) as error:
-        return {}, f"not JSON: {error}"
-    if not isinstance(record, dict):
-        return {}, "not a JSON object"
-    return record, ""  # pyright: ignore[reportUnknownVariableType]
+        raise ValueError(f"not JSON: {error}") from None
+    return require_object(record)
+
+
+def require_object(value: Any) -> dict[str, Any]:
+    """Returns a value of JSON that is an object.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return cast("dict[str, Any]", value)
 
 
 def object_paths(record: Any, prefix: str = "") -> Iterator[str]:
@@ -121,26 +133,3 @@ def object_paths(record: Any, prefix: str = "") -> Iterator[str]:
         yield f"{prefix}{name}"
         if isinstance(value, dict):
             yield from object_paths(value, f"{prefix}{name}/")
-
-
-def objects_piece(first: int, records: Iterator[tuple[dict[str, Any], str]], count: int, wanted: LabelShapes) -> Piece:
-    """Makes a piece of parsed objects.
-
-    Args:
-        first: row of the first record.
-        records: parsed objects, each with the reason why it is none, or an empty text.
-        count: how many there are.
-        wanted: paths of the labels.
-    """
-    rows: list[int] = []
-    unreadable: list[tuple[int, str]] = []
-    columns: dict[str, list[Any]] = {label: [] for label in wanted}
-    for row, (record, fault) in enumerate(records, first):
-        if fault:
-            unreadable.append((row, fault))
-            continue
-        rows.append(row)
-        for label, values in columns.items():
-            value = tree.get(record, label)
-            values.append(None if value is tree.MISSING else value)
-    return Piece(rows if unreadable else range(first, first + count), dict(columns), unreadable)

@@ -14,15 +14,8 @@ import numpy as np
 
 from label_guard.core import tree
 from label_guard.errors import SourceError
-from label_guard.sources.base import (
-    CHUNK_BYTES,
-    LabelShapes,
-    Piece,
-    RawColumn,
-    did_you_mean,
-    require_fields,
-    values_column,
-)
+from label_guard.sources.base import CHUNK_BYTES, LabelShapes, Piece, RawColumn, did_you_mean, require_fields
+from label_guard.sources.pieces import values_column
 
 _MAX_RECORDS = 1024
 _MAX_SECONDS = 0.5  # a slow pipeline shows progress and can be stopped all the same

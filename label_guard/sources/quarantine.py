@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from label_guard.core import tree
 from label_guard.core.plural import counted
 from label_guard.errors import QuarantineError, SourceError
 from label_guard.quarantine.line import QuarantineEntry
 from label_guard.quarantine.reader import QuarantineContents, read_quarantine
 from label_guard.quarantine.replay_source import is_split
 from label_guard.schema.split_spec import split_bases
-from label_guard.sources.base import LabelShapes, Piece, values_column
+from label_guard.sources.base import LabelShapes, Piece
+from label_guard.sources.pieces import labels_of, records_piece, values_column
 
 _MAX_RECORDS = 1024
 
@@ -59,17 +59,12 @@ def _contents(path: str) -> QuarantineContents:
 
 
 def _piece(start: int, entries: Sequence[QuarantineEntry], wanted: LabelShapes) -> Piece:
-    rows: list[int] = []
-    names = {row: entry.name for row, entry in enumerate(entries, start)}
-    unreadable: list[tuple[int, str]] = []
-    columns: dict[str, list[Any]] = {path: [] for path in wanted}
-    for row, entry in enumerate(entries, start):
-        if entry.payload_kind == "none":
-            unreadable.append((row, f"the labels of record {entry.name} are not kept (payload none)"))
-            continue
-        rows.append(row)
-        payload = entry.payload
-        for path, column in columns.items():
-            value = tree.get(payload, path)
-            column.append(None if value is tree.MISSING else value)
-    return Piece(rows, {path: values_column(column) for path, column in columns.items()}, unreadable, names)
+    piece = records_piece(start, entries, lambda entry: _labels(entry, wanted), wanted)
+    columns = {path: values_column(list(column)) for path, column in piece.columns.items()}
+    return piece._replace(columns=columns, names={row: entry.name for row, entry in enumerate(entries, start)})
+
+
+def _labels(entry: QuarantineEntry, wanted: LabelShapes) -> dict[str, Any]:
+    if entry.payload_kind == "none":
+        raise ValueError(f"the labels of record {entry.name} are not kept (payload none)")
+    return labels_of(entry.payload, wanted)

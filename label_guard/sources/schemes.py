@@ -69,13 +69,9 @@ class Scheme:
         return self.shards is _one_file
 
 
-def _folder_of(where: str, split: str | None) -> str:
-    return folders.split_folder(where, split)
-
-
 SCHEMES: dict[str, Scheme] = {
-    "array_record": Scheme(lambda _: array_record.array_record_format(), suffixes=("array_record", "arrayrecord")),
-    "tfrecord": Scheme(lambda _: tf_record.tf_record_format(), suffixes=("tfrecord", "tfrecords", "tfrec")),
+    "array_record": Scheme(lambda _: array_record.FORMAT, suffixes=("array_record", "arrayrecord")),
+    "tfrecord": Scheme(lambda _: tf_record.FORMAT, suffixes=("tfrecord", "tfrecords", "tfrec")),
     "parquet": Scheme(
         lambda _: parquet.ParquetFormat(),
         declared=lambda _where, _split, files: parquet.declared(files[0].path),
@@ -106,21 +102,23 @@ SCHEMES: dict[str, Scheme] = {
     ),
     "yolo": Scheme(
         lambda _: folders.YoloFolder(),
-        lambda where, split: folders.yolo_shards(folders.yolo_folder(where, split)),
+        lambda where, split: folders.file_shards(
+            folders.yolo_folder(where, split), folders.is_label_text, "YOLO label files (*.txt)"
+        ),
         lambda where, _split, _files: folders.yolo_classes(where),
         splits=True,
     ),
     "folder": Scheme(
         lambda _: folders.ClassFolders(),
-        lambda where, split: folders.class_shards(_folder_of(where, split)),
-        lambda where, split, _files: folders.declared_classes(_folder_of(where, split)),
+        lambda where, split: folders.class_shards(folders.split_folder(where, split)),
+        lambda where, split, _files: folders.declared_classes(folders.split_folder(where, split)),
         named=False,
         splits=True,
         split_names=folders.class_splits,
     ),
     "masks": Scheme(
         lambda _: folders.MaskFolder(),
-        lambda where, split: folders.mask_shards(_folder_of(where, split)),
+        lambda where, split: folders.file_shards(folders.split_folder(where, split), folders.is_png, "PNG files"),
         suffixes=("png",),
         named=False,
         splits=True,

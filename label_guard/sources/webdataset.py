@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 import tarfile
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any, cast
 
-from label_guard.core import tree
 from label_guard.errors import SourceError
-from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, LabelShapes, Piece, blocks, first_items
+from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, LabelShapes, Piece
 from label_guard.sources.encoded_labels import decode_pieces
 from label_guard.sources.files import opened, unzipped
 from label_guard.sources.jsonl import MAX_LINE_BYTES, object_paths, parse_object
+from label_guard.sources.pieces import blocks, first_items, labels_of, records_piece
 
 _PEEKED = 64
 _TEXT = 64 << 10
@@ -38,7 +38,8 @@ class WebDatasetFormat:
                 for extension, data in sample.items():
                     names[extension] = None
                     if extension == "json" and isinstance(data, bytes):
-                        names |= {f"json/{inner}": None for inner in object_paths(parse_object(data)[0])}
+                        with suppress(ValueError):
+                            names |= {f"json/{inner}": None for inner in object_paths(parse_object(data))}
         return list(names)
 
     def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
@@ -46,7 +47,8 @@ class WebDatasetFormat:
         row = 0
         with _archive(path) as archive:
             for block in blocks(_samples(archive, extensions), _size, CHUNK_BYTES):
-                yield from decode_pieces(_piece(row, block, wanted), wanted, {})
+                piece = records_piece(row, block, lambda sample: _labels(sample, wanted), wanted)
+                yield from decode_pieces(piece, wanted, {})
                 row += len(block)
 
 
@@ -155,20 +157,8 @@ def _data(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes | str:
     return data
 
 
-def _piece(first: int, samples: list[Sample], wanted: LabelShapes) -> Piece:
-    rows: list[int] = []
-    unreadable: list[tuple[int, str]] = []
-    columns: dict[str, list[Any]] = {label: [] for label in wanted}
-    for row, sample in enumerate(samples, first):
-        try:
-            values = {label: _value(sample, label, wanted) for label in wanted}
-        except ValueError as error:
-            unreadable.append((row, str(error)))
-            continue
-        rows.append(row)
-        for label, value in values.items():
-            columns[label].append(value)
-    return Piece(rows if unreadable else range(first, first + len(samples)), dict(columns), unreadable)
+def _labels(sample: Sample, wanted: LabelShapes) -> dict[str, Any]:
+    return {label: _value(sample, label, wanted) for label in wanted}
 
 
 def _value(sample: Sample, label: str, wanted: LabelShapes) -> Any:
@@ -181,11 +171,11 @@ def _value(sample: Sample, label: str, wanted: LabelShapes) -> Any:
     if extension == "json":
         if len(data) > MAX_LINE_BYTES:
             raise ValueError("its JSON is longer than 32 MiB")
-        record, fault = parse_object(data)
-        if fault:
-            raise ValueError(f"its JSON: {fault}")
-        value = tree.get(record, inner) if inner else record
-        return None if value is tree.MISSING else value
+        try:
+            record = parse_object(data)
+        except ValueError as error:
+            raise ValueError(f"its JSON: {error}") from None
+        return labels_of(record, [inner])[inner] if inner else record
     if len(wanted[label] or ()) >= 2 or extension.rpartition(".")[2] in _BINARY:
         return data
     return _text(data)

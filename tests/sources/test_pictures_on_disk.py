@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from label_guard.cli import app
-from label_guard.sources.folders import ClassFolders, YoloFolder, class_shards, yolo_shards
+from label_guard.sources.folders import ClassFolders, YoloFolder, class_shards, file_shards, is_label_text
 from label_guard.sources.json_array import CocoFormat, CocoImagesFormat
 
 CLASSES = {"kind": "class_label", "num_classes": 1}
@@ -98,7 +98,7 @@ def test_a_link_that_leads_out_of_the_dataset_is_not_followed(tmp_path: Path) ->
     assert ClassFolders().pictures(wasps.path, range(9)) == {}
     (tmp_path / "yolo" / "labels" / "s.txt").write_text("0 0.5 0.5 1 1\n")
     (tmp_path / "yolo" / "images" / "s.png").symlink_to(secret / "s.png")
-    (shard,) = yolo_shards(str(tmp_path / "yolo" / "labels"))
+    (shard,) = file_shards(str(tmp_path / "yolo" / "labels"), is_label_text, "texts")
     assert YoloFolder().pictures(shard.path, [0]) == {}
     (tmp_path / "yolo" / "images").rename(tmp_path / "elsewhere")
     (tmp_path / "yolo" / "images").symlink_to(secret)
@@ -117,6 +117,6 @@ def test_pictures_of_folders(tmp_path: Path) -> None:
         (texts / f"{name}.txt").write_text("0 0.5 0.5 1 1\n")
     _picture(tmp_path / "labels" / "images" / "train" / "a.JPG")
     _picture(texts / "b.png")
-    (shard,) = yolo_shards(str(texts))
+    (shard,) = file_shards(str(texts), is_label_text, "texts")
     found = YoloFolder().pictures(shard.path, [0, 1, 2])
     assert {row: Path(file).name for row, file in found.items()} == {0: "a.JPG", 1: "b.png"}
