@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from label_guard.errors import SourceError
 from label_guard.sources.base import CHUNK_BYTES, WHOLE_FILE, FilePart, framework
-from label_guard.sources.encoded_labels import Encoding
 from label_guard.sources.remote import local_copy
 from label_guard.sources.tf_example import Frames, IndexedExampleFormat
 
@@ -37,11 +36,6 @@ def frames(path: str, part: FilePart = WHOLE_FILE) -> Iterator[Frames]:
             del found  # so that the next read finds their memory free and warm
             step = max(1, min(_MAX_RECORDS, 4 * step, CHUNK_BYTES * (stop - start) // max(1, size)))
             start = stop
-
-
-def array_record_format(encodings: Mapping[str, Encoding] | None = None) -> IndexedExampleFormat:
-    """tf.Example records in ArrayRecord files; ``encodings`` as of ``ExampleFormat``."""
-    return IndexedExampleFormat("array_record", frames, encodings or {})
 
 
 def open_reader(path: str, name: str = "") -> Any:
@@ -76,3 +70,6 @@ def _read(reader: Any, start: int, stop: int) -> Frames:
                 middle = (first + last) // 2
                 pending += [(middle, last), (first, middle)]
     return Frames(rows if unreadable else range(start, stop), records, unreadable)
+
+
+FORMAT = IndexedExampleFormat("array_record", frames)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from io import BufferedIOBase
 from typing import NamedTuple, cast
 
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from label_guard.errors import SourceError
 from label_guard.sources.base import CHUNK_BYTES, framework
-from label_guard.sources.encoded_labels import Encoding
 from label_guard.sources.files import opened
 from label_guard.sources.tf_example import ExampleFormat, Frames
 from label_guard.sources.tf_example_wire import PADDING, Bytes, Ints, Slices
@@ -76,14 +75,6 @@ def frames(path: str) -> Iterator[Frames]:
         raise SourceError(f"{path} ends inside record {row}: the file is truncated")
 
 
-def tf_record_format(encodings: Mapping[str, Encoding] | None = None) -> ExampleFormat:
-    """tf.Example records in TFRecord files; ``encodings`` as of ``ExampleFormat``.
-
-    A position is known only by reading what precedes it, so a file is one unit of work.
-    """
-    return ExampleFormat("tfrecord", frames, encodings or {})
-
-
 def _cut(block: Bytes) -> _Cut:
     crc32c, unpack, size = framework("google_crc32c", "records").value, _HEADER.unpack_from, len(block)
     starts: list[int] = []
@@ -134,3 +125,7 @@ def _no_length(path: str, row: int, head: bytes, fault: str) -> str:
         return f"{path} cannot be read from record {row} on: {fault}"
     hint = ": it is gzip, name it .gz" if head == b"\x1f\x8b" else f": of record 0, {fault}"
     return f"{path} is not a TFRecord file{hint}"
+
+
+# A record is found only by reading what precedes it, so a file is one unit of work.
+FORMAT = ExampleFormat("tfrecord", frames)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from label_guard.core.files import join
@@ -13,7 +14,7 @@ from label_guard.sources.files import sizes_in
 from label_guard.sources.source import Source, peek_fields
 from label_guard.sources.tfds_metadata import Feature, SplitInfo, TfdsMetadata, read_metadata
 
-_FORMATS = {"array_record": array_record.array_record_format, "tfrecord": tf_record.tf_record_format}
+_FORMATS = {form.name: form for form in (array_record.FORMAT, tf_record.FORMAT)}
 
 
 class Stored(NamedTuple):
@@ -44,16 +45,16 @@ def open_tfds(uri: str, folder: str, split: str | None, labels: LabelShapes, rec
     files = _shards(uri, folder, _split(uri, metadata, split))
     if metadata.file_format not in _FORMATS:
         raise SourceError(f"{uri} is stored as {metadata.file_format}; read are {' and '.join(_FORMATS)}")
-    make_format = _FORMATS[metadata.file_format]
+    form = _FORMATS[metadata.file_format]
     stored = {found.key: found for found in (how_stored(*item) for item in metadata.features.items())}
     paths = [*labels, *([record_key] if record_key else [])]
-    require_fields(paths, list(stored) or peek_fields(make_format(), files), uri)
+    require_fields(paths, list(stored) or peek_fields(form, files), uri)
     encodings = {path: how for path in labels if path in stored and (how := stored[path].encoding) is not None}
     known = {path: stored[path].shape for path in labels if path in stored and stored[path].shape is not None}
     return Source(
         uri,
         split,
-        make_format(encodings),
+        replace(form, encodings=encodings),
         files,
         {**labels, **known},
         record_key,
