@@ -109,6 +109,8 @@ class BadPlaces(Sequence[BadPlace]):
 
     def in_order(self) -> BadPlaces:
         """Returns the records in the order of their keys, those of one key in that of their places."""
+        if len(self) < 2:
+            return self
         columns = self.columns()
         prefixes, shards = _ranks(self.prefixes, natural_order), _ranks(self.shards, str)
         numbers: NDArray[np.int64] = columns["number"]
@@ -148,6 +150,8 @@ class BadPlaces(Sequence[BadPlace]):
 
     def repeated(self, most: int) -> tuple[str, ...]:
         """The first keys that several records have; these are in order."""
+        if len(self) < 2:
+            return ()
         columns = self.columns()
         same = (columns["prefix"][1:] == columns["prefix"][:-1]) & (columns["number"][1:] == columns["number"][:-1])
         first = same.copy()
