@@ -8,11 +8,11 @@ from typing import Annotated, Any, NamedTuple, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter, WithJsonSchema
+from pydantic import PlainSerializer, PlainValidator, TypeAdapter, WithJsonSchema
 
 from label_guard.core.record_key import natural_order
+from label_guard.diagnosis.overflow import Count
 
-Count = Annotated[int, Field(strict=True, ge=0)]
 Broken = tuple[str, ...]
 # A key is what precedes its last digits, and these as a number: without leading zeros, so that both give the key again.
 _KEY = re.compile(r"(.*?)(0|[1-9][0-9]{0,17})?", re.DOTALL)

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from label_guard.audit.bad_places import BadPlaces, Broken, Count
+from label_guard.audit.bad_places import BadPlaces, Broken
 from label_guard.core.files import open_regular
+from label_guard.diagnosis.overflow import Count
 from label_guard.errors import UsageError
 from label_guard.sources.json_stream import JsonStream
 

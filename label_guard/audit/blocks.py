@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from label_guard.diagnosis.illegal import Count
+from label_guard.diagnosis.overflow import Count
 
 MAX_BLOCKS = 64
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
-from label_guard.audit.baseline import Count
 from label_guard.core.record_key import natural_order
+from label_guard.diagnosis.overflow import Count
 
 DigestRows = NDArray[Any]
 MAX_EXAMPLES = 5  # groups kept for each finding, and members of each

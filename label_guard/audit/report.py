@@ -19,11 +19,12 @@ from pydantic import (
 )
 
 from label_guard.audit.bad_places import BadPlaces, JsonPlaces
-from label_guard.audit.baseline import MAX_EXAMPLES, Comparison, Count
+from label_guard.audit.baseline import MAX_EXAMPLES, Comparison
 from label_guard.audit.blocks import Blocks
 from label_guard.audit.duplicates import Duplicates
 from label_guard.core.html_table import html_table
 from label_guard.diagnosis.cause import OtherCause
+from label_guard.diagnosis.overflow import Count
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.rules.diagnostic import Severity
 from label_guard.rules.registry import RULES

@@ -33,7 +33,8 @@ from label_guard.core.strict_json import strict_json
 from label_guard.core.types import Array
 from label_guard.diagnosis.class_counts import ClassCounts, JsonCounts, count_ids
 from label_guard.diagnosis.distribution import Distribution
-from label_guard.diagnosis.illegal import Count, IllegalValues, Place, extreme, whole
+from label_guard.diagnosis.illegal import IllegalValues, Place, extreme, whole
+from label_guard.diagnosis.overflow import Count
 from label_guard.diagnosis.texts import as_text, kind_of_text
 from label_guard.rules.registry import RULES
 from label_guard.rules.violation import Violation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +19,7 @@ from label_guard.infer.datasets import ArrayDataset, Dataset, UriDataset, array_
 from label_guard.infer.draft import LIMIT, Draft, audited, draft_labels, draft_of, sound
 from label_guard.infer.look import look_at
 from label_guard.infer.names import separator_of_ids
-from label_guard.infer.profile import ColumnProfile, colour_channels, record_shape
+from label_guard.infer.profile import ColumnProfile
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.sources.sniff import readable_uri
 
@@ -150,7 +150,14 @@ class _Expected:
 
     num_classes: int | None = None
     class_names: Sequence[str] | None = None
-    labels: Sequence[str] = field(default=())
+    labels: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if self.num_classes is not None and self.num_classes < 1:
+            raise UsageError(f"num_classes is {self.num_classes}; expected at least 1")
+        if self.class_names is not None and self.num_classes not in (None, len(self.class_names)):
+            given = counted(len(self.class_names), "class name is", "class names are")
+            raise UsageError(f"num_classes is {self.num_classes}, but {given} given")
 
     @property
     def validates(self) -> bool:
@@ -190,7 +197,8 @@ def check_labels(
     >>> report.ok, report.findings[0].message
     (False, 'label: 20 of 120 records; first 5: 3, expected [0, 3)')
     """
-    expected = _expected(num_classes, class_names, (label,) if isinstance(label, str) else tuple(label or ()))
+    names = None if class_names is None else tuple(class_names)
+    expected = _Expected(num_classes, names, (label,) if isinstance(label, str) else tuple(label or ()))
     if isinstance(data, str | os.PathLike):
         name = str(cast("object", data))
         if (file := Path(name)).is_file() and not file.stat().st_size:
@@ -198,22 +206,6 @@ def check_labels(
         uri, assumed = readable_uri(name)
         return _check(UriDataset(uri), name, assumed, expected, split, limit)
     return _check(array_dataset(data), "array", [], expected, split, limit)
-
-
-def _expected(num_classes: int | None, class_names: Sequence[str] | None, labels: tuple[str, ...]) -> _Expected:
-    """What the caller expects.
-
-    Raises:
-        UsageError: ``num_classes`` is below 1, or contradicts ``class_names``.
-    """
-    names = None if class_names is None else tuple(class_names)
-    if num_classes is not None and num_classes < 1:
-        raise UsageError(f"num_classes is {num_classes}; expected at least 1")
-    if names is not None and num_classes not in (None, len(names)):
-        raise UsageError(
-            f"num_classes is {num_classes}, but {counted(len(names), 'class name is', 'class names are')} given"
-        )
-    return _Expected(num_classes, names, labels)
 
 
 def _check(
@@ -281,7 +273,7 @@ def _as_expected(drafted: Drafted, seen: ColumnProfile, expected: _Expected) -> 
         legal = list(names) if names is not None else frequent
         return Drafted({"kind": "class_label", "num_classes": len(legal), "class_names": legal, "dtype": ["string"]})
     declared = drafted.fields.get("class_ids") if drafted.fields.get("num_classes") == count else None
-    shape = record_shape(seen)[: 2 if colour_channels(seen) else None]  # of a picture nothing can be a class id
+    shape = seen.record_shape[: 2 if seen.has_colours else None]  # of a picture nothing can be a class id
     fields = {
         "kind": "class_label", **given, "shape": shape, "dtype": sorted(seen.dtypes) or ["integer"],
         **({"class_ids": declared} if declared and drafted.fields.get("class_names") else {}),

@@ -58,14 +58,9 @@ class Draft:
         Raises:
             SchemaError: the draft contradicts itself.
         """
-        try:
-            text = dump_schema(DatasetSchema.model_validate(self.schema))
-        except ValidationError as error:
-            reason = error.errors()[0]["msg"]
-            raise SchemaError(f"no valid schema can be drafted: {reason}; name the labels with --label") from None
         lines = [f"# {line}" for line in self.head]
         labels, section, label = {f"  {quoted(path)}:": path for path in self.schema["labels"]}, "", ""
-        for line in text.splitlines():
+        for line in dump_schema(sound(self.schema)).splitlines():
             section = line if not line.startswith(" ") else section
             if section == "labels:" and line in labels:
                 label = labels[line]

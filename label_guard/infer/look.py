@@ -228,7 +228,7 @@ def _look_into(look: Look, labels: LabelShapes, split: str | None) -> dict[str, 
         look.features |= opened.features
         paths = [shard.path for shard in opened.shards()]
         uri = look.data.uri
-        look.splits += [SplitFiles(name, uri, tuple(paths))] if name is not None else split_files(uri, paths, None)
+        look.splits += [SplitFiles(name, uri, tuple(paths))] if name is not None else split_files(uri, paths)
         for shard in opened.shards():
             before = {path: _values(one) for path, one in look.seen.items()} if names[1:] or look.splits[1:] else {}
             _look_into_file(look, opened, shard)

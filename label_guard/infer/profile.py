@@ -20,7 +20,6 @@ from label_guard.sources.open import RawColumn
 
 _MAX_DISTINCT = 100_000
 _MAX_SAMPLE = 10_000
-_FLOATS = "f"
 PNG = b"\x89PNG\r\n\x1a\n"
 _NAN = float("nan")  # one object, so that ``in`` finds it
 _UNMEASURED = {sign * nines for sign in (-1.0, 1.0) for nines in (99, 999, 9999, 99999)}
@@ -82,7 +81,7 @@ class ColumnProfile:
     @property
     def is_float(self) -> bool:
         """Whether any number is stored as a float."""
-        return any(np.dtype(name).kind == _FLOATS for name in self.dtypes)
+        return any(np.dtype(name).kind == "f" for name in self.dtypes)
 
     @property
     def is_ragged(self) -> bool:
@@ -93,7 +92,31 @@ class ColumnProfile:
     @property
     def shape_text(self) -> str:
         """The shape of a record in words."""
-        return _shapes(self)
+        if set(self.shapes) == {()}:
+            return "one value a record"
+        if self.is_ragged:
+            return "some records hold one value, others a list"
+        return f"shape [{', '.join('any' if n is None else str(n) for n in self.record_shape)}]"
+
+    @property
+    def record_shape(self) -> list[int | None]:
+        """Shape of a record; None for a dimension that differs between records."""
+        shapes = [shape for shape in self.shapes if shape != (0,)] or [(0,)]
+        if len(shapes[0]) > 1 and (0,) in self.shapes:  # an empty list shows its first dimension alone
+            shapes.append((0, *shapes[0][1:]))
+        whole = self.shapes.keys() if len(shapes[0]) == 1 else shapes
+        return [sizes[0] if len(set(sizes)) == 1 else None for sizes in zip(*whole, strict=True)]
+
+    @property
+    def size(self) -> int:
+        """Number of values of all records."""
+        return sum(math.prod(shape) * records for shape, records in self.shapes.items())
+
+    @property
+    def has_colours(self) -> bool:
+        """Whether the records look like pictures of several channels, not like masks."""
+        shape = self.record_shape
+        return len(shape) == 3 and shape[-1] in (3, 4) and "uint8" in self.dtypes and (self.high or 0) > 100
 
     def summary(self) -> str:
         """What the column holds, in a few words.
@@ -105,7 +128,7 @@ class ColumnProfile:
         """
         parts = [", ".join(sorted(self.dtypes))] if self.low is not None else []
         parts += [_range(self.low, self.high)] if self.low is not None and self.high is not None else []
-        parts += [_shapes(self)] if self.low is not None and not self.is_scalar else []
+        parts += [self.shape_text] if self.low is not None and not self.is_scalar else []
         if self.texts:
             parts.append(f"text, {'more than ' if self.many else ''}{len(self.texts):,} distinct")
         if self.other:
@@ -153,7 +176,7 @@ class ColumnProfile:
         self._add_dtype(array.dtype, len(array), has_width=has_width)
         self.shapes[array.shape[1:]] += len(array)
         numbers = array.astype(np.int8) if array.dtype.kind == "b" else array
-        finite = numbers[np.isfinite(numbers)] if numbers.dtype.kind == _FLOATS else numbers.reshape(-1)
+        finite = numbers[np.isfinite(numbers)] if numbers.dtype.kind == "f" else numbers.reshape(-1)
         nan = int(np.count_nonzero(numbers != numbers))
         self.nan += nan
         self.infinite += numbers.size - finite.size - nan
@@ -184,7 +207,7 @@ class ColumnProfile:
         low, high = finite.min().item(), finite.max().item()
         self.low = low if self.low is None else min(self.low, low)
         self.high = high if self.high is None else max(self.high, high)
-        if finite.dtype.kind == _FLOATS:
+        if finite.dtype.kind == "f":
             self.fractions += int(np.count_nonzero(np.floor(finite) != finite))
             if self.fractional:
                 self.sample += finite[: _MAX_SAMPLE - len(self.sample)].tolist()
@@ -249,16 +272,20 @@ def infer_label(seen: ColumnProfile, *, only_label: bool = True, class_names: Se
     if kinds == {"b"}:
         drafted = _bools(seen)
     elif class_names and "f" not in kinds:
-        drafted = named_classes(class_names, seen.counts, scalar=not record_shape(seen), only_label=only_label)
-        drafted.fields |= {"dtype": _dtype(seen), "shape": record_shape(seen)}
+        drafted = named_classes(class_names, seen.counts, scalar=not seen.record_shape, only_label=only_label)
+        drafted.fields |= {"dtype": sorted(seen.dtypes), "shape": seen.record_shape}
     else:
-        drafted = _rows(seen) or (_real(seen) if _is_real(seen) else _ids(seen, only_label=only_label))
+        drafted = _rows(seen) or (
+            _real(seen) if kinds == {"f"} and seen.fractional else _ids(seen, only_label=only_label)
+        )
     if not drafted.fields:
         return drafted
-    notes = [f"seen: {', '.join(sorted(seen.dtypes))}; {_shapes(seen)}; values {seen.low or 0:g} to {seen.high or 0:g}"]
+    notes = [
+        f"seen: {', '.join(sorted(seen.dtypes))}; {seen.shape_text}; values {seen.low or 0:g} to {seen.high or 0:g}"
+    ]
     ignore = drafted.fields.get("ignore", ())
-    if seen.missing and None not in ignore:
-        notes.append(f"TODO check: {counted(seen.missing, 'record has', 'records have')} no value, which breaks LG104")
+    if None not in ignore:
+        notes += _missing_note(seen)
     wrong = seen.infinite + (0 if _NAN in ignore else seen.nan)
     if wrong:
         notes.append(f"TODO check: {counted(wrong, 'value is', 'values are')} NaN or infinite, which breaks LG107")
@@ -278,7 +305,7 @@ def _no_numbers(seen: ColumnProfile, kinds: set[str]) -> Drafted | None:
     if not kinds or seen.low is None or seen.high is None:
         return refused("holds no value")
     if kinds > {"b"} or len(kinds - {"u"}) > 1 or len({len(shape) for shape in seen.shapes if shape != (0,)}) > 1:
-        return refused(f"holds records of several forms: {', '.join(sorted(seen.dtypes))}; {_shapes(seen)}")
+        return refused(f"holds records of several forms: {', '.join(sorted(seen.dtypes))}; {seen.shape_text}")
     return None
 
 
@@ -289,18 +316,20 @@ def _texts(seen: ColumnProfile, class_names: Sequence[str] | None) -> Drafted:
     drafted = known_names(class_names, seen.texts) if class_names else draft_names(seen.texts)
     if drafted.fields:
         drafted.fields["shape"] = []
-        notes = [f"seen: text; one value a record; {len(seen.texts):,} distinct"]
-        if seen.missing:
-            notes.append(
-                f"TODO check: {counted(seen.missing, 'record has', 'records have')} no value, which breaks LG104"
-            )
-        drafted.notes = [*notes, *drafted.notes]
+        seen_as = f"seen: text; one value a record; {len(seen.texts):,} distinct"
+        drafted.notes = [seen_as, *_missing_note(seen), *drafted.notes]
     return drafted
+
+
+def _missing_note(seen: ColumnProfile) -> list[str]:
+    if not seen.missing:
+        return []
+    return [f"TODO check: {counted(seen.missing, 'record has', 'records have')} no value, which breaks LG104"]
 
 
 def _bools(seen: ColumnProfile) -> Drafted:
     """Two classes, or k-hot rows, stored as bool."""
-    shape = record_shape(seen)
+    shape = seen.record_shape
     if len(shape) == 1 and shape[0] is not None and shape[0] > 1:
         drafted = Drafted({"kind": "multi_label", "num_classes": shape[0], "dtype": ["bool"], "shape": []})
         drafted.mark("kind", "every row is bool: taken for k-hot")
@@ -316,38 +345,12 @@ def _holds_null(value: Any) -> bool:
     return isinstance(value, list) and any(item is None for item in cast("list[Any]", value))
 
 
-def _is_real(seen: ColumnProfile) -> bool:
-    return {np.dtype(name).kind for name in seen.dtypes} <= set(_FLOATS) and seen.fractional
-
-
-def _shapes(seen: ColumnProfile) -> str:
-    if set(seen.shapes) == {()}:
-        return "one value a record"
-    if seen.is_ragged:
-        return "some records hold one value, others a list"
-    shape = record_shape(seen)
-    return f"shape [{', '.join('any' if n is None else str(n) for n in shape)}]"
-
-
-def record_shape(seen: ColumnProfile) -> list[int | None]:
-    """Shape of a record; None for a dimension that differs between records."""
-    shapes = [shape for shape in seen.shapes if shape != (0,)] or [(0,)]
-    if len(shapes[0]) > 1 and (0,) in seen.shapes:  # an empty list shows its first dimension alone
-        shapes.append((0, *shapes[0][1:]))
-    whole = seen.shapes.keys() if len(shapes[0]) == 1 else shapes
-    return [sizes[0] if len(set(sizes)) == 1 else None for sizes in zip(*whole, strict=True)]
-
-
-def _dtype(seen: ColumnProfile) -> list[str]:
-    return sorted(seen.dtypes)
-
-
 def _rows(seen: ColumnProfile) -> Drafted | None:
     """A row of a number for each class: probabilities, one-hot or k-hot."""
-    shape, rows = record_shape(seen), seen.rows
+    shape, rows = seen.record_shape, seen.rows
     if not shape or shape[-1] is None or shape[-1] < 2 or seen.infinite or (seen.nan and len(shape) > 1):
         return None
-    classes, outer = {"num_classes": shape[-1]}, {"dtype": _dtype(seen), "shape": shape[:-1]}
+    classes, outer = {"num_classes": shape[-1]}, {"dtype": sorted(seen.dtypes), "shape": shape[:-1]}
     if rows.binary and rows.normalized:
         return Drafted(
             {"kind": "soft_label", **classes, "one_hot": True, **outer}, notes=["every row is one 1 and zeros"]
@@ -376,22 +379,16 @@ def _rows(seen: ColumnProfile) -> Drafted | None:
     nearly = nearly_rows(rows, {**classes, **outer}, whole=not seen.fractional) if len(shape) == 1 else None
     if nearly is not None:
         return nearly
-    if colour_channels(seen):
+    if seen.has_colours:
         return refused(f"has {shape[-1]} colour channels: a picture of a mask; map each colour to its id")
     return None
 
 
-def colour_channels(seen: ColumnProfile) -> bool:
-    """Whether the records look like pictures of several channels, not like masks."""
-    shape = record_shape(seen)
-    return len(shape) == 3 and shape[-1] in (3, 4) and "uint8" in seen.dtypes and (seen.high or 0) > 100
-
-
 def _real(seen: ColumnProfile) -> Drafted:
-    shape = record_shape(seen)
-    drafted = Drafted({"kind": "real_label", "dtype": _dtype(seen), "shape": shape})
+    shape = seen.record_shape
+    drafted = Drafted({"kind": "real_label", "dtype": sorted(seen.dtypes), "shape": shape})
     drafted.mark("kind", "add minimum and maximum where the target has bounds")
-    total = sum(math.prod(one) * records for one, records in seen.shapes.items())
+    total = seen.size
     if 0 < seen.fractions <= STRAYS * total:
         few = counted(seen.fractions, "value has", "values have")
         drafted.mark("kind", f"of {counted(total, 'value')} {few} a fraction: strays among class ids?")
@@ -403,9 +400,8 @@ def _real(seen: ColumnProfile) -> Drafted:
 
 def _ignore_unmeasured(drafted: Drafted, seen: ColumnProfile) -> None:
     """Declares NaN, and missing single values, to be values for "not measured" where they are frequent."""
-    shape = record_shape(seen)
-    total = sum(math.prod(one) * records for one, records in seen.shapes.items()) + seen.missing
-    unmeasured = [("NaN", seen.nan, _NAN), ("null", 0 if shape else seen.missing, None)]
+    total = seen.size + seen.missing
+    unmeasured = [("NaN", seen.nan, _NAN), ("null", 0 if seen.record_shape else seen.missing, None)]
     frequent = max(min(_FREQUENT, max(3, total / 20)), total / 1000)
     ignored = [(name, count, value) for name, count, value in unmeasured if count >= frequent]
     if ignored:
@@ -416,17 +412,16 @@ def _ignore_unmeasured(drafted: Drafted, seen: ColumnProfile) -> None:
 
 def _ids(seen: ColumnProfile, *, only_label: bool) -> Drafted:
     """Class ids: how many there are, where they start, which values are not classes."""
-    shape = record_shape(seen)
-    floats = any(np.dtype(name).kind == _FLOATS for name in seen.dtypes)
+    shape = seen.record_shape
     if seen.many:
         return refused(f"holds values up to {seen.high:g}: an id or a count rather than a class")
     drafted = draft_classes(seen.counts, scalar=not shape, only_label=only_label)
-    if floats and not drafted.fields and min(seen.counts) < -100:
+    if seen.is_float and not drafted.fields and min(seen.counts) < -100:
         return _real(seen)
     if not drafted.fields:
         return drafted
-    drafted.fields |= {"dtype": _dtype(seen), "shape": shape}
-    if floats:
+    drafted.fields |= {"dtype": sorted(seen.dtypes), "shape": shape}
+    if seen.is_float:
         drafted.fields["emit"] = "int32"
         drafted.mark("dtype", "ids are stored as floats")
     elif "int8" in seen.dtypes and max(seen.counts) > 126:

@@ -27,16 +27,13 @@ class SplitFiles:
     paths: tuple[str, ...]
 
 
-def split_files(source: str, paths: Sequence[str], split: str | None) -> list[SplitFiles]:
+def split_files(source: str, paths: Sequence[str]) -> list[SplitFiles]:
     """The splits of a source by the names of its files; one split where they say one, or none (``all``).
 
     Args:
         source: URI as it was given.
         paths: the files that it names.
-        split: name of the split, where the user gave one.
     """
-    if split is not None:
-        return [SplitFiles(split, source, tuple(paths))]
     named: dict[str, list[str]] = {}
     for path in paths:
         named.setdefault(split_name(_name(path)) or "", []).append(path)
