@@ -11,7 +11,7 @@ import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, redirect_stderr
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -141,10 +141,7 @@ class _Fold(beam.CombineFn):
         return mutable_accumulator
 
     def merge_accumulators(self, accumulators: Iterable[Folds]) -> Folds:
-        merged: Folds = {}
-        for accumulator in accumulators:
-            merge_folds(merged, accumulator)
-        return merged
+        return reduce(merge_folds, accumulators, {})
 
     def extract_output(self, accumulator: Folds) -> Folds:
         return accumulator

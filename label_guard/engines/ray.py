@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterator, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +103,7 @@ def _fold(auditor: ShardAuditor, items: Sequence[Item]) -> tuple[LabelGuardError
 
 
 def _merge(*parts: Folds) -> Folds:
-    merged: Folds = {}
-    for part in parts:
-        merge_folds(merged, part)
-    return merged
+    return reduce(merge_folds, parts, {})
 
 
 class _Run:

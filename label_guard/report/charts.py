@@ -70,11 +70,12 @@ def class_charts(ids: Sequence[int], names: Sequence[str], counts: Mapping[int, 
         return []
     by_id = [counts.get(raw, 0) for raw in ids]
     ranked = sorted(by_id, reverse=True)
+    places = range(0, len(ids), max(1, round(tick_step(len(ids), _TICKS))))
     charts: list[Chart] = []
     for order, values in (("id", by_id), ("count", ranked)):
         groups = list(_groups(values))
         texts = [_text(order, ids, names, start, stop, total) for start, stop, total in groups]
-        ticks = [(100 * at / len(ids), f"{ids[at]}" if order == "id" else f"{at + 1}") for at in _ticks(len(ids))]
+        ticks = [(100 * at / len(ids), f"{ids[at]}" if order == "id" else f"{at + 1}") for at in places]
         heights = [total / (stop - start) for start, stop, total in groups]
         charts += [
             Chart(order, scale, list(_bars(heights, texts, scale)), ticks, levels(max(heights), scale))
@@ -206,14 +207,14 @@ def levels(top: float, scale: str) -> list[str]:
     return [f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:,.1f}" for value in (top, middle, 0)]
 
 
-def _ticks(classes: int) -> range:
-    """Positions of the ticks: every 1, 2 or 5 times a power of ten.
+def tick_step(extent: float, most: int) -> float:
+    """Returns the least of 1, 2 or 5 times a power of ten that cuts ``extent`` into at most ``most`` parts.
 
-    >>> [_ticks(classes).step for classes in (10, 20, 21, 100, 1000)]
-    [1, 2, 5, 10, 100]
+    >>> [tick_step(classes, 10) for classes in (10, 20, 21, 100, 1000)], tick_step(1, 4)
+    ([1.0, 2.0, 5.0, 10.0, 100.0], 0.5)
     """
-    steps = (factor * 10**power for power in itertools.count() for factor in (1, 2, 5))
-    return range(0, classes, next(step for step in steps if step * _TICKS >= classes))
+    power = 10.0 ** math.floor(math.log10(extent / most))
+    return next(factor * power for factor in (1, 2, 5, 10) if extent / (factor * power) <= most)
 
 
 def _steps(shares: Sequence[float]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from label_guard.diagnosis.distribution import Histogram
-from label_guard.report.charts import HEIGHT, WIDTH, Bar, Chart, levels
+from label_guard.report.charts import HEIGHT, WIDTH, Bar, Chart, levels, tick_step
 
 _MOST_BARS = 60
 _TAIL = 0.001  # of the numbers: without limits, what is drawn leaves out this share at either end
@@ -130,12 +130,6 @@ def _ends(bins: Sequence[tuple[float, float, int]]) -> tuple[float, float]:
     return bins[low][0], bins[high][1]
 
 
-def _step(extent: float, most: int) -> float:
-    """The least of 1, 2 or 5 times a power of ten that cuts ``extent`` into at most ``most`` parts."""
-    power = 10.0 ** math.floor(math.log10(extent / most))
-    return next(factor * power for factor in (1, 2, 5, 10) if extent / (factor * power) <= most)
-
-
 def _bar_width(bins: Sequence[tuple[float, float, int]], low: float, high: float) -> float:
     """The least power of two of which at most ``_MOST_BARS`` lie between the ends, and no bin in part.
 
@@ -163,6 +157,6 @@ def _histogram_chart(heights: Sequence[int], edges: Sequence[float], scale: floa
 
 
 def _value_ticks(edges: Sequence[float], scale: float) -> Iterator[tuple[float, str]]:
-    step = _step(edges[-1] - edges[0], _MOST_TICKS)
+    step = tick_step(edges[-1] - edges[0], _MOST_TICKS)
     for at in range(math.ceil(edges[0] / step - 1e-9), math.floor(edges[-1] / step + 1e-9)):
         yield 100 * (at * step - edges[0]) / (edges[-1] - edges[0]), _text(at * step / scale)
