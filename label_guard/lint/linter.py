@@ -10,7 +10,6 @@ from label_guard.errors import UsageError
 from label_guard.rules.diagnostic import Diagnostic
 from label_guard.rules.registry import RULES
 from label_guard.schema.dataset import DatasetSchema, Override
-from label_guard.schema.discovery import find_files
 from label_guard.schema.fields import Problem, SchemaPath
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
 from label_guard.schema.noqa import apply_noqa
@@ -42,25 +41,6 @@ def lint_file(path: str | os.PathLike[str] | SchemaFile, *, metadata: TfdsMetada
         advice += [file.diagnostic(problem, key=len(problem.path) == 2) for problem in problems]
     found = [*file.diagnostics, *apply_noqa(file, advice, with_source=metadata is not None)]
     return sorted(found, key=lambda diagnostic: (diagnostic.line, diagnostic.column, diagnostic.rule))
-
-
-def lint_paths(
-    paths: Sequence[str | os.PathLike[str]], select: Sequence[str] = (), ignore: Sequence[str] = ()
-) -> list[Diagnostic]:
-    """What ``lint_file`` says of every file that ``paths`` (files, folders, globs) stand for.
-
-    Args:
-        paths: names as ``schema_files.find_files`` takes them.
-        select: codes, or beginnings of codes such as ``LG21``, to report; empty: all.
-        ignore: codes, or beginnings of codes, to leave out.
-
-    Raises:
-        UsageError: a code in ``select`` or ``ignore`` is none of a rule.
-    """
-    chosen = chosen_rules(select, ignore)
-    files, missing = find_files(paths)
-    found = [diagnostic for name in files for diagnostic in lint_file(name)]
-    return [*missing, *(diagnostic for diagnostic in found if diagnostic.rule in chosen)]
 
 
 def chosen_rules(select: Sequence[str] = (), ignore: Sequence[str] = ()) -> frozenset[str]:

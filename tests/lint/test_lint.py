@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from label_guard.errors import UsageError
-from label_guard.lint.linter import chosen_rules, lint_file, lint_paths
+from label_guard.lint.linter import chosen_rules, lint_file
 from label_guard.rules.registry import RULES
 from label_guard.schema.reader import read_schema_bytes
 from label_guard.schema.syntax import UnreadableError, parse
@@ -164,16 +164,6 @@ def test_rules_are_selected_by_code_or_beginning():
     for wrong in ("LG999", "E501", "", "lg2"):
         with pytest.raises(UsageError, match="no rule has the code"):
             chosen_rules([wrong])
-
-
-def test_lint_paths_reports_every_file(tmp_path):
-    """Folders, globs and files are linted in order, a name without a file is LG200, rules are left out on demand."""
-    (tmp_path / "a.yaml").write_text(_HEAD + _LABEL % (1, "no"))
-    (tmp_path / "b.yaml").write_text(_HEAD + _LABEL % (2, "a"))
-    (tmp_path / "c.json").write_text("{}")
-    found = lint_paths([tmp_path, tmp_path / "absent.yaml", str(tmp_path / "*.none")], ignore=["LG207"])
-    assert [d.rule for d in found] == ["LG200", "LG213", "LG201", "LG208", "LG209", "LG200"]
-    assert [d.rule for d in lint_paths([tmp_path / "a.yaml"], select=["LG201"])] == []
 
 
 def test_a_label_with_the_name_of_a_mask_is_reported():
