@@ -195,7 +195,7 @@ class LabelCheck:
         return fits(where, shape) and where.shape[:1] == shape[:1]
 
     def counted(self, columns: list[Column], missing: Rows, where: Sequence[Any] | Array) -> tuple[list[Column], Rows]:
-        """Leaves out what does not count: whole rows, and single positions.
+        """Leaves out what does not count by ``self.where``: whole rows, and single positions.
 
         Args:
             columns: labels of some records.
@@ -208,21 +208,17 @@ class LabelCheck:
         Raises:
             UsageError: the schema names the feature, and it is missing or does not fit.
         """
-        if self.where is None:
-            return columns, missing
         alike = isinstance(where, np.ndarray)
         if self.label.where is None and not alike and any(value is None or value is tree.MISSING for value in where):
             return columns, missing  # no mask came with the element
         try:
-            return self._counted(self.where, columns, missing, where)
+            return self._counted(columns, missing, where)
         except UsageError:
             if self.label.where is None:
                 return columns, missing  # the feature is not a mask of this label
             raise
 
-    def _counted(
-        self, path: str, columns: list[Column], missing: Rows, where: Sequence[Any] | Array
-    ) -> tuple[list[Column], Rows]:
+    def _counted(self, columns: list[Column], missing: Rows, where: Sequence[Any] | Array) -> tuple[list[Column], Rows]:
         found: list[Column] = []
         parts = [part for column in columns for part in self._fitting(column, where)]
         for column in parts:
@@ -230,7 +226,7 @@ class LabelCheck:
                 found.append(column)
                 continue
             values = _taken(where, column.rows)
-            counts = _counts(path, values, column.array.shape)
+            counts = _counts(str(self.where), values, column.array.shape)
             rows = _any(values)
             if not rows.any():
                 continue
