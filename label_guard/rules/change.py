@@ -11,8 +11,8 @@ from label_guard.rules.rule import ChangeExample, Rule
 
 _VERSIONS = {"major": "2.0.0", "minor": "1.1.0", "patch": "1.0.1"}
 _MEANT = {
-    "major": "If it is meant, write version: 2.0.0, so that whoever trains on the old promise learns of it.",
-    "minor": "If it is meant, write version: 1.1.0.",
+    "major": "If it is intended, write version: 2.0.0, so that everyone who trains on the old version learns of it.",
+    "minor": "If it is intended, write version: 1.1.0.",
     "patch": "Write version: 1.0.1.",
 }
 _TWO = "kind: class_label, num_classes: 2, class_names: [cat, dog]"
@@ -163,7 +163,7 @@ RULES = (
         "LG312",
         "dtype-changed",
         "The stored dtypes changed.",
-        "Data stored in a dtype that is no longer declared are refused; one that is newly handed on may be too narrow "
+        "Data stored in a dtype that is no longer declared are refused; one that is newly emitted may be too narrow "
         "for the loss, or make jit compile again.",
         _ids("dtype: int64"),
         _ids("dtype: uint8"),
@@ -207,7 +207,7 @@ RULES = (
     _change(
         "LG317",
         "unlabeled-changed",
-        "The value for unlabeled records is another, new or gone.",
+        "The value for unlabeled records changed, was added or was removed.",
         "Records that were refused are delivered, or the other way round, and a validity mask comes or goes.",
         _ids("unlabeled: -1, on_unlabeled: replace"),
         _ids("unlabeled: -2, on_unlabeled: replace"),
@@ -267,7 +267,7 @@ RULES = (
     _change(
         "LG324",
         "split-size-changed",
-        "A split promises another number of records.",
+        "A split declares another number of records.",
         "No label rule changes, but an epoch has another length, and schedules that count steps depend on it.",
         _split("  test: {num_examples: 20}\n"),
         _split("  test: {num_examples: 25}\n"),
@@ -312,7 +312,7 @@ RULES = (
         "LG331",
         "record-key-changed",
         "Records are known by another key.",
-        "Records go by other keys: those in quarantines, indices and reports name no record any more.",
+        "Records have other keys: those in quarantines, indexes and reports no longer match a record.",
         "record_key: id\n" + _label(_TWO),
         "record_key: file_name\n" + _label(_TWO),
     ),
@@ -366,7 +366,7 @@ RULES = (
     Rule(
         "LG340",
         "schema-removed",
-        "A schema file is gone.",
+        "A schema file was removed.",
         why="Nothing checks the labels any more, and a pipeline that names the file does not start.",
         breaks=ChangeExample(_file(_label(_TWO)), ""),
         holds=ChangeExample(_file(_label(_TWO)), _file(_label(_TWO))),
@@ -387,8 +387,8 @@ RULES = (
         "LG342",
         "schema-moved",
         "A schema file has another place.",
-        why="The place of a file is not part of the promise, but pipelines name it by its path. It is an error under "
-        "--fail-on any only.",
+        why="The path of a file is not part of its label rules, but pipelines name the file by it. It is an error "
+        "under --fail-on any only.",
         breaks=ChangeExample(_file(_label(_TWO)), _file(_label(_TWO)), moved=True, fail_on="any"),
         holds=ChangeExample(_file(_label(_TWO)), _file(_label(_TWO)), moved=True),
         fix="Correct the paths in training configurations.",
@@ -407,8 +407,8 @@ RULES = (
         "LG350",
         "version-not-moved",
         "The version does not declare what changed.",
-        "The version is how a training job learns that its labels changed their meaning; a change under the same "
-        "version reaches it unseen.",
+        "The version is how a training job learns that its labels changed their meaning; a change without a new "
+        "version goes unnoticed.",
         _label("kind: class_label, num_classes: 2"),
         _label("kind: class_label, num_classes: 3"),
         fix="The message gives the version to write.",
@@ -417,10 +417,10 @@ RULES = (
         "LG351",
         "version-went-back",
         "The version is lower than before.",
-        why="A lower version says that an older promise holds again; two promises under one version cannot be kept "
-        "apart.",
+        why="A lower version says that older rules hold again; two sets of rules under one version cannot be "
+        "distinguished.",
         breaks=ChangeExample(_file(_label(_TWO), "1.1.0"), _file(_label(_TWO), "1.0.0")),
         holds=ChangeExample(_file(_label(_TWO), "1.1.0"), _file(_label(_TWO), "1.1.0")),
-        fix="To go back, release the old promise under a new, higher version.",
+        fix="To go back, release the old rules under a new, higher version.",
     ),
 )

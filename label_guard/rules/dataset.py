@@ -74,7 +74,7 @@ RULES = (
         "split it bounds the accuracy.",
         breaks=DatasetExample(_schema(""), r'"text,label\ngood,0\nbad,1\ngood,1\n"'),
         holds=DatasetExample(_schema(""), r'"text,label\ngood,0\nbad,1\ngood,0\n"'),
-        fix="Look at the records that are named and keep the one that is right. Found with --duplicates alone.",
+        fix="Look at the records that are named and keep the one that is right. Reported only with --duplicates.",
     ),
     Rule(
         "LG407",
@@ -84,7 +84,7 @@ RULES = (
         "good. CIFAR-100 has such pairs for a tenth of its test split (Barz and Denzler, arXiv:1902.00423).",
         breaks=DatasetExample(_BOTH, r'"text,label\ngood,0\nbad,1\n"', r'"text,label\nbad,1\nfine,0\n"'),
         holds=DatasetExample(_BOTH, r'"text,label\ngood,0\nbad,1\n"', r'"text,label\nworse,1\nfine,0\n"'),
-        fix="Take the records out of train. Found with --duplicates alone.",
+        fix="Take the records out of train. Reported only with --duplicates.",
         severity="warning",
     ),
     Rule(

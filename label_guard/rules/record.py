@@ -146,9 +146,9 @@ RULES = (
         "LG111",
         "label-length",
         "A ragged label is too short, too long, or repeats an id.",
-        why="An image without any label is padding and nothing else once it is batched: 3,163 of the 50,000 images of "
-        "ImageNet ReaL are so, and how they are counted decides the accuracy. An id that repeats counts twice in a "
-        "loss that sums over ids.",
+        why="Once it is batched, an image without any label holds only padding. 3,163 of the 50,000 images of "
+        "ImageNet ReaL have no label, and how they are counted decides the accuracy. An id that repeats counts "
+        "twice in a loss that sums over ids.",
         breaks=RecordExample(_IDS, '{"ids": np.array([], np.int64)}'),
         holds=RecordExample(_IDS, '{"ids": np.array([17, 21])}'),
         fix="Where empty or repeated ids are meant, leave min_length or unique out. Otherwise drop the record.",

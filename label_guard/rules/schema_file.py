@@ -140,8 +140,8 @@ RULES = (
         "LG211",
         "unlabeled-in-training",
         "A training split declares unlabeled without on_unlabeled.",
-        why="Unlabeled records in training do something, said or not: kept, a loss without the mask trains the last "
-        "class with them; replaced, class 0 is written there behind the mask; skipped, they cost no step.",
+        why="Unlabeled records in training always have an effect. Kept: a loss without the mask trains the last class "
+        "with them. Replaced: class 0 is written, and the mask is False. Skipped: they cost no step.",
         breaks=SchemaExample(
             "labels:\n  label: {kind: class_label, num_classes: 3}\n"
             "splits:\n  train: {num_examples: 9, labels: {label: {unlabeled: -1}}}\n"
@@ -178,7 +178,7 @@ RULES = (
     Rule(
         "LG214",
         "split-without-examples",
-        "A split promises no number of examples, or none at all.",
+        "A split declares no number of examples, or 0.",
         why="The number of records is the only way to see that some are missing: a shard that was not copied, or stale "
         "metadata, reads as a smaller dataset and as nothing else.",
         breaks=SchemaExample("labels:\n  label: {kind: class_label, num_classes: 3}\nsplits:\n  train: {}\n"),
@@ -197,15 +197,16 @@ RULES = (
         "loss. loss * mask does not help: NaN times 0 is NaN.",
         breaks=_label("kind: class_label, num_classes: 10, ignore: [-1]"),
         holds=_label("kind: class_label, num_classes: 10, ignore: [-1], on_ignore: replace"),
-        fix="Set on_ignore or on_unlabeled to replace: class 0 is written behind the mask. Where the loss is known to "
-        "honour the value, say so: # noqa: LG215.",
+        fix="Set on_ignore or on_unlabeled to replace: class 0 is written, and the mask is False. Where the loss is "
+        "known to honour the value, say so: # noqa: LG215.",
         severity="warning",
     ),
     Rule(
         "LG216",
         "unsatisfiable",
         "Fields that no label can satisfy together, or a limit that checks nothing.",
-        why="No label, or no dataset, can keep the promise, so every record would be quarantined, or every audit fail.",
+        why="No label, or no dataset, can satisfy these fields, so every record would be quarantined, or every audit "
+        "fail.",
         breaks=_label("kind: real_label, minimum: 5, maximum: 1"),
         holds=_label("kind: real_label, minimum: 1, maximum: 5"),
         fix="Correct the limits; the message names the two that exclude each other.",
