@@ -41,31 +41,26 @@ class SplitFold:
 
     def add(self, found: ShardResult) -> None:
         """Adds one file, or one part of it."""
-        self._add_labels(found.labels)
-        self.shards.append((found.name, found.part, ShardReport.model_validate(found, from_attributes=True)))
-        self.bad.update(found.bad)
-        self.stopped |= found.stopped
-        self.not_quarantined += found.not_quarantined
-        self.errors |= {
-            (kind, text)
-            for kind, text in (("quarantine", found.quarantine_error), ("label cache", found.cache_error))
-            if text
-        }
+        shard = ShardReport.model_validate(found, from_attributes=True)
+        errors = (("quarantine", found.quarantine_error), ("label cache", found.cache_error))
+        self.merge(
+            SplitFold(
+                found.labels, [(found.name, found.part, shard)], found.bad, found.stopped, found.not_quarantined,
+                {error for error in errors if error[1]},
+            )
+        )  # fmt: skip
 
     def merge(self, other: SplitFold) -> None:
         """Adds the shards of ``other``."""
-        self._add_labels(other.labels)
+        for path, found in other.labels.items():
+            if path not in self.labels:
+                self.labels[path] = LabelStatistics()
+            self.labels[path].update(found)
         self.shards += other.shards
         self.bad.update(other.bad)
         self.stopped |= other.stopped
         self.not_quarantined += other.not_quarantined
         self.errors |= other.errors
-
-    def _add_labels(self, labels: dict[str, LabelStatistics]) -> None:
-        for path, found in labels.items():
-            if path not in self.labels:
-                self.labels[path] = LabelStatistics()
-            self.labels[path].update(found)
 
     def problems(self) -> list[str]:
         """What could not be written although it was read: one line for each kind."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, cast
 
 from pydantic import ValidationError
@@ -72,7 +73,14 @@ def apply_patch(schema: DatasetSchema, patch: Mapping[str, Any]) -> DatasetSchem
     >>> apply_patch(schema, {"labels": {"label": {"class_ids": {"start": 1}}}}).labels["label"].legal
     '[1, 11)'
     """
-    return DatasetSchema.model_validate(_applied(schema.model_dump(mode="json", exclude_unset=True), patch))
+    values = schema.model_dump(mode="json", exclude_unset=True)
+    for path, value in _leaves(patch):
+        section = _section(values, path)
+        if value is None:
+            section.pop(path[-1], None)
+        else:
+            section[path[-1]] = value
+    return DatasetSchema.model_validate(values)
 
 
 def patch_yaml(suggestion: Suggestion) -> str:
@@ -162,12 +170,14 @@ def _leaves(values: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[t
 def _nested(fields: Fields) -> Patch:
     """The mapping that holds ``fields`` at their paths."""
     patch: Patch = {}
-    for (*path, name), value in fields.items():
-        section = patch
-        for key in path:
-            section = section.setdefault(key, {})
-        section[name] = value
+    for path, value in fields.items():
+        _section(patch, path)[path[-1]] = value
     return patch
+
+
+def _section(values: Patch, path: tuple[str, ...]) -> Patch:
+    """The mapping within ``values`` that holds the last name of a path; made where it is missing."""
+    return reduce(lambda section, key: section.setdefault(key, {}), path[:-1], values)
 
 
 def _conflict(change: Fields, other: Fields) -> str:
@@ -186,19 +196,6 @@ def _merged(fields: Fields, change: Fields) -> Fields:
         if path[-1] == "ignore" and isinstance(mine, list):
             merged[path] = list(dict.fromkeys([*cast("list[int]", mine), *(value or ())]))
     return merged
-
-
-def _applied(values: Mapping[str, Any], patch: Mapping[str, Any]) -> Patch:
-    result = dict(values)
-    for key, value in patch.items():
-        mine = result.get(key)
-        if value is None:
-            result.pop(key, None)
-        elif isinstance(value, dict) and key != "class_ids":
-            result[key] = _applied(cast("Patch", mine) if isinstance(mine, dict) else {}, cast("Patch", value))
-        else:
-            result[key] = value
-    return result
 
 
 def _refused(schema: DatasetSchema, patch: Mapping[str, Any]) -> str:

@@ -37,14 +37,12 @@ def alternative(seen: Seen, one: Scored) -> OtherCause:
 def text_of(seen: Seen, one: Scored) -> str:
     """What was seen and what it means."""
     text = _TEXTS[one.reading.cause](seen, one)
+    if one.reading.cause == "stray":
+        return text
     rest = {value: n for value, n in one.noise.items() if value or one.reading.cause != "one-based"}
-    if rest and one.reading.cause != "stray":
+    if rest:
         text += f"; {_values(rest)} {'fits' if len(rest) == 1 else 'fit'} no class"
-    return text + (
-        f"; {counted(seen.far, 'more value is', 'more values are')} far away"
-        if seen.far and one.reading.cause != "stray"
-        else ""
-    )
+    return text + (f"; {counted(seen.far, 'more value is', 'more values are')} far away" if seen.far else "")
 
 
 def advice(seen: Seen, one: Scored) -> str:
@@ -54,7 +52,7 @@ def advice(seen: Seen, one: Scored) -> str:
         first = min(
             (found.first for v, found in seen.found.illegal_values.values.items() if v in one.noise), default=None
         )
-        where = f"; see {first[2] or f'record {first[1]} of {first[0]}'}" if first is not None and first[2] else ""
+        where = f"; see {first[2]}" if first is not None and first[2] else ""
         return f"{where}. Correct or remove these records; no change of the schema fits"
     text = _ADVICE.get(cause, "Find out which ids the data mean")
     return f". {text}"

@@ -18,6 +18,7 @@ _MAX_LISTED = 256  # ids with gaps that are listed; more are a vocabulary
 _VOCABULARY = 256  # from here on, ids of which fewer than _DENSE are used are a vocabulary
 _DENSE = 0.8
 _FEW = 5
+_MAX_SHOWN = 5  # rare values that comments name
 _FREQUENT = 20
 SCATTERED = 0.05  # share of values beyond the classes above which nothing is drafted
 Name = TypeVar("Name", int, str)  # an id or a name of a class
@@ -60,6 +61,20 @@ class Drafted:
     def mark(self, name: str, text: str) -> None:
         """Asks to check a field."""
         self.marks.setdefault(name, []).append(text)
+
+    def mark_first(self, texts: Sequence[str], most: int, one: str, several: str) -> None:
+        """Asks to check the classes, by the first of several texts and how many more there are.
+
+        Args:
+            texts: what to check.
+            most: how many of them are shown.
+            one: what the others are, such as ``more value is illegal``, where it is one.
+            several: the same where they are several.
+        """
+        for text in texts[:most]:
+            self.mark("num_classes", text)
+        if len(texts) > most:
+            self.mark("num_classes", f"and {counted(len(texts) - most, one, several)}")
 
 
 def refused(reason: str, by_hand: str = "") -> Drafted:
@@ -201,20 +216,14 @@ def _sure(classes: Mapping[int, int], few: int, many: int, least: float = _CERTA
 
 
 def _mark_rare(drafted: Drafted, rare: Mapping[int, int], classes: Mapping[int, int], total: int) -> None:
-    for value, count in sorted(rare.items(), key=lambda pair: (pair[1], pair[0]))[:5]:
-        drafted.mark("num_classes", f"{value} {occurs(count, total)} and is left illegal")
-    if len(rare) > 5:
-        drafted.mark(
-            "num_classes", f"and {counted(len(rare) - 5, 'more rare value is', 'more rare values are')} left illegal"
-        )
-    shown = [value for value in _ends(drafted, classes) if is_rare(value, classes)]
-    for value in sorted(shown, key=lambda value: (classes[value], value))[:5]:
-        drafted.mark("num_classes", f"{value} {occurs(classes[value], total)}")
-    if len(shown) > 5:
-        drafted.mark(
-            "num_classes",
-            f"and {counted(len(shown) - 5, 'more rare value is', 'more rare values are')} taken for classes",
-        )
+    ranked = sorted(rare.items(), key=lambda pair: (pair[1], pair[0]))
+    left = [f"{value} {occurs(count, total)} and is left illegal" for value, count in ranked]
+    drafted.mark_first(left, _MAX_SHOWN, "more rare value is left illegal", "more rare values are left illegal")
+    ends = [value for value in _ends(drafted, classes) if is_rare(value, classes)]
+    kept = [f"{v} {occurs(classes[v], total)}" for v in sorted(ends, key=lambda v: (classes[v], v))]
+    drafted.mark_first(
+        kept, _MAX_SHOWN, "more rare value is taken for classes", "more rare values are taken for classes"
+    )
     if len(classes) == 1:
         drafted.mark("num_classes", f"{min(classes)} is the only class that was seen")
 

@@ -60,22 +60,18 @@ def known_names(names: Sequence[str], counts: Mapping[str, int]) -> Drafted:
     left = {text: count for text, count in counts.items() if text not in known}
     total, seen = sum(counts.values()), {name: counts[name] for name in names if name in counts}
     rare = [name for name in seen if len(seen) > 1 and is_rare(name, seen, least=0)]
-    for name in rare[:_MAX_SHOWN]:  # a folder that is not one of a class, such as __MACOSX
-        drafted.mark("num_classes", f"{_shown(name)} {occurs(seen[name], total)}")
-    if len(rare) > _MAX_SHOWN:
-        drafted.mark("num_classes", f"and {counted(len(rare) - _MAX_SHOWN, 'more rare name')}")
+    # A folder that is not one of a class, such as __MACOSX.
+    folders = [f"{_shown(name)} {occurs(seen[name], total)}" for name in rare]
+    drafted.mark_first(folders, _MAX_SHOWN, "more rare name", "more rare names")
     _mark(drafted, left, {}, total)
     return drafted
 
 
 def _mark(drafted: Drafted, left: Mapping[str, int], slips: Mapping[str, str], total: int) -> None:
-    for text, count in sorted(left.items(), key=lambda pair: (-pair[1], pair[0]))[:_MAX_SHOWN]:
-        meant = f", perhaps {_shown(slips[text])}," if text in slips else ""
-        drafted.mark("num_classes", f"{_shown(text)}{meant} {occurs(count, total)} and is left illegal")
-    if len(left) > _MAX_SHOWN:
-        drafted.mark(
-            "num_classes", f"and {counted(len(left) - _MAX_SHOWN, 'more text is', 'more texts are')} left illegal"
-        )
+    meant = {text: f", perhaps {_shown(name)}," for text, name in slips.items()}
+    ranked = sorted(left.items(), key=lambda pair: (-pair[1], pair[0]))
+    texts = [f"{_shown(text)}{meant.get(text, '')} {occurs(n, total)} and is left illegal" for text, n in ranked]
+    drafted.mark_first(texts, _MAX_SHOWN, "more text is left illegal", "more texts are left illegal")
 
 
 def _no_names(counts: Mapping[str, int], total: int) -> Drafted | None:

@@ -49,8 +49,5 @@ def mark_other_classes(drafted: Drafted, by_split: Mapping[str, Counts]) -> None
         for value, count in found.items():
             if value not in train and value not in VOIDS and count * size >= _EXPECTED * whole:
                 absent.setdefault(value, f"{value!r} occurs {times(count)} in {other} and never in {name}")
-    shown = list(absent.values())
-    for text in shown[:_MAX_SHOWN]:
-        drafted.mark("num_classes", text)
-    if len(shown) > _MAX_SHOWN:
-        drafted.mark("num_classes", f"and {len(shown) - _MAX_SHOWN:,} more that {name} never holds")
+    more = f"more that {name} never holds"
+    drafted.mark_first(list(absent.values()), _MAX_SHOWN, more, more)
