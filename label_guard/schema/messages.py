@@ -25,6 +25,17 @@ _TYPES = {
     "number_type": "a number",
     "sentinel_type": "a number, .nan or null",
 }
+# Fields with a rule of their own: what to add where they are missing, what is wrong with another value, and its fix.
+_RULES: dict[SchemaPath, tuple[str, str, str, str, FixKind]] = {
+    ("format",): (
+        "LG208", "format: 1", "is not one that this release reads",
+        "write format: 1, or install a newer label-guard", "",
+    ),
+    ("version",): (
+        "LG209", "version: 1.0.0", "is not a semantic version",
+        "write three numbers, such as version: 1.0.0", "version",
+    ),
+}  # fmt: skip
 # Texts of other formats for what was not measured.
 _UNMEASURED = {"nan": ".nan", "null": "null", "none": "null", "na": "null", "n/a": "null", "": "null"}
 _SYNONYMS = {
@@ -72,14 +83,14 @@ def _problem(found: Any, path: SchemaPath, look_for_near: bool) -> Problem:
     kind, value = found["type"], found["input"]
     if path[-1:] == ("[key]",):
         return Problem("LG207", path[:-1], f"{shown(path[-2])} is not the name of a split", "name the whole split")
-    if path == ("format",):
-        return _format_problem(kind, value)
-    if path == ("version",):
-        return _version_problem(kind, value)
+    if kind == "missing":
+        rule, line, *_ = _RULES.get(path, ("LG207", path[-1]))
+        return Problem(rule, path, f"{path[-1]} is missing", f"add {line}", "missing")
+    if path in _RULES:
+        rule, _, what, fix, fix_kind = _RULES[path]
+        return Problem(rule, path, f"{path[-1]} {shown(value)} {what}", fix, fix_kind)
     if kind == "extra_forbidden":
         return _unknown(path, value, found["fields"], look_for_near)
-    if kind == "missing":
-        return Problem("LG207", path, f"{path[-1]} is missing", f"add {path[-1]}", "missing")
     if kind in ("union_tag_not_found", "union_tag_invalid"):
         return _kind_problem(path, found)
     is_class_name = path[-2:-1] == ("class_names",) and isinstance(path[-1], int)
@@ -99,20 +110,6 @@ def _wrong_value(found: Any, path: SchemaPath) -> Problem:
         return Problem("LG207", path, f"{name} must not be empty", "")
     message = f"{name} must be {_wanted(found)}, got {shown(value)}"
     return Problem("LG207", path, message, *_fix(kind, path, value))
-
-
-def _format_problem(kind: str, value: object) -> Problem:
-    if kind == "missing":
-        return Problem("LG208", ("format",), "format is missing", "add format: 1", "missing")
-    message = f"format {shown(value)} is not one that this release reads"
-    return Problem("LG208", ("format",), message, "write format: 1, or install a newer label-guard")
-
-
-def _version_problem(kind: str, value: object) -> Problem:
-    if kind == "missing":
-        return Problem("LG209", ("version",), "version is missing", "add version: 1.0.0", "missing")
-    message = f"version {shown(value)} is not a semantic version"
-    return Problem("LG209", ("version",), message, "write three numbers, such as version: 1.0.0", "version")
 
 
 def _kind_problem(path: SchemaPath, found: Any) -> Problem:
