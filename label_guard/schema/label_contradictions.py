@@ -56,8 +56,8 @@ def _class_problems(label: ClassLabel) -> Iterator[Problem]:
     if label.emit == "bool":
         yield Problem("LG205", ("emit",), "class ids are emitted as integers, not as bool", "set emit: int32")
     elif not label.stores_names:
-        yield from _emit_problems(label, label.stored_dtypes, _dense_ids_fit(label))
-    elif not _dense_ids_fit(label)(str(label.emitted_dtype)):
+        yield from _emit_problems(label, label.stored_dtypes, lambda target: _dense_ids_fit(label, target))
+    elif not _dense_ids_fit(label, str(label.emitted_dtype)):
         yield Problem("LG205", ("emit",), f"emit {label.emit} cannot hold every class id", "emit a wider dtype")
 
 
@@ -205,13 +205,9 @@ def _separator_problems(label: ClassLabel | MultiLabel) -> Iterator[Problem]:
             return
 
 
-def _dense_ids_fit(label: ClassLabel) -> Callable[[str], bool]:
-    def fit(target: str) -> bool:
-        low, high = dtypes.integer_range(target)
-        fits = low <= 0 and label.num_classes - 1 <= high
-        return fits and all(low <= value <= high for value in label.kept_sentinels)
-
-    return fit
+def _dense_ids_fit(label: ClassLabel, target: str) -> bool:
+    low, high = dtypes.integer_range(target)
+    return low <= 0 and all(low <= value <= high for value in (label.num_classes - 1, *label.kept_sentinels))
 
 
 def _multi_problems(label: MultiLabel) -> Iterator[Problem]:
@@ -229,11 +225,9 @@ def _multi_problems(label: MultiLabel) -> Iterator[Problem]:
     elif label.unique and label.min_length is not None and most < label.min_length <= label.num_classes:
         message = f"{counted(label.min_length, 'unique id is', 'unique ids are')} more than max_positive {most}"
         yield Problem("LG216", ("min_length",), message, "lower min_length")
-
-    def fit(target: str) -> bool:
-        return all(dtypes.holds_value(target, value) for value in label.kept_sentinels)
-
-    yield from _emit_problems(label, () if label.encoding == "ids" else label.stored_dtypes, fit)
+    stored = () if label.encoding == "ids" else label.stored_dtypes
+    kept = label.kept_sentinels
+    yield from _emit_problems(label, stored, lambda target: all(dtypes.holds_value(target, value) for value in kept))
 
 
 def _id_rows_problems(label: MultiLabel) -> Iterator[Problem]:
@@ -316,13 +310,9 @@ def _soft_problems(label: SoftLabel) -> Iterator[Problem]:
     if not is_finite(label.tolerance) or label.tolerance >= 1:
         message = f"tolerance {number_text(label.tolerance)} lets a row of zeros pass: it must be below 1"
         yield Problem("LG216", ("tolerance",), message, "write the rounding error of a row, such as 0.001")
-
-    def fit(target: str) -> bool:
-        del target  # every dtype holds 0 and 1
-        return label.one_hot
-
-    # Rounding a probability keeps it legal; only a target that is not floating narrows.
-    yield from _emit_problems(label, () if label.emit in dtypes.FLOATING else label.stored_dtypes, fit)
+    # Rounding a probability keeps it legal; only a target that is not floating narrows. Every dtype holds 0 and 1.
+    stored = () if label.emit in dtypes.FLOATING else label.stored_dtypes
+    yield from _emit_problems(label, stored, lambda _: label.one_hot)
 
 
 def _real_problems(label: RealLabel) -> Iterator[Problem]:
