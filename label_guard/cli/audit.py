@@ -138,7 +138,7 @@ def command(schemas: tuple[str, ...], shards: str | None, reports: tuple[str, ..
     chosen = Options(
         **options, files=tuple(files), shards=_part(shards), reports=targets, runner=runner, pipeline=tuple(pipeline)
     )
-    _refuse(chosen, files)
+    _refuse(chosen)
     known = read_baseline(chosen.baseline) if chosen.baseline else None
     code = 0
     for file in files:
@@ -234,11 +234,11 @@ def _write_index(report: AuditReport, file: BinaryIO, path: str) -> None:
     click.echo(f"{good} into {path}", err=True)
 
 
-def _refuse(options: Options, files: Sequence[str]) -> None:
+def _refuse(options: Options) -> None:
     """Refuse options that contradict each other, before anything is read."""
-    if len(files) > 1 and (options.source or options.keep_bad or options.output):
+    if len(options.files) > 1 and (options.source or options.keep_bad or options.output):
         raise UsageError("--source, --baseline, --write-baseline, --good-index and --output are for one schema")
-    refuse_doubles(_outputs(options, files))
+    refuse_doubles(_outputs(options, options.files))
     if options.baseline and options.write_baseline:
         raise UsageError("--baseline reads a file and --write-baseline makes one; pass one of them")
     partly = options.shards or options.limit
