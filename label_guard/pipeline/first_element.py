@@ -122,8 +122,7 @@ def _check_lists(config: GuardConfig, batch: Any) -> None:
         if shape is None or len(shape) != len(label.record_shape):
             continue
         own, length = len(cast("Sequence[Any]", value)), shape[0]
-        leaves = [as_array(leaf)[0] for name, leaf in tree.leaves(batch) if not _inside(name, path)]
-        sizes = {leaf.shape[0] for leaf in leaves if leaf.ndim}
+        sizes = {size for name in _features(batch) if name != path for size in _sizes(tree.get(batch, name))}
         both = own == length and None not in label.record_shape  # rows of any length are rarely a square
         if _fits(label.record_shape, (own, *shape[1:])) and (both or (length in sizes and own not in sizes)):
             raise UsageError(
@@ -140,8 +139,10 @@ def _shape_of_all(values: Any) -> tuple[int, ...] | None:
     return next(iter(shapes)) or None if len(shapes) == 1 else None
 
 
-def _inside(name: str, path: str) -> bool:
-    return name == path or name.startswith(f"{path}/")
+def _sizes(feature: Any) -> set[int]:
+    """Numbers of records that a feature of a batch may hold: its length, of a list of arrays that of each array."""
+    shape = _shape_of_all(feature) if isinstance(feature, list) else np.shape(feature)
+    return {shape[0]} if shape else {len(cast("list[Any]", feature))} if isinstance(feature, list) else set()
 
 
 def _fits(shape: Sequence[int | None], found: Sequence[int]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -12,10 +13,11 @@ import numpy as np
 from bench.measure import Row, measure, row
 from bench.pipeline import drain
 
-from label_guard import ClassLabel, SoftLabel, guard_batches
-from label_guard.grain import guard_labels, keyed
+from label_guard import ClassLabel, DatasetSchema, SoftLabel, guard_batches
+from label_guard.grain import data_loader_operations, guard_labels, keyed
 
 READ = grain.ReadOptions(0, 0)
+TEN = ClassLabel(num_classes=10)
 
 
 def language_model(count: int, options: dict[str, Any] | None) -> Any:
@@ -78,6 +80,114 @@ def evaluation(count: int, options: dict[str, Any] | None) -> Any:
     return _Again(lambda: guard_batches(loader(), {"labels": label}, **mask))
 
 
+def windows(count: int, options: dict[str, Any] | None) -> Any:
+    """nanoGPT: batches of 12 windows of 1,024 tokens of a uint16 file, as int64, named by their offset."""
+    data = np.random.default_rng(0).integers(0, 50_257, 1_000_000).astype(np.uint16)
+
+    def loader() -> Any:
+        rng = np.random.default_rng(0)
+        for _ in range(max(1, count // 12)):
+            at = rng.integers(0, len(data) - 1025, 12)
+            x, y = (np.stack([data[i + k : i + k + 1024].astype(np.int64) for i in at]) for k in (0, 1))
+            yield {"x": x, "y": y, "offset": at}
+
+    if options is None:
+        return _Again(loader)
+    label = ClassLabel(num_classes=50_257, shape=(1024,))
+    return _Again(lambda: guard_batches(loader(), {"x": label, "y": label}, batched=True, **options))
+
+
+def operations(count: int, options: dict[str, Any] | None) -> Any:
+    """Flax: a DataLoader with operations before Batch(64)."""
+    source = keyed(_pictures(count))
+    guard = [] if options is None else data_loader_operations({"label": TEN}, source=source, **options)
+    return grain.DataLoader(
+        data_source=_pictures(count) if options is None else source,
+        sampler=grain.samplers.IndexSampler(count, num_epochs=1, shuffle=True, seed=0),
+        operations=[*guard, grain.transforms.Batch(64)],
+        read_options=READ,
+    )
+
+
+def transforms(count: int, options: dict[str, Any] | None) -> Any:
+    """Kauldron: a MapDataset, shuffled, with transforms that keep features and scale the picture, then batches."""
+
+    def scaled(record: dict[str, Any]) -> dict[str, Any]:
+        return {**record, "image": record["image"].astype(np.float32) / 255}
+
+    ds = grain.MapDataset.source(_pictures(count)).seed(0).shuffle()
+    ds = ds if options is None else ds.pipe(guard_labels, {"label": TEN}, on_invalid="mask", **options)
+    return ds.map(scaled).batch(64).to_iter_dataset(READ)
+
+
+def weighted(count: int, options: dict[str, Any] | None) -> Any:
+    """Keras: pairs become (x, y, sample_weight)."""
+    pairs = [(record["image"], record["label"]) for record in _pictures(count)]
+    ds = grain.MapDataset.source(pairs).to_iter_dataset(READ)
+    if options is None:
+        return ds.map(lambda pair: (*pair, np.float32(1))).batch(64)
+    mask = {"on_invalid": "mask", "valid_key": "sample_weight", "valid_dtype": "float32", **options}
+    return ds.pipe(guard_labels, {"1": TEN}, batch_size=64, **mask)
+
+
+def mixed(count: int, options: dict[str, Any] | None) -> Any:
+    """Grain: two keyed sources, mixed."""
+    sources = [grain.MapDataset.source(keyed(_pictures(count // 2), name=name)) for name in "ab"]
+    ds = grain.MapDataset.mix(sources, [0.5, 0.5]).to_iter_dataset(READ)
+    return ds.batch(64) if options is None else ds.pipe(guard_labels, {"label": TEN}, batch_size=64, **options)
+
+
+def collated(count: int, options: dict[str, Any] | None) -> Any:
+    """PyTorch, tf.data: batches of 64 with names, from any loader."""
+    batch = {
+        "image": np.zeros((64, 32, 32, 3), np.uint8),
+        "label": np.arange(64) % 10,
+        "id": [f"r{k}" for k in range(64)],
+    }
+    return _loaded(batch, count, options)
+
+
+def columns(count: int, options: dict[str, Any] | None) -> Any:
+    """Hugging Face: batches of 64 as dicts of Python lists, whose labels become an array in both."""
+    batch = {"text": ["a text of some words"] * 64, "label": [k % 10 for k in range(64)]}
+    if options is None:
+        return _Again(lambda: ({**batch, "label": np.array(batch["label"])} for _ in range(max(1, count // 64))))
+    return _loaded(batch, count, options)
+
+
+def _loaded(batch: dict[str, Any], count: int, options: dict[str, Any] | None) -> Any:
+    def loader() -> Any:
+        for _ in range(max(1, count // 64)):
+            yield {name: value.copy() for name, value in batch.items()}
+
+    if options is None:
+        return _Again(loader)
+    schema = DatasetSchema(
+        format=1, name="t", version="1.0.0", record_key="id" if "id" in batch else None, labels={"label": TEN}
+    )
+    return _Again(lambda: guard_batches(loader(), schema, batched=True, **options))
+
+
+def checkpointed(count: int, options: dict[str, Any] | None) -> Any:
+    """Orbax: the state of the iterator is taken at every tenth batch of 64."""
+    ds = grain.MapDataset.source(_pictures(count)).to_iter_dataset(READ)
+    ds = ds.batch(64) if options is None else ds.pipe(guard_labels, {"label": TEN}, batch_size=64, **options)
+
+    def stepped() -> Any:
+        iterator = iter(ds)
+        for step, batch in enumerate(iterator):
+            if step % 10 == 0:
+                json.dumps(iterator.get_state())
+            yield batch
+
+    return _Again(stepped)
+
+
+def _pictures(count: int) -> list[dict[str, Any]]:
+    image = np.zeros((32, 32, 3), np.uint8)
+    return [{"image": image, "label": np.int64(k % 10)} for k in range(count)]
+
+
 class _Again:
     """An iterable that starts again at each ``iter()``."""
 
@@ -90,9 +200,17 @@ class _Again:
 
 PROGRAMS: dict[str, Callable[[int, dict[str, Any] | None], Any]] = {
     "MaxText, documents then packing": language_model,
+    "nanoGPT, windows of a token file": windows,
+    "Flax, a DataLoader": operations,
     "segmentation, batches of 16 masks": segmentation,
+    "Kauldron, transforms on a MapDataset": transforms,
     "DETR, ragged boxes": detection,
     "big_vision, padded evaluation": evaluation,
+    "Hugging Face, batches of lists": columns,
+    "PyTorch and tf.data, batches with names": collated,
+    "Keras, pairs to triples": weighted,
+    "Grain, a mix of two sources": mixed,
+    "Orbax, a state at every tenth batch": checkpointed,
 }
 
 

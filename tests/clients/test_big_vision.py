@@ -42,6 +42,17 @@ def test_padding_stays_out_of_the_counts(folder: str, names: Any) -> None:
     assert (found.seen, found.padding, found.invalid) == (COUNT, 3 * BATCH - COUNT, 2)
 
 
+def test_a_resumed_evaluation_is_equal(folder: str) -> None:
+    """From the middle the same batches come, and the counts, padding included, are those of one run."""
+    options = {"on_invalid": "mask", "valid_key": "_mask", "quarantine": folder, "stop_above": None}
+    first, again = (guard_batches(list(rows((2, 19))), SCHEMA, **options) for _ in range(2))
+    next(first)
+    again.restore(first.state())
+    for one, other in zip(first, again, strict=True):
+        assert all(np.array_equal(one[name], other[name]) for name in one)
+    assert first.summary == again.summary
+
+
 def test_a_clean_evaluation_is_exact(folder: str) -> None:
     """Without faults each batch passes on as it came, padding included."""
     options = {"on_invalid": "mask", "valid_key": "_mask", "quarantine": folder}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from label_guard import ClassLabel, guard_batches
+from label_guard.errors import UsageError
 from label_guard.schema.dataset import DatasetSchema
 
 pytestmark = pytest.mark.clients
@@ -54,6 +55,24 @@ def test_a_collated_tuple(folder: str) -> None:
     options = {"on_invalid": "mask", "valid_key": "weight", "quarantine": folder, "stop_above": None, "batched": True}
     triples = list(guard_batches(loader("tuple"), {"1": LABEL}, **options))
     assert np.flatnonzero(~np.concatenate([valid for _, _, valid in triples])).tolist() == list(BAD)
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_labels_that_are_lists(folder: str, size: int) -> None:
+    """Collate makes one tensor for each place of a list: an error, also where three rows of three fit as well."""
+    import torch
+
+    class Lists(torch.utils.data.Dataset):  # type: ignore[misc]
+        def __len__(self) -> int:
+            return 12
+
+        def __getitem__(self, index: int) -> Any:
+            return {"label": [index % 3, 1, 2], "id": f"row{index}"}
+
+    batches = torch.utils.data.DataLoader(Lists(), batch_size=size)
+    label = ClassLabel(num_classes=3, shape=(3,))
+    with pytest.raises(UsageError, match=r"label 'label' is a list of 3 arrays.*np\.asarray"):
+        list(guard_batches(batches, {"label": label}, batched=True, quarantine=folder))
 
 
 def test_a_resumed_run_is_equal(folder: str) -> None:

@@ -48,6 +48,18 @@ def test_a_dataset(folder: str, names: Any, form: str, policy: str) -> None:
     assert guarded.summary.seen == 44
 
 
+@pytest.mark.parametrize("policy", ["drop", "mask"])
+def test_a_resumed_run_is_equal(folder: str, policy: str) -> None:
+    """A dataset is read up to its place again, and the counts go on."""
+    first, again = (guard_batches(dataset(), SCHEMA, on_invalid=policy, quarantine=folder, **OPTIONS) for _ in range(2))
+    next(first)
+    again.restore(first.state())
+    for one, other in zip(first, again, strict=True):
+        assert np.array_equal(np.asarray(one["x"]), np.asarray(other["x"]))
+        assert np.array_equal(np.asarray(one["label"]), np.asarray(other["label"]))
+    assert first.summary == again.summary
+
+
 def test_an_iterator_has_one_epoch(folder: str) -> None:
     """as_numpy_iterator() can be iterated once: the second epoch is an error with what to give instead."""
     guarded = guard_batches(dataset().as_numpy_iterator(), SCHEMA, quarantine=folder, **OPTIONS)
