@@ -17,7 +17,7 @@ from typing import NamedTuple
 from label_guard.core.escape import terminal
 from label_guard.diff.tree import Entry, LinkError, Tree
 from label_guard.errors import UsageError
-from label_guard.schema.discovery import DEFAULT, SUFFIXES, schemas_in
+from label_guard.schema.discovery import SUFFIXES, default_names, schemas_in
 
 _HASH = re.compile(r"[0-9a-f]{7,64}")
 _TWO_FILES = "label-guard diff OLD NEW compares two files without git"
@@ -88,22 +88,16 @@ class Revision:
 
     def default_names(self) -> list[str]:
         """Returns what ``schema.discovery.default_names`` gave in this revision, from the current folder."""
-        here = Path.cwd().resolve()
-        for place in (here, *here.parents):
-            path = (place / "pyproject.toml").relative_to(self.root).as_posix()
-            if path in self.tree.entries:
-                return [os.path.relpath(place / name, here) for name in self._configured(path) or [DEFAULT]]
-            if place == self.root:
-                break
-        return [DEFAULT]
+        return default_names(Path.cwd().resolve(), self._configured)
 
-    def _configured(self, path: str) -> list[str] | None:
-        import tomllib  # a diff of two files does not pay for it
-
-        try:
-            return schemas_in(tomllib.loads(self.read(path).decode()), path)
-        except (LinkError, ValueError, UsageError):  # what could not be read then named nothing
+    def _configured(self, project: Path) -> list[str] | None:
+        path = project.relative_to(self.root).as_posix() if project.is_relative_to(self.root) else ""
+        if path not in self.tree.entries:
             return None
+        try:
+            return schemas_in(self.read(path).decode(), path)
+        except (LinkError, UnicodeDecodeError, UsageError):  # what could not be read then named nothing
+            return []
 
     def name_of(self, path: str) -> str:
         """A path from the root of the repository as one from the current folder."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from glob import has_magic
 from pathlib import Path
 from typing import Any, cast
@@ -75,44 +75,53 @@ def is_schema_name(name: str) -> bool:
     return Path(name).suffix.lower() in SUFFIXES
 
 
-def default_names(folder: str | os.PathLike[str] = ".") -> list[str]:
+def _configured(project: Path) -> list[str] | None:
+    try:
+        return schemas_in(project.read_text(encoding="utf-8"), str(project)) if project.is_file() else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {project}: {error}") from None
+
+
+def default_names(
+    folder: str | os.PathLike[str] = ".", configured: Callable[[Path], list[str] | None] = _configured
+) -> list[str]:
     """What a command is about when no file is named.
 
     ``schemas`` of ``[tool.label_guard]`` in the nearest pyproject.toml upwards of ``folder``, relative to that file;
     else ``configs``.
+
+    Args:
+        folder: where the command runs.
+        configured: ``schemas`` of a pyproject.toml: empty where it names none, None where the file does not exist.
 
     Raises:
         UsageError: pyproject.toml cannot be read, or ``schemas`` is not a list of file names, folders and globs.
     """
     start = Path(folder).absolute()
     for place in (start, *start.parents):
-        if (place / "pyproject.toml").is_file():
-            names = _configured(place / "pyproject.toml")
+        names = configured(place / "pyproject.toml")
+        if names is not None:
             return [os.path.relpath(place / name, start) for name in names or [DEFAULT]]
     return [DEFAULT]
 
 
-def _configured(project: Path) -> list[str] | None:
+def schemas_in(text: str, project: str) -> list[str]:
+    """Returns the ``schemas`` of ``[tool.label_guard]`` in the text of a pyproject.toml; empty where it names none.
+
+    Raises:
+        UsageError: the text is not TOML, or ``schemas`` is not a list of file names, folders and globs.
+    """
     import tomllib  # a hook that names its files does not pay for it
 
     try:
-        return schemas_in(tomllib.loads(project.read_text(encoding="utf-8")), str(project))
-    except (OSError, ValueError) as error:  # a TOMLDecodeError is a ValueError
+        table: Any = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
         raise UsageError(f"cannot read {project}: {error}") from None
-
-
-def schemas_in(values: dict[str, Any], project: str) -> list[str] | None:
-    """The ``schemas`` of ``[tool.label_guard]`` in the values of a pyproject.toml; None where it names none.
-
-    Raises:
-        UsageError: ``schemas`` is not a list of file names, folders and globs.
-    """
-    table: Any = values
     for step in ("tool", "label_guard", "schemas"):
         table = cast("dict[str, Any]", table).get(step) if isinstance(table, dict) else None
     names: Any = table
     if names is None:
-        return None
+        return []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in cast("list[Any]", names)) or not names:
         raise UsageError(f'{project}: schemas of [tool.label_guard] must be a list such as ["configs/*.yaml"]')
     return cast("list[str]", names)
