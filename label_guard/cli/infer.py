@@ -100,7 +100,7 @@ def _files_of(source: str, split: str | None) -> list[str]:
         return [module, f"{module.replace('.', '/')}.py"]
     if scheme not in SCHEMES or Path(where).is_dir():
         return [where]
-    return [shard.path for shard in SCHEMES[scheme].shards(resolve(where, None), split)]
+    return [shard.path for shard in SCHEMES[scheme].find(resolve(where, None), split)]
 
 
 def _relative(source: str, output: str | None) -> str:

@@ -97,7 +97,7 @@ def open_source(
 def _open_files(
     scheme: Scheme, form: Format, uri: str, place: str, split: str | None, wanted: LabelShapes, record_key: str | None
 ) -> Source:
-    files = scheme.shards(place, split)
+    files = scheme.find(place, split)
     known = peek_fields(form, files)
     if scheme.named or len(known) > 1:
         require_fields([*wanted, *([record_key] if record_key else [])], known, uri)
@@ -138,7 +138,7 @@ def declared_features(uri: str, *, split: str | None = None, base_dir: str | Non
     if name not in SCHEMES:
         raise SourceError(f"a {name}: source declares no features here")
     place = resolve(where, base_dir)
-    return SCHEMES[name].declared(place, split, SCHEMES[name].shards(place, split))
+    return SCHEMES[name].declared(place, split, SCHEMES[name].find(place, split))
 
 
 def list_fields(uri: str, *, split: str | None = None, base_dir: str | None = None) -> list[str]:
@@ -156,7 +156,7 @@ def list_fields(uri: str, *, split: str | None = None, base_dir: str | None = No
     if name not in SCHEMES:
         raise SourceError(f"the fields of a {name}: source cannot be listed")
     scheme = SCHEMES[name]
-    return peek_fields(scheme.form(options), scheme.shards(resolve(where, base_dir), split))
+    return peek_fields(scheme.form(options), scheme.find(resolve(where, base_dir), split))
 
 
 def list_splits(uri: str, *, base_dir: str | None = None) -> list[str]:

@@ -20,23 +20,6 @@ from label_guard.sources.webdataset import WebDatasetFormat
 Options = Mapping[str, str]
 
 
-def _files(where: str, split: str | None) -> tuple[Shard, ...]:
-    del split
-    return find_shards(where)
-
-
-def _one_file(where: str, split: str | None) -> tuple[Shard, ...]:
-    files = _files(where, split)
-    if len(files) > 1:
-        raise SourceError(f"{where} names {len(files)} files; expected one")
-    return files
-
-
-def _nothing(where: str, split: str | None, files: tuple[Shard, ...]) -> Mapping[str, Feature]:
-    del where, split, files
-    return {}
-
-
 @dataclass(frozen=True, slots=True)
 class Scheme:
     """One kind of source.
@@ -47,6 +30,7 @@ class Scheme:
         declared: what the dataset's own metadata declare, from the path, the split and the units of work.
         options: names of the options of the query.
         suffixes: endings of the names of such files.
+        one_file: whether a source is one file, rather than the files of a pattern.
         named: whether a label is looked for under its name; without, the one label is whatever it is called.
         numbered: whether keys are bare row numbers instead of ``file__index``.
         splits: whether one path may hold several splits.
@@ -54,19 +38,26 @@ class Scheme:
     """
 
     form: Callable[[Options], Format]
-    shards: Callable[[str, str | None], tuple[Shard, ...]] = _files
-    declared: Callable[[str, str | None, tuple[Shard, ...]], Mapping[str, Feature]] = _nothing
+    shards: Callable[[str, str | None], tuple[Shard, ...]] = lambda where, _split: find_shards(where)
+    declared: Callable[[str, str | None, tuple[Shard, ...]], Mapping[str, Feature]] = lambda _where, _split, _files: {}
     options: tuple[str, ...] = ()
     suffixes: tuple[str, ...] = ()
+    one_file: bool = False
     named: bool = True
     numbered: bool = False
     splits: bool = False
     split_names: Callable[[str], list[str]] = lambda _: []
 
-    @property
-    def one_file(self) -> bool:
-        """Whether a source is one file, rather than the files of a pattern."""
-        return self.shards is _one_file
+    def find(self, where: str, split: str | None) -> tuple[Shard, ...]:
+        """The units of work at a path.
+
+        Raises:
+            SourceError: there are none, or several where a source is one file.
+        """
+        files = self.shards(where, split)
+        if self.one_file and len(files) > 1:
+            raise SourceError(f"{where} names {len(files)} files; expected one")
+        return files
 
 
 SCHEMES: dict[str, Scheme] = {
@@ -80,9 +71,9 @@ SCHEMES: dict[str, Scheme] = {
     "csv": Scheme(csv_format, options=("delimiter", "header", "encoding"), suffixes=("csv", "tsv")),
     "json": Scheme(lambda _: json_array.JsonFormat(), suffixes=("json",)),
     "jsonl": Scheme(lambda _: JsonLinesFormat(), suffixes=("jsonl", "ndjson", "jsonlines")),
-    "npy": Scheme(lambda _: NpyFormat(), _one_file, suffixes=("npy",), named=False, numbered=True),
-    "npz": Scheme(lambda _: NpzFormat(), _one_file, suffixes=("npz",), numbered=True),
-    "idx": Scheme(lambda _: IdxFormat(), _one_file, suffixes=("idx1", "idx2", "idx3"), named=False, numbered=True),
+    "npy": Scheme(lambda _: NpyFormat(), suffixes=("npy",), one_file=True, named=False, numbered=True),
+    "npz": Scheme(lambda _: NpzFormat(), suffixes=("npz",), one_file=True, numbered=True),
+    "idx": Scheme(lambda _: IdxFormat(), suffixes=("idx1", "idx2", "idx3"), one_file=True, named=False, numbered=True),
     "raw": Scheme(raw_format, options=("dtype", "shape", "offset"), suffixes=("bin",), named=False),
     "arrow": Scheme(
         lambda _: arrow_files.ArrowFormat(),
