@@ -191,6 +191,12 @@ class _Unzipped(gzip.GzipFile):
             left = left - len(part) if left > 0 else left
         return b"".join(parts)
 
+    @override
+    def readinto(self, buffer: Any) -> int:  # newer ones of gzip do not call read()
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
 
 def _open(path: str) -> Any:
     if not is_remote(path):

@@ -15,14 +15,13 @@ import numpy as np
 from label_guard.core.files import read_bounded
 from label_guard.core.plural import counted
 from label_guard.errors import SourceError
-from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, LabelShapes, Piece, RawColumn, Shard, require_fields
+from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, LabelShapes, Piece, Shard, require_fields
 from label_guard.sources.encoded_labels import Encoding, decode
 from label_guard.sources.files import is_file_within
-from label_guard.sources.pieces import records_piece
+from label_guard.sources.pieces import records_piece, values_column
 from label_guard.sources.tfds_metadata import Feature
 
 _FILES = 2000  # of one unit of work
-_LISTED = 65536
 _MAX_TEXT = 32 << 20
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".npy", ".avif", ".jxl")
 _NOT_LABELS = ("classes.txt", "names.txt", "obj.names", "readme.txt", "train.txt", "val.txt", "test.txt")
@@ -239,13 +238,8 @@ class MaskFolder:
                 size += mask.nbytes
             if size >= CHUNK_BYTES or row == len(files) - 1:
                 names = {k: f"{Path(folder).name}/{files[k]}" for k in range(start, row + 1)}
-                yield Piece(rows, {label: _stacked(masks)}, unreadable, names)
+                yield Piece(rows, {label: values_column(masks)}, unreadable, names)
                 rows, masks, unreadable, size, start = [], [], [], 0, row + 1
-
-
-def _stacked(masks: list[Any]) -> RawColumn:
-    alike = len({(mask.dtype, mask.shape) for mask in masks}) == 1
-    return np.stack(masks) if alike else masks
 
 
 # YOLO -----------------------------------------------------------------------------------------------------------------

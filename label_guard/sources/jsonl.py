@@ -45,18 +45,18 @@ class JsonLinesFormat:
     def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         with opened(path, unzip=True) as file:
             row, patterns = 0, _Patterns(wanted)
-            blocks_of_lines = LineBlocks(file, MAX_LINE_BYTES)
-            for block in blocks_of_lines:
-                plain = patterns.read(block)
+            whole_lines = LineBlocks(file, MAX_LINE_BYTES)
+            for text in whole_lines:
+                plain = patterns.read(text)
                 if plain is not None:
                     count, columns = plain
                     yield Piece(range(row, row + count), columns)
                     row += count
                     continue
-                lines = io.BytesIO(block) if block.endswith(b"\n") else blocks_of_lines.rest(block)
-                for piece in _strictly(lines, row, wanted):
-                    yield piece
-                    row += len(piece.rows) + len(piece.unreadable)
+                lines = io.BytesIO(text) if text.endswith(b"\n") else whole_lines.rest(text)
+                for block in blocks(_lines(lines), len, CHUNK_BYTES):
+                    yield records_piece(row, block, lambda line: labels_of(parse_object(line), wanted), wanted)
+                    row += len(block)
 
 
 class _Patterns:
@@ -81,13 +81,6 @@ class _Patterns:
             found = None if self._pattern is None else self._pattern.read(block)
         self._failures += found is None
         return found
-
-
-def _strictly(file: IO[bytes], row: int, wanted: LabelShapes) -> Iterator[Piece]:
-    """The pieces of JSON Lines, a line at a time."""
-    for block in blocks(_lines(file), len, CHUNK_BYTES):
-        yield records_piece(row, block, lambda line: labels_of(parse_object(line), wanted), wanted)
-        row += len(block)
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes]:

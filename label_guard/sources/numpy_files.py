@@ -221,9 +221,5 @@ def _header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtyp
     if any(length < 0 for length in shape):
         raise SourceError(f"cannot read {where} as .npy: its shape is {shape}")
     if dtype.hasobject:
-        raise SourceError(_pickled(where))
+        raise SourceError(f"{where} holds pickled Python objects, which are never loaded; save it with a number dtype")
     return shape, fortran, dtype
-
-
-def _pickled(where: str) -> str:
-    return f"{where} holds pickled Python objects, which are never loaded; save it with a number dtype"

@@ -43,11 +43,14 @@ class WebDatasetFormat:
         return list(names)
 
     def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
+        def labels(sample: Sample) -> dict[str, Any]:
+            return {label: _value(sample, label, wanted) for label in wanted}
+
         extensions = tuple({label.partition("/")[0] for label in wanted})
         row = 0
         with _archive(path) as archive:
             for block in blocks(_samples(archive, extensions), _size, CHUNK_BYTES):
-                piece = records_piece(row, block, lambda sample: _labels(sample, wanted), wanted)
+                piece = records_piece(row, block, labels, wanted)
                 yield from decode_pieces(piece, wanted, {})
                 row += len(block)
 
@@ -155,10 +158,6 @@ def _data(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes | str:
     if len(data) < member.size:
         raise ValueError(f"{member.name} ends too early: the file is truncated")
     return data
-
-
-def _labels(sample: Sample, wanted: LabelShapes) -> dict[str, Any]:
-    return {label: _value(sample, label, wanted) for label in wanted}
 
 
 def _value(sample: Sample, label: str, wanted: LabelShapes) -> Any:

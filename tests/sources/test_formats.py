@@ -382,7 +382,7 @@ def _source(path: Path) -> Source:
         ('{"label": [1, 2], "b": [1]}', "differ in length: 'label' has 2 elements, 'b' has 1"),
         ('{"b": [1, 2, 3], "label": [1, 2], "c": []}', "differ in length: 'b' has 3 elements, 'label' has 2"),
         ('{"label": [], "b": [1]}', "differ in length: 'label' has 0 elements, 'b' has 1"),
-        ('{"label": [1, 2], "label": [1]}', "there twice"),
+        ('{"label": [1, 2], "label": [1]}', "occurs twice"),
         ("[" * 100_000, "nested too deeply"),
         ('[{"label": 1}] []', "more than one value"),
         ('[{"label": 1} {"label": 2}]', "expected ','"),

@@ -22,6 +22,7 @@ from label_guard.sources.base import Format, Piece
 from label_guard.sources.csv import CsvFormat, csv_format
 from label_guard.sources.jsonl import JsonLinesFormat
 from label_guard.sources.open import open_source
+from label_guard.sources.pieces import labels_of, records_piece
 
 Found = tuple[list[tuple[int, str]], list[tuple[int, str]], str]
 
@@ -101,7 +102,8 @@ def test_csv_in_blocks_is_csv_by_rows(
 
 def jsonl_by_lines(path: Path, wanted: list[str]) -> Found:
     """The reader of lines over the whole file."""
-    return flat(jsonl._strictly(io.BytesIO(path.read_bytes()), 0, dict.fromkeys(wanted)))
+    lines = jsonl._lines(io.BytesIO(path.read_bytes()))
+    return flat(iter([records_piece(0, lines, lambda line: labels_of(jsonl.parse_object(line), wanted), wanted)]))
 
 
 BARE = "0 3 -0 -1 1.5 1e3 1E+2 2. 01 +1 1_0 .5 - null true False NaN Infinity [] [1,2] [[1]] [1,] {}"
