@@ -194,6 +194,12 @@ def _as_array(value: Any) -> tuple[Array, bool]:
     return as_object(value if isinstance(value, Unreadable) else Unreadable(type(value).__name__)), True
 
 
+def spec_text(dtype: np.dtype[Any], shape: tuple[int, ...]) -> str:
+    """Dtype and shape as users write them, such as ``float32[3, 4]``."""
+    name = dtype.name if dtype.isnative else dtype.str
+    return f"{name}[{', '.join(map(str, shape))}]" if shape else name
+
+
 def is_python_number(value: Any) -> bool:
     """Whether ``value`` is an int or a float of Python, which have no width; bool is not a number."""
     return isinstance(value, int | float) and not isinstance(value, bool | np.generic)  # np.float64 is a float

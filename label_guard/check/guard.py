@@ -11,8 +11,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.columns import BUFFERS, Column, Unreadable, UntypedIntegers, as_array
-from label_guard.check.label_check import LabelCheck, spec_text
+from label_guard.check.columns import BUFFERS, Column, Unreadable, UntypedIntegers, as_array, spec_text
+from label_guard.check.label_check import LabelCheck
 from label_guard.check.reading import bool_words
 from label_guard.check.result import CheckResult, RuleViolations
 from label_guard.core import tree

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.columns import Column, Unreadable, as_array, as_object, is_python_number
+from label_guard.check.columns import Column, Unreadable, as_array, as_object, is_python_number, spec_text
 from label_guard.check.fill_values import FillValues, position_label
 from label_guard.check.kinds import ValueCheck, value_check
 from label_guard.check.primitives import is_number, member
@@ -425,12 +425,6 @@ def _float_rule(item: float) -> str:
     if item != item or item in (float("inf"), float("-inf")):
         return "LG107"
     return "LG103" if item.is_integer() else "LG106"
-
-
-def spec_text(dtype: np.dtype[Any], shape: tuple[int, ...]) -> str:
-    """Dtype and shape as users write them, such as ``float32[3, 4]``."""
-    name = dtype.name if dtype.isnative else dtype.str
-    return f"{name}[{', '.join(map(str, shape))}]" if shape else name
 
 
 def _shape_text(value: Any) -> str:

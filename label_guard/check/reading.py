@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.columns import Column, UntypedIntegers, as_array, as_float, gather, is_python_number
+from label_guard.check.columns import Column, UntypedIntegers, as_array, as_float, gather, is_python_number, spec_text
 from label_guard.core import tree
 from label_guard.core.dtypes import FLOATING, is_integer
 from label_guard.core.types import Array, Rows
@@ -401,8 +401,9 @@ def counted(where: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]
         raise UsageError(f"the feature {where!r} is missing: it says which positions of a label count")
     array, _ = as_array(value)
     if not fits(array, shape):
+        spec = spec_text(array.dtype, array.shape)
         raise UsageError(
-            f"the feature {where!r} says which positions of a label count, but is {array.dtype}{list(array.shape)}; "
+            f"the feature {where!r} says which positions of a label count, but is {spec}; "
             f"expected bool or numbers that broadcast from the left over the label's {list(shape)}"
         )
     counts = (array != 0).reshape(array.shape + (1,) * (len(shape) - array.ndim))

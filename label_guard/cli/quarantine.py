@@ -13,6 +13,7 @@ import click
 import numpy as np
 
 from label_guard.audit.outputs import refuse_doubles, refuse_inputs
+from label_guard.check.columns import spec_text
 from label_guard.cli.completion import files, rule_codes
 from label_guard.cli.given import given
 from label_guard.cli.group import Group, epilog
@@ -296,7 +297,7 @@ def _in_short(value: Any) -> str:
     """A leaf in a few words: type, shape, and the value where it is small."""
     if isinstance(value, np.ndarray | np.generic):
         array = cast("np.ndarray[Any, np.dtype[Any]]", value)
-        kind = f"{array.dtype}{list(array.shape)}" if array.shape else str(array.dtype)
+        kind = spec_text(array.dtype, array.shape)
         return f"{kind} {' '.join(str(array).split())[:60]}" if array.size <= 8 else kind
     if isinstance(value, bytes):
         return f"bytes, {len(value)} long"

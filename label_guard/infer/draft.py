@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
+from semver import Version
 
 from label_guard.audit.report import AuditReport
 from label_guard.audit.runner import audit_dataset
@@ -32,7 +33,6 @@ from label_guard.sources.tfds_metadata import Feature, TfdsMetadata, read_metada
 from label_guard.sources.uris import parse_uri
 
 LIMIT = 100_000  # records looked at in each file
-_SEMVER = re.compile(r"\d+\.\d+\.\d+")
 _MAX_SHOWN = 20  # fields that a message lists
 
 
@@ -128,7 +128,7 @@ def of_metadata(metadata: TfdsMetadata, labels: Sequence[str] = (), name: str | 
         {
             "format": 1,
             "name": name or metadata.name,
-            "version": metadata.version if _SEMVER.fullmatch(metadata.version) else "1.0.0",
+            "version": metadata.version if Version.is_valid(metadata.version) else "1.0.0",
             "labels": {path: _label_of(path, feature) for path, feature in features.items()},
             **({"splits": splits} if splits else {}),
         },

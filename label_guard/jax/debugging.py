@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jax.experimental import checkify
 
+from label_guard.check.columns import spec_text
 from label_guard.errors import InvalidLabelError
 from label_guard.jax.losses import invalid_count
 from label_guard.schema.labels import Label
@@ -39,7 +40,7 @@ def debug_check(labels: jax.Array, spec: Label) -> None:
 def _shown(array: np.ndarray[Any, Any]) -> str:
     flat = array.reshape(-1)
     more = f" and {flat.size - 8} more" if flat.size > 8 else ""
-    return f"{array.dtype}{list(array.shape)} {flat[:8].tolist()}{more}"
+    return f"{spec_text(array.dtype, array.shape)} {flat[:8].tolist()}{more}"
 
 
 def check_values(labels: jax.Array, spec: Label) -> None:

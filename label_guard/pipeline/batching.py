@@ -7,8 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from label_guard.check.columns import as_array
-from label_guard.check.label_check import spec_text
+from label_guard.check.columns import as_array, spec_text
 from label_guard.core import tree
 from label_guard.core.plural import counted
 from label_guard.core.similar import listed
@@ -282,9 +281,9 @@ def _join_leaves(leaves: list[Any], parts: Sequence[BatchRows], path: str) -> An
     for array, (_, _, size) in zip(arrays, parts, strict=True):
         if array.shape[:1] != (size,):
             raise ValueError(
-                f"feature {path!r} is {array.dtype}{list(array.shape)} in a batch of {counted(size, 'record')}, so "
-                "records cannot be taken out of it or added. Give it a leading axis of records, or add it after the "
-                "guard"
+                f"feature {path!r} is {spec_text(array.dtype, array.shape)} in a batch of {counted(size, 'record')}, "
+                "so records cannot be taken out of it or added. Give it a leading axis of records, or add it after "
+                "the guard"
             )
     shape = arrays[0].shape[1:]
     if any(array.shape[1:] != shape for array in arrays):

@@ -8,9 +8,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.columns import BUFFERS, Column, as_array
+from label_guard.check.columns import BUFFERS, Column, as_array, spec_text
 from label_guard.check.fill_values import FillValues, position_label
-from label_guard.check.label_check import spec_text
 from label_guard.check.reading import counted
 from label_guard.check.result import CheckResult, RuleViolations
 from label_guard.core import tree

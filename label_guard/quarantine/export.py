@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from label_guard.check.columns import spec_text
 from label_guard.core import tree
 from label_guard.core.escape import csv_cell
 from label_guard.core.types import Array
@@ -64,7 +65,7 @@ def write_npz(file: BinaryIO, entries: Sequence[QuarantineEntry]) -> list[str]:
             column.append(_array(tree.get(payload, path)))
     problems: list[str] = []
     for path, column in columns.items():
-        forms = sorted({value if isinstance(value, str) else _form(value) for value in column})
+        forms = sorted({value if isinstance(value, str) else spec_text(value.dtype, value.shape) for value in column})
         found = [value for value in column if not isinstance(value, str)]
         if len(forms) > 1 or len(found) < len(column):
             problems.append(f"label {path} is left out, as it is not one form of array: {', '.join(forms)}")
@@ -97,7 +98,3 @@ def _array(value: Any) -> Array | str:
     if array.dtype.hasobject or (array.dtype.kind == "V" and array.dtype.type is not np.void):
         return f"{array.dtype.name}"
     return array
-
-
-def _form(array: Array) -> str:
-    return f"{array.dtype.name if array.dtype.isnative else array.dtype.str}{list(array.shape)}"
