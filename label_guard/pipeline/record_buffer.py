@@ -42,12 +42,20 @@ class RecordBuffer:
         """Keeps the records that ``pull`` gives until the buffer is full; False if they ended before."""
         with suppress(StopIteration):
             while self._rows < self._size:
-                record = pull()
-                if self._columns is not None and self._columns.keep(record, self._rows):
-                    self._rows += 1
-                else:
-                    self.keep(record)
+                self.keep(pull())
+                if self._columns is not None:
+                    self._fill_columns(self._columns, pull)
         return self._rows == self._size
+
+    def _fill_columns(self, columns: _Columns, pull: Callable[[], Any]) -> None:
+        """Keeps records as long as they are like the first one; runs for each record."""
+        keep, size, row = columns.keep, self._size, self._rows
+        while row < size:
+            record = pull()
+            if not keep(record, row):
+                self.keep(record)
+                return
+            self._rows = row = row + 1
 
     def keep(self, record: Any) -> None:
         """Keeps one record."""
