@@ -23,7 +23,7 @@ _HASH = re.compile(r"[0-9a-f]{7,64}")
 _TWO_FILES = "label-guard diff OLD NEW compares two files without git"
 
 
-class Moved(NamedTuple):
+class FileChange(NamedTuple):
     """A file that differs: its old and its new path from the root of the repository; None where it is not."""
 
     old: str | None
@@ -103,7 +103,7 @@ class Revision:
         """A path from the root of the repository as one from the current folder."""
         return os.path.relpath(self.root / path, Path.cwd().resolve())
 
-    def differences(self, names: Sequence[str]) -> list[Moved]:
+    def differences(self, names: Sequence[str]) -> list[FileChange]:
         """The files that differ from the working tree and could be schemas; untracked ones are new.
 
         The whole repository is looked at, for a file may have been moved into or out of ``names``.
@@ -114,7 +114,7 @@ class Revision:
         listed = _git("diff", "--name-status", "-z", "-M", *_PLAIN, self.commit, "--", *kinds, folder=self.root)
         found = list(_moves(iter(_split(listed))))
         untracked = _split(_git("ls-files", "--others", "-z", "--", *kinds, folder=self.root))
-        return [*found, *(Moved(None, path) for path in untracked)]
+        return [*found, *(FileChange(None, path) for path in untracked)]
 
 
 # Programs that the configuration of a repository names for diffs are not run.
@@ -189,14 +189,14 @@ def _split(listed: bytes) -> list[str]:
     return [os.fsdecode(entry) for entry in listed.split(b"\0") if entry]
 
 
-def _moves(entries: Iterator[str]) -> Iterator[Moved]:
+def _moves(entries: Iterator[str]) -> Iterator[FileChange]:
     """The entries of ``git diff --name-status -z``: a letter, then one path, or two of a rename."""
     for status in entries:
         path = next(entries)
         if status[0] == "R":
-            yield Moved(path, next(entries))
+            yield FileChange(path, next(entries))
         else:
-            yield Moved(None if status[0] == "A" else path, None if status[0] == "D" else path)
+            yield FileChange(None if status[0] == "A" else path, None if status[0] == "D" else path)
 
 
 def _is_shallow() -> bool:
