@@ -81,7 +81,8 @@ class ClassLabelCheck:
 
     def _classify(self, positions: NDArray[np.intp], values: Array) -> Iterator[Positions]:
         """One value breaks one rule: declared elsewhere before negative before range."""
-        if not self.elsewhere and len(values) and values.min() >= 0:  # the common case, where each step counts
+        # The common case, where each step counts.
+        if not self.elsewhere and len(values) and np.minimum.reduce(values) >= 0:
             yield Positions("LG101", positions, values)
             return
         elsewhere = member(values, self.elsewhere)

@@ -78,12 +78,12 @@ class Guard:
         place = "".join(f", {part}" for part in (self.split, self.view) if part)
         return f"Guard({self.schema.name}{place})"
 
-    @property
+    @cached_property
     def labels(self) -> dict[str, Label]:
         """The labels that this guard checks, by path."""
         return {check.path: check.label for check in self.checks}
 
-    @property
+    @cached_property
     def read_labels(self) -> dict[str, Label]:
         """By path, the labels that describe the columns of ``record_columns``: ids in place of names and texts."""
         return {check.path: check.checked for check in self.checks}
@@ -237,13 +237,13 @@ class Guard:
         size = _batch_size(
             [*own, *(tree.get(element, path) for c in self.checks for path in c.reader.columns)], element
         )
-        rows = np.arange(size)
         faults: list[RuleViolations] = []
         columns: list[tuple[LabelCheck, Column]] = []
         gathered: list[tuple[list[Column], Rows]] = []
         for check, value in values:
             found, missing = self._counted_batch(check, element, size)
             if found is None:
+                rows = np.arange(size)
                 faults += [check.wrong_length(rows, value)] if size else []
                 gathered.append(([], rows))
                 continue

@@ -120,12 +120,14 @@ class IntegerSet:
         """int[m]: flat positions of illegal values; memory in proportion to these alone."""
         if self.everything:
             return np.empty(0, np.intp)
+        if array.nbytes <= BLOCK_BYTES:  # a lone block, which is known not to be clean
+            return self._illegal(array.reshape(-1).view(self.unsigned)).nonzero()[0]
         found: list[NDArray[np.intp]] = []
         for start, block in blocks(array):
             numbers = block.view(self.unsigned)
-            # A maximum costs a third of a comparison, and most blocks are clean; a lone block is known not to be.
-            if len(block) == array.size or not self._block_is_legal(numbers):
-                found.append(np.flatnonzero(self._illegal(numbers)) + start)
+            # A maximum costs a third of a comparison, and most blocks are clean.
+            if not self._block_is_legal(numbers):
+                found.append(self._illegal(numbers).nonzero()[0] + start)
         return np.concatenate(found) if found else np.empty(0, np.intp)
 
     def _is_inside(self, array: Array) -> bool:

@@ -84,7 +84,7 @@ class CheckResult:
         padding: int[k], rows of which nothing counts, in any label: they are not checked.
     """
 
-    __slots__ = ("_valid", "faults", "num_records", "padding", "skipped")
+    __slots__ = ("_invalid", "_valid", "faults", "num_records", "padding", "skipped")
 
     def __init__(
         self,
@@ -98,6 +98,7 @@ class CheckResult:
         self.skipped = skipped
         self.padding = padding
         self._valid: NDArray[np.bool_] | None = None
+        self._invalid: Rows | None = None
 
     @property
     def ok(self) -> bool:
@@ -116,13 +117,16 @@ class CheckResult:
 
     @property
     def invalid_rows(self) -> Rows:
-        """int[k], ascending: the records that broke a rule."""
-        return np.flatnonzero(~self.valid)
+        """int[k], ascending, made when first asked for: the records that broke a rule."""
+        if self._invalid is None:
+            one = len(self.faults) == 1
+            self._invalid = self.faults[0].rows if one else (~self.valid).nonzero()[0]
+        return self._invalid
 
     @property
     def num_invalid(self) -> int:
         """Number of records that broke a rule."""
-        return 0 if self.ok else int(self.num_records - np.count_nonzero(self.valid))
+        return 0 if self.ok else len(self.invalid_rows)
 
     @property
     def num_padding(self) -> int:
@@ -148,7 +152,7 @@ class CheckResult:
 
     def of_row(self, row: int) -> tuple[Violation, ...]:
         """Every violation of one record."""
-        found = [(fault, int(np.searchsorted(fault.rows, row))) for fault in self.faults]
+        found = [(fault, int(fault.rows.searchsorted(row))) for fault in self.faults]
         return tuple(fault.violation(at) for fault, at in found if at < len(fault.rows) and fault.rows[at] == row)
 
     def __repr__(self) -> str:

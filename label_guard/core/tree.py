@@ -27,7 +27,7 @@ _TEXT = frozenset((str,))
 
 def children(node: Any) -> list[tuple[str, Any]] | None:
     """Name and value of each child in order, or None where ``node`` is a leaf."""
-    if isinstance(node, Mapping):
+    if type(node) is dict or isinstance(node, Mapping):
         return [(str(key), value) for key, value in node.items()]
     fields: tuple[str, ...] | None = getattr(node, "_fields", None) if isinstance(node, tuple) else None
     if fields is not None:

@@ -33,7 +33,7 @@ def summary(iterator: Any) -> Summary:
     total = Summary()
     for place, own in enumerate(found):
         # A stage after the guard may hold the state of its last batch, without what the guard read up to the end.
-        ended = len(streams) == len(found) and streams[place].has_ended
+        ended = len(streams) == len(found) and streams[place].checker.ended
         total += streams[place].summary() if ended else summary_of_state(own)
     return total
 

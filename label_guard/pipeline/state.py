@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -82,7 +82,8 @@ class Spare:
         Returns:
             The rows, at most ``most``, as part of a batch; and the spare without them.
         """
-        return (self.batch, self.rows[:most], self.size), replace(self, rows=self.rows[most:])
+        left = Spare(self.batch, self.state, self.rows[most:], self.size)
+        return (self.batch, self.rows[:most], self.size), left
 
 
 class Snapshot(NamedTuple):

@@ -46,8 +46,8 @@ class GuardStream:
         config: the guard's configuration.
         upstream: where elements come from.
         batched: whether upstream yields batches, where something upstream shows it.
-        owned: whether upstream yields batches of new arrays, which nothing writes again (one of one record may be a
-            view of that record).
+        owned: whether upstream yields batches of new arrays, which nothing else writes or reads again, so that the
+            guard may (one of one record may be a view of that record).
         full: whether upstream leaves out an incomplete last batch, so that its batches have one size.
         processes: gives the place of this process among Grain's workers.
         start: gives upstream's state before its first element, where asking upstream itself would cost something.
@@ -165,11 +165,6 @@ class GuardStream:
         """Number of records that were read since the last batch."""
         return self.checker.counts.seen - (self._before.counts.seen if self._before else 0)
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether upstream was read to its end."""
-        return self.checker.ended
-
     def summary(self) -> Summary:
         """The counts of records so far."""
         if self._refused is None:
@@ -262,8 +257,7 @@ class GuardStream:
 
     def _next_window(self, window: RecordBuffer) -> Any:
         """Every record of ``window`` at its place, bad ones masked or as they are."""
-        size = len(window)
-        if not size:
+        if not (size := len(window)):
             self._finish()
         result = self._check_window(window)
         if self._is_remainder(size, result.num_padding):
@@ -326,15 +320,16 @@ class GuardStream:
             if len(rows):
                 parts.append((batch, rows, result.num_records))
                 have, padding = len(rows), result.num_padding
+        own = self._owned and bool(parts) and parts[0][2] > 1
         if have < self._size and self._spare.pending < self._size - have:  # more must be read
-            parts = [part if self._owned and part[2] > 1 else copied_rows(part) for part in parts]
+            parts, own = [part if own else copied_rows(part) for part in parts], bool(parts)
         while have < self._size and (self._spare.pending or self._read_spare()):
             part, self._spare = self._spare.split(self._size - have)
             parts.append(part)
             have += len(part[1])
         if not have or self._is_remainder(have, padding):
             self._finish()
-        return self._deliver(have, lambda: (emit.join_rows(self.config, parts), {}), padding=padding)
+        return self._deliver(have, lambda: (emit.join_rows(self.config, parts, own=own), {}), padding=padding)
 
     def _check_sized(self, batch: Any) -> CheckResult:
         result = self.checker.check_batch(batch)

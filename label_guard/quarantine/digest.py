@@ -52,7 +52,8 @@ class _Hasher:
         if self._left < 0:  # a value that holds itself has no end
             self._put("unknown", os.urandom(16))
             return
-        plain, array = _plain_bytes(value), _as_plain_array(value)
+        plain = None if type(value) is np.ndarray else _plain_bytes(value)
+        array = _as_plain_array(value) if plain is None else None
         if plain is not None:
             self._put(type(value).__qualname__, plain)
         elif array is not None and depth:

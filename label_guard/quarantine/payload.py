@@ -24,6 +24,8 @@ from label_guard.core.plural import counted
 from label_guard.core.strict_json import integer_text, is_exact
 from label_guard.core.types import Array
 
+_ARRAYS = (np.ndarray, np.generic)
+_TEXTS = (np.str_, np.bytes_)
 MAX_DEPTH = 64  # nested lists, tuples and dicts of one leaf
 MAX_KEYS = 1_000  # of one dict: keys made to collide cost their square
 MAX_FIELDS = 1_000  # of a structured dtype
@@ -115,11 +117,8 @@ def _encode_number(value: complex) -> Any:
 
 
 def _encode_array(value: Any, depth: int) -> Any:
-    if isinstance(value, np.str_):  # an array of it would gain or lose trailing NULs
-        data = value.encode("utf-32-le", "surrogatepass")
-        return {"dtype": f"<U{len(value)}", "shape": [], "scalar": True, "data": _base64(data)}
-    if isinstance(value, np.bytes_):
-        return {"dtype": f"|S{len(value)}", "shape": [], "scalar": True, "data": _base64(value)}
+    if isinstance(value, _TEXTS):
+        return _encode_text(value)
     if isinstance(value, np.ma.MaskedArray):
         raise NotEncodableError("a masked array has no form in JSON")
     try:
@@ -139,6 +138,14 @@ def _encode_array(value: Any, depth: int) -> Any:
     if array.itemsize == 0 and array.size > _MAX_EMPTY:
         raise NotEncodableError(f"more than {_MAX_EMPTY} items of no size")
     return {**_describe(array.dtype), **shape, "data": _base64(array.tobytes())}
+
+
+def _encode_text(value: np.str_ | np.bytes_) -> dict[str, Any]:
+    """A text scalar by its length: an array of it would gain or lose trailing NULs."""
+    if isinstance(value, np.bytes_):
+        return {"dtype": f"|S{len(value)}", "shape": [], "scalar": True, "data": _base64(value)}
+    data = value.encode("utf-32-le", "surrogatepass")
+    return {"dtype": f"<U{len(value)}", "shape": [], "scalar": True, "data": _base64(data)}
 
 
 @lru_cache(maxsize=256)
@@ -171,7 +178,7 @@ def _described(dtype: np.dtype[Any]) -> dict[str, Any]:
 
 def is_array(value: Any) -> bool:
     """Whether ``value`` is an array of NumPy or of a library that converts to one."""
-    return isinstance(value, np.ndarray | np.generic) or hasattr(value, "__array__")
+    return isinstance(value, _ARRAYS) or hasattr(value, "__array__")
 
 
 def _is_unicode(text: str) -> bool:

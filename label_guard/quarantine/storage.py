@@ -112,10 +112,9 @@ class LocalFolder:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         descriptor = os.open(path, flags, mode)
         try:
-            with io.FileIO(descriptor, "wb") as file:
-                if self._mode is not None:
-                    path.chmod(self._mode)  # the umask took bits away
-                _write(file, data, sync=self._sync)
+            _write(descriptor, data, sync=self._sync)
+            if self._mode is not None:
+                path.chmod(self._mode)  # the umask took bits away
         except OSError:
             if path.stat().st_size == 0:  # so that retries on a full disk leave no heap of empty files
                 path.unlink(missing_ok=True)
@@ -148,19 +147,20 @@ class LocalFolder:
         Raises:
             OSError: as for ``create``.
         """
-        path = self._root / name
+        path = os.path.join(self._root, name)  # noqa: PTH118 (runs for each batch with a bad record)
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
         except FileNotFoundError:
             return False
-        with io.FileIO(descriptor, "ab") as file:
-            if file.tell() != end:
-                return False
-            _write(file, data, sync=self._sync)
-            try:
-                return os.path.samestat(os.fstat(descriptor), path.stat())
-            except FileNotFoundError:
-                return False
+        opened = os.fstat(descriptor)
+        if opened.st_size != end:
+            os.close(descriptor)
+            return False
+        _write(descriptor, data, sync=self._sync)
+        try:
+            return os.path.samestat(opened, os.stat(path))  # noqa: PTH116
+        except FileNotFoundError:
+            return False
 
     def mode(self, names: Sequence[str]) -> int:
         """The permission bits that all of the files share, with read and write for the owner."""
@@ -246,14 +246,16 @@ def _opened(name: str, found: Future[BinaryIO]) -> tuple[str, BinaryIO | Excepti
         return name, error
 
 
-def _write(file: io.FileIO, data: bytes, *, sync: bool = False) -> None:
-    # Files are unbuffered, so that a failed write is not tried again on close; and closed after each write, because
-    # NFS reports a full disk only then.
-    rest = memoryview(data)
-    while rest:  # one call, but for a disk that fills up or a write beyond 2 GiB
-        rest = rest[file.write(rest) :]
-    if sync:
-        os.fsync(file.fileno())
+def _write(descriptor: int, data: bytes, *, sync: bool = False) -> None:
+    """Writes ``data`` to an open file and closes it: NFS reports a full disk only then."""
+    try:
+        rest = memoryview(data)
+        while rest:  # one call, but for a disk that fills up or a write beyond 2 GiB
+            rest = rest[os.write(descriptor, rest) :]
+        if sync:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sync_folder(path: Path) -> None:

@@ -17,7 +17,6 @@ import time
 import uuid
 import weakref
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from label_guard.core import tree
@@ -74,8 +73,12 @@ class QuarantineWriter:
     def __init__(self, options: QuarantineOptions, origin: Origin, *, process_index: int = 0, worker: int = 0) -> None:
         self._options = options
         self._origin = origin
+        names = ("dataset", "schema_version", "schema_digest", "source", "split", "view")
+        self._head = to_json({"v": VERSION, **{name: getattr(origin, name) for name in names}})  # of each line
         self._process_index = process_index
         self._worker = worker
+        self._host = socket.gethostname()
+        self._second, self._time = -1, ""
         self._forget()
         _writers.add(self)
 
@@ -157,15 +160,8 @@ class QuarantineWriter:
         return _identity_digest((*place, origin.view, digest))
 
     def _line(self, record: BadRecord, content: str | None, digest: str, step: int | None) -> bytes:
-        origin = self._origin
-        head: dict[str, Any] = {
-            "v": VERSION,
-            "dataset": origin.dataset,
-            "schema_version": origin.schema_version,
-            "schema_digest": origin.schema_digest,
-            "source": origin.source,
-            "split": origin.split,
-            "view": origin.view,
+        kind, limit, encoded = self._payload(record)
+        fields = {
             "record": _short(record.record),
             "position": record.position,
             "content": content,
@@ -173,17 +169,24 @@ class QuarantineWriter:
             "labels": list(record.labels),
             "violations": [violation_fields(self._options.visible(found)) for found in record.violations],
             "written": self._stamp(step),
+            "payload_kind": kind,
+            "payload_limit": limit,
         }
-        kind, limit, encoded = self._payload(record)
-        fields = to_json({**head, "payload_kind": kind, "payload_limit": limit})
-        data = sealed(b'%b,"payload":%b}' % (fields[:-1], encoded))
+        data = sealed(b'%b,%b,"payload":%b}' % (self._head[:-1], to_json(fields)[1:-1], encoded))
         self._written += len(data)
         return data
 
     def _stamp(self, step: int | None) -> dict[str, Any]:
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        where = {"host": socket.gethostname(), "process": self._process_index, "worker": self._worker}
-        return {"time": now, **where, "step": step}
+        second = int(time.time())
+        if second != self._second:
+            self._second, self._time = second, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
+        return {
+            "time": self._time,
+            "host": self._host,
+            "process": self._process_index,
+            "worker": self._worker,
+            "step": step,
+        }
 
     def _payload(self, record: BadRecord) -> tuple[PayloadKind, str | None, bytes]:
         """What is kept of the record, why it is less than asked for, and it as JSON."""
