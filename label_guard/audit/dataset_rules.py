@@ -97,7 +97,16 @@ def list_not_checked(schema: DatasetSchema, splits: Sequence[SplitReport]) -> li
 def finding_of(
     rule: str, split: str | None, message: str, *, label: str = "", fix: str = "", severity: Severity | None = None
 ) -> Finding:
-    """Returns a finding of the severity of its rule, unless another one is given."""
+    """Returns a finding of the severity of its rule, unless another one is given.
+
+    Args:
+        rule: its code.
+        split: name of the split; None for the whole dataset.
+        message: what was found.
+        label: path of the label.
+        fix: what to do.
+        severity: in place of the rule's own.
+    """
     known = RULES[rule]
     return Finding(
         rule=rule, name=known.name, severity=severity or known.severity, message=message, fix=fix, split=split,

@@ -266,7 +266,14 @@ class LabelCheck:
         return FillValues(position_label(self.checked))
 
     def bad_rows(self, rule: str, rows: Rows, value: str, legal: str) -> RuleViolations:
-        """A violation by whole labels of ``rows``: ``value`` says what they hold, ``legal`` what was expected."""
+        """A violation of whole labels: missing, wrong dtype or shape.
+
+        Args:
+            rule: its code.
+            rows: the rows of the batch that break it.
+            value: what they hold, in words.
+            legal: what was expected, in words.
+        """
         return RuleViolations(self.path, rule, legal, rows, np.ones(len(rows), np.intp), value)
 
     def missing(self, rows: Rows) -> RuleViolations:
