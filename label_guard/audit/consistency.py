@@ -148,7 +148,7 @@ def _of_classes(label: Label, found: LabelStatistics, *, whole: bool) -> Iterato
     holders, records = found.class_records.arrays()
     if not np.array_equal(ids, holders) or (records > counts).any() or (records > found.records).any():
         yield "class_records are not those of class_counts"
-    known = label.raw_ids if isinstance(label.raw_ids, range) else set(label.raw_ids)
+    known = label.id_set
     strange = next((i for i in ids.tolist() if i not in known), None)
     if strange is not None:
         yield f"class_counts has {strange}, which is not a class id"

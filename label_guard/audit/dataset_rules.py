@@ -242,7 +242,7 @@ def _class_findings(
     ids = label.raw_ids
     least = schema.limits_of(split.split).min_class_count
     used = found.class_records.table()
-    count, unused = _below(1, ids, used)
+    count, unused = _below(1, label, used)
     if count and not is_vocabulary(label, split, path):
         names = _some(count, unused, ids, label)
         message = (
@@ -252,7 +252,7 @@ def _class_findings(
         if elsewhere:
             message += f"; they are used in {elsewhere[0]}"
         yield finding_of("LG403", split.split, message, label=path)
-    count, rare = _below(least, ids, used)
+    count, rare = _below(least, label, used)
     if count:
         names = _some(count, rare, ids, label)
         message = (
@@ -271,12 +271,12 @@ def is_vocabulary(label: ClassLabel | MultiLabel, split: SplitReport, path: str)
     return (tokens and label.num_classes >= _VOCABULARY) or split.labels[path].class_counts.total() < label.num_classes
 
 
-def _below(least: int, ids: Sequence[int], records: Mapping[int, int]) -> tuple[int, list[int]]:
+def _below(least: int, label: ClassLabel | MultiLabel, records: Mapping[int, int]) -> tuple[int, list[int]]:
     """How many classes have fewer than ``least`` records, and the places of the first of them.
 
     In time that grows with the classes in use: a schema may declare two thousand million.
     """
-    known = ids if isinstance(ids, range) else frozenset(ids)
+    ids, known = label.raw_ids, label.id_set
     enough = sum(count >= least and raw in known for raw, count in records.items()) if least else len(ids)
     fewer = (place for place, raw in enumerate(ids) if records.get(raw, 0) < least)
     count = len(ids) - enough

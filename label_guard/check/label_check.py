@@ -344,8 +344,7 @@ class LabelCheck:
 
     @cached_property
     def _ids(self) -> frozenset[int] | range:
-        ids = self.checked.raw_ids if isinstance(self.checked, ClassLabel) else ()
-        return ids if isinstance(ids, range) else frozenset(ids)
+        return self.checked.id_set if isinstance(self.checked, ClassLabel) else frozenset()
 
     def _dtype_legal(self, stored: np.dtype[Any] | None = None) -> str:
         """The legal dtypes; by name where ``stored`` is not NumPy's own: a bfloat16 is floating, to its users."""

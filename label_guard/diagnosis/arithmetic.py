@@ -33,7 +33,7 @@ def arithmetic_cause(label: ClassLabel, found: LabelStatistics) -> LikelyCause |
 
 
 def _truncated(label: ClassLabel, found: LabelStatistics, illegal: dict[int, int]) -> LikelyCause | None:
-    ids = set(label.raw_ids) if label.num_classes <= 10**6 else label.raw_ids
+    ids = label.id_set
     if found.illegal_overflow or not all(abs(v) >= 2**31 and v % 2**32 in ids for v in illegal):
         return None
     if all(v in WELL_KNOWN for v in illegal):

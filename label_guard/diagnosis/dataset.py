@@ -149,7 +149,8 @@ def _fits_values(label: Label, found: LabelStatistics) -> bool:
         values = set(_ids(found))
         if not values or found.illegal_overflow:  # of another kind: the extremes are all there is
             values = {low, high} if not isinstance(label.class_ids, tuple) else set[int | float]()
-        return bool(values) and not found.fractional and all(v in label.sentinels or v in _raw(label) for v in values)
+        known = label.id_set
+        return bool(values) and not found.fractional and all(v in label.sentinels or v in known for v in values)
     if isinstance(label, RealLabel):
         least, most = label.minimum, label.maximum
         return (least is None or low >= least) and (most is None or high <= most)
@@ -168,8 +169,5 @@ def _covers(label: Label, found: LabelStatistics) -> bool:
         return False
     if found.illegal_overflow:
         return 2 * (found.high or 0) > label.num_classes
-    return 2 * sum(value in _raw(label) for value in _ids(found)) > label.num_classes
-
-
-def _raw(label: ClassLabel) -> range | frozenset[int]:
-    return label.raw_ids if isinstance(label.raw_ids, range) else frozenset(label.raw_ids)
+    known = label.id_set
+    return 2 * sum(value in known for value in _ids(found)) > label.num_classes

@@ -76,8 +76,7 @@ def _id_list_problems(label: ClassLabel) -> Iterator[Problem]:
 
 
 def _class_sentinel_problems(label: ClassLabel) -> Iterator[Problem]:
-    raw_ids = label.raw_ids
-    ids = raw_ids if isinstance(raw_ids, range) else frozenset(raw_ids)
+    ids = label.id_set
     dense = range(label.num_classes) if label.remaps and label.on_ignore == "keep" else ()
     span = f"{label.id_range[0]}..{label.id_range[1]}"
     for position, value in enumerate(label.ignore):

@@ -94,6 +94,12 @@ class _Label(Model):
         return range(getattr(self, "num_classes", 0))
 
     @property
+    def id_set(self) -> range | frozenset[int]:
+        """Stored class ids for quick membership tests: a range, or a set that is made at each call."""
+        ids = self.raw_ids
+        return ids if isinstance(ids, range) else frozenset(ids)
+
+    @property
     def ignores_nan(self) -> bool:
         """Whether NaN means "not measured"."""
         return False
