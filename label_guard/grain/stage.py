@@ -52,7 +52,10 @@ def guard_labels(ds: Any, schema: SchemaLike, **options: Unpack[GuardOptions]) -
     """
     if not isinstance(ds, grain.MapDataset | grain.IterDataset):
         raise UsageError(f"guard_labels takes a grain MapDataset or IterDataset, not {shown_type(ds)}; {_remedy(ds)}")
-    if isinstance(ds, grain.IterDataset) and "remainder" not in options and upstream.drops_remainder(ds):
+    builds_batches = isinstance(ds, grain.IterDataset) and (
+        options.get("batched") is not False or "batch_size" in options
+    )
+    if builds_batches and "remainder" not in options and upstream.drops_remainder(ds):
         options["remainder"] = "drop"  # a Batch upstream promised full batches
     config = resolve_options(schema, **options)
     batched = upstream.is_batched(ds, config)

@@ -10,6 +10,8 @@ from label_guard.errors import UsageError
 from label_guard.grain import _private
 from label_guard.pipeline.coordination import stream_of
 from label_guard.pipeline.counts import Summary
+from label_guard.pipeline.loader import GuardedBatches
+from label_guard.pipeline.options import shown_type
 from label_guard.pipeline.state import guard_states, summary_of_state
 from label_guard.pipeline.stream import GuardStream
 
@@ -23,9 +25,16 @@ def summary(iterator: Any) -> Summary:
         iterator: a Grain iterator with a guard anywhere behind it, or a state that one returned.
 
     Raises:
-        UsageError: there is no guard with counts (a MapDataset or a DataLoader has none).
+        UsageError: there is no guard with counts (a MapDataset or a DataLoader has none), or it is not an iterator.
     """
     is_state = isinstance(iterator, Mapping)
+    if isinstance(iterator, GuardedBatches):
+        raise UsageError("what guard_batches returned has its counts in guarded.summary")
+    if not is_state and not hasattr(iterator, "get_state"):
+        raise UsageError(
+            f"summary got {shown_type(iterator)}, which keeps no counts; give it the iterator that the loop reads: "
+            "iterator = iter(dataset), then summary(iterator)"
+        )
     found = list(guard_states(iterator if is_state else iterator.get_state()))
     if not found:
         raise UsageError("this iterator has no guard with counts upstream (a MapDataset or DataLoader keeps none)")

@@ -264,7 +264,10 @@ _LEGAL: dict[str, _Check] = {
         "it must be a folder or QuarantineOptions",
     ),
     "remainder": _one_of(get_args(Remainder)),
-    "valid_key": _TEXT,
+    "valid_key": (
+        lambda value: _is_text(value) and not set("{}") & set((value or "").replace("{label}", "")),
+        "it must be a string or None, and {label} is the only placeholder",
+    ),
     "valid_dtype": _one_of(MASK_DTYPES),
     "stop_above": (_is_share, "it is a share of records, 0 to 1, or None for never"),
     "batched": (lambda value: value is None or isinstance(value, bool), "it must be True, False or None"),
@@ -289,6 +292,11 @@ def _check_combinations(config: GuardConfig) -> None:
         raise UsageError(
             f'on_invalid="mask" must be able to fill label {free[0]!r}, whose shape is free; declare a fixed shape '
             '(or guard a view after padding, or single records with batched=False), or use on_invalid="drop"'
+        )
+    if single and config.remainder != "short":
+        raise UsageError(
+            f"remainder={config.remainder!r} is for stages that build batches; with batched=False and without "
+            "batch_size= it has nothing to act on"
         )
     _check_mask(config)
 

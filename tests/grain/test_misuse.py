@@ -13,8 +13,9 @@ import grain
 import numpy as np
 import pytest
 
+from label_guard import guard_batches
 from label_guard.errors import SchemaError, UsageError
-from label_guard.grain import data_loader_operations, guard_labels, keyed, with_record_keys
+from label_guard.grain import data_loader_operations, guard_labels, keyed, summary, with_record_keys
 from label_guard.schema.dataset import DatasetSchema
 
 RECORDS = [{"image": np.zeros(2, np.uint8), "label": np.int64(k)} for k in (1, 2, 3, 1)]
@@ -75,6 +76,18 @@ BUILT: dict[str, tuple[Callable[[], Any], str]] = {
     "no dataset": (lambda: guard_labels(iter(RECORDS), SCHEMA, split="train", on_invalid="mask"), "guard_batches"),
     "a second remap": (lambda: _guard(_guard(_iter(), REMAPPED, batch_size=2), REMAPPED), "map it twice"),
     "a second remap on a MapDataset": (lambda: _guard(_guard(_map(), REMAPPED), REMAPPED), "map it twice"),
+    "a slip in the mask's placeholder": (
+        lambda: _guard(_iter(), batch_size=2, valid_key="{lable}_valid"),
+        "valid_key is '{lable}_valid'; it must be a string or None, and {label} is the only placeholder",
+    ),
+    "an empty placeholder": (lambda: _guard(_iter(), batch_size=2, valid_key="{}_valid"), "the only placeholder"),
+    "remainder of single records": (lambda: _guard(_iter(), batched=False, remainder="pad"), "has nothing to act on"),
+    "the summary of a dataset": (lambda: summary(_guard(_iter(), batch_size=2)), "summary(iterator)"),
+    "the summary of guarded batches": (
+        lambda: summary(guard_batches(RECORDS, SCHEMA, split="train", on_invalid="mask", batch_size=2)),
+        "guarded.summary",
+    ),
+    "the summary of a list": (lambda: summary(RECORDS), "summary(iterator)"),
     "stop_above on a MapDataset": (lambda: _guard(_map(), stop_above=0.1), "no state for"),
     "remainder on a MapDataset": (lambda: _guard(_map(), remainder="pad"), "remainder"),
     "batch_size on a MapDataset": (lambda: _guard(_map(), batch_size=2), "to_iter_dataset"),
