@@ -15,7 +15,7 @@ SUFFIXES = (".npz", ".txt")
 
 
 def check_target(path: str) -> None:
-    """Refuse a file name that says no format.
+    """Refuses a file name that says no format.
 
     Raises:
         UsageError: it ends in neither ``.npz`` nor ``.txt``.
@@ -34,7 +34,7 @@ def good_positions(split: SplitReport) -> NDArray[np.int64]:
 
 
 def write_good_index(report: AuditReport, file: BinaryIO, path: str) -> int:
-    """Write the good records of the one split of ``report`` to ``file``.
+    """Writes the good records of the one split of ``report`` to ``file``.
 
     An ``.npz`` holds ``positions`` int64[k], ``num_records``, and ``shards`` and ``shard_records``, which give each
     position its ``file__index``. A ``.txt`` holds the keys, one a line.

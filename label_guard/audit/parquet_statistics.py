@@ -12,7 +12,7 @@ from label_guard.sources.open import GroupStatistics, Shard, Source, column_stat
 
 
 def require_statistics(source: Source) -> None:
-    """Refuse a source whose files keep no statistics.
+    """Refuses a source whose files keep no statistics.
 
     Raises:
         UsageError: it is not Parquet.

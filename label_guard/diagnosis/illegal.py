@@ -165,7 +165,7 @@ class IllegalValues(BaseModel):
         return f", of those far away most often {found[0][0]} (at most {times(found[0][1])})"
 
     def add(self, values: Array, rows: Array, place_of: Callable[[int], Place]) -> None:
-        """Count ``values`` that occur in ``rows`` (ascending) of a chunk; ``place_of`` says where a row is."""
+        """Counts ``values`` that occur in ``rows`` (ascending) of a chunk; ``place_of`` says where a row is."""
         numbers, place, counts = np.unique(values, return_inverse=True, return_counts=True)
         order = np.argsort(place.reshape(-1), kind="stable")
         ends = np.cumsum(counts)

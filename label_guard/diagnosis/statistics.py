@@ -156,7 +156,7 @@ class LabelStatistics(BaseModel):
         file: str = "",
         rows: Sequence[int] = (),
     ) -> None:
-        """Count ``size`` records.
+        """Counts ``size`` records.
 
         Args:
             label: the resolved label.
@@ -184,7 +184,7 @@ class LabelStatistics(BaseModel):
             self._add_column(label, column, lambda row: (file, int(rows[row]) if len(rows) else row, str(keys[row])))
 
     def add_legal_ids(self, label: ClassLabel, values: Array) -> None:
-        """Count ``values`` of records that are known to be legal, without their dtype and shape."""
+        """Counts ``values`` of records that are known to be legal, without their dtype and shape."""
         self._add_ids(label, values.reshape(-1, 1), None, lambda row: ("", row, ""))
 
     def end_of_file(self, name: str, *, whole: bool = True) -> None:
@@ -230,7 +230,7 @@ class LabelStatistics(BaseModel):
             self._add_ids(label, array, counted, lambda row: place_of(int(column.rows[row])))
 
     def _add_nothing_left(self, label: Label, column: Column) -> None:
-        """Count records in which no position is left to learn from."""
+        """Counts records in which no position is left to learn from."""
         array, counts = column.array, column.counts
         if counts is not None and counts.shape != array.shape:
             counts = None
@@ -274,7 +274,7 @@ class LabelStatistics(BaseModel):
             self.high = extreme(max, self.high, whole(finite.max().item()))
 
     def _add_rows(self, array: Array) -> None:
-        """Count rows that are one-hot, or probabilities."""
+        """Counts rows that are one-hot, or probabilities."""
         binary = np.asarray((array == 0) | (array == 1)).all(axis=1)
         self.one_hot += int(np.count_nonzero(binary & (np.count_nonzero(array, axis=1) == 1)))
         if array.dtype.kind == "f":
@@ -291,7 +291,7 @@ class LabelStatistics(BaseModel):
         self.class_records.add(classes, rows.any(axis=1).sum(axis=0))
 
     def _add_ids(self, label: ClassLabel | MultiLabel, array: Array, counted: Array | None, place_of: PlaceOf) -> None:
-        """Count class ids, sentinels and illegal integers where ``counted``; of k-hot rows the last two alone."""
+        """Counts class ids, sentinels and illegal integers where ``counted``; of k-hot rows the last two alone."""
         values = array.reshape(array.shape[0], -1)
         if array.dtype.kind == "f":
             values = np.where(np.isfinite(values) & (np.floor(values) == values), values, np.nan)
@@ -322,7 +322,7 @@ class LabelStatistics(BaseModel):
         self._add_outside(label, values, illegal, place_of)
 
     def _add_outside(self, label: ClassLabel | MultiLabel, values: Array, illegal: Array, place_of: PlaceOf) -> None:
-        """Count sentinels, and values that are neither ids nor sentinels."""
+        """Counts sentinels, and values that are neither ids nor sentinels."""
         marked = np.zeros(values.shape, np.bool_)
         for sentinel in label.sentinels:
             if sentinel != sentinel:

@@ -79,7 +79,7 @@ def infer(
     limit: int = LIMIT,
     source_in_file: str | None = None,
 ) -> Draft:
-    """Draft the schema of a dataset.
+    """Drafts the schema of a dataset.
 
     Args:
         source: URI of the data; see docs/sources.md. Of ``tfds:`` the metadata are read first.

@@ -137,7 +137,7 @@ class ColumnProfile:
         return ", ".join(parts) or "no value"
 
     def add(self, column: RawColumn) -> None:
-        """Look at the records of one chunk."""
+        """Looks at the records of one chunk."""
         self.records += len(column)
         if isinstance(column, np.ndarray) and column.dtype != object:
             self._add_array(column)
@@ -162,7 +162,7 @@ class ColumnProfile:
                 self._add_array(array[np.newaxis], has_width=has_width)
 
     def _add_array(self, array: Array, *, has_width: bool = True) -> None:
-        """Look at ``array``, ``[records, ...]``."""
+        """Looks at ``array``, ``[records, ...]``."""
         if not len(array):
             return
         if array.dtype.kind in "SUO" and array.ndim == 1:

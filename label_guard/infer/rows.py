@@ -48,7 +48,7 @@ class RowProperties:
         return self.sums == self.count
 
     def add(self, numbers: Array) -> None:
-        """Look at ``numbers``, ``[records, ..., classes]``."""
+        """Looks at ``numbers``, ``[records, ..., classes]``."""
         sums, positive = numbers.sum(axis=-1, dtype=np.float64), np.asarray(numbers >= 0).all(axis=-1)
         binary = (np.isin(numbers, (0, 1)) | (numbers != numbers)).all(axis=-1)
         normalized = positive & (np.abs(sums - 1) <= _TOLERANCE)
