@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from label_guard import ClassLabel
+from label_guard import ClassLabel, DatasetSchema
 from label_guard.core.plural import counted
 from label_guard.grain import guard_labels, keyed, summary
 from label_guard.jax import masked_mean
@@ -32,13 +32,15 @@ OPTIMIZER = optax.adam(1e-2)
 READ_OPTIONS = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
 
 # Stored as uint16, as token files are; the check is made at that width, before any conversion.
-DOCUMENTS = {"tokens": ClassLabel(num_classes=VOCABULARY, dtype=("uint16",), shape=(None,), emit="int32")}
+TOKENS = ClassLabel(num_classes=VOCABULARY, dtype=("uint16",), shape=(None,), emit="int32")
+DOCUMENTS = DatasetSchema(format=1, name="documents", version="1.0.0", labels={"tokens": TOKENS})
 # Inputs are checked as well: an embedding lookup out of range raises nothing in JAX either.
 # Padding (segment 0) is not checked, and a row of padding is not counted as a record.
-PACKED = {
+ROWS = {
     name: ClassLabel(num_classes=VOCABULARY, dtype=("int32",), shape=(LENGTH,), where=f"{name}_segmentation")
     for name in ("inputs", "targets")
 }
+PACKED = DatasetSchema(format=1, name="packed-rows", version="1.0.0", labels=ROWS)
 
 
 def make_documents(number: int, seed: int) -> list[dict[str, Any]]:
