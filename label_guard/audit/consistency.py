@@ -182,4 +182,4 @@ def _of_places(split: SplitReport) -> Iterator[str]:
         return
     most = max((number for number, _ in found.new_by_rule.values()), default=0)
     if (whole and found.new + found.known != bad) or most > found.new or bool(found.new) != bool(found.new_by_rule):
-        yield f"baseline: {found.new} new and {found.known} known of {counted}, new by rule {found.new_by_rule}"
+        yield f"baseline: {found.new} new and {found.known} known of {bad}, new by rule {found.new_by_rule}"

@@ -108,6 +108,7 @@ def test_a_report_whose_numbers_contradict_each_other_is_refused(tmp_path: Path,
     with pytest.raises(UsageError, match="contradict each other") as error:
         parse_report(json.dumps(edited))
     assert "\n" not in str(error.value)
+    assert " at 0x" not in str(error.value), "an object of the program, in place of a number"
 
 
 def parts(folder: Path, count: int, **options: Any) -> list[Any]:
