@@ -171,7 +171,7 @@ class Guard:
         where = check.where
         if where is None or (check.label.where is None and records and _is_absent(tree.get(records[0], where))):
             return columns, missing
-        return check.counted(columns, missing, [tree.get(record, where) for record in records])
+        return check.leave_out_uncounted(columns, missing, [tree.get(record, where) for record in records])
 
     @staticmethod
     def _counted_batch(check: LabelCheck, element: Any, size: int) -> tuple[list[Column] | None, Rows]:
@@ -183,11 +183,11 @@ class Guard:
             return columns, missing
         array, _ = as_array(value)
         if array.ndim and array.shape[0] == size:
-            return check.counted(columns, missing, array if array.dtype.kind in "biuf" else list(array))
+            return check.leave_out_uncounted(columns, missing, array if array.dtype.kind in "biuf" else list(array))
         if check.label.where is None or _is_absent(value):
-            return check.counted(columns, missing, [tree.MISSING] * size)
+            return check.leave_out_uncounted(columns, missing, [tree.MISSING] * size)
         other = f"a batch of {size} under {check.where!r} of {spec_text(array.dtype, array.shape)}"
-        return check.counted(columns, missing, [Unreadable(other, "LG105")] * size)
+        return check.leave_out_uncounted(columns, missing, [Unreadable(other, "LG105")] * size)
 
     def stored(self, element: Any) -> dict[str, Any]:
         """By label path, the arrays or scalars of an element that passed ``is_clean_record`` or ``clean_size``."""

@@ -13,13 +13,14 @@ from label_guard.check.columns import Column, Unreadable, as_array, as_object, i
 from label_guard.check.fill_values import FillValues, position_label
 from label_guard.check.kinds import ValueCheck, value_check
 from label_guard.check.primitives import is_number, member
-from label_guard.check.reading import LabelReader, broadcasts, checked_label, counted, fits, is_encoded
+from label_guard.check.reading import LabelReader, broadcasts, checked_label, counted_positions, fits, is_encoded
 from label_guard.check.result import RuleViolations, plain
 from label_guard.core import dtypes, plural, tree
 from label_guard.core.similar import closest
 from label_guard.core.types import Array, Rows
 from label_guard.errors import UsageError
 from label_guard.rules.violation import Value
+from label_guard.schema.fields import fits_shape
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel
 from label_guard.schema.stored_dtypes import Kind, admitted_dtypes, joined_dtype
 
@@ -63,9 +64,7 @@ class LabelCheck:
         """Whether ``shape`` is the shape of one record's label."""
         if self._fixed:
             return shape == self._tail
-        return len(shape) == len(self._tail) and all(
-            want is None or want == have for want, have in zip(self._tail, shape, strict=True)
-        )
+        return fits_shape(self._tail, shape)
 
     @property
     def rank(self) -> int:
@@ -194,7 +193,9 @@ class LabelCheck:
         where = tree.get(batch, self.label.where)
         return fits(where, shape) and where.shape[:1] == shape[:1]
 
-    def counted(self, columns: list[Column], missing: Rows, where: Sequence[Any] | Array) -> tuple[list[Column], Rows]:
+    def leave_out_uncounted(
+        self, columns: list[Column], missing: Rows, where: Sequence[Any] | Array
+    ) -> tuple[list[Column], Rows]:
         """Leaves out what does not count by ``self.where``: whole rows, and single positions.
 
         Args:
@@ -212,13 +213,15 @@ class LabelCheck:
         if self.label.where is None and not alike and any(value is None or value is tree.MISSING for value in where):
             return columns, missing  # no mask came with the element
         try:
-            return self._counted(columns, missing, where)
+            return self._without_uncounted(columns, missing, where)
         except UsageError:
             if self.label.where is None:
                 return columns, missing  # the feature is not a mask of this label
             raise
 
-    def _counted(self, columns: list[Column], missing: Rows, where: Sequence[Any] | Array) -> tuple[list[Column], Rows]:
+    def _without_uncounted(
+        self, columns: list[Column], missing: Rows, where: Sequence[Any] | Array
+    ) -> tuple[list[Column], Rows]:
         found: list[Column] = []
         parts = [part for column in columns for part in self._fitting(column, where)]
         for column in parts:
@@ -391,8 +394,8 @@ def _taken(where: Sequence[Any] | Array, rows: Rows) -> Sequence[Any] | Array:
 def _counts(path: str, values: Sequence[Any] | Array, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Returns, as bool of ``shape``, which positions of the labels of some records count."""
     if isinstance(values, np.ndarray):
-        return counted(path, values, shape)
-    return np.array([counted(path, value, shape[1:]) for value in values], np.bool_).reshape(shape)
+        return counted_positions(path, values, shape)
+    return np.array([counted_positions(path, value, shape[1:]) for value in values], np.bool_).reshape(shape)
 
 
 def _any(values: Sequence[Any] | Array) -> NDArray[np.bool_]:

@@ -386,7 +386,7 @@ def known_values(label: Label, column: Column) -> Column:
 # Positions that do not count --------------------------------------------------------------------------------------
 
 
-def counted(where: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+def counted_positions(where: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Which positions of a label of ``shape`` count, by the feature at ``where``, broadcast from the left.
 
     Args:

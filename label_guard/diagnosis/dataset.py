@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from label_guard.diagnosis.cause import LikelyCause
-from label_guard.diagnosis.form import fits_shape, lengths_of
+from label_guard.diagnosis.form import lengths_of
 from label_guard.diagnosis.label import diagnose
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.diagnosis.unused import LEGAL_CAUSES
 from label_guard.schema.dataset import DatasetSchema
+from label_guard.schema.fields import fits_shape
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel
 
 # Records a class before ids that stay in a smaller range are evidence and not chance.

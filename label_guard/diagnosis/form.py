@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 from label_guard.core import dtypes
@@ -11,6 +10,7 @@ from label_guard.core.plural import agreed, counted, times
 from label_guard.diagnosis.arithmetic import characters
 from label_guard.diagnosis.cause import LikelyCause, OtherCause, with_alternatives
 from label_guard.diagnosis.statistics import LabelStatistics
+from label_guard.schema.fields import fits_shape
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel, SoftLabel
 
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "Python int")
@@ -92,11 +92,6 @@ def _shape_cause(label: Label, found: LabelStatistics) -> LikelyCause | None:
 def lengths_of(shape: str) -> list[int] | None:
     """A shape as statistics name it; None for the rest of them."""
     return None if shape == "..." else json.loads(shape)
-
-
-def fits_shape(declared: Sequence[int | None], shape: Sequence[int]) -> bool:
-    """Whether ``shape`` is the declared one, where None is any length."""
-    return len(declared) == len(shape) and all(d is None or d == n for d, n in zip(declared, shape, strict=True))
 
 
 def _row_cause(label: ClassLabel, found: LabelStatistics, length: int) -> LikelyCause | None:

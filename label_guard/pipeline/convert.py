@@ -97,7 +97,7 @@ class LabelConverter:
     def _emitted_fill(self, dtype: np.dtype[Any]) -> Any:
         return self.fill.value(dtype) if isinstance(self.label, RealLabel) else dtype.type(0)
 
-    def counted(self, array: Array, counts: NDArray[np.bool_]) -> Array:
+    def fill_uncounted(self, array: Array, counts: NDArray[np.bool_]) -> Array:
         """``array`` with a legal value where it does not count: 0 * NaN would be NaN in a gradient."""
         if counts.all() or array.dtype.kind not in "biuf":
             return array

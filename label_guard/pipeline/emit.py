@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from label_guard.check.columns import BUFFERS, Column, as_array, spec_text
 from label_guard.check.fill_values import FillValues, position_label
-from label_guard.check.reading import counted
+from label_guard.check.reading import counted_positions
 from label_guard.check.result import CheckResult, RuleViolations
 from label_guard.core import tree
 from label_guard.core.similar import listed
@@ -21,6 +21,7 @@ from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.convert import LabelConverter
 from label_guard.pipeline.masking import Mask, add_mask, join_columns, validity
 from label_guard.pipeline.record_buffer import RecordBuffer
+from label_guard.schema.fields import fits_shape
 from label_guard.schema.labels import Label
 
 Good = Mapping[str, NDArray[np.bool_]]
@@ -226,8 +227,7 @@ def uncounted_columns(converter: LabelConverter, values: Sequence[Any]) -> list[
 def _legal_like(converter: LabelConverter, stored: Array) -> Array:
     label = converter.label
     wanted = label.record_shape
-    fits = stored.ndim == len(wanted) and all(n in (None, m) for n, m in zip(wanted, stored.shape, strict=True))
-    shape = stored.shape if fits else tuple(length or 0 for length in wanted)
+    shape = stored.shape if fits_shape(wanted, stored.shape) else tuple(length or 0 for length in wanted)
     dtype = stored.dtype if stored.dtype in converter.admitted else converter.fill.dtype()
     legal = FillValues(position_label(label)).record(dtype)
     return np.zeros(shape, dtype) if legal is None else np.broadcast_to(legal, shape)
@@ -338,8 +338,7 @@ def _is_numeric(value: Any, converter: LabelConverter, size: int) -> bool:
     """Whether a label that is bad as a whole is an array of numbers of the declared shape."""
     array = cast(Array, value) if isinstance(value, np.ndarray) else np.empty((), object)
     shape = (size, *converter.label.record_shape)
-    fits = len(shape) == array.ndim and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
-    return fits and array.dtype.kind in "biuf"
+    return fits_shape(shape, array.shape) and array.dtype.kind in "biuf"
 
 
 def _where_counted(label: Label, batch: Any, valid: Mask) -> Mask:
@@ -348,14 +347,14 @@ def _where_counted(label: Label, batch: Any, valid: Mask) -> Mask:
         return valid
     where = tree.get(batch, label.where)
     if isinstance(valid, list):
-        return [mask & _counted(label.where, where[row], mask.shape) for row, mask in enumerate(valid)]
-    return valid & _counted(label.where, where, valid.shape)
+        return [mask & _counted_or_all(label.where, where[row], mask.shape) for row, mask in enumerate(valid)]
+    return valid & _counted_or_all(label.where, where, valid.shape)
 
 
-def _counted(where: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+def _counted_or_all(where: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Which positions count: all where the feature does not fit, for then the record is bad and masked as a whole."""
     try:
-        return counted(where, value, shape)
+        return counted_positions(where, value, shape)
     except UsageError:
         return np.ones(shape, np.bool_)
 
@@ -364,7 +363,7 @@ def _converted(converter: LabelConverter, batch: Any, path: str, value: Any, *, 
     where = converter.label.where
     if where is not None and isinstance(value, np.ndarray):
         array = cast(Array, value)
-        value = converter.counted(array, _counted(where, tree.get(batch, where), array.shape))
+        value = converter.fill_uncounted(array, _counted_or_all(where, tree.get(batch, where), array.shape))
     if isinstance(value, list):
         items = cast("list[Any]", value)
         return tree.put(batch, path, [converter(np.asarray(item), illegal=illegal) for item in items])

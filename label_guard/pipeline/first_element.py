@@ -16,6 +16,7 @@ from label_guard.core.similar import closest, listed, near_name
 from label_guard.errors import UsageError
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.record_keys import KEY, UNREADABLE, key_in, reason_in
+from label_guard.schema.fields import fits_shape
 
 
 def check_first_elements(config: GuardConfig, elements: Sequence[Any], batched: bool | None = None) -> bool:
@@ -123,7 +124,7 @@ def _check_lists(config: GuardConfig, batch: Any) -> None:
         own, length = len(cast("Sequence[Any]", value)), shape[0]
         sizes = {size for name in _features(batch) if name != path for size in _sizes(tree.get(batch, name))}
         both = own == length and None not in label.record_shape  # rows of any length are rarely a square
-        if _fits(label.record_shape, (own, *shape[1:])) and (both or (length in sizes and own not in sizes)):
+        if fits_shape(label.record_shape, (own, *shape[1:])) and (both or (length in sizes and own not in sizes)):
             raise UsageError(
                 f"{config.caller}: label {path!r} is a list of {own} arrays of length {length}. Grain's batch and "
                 "PyTorch's collate make one array for each place in a label that is a Python list, not one for each "
@@ -140,12 +141,10 @@ def _shape_of_all(values: Any) -> tuple[int, ...] | None:
 
 def _sizes(feature: Any) -> set[int]:
     """Numbers of records that a feature of a batch may hold: its length, of a list of arrays that of each array."""
-    shape = _shape_of_all(feature) if isinstance(feature, list) else np.shape(feature)
-    return {shape[0]} if shape else {len(cast("list[Any]", feature))} if isinstance(feature, list) else set()
-
-
-def _fits(shape: Sequence[int | None], found: Sequence[int]) -> bool:
-    return len(shape) == len(found) and all(want in (None, have) for want, have in zip(shape, found, strict=True))
+    if not isinstance(feature, list):
+        return set(np.shape(feature)[:1])
+    items = cast("list[Any]", feature)
+    return {(_shape_of_all(items) or (len(items),))[0]}
 
 
 def _is_record(config: GuardConfig, element: Any, axes: int = 0) -> bool:
@@ -154,7 +153,7 @@ def _is_record(config: GuardConfig, element: Any, axes: int = 0) -> bool:
         array, _ = as_array(tree.get(element, path))
         if array.dtype.kind not in "biuf" or not array.size:  # an empty list says nothing of its form
             return False
-        if not _fits(label.record_shape, array.shape[axes:]):
+        if not fits_shape(label.record_shape, array.shape[axes:]):
             return False
     return True
 

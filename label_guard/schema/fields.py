@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, NamedTuple, NoReturn, cast, get_args
 
 from pydantic import (
@@ -53,6 +54,15 @@ def raise_problems(problems: list[Problem]) -> NoReturn:
     """Raise the problems as one pydantic error, for a validator; ``schema.problems_of`` unfolds them."""
     text = "; ".join(f"{p.rule} {'.'.join(map(str, p.path))}: {p.message}" for p in problems)
     raise PydanticCustomError(PROBLEMS, "{text}", {"text": text, "problems": problems})
+
+
+def fits_shape(declared: Sequence[int | None], shape: Sequence[int]) -> bool:
+    """Whether ``shape`` is the declared one, where None is any length.
+
+    >>> fits_shape([None, 4], (7, 4)), fits_shape([None, 4], (7,))
+    (True, False)
+    """
+    return len(declared) == len(shape) and all(want in (None, n) for want, n in zip(declared, shape, strict=True))
 
 
 def lenient(info: ValidationInfo) -> bool:

@@ -153,9 +153,8 @@ def one_line(diagnostic: Diagnostic) -> str:
     # An error needs no mark: it is what one looks for in a list.
     mark = "" if d.severity == "error" else f"[{d.severity}] "
     fix = f"; {d.fix}" if d.fix else ""
-    return terminal(
-        f"{where}{d.rule} {RULES[d.rule].name}: {mark}{d.message}{fix}"
-    )  # of a file, so it may hold escapes
+    # A file may hold a terminal's escape sequences.
+    return terminal(f"{where}{d.rule} {RULES[d.rule].name}: {mark}{d.message}{fix}")
 
 
 def _unreadable(file: SchemaFile, error: UnreadableError) -> SchemaFile:
