@@ -44,8 +44,7 @@ def command(
 ) -> int:
     """Show what the labels of DATA are and what looks wrong: a path or URI of any format that audit reads.
 
-    Without options it reads as many records as it can in a few seconds, and exits
-    0 unless some cannot be read. With
+    Without options it reads as many records as it can in a few seconds, and exits 0 unless some cannot be read. With
     --num-classes, --class-names or --label it validates all records and exits 1 on violations.
     """
     names = None if class_names is None else _names(class_names)

@@ -34,7 +34,12 @@ from label_guard.sources.uris import parse_uri
 )
 @click.option("--name", type=given, metavar="NAME", help="Name of the dataset.")
 @click.option(
-    "--limit", type=click.IntRange(min=1), default=LIMIT, show_default=True, help="Read at most N records of each file."
+    "--limit",
+    type=click.IntRange(min=1),
+    default=LIMIT,
+    show_default=True,
+    metavar="N",
+    help="Read at most N records of each file.",
 )
 @click.option("--output", type=given, metavar="FILE", help="Write the draft there instead of printing it.")
 @click.option("--force", is_flag=True, help="Replace the file.")

@@ -112,7 +112,9 @@ def compact(place: str) -> int:
     "--rule", type=given, metavar="CODE", shell_complete=rule_codes, help="Only records that broke this rule."
 )
 @click.option("--record", type=given, metavar="KEY", help="Only this record.")
-@click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="Show at most N records.")
+@click.option(
+    "--limit", type=click.IntRange(min=0), default=20, show_default=True, metavar="N", help="Show at most N records."
+)
 @click.option("--pictures", type=given, metavar="FOLDER", help="Write the pictures of these records there, as PNG.")
 def show(place: str, rule: str | None, record: str | None, limit: int, pictures: str | None) -> int:
     """Show the records, what is wrong with them and what is kept."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import math
 import struct
-from functools import lru_cache
 
 SIGNED = ("int8", "int16", "int32", "int64")
 UNSIGNED = ("uint8", "uint16", "uint32", "uint64")
@@ -22,7 +21,7 @@ NAMES = ("bool", *SIGNED, *UNSIGNED, *FLOATING, STRING)
 _MANTISSA_BITS = {"float16": 11, "float32": 24, "float64": 53}
 
 
-@lru_cache(maxsize=256)  # asked some thirty times for each guard that is built
+@functools.lru_cache(maxsize=256)  # asked some thirty times for each guard that is built
 def expand(dtypes: tuple[str, ...]) -> tuple[str, ...]:
     """The dtype names that ``dtypes`` (names and families) admit, in the order of ``NAMES``."""
     admitted = {name for entry in dtypes for name in FAMILIES.get(entry, (entry,))}
@@ -78,7 +77,7 @@ def holds(target: str, source: str) -> bool:
     return target_low <= low and high <= target_high
 
 
-# Native packing makes infinity of 1e300.
+# Little-endian: native packing makes infinity of 1e300.
 _STRUCT = {"float16": ("<e", "<h"), "float32": ("<f", "<i"), "float64": ("<d", "<q")}
 
 

@@ -41,7 +41,8 @@ def draft_names(counts: Mapping[str, int]) -> Drafted:
         why = f"a spelling of {_shown(slips[text])}?" if text in slips else "no class by their number?"
         return refused(f"holds texts such as {_shown(text)}, which {occurs(left[text], total)}: {why}")
     if len(classes) < 2 or len(classes) > MAX_NAMES:
-        return refused(f"holds {counted(len(classes), 'text')} that could be a class name; expected 2 to {MAX_NAMES:,}")
+        found = counted(len(classes), "text that could be a class name", "texts that could be class names")
+        return refused(f"holds {found}; expected 2 to {MAX_NAMES:,}")
     untidy = next((name for name in sorted(classes) if name != name.strip() or not name.isprintable()), None)
     if untidy is not None:
         return refused(f"holds {_shown(untidy)}, with white space around it or characters that do not print")

@@ -192,7 +192,7 @@ class _Unzipped(gzip.GzipFile):
         return b"".join(parts)
 
     @override
-    def readinto(self, buffer: Any) -> int:  # newer ones of gzip do not call read()
+    def readinto(self, buffer: Any) -> int:  # a GzipFile that has its own would bypass read()
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)

@@ -1,4 +1,4 @@
-"""Records put together: in blocks of about one size, and as columns of labels."""
+"""Makes pieces of records: groups them into blocks of about one size, and gathers their labels into columns."""
 
 from __future__ import annotations
 

@@ -101,7 +101,9 @@ class IndexedExampleFormat(ExampleFormat):
 
 
 def _gathered(found: Iterator[Frames], wanted: LabelShapes) -> Iterator[Frames]:
-    """The records of ``found``, many at a time: few of them, as large ones are, wait for others without their pictures.
+    """Gathers the records of ``found`` into larger blocks.
+
+    A block of few records, as large ones come, waits for the next blocks, without the pictures of its records.
 
     Raises:
         SourceError: as ``found`` does; what precedes the fault is yielded first.
@@ -141,7 +143,7 @@ def read_labels(
     """Reads the labels of serialized records.
 
     Args:
-        records: serialized tf.Examples; slices of one array are walked as they are, others protobuf must accept before.
+        records: serialized tf.Examples; ``Slices`` are walked directly, others after protobuf has accepted each.
         wanted: paths of the labels, with the declared shapes.
 
     Returns:
