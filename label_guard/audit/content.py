@@ -17,7 +17,7 @@ from label_guard.errors import UsageError
 from label_guard.quarantine.digest import digest
 from label_guard.quarantine.payload import NotEncodableError, encode
 from label_guard.schema.labels import ClassLabel, Label
-from label_guard.sources.open import Chunk, Shard
+from label_guard.sources.base import Chunk, Shard
 from label_guard.sources.read_ahead import read_chunks
 
 

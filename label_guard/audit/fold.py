@@ -16,7 +16,7 @@ from label_guard.core.plural import counted
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.sources.metadata_problems import split_problems
-from label_guard.sources.open import Source
+from label_guard.sources.source import Source
 
 
 @dataclass(slots=True)

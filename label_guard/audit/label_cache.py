@@ -32,8 +32,7 @@ from label_guard.quarantine.payload import NotEncodableError, decode, encode
 from label_guard.quarantine.storage import whole_file
 from label_guard.sources.base import FilePart, Format, LabelShapes, Piece, RawColumn, Shard
 from label_guard.sources.files import identity_of
-from label_guard.sources.open import Source
-from label_guard.sources.source import read_shard
+from label_guard.sources.source import Source, read_shard
 
 VERSION = 2  # of the file
 _INDEX = "index.json"

@@ -11,7 +11,7 @@ from label_guard.audit.shard import SplitJob
 from label_guard.core.files import place_of
 from label_guard.errors import UsageError
 from label_guard.sources.files import is_remote
-from label_guard.sources.open import Source
+from label_guard.sources.source import Source
 
 _METADATA = ("features.json", "dataset_info.json")
 

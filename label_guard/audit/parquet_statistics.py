@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.errors import UsageError
 from label_guard.schema.labels import ClassLabel, Label
-from label_guard.sources.open import GroupStatistics, Shard, Source, column_statistics
+from label_guard.sources.base import Shard
+from label_guard.sources.parquet import GroupStatistics, column_statistics
+from label_guard.sources.source import Source
 
 
 def require_statistics(source: Source) -> None:

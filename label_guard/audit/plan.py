@@ -12,7 +12,8 @@ from label_guard.audit.report import AuditReport, SchemaPlace, SourceReport
 from label_guard.audit.shard import ReadOptions, ShardAuditor, ShardResult, SplitJob
 from label_guard.errors import LabelGuardError, MissingDependencyError, UsageError, unexpected
 from label_guard.schema.dataset import DatasetSchema
-from label_guard.sources.open import Shard, Source
+from label_guard.sources.base import Shard
+from label_guard.sources.source import Source
 
 Sources = Sequence[tuple[str | None, Source]]
 Item = tuple[int, Shard]  # the number of its job, and the shard

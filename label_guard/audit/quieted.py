@@ -9,7 +9,7 @@ from label_guard.schema.fields import SchemaPath
 from label_guard.schema.noqa import quieted_lines
 from label_guard.schema.reader import SchemaFile
 from label_guard.sources.metadata_problems import split_problems
-from label_guard.sources.open import Source
+from label_guard.sources.source import Source
 
 
 def with_comments(file: SchemaFile | None, opened: list[tuple[str | None, Source]]) -> list[tuple[str | None, Source]]:

@@ -28,7 +28,9 @@ from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.labels import Label
 from label_guard.schema.reader import load_schema, read_schema, sound_schema
 from label_guard.sources.csv import CsvFormat
-from label_guard.sources.open import Source, open_source, separates_splits
+from label_guard.sources.open import open_source
+from label_guard.sources.source import Source
+from label_guard.sources.uris import separates_splits
 
 
 class AuditOptions(TypedDict, total=False):

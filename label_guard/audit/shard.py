@@ -18,8 +18,9 @@ from label_guard.quarantine.options import BadRecord, Origin, QuarantineOptions
 from label_guard.quarantine.writer import QuarantineWriter
 from label_guard.rules.violation import Violation
 from label_guard.schema.dataset import DatasetSchema
-from label_guard.sources.open import Chunk, Shard, Source
+from label_guard.sources.base import Chunk, Shard
 from label_guard.sources.read_ahead import read_chunks
+from label_guard.sources.source import Source
 
 MAX_UNREADABLE = 5  # examples of unreadable records kept for each split
 

@@ -24,8 +24,8 @@ from label_guard.core.types import Rows
 from label_guard.errors import LabelGuardError
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.labels import ClassLabel
-from label_guard.sources.base import FilesFormat, PicturedFormat, framework
-from label_guard.sources.open import Shard, Source
+from label_guard.sources.base import FilesFormat, PicturedFormat, Shard, framework
+from label_guard.sources.source import Source
 
 SIDE = 96  # pixels, at most
 MAX_THUMBNAILS = 60  # in one report, about 0.5 MB

@@ -30,8 +30,7 @@ from label_guard.core.documented_options import shows_options
 from label_guard.core.files import filesystem_of, is_url, require_protocol
 from label_guard.errors import LabelGuardError, MissingDependencyError, SourceError, UsageError
 from label_guard.schema.dataset import DatasetSchema
-from label_guard.sources.base import FilePart
-from label_guard.sources.open import Shard
+from label_guard.sources.base import FilePart, Shard
 
 try:
     import apache_beam as beam

@@ -12,7 +12,8 @@ from label_guard.core.types import Array
 from label_guard.errors import UsageError
 from label_guard.sources.arrays import array_source
 from label_guard.sources.base import LabelShapes
-from label_guard.sources.open import Source, declared_features, list_fields, list_splits, open_source
+from label_guard.sources.open import declared_features, list_fields, list_splits, open_source
+from label_guard.sources.source import Source
 from label_guard.sources.tfds_metadata import Feature, read_metadata
 
 _UNLISTED = ("python:", "quarantine:")

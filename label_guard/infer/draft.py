@@ -27,7 +27,7 @@ from label_guard.infer.split_counts import mark_other_classes, without_unlabeled
 from label_guard.infer.splits import in_place_of
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.writer import dump_schema, quoted
-from label_guard.sources.open import did_you_mean
+from label_guard.sources.base import did_you_mean
 from label_guard.sources.sniff import readable_uri
 from label_guard.sources.tfds_metadata import Feature, TfdsMetadata, read_metadata
 from label_guard.sources.uris import parse_uri

@@ -14,9 +14,9 @@ from label_guard.errors import LabelGuardError, SourceError
 from label_guard.infer.datasets import Dataset
 from label_guard.infer.profile import ColumnProfile, infer_label
 from label_guard.infer.splits import SplitFiles, split_files
-from label_guard.sources.base import LabelShapes
-from label_guard.sources.open import RawColumn, Shape, Shard, Source
-from label_guard.sources.tfds_metadata import Feature
+from label_guard.sources.base import LabelShapes, RawColumn, Shard
+from label_guard.sources.source import Source
+from label_guard.sources.tfds_metadata import Feature, Shape
 
 _LABEL_NAME = re.compile(
     r"(^|[/_.-])(label|class|classe|category|categorie|target|y|cls|mask|annotation)s?([_-]?(id|idx|index|name|no))?$"

@@ -16,7 +16,7 @@ from label_guard.core.types import Array
 from label_guard.infer.classes import Drafted, draft_classes, named_classes, occurs, refused
 from label_guard.infer.names import draft_names, known_names, lists_of_ids, separator_of_ids
 from label_guard.infer.rows import STRAYS, RowProperties, nearly_rows
-from label_guard.sources.open import RawColumn
+from label_guard.sources.base import RawColumn
 
 _MAX_DISTINCT = 100_000
 _MAX_SAMPLE = 10_000

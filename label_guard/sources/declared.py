@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from label_guard.errors import UsageError
-from label_guard.sources.open import declared_features, full_uri
+from label_guard.sources.open import declared_features
 from label_guard.sources.tfds_metadata import TfdsMetadata, read_metadata
+from label_guard.sources.uris import full_uri
 
 
 def source_metadata(uri: str) -> TfdsMetadata:

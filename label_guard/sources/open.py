@@ -15,44 +15,15 @@ from pathlib import Path
 from typing import cast
 
 from label_guard.errors import SourceError
-from label_guard.sources.base import (
-    Chunk,
-    Format,
-    LabelShapes,
-    RawColumn,
-    Shape,
-    Shard,
-    Unreadable,
-    did_you_mean,
-    require_fields,
-)
+from label_guard.sources.base import Format, LabelShapes, Shard, require_fields
 from label_guard.sources.files import resolve
-from label_guard.sources.parquet import GroupStatistics, column_statistics
 from label_guard.sources.python_function import FunctionFormat
 from label_guard.sources.quarantine import QuarantineFormat
 from label_guard.sources.schemes import SCHEMES, Scheme
 from label_guard.sources.source import Source, peek_fields
 from label_guard.sources.tfds import open_tfds
-from label_guard.sources.tfds_metadata import Feature, read_metadata
-from label_guard.sources.uris import full_uri, parse_uri, separates_splits
-
-__all__ = [
-    "Chunk",
-    "GroupStatistics",
-    "RawColumn",
-    "Shape",
-    "Shard",
-    "Source",
-    "Unreadable",
-    "column_statistics",
-    "declared_features",
-    "did_you_mean",
-    "full_uri",
-    "list_fields",
-    "list_splits",
-    "open_source",
-    "separates_splits",
-]  # fmt: skip
+from label_guard.sources.tfds_metadata import Feature, Shape, read_metadata
+from label_guard.sources.uris import full_uri, parse_uri
 
 
 def open_source(
@@ -123,50 +94,48 @@ def _declared(scheme: Scheme, where: str, split: str | None, files: Sequence[Sha
         return {}
 
 
-def declared_features(uri: str, *, split: str | None = None, base_dir: str | None = None) -> Mapping[str, Feature]:
+def declared_features(uri: str, *, split: str | None = None) -> Mapping[str, Feature]:
     """What the metadata of a dataset of files declare of its features, without reading a record.
 
     Args:
         uri: source URI or path.
         split: name of the split, where folders are splits.
-        base_dir: folder that relative paths start from; None is the working directory.
 
     Raises:
         SourceError: as ``open_source``; also for ``tfds:``, whose metadata ``read_metadata`` reads, and ``python:``.
     """
-    name, where, _ = parse_uri(full_uri(uri, base_dir))
+    name, where, _ = parse_uri(full_uri(uri))
     if name not in SCHEMES:
         raise SourceError(f"a {name}: source declares no features here")
-    place = resolve(where, base_dir)
+    place = resolve(where, None)
     return SCHEMES[name].declared(place, split, SCHEMES[name].find(place, split))
 
 
-def list_fields(uri: str, *, split: str | None = None, base_dir: str | None = None) -> list[str]:
+def list_fields(uri: str, *, split: str | None = None) -> list[str]:
     """What could be a label: the field names of a dataset of files (of tf.Example and JSON: of its first records).
 
     Args:
         uri: source URI or path.
         split: name of the split, where folders are splits.
-        base_dir: folder that relative paths start from; None is the working directory.
 
     Raises:
         SourceError: as ``open_source``; also for ``tfds:``, whose metadata say more, and ``python:``.
     """
-    name, where, options = parse_uri(full_uri(uri, base_dir))
+    name, where, options = parse_uri(full_uri(uri))
     if name not in SCHEMES:
         raise SourceError(f"the fields of a {name}: source cannot be listed")
     scheme = SCHEMES[name]
-    return peek_fields(scheme.form(options), scheme.find(resolve(where, base_dir), split))
+    return peek_fields(scheme.form(options), scheme.find(resolve(where, None), split))
 
 
-def list_splits(uri: str, *, base_dir: str | None = None) -> list[str]:
+def list_splits(uri: str) -> list[str]:
     """The splits that one source holds by itself (TFDS, a ``DatasetDict``, class folders); empty where it has none.
 
     Raises:
         SourceError: as ``open_source``.
     """
-    name, where, _ = parse_uri(full_uri(uri, base_dir))
-    place = resolve(where, base_dir)
+    name, where, _ = parse_uri(full_uri(uri))
+    place = resolve(where, None)
     if name == "tfds":
         return list(read_metadata(place).splits)
     return SCHEMES[name].split_names(place) if name in SCHEMES else []

@@ -275,11 +275,11 @@ def full_uri(source: str, base_dir: str | None = None) -> str:
     return f"{found}{'&' if '?delimiter' in found else '?'}{query}" if query else found
 
 
-def separates_splits(source: str, base_dir: str | None = None) -> bool:
+def separates_splits(source: str) -> bool:
     """Whether one source may hold several splits.
 
     Raises:
         SourceError: as ``full_uri``.
     """
-    scheme = full_uri(source, base_dir).partition(":")[0]
+    scheme = full_uri(source).partition(":")[0]
     return scheme not in SCHEMES or SCHEMES[scheme].splits

@@ -33,7 +33,7 @@ from label_guard.audit.shard import ShardResult
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.engines import beam
 from label_guard.report.audit_text import render_audit
-from label_guard.sources.open import Shard
+from label_guard.sources.base import Shard
 
 
 @dataclass(frozen=True, slots=True)

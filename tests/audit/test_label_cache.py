@@ -24,8 +24,9 @@ from label_guard import DatasetSchema, UsageError
 from label_guard.audit.label_cache import CachedFormat, open_label_cache, require_files
 from label_guard.audit.runner import audit_dataset
 from label_guard.cli import app as cli
-from label_guard.sources.base import Piece
-from label_guard.sources.open import Chunk, Shard, Source, open_source
+from label_guard.sources.base import Chunk, Piece, Shard
+from label_guard.sources.open import open_source
+from label_guard.sources.source import Source
 
 
 def schema_of(num_classes: int = 10, **fields: Any) -> DatasetSchema:

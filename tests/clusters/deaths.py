@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from label_guard.audit.shard import ShardAuditor, ShardResult
-from label_guard.sources.open import Shard
+from label_guard.sources.base import Shard
 
 LIVES = "LABEL_GUARD_TEST_LIVES"  # a folder: each file in it lets one worker die
 

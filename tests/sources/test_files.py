@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from label_guard.errors import SourceError
 from label_guard.sources import base, jsonl, line_blocks, numpy_files
 from label_guard.sources import csv as csv_source
-from label_guard.sources.open import Chunk, list_fields, open_source
+from label_guard.sources.base import Chunk
+from label_guard.sources.open import list_fields, open_source
 
 
 def chunks_of(uri: str, labels: object = ("label",), **options: object) -> list[Chunk]:

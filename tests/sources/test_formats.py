@@ -22,8 +22,10 @@ from label_guard.audit.runner import audit_dataset
 from label_guard.errors import SourceError
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.sources import json_stream, jsonl, raw_numbers
-from label_guard.sources.open import Source, full_uri, list_fields, open_source
+from label_guard.sources.open import list_fields, open_source
 from label_guard.sources.schemes import NAMES, SCHEMES
+from label_guard.sources.source import Source
+from label_guard.sources.uris import full_uri
 
 from .test_records import array_record, example, framed
 

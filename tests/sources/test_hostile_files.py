@@ -527,7 +527,8 @@ table = pa.table({"label": [1, 2], "secret": [3, 4]})
 with pq.ParquetWriter("a.parquet", table.schema, encryption_properties=properties) as writer:
     writer.write_table(table)
 from label_guard.errors import SourceError
-from label_guard.sources.open import open_source, column_statistics
+from label_guard.sources.open import open_source
+from label_guard.sources.parquet import column_statistics
 def read(label):
     source = open_source("parquet:a.parquet", labels=[label])
     return [v for s in source.shards() for c in source.read(s) for v in c.columns[label].tolist()]

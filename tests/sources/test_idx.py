@@ -14,7 +14,8 @@ from label_guard.audit.runner import audit_dataset
 from label_guard.errors import SourceError
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.sources import idx
-from label_guard.sources.open import full_uri, open_source
+from label_guard.sources.open import open_source
+from label_guard.sources.uris import full_uri
 
 CODES = {"uint8": 8, "int8": 9, "int16": 11, "int32": 12, "float32": 13, "float64": 14}
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from label_guard.errors import SourceError
 from label_guard.sources import parquet
-from label_guard.sources.open import GroupStatistics, column_statistics, list_fields, open_source
+from label_guard.sources.open import list_fields, open_source
+from label_guard.sources.parquet import GroupStatistics, column_statistics
 
 
 def values(path: Path, label: str) -> list[Any]:

@@ -29,8 +29,10 @@ from label_guard.schema.dataset import DatasetSchema
 from label_guard.sources import base, encoded_labels, tf_record
 from label_guard.sources import tf_example as examples
 from label_guard.sources import tf_example_wire as wire
+from label_guard.sources.base import Chunk
 from label_guard.sources.encoded_labels import Encoding
-from label_guard.sources.open import Chunk, Source, open_source
+from label_guard.sources.open import open_source
+from label_guard.sources.source import Source
 
 
 def example(label: int | None, payload: bytes = b"", name: str = "") -> bytes:

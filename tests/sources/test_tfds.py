@@ -12,7 +12,8 @@ import pytest
 
 from label_guard.errors import SourceError
 from label_guard.sources.array_record import frames
-from label_guard.sources.open import Source, open_source
+from label_guard.sources.open import open_source
+from label_guard.sources.source import Source
 
 BUILDER = """
 import io, sys
