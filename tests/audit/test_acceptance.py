@@ -19,24 +19,18 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 from label_guard import read_quarantine
 from label_guard.audit.runner import audit_dataset
+from tests.schemas import PLANTED
 
 Run = Callable[..., tuple[int, str, str]]
 LABELS = [k % 10 for k in range(50)]
 FAULTS = {7: 10, 19: -1, 33: 2**32 + 1}
 BAD = [FAULTS.get(row, label) for row, label in enumerate(LABELS)]
-SCHEMA = """
-format: 1
-name: planted
-version: 1.0.0
-labels:
-  label: {kind: class_label, num_classes: 10}
-"""
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder, with the schema in it."""
-    (tmp_path / "s.yaml").write_text(SCHEMA)
+    (tmp_path / "s.yaml").write_text(PLANTED)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -74,7 +68,7 @@ def test_a_quarantine_of_an_audit_is_rechecked_by_a_corrected_schema(folder: Pat
     """What a new schema accepts is found among records that an audit wrote, as among those of a pipeline."""
     np.save(folder / "a.npy", np.array(BAD))
     assert run("audit", "s.yaml", "--source", "npy:a.npy", "--quarantine", "bad")[0] == 1
-    (folder / "new.yaml").write_text(SCHEMA.replace("num_classes: 10}", "num_classes: 11}"))
+    (folder / "new.yaml").write_text(PLANTED.replace("num_classes: 10}", "num_classes: 11}"))
     code, out, _ = run("quarantine", "recheck", "bad", "--schema", "new.yaml", "--keys", "fixed.txt")
     assert code in (0, 1)
     assert (folder / "fixed.txt").read_text().split() == ["7"], out
@@ -100,7 +94,7 @@ def prepared(folder: Path, lengths: list[int], values: list[list[int]], features
 
 
 TEN = tfds.features.FeaturesDict({"label": tfds.features.ClassLabel(num_classes=10)})
-TRAIN = SCHEMA + "splits:\n  train: {source: 'tfds:toy/1.0.0'}\n"
+TRAIN = PLANTED + "splits:\n  train: {source: 'tfds:toy/1.0.0'}\n"
 
 
 @pytest.fixture
@@ -123,7 +117,7 @@ def test_the_sizes_of_splits_are_compared_with_the_metadata(toy: Path, run: Run)
     prepared(toy, [50], [LABELS], TEN)
     for size, comment, differs in ((50, "", False), (40, "", True), (40, "  # noqa: LG234", False)):
         split = f"splits:\n  train:\n    source: tfds:toy/1.0.0\n    num_examples: {size}{comment}\n"
-        (toy.parents[1] / "s.yaml").write_text(SCHEMA + split)
+        (toy.parents[1] / "s.yaml").write_text(PLANTED + split)
         _, out, _ = run("audit", "s.yaml", "--limit", "10")
         assert ("LG234 source-split: num_examples is 40 but the dataset declares 50" in out) == differs, out
 
@@ -153,7 +147,7 @@ def test_a_truncated_shard_is_reported(toy: Path, run: Run, keep: int) -> None:
 
 def test_a_writer_that_drops_rows_is_reported(folder: Path, run: Run) -> None:
     """Parquet files with fewer rows than the schema promises: LG401, as TFDS's own writer once dropped them."""
-    (folder / "s.yaml").write_text(SCHEMA + "splits:\n  train: {num_examples: 50, source: 'parquet:a-*.parquet'}\n")
+    (folder / "s.yaml").write_text(PLANTED + "splits:\n  train: {num_examples: 50, source: 'parquet:a-*.parquet'}\n")
     for shard in range(2):
         pq.write_table(pa.table({"label": LABELS[: 20 + shard]}), folder / f"a-{shard}.parquet")
     code, out, _ = run("audit", "s.yaml")

@@ -31,20 +31,14 @@ from label_guard.audit.shard import ShardAuditor
 from label_guard.audit.workers import AuditControl, run_shards
 from label_guard.pipeline.select import select_records
 from label_guard.schema.reader import load_schema
+from tests.schemas import PLANTED
 
-SCHEMA = """
-format: 1
-name: planted
-version: 1.0.0
-labels:
-  label: {kind: class_label, num_classes: 10}
-"""
 Run = Callable[..., tuple[int, str, str]]
 
 
 def write(folder: Path, labels: Sequence[Sequence[int]]) -> list[object]:
     """A schema file and one Parquet file for each list of labels; the arguments of an audit of them."""
-    (folder / "planted.yaml").write_text(SCHEMA)
+    (folder / "planted.yaml").write_text(PLANTED)
     for shard, values in enumerate(labels):
         pq.write_table(pa.table({"label": np.array(values, np.int64)}), folder / f"train-{shard}.parquet")
     return ["audit", folder / "planted.yaml", "--source", f"parquet:{folder}/train-*.parquet"]
@@ -212,7 +206,7 @@ def test_several_schemas_write_a_report_each(tmp_path: Path, run: Run) -> None:
     schemas.mkdir()
     for name, label in (("good", 1), ("bad", 10)):
         pq.write_table(pa.table({"label": [label]}), schemas / f"{name}.parquet")
-        text = SCHEMA.replace("planted", name) + f"splits:\n  train: {{source: 'parquet:{name}.parquet'}}\n"
+        text = PLANTED.replace("planted", name) + f"splits:\n  train: {{source: 'parquet:{name}.parquet'}}\n"
         (schemas / f"{name}.yaml").write_text(text)
     code, _, err = run("audit", schemas, "--report", f"json={tmp_path}/all.json")
     assert (code, err.count("put {schema} into its name")) == (2, 1)

@@ -17,7 +17,7 @@ from array_record.python import array_record_module
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from label_guard import DatasetSchema, QuarantineOptions, audit_dataset, read_quarantine
+from label_guard import QuarantineOptions, audit_dataset, read_quarantine
 from label_guard.audit import merge_reports, plan
 from label_guard.audit.good_index import write_good_index
 from label_guard.audit.report import AuditReport
@@ -25,10 +25,9 @@ from label_guard.sources import raw_numbers
 from label_guard.sources.base import FilePart
 from label_guard.sources.open import open_source
 from label_guard.sources.tf_example import _example_class  # pyright: ignore[reportPrivateUsage]
+from tests.schemas import one_label
 
-SCHEMA = DatasetSchema.model_validate(
-    {"format": 1, "name": "n", "version": "1.0.0", "labels": {"label": {"kind": "class_label", "num_classes": 5}}}
-)
+SCHEMA = one_label("label", 5)
 Rows = list[int]
 
 

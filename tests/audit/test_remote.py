@@ -9,12 +9,11 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import _registry
 
-from label_guard import DatasetSchema, audit_dataset
+from label_guard import audit_dataset
+from tests.schemas import one_label
 
 CALLS: Counter[str] = Counter()
-SCHEMA = DatasetSchema.model_validate(
-    {"format": 1, "name": "n", "version": "1.0.0", "labels": {"label": {"kind": "class_label", "num_classes": 10}}}
-)
+SCHEMA = one_label("label", 10)
 
 
 class CountingStore(MemoryFileSystem):

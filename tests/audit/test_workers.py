@@ -18,18 +18,17 @@ from typing import Any
 
 import pytest
 
-from label_guard import DatasetSchema, UsageError
+from label_guard import UsageError
 from label_guard.audit import workers
 from label_guard.audit.plan import plan_audit
 from label_guard.audit.runner import audit_dataset, open_splits
 from label_guard.audit.workers import AuditControl, run_shards
 from label_guard.core.temporary import temporary_folder
+from tests.schemas import one_label
 
 LIMIT_SECONDS = 300.0  # a machine may be busy; a hang is forever
 GoOn = Callable[[int], bool]
-SCHEMA = DatasetSchema.model_validate(
-    {"format": 1, "name": "n", "version": "1.0.0", "labels": {"label": {"kind": "class_label", "num_classes": 10}}}
-)
+SCHEMA = one_label("label", 10)
 
 
 def wait_for(ready: Callable[[], bool], seconds: float = LIMIT_SECONDS) -> bool:

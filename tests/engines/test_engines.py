@@ -13,7 +13,6 @@ import fsspec
 import pytest
 
 from label_guard import (
-    DatasetSchema,
     LabelGuardError,
     MissingDependencyError,
     QuarantineOptions,
@@ -26,10 +25,9 @@ from label_guard.audit.shard import ReadOptions, ShardAuditor
 from label_guard.cli.app import main
 from label_guard.engines import beam, ray, spark
 from label_guard.engines.options import read_options
+from tests.schemas import one_label
 
-SCHEMA = DatasetSchema.model_validate(
-    {"format": 1, "name": "n", "version": "1.0.0", "labels": {"label": {"kind": "class_label", "num_classes": 10}}}
-)
+SCHEMA = one_label("label", 10)
 YAML = "format: 1\nname: n\nversion: 1.0.0\nlabels:\n  label: {kind: class_label, num_classes: 10}\n"
 
 

@@ -11,15 +11,14 @@ import grain
 import numpy as np
 import pytest
 
-from label_guard import DatasetSchema, guard_batches
+from label_guard import guard_batches
 from label_guard.errors import InvalidLabelError, LabelGuardError, TooManyInvalidError, UsageError
 from label_guard.grain import data_loader_operations, guard_labels, stop_requested, summary
 from label_guard.jax import sync_stop
 from label_guard.testing import assert_conserved
+from tests.schemas import one_label
 
-SCHEMA = DatasetSchema.model_validate(
-    {"format": 1, "name": "n", "version": "1.0.0", "labels": {"y": {"kind": "class_label", "num_classes": 4}}}
-)
+SCHEMA = one_label("y", 4)
 SIZE = 4
 
 

@@ -15,7 +15,6 @@ from tensorboardX.proto import event_pb2
 from tensorboardX.record_writer import RecordWriter  # noqa: F401  # the writer that the recipe uses is installed
 
 from label_guard import (
-    DatasetSchema,
     InvalidLabelError,
     LabelGuardError,
     Summary,
@@ -24,10 +23,9 @@ from label_guard import (
     guard_batches,
 )
 from label_guard.grain import guard_labels, summary
+from tests.schemas import one_label
 
-SCHEMA = DatasetSchema.model_validate(
-    {"format": 1, "name": "n", "version": "1.0.0", "labels": {"y": {"kind": "class_label", "num_classes": 4}}}
-)
+SCHEMA = one_label("y", 4)
 PAGE = Path(__file__).parents[2] / "docs" / "observability.md"
 
 

@@ -14,9 +14,10 @@ from label_guard import ClassLabel, Guard, Summary, guard_batches
 from label_guard.grain import guard_labels, summary
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.testing import assert_conserved
+from tests.schemas import one_label
 
 DECLARED = DatasetSchema(format=1, name="n", version="1.0.0", labels={"y": ClassLabel(num_classes=4, where="_mask")})
-MASK_ONLY = DatasetSchema(format=1, name="n", version="1.0.0", labels={"y": ClassLabel(num_classes=4)})
+MASK_ONLY = one_label("y", 4)
 SCHEMAS = {"where": DECLARED, "a mask that is there": MASK_ONLY}
 # The last of each batch of four is padding, and so is a whole batch; every third record is bad.
 REAL = np.array([1, 1, 1, 0, 1, 1, 1, 0, 0, 0, 0, 0, 1, 1, 0, 0], bool)

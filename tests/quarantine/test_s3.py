@@ -18,7 +18,7 @@ import pytest
 import s3fs
 from moto.server import ThreadedMotoServer
 
-from label_guard import DatasetSchema, guard_batches, read_quarantine
+from label_guard import guard_batches, read_quarantine
 from label_guard.errors import QuarantineError
 from label_guard.quarantine import (
     BadRecord,
@@ -30,10 +30,9 @@ from label_guard.quarantine import (
     summarize_quarantine,
 )
 from label_guard.rules.violation import Violation
+from tests.schemas import one_label
 
-SCHEMA = DatasetSchema.model_validate(
-    {"format": 1, "name": "n", "version": "1.0.0", "labels": {"y": {"kind": "class_label", "num_classes": 4}}}
-)
+SCHEMA = one_label("y", 4)
 # A host: guards its own records of a shared range. argv: URL, first, last, host, batches before it dies, or -1.
 HOST = """
 import itertools, os, sys

@@ -29,9 +29,9 @@ from label_guard.sources.open import open_source
 sys.path.insert(0, str(Path(__file__).parents[1] / "audit"))
 from test_parts import write_array_record, write_megatron, write_npy, write_raw
 
-SCHEMA = DatasetSchema.model_validate(
-    {"format": 1, "name": "n", "version": "1.0.0", "labels": {"label": {"kind": "class_label", "num_classes": 5}}}
-)
+from tests.schemas import one_label
+
+SCHEMA = one_label("label", 5)
 ROWS = [0, 1, 2, 7, 4, -1, 3, 300, 2, 1] * 20
 
 
