@@ -23,14 +23,11 @@ from label_guard.pipeline.record_keys import KEY
 from label_guard.schema.labels import Label
 
 
-def finalize_plain(config: GuardConfig, record: Any, size: int = 0) -> Any:
+def finalize_plain(config: GuardConfig, record: Any) -> Any:
     """Converts a record whose labels are valid arrays or NumPy scalars, of which everything counts, at the least cost.
 
-    As ``finalize_record`` for a record that passed ``Guard.is_clean_record``; or, with a ``size``, as
-    ``finalize_batch`` for a batch of that size that passed ``Guard.clean_size``.
+    As ``finalize_record`` for a record that passed ``Guard.is_clean_record``.
     """
-    if size:
-        return finalize_batch(config, record, size)
     if not config.keep_key:
         record = batching.without_key(record, KEY)
     if config.passes_untouched:

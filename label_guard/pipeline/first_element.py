@@ -15,7 +15,9 @@ from label_guard.core import tree
 from label_guard.core.similar import closest, listed, near_name
 from label_guard.errors import UsageError
 from label_guard.pipeline.config import GuardConfig
+from label_guard.pipeline.copies import copied
 from label_guard.pipeline.record_keys import KEY, UNREADABLE, key_in, reason_in
+from label_guard.pipeline.state import Form, Upstream
 from label_guard.schema.fields import fits_shape
 
 
@@ -209,13 +211,37 @@ def _features(node: Any, prefix: str = "") -> Iterator[str]:
             yield from _features(value, f"{prefix}/{name}" if prefix else name)
 
 
-def is_batched(config: GuardConfig, element: Any) -> bool:
-    """Whether ``element`` is a batch, by the ranks of its labels; what could not be read is a record.
+def read_form(config: GuardConfig, upstream: Upstream, most: int) -> tuple[Form, list[Any]]:
+    """Reads elements until one shows whether they are records or batches; one bad label must not decide it.
+
+    Args:
+        config: what the guard does.
+        upstream: where elements come from.
+        most: how many elements may be read.
+
+    Returns:
+        The form, unknown where there is no element; and the elements that were read, all but the last copied.
 
     Raises:
-        UsageError: the labels do not show it.
+        UsageError: none of them shows it.
     """
-    return reason_in(element) is None and config.guard.is_batched(element)
+    read: list[Any] = []
+    doubt: UsageError | None = None
+    while len(read) < most:
+        read = list(map(copied, read))
+        try:
+            read.append(next(upstream))
+        except StopIteration:
+            break
+        try:  # what could not be read is a record
+            batched = reason_in(read[-1]) is None and config.guard.is_batched(read[-1])
+            return Form.of(batched), read
+        except UsageError as error:
+            doubt = error
+    if doubt is not None:
+        check_first_elements(config, read)
+        raise doubt
+    return Form.UNKNOWN, read
 
 
 def is_stacked(element: Any) -> bool:

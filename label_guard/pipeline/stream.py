@@ -28,7 +28,7 @@ from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.coordination import CoordinatedStop, StopReason
 from label_guard.pipeline.copies import copied, copied_rows
 from label_guard.pipeline.counts import Summary
-from label_guard.pipeline.first_element import check_first_elements, is_batched
+from label_guard.pipeline.first_element import read_form
 from label_guard.pipeline.record_buffer import RecordBuffer
 from label_guard.pipeline.state import Form, Processes, Snapshot, Spare, Upstream
 
@@ -133,10 +133,14 @@ class GuardStream:
         except BaseException:
             self._before, self._refused = self._snapshot(parent), 0
             raise
-        if self.checker.passes(element, self._size):
+        size = self._size
+        if self.checker.passes(element, size):
             try:
-                ready = emit_record.finalize_plain(self.config, element, self._size)
-                self.checker.count_plain(element, self._size)
+                if size:
+                    ready = emit.finalize_batch(self.config, element, size)
+                else:
+                    ready = emit_record.finalize_plain(self.config, element)
+                self.checker.count_plain(element, size)
                 return ready
             except LabelGuardError:  # raised again by ``_next``, where the batch counts as refused
                 pass
@@ -183,21 +187,8 @@ class GuardStream:
     # Form ---------------------------------------------------------------------------------------------------------
 
     def _pin(self) -> None:
-        """Decides between records and batches from the first elements; one bad label must not decide it."""
-        doubt: UsageError | None = None
-        while self._form is Form.UNKNOWN and len(self._ahead) < (self._size or 1):
-            try:
-                self._ahead = list(map(copied, self._ahead))
-                self._ahead.append(next(self._upstream))
-            except StopIteration:
-                break
-            try:
-                self._form = Form.of(is_batched(self.config, self._ahead[-1]))
-            except UsageError as error:
-                doubt = error
-        if self._form is Form.UNKNOWN and doubt is not None:
-            check_first_elements(self.config, self._ahead)
-            raise doubt
+        """Decides between records and batches from the first elements."""
+        self._form, self._ahead = read_form(self.config, self._upstream, self._size or 1)
         if self._form is Form.UNKNOWN:  # an empty stream
             self._form = Form.RECORDS if self._size else Form.BATCHES
         if self._form is Form.RECORDS and not self._size:
@@ -257,7 +248,8 @@ class GuardStream:
 
     def _next_window(self, window: RecordBuffer) -> Any:
         """Every record of ``window`` at its place, bad ones masked or as they are."""
-        if not (size := len(window)):
+        size = len(window)
+        if not size:
             self._finish()
         result = self._check_window(window)
         if self._is_remainder(size, result.num_padding):
