@@ -1,4 +1,4 @@
-"""Living with dirty data: which records are known to be bad, which of today's are new, which are fixed."""
+"""Baselines: which records are known to be bad, which of today's are new, which are fixed."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def thinned(rows: DigestRows) -> DigestRows:
     return rows[keep]
 
 
-def telling_places(group: DigestRows) -> list[int]:
+def reported_places(group: DigestRows) -> list[int]:
     """The places of the rows of one content, in order of their files, that decide what a report says of it.
 
     At most 19, and those of several parts of a group hold those of the whole: statistics of an engine stay small.

@@ -11,13 +11,12 @@ import numpy as np
 from apache_beam.pvalue import AsList, AsSingleton, TaggedOutput
 
 from label_guard.audit.content import content_features, digest_shard, record_prefix
-from label_guard.audit.duplicates import ROW, DigestRows, FoundGroups, telling_places, thinned
+from label_guard.audit.duplicates import ROW, DigestRows, FoundGroups, reported_places, thinned
 from label_guard.audit.plan import Item
 from label_guard.audit.shard import SplitJob
 from label_guard.errors import LabelGuardError, MissingDependencyError, SourceError, UsageError, unexpected
 
 NumberedItem = tuple[int, Item]
-Unread = tuple[str, str, str]  # split, file and why
 _DIGEST = 16  # bytes of a row: its first fields are the digest
 _HELD = 64  # records of one content, before those that say nothing more are only counted
 
@@ -114,7 +113,7 @@ def _condensed(records: Sequence[bytes]) -> list[bytes]:
     rows = _rows(records)
     order = np.lexsort((rows["row"], rows["shard"]))
     group = rows[order]
-    places = telling_places(group)
+    places = reported_places(group)
     kept = group[places]
     kept["count"][-1] += rows["count"].sum() - kept["count"].sum()
     prefixes = [records[order[place]][ROW.itemsize :] for place in places]

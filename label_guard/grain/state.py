@@ -29,7 +29,7 @@ def summary(iterator: Any) -> Summary:
     """
     is_state = isinstance(iterator, Mapping)
     if isinstance(iterator, GuardedBatches):
-        raise UsageError("what guard_batches returned has its counts in guarded.summary")
+        raise UsageError("summary takes an iterator of Grain; what guard_batches returns has its own: guarded.summary")
     if not is_state and not hasattr(iterator, "get_state"):
         raise UsageError(
             f"summary got {shown_type(iterator)}, which keeps no counts; give it the iterator that the loop reads: "

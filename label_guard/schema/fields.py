@@ -51,7 +51,7 @@ class Problem(NamedTuple):
 
 
 def raise_problems(problems: list[Problem]) -> NoReturn:
-    """Raise the problems as one pydantic error, for a validator; ``schema.problems_of`` unfolds them."""
+    """Raise the problems as one pydantic error, for a validator; ``dataset.problems_of`` unfolds them."""
     text = "; ".join(f"{p.rule} {'.'.join(map(str, p.path))}: {p.message}" for p in problems)
     raise PydanticCustomError(PROBLEMS, "{text}", {"text": text, "problems": problems})
 
