@@ -181,6 +181,7 @@ class ElementChecker:
         else:
             self._check_first(records(), batched=False)
         result = self.config.guard.check_batch(batch)
+        self._limit.batch_size = max(self._limit.batch_size, result.num_records)  # the last batch may be short
         self._count(result)
         if not (result.ok and result.skipped is None):
             self._handle(BatchWindow(self.config, batch, result))
@@ -308,7 +309,7 @@ class ElementChecker:
             kept = None if reason_in(element) is not None else element
             position = self.config.names.position(window.key(row))
             bad.append(BadRecord(self._name(window, row), kept, labels, window.result.of_row(row), position))
-        size = self.config.batch_size or window.result.num_records
+        size = self._limit.batch_size or window.result.num_records
         rows = self.counts.delivered + self.counts.padding - window.result.num_padding
         self._open_writer().append(bad, step=None if self._stateless else rows // size)
 
@@ -346,7 +347,7 @@ class ElementChecker:
         result = window.result
         named = tuple(self._named(violation, window) for violation in result.violations)
         shown = "\n  ".join(str(violation) for violation in named[:_MAX_SHOWN])
-        after = next_steps(self.config, None if self._stateless else self.counts)
+        after = next_steps(self.config, None if self._stateless else self.counts, self._limit.batch_size)
         raise InvalidLabelError(
             f"{self.config.guard.schema.name}: {result.num_invalid} of {counted(result.num_records, 'record')} "
             f"{agreed(result.num_invalid, 'is', 'are')} bad "

@@ -28,11 +28,13 @@ class InvalidRatioLimit:
         start: records of the run before the first that is sampled.
 
     Attributes:
+        batch_size: records of a full batch; 0 for single records, and until the first batch of a stream of batches.
         sample: what the stream held so far, from which the likely cause is worked out.
     """
 
     def __init__(self, config: GuardConfig, start: int = 0) -> None:
         self._config = config
+        self.batch_size = config.batch_size or 0
         self.sample = StreamSample(start)
 
     def is_due(self, counts: Counts, num_records: int) -> bool:
@@ -81,7 +83,7 @@ class InvalidRatioLimit:
             raise NoValidRecordsError(
                 f"{config.guard.schema.name}: {counted(counts.consecutive_rejected, 'record')} in a row "
                 f"{agreed(counts.consecutive_rejected, 'is', 'are')} bad or unlabeled{example()}{self._cause(counts)}. "
-                f"{next_steps(config, counts)}"
+                f"{next_steps(config, counts, self.batch_size)}"
             )
 
     def check_end(self, counts: Counts, example: Example) -> None:
@@ -114,7 +116,7 @@ class InvalidRatioLimit:
             f"{self._config.guard.schema.name}: {invalid:,} of {counted(seen, 'record')} ({over}) "
             f"{agreed(invalid, 'is', 'are')} bad: {invalid / seen:.1%}, more than "
             f"stop_above={limit}{example()}{self._cause(counts)}. Fix the data or the schema, or raise stop_above. "
-            f"{next_steps(self._config, counts)}"
+            f"{next_steps(self._config, counts, self.batch_size)}"
         )
 
     def _cause(self, counts: Counts) -> str:
@@ -125,21 +127,22 @@ class InvalidRatioLimit:
         return f". Likely cause{how}: {likely}" if likely else ""
 
 
-def next_steps(config: GuardConfig, counts: Counts | None = None) -> str:
+def next_steps(config: GuardConfig, counts: Counts | None = None, batch_size: int = 0) -> str:
     """Where a stopped run was, where its bad records are, and the command to look at them.
 
     Args:
         config: the guard's configuration.
         counts: of the stream; None where elements may be read ahead, so that the counts are not a place in it.
+        batch_size: records of a full batch, 0 for single records.
 
     >>> from label_guard.pipeline.options import resolve_options
     >>> from label_guard.schema.labels import ClassLabel
-    >>> config = resolve_options({"y": ClassLabel(num_classes=3)}, batch_size=4, quarantine="runs/q")
-    >>> next_steps(config, Counts(delivered=8))
+    >>> config = resolve_options({"y": ClassLabel(num_classes=3)}, quarantine="runs/q")
+    >>> next_steps(config, Counts(delivered=8), batch_size=4)
     'Batch 2 of this run; the bad records are in runs/q: run label-guard quarantine summary runs/q'
     """
     schema = "" if config.schema_file is None else f" --schema {shlex.quote(config.schema_file)}"
-    place = "" if counts is None else f"{_place(config, counts)} of this run; "
+    place = "" if counts is None else f"{_place(counts, batch_size)} of this run; "
     if config.quarantine is None:
         target = "SCHEMA" if config.schema_file is None else shlex.quote(config.schema_file)
         after = f"{place}to check all records run label-guard audit {target} --source URI"
@@ -151,6 +154,6 @@ def next_steps(config: GuardConfig, counts: Counts | None = None) -> str:
     return after[0].upper() + after[1:]
 
 
-def _place(config: GuardConfig, counts: Counts) -> str:
+def _place(counts: Counts, batch_size: int) -> str:
     rows = counts.delivered + counts.padding
-    return f"Batch {rows // config.batch_size:,}" if config.batch_size else f"Record {counts.seen:,}"
+    return f"Batch {rows // batch_size:,}" if batch_size else f"Record {counts.seen:,}"

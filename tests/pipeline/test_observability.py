@@ -21,6 +21,7 @@ from label_guard import (
     UsageError,
     audit_dataset,
     guard_batches,
+    read_quarantine,
 )
 from label_guard.grain import guard_labels, summary
 from tests.schemas import one_label
@@ -141,6 +142,27 @@ def test_a_stop_says_what_to_do_next(tmp_path: Path) -> None:
     guarded = guard_batches(data, path, on_invalid="raise", batched=True)
     with pytest.raises(InvalidLabelError, match=f"label-guard audit {re.escape(str(path))} --source URI"):
         list(guarded)
+
+
+@pytest.mark.parametrize("place", ["batch_size", "after batch", "records"])
+@pytest.mark.parametrize("policy", ["drop", "mask", "report", "raise"])
+def test_the_step_of_an_error_is_that_of_the_quarantine(tmp_path: Path, place: str, policy: str) -> None:
+    """Batches are counted as batches, with or without batch_size=, in a short last one too; single records as such."""
+    labels = np.arange(22) % 4
+    labels[21] = 9
+    records = [{"y": label} for label in labels]
+    batches = [{"y": labels[at : at + 4]} for at in range(0, 22, 4)]
+    options: dict[str, Any] = {"batch_size": 4} if place == "batch_size" else {"batched": place == "after batch"}
+    guarded = guard_batches(
+        batches if place == "after batch" else records,
+        SCHEMA,
+        on_invalid=policy, quarantine=tmp_path / "q", stop_above=0.0, remainder="short", **options,
+    )  # fmt: skip
+    with pytest.raises(LabelGuardError) as caught:
+        list(guarded)
+    (entry,) = read_quarantine(tmp_path / "q").entries
+    assert entry.written is not None and entry.written.step == (21 if place == "records" else 5)
+    assert ("Record 22" if place == "records" else "Batch 5") + " of this run" in str(caught.value)
 
 
 def test_the_tensorboard_recipe_runs(tmp_path: Path) -> None:
