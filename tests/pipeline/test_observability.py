@@ -161,8 +161,9 @@ def test_the_step_of_an_error_is_that_of_the_quarantine(tmp_path: Path, place: s
     with pytest.raises(LabelGuardError) as caught:
         list(guarded)
     (entry,) = read_quarantine(tmp_path / "q").entries
-    assert entry.written is not None and entry.written.step == (21 if place == "records" else 5)
-    assert ("Record 22" if place == "records" else "Batch 5") + " of this run" in str(caught.value)
+    assert entry.written is not None
+    assert entry.written.step == (21 if place == "records" else 5)
+    assert f"{'Record 22' if place == 'records' else 'Batch 5'} of this run" in str(caught.value)
 
 
 def test_the_tensorboard_recipe_runs(tmp_path: Path) -> None:
