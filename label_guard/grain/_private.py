@@ -60,11 +60,15 @@ def is_batch(node: Any) -> bool:
     return type(node).__name__ in _BATCHING
 
 
-def makes_new_arrays(node: Any) -> bool:
-    """Whether a node stacks each batch into new arrays, which nothing writes again: Grain's own ``batch``."""
+def stacks_leaves(node: Any) -> bool:
+    """Whether a node makes batches as Grain does: one new array for each leaf of a record, so for each place of a list."""
     stack = getattr(node, "_batch_fn", None)
-    own = getattr(stack, "__name__", "") == "make_batch" and getattr(stack, "__module__", "").startswith("grain.")
-    return type(node).__name__ == "BatchIterDataset" and own
+    return getattr(stack, "__name__", "") == "make_batch" and getattr(stack, "__module__", "").startswith("grain.")
+
+
+def makes_new_arrays(node: Any) -> bool:
+    """Whether nothing writes or reads the arrays of a batch again, once a node has yielded it."""
+    return type(node).__name__ == "BatchIterDataset" and stacks_leaves(node)
 
 
 def drops_remainder(node: Any) -> bool:

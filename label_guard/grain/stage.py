@@ -59,7 +59,7 @@ def guard_labels(ds: Any, schema: SchemaLike, **options: Unpack[GuardOptions]) -
         options["remainder"] = "drop"  # a Batch upstream promised full batches
     config = resolve_options(schema, **options)
     batched = upstream.is_batched(ds, config)
-    config = upstream.with_names(ds, config, batched)
+    config = upstream.with_names(ds, config.replace(lists_are_columns=_private.stacks_leaves(ds)), batched)
     upstream.refuse_second_remap(ds, config)
     warn_about_policy(config, endless=upstream.is_endless(ds))
     if isinstance(ds, grain.MapDataset):

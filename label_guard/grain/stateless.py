@@ -166,8 +166,8 @@ def data_loader_operations(
     """
     if options.get("batched"):
         raise UsageError("the operations of a DataLoader come before Batch and get records; leave batched= out")
-    _refuse_stateful(options, "a DataLoader")
     config = resolve_options(schema, "data_loader_operations", **options | {"batched": False})
+    _refuse_stateful(options, "a DataLoader")
     if config.batch_size is not None:
         raise UsageError("a DataLoader batches with grain.transforms.Batch(N); pass no batch_size=")
     if source is not None:

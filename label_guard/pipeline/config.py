@@ -29,6 +29,7 @@ class GuardConfig:
         names: names records by the key that travels with them.
         caller: the function that the user called, for messages.
         schema_file: path of the schema, for messages; None where it is not from a file.
+        lists_are_columns: whether a list in a batch has one array for each place in a record, as after Grain's batch.
     """
 
     guard: Guard
@@ -49,6 +50,7 @@ class GuardConfig:
     names: RecordNames = field(default_factory=lambda: RecordNames({}))
     caller: str = "guard_labels"
     schema_file: str | None = None
+    lists_are_columns: bool = False
 
     @property
     def view(self) -> str | None:

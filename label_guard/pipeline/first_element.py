@@ -126,7 +126,8 @@ def _check_lists(config: GuardConfig, batch: Any) -> None:
         own, length = len(cast("Sequence[Any]", value)), shape[0]
         sizes = {size for name in _features(batch) if name != path for size in _sizes(tree.get(batch, name))}
         both = own == length and None not in label.record_shape  # rows of any length are rarely a square
-        if fits_shape(label.record_shape, (own, *shape[1:])) and (both or (length in sizes and own not in sizes)):
+        columns = config.lists_are_columns or both or (length in sizes and own not in sizes)
+        if columns and fits_shape(label.record_shape, (own, *shape[1:])):
             raise UsageError(
                 f"{config.caller}: label {path!r} is a list of {own} arrays of length {length}. Grain's batch and "
                 "PyTorch's collate make one array for each place in a label that is a Python list, not one for each "

@@ -109,11 +109,12 @@ def test_a_label_that_batching_turned_on_its_side(tmp_path: Path, made: Any, siz
 
 
 @pytest.mark.parametrize("place", ["IterDataset", "MapDataset"])
+@pytest.mark.parametrize("shape", [(3,), (None,)])
 @pytest.mark.parametrize("size", [2, 3])
-def test_a_list_before_a_batch_of_grain(size: int, place: str) -> None:
-    """The same behind Grain's own batch; an array in its place, or a guard on records, works."""
+def test_a_list_before_a_batch_of_grain(size: int, shape: Any, place: str) -> None:
+    """The same behind Grain's own batch, for any shape; an array in its place, or a guard on records, works."""
     records = [{"id": np.int64(k), "label": [k % 10, 1, 2]} for k in range(12)]
-    schema = {"label": ClassLabel(num_classes=10, shape=(3,))}
+    schema = {"label": ClassLabel(num_classes=10, shape=shape)}
 
     def guarded(found: Any) -> list[Any]:
         ds = grain.MapDataset.source(found)
