@@ -61,7 +61,7 @@ def is_batch(node: Any) -> bool:
 
 
 def stacks_leaves(node: Any) -> bool:
-    """Whether a node makes batches as Grain does: one new array for each leaf of a record, so for each place of a list."""
+    """Whether a node batches as Grain does: one new array for each leaf of a record, so for each place of a list."""
     stack = getattr(node, "_batch_fn", None)
     return getattr(stack, "__name__", "") == "make_batch" and getattr(stack, "__module__", "").startswith("grain.")
 
