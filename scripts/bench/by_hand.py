@@ -36,7 +36,7 @@ class _ByHand(grain.IterDataset):
 class _ByHandIterator(grain.DatasetIterator):
     def __init__(self, parent: Any, folder: str) -> None:
         super().__init__(parent)
-        self._file = Path(folder, "bad.jsonl").open("ab", buffering=0)
+        self._file = Path(folder, "bad.jsonl").open("ab", buffering=0)  # noqa: SIM115  # close closes it
         self._spare: Any = None
         self._used = 0
 
