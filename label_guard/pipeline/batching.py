@@ -1,8 +1,7 @@
-"""Batches as trees: stack records, take rows, join rows of several. Only ``join_into_first`` writes its input."""
+"""Batches as trees: stack records, take rows, join rows of several. Inputs are never written."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
@@ -304,52 +303,6 @@ def _join_leaves(leaves: list[Any], parts: Sequence[BatchRows], path: str) -> An
             joined[at : at + len(rows)] = array[rows]
         at += len(rows)
     return joined
-
-
-def join_into_first(parts: Sequence[BatchRows]) -> Any:
-    """As ``join``, but written into the arrays of the first part, which must be the caller's own: no memory is taken.
-
-    Returns:
-        The batch of the first part; None, and nothing is written, where the rows are not as many as it has, or where
-        the parts are not flat dicts of plain arrays of the same dtypes and shapes.
-    """
-    (batch, kept, size), *others = parts
-    if sum(len(rows) for _, rows, _ in parts) != size or not all(map(_is_flat, (batch for batch, _, _ in parts))):
-        return None
-    for other, _, length in others:
-        if other.keys() != batch.keys() or any(not _is_like(other[name], batch[name], length) for name in batch):
-            return None
-    if any(not _is_like(array, array, size) or not array.flags.writeable for array in batch.values()):
-        return None
-    for name, array in batch.items():
-        _close_gaps(array, kept)
-        at = len(kept)
-        for other, rows, _ in others:
-            np.take(other[name], rows, axis=0, out=array[at : at + len(rows)], mode="clip")
-            at += len(rows)
-    return batch
-
-
-def _is_flat(batch: Any) -> bool:
-    return type(batch) is dict and all(type(value) is np.ndarray for value in cast("dict[Any, Any]", batch).values())
-
-
-def _is_like(array: Array, other: Array, size: int) -> bool:
-    """Whether ``array`` holds ``size`` records, in one piece of memory, of the dtype and the shape of ``other``."""
-    dtype = array.dtype
-    same = dtype == other.dtype and array.shape[:1] == (size,) and array.shape[1:] == other.shape[1:]
-    return same and array.nbytes > 0 and array.flags.c_contiguous and dtype.isnative and not dtype.hasobject
-
-
-def _close_gaps(array: Array, kept: Rows) -> None:
-    """Moves the rows ``kept`` to the front of ``array``."""
-    memory = array.reshape(-1).view(np.uint8).data  # moves bytes that overlap; NumPy would copy them first
-    width = array.nbytes // len(array)
-    gaps: list[int] = ((kept[1:] - kept[:-1] > 1).nonzero()[0] + 1).tolist()
-    for start, stop in itertools.pairwise(sorted({0, *gaps, len(kept)})):
-        row = int(kept[start])
-        if row != start:
-            memory[start * width : stop * width] = memory[row * width : (row + stop - start) * width]
 
 
 def _common(arrays: Sequence[Array]) -> np.dtype[Any]:

@@ -238,21 +238,18 @@ def violations_of(result: CheckResult, path: str) -> list[RuleViolations]:
     return [found for found in result.faults if found.label == path]
 
 
-def join_rows(config: GuardConfig, parts: Sequence[batching.BatchRows], *, own: bool = False) -> Any:
+def join_rows(config: GuardConfig, parts: Sequence[batching.BatchRows]) -> Any:
     """A batch of the given rows of each batch, in order, its labels as arrays.
 
     Args:
         config: what the guard does.
         parts: batches, and rows of them.
-        own: whether the first batch is the guard's own, so that its arrays may be written where they fit.
 
     Raises:
         UsageError: the batches differ in structure, or in the shape of a feature.
     """
     size = sum(len(rows) for _, rows, _ in parts)
-    joined = batching.join_into_first(parts) if own else None
-    joined = _joined(config, parts) if joined is None else joined
-    return mask_batch(config, joined, CheckResult(size))[0]
+    return mask_batch(config, _joined(config, parts), CheckResult(size))[0]
 
 
 def _joined(config: GuardConfig, parts: Sequence[batching.BatchRows], *, stacked: bool = False) -> Any:

@@ -46,8 +46,8 @@ class GuardStream:
         config: the guard's configuration.
         upstream: where elements come from.
         batched: whether upstream yields batches, where something upstream shows it.
-        owned: whether upstream yields batches of new arrays, which nothing else writes or reads again, so that the
-            guard may (one of one record may be a view of that record).
+        owned: whether upstream yields batches of new arrays, which nothing writes again (one of one record may be a
+            view of that record).
         full: whether upstream leaves out an incomplete last batch, so that its batches have one size.
         processes: gives the place of this process among Grain's workers.
         start: gives upstream's state before its first element, where asking upstream itself would cost something.
@@ -312,16 +312,15 @@ class GuardStream:
             if len(rows):
                 parts.append((batch, rows, result.num_records))
                 have, padding = len(rows), result.num_padding
-        own = self._owned and bool(parts) and parts[0][2] > 1
         if have < self._size and self._spare.pending < self._size - have:  # more must be read
-            parts, own = [part if own else copied_rows(part) for part in parts], bool(parts)
+            parts = [part if self._owned and part[2] > 1 else copied_rows(part) for part in parts]
         while have < self._size and (self._spare.pending or self._read_spare()):
             part, self._spare = self._spare.split(self._size - have)
             parts.append(part)
             have += len(part[1])
         if not have or self._is_remainder(have, padding):
             self._finish()
-        return self._deliver(have, lambda: (emit.join_rows(self.config, parts, own=own), {}), padding=padding)
+        return self._deliver(have, lambda: (emit.join_rows(self.config, parts), {}), padding=padding)
 
     def _check_sized(self, batch: Any) -> CheckResult:
         result = self.checker.check_batch(batch)

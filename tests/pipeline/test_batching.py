@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -191,47 +190,3 @@ def test_a_feature_of_the_whole_batch_is_not_cut(tmp_path: Path, value: Any, on_
     for batch in passed:
         np.testing.assert_array_equal(batch["deep"]["extra"], value)
     assert f"{value.dtype}{list(value.shape)}" in str(error.value)
-
-
-ARRAYS: dict[str, Any] = {
-    "bytes": lambda n: np.arange(6 * n, dtype=np.uint8).reshape(n, 3, 2),
-    "numbers": lambda n: np.linspace(0, 1, n),
-    "dates": lambda n: np.arange(n).astype("datetime64[D]"),
-    "records": lambda n: np.array([(k, k / 2) for k in range(n)], "i2,f8"),
-    "column": lambda n: np.arange(2 * n).reshape(n, 2)[:, 1],
-    "objects": lambda n: np.arange(n).astype(object),
-    "empty": lambda n: np.empty((n, 0)),
-    "big-endian": lambda n: np.arange(n, dtype=">i4"),
-    "list": lambda n: list(range(n)),
-}
-
-
-@given(
-    st.lists(st.sampled_from(["bytes", "numbers", "dates", "records"] * 3 + list(ARRAYS)), min_size=1, max_size=3),
-    st.lists(st.booleans(), min_size=2, max_size=9),
-    st.lists(st.integers(1, 9), min_size=1, max_size=3),
-    st.sampled_from([0, 0, 0, 1]),
-)
-def test_rows_joined_in_the_arrays_of_the_first_batch(
-    kinds: list[str], keeps: list[bool], sizes: list[int], more: int
-) -> None:
-    """Written into the first batch, rows are those of a new batch; where it cannot be, no batch is changed."""
-    size = len(keeps)
-    found = [{kind: ARRAYS[kind](n) for kind in kinds} for n in (size, *sizes)]
-    kept = np.flatnonzero(keeps)
-    parts: list[Any] = [(found[0], kept, size)]
-    missing = size - len(kept) + more
-    for batch, n in zip(found[1:], sizes, strict=True):
-        parts.append((batch, np.arange(n)[: min(n, missing)], n))
-        missing -= len(parts[-1][1])
-    before = copy.deepcopy(found)
-    wanted = batches.join(parts)
-    joined = batches.join_into_first(parts)
-    assert repr(found[1:]) == repr(before[1:])
-    plain = {"bytes", "numbers", "dates", "records"}.issuperset(kinds)
-    assert (joined is not None) == (plain and sum(len(rows) for _, rows, _ in parts) == size)
-    assert repr(wanted if joined is None else joined) == repr(wanted)
-    if joined is None:
-        assert repr(found[0]) == repr(before[0])
-    else:
-        assert joined is found[0]
