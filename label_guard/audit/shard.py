@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -164,15 +165,16 @@ def _audit(
     found.labels = {path: LabelStatistics() for path in guard.labels}
     if job.options.trust_statistics and _certify(shard, guard, found):
         return found
+    limit = sys.maxsize if job.options.limit is None else job.options.limit
     source, cached = job.source, None
     if job.options.label_cache is not None:
         cached = CachedFormat(source.format, job.options.label_cache)
         source = replace(source, format=cached)
     try:
         for chunk in read_chunks(source, shard):
-            chunk = _limited(chunk, job.options.limit, found.records)
+            chunk = chunk.first(limit - found.records)
             _add_chunk(job, guard, writer, chunk, found)
-            if job.options.limit is not None and found.records >= job.options.limit:
+            if found.records >= limit:
                 break
             if go_on is not None and not go_on(len(chunk) + len(chunk.unreadable)):
                 found.stopped = True
@@ -221,16 +223,6 @@ def _origin(job: SplitJob, guard: Guard) -> Origin:
         view=None,
         source=job.source.uri,
     )
-
-
-def _limited(chunk: Chunk, limit: int | None, read: int) -> Chunk:
-    if limit is None or read + len(chunk) <= limit:
-        return chunk
-    left = limit - read
-    columns = {path: column[:left] for path, column in chunk.columns.items()}
-    last = chunk.rows[left - 1] if left else -1
-    unreadable = tuple(u for u in chunk.unreadable if u.row <= last)
-    return Chunk(chunk.rows[:left], list(chunk.keys[:left]), columns, unreadable)
 
 
 def _add_chunk(job: SplitJob, guard: Guard, writer: QuarantineWriter | None, chunk: Chunk, found: ShardResult) -> None:

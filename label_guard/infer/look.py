@@ -251,15 +251,15 @@ def _look_into_file(look: Look, opened: Source, shard: Shard) -> None:
     read, limit = 0, look.limit
     try:
         for chunk in opened.read(shard):
-            left = None if limit is None else limit - read
+            taken = chunk if limit is None else chunk.first(limit - read)
             for path, one in look.seen.items():
-                one.add(chunk.columns[path][:left])
-            read += len(chunk) + len(chunk.unreadable)
-            look.unreadable += len(chunk.unreadable)
-            if limit is not None and read > limit:
+                one.add(taken.columns[path])
+            read += len(taken) + len(taken.unreadable)
+            look.unreadable += len(taken.unreadable)
+            if taken is not chunk:
                 look.whole = False
                 break
     except SourceError as error:
         look.whole = False
         look.faults.append(str(error))
-    look.records[shard.path] += read if limit is None else min(read, limit)
+    look.records[shard.path] += read

@@ -120,6 +120,16 @@ class Chunk:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def first(self, count: int) -> Chunk:
+        """Returns the first ``count`` records, those that cannot be decoded included; all where there are no more."""
+        if len(self) + len(self.unreadable) <= count:
+            return self
+        end = sorted([*self.rows, *(one.row for one in self.unreadable)])[count]
+        size = sum(row < end for row in self.rows)
+        columns = {path: column[:size] for path, column in self.columns.items()}
+        unreadable = tuple(one for one in self.unreadable if one.row < end)
+        return Chunk(self.rows[:size], list(self.keys[:size]), columns, unreadable)
+
 
 class Piece(NamedTuple):
     """What a format yields: a chunk before its records have keys.

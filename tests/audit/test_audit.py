@@ -15,7 +15,7 @@ import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.proto import tf_example_pb2
 
-from label_guard import DatasetSchema, QuarantineOptions, read_quarantine
+from label_guard import DatasetSchema, QuarantineOptions, check_labels, read_quarantine
 from label_guard.audit.conclude import merge_reports, parse_report
 from label_guard.audit.runner import audit_dataset
 from label_guard.cli import app as cli
@@ -371,3 +371,18 @@ def test_a_wrong_label_path_suggests_the_near_name(tmp_path: Path, capsys: pytes
     code, _, message = run(capsys, "audit", str(tmp_path / "a.yaml"), "--source", write(tmp_path, "parquet"))
     assert code == 2
     assert "did you mean 'label'" in message
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7, 29, 30, 31])
+def test_a_limit_counts_records_that_cannot_be_decoded(tmp_path: Path, limit: int) -> None:
+    """At most so many records of a file are read, sound or not, in their order; check and infer take the same ones."""
+    lines = [f'{{"label": {k % 3}}}' if k % 3 == 0 else "{" for k in range(30)]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    fields = {"format": 1, "name": "x", "version": "1.0.0", "splits": {"train": {}}}
+    schema = DatasetSchema.model_validate({**fields, "labels": {"label": {"kind": "class_label", "num_classes": 3}}})
+    (split,) = audit_dataset(schema, source=f"jsonl:{tmp_path}/a.jsonl", limit=limit).splits
+    unreadable = sum(line == "{" for line in lines[:limit])
+    assert (split.records, split.unreadable) == (min(30, limit), unreadable)
+    assert split.labels["label"].records == min(30, limit) - unreadable
+    (label,) = check_labels(f"jsonl:{tmp_path}/a.jsonl", label="label", limit=limit).labels
+    assert sum(label.seen.counts.values()) == min(30, limit) - unreadable
