@@ -419,5 +419,21 @@ def _join(faults: list[RuleViolations]) -> RuleViolations:
     order = np.argsort(rows, kind="stable")
     values = [v for f in faults for v in ([f.values] * len(f.rows) if isinstance(f.values, str) else list(f.values))]
     counts = np.concatenate([fault.counts for fault in faults])[order]
-    first = faults[0]
-    return RuleViolations(first.label, first.rule, first.legal, rows[order], counts, [values[k] for k in order])
+    one = faults[0]
+    first, shape = _places(faults)
+    return RuleViolations(
+        one.label, one.rule, one.legal, rows[order], counts, [values[k] for k in order],
+        first=None if first is None else first[order], shape=shape,
+    )  # fmt: skip
+
+
+def _places(faults: Sequence[RuleViolations]) -> tuple[Rows | None, tuple[int, ...]]:
+    """The first offending positions of records of several sizes, and a shape that holds all to which they refer."""
+    known = [(fault.first, fault.shape) for fault in faults if fault.first is not None]
+    if len(known) < len(faults) or len({len(shape) for _, shape in known}) > 1:
+        return None, ()
+    whole = tuple(max(sizes) for sizes in zip(*(shape for _, shape in known), strict=True))
+    if not whole:
+        return None, ()
+    places = [np.ravel_multi_index(np.unravel_index(first, shape), whole) for first, shape in known]
+    return np.concatenate(places), whole

@@ -223,7 +223,7 @@ class LabelCheck:
         self, columns: list[Column], missing: Rows, where: Sequence[Any] | Array
     ) -> tuple[list[Column], Rows]:
         found: list[Column] = []
-        parts = [part for column in columns for part in self._fitting(column, where)]
+        parts = [part for column in columns if len(column.rows) for part in self._fitting(column, where)]
         for column in parts:
             if _is_unreadable(column.array):
                 found.append(column)

@@ -275,3 +275,12 @@ def _holds(name: str, value: int) -> bool:
 
 def _fits(name: str, value: int) -> bool:
     return value <= np.iinfo(name).max
+
+
+@pytest.mark.parametrize("where", [(0,), (0, 3), (0, 1, 1)])
+@pytest.mark.parametrize("label", [(0,), (0, 2), (0, 3)])
+def test_a_batch_without_records_breaks_no_rule(label: tuple[int, ...], where: tuple[int, ...]) -> None:
+    """Whatever the shapes of a label and its where are: no record is there that they could not fit."""
+    guard = guard_of({"y": {"kind": "class_label", "num_classes": 3, "shape": [3], "where": "w"}})
+    found = guard.check_batch({"y": np.zeros(label, np.int64), "w": np.ones(where, np.bool_)})
+    assert (found.ok, found.num_records) == (True, 0)

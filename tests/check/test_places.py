@@ -40,3 +40,21 @@ def test_messages_show_the_place(tmp_path: Path) -> None:
     assert "first 1: 7 at [2, 3], expected [0, 5)" in finding.message
     (violation,) = Guard(schema([])).check_batch({"mask": np.array([1, 9])}).violations
     assert violation.place == ()
+
+
+@given(
+    sizes=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3)), min_size=1, max_size=6),
+    bad=st.sets(st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(0, 2)), max_size=9),
+)
+def test_the_place_is_known_in_records_of_any_size(
+    sizes: list[tuple[int, int]], bad: set[tuple[int, int, int]]
+) -> None:
+    """Masks of several sizes in one batch: the place in each is the one that it has alone."""
+    masks = [np.zeros(size, np.int64) for size in sizes]
+    expected: dict[int, tuple[int, ...]] = {}
+    for row, y, x in sorted(bad):
+        if row < len(sizes) and y < sizes[row][0] and x < sizes[row][1]:
+            masks[row][y, x] = 9
+            expected.setdefault(row, (y, x))
+    result = Guard(schema([None, None])).check_batch({"mask": masks})
+    assert {row: found.place for row in range(len(masks)) for found in result.of_row(row)} == expected
