@@ -95,17 +95,22 @@ class ColumnProfile:
         if set(self.shapes) == {()}:
             return "one value a record"
         if self.is_ragged:
-            return "some records hold one value, others a list"
+            ranks = {len(shape) for shape in self.shapes}
+            return "some records hold one value, others a list" if 0 in ranks else "records have several ranks"
         return f"shape [{', '.join('any' if n is None else str(n) for n in self.record_shape)}]"
 
     @property
     def record_shape(self) -> list[int | None]:
-        """Shape of a record; None for a dimension that differs between records."""
+        """Shape of a record, of the rank that most have; None for a dimension that differs between records."""
         shapes = [shape for shape in self.shapes if shape != (0,)] or [(0,)]
-        if len(shapes[0]) > 1 and (0,) in self.shapes:  # an empty list shows its first dimension alone
+        ranks: Counter[int] = Counter()
+        for shape in shapes:
+            ranks[len(shape)] += self.shapes[shape]
+        rank = max(ranks, key=lambda one: (ranks[one], -one))
+        shapes = [shape for shape in shapes if len(shape) == rank]
+        if rank and (0,) in self.shapes:  # an empty list shows its first dimension alone
             shapes.append((0, *shapes[0][1:]))
-        whole = self.shapes.keys() if len(shapes[0]) == 1 else shapes
-        return [sizes[0] if len(set(sizes)) == 1 else None for sizes in zip(*whole, strict=True)]
+        return [sizes[0] if len(set(sizes)) == 1 else None for sizes in zip(*shapes, strict=True)]
 
     @property
     def size(self) -> int:

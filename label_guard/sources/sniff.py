@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from label_guard.errors import SourceError
+from label_guard.sources.csv import csv_format
 from label_guard.sources.files import find_shards, is_remote, opened
 from label_guard.sources.raw_numbers import index_of
 from label_guard.sources.uris import CONVERSIONS, full_uri, parse_uri
@@ -94,7 +95,7 @@ def _csv_options(path: str, delimiter: str | None) -> dict[str, str]:
     text = head.decode(encoding or "utf-8", "replace").removeprefix("\ufeff")
     lines = text.splitlines(keepends=True)
     lines = lines[: -1 if len(head) == _HEAD else None][:_LINES]
-    sign = {"tab": "\t"}.get(delimiter, delimiter) if delimiter else _delimiter(lines)
+    sign = _delimiter(lines) if delimiter is None else csv_format({"delimiter": delimiter}).delimiter
     header = _header(_rows(lines, sign))
     found = {"delimiter": {**_DELIMITERS, **_SPACE}[sign]} if sign != "," and delimiter is None else {}
     return {**found, **({"header": header} if header else {}), **({"encoding": encoding} if encoding else {})}

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from label_guard import UsageError, load_schema
+from label_guard import UsageError, check_labels, load_schema
 from label_guard.audit.runner import audit_dataset
 from label_guard.infer.draft import infer
 from label_guard.lint.linter import lint_file
@@ -451,3 +451,22 @@ def test_a_prepared_folder_is_drafted_with_what_its_data_say(tmp_path: Path, run
     assert schema.splits["train"].num_examples == 40
     assert "TODO check, changed after what the data say: test: label: every label is -1" in out
     assert run("audit", tmp_path / "s.yaml")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "shape"),
+    [
+        ([1, [1, 2], 3], []),
+        ([[1, 2], 3, [1, 0]], [2]),
+        ([[[1, 2]], [1], [[3, 1]]], [1, 2]),
+        ([[[1]], [], [[2], [1]]], [None, 1]),
+    ],
+)
+def test_records_of_several_ranks_are_held_to_that_of_most(tmp_path: Path, values: list[Any], shape: list[Any]) -> None:
+    """What is expected of all records is checked; those of another rank are invalid."""
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps({"label": value}) for value in values))
+    report = check_labels(f"{tmp_path}/a.jsonl", label="label", num_classes=4)
+    odd = [k for k, value in enumerate(values) if value != [] and np.ndim(value) != len(shape)]
+    shown = [finding.message for finding in report.findings if finding.rule == "LG105"]
+    assert len(shown) == bool(odd)
+    assert all(f"{len(odd)} of {len(values)} records" in message for message in shown)

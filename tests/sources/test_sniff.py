@@ -103,3 +103,17 @@ def test_what_is_not_read_says_what_to_do(tmp_path: Path, name: str, data: bytes
         readable_uri(str(tmp_path / name))
     with pytest.raises(SourceError, match="does not exist"):
         readable_uri(str(tmp_path / "gone"))
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "sign"),
+    [("semicolon", ";"), ("comma", ","), ("space", " "), ("pipe", "|"), ("tab", "\t"), (":", ":")],
+)
+def test_a_delimiter_may_be_given_by_its_name(tmp_path: Path, delimiter: str, sign: str) -> None:
+    """With the delimiter given, the header is still found; a name that is none is an error."""
+    (tmp_path / "a.csv").write_text("".join(f"{k}{sign}cat\n" for k in range(4)))
+    uri, _ = readable_uri(f"csv:{tmp_path}/a.csv?delimiter={delimiter}")
+    assert uri == f"csv:{tmp_path}/a.csv?delimiter={delimiter}&header=none"
+    assert list_fields(uri) == ["0", "1"]
+    with pytest.raises(SourceError, match="delimiter is 'dot'; expected one character"):
+        readable_uri(f"csv:{tmp_path}/a.csv?delimiter=dot")
