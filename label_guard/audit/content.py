@@ -47,6 +47,8 @@ def content_features(jobs: Sequence[SplitJob], fields: set[str]) -> tuple[str, .
         UsageError: records hold nothing but labels.
     """
     schema = jobs[0].schema
+    if len(fields) == 1 and fields.isdisjoint(schema.labels):  # the one label, which the schema calls as it likes
+        fields = set()
     others = {*schema.labels, *([schema.record_key] if schema.record_key else [])}
     content = {name for name in fields - others if not any(other.startswith(f"{name}/") for other in others)}
     if not content:

@@ -218,15 +218,15 @@ class MaskFolder:
 
     def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         folder, files = _files_of(path, is_png)
-        (label,) = wanted
+        shape = next(iter(wanted.values()), None)  # a label comes before the record key
         size, start = 0, 0
         masks: list[Any] = []
         unreadable: list[tuple[int, str]] = []
         rows: list[int] = []
         for row, name in enumerate(files):
             try:
-                mask = decode(read_bounded(Path(folder, name), MAX_LABEL_BYTES), Encoding("image"), wanted[label])
-                if mask.ndim > 2 and wanted[label] is not None and len(wanted[label] or ()) < 3:
+                mask = decode(read_bounded(Path(folder, name), MAX_LABEL_BYTES), Encoding("image"), shape)
+                if mask.ndim > 2 and shape is not None and len(shape) < 3:
                     raise ValueError(
                         f"{counted(mask.shape[-1], 'channel')}: colours, not class ids; convert it to one channel"
                     )
@@ -238,7 +238,7 @@ class MaskFolder:
                 size += mask.nbytes
             if size >= CHUNK_BYTES or row == len(files) - 1:
                 names = {k: f"{Path(folder).name}/{files[k]}" for k in range(start, row + 1)}
-                yield Piece(rows, {label: values_column(masks)}, unreadable, names)
+                yield Piece(rows, dict.fromkeys(wanted, values_column(masks)), unreadable, names)
                 rows, masks, unreadable, size, start = [], [], [], 0, row + 1
 
 

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from label_guard import DatasetSchema, UsageError
 from label_guard.audit import duplicate_search, duplicates
@@ -142,13 +143,25 @@ def test_pictures_in_arrays_are_compared(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("source", "reported"),
-    [("csv:{folder}/a.csv", "are not labels"), ("python:plain_records:records", "is a function")],
+    [
+        ("csv:{folder}/a.csv", "are not labels"),
+        ("python:plain_records:records", "is a function"),
+        ("npy:{folder}/a.npy", "are not labels"),
+        ("masks:{folder}/masks", "are not labels"),
+        ("folder:{folder}/classes", "are not labels"),
+    ],
 )
 def test_what_has_no_content_is_refused(tmp_path: Path, source: str, reported: str) -> None:
     """Labels alone, and functions, cannot be compared; that is said instead of finding nothing."""
     (tmp_path / "a.csv").write_text("label\n1\n")
     (tmp_path / "plain_records.py").write_text("def records(split):\n    yield {'label': 1}\n")
+    np.save(tmp_path / "a.npy", np.arange(3))
+    for file in ("masks/a.png", "classes/cat/1.jpg"):
+        (tmp_path / file).parent.mkdir(parents=True)
+        Image.new("L", (2, 2)).save(tmp_path / file)
     schema = schema_of(tmp_path)
+    if not source.startswith(("csv", "python")):  # the one label may be called as one likes
+        schema = schema.model_copy(update={"labels": {"kind": schema.labels["label"]}})
     uri = source.format(folder=tmp_path)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)

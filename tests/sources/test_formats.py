@@ -556,3 +556,13 @@ def test_csv_as_people_write_it(tmp_path: Path) -> None:
 def test_jsonl_bound_is_that_of_json() -> None:
     """One bound, in the docs and for both forms."""
     assert jsonl.MAX_LINE_BYTES == json_stream.MAX_LINE_BYTES == 32 << 20
+
+
+def test_masks_have_no_other_field(tmp_path: Path) -> None:
+    """A record key is in no PNG: records keep the name of their file."""
+    for name in "ab":
+        Image.new("L", (3, 2)).save(tmp_path / f"{name}.png")
+    source = open_source(f"masks:{tmp_path}", labels={"any": (None, None)}, record_key="id")
+    chunks = [chunk for shard in source.shards() for chunk in source.read(shard)]
+    assert [key for chunk in chunks for key in chunk.keys] == [f"{tmp_path.name}/{name}.png" for name in "ab"]
+    assert [value.shape for chunk in chunks for value in chunk.columns["any"]] == [(2, 3)] * 2
