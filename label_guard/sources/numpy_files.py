@@ -35,6 +35,7 @@ from label_guard.sources.remote import RemoteRows
 # NumPy parses a header as Python: damage there may be any of these.
 _HEADER_ERRORS = (ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError)
 _VERSIONS = ((1, 0), (2, 0), (3, 0))
+_SHOWN = 200  # characters of a damaged header
 _ZIP = b"PK"
 _MAX_HEADER = 64 << 10  # NumPy would read a header of 4 GiB before it refuses one beyond 10,000 bytes
 # zipfile and its decompressors raise any of these for damage; RuntimeError where a member is encrypted.
@@ -212,12 +213,21 @@ def _header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtyp
         size = int.from_bytes(file.read(2 if version == (1, 0) else 4), "little")
         if size > _MAX_HEADER:
             raise ValueError(f"its header is longer than {_MAX_HEADER >> 10} KiB")
+        head = file.read(size)
+        if len(head) < size:
+            raise ValueError(f"it ends within its header, of which {len(head):,} of {counted(size, 'byte')} are there")
         # A literal of Python: in Latin-1, or in UTF-8 from version 3 on.
-        text = file.read(size).decode("utf-8" if version == (3, 0) else "latin-1").encode("ascii", "backslashreplace")
-        header = io.BytesIO(len(text).to_bytes(4, "little") + text)
-        shape, fortran, dtype = npy_format.read_array_header_2_0(header)
-    except _HEADER_ERRORS as error:
+        text = head.decode("utf-8" if version == (3, 0) else "latin-1").encode("ascii", "backslashreplace")
+    except ValueError as error:
         raise SourceError(f"cannot read {where} as .npy: {error}") from None
+    try:
+        shape, fortran, dtype = npy_format.read_array_header_2_0(io.BytesIO(len(text).to_bytes(4, "little") + text))
+    except _HEADER_ERRORS:  # NumPy's words are those of Python's parser, and may hold an address
+        shown = text.decode().strip()
+        raise SourceError(
+            f"cannot read {where} as .npy: its header is not a dictionary of descr, fortran_order and shape that "
+            f"NumPy writes: {shown[:_SHOWN]}{'...' if len(shown) > _SHOWN else ''}"
+        ) from None
     if any(length < 0 for length in shape):
         raise SourceError(f"cannot read {where} as .npy: its shape is {shape}")
     if dtype.hasobject:

@@ -94,7 +94,9 @@ def _mapped(path: str, dtype: str, offset: int = 0) -> Array | RemoteRows:
     kind = np.dtype(dtype).newbyteorder("<")
     with opened(path) as file:
         size = file.seek(0, 2) - offset
-    if size < 0 or size % kind.itemsize:
+    if size < 0:
+        raise SourceError(f"{path} has {counted(size + offset, 'byte')}, fewer than its offset {offset}")
+    if size % kind.itemsize:
         raise SourceError(
             f"{path} has {counted(size, 'byte')} after offset {offset}, which is not a whole number of {dtype}"
         )

@@ -572,3 +572,37 @@ def test_repeated_large_values_of_a_parquet_dictionary(tmp_path: Path) -> None:
         assert [list(tags) for tags in piece.columns["tags"]] == [["t", "u"]] * len(piece)
         rows += len(piece)
     assert rows == 2001
+
+
+@pytest.mark.parametrize(
+    ("header", "reported"),
+    [
+        ("{'descr': '<i8', 'fortran_order': False, 'shape': f(3)}", "not a dictionary of .*: {'descr'.* f\\(3\\)}"),
+        ("{'descr': '<i8', 'fortran_order': 0, 'shape': (3,)}", "not a dictionary of .*'fortran_order': 0"),
+        ("{'descr': '<i8', 'shape': (3,)", "not a dictionary of .*, .*"),
+        ("(" * 3000, "not a dictionary of .*\\({200}\\.\\.\\.$"),
+        (None, "ends within its header, of which 40 of 118 bytes are there"),
+    ],
+)
+def test_a_damaged_header_is_shown(tmp_path: Path, header: str | None, reported: str) -> None:
+    """The message is about the file, not in words of Python's parser, and the same in each run."""
+    for name in ("a.npy", "a.npz"):
+        file = io.BytesIO()
+        np.save(file, np.arange(3))
+        data = file.getvalue()[:50]
+        if header is not None:
+            data = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + bytes(24)
+        (tmp_path / name).write_bytes(data)
+        if name == "a.npz":
+            with zipfile.ZipFile(tmp_path / name, "w") as archive:
+                archive.writestr("label.npy", data)
+        with pytest.raises(SourceError, match=reported) as error:
+            read(f"{name[-3:]}:{tmp_path}/{name}")
+        assert not set(str(error.value).split()) & {"object", "0x", "EOF"}
+
+
+def test_an_offset_beyond_the_end_is_named(tmp_path: Path) -> None:
+    """Bare numbers that end before the offset are an error with both sizes."""
+    (tmp_path / "a.bin").write_bytes(b"1")
+    with pytest.raises(SourceError, match=r"a\.bin has 1 byte, fewer than its offset 4$"):
+        read(f"raw:{tmp_path}/a.bin?dtype=uint16&offset=4")
