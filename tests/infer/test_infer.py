@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
@@ -234,12 +236,20 @@ def test_a_draft_accepts_what_it_was_drafted_from_or_marks_it(
 
 
 @given(values=st.lists(st.lists(st.integers(0, 20), max_size=4), min_size=1, max_size=20).filter(any))
+@example(values=[[0, 1, 1], [1, 1, 5, 6], [1, 2, 3, 4]])
 @settings(max_examples=60)
 def test_ragged_ids_are_drafted(tmp_path_factory: pytest.TempPathFactory, values: list[list[int]]) -> None:
-    """Lists of ids of any lengths, empty ones included, pass the draft made of them."""
+    """Lists of ids of any lengths, empty ones included, pass the draft made of them, unless many ids are rare."""
     folder = tmp_path_factory.mktemp("ragged")
     pq.write_table(pa.table({"label": pa.array(values, pa.list_(pa.int64()))}), folder / "a.parquet")
-    draft = infer(f"parquet:{folder}/a.parquet").to_yaml()
+    counts = Counter(itertools.chain.from_iterable(values)).values()
+    rare = sum(n for n in counts if 4 * n < max(counts))
+    try:
+        draft = infer(f"parquet:{folder}/a.parquet").to_yaml()
+    except UsageError as error:
+        if rare > 5 and "which are not class ids" in str(error):
+            return
+        raise
     (folder / "s.yaml").write_text(draft)
     assert audit_dataset(folder / "s.yaml").exit_code == 0 or "and is left illegal" in draft
 
