@@ -278,6 +278,22 @@ def test_damaged_npy_header(tmp_path_factory: pytest.TempPathFactory, place: int
             assert len(values(chunks_of(uri))) <= 80
 
 
+@pytest.mark.parametrize("rows", [0, 3])
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_an_array_that_is_cut_anywhere_is_an_error(tmp_path: Path, rows: int, version: tuple[int, int]) -> None:
+    """Also within the spaces at the end of its header, where what precedes the cut can be read: of no rows, too."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.arange(rows), version=version)
+    data = buffer.getvalue()
+    for cut in range(len(data)):
+        (tmp_path / "a").write_bytes(data[:cut])
+        with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+            archive.writestr("label.npy", data[:cut])
+        for uri in (f"npy:{tmp_path}/a", f"npz:{tmp_path}/a.npz"):
+            with pytest.raises(SourceError):
+                chunks_of(uri)
+
+
 USER_CODE = """
 import numpy as np
 def records(split):
