@@ -104,6 +104,8 @@ class LabelConverter:
         record = self._position_fill.record(array.dtype)
         if record is None:
             return array
+        if array.shape[array.ndim - record.ndim :] != record.shape:  # nothing of a label of another shape counts
+            record = array.dtype.type(0)
         if counts.strides[-1]:
             return np.where(counts, array, record)
         filled = array.copy()  # one value for a whole row of the last axis: a quarter of the time

@@ -306,6 +306,9 @@ def _unmeasured_problems(label: MultiLabel | RealLabel, shown: str) -> Iterator[
 
 def _soft_problems(label: SoftLabel) -> Iterator[Problem]:
     yield from _names_of(label)
+    if dtypes.STRING in label.stored_dtypes:
+        yield Problem("LG203", ("dtype",), "a soft_label holds numbers, not text", "declare a numeric dtype")
+        return
     if not is_finite(label.tolerance) or label.tolerance >= 1:
         message = f"tolerance {number_text(label.tolerance)} lets a row of zeros pass: it must be below 1"
         yield Problem("LG216", ("tolerance",), message, "write the rounding error of a row, such as 0.001")

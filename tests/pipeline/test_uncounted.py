@@ -192,6 +192,17 @@ def test_nothing_counts_of_a_label_of_another_shape() -> None:
     assert batch["y_valid"].tolist() == [[True] * 4, [False] * 4]
 
 
+@pytest.mark.parametrize("policy", ["mask", "report"])
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("label", [SoftLabel(num_classes=3, where="w"), MultiLabel(num_classes=3, where="w")])
+def test_nothing_counts_of_a_batch_with_another_number_of_classes(label: Label, classes: int, policy: str) -> None:
+    """A batch of padding alone goes through with a mask of False and finite values."""
+    batch = {"y": np.full((2, classes), np.nan, np.float32), "w": np.zeros(2, bool)}
+    (out,) = guard_batches([batch], schema_of(label), batched=True, on_invalid=policy)
+    assert not out["y_valid"].any()
+    assert np.isfinite(out["y"]).all()
+
+
 @pytest.mark.parametrize("policy", ["drop", "mask", "report"])
 @pytest.mark.parametrize("form", ["single", "records", "batches"])
 @pytest.mark.parametrize(

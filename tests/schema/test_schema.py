@@ -81,6 +81,12 @@ _TRUNCATED = "kept sentinel 4294967296 does not survive JAX's int32: it would ar
         ({"kind": "real_label", "ignore": [2**32], "dtype": "int64"},
          "LG205", ("ignore", 0), _TRUNCATED),
         ({"kind": "real_label", "dtype": "string"}, "LG203", ("dtype",), "a real_label holds numbers, not text"),
+        (
+            {"kind": "soft_label", "num_classes": 2, "dtype": ["string", "float32"]},
+            "LG203",
+            ("dtype",),
+            "a soft_label holds numbers, not text",
+        ),
     ],
 )  # fmt: skip
 def test_contradictions_of_one_label(label, rule, field, message):
