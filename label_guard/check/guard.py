@@ -421,8 +421,10 @@ def _join(faults: list[RuleViolations]) -> RuleViolations:
     counts = np.concatenate([fault.counts for fault in faults])[order]
     one = faults[0]
     first, shape = _places(faults)
+    places = [fault.positions for fault in faults if fault.positions is not None]
     return RuleViolations(
         one.label, one.rule, one.legal, rows[order], counts, [values[k] for k in order],
+        positions=np.sort(np.concatenate(places)) if len(places) == len(faults) else None,
         first=None if first is None else first[order], shape=shape,
     )  # fmt: skip
 

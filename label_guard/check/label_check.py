@@ -115,7 +115,7 @@ class LabelCheck:
         else:
             check = self._check if column.typed else self._python_check(array.dtype.kind)
             if invalid or not check.clean(array):
-                yield from self._find(check, column, whole and not is_encoded(self.label))
+                yield from self._find(check, column, (whole or self._fixed) and not is_encoded(self.label))
             if isinstance(self.label, MultiLabel) and self.label.encoding == "ids":
                 yield from self._wrong_counts(array, rows)
 
@@ -126,13 +126,17 @@ class LabelCheck:
             self._python_checks[kind] = value_check(self.checked, self.elsewhere, stored)
         return self._python_checks[kind]
 
-    def _find(self, check: ValueCheck, column: Column, whole: bool) -> Iterator[RuleViolations]:
+    def _find(self, check: ValueCheck, column: Column, located: bool) -> Iterator[RuleViolations]:
+        """Finds illegal values; ``located``: whether each record takes as many places in the batch as in the column."""
         array, rows = column.array, column.rows
         per_record = max(1, array.size // max(1, array.shape[0]))
         for found in check.find(array):
             if len(found.positions):
                 broken, first, counts = found.by_row(per_record)
-                positions = found.positions if whole and not found.whole else None
+                positions = None
+                if located and not found.whole:
+                    row, place = np.divmod(found.positions, per_record)
+                    positions = rows[row] * per_record + place
                 at: Array = found.values if first is None else found.values[first]
                 rule, values = self._shown(found.rule, at, column.unknown)
                 places = found.positions if first is None else found.positions[first]

@@ -171,6 +171,11 @@ def data_loader_operations(
     if config.batch_size is not None:
         raise UsageError("a DataLoader batches with grain.transforms.Batch(N); pass no batch_size=")
     if source is not None:
+        if not isinstance(source, KeyedSource):
+            raise UsageError(
+                f"data_loader_operations: source={type(source).__name__} has no record keys; pass the same "
+                "keyed(source) here and as data_source= of the DataLoader, or leave source= out"
+            )
         names = RecordNames({source.tag: source})
         config = config.replace(names=names, source_id=config.source_id or source.source_id)
     if config.refills:

@@ -344,23 +344,30 @@ def _where_counted(label: Label, batch: Any, valid: Mask) -> Mask:
         return valid
     where = tree.get(batch, label.where)
     if isinstance(valid, list):
-        return [mask & _counted_or_all(label.where, where[row], mask.shape) for row, mask in enumerate(valid)]
-    return valid & _counted_or_all(label.where, where, valid.shape)
+        return [mask & _counted(label.where, [where[row]], (1, *mask.shape))[0] for row, mask in enumerate(valid)]
+    return valid & _counted(label.where, where, valid.shape)
 
 
-def _counted_or_all(where: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Which positions count: all where the feature does not fit, for then the record is bad and masked as a whole."""
+def _counted(where: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Which positions count. Of records that the feature does not fit: none where it is 0 throughout, else all.
+
+    The former are padding and were not checked; the latter are bad, and masked as a whole.
+    """
     try:
         return counted_positions(where, value, shape)
     except UsageError:
-        return np.ones(shape, np.bool_)
+        counts = np.ones(shape, np.bool_)
+        array, _ = as_array(value)
+        if array.dtype.kind in "biuf" and array.size and array.shape[:1] == shape[:1]:
+            counts[~array.reshape(len(array), -1).any(axis=1)] = False
+        return counts
 
 
 def _converted(converter: LabelConverter, batch: Any, path: str, value: Any, *, illegal: bool) -> Any:
     where = converter.label.where
     if where is not None and isinstance(value, np.ndarray):
         array = cast(Array, value)
-        value = converter.fill_uncounted(array, _counted_or_all(where, tree.get(batch, where), array.shape))
+        value = converter.fill_uncounted(array, _counted(where, tree.get(batch, where), array.shape))
     if isinstance(value, list):
         items = cast("list[Any]", value)
         return tree.put(batch, path, [converter(np.asarray(item), illegal=illegal) for item in items])

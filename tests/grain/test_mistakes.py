@@ -429,6 +429,16 @@ WRONG_PLACES: dict[str, tuple[Callable[[], Any], str]] = {
         ),
         "*data_loader_operations(schema, ...)",
     ),
+    "data_loader_operations with a source without keys": (
+        lambda: data_loader_operations(make_schema(), source=RECORDS, split="train", on_invalid="raise"),
+        "keyed(source)",
+    ),
+    "data_loader_operations with a dataset": (
+        lambda: data_loader_operations(
+            make_schema(), source=grain.MapDataset.source(keyed(RECORDS)), split="train", on_invalid="raise"
+        ),
+        "source=SourceMapDataset has no record keys",
+    ),
     "keyed over a dict of splits": (lambda: keyed({"train": RECORDS}), "keyed(source['train'])"),
     "keyed over an IterDataset": (lambda: keyed(_iter(RECORDS)), "random-access"),
 }  # fmt: skip

@@ -203,6 +203,40 @@ def test_nothing_counts_of_a_batch_with_another_number_of_classes(label: Label, 
     assert np.isfinite(out["y"]).all()
 
 
+MISFITS: dict[str, tuple[Label, Any]] = {
+    "class_label": (ClassLabel(num_classes=5, where="w", emit="int32"), np.int64(9)),
+    "class_label of positions": (ClassLabel(num_classes=5, shape=(2,), where="w"), np.array([1, 9])),
+    "class_label with gaps": (ClassLabel(num_classes=2, class_ids=(3, 70), where="w"), np.int64(9)),
+    "real_label": (RealLabel(minimum=0, maximum=5, where="w"), np.float32(9)),
+    "soft_label": (SoftLabel(num_classes=2, where="w"), np.array([1.0, 1.0])),
+    "multi_label": (MultiLabel(num_classes=2, where="w"), np.array([1, 9])),
+}
+
+
+@pytest.mark.parametrize("policy", ["drop", "mask", "raise", "report"])
+@pytest.mark.parametrize("form", ["single", "records", "batches"])
+@pytest.mark.parametrize("name", MISFITS)
+@pytest.mark.parametrize("axes", [(1, 1, 1), (2, 3, 1)])
+def test_a_where_of_more_axes_that_is_0_throughout(
+    name: str, form: str, policy: str, axes: tuple[int, ...], tmp_path: Path
+) -> None:
+    """Such a record is padding, as one with a ``where`` that fits: its label is not checked, so no mask may be True."""
+    label, illegal = MISFITS[name]
+    record = {"y": illegal, "w": np.zeros(axes)}
+    batch = {key: np.stack([value] * 2) for key, value in record.items()}
+    options: dict[str, Any] = {"on_invalid": policy, "quarantine": None if policy == "raise" else str(tmp_path)}
+    size = {"batch_size": 2} if form == "records" else {}
+    elements = [batch] if form == "batches" else [record] * 2
+    guarded = guard_batches(elements, schema_of(label), batched=form == "batches", **size, **options)
+    emitted = Guard(schema_of(label).emitted())
+    found = list(guarded)
+    assert found
+    assert (guarded.summary.seen, guarded.summary.padding) == (0, 2)
+    for element in found:
+        assert not np.any(element["y_valid"])
+        assert emitted.check({**element, "w": np.ones_like(element["w"][..., 0, 0, 0])}, batched=form != "single").ok
+
+
 @pytest.mark.parametrize("policy", ["drop", "mask", "report"])
 @pytest.mark.parametrize("form", ["single", "records", "batches"])
 @pytest.mark.parametrize(

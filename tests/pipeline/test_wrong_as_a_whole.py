@@ -127,3 +127,61 @@ def test_valid_neighbours_under_report(bad: Any, emit: str | None, batched: bool
     found = np.delete(np.asarray(batch["y"]), 2)
     assert found.tolist() == [3, 1, 4, 0, 2]
     assert emit is None or batch["y"].dtype == np.dtype(emit)
+
+
+NEIGHBOURS: dict[str, tuple[Label, list[Any], Any]] = {
+    "class_label": (ClassLabel(num_classes=5, shape=(3,), where="w"), [1, 9, 2], [1, 1, 1]),
+    "class_label with gaps": (ClassLabel(num_classes=2, class_ids=(3, 70), shape=(3,), where="w"), [3, 9, 70], [3] * 3),
+    "real_label": (RealLabel(maximum=5, shape=(3,), where="w", dtype=("integer", "floating")), [1, 9, 2], [1, 1, 1]),
+    "multi_label": (MultiLabel(num_classes=3, where="w"), [1, 9, 0], [1, 1, 1]),
+}
+
+
+@pytest.mark.parametrize("form", ["batches", "records"])
+@pytest.mark.parametrize("name", NEIGHBOURS)
+@pytest.mark.parametrize("emit", [None, "float32"])
+@pytest.mark.parametrize(
+    "others",
+    [
+        ["padding"],
+        ["other dtype"],
+        ["padding", "valid"],
+        ["padding", "bad", "valid"],
+        ["other dtype", "bad", "padding"],
+    ],
+)
+def test_what_a_bad_record_keeps_does_not_depend_on_its_neighbours(
+    others: list[str], emit: Any, name: str, form: str
+) -> None:
+    """Under mask its illegal position alone is replaced, next to padding and to records of other dtypes too."""
+    if form == "batches" and "other dtype" in others:
+        return  # a batch has one dtype
+    label, bad, valid = NEIGHBOURS[name]
+    label = label.model_copy(update={"emit": emit if isinstance(label, RealLabel) else emit and "int32"})
+    made = {
+        "padding": {"y": np.array(bad), "w": np.zeros(3, bool)},
+        "other dtype": {"y": np.array(bad, np.int32), "w": np.ones(3, bool)},
+        "valid": {"y": np.array(valid), "w": np.ones(3, bool)},
+        "bad": {"y": np.array(bad), "w": np.ones(3, bool)},
+    }
+    for order in ([*others, "bad"], ["bad", *others]):
+        records = [made[kind] for kind in order]
+        elements = [{key: np.stack([record[key] for record in records]) for key in records[0]}]
+        size = {"batch_size": len(records)} if form == "records" else {}
+        guarded = guard_batches(
+            records if size else elements,
+            schema_of(label),
+            batched=not size,
+            on_invalid="mask",
+            stop_above=None,
+            **size,
+        )
+        (out,) = guarded
+        alone = {"padding": [False] * 3, "valid": [True] * 3}
+        expected = [alone.get(kind, [True, False, True]) for kind in order]
+        assert out["y_valid"].tolist() == expected
+        kept = out["y"][np.array(expected)]
+        legal = {3: 0, 70: 1} if "gaps" in name else {}
+        stored = np.array([[legal.get(v, v) for v in record["y"].tolist()] for record in records])
+        assert kept.tolist() == stored[np.array(expected)].tolist()
+        assert Guard(schema_of(label).emitted()).check({**out, "w": np.ones((len(order), 3))}, batched=True).ok
