@@ -96,7 +96,11 @@ def draft_classes(counts: Mapping[int, int], *, scalar: bool, only_label: bool) 
     rare, voids, classes = _parts(counts)
     total = sum(counts.values())
     if not classes:
-        return refused(f"holds only {', '.join(map(str, sorted(voids)))}: a split without labels")
+        unlabeled, others = (sorted(value for value in counts if (value in VOIDS) is void) for void in (True, False))
+        shown = ", ".join(map(str, unlabeled))
+        if not others:
+            return refused(f"holds only {shown}: a split without labels")
+        return refused(f"holds {shown} and too few other values, such as {others[0]}, to know the classes")
     if sum(rare.values()) > max(_FEW, SCATTERED * total) or min(classes) < 0:
         first = min(rare or classes)
         return refused(f"holds values such as {first} among {min(classes)}..{max(classes)}, which are not class ids")

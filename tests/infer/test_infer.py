@@ -480,3 +480,17 @@ def test_records_of_several_ranks_are_held_to_that_of_most(tmp_path: Path, value
     shown = [finding.message for finding in report.findings if finding.rule == "LG105"]
     assert len(shown) == bool(odd)
     assert all(f"{len(odd)} of {len(values)} records" in message for message in shown)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([-1], "holds only -1: a split without labels"),
+        ([-1] * 30, "holds only -1: a split without labels"),
+        ([-1] * 30 + [255] * 30, "holds only -1, 255: a split without labels"),
+        ([7] * 3 + [-1] * 30, "holds -1 and too few other values, such as 7, to know the classes"),
+    ],
+)
+def test_labels_of_which_hardly_any_is_a_class(values: list[int], said: str) -> None:
+    """The reason names the values that are there, and says only what is true of them."""
+    assert said in str(check_labels(np.array(values)))
