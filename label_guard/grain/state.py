@@ -25,7 +25,7 @@ def summary(iterator: Any) -> Summary:
         iterator: a Grain iterator with a guard anywhere behind it, or a state that one returned.
 
     Raises:
-        UsageError: there is no guard with counts (a MapDataset or a DataLoader has none), or it is not an iterator.
+        UsageError: no guard with counts was found (a MapDataset or a DataLoader keeps none), or it is not an iterator.
     """
     is_state = isinstance(iterator, Mapping)
     if isinstance(iterator, GuardedBatches):

@@ -221,7 +221,7 @@ def read_form(config: GuardConfig, upstream: Upstream, most: int) -> tuple[Form,
         most: how many elements may be read.
 
     Returns:
-        The form, unknown where there is no element; and the elements that were read, all but the last copied.
+        The form, unknown for an empty stream; and the elements that were read, all but the last copied.
 
     Raises:
         UsageError: none of them shows it.

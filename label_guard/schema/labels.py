@@ -316,6 +316,7 @@ class MultiLabel(_Measured):
 
     @property
     def stored_dtypes(self) -> tuple[str, ...]:
+        """As of any label; with ``encoding: ids`` they are integers unless declared."""
         if self.dtype is not None:
             return dtypes.expand(self.dtype)
         if self.encoding == "ids":

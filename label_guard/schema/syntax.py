@@ -205,6 +205,7 @@ class _Composer:
         self._left = MAX_VALUES
 
     def document(self) -> Node:
+        """Returns the one document of the file."""
         node: Node | None = None
         for event in self._events:
             kind = type(event).__name__

@@ -121,7 +121,7 @@ class Chunk:
         return len(self.rows)
 
     def first(self, count: int) -> Chunk:
-        """Returns the first ``count`` records, those that cannot be decoded included; all where there are no more."""
+        """Returns the first ``count`` records, or all of fewer; those that cannot be decoded are included."""
         if len(self) + len(self.unreadable) <= count:
             return self
         end = sorted([*self.rows, *(one.row for one in self.unreadable)])[count]

@@ -21,18 +21,11 @@ from label_guard.audit.runner import audit_dataset
 from label_guard.cli import app as cli
 from label_guard.core.plural import agreed, counted
 from label_guard.report.audit_text import render_audit
+from tests.schemas import PLANTED
 
 SHARDS, PER_SHARD = 4, 60
 FAULTS = {5: 10, 17: -1, 40: 2**32 + 1}
-SCHEMA = """
-format: 1
-name: planted
-version: 1.0.0
-labels:
-  label: {kind: class_label, num_classes: 10}
-splits:
-  train: {num_examples: 240}
-"""
+SCHEMA = f"{PLANTED}splits:\n  train: {{num_examples: 240}}\n"
 
 
 def labels_of(shard: int) -> list[int]:
