@@ -67,7 +67,7 @@ def stacks_leaves(node: Any) -> bool:
 
 
 def makes_new_arrays(node: Any) -> bool:
-    """Whether nothing writes or reads the arrays of a batch again, once a node has yielded it."""
+    """Whether nothing writes the arrays of a batch again, once a node has yielded it."""
     return type(node).__name__ == "BatchIterDataset" and stacks_leaves(node)
 
 
