@@ -160,28 +160,44 @@ def _attempt_there(work: Work[T, R], task: T) -> tuple[R | str | LabelGuardError
     return _attempt(work, task, go_on), records
 
 
+def _submit(executor: Executor, work: Work[T, R], task: T) -> Future[tuple[R | str | LabelGuardError, int]]:
+    try:
+        return executor.submit(_attempt_there, work, task)
+    except Exception as error:  # a pool of processes refuses every task once it has lost a process
+        refused: Future[tuple[R | str | LabelGuardError, int]] = Future()
+        refused.set_exception(error)
+        return refused
+
+
 def _run_on_executor(
     tasks: Sequence[T], work: Work[T, R], executor: Executor, control: AuditControl
 ) -> Iterator[tuple[T, R | str]]:
-    waiting = deque(tasks)
-    running: dict[Future[tuple[R | str | LabelGuardError, int]], T] = {}
+    """Runs a task that the executor lost once more, alone: Dask also gives up tasks that shared the lost worker."""
+    waiting, again = deque(range(len(tasks))), deque[int]()
+    lost: set[int] = set()
+    running: dict[Future[tuple[R | str | LabelGuardError, int]], int] = {}
     records = done = 0
-    while waiting or running:
-        if control.should_stop():
+    while waiting or again or running:
+        if stopped := control.should_stop():
             waiting.clear()
-            running = {future: task for future, task in running.items() if not future.cancel()}
-        while waiting and len(running) < _WINDOW:
-            task = waiting.popleft()
-            running[executor.submit(_attempt_there, work, task)] = task
+            again.clear()
+            running = {future: number for future, number in running.items() if not future.cancel()}
+        while (waiting and len(running) < _WINDOW) or (again and not running):
+            number = waiting.popleft() if waiting else again.popleft()
+            running[_submit(executor, work, tasks[number])] = number
         finished, _ = wait(running, POLL_SECONDS, FIRST_COMPLETED)
         for future in finished:
-            task = running.pop(future)
+            number = running.pop(future)
             try:
                 outcome, count = future.result()
             except Exception as error:  # an executor raises what it likes for a worker that it lost
+                if number not in lost and not stopped:
+                    lost.add(number)
+                    again.append(number)
+                    continue
                 outcome, count = f"the executor could not run it: {type(error).__name__}: {error}", 0
             records, done = records + count, done + 1
-            yield task, _result(outcome)
+            yield tasks[number], _result(outcome)
         control.progress(Progress(records, done, len(tasks)))
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from functools import partial
 from multiprocessing import get_context
@@ -262,32 +263,52 @@ def test_a_mistake_of_the_user_ends_the_run(count: int) -> None:
 
 
 class LosesWorkers(Executor):
-    """An executor whose workers are lost at every second task."""
+    """An executor that loses the workers of its first tasks together, and later that of each task ending in ``bad``."""
 
-    def __init__(self) -> None:
-        self.count = 0
+    def __init__(self, first: int = 0, bad: str = "-", refuses: bool = False) -> None:
+        self.first, self.bad, self.refuses = first, bad, refuses
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Runs at once, or fails."""
+        """Runs at once, fails, or refuses the task."""
         future: Future[Any] = Future()
-        self.count += 1
-        if self.count % 2:
+        self.first -= 1
+        if self.first < 0 and not args[1][1].name.endswith(self.bad):
             future.set_result(fn(*args, **kwargs))
+        elif self.refuses:
+            raise RuntimeError("the pool is broken")
         else:
             future.set_exception(RuntimeError("KilledWorker"))
         return future
 
 
 def test_any_executor_gives_the_report_of_a_local_run(tmp_path: Path) -> None:
-    """Threads, processes and an executor that loses workers: the same bytes, or the lost files by name."""
+    """Threads, processes, and an executor that loses all tasks of its first workers: the same bytes."""
     uri = write_tables(tmp_path, 5)
     alone = audit_dataset(SCHEMA, source=uri).to_json()
     with ThreadPoolExecutor(2) as threads, ProcessPoolExecutor(2, get_context("spawn")) as processes:
-        for executor in (threads, processes):
+        for executor in (threads, processes, LosesWorkers(5), LosesWorkers(3, refuses=True)):
             assert audit_dataset(SCHEMA, source=uri, executor=executor).to_json() == alone
-    lossy = audit_dataset(SCHEMA, source=uri, executor=LosesWorkers())
-    assert [bool(shard.error) for shard in lossy.splits[0].shards] == [False, True, False, True, False]
-    assert lossy.exit_code == 2
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_a_file_that_an_executor_loses_twice_is_named(tmp_path: Path, refuses: bool) -> None:
+    """The others are read, though their workers were lost with it the first time."""
+    found = audit_dataset(SCHEMA, source=write_tables(tmp_path, 5), executor=LosesWorkers(5, "3.csv", refuses))
+    assert [bool(shard.error) for shard in found.splits[0].shards] == [False, False, False, True, False]
+    assert (found.exit_code, found.complete) == (2, False)
+
+
+def test_a_pool_that_lost_a_process_names_every_file_that_it_refuses(tmp_path: Path) -> None:
+    """``ProcessPoolExecutor`` takes no task any more then: a report of exit code 2, and no traceback."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as processes:
+        processes.submit(os.getpid).result()  # it has started
+        with pytest.raises(BrokenProcessPool):
+            processes.submit(os._exit, 9).result()
+        found = audit_dataset(SCHEMA, source=write_tables(tmp_path, 3), executor=processes)
+    assert ["the executor could not run it: BrokenProcessPool" in str(s.error) for s in found.splits[0].shards] == [
+        True
+    ] * 3
+    assert found.exit_code == 2
 
 
 def test_a_stop_reaches_an_executor(tmp_path: Path) -> None:
