@@ -93,7 +93,7 @@ def holds_value(name: str, value: float) -> bool:
             return False
         return not value.is_integer() or abs(value) >= 2**53 or stored == value
     low, high = integer_range(name)
-    return float(value).is_integer() and low <= value <= high
+    return (isinstance(value, int) or value.is_integer()) and low <= value <= high
 
 
 def greatest(name: str) -> float:

@@ -118,6 +118,11 @@ _REFUSED = {
     "nothing in float16": ("kind: real_label, dtype: float16, minimum: 70000", ["LG216"]),
     "limit becomes infinite": ("kind: real_label, maximum: 70000, emit: float16", ["LG205"]),
     "400 digits": (f"kind: real_label, minimum: 1{'0' * 400}", ["LG216"]),
+    "400 digits to skip": (f"kind: real_label, ignore: [1{'0' * 400}], emit: float16", ["LG205", "LG216"]),
+    "400 digits in a row": (
+        f"kind: multi_label, num_classes: 2, dtype: int64, ignore: [1{'0' * 400}], emit: int32",
+        ["LG205", "LG216"],
+    ),
     "infinite limit": ("kind: real_label, maximum: .inf", ["LG216"]),
     "infinite tolerance": ("kind: soft_label, num_classes: 2, tolerance: .inf", ["LG216"]),
     "NaN tolerance": ("kind: soft_label, num_classes: 2, tolerance: .nan", ["LG207"]),
