@@ -11,7 +11,7 @@ from typing import Any
 from label_guard.check.guard import Guard
 from label_guard.pipeline.convert import LabelConverter
 from label_guard.pipeline.events import OnEvent
-from label_guard.pipeline.masking import MaskOptions, OnInvalid, Remainder, has_sentinels
+from label_guard.pipeline.masking import MaskOptions, OnInvalid, Remainder
 from label_guard.pipeline.record_keys import KEY, RecordNames
 from label_guard.quarantine.options import QuarantineOptions
 from label_guard.schema.labels import ClassLabel, Label
@@ -73,7 +73,7 @@ class GuardConfig:
     def masks(self) -> dict[str, str]:
         """By label path, the path of the validity mask that the label leaves with; labels without one are left out."""
         needed = () if self.mask.key is None else self.labels.items()
-        return {path: self.mask.path(path) for path, label in needed if self.mask_all or has_sentinels(label)}
+        return {path: self.mask.path(path) for path, label in needed if self.mask_all or label.has_mask}
 
     @cached_property
     def skips(self) -> bool:

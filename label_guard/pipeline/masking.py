@@ -51,15 +51,6 @@ class MaskOptions:
         return f"{parent}/{key}" if parent else key
 
 
-def has_sentinels(label: Label) -> bool:
-    """Whether values that the loss must skip may leave the guard, so that a mask is needed."""
-    if label.where is not None or label.ignores_nan or label.ignores_null:
-        return True
-    if isinstance(label, ClassLabel):
-        return bool(label.ignore) or (label.unlabeled is not None and label.on_unlabeled != "skip")
-    return bool(label.sentinels)
-
-
 def is_elementwise(label: Label) -> bool:
     """Whether the mask has the label's shape, not one value per record."""
     return isinstance(label, ClassLabel) or label.where is not None or _is_measured(label)

@@ -89,6 +89,11 @@ class _Label(Model):
         return ()
 
     @property
+    def has_mask(self) -> bool:
+        """Whether values that the loss must skip may leave the guard, so that it always adds a validity mask."""
+        return self.where is not None or bool(self.sentinels) or self.ignores_nan or self.ignores_null
+
+    @property
     def raw_ids(self) -> Sequence[int]:
         """Stored class ids in order of the classes; none for real numbers."""
         return range(getattr(self, "num_classes", 0))
@@ -257,6 +262,11 @@ class ClassLabel(_Label):
         """Sentinels that are still in the array when it leaves the guard."""
         kept = self.ignore if self.on_ignore == "keep" else ()
         return (*kept, self.unlabeled) if self.unlabeled is not None and self.keeps_unlabeled else kept
+
+    @property
+    def has_mask(self) -> bool:
+        delivers_unlabeled = self.unlabeled is not None and self.on_unlabeled != "skip"
+        return self.where is not None or bool(self.ignore) or delivers_unlabeled
 
     @property
     def keeps_unlabeled(self) -> bool:

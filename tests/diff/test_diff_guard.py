@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from label_guard.check.guard import Guard
 from label_guard.diff.schemas import diff_schemas
 from label_guard.pipeline.convert import LabelConverter
-from label_guard.pipeline.masking import has_sentinels, is_not_sentinel
+from label_guard.pipeline.masking import is_not_sentinel
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.labels import ClassLabel
 
@@ -70,7 +70,7 @@ def behaviour(schema: DatasetSchema) -> Behaviour:
         delivered = accepted[~np.broadcast_to(skipped, accepted.shape)]
         valid, out = is_not_sentinel(label, delivered), LabelConverter(label)(delivered)
         for stored, value, is_class in zip(delivered, out, valid, strict=True):
-            mask = bool(is_class) if has_sentinels(label) else None
+            mask = bool(is_class) if label.has_mask else None
             found.hands_on.add((out.dtype.name, int(value)))
             found.masks.add((int(value), mask))
             if is_class:
