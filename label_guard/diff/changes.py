@@ -17,7 +17,7 @@ from label_guard.core import similar
 from label_guard.core.plural import agreed, counted
 from label_guard.diff.semver import Bump
 from label_guard.schema.fields import SchemaPath
-from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
+from label_guard.schema.labels import ClassIdRange, ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
 
 Verdict = Literal["breaking", "compatible"]
 WithIgnore = ClassLabel | MultiLabel | RealLabel
@@ -80,7 +80,7 @@ def label_changes(sides: Sides) -> Iterator[Change]:
     old, new = sides.old, sides.new
     if old.kind != new.kind:
         reason = "another kind of label needs another loss and another last layer"
-        yield _change("LG304", ("kind",), old.kind, new.kind, True, True, reason)
+        yield changed("LG304", ("kind",), old.kind, new.kind, True, True, reason)
         return
     yield from _class_changes(old, new)
     yield from _encoding_changes(sides)
@@ -90,9 +90,20 @@ def label_changes(sides: Sides) -> Iterator[Change]:
     yield from _rule_changes(old, new)
 
 
-def _change(rule: str, path: SchemaPath, old: Any, new: Any, model: bool, pipeline: bool, reason: str) -> Change:
-    what = f"{path[0]} was {shortened(old)}, is {shortened(new)}"
+def changed(
+    rule: str, path: SchemaPath, old: Any, new: Any, model: bool, pipeline: bool, reason: str, what: str = ""
+) -> Change:
+    """A change by whether it breaks trained models and training pipelines; without ``what`` it names both values."""
+    old, new = _plain(old), _plain(new)
+    what = what or f"{path[0]} was {shortened(old)}, is {shortened(new)}"
     return Change(rule, path, old, new, verdict(model), verdict(pipeline), what, reason)
+
+
+def _plain(value: Any) -> Any:
+    """A value of a field as JSON holds it."""
+    if isinstance(value, ClassIdRange):
+        return value.model_dump()
+    return list(cast("tuple[Any, ...]", value)) if isinstance(value, tuple) else value
 
 
 def shortened(value: Any) -> str:
@@ -124,7 +135,7 @@ def _class_changes(old: Label, new: Label) -> Iterator[Change]:
             reason = f"a model has {counted(old.num_classes, 'output')}; the loss of an id it has no output for is NaN"
         else:
             reason = f"a model has {counted(old.num_classes, 'output')}; ids that were legal are refused"
-        yield _change("LG305", ("num_classes",), old.num_classes, new.num_classes, True, True, reason)
+        yield changed("LG305", ("num_classes",), old.num_classes, new.num_classes, True, True, reason)
     yield from _name_changes(old.class_names, new.class_names, old.stores_names and new.stores_names)
     if isinstance(old, ClassLabel) and isinstance(new, ClassLabel):
         yield from _id_changes(old, new)
@@ -133,10 +144,10 @@ def _class_changes(old: Label, new: Label) -> Iterator[Change]:
 def _name_changes(old: tuple[str, ...] | None, new: tuple[str, ...] | None, are_stored: bool) -> Iterator[Change]:
     if old is None and new is not None:
         reason = "the classes get names; no id changes"
-        yield _change("LG310", ("class_names",), None, [*new], False, False, reason)
+        yield changed("LG310", ("class_names",), None, new, False, False, reason)
     elif old is not None and new is None:
         reason = "nothing says any more which class an id is, so a changed order could not be seen"
-        yield _change("LG309", ("class_names",), [*old], None, True, False, reason)
+        yield changed("LG309", ("class_names",), old, None, True, False, reason)
     elif old is not None and new is not None:
         yield from _moves(old, new)
         yield from _renames(old, new, are_stored)
@@ -152,7 +163,7 @@ def _moves(old: tuple[str, ...], new: tuple[str, ...]) -> Iterator[Change]:
     count = f"{len(moved)} of {counted(len(new), 'class')} {agreed(len(moved), 'has', 'have')} another id"
     what = f"class_names are permuted: {shown}" if set(old) == set(new) else f"{count}: {shown}"
     reason = "every old label and every old output now means another class, and nothing would show it"
-    yield Change("LG306", ("class_names", moved[0][2]), [*old], [*new], "breaking", "breaking", what, reason)
+    yield changed("LG306", ("class_names", moved[0][2]), old, new, True, True, reason, what)
 
 
 def _renames(old: tuple[str, ...], new: tuple[str, ...], are_stored: bool) -> Iterator[Change]:
@@ -198,16 +209,16 @@ def spelled(name: str) -> str:
 
 def _id_changes(old: ClassLabel, new: ClassLabel) -> Iterator[Change]:
     before, after = old.raw_ids, new.raw_ids
-    changed = _first_difference(before, after)
-    if changed is None:
+    position = _first_difference(before, after)
+    if position is None:
         return
     moved = _ids_move(before, after)
     if moved:
         reason = "raw ids in the data are turned into other classes, and nothing would show it"
     else:
         reason = "raw ids that were legal are refused"
-    path = ("class_ids", changed) if isinstance(new.class_ids, tuple) else ("class_ids",)
-    yield _change("LG311", path, _plain_ids(old), _plain_ids(new), moved, True, reason)
+    path = ("class_ids", position) if isinstance(new.class_ids, tuple) else ("class_ids",)
+    yield changed("LG311", path, old.class_ids, new.class_ids, moved, True, reason)
 
 
 def _first_difference(before: Sequence[int], after: Sequence[int]) -> int | None:
@@ -231,12 +242,6 @@ def _ids_move(before: Sequence[int], after: Sequence[int]) -> bool:
     return any(a != b for a, b in found)
 
 
-def _plain_ids(label: ClassLabel) -> Any:
-    if isinstance(label.class_ids, tuple):
-        return [*label.class_ids]
-    return None if label.class_ids is None else label.class_ids.model_dump()
-
-
 _ENCODING = {  # and why data in the old form do not pass
     "encoding": "rows stored as before are refused, or read as something else",
     "positive": "data stored as before is refused",
@@ -255,26 +260,16 @@ def _encoding_changes(sides: Sides) -> Iterator[Change]:
             moved, breaks = False, True
             if field == "columns" and before and after:
                 moved, reason = True, "classes are read from other features"
-            elif field in ("positive", "negative") and _values_move(old, new):
-                moved, reason = True, "a stored value that meant one of the two now means the other"
+            elif field in ("positive", "negative") and isinstance(old, MultiLabel) and isinstance(new, MultiLabel):
+                moved = old.positive == new.negative or old.negative == new.positive
+                reason = "a stored value that meant one of the two now means the other" if moved else reason
             elif field == "separator" and before is None and not new.stores_names:
                 fresh = set(sides.new_emitted.stored_dtypes) - set(sides.old_emitted.stored_dtypes)
                 breaks, reason = bool(fresh), _gets(fresh) if fresh else "a list may be one text, too"
-            yield _change("LG335", (field,), _plain_value(before), _plain_value(after), moved, breaks, reason)
+            yield changed("LG335", (field,), before, after, moved, breaks, reason)
     if old.where != new.where:
         reason = "other positions are checked, and the validity mask is False at others"
-        yield _change("LG336", ("where",), old.where, new.where, False, True, reason)
-
-
-def _values_move(old: Label, new: Label) -> bool:
-    """Whether a stored value of a k-hot row means the opposite."""
-    if not isinstance(old, MultiLabel) or not isinstance(new, MultiLabel):
-        return False
-    return old.positive == new.negative or old.negative == new.positive
-
-
-def _plain_value(value: Any) -> Any:
-    return list(cast("tuple[Any, ...]", value)) if isinstance(value, tuple) else value
+        yield changed("LG336", ("where",), old.where, new.where, False, True, reason)
 
 
 def _dtype_changes(sides: Sides) -> Iterator[Change]:
@@ -291,13 +286,12 @@ def _dtype_changes(sides: Sides) -> Iterator[Change]:
             reason = _gets(fresh)
         else:
             reason = "more data is accepted, and what is handed on stays the same"
-        yield _change(
-            "LG312", ("dtype",), _plain_dtypes(old), _plain_dtypes(new), False, bool(refused or fresh), reason
-        )
+        breaks = bool(refused or fresh)
+        yield changed("LG312", ("dtype",), _as_written(old.dtype), _as_written(new.dtype), False, breaks, reason)
     if not follows and emitted[0] != emitted[1]:
         fresh = emitted[1] - emitted[0]
         reason = _gets(fresh) if fresh else "the loss got this dtype before"
-        yield _change("LG313", ("emit",), old.emit, new.emit, False, bool(fresh), reason)
+        yield changed("LG313", ("emit",), old.emit, new.emit, False, bool(fresh), reason)
 
 
 def _names(dtypes: set[str]) -> str:
@@ -308,8 +302,8 @@ def _gets(fresh: set[str]) -> str:
     return f"the loss gets {_names(fresh)}, which it never got"
 
 
-def _plain_dtypes(label: Label) -> Any:
-    return None if label.dtype is None else label.dtype[0] if len(label.dtype) == 1 else [*label.dtype]
+def _as_written(dtypes: tuple[str, ...] | None) -> tuple[str, ...] | str | None:
+    return dtypes[0] if dtypes is not None and len(dtypes) == 1 else dtypes
 
 
 def _shape_changes(old: Label, new: Label) -> Iterator[Change]:
@@ -319,24 +313,28 @@ def _shape_changes(old: Label, new: Label) -> Iterator[Change]:
         a is None or a == b for a, b in zip(old.shape, new.shape, strict=True)
     )
     reason = "labels of other shapes, legal before, are refused" if tightened else "the loss gets shapes it never got"
-    yield _change("LG314", ("shape",), [*old.shape], [*new.shape], not tightened, True, reason)
+    yield changed("LG314", ("shape",), old.shape, new.shape, not tightened, True, reason)
 
 
 def _sentinel_changes(old: Label, new: Label) -> Iterator[Change]:
     if isinstance(old, SoftLabel) or isinstance(new, SoftLabel):
         return
-    mask = _mask_change(old, new)
+    mask = f"; the batch {'gains' if new.has_mask else 'loses'} its validity mask"
+    mask = "" if old.has_mask == new.has_mask else mask
     for value in old.ignore:
         if value not in new.ignore:
             shown = _item(value)
             what, reason = f"ignore value {shown} removed", f"data with {shown} is refused{mask}"
-            yield Change("LG315", ("ignore",), [*old.ignore], [*new.ignore], "compatible", "breaking", what, reason)
+            yield changed("LG315", ("ignore",), old.ignore, new.ignore, False, True, reason, what)
     for position, value in enumerate(new.ignore):
         if value not in old.ignore:
-            yield _ignore_added(old, new, position, mask)
+            shows, reason = _shows(old, new.on_ignore)
+            breaks, what = shows or bool(mask), f"ignore value {_item(value)} added"
+            path = ("ignore", position)
+            yield changed("LG316", path, old.ignore, new.ignore, False, breaks, f"{reason}{mask}", what)
     if old.ignore and new.ignore and old.on_ignore != new.on_ignore:
         shows, reason = _shows(old, new.on_ignore)
-        yield _change("LG318", ("on_ignore",), old.on_ignore, new.on_ignore, False, shows, reason)
+        yield changed("LG318", ("on_ignore",), old.on_ignore, new.on_ignore, False, shows, reason)
     if isinstance(old, ClassLabel) and isinstance(new, ClassLabel):
         yield from _unlabeled_changes(old, new, mask)
 
@@ -354,38 +352,16 @@ def _shows(old: WithIgnore, treatment: str) -> tuple[bool, str]:
     return True, f"{put_in}; a loss that ignores the mask trains on it"
 
 
-def has_mask(label: Label) -> bool:
-    """Whether the label always comes with a validity mask, as ``policy.has_sentinels`` has it."""
-    if isinstance(label, ClassLabel):
-        skipped = label.unlabeled is None or label.on_unlabeled == "skip"
-        return label.where is not None or bool(label.ignore) or not skipped
-    return label.where is not None or (isinstance(label, MultiLabel | RealLabel) and bool(label.ignore))
-
-
-def _mask_change(old: Label, new: Label) -> str:
-    if has_mask(old) == has_mask(new):
-        return ""
-    return f"; the batch {'gains' if has_mask(new) else 'loses'} its validity mask"
-
-
-def _ignore_added(old: WithIgnore, new: WithIgnore, position: int, mask: str) -> Change:
-    what, path = f"ignore value {_item(new.ignore[position])} added", ("ignore", position)
-    shows, reason = _shows(old, new.on_ignore)
-    pipeline = verdict(shows or bool(mask))
-    return Change("LG316", path, [*old.ignore], [*new.ignore], "compatible", pipeline, what, f"{reason}{mask}")
-
-
 def _unlabeled_changes(old: ClassLabel, new: ClassLabel, mask: str) -> Iterator[Change]:
     before, after = old.on_unlabeled or "keep", new.on_unlabeled or "keep"
     shows, reason = _shows(old, after)
+    if old.unlabeled not in (None, new.unlabeled):
+        shows, reason = True, f"data with {old.unlabeled} is refused"
+    breaks, reason = shows or bool(mask), f"{reason}{mask}"
     if old.unlabeled != new.unlabeled:
-        if old.unlabeled is not None:
-            shows, reason = True, f"data with {old.unlabeled} is refused"
-        breaking, reason = shows or bool(mask), f"{reason}{mask}"
-        yield _change("LG317", ("unlabeled",), old.unlabeled, new.unlabeled, False, breaking, reason)
+        yield changed("LG317", ("unlabeled",), old.unlabeled, new.unlabeled, False, breaks, reason)
     elif old.unlabeled is not None and before != after:
-        breaking, reason = shows or bool(mask), f"{reason}{mask}"
-        yield _change("LG318", ("on_unlabeled",), old.on_unlabeled, new.on_unlabeled, False, breaking, reason)
+        yield changed("LG318", ("on_unlabeled",), old.on_unlabeled, new.on_unlabeled, False, breaks, reason)
 
 
 _LOW, _HIGH = float("-inf"), float("inf")
@@ -412,15 +388,11 @@ def _rule_changes(old: Label, new: Label) -> Iterator[Change]:
         if a == b:
             continue
         if (b > a) == greater_is_stricter:
-            reason = "data that was legal is refused"
-            yield _change("LG319", (field,), before, after, False, True, reason)
+            yield changed("LG319", (field,), before, after, False, True, "data that was legal is refused")
+        elif field == "tolerance":
+            yield changed("LG320", (field,), before, after, False, False, "the loss of such rows stays finite")
+        elif field in ("minimum", "maximum"):  # a last layer may be scaled to the old range
+            reason = "the loss gets targets out of the range it knew"
+            yield changed("LG320", (field,), before, after, True, True, reason)
         else:
-            yield _loosened(field, before, after)
-
-
-def _loosened(field: str, before: Any, after: Any) -> Change:
-    if field == "tolerance":
-        return _change("LG320", (field,), before, after, False, False, "the loss of such rows stays finite")
-    targets = field in ("minimum", "maximum")  # a last layer may be scaled to the old range
-    reason = "the loss gets targets out of the range it knew" if targets else "the loss gets what was refused before"
-    return _change("LG320", (field,), before, after, targets, True, reason)
+            yield changed("LG320", (field,), before, after, False, True, "the loss gets what was refused before")

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from label_guard.core.plural import counted
-from label_guard.diff.changes import Change, Sides, label_changes, shortened, verdict
+from label_guard.diff.changes import Change, Sides, changed, label_changes, shortened, verdict
 from label_guard.diff.semver import BUMPS, Bump, declares, is_before, version_for
 from label_guard.rules.diagnostic import Diagnostic, Severity
 from label_guard.rules.violation import Value
-from label_guard.schema.dataset import DatasetSchema, Limits, Split
+from label_guard.schema.dataset import DatasetSchema, Limits
 from label_guard.schema.fields import Problem, SchemaPath
 from label_guard.schema.reader import SchemaFile
 
@@ -35,10 +35,10 @@ def diff_schemas(old: DatasetSchema, new: DatasetSchema) -> list[Change]:
     """
     return [
         *_dataset_changes(old, new),
-        *_label_set_changes(old, new),
+        *_set_changes("label", _only_labels(old, new), _only_labels(new, old)),
         *_merged(_resolved_changes(old, new)),
         *_split_changes(old, new),
-        *_section_changes("view", old.views, new.views, ("LG325", "LG326", "LG327")),
+        *_set_changes("view", old.views, new.views),
     ]
 
 
@@ -53,50 +53,36 @@ def diff_files(old: SchemaFile, new: SchemaFile, fail_on: FailOn = "undeclared")
     assert old.schema is not None  # noqa: S101
     assert new.schema is not None  # noqa: S101
     changes = diff_schemas(old.schema, new.schema)
-    versions = _Versions(old.schema.version, new.schema.version, changes)
-    found = [_diagnostic(change, new, versions, fail_on) for change in changes]
+    before, after = old.schema.version, new.schema.version
+    bumps = {bump for bump in BUMPS if not declares(before, after, bump)}
+    fix = f"write version: {version_for(before, _weightiest(changes)) if changes else before}"
+    found = [_diagnostic(change, new, fix if change.bump in bumps else "", fail_on) for change in changes]
     found.sort(key=lambda diagnostic: (diagnostic.line, diagnostic.column, diagnostic.rule))
-    problem = versions.problem()
-    return found if problem is None else [*found, new.diagnostic(problem)]
+    undeclared = [change for change in changes if change.bump in bumps]
+    return [*found, *(new.diagnostic(problem) for problem in _version_problems(before, after, undeclared, fix))]
 
 
-class _Versions:
-    """The two versions of a schema, and what they declare of its changes."""
-
-    def __init__(self, old: str, new: str, changes: Sequence[Change]) -> None:
-        self.old, self.new = old, new
-        self._undeclared = [change for change in changes if not self.declares(change)]
-        self.wanted = version_for(old, _weightiest(changes)) if changes else old
-
-    def declares(self, change: Change) -> bool:
-        """Whether the new version says that there is such a change."""
-        return declares(self.old, self.new, change.bump)
-
-    def problem(self) -> Problem | None:
-        """What is wrong with the new version, if anything."""
-        fix = f"write version: {self.wanted}"
-        if is_before(self.new, self.old):
-            return Problem("LG351", ("version",), f"the version went back from {self.old} to {self.new}", fix)
-        if not self._undeclared:
-            return None
-        weight = _weightiest(self._undeclared)
-        number = sum(change.bump == weight for change in self._undeclared)
+def _version_problems(old: str, new: str, undeclared: Sequence[Change], fix: str) -> Iterator[Problem]:
+    """What is wrong with the new version, if anything."""
+    if is_before(new, old):
+        yield Problem("LG351", ("version",), f"the version went back from {old} to {new}", fix)
+    elif undeclared:
+        weight = _weightiest(undeclared)
         kind = {"major": "breaking", "minor": "compatible", "patch": "documentation"}[weight]
-        what = counted(number, f"{kind} change")
-        still = f"is still {self.old}" if not is_before(self.old, self.new) else f"went from {self.old} to {self.new}"
-        return Problem("LG350", ("version",), f"the version {still}, which does not declare {what}", fix)
+        what = counted(sum(change.bump == weight for change in undeclared), f"{kind} change")
+        still = f"is still {old}" if not is_before(old, new) else f"went from {old} to {new}"
+        yield Problem("LG350", ("version",), f"the version {still}, which does not declare {what}", fix)
 
 
 def _weightiest(changes: Sequence[Change]) -> Bump:
     return BUMPS[max(BUMPS.index(change.bump) for change in changes)]
 
 
-def _diagnostic(change: Change, file: SchemaFile, versions: _Versions, fail_on: FailOn) -> Diagnostic:
-    declared = versions.declares(change)
+def _diagnostic(change: Change, file: SchemaFile, undeclared_fix: str, fail_on: FailOn) -> Diagnostic:
     severity: Severity = "note"
     fix = ""
-    if not declared:
-        severity, fix = "error", f"write version: {versions.wanted}, or undo it"
+    if undeclared_fix:
+        severity, fix = "error", f"{undeclared_fix}, or undo it"
     elif fail_on == "any" or (fail_on == "breaking" and change.breaking):
         severity, fix = "error", f"undo it: --fail-on {fail_on} lets no such change pass"
     message = f"{change.what} ({_scope(change)}): {change.reason}"
@@ -106,7 +92,7 @@ def _diagnostic(change: Change, file: SchemaFile, versions: _Versions, fail_on: 
         "model": change.model,
         "pipeline": change.pipeline,
         "bump": change.bump,
-        "declared": declared,
+        "declared": not undeclared_fix,
         "old": _plain(change.old),
         "new": _plain(change.new),
     }
@@ -125,20 +111,13 @@ def _plain(value: Any) -> Value:
     return value if value is None or isinstance(value, bool | int | float | str) else shortened(value)
 
 
-def _change(rule: str, path: SchemaPath, old: Any, new: Any, breaks: bool, what: str, reason: str) -> Change:
-    """A change that no trained model notices."""
-    return Change(rule, path, old, new, "compatible", verdict(breaks), what, reason)
-
-
 def _dataset_changes(old: DatasetSchema, new: DatasetSchema) -> Iterator[Change]:
     if old.name != new.name:
-        what = f"name was {shortened(old.name)}, is {shortened(new.name)}"
         reason = "quarantines and reports know a dataset by its name: what they hold belongs to the old one"
-        yield _change("LG330", ("name",), old.name, new.name, True, what, reason)
+        yield changed("LG330", ("name",), old.name, new.name, False, True, reason)
     if old.record_key != new.record_key:
-        what = f"record_key was {shortened(old.record_key)}, is {shortened(new.record_key)}"
         reason = "records go by other keys: those in quarantines, indices and reports name no record any more"
-        yield _change("LG331", ("record_key",), old.record_key, new.record_key, True, what, reason)
+        yield changed("LG331", ("record_key",), old.record_key, new.record_key, False, True, reason)
     if old.description != new.description:
         yield _documentation(("description",), old.description or None, new.description or None, "description")
     yield from _limit_changes(("limits",), old.limits, new.limits, "")
@@ -152,7 +131,8 @@ def _limit_changes(path: SchemaPath, old: Limits, new: Limits, where: str) -> It
             loosened = (after > before) == greater_accepts_more
             what = f"{where}{field} was {before}, is {after}"
             reason = f"only audits apply limits; data that {'failed may pass' if loosened else 'passed may fail'} now"
-            yield _change("LG333" if loosened else "LG332", (*path, field), before, after, False, what, reason)
+            rule = "LG333" if loosened else "LG332"
+            yield changed(rule, (*path, field), before, after, False, False, reason, what)
 
 
 def _documentation(path: SchemaPath, old: Any, new: Any, name: str) -> Change:
@@ -160,32 +140,16 @@ def _documentation(path: SchemaPath, old: Any, new: Any, name: str) -> Change:
     return Change("LG334", path, old, new, "compatible", "compatible", what, reason, documentation=True)
 
 
-def _label_set_changes(old: DatasetSchema, new: DatasetSchema) -> Iterator[Change]:
-    old_only, new_only = old.labels.keys() - new.labels.keys(), new.labels.keys() - old.labels.keys()
-    resolved = [*_resolved(old)] if old_only else [], [*_resolved(new)] if new_only else []
-    gone = {path: _rules_of(resolved[0], path) for path in old.labels if path in old_only}
-    fresh = {path: _rules_of(resolved[1], path) for path in new.labels if path in new_only}
-    renamed = _renamed(gone, fresh)
-    for before, after in renamed.items():
-        what = f"label {before!r} renamed to {after!r}"
-        yield _change("LG303", ("labels", after), before, after, True, what, "the batch holds it under another key")
-    for path in (path for path in gone if path not in renamed):
-        what, reason = f"label {path!r} removed", "nothing is promised of it any more, and nothing checks it"
-        yield Change("LG301", ("labels", path), path, None, "breaking", "breaking", what, reason)
-    for path in (path for path in fresh if path not in renamed.values()):
-        what, reason = f"label {path!r} added", "records without it, legal before, are refused"
-        yield _change("LG302", ("labels", path), None, path, True, what, reason)
+def _only_labels(schema: DatasetSchema, other: DatasetSchema) -> dict[str, Any]:
+    """The labels that ``other`` does not declare: each in every split, as stored and in every view."""
+    only = schema.labels.keys() - other.labels.keys()
+    contexts = [(split, view) for split in schema.splits or (None,) for view in (None, *schema.views)] if only else []
+    resolved = [(context, schema.checked(*context)) for context in contexts]
+    return {path: [(context, labels[path]) for context, labels in resolved] for path in schema.labels if path in only}
 
 
-def _rules_of(resolved: list[tuple[tuple[str | None, str | None], Mapping[str, Any]]], path: str) -> Any:
-    return [(context, labels[path]) for context, labels in resolved]
-
-
-def _resolved(schema: DatasetSchema) -> Iterator[tuple[tuple[str | None, str | None], Mapping[str, Any]]]:
-    """The labels of every split, as stored and in every view."""
-    for split in schema.splits or (None,):
-        for view in (None, *schema.views):
-            yield (split, view), schema.checked(split, view)
+def _only(entries: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in entries.items() if name not in other}
 
 
 def _renamed(gone: Mapping[str, Any], fresh: Mapping[str, Any]) -> dict[str, str]:
@@ -200,10 +164,8 @@ def _renamed(gone: Mapping[str, Any], fresh: Mapping[str, Any]) -> dict[str, str
 
 def _contexts(old: DatasetSchema, new: DatasetSchema) -> Iterator[tuple[str | None, str | None]]:
     """Pairs of an old and a new split to compare. A schema without splits is compared as if it were its own."""
-    gone = {name: split for name, split in old.splits.items() if name not in new.splits}
-    fresh = {name: split for name, split in new.splits.items() if name not in old.splits}
     pairs = [(name, name) for name in old.splits if name in new.splits]
-    pairs += _renamed(gone, fresh).items()
+    pairs += _renamed(_only(old.splits, new.splits), _only(new.splits, old.splits)).items()
     if pairs:
         yield from pairs
     elif old.splits and new.splits:  # nothing says which is which; their order is the best guess
@@ -282,42 +244,52 @@ def _merged(changes: Iterable[Change]) -> list[Change]:
 
 def _split_changes(old: DatasetSchema, new: DatasetSchema) -> Iterator[Change]:
     # Where a schema declares no split or one, pipelines need not name it.
-    must_name = len(old.splits) < 2 <= len(new.splits)
-    yield from _section_changes("split", old.splits, new.splits, ("LG321", "LG322", "LG323"), must_name)
+    yield from _set_changes("split", old.splits, new.splits, must_name=len(old.splits) < 2 <= len(new.splits))
     for name in (name for name in old.splits if name in new.splits):
-        yield from _split_facts(name, old.splits[name], new.splits[name])
-        if old.splits[name].limits != new.splits[name].limits:
-            yield from _limit_changes(
-                ("splits", name, "limits"), old.limits_of(name), new.limits_of(name), f"split {name!r}: "
-            )
+        before, after, where = old.splits[name], new.splits[name], f"split {name!r}: "
+        if before.num_examples != after.num_examples:
+            what = f"{where}num_examples was {shortened(before.num_examples)}, is {shortened(after.num_examples)}"
+            path, reason = ("splits", name, "num_examples"), "no label rule changes; an epoch has another length"
+            yield changed("LG324", path, before.num_examples, after.num_examples, False, False, reason, what)
+        if before.source != after.source:
+            yield _documentation(("splits", name, "source"), before.source, after.source, f"{where}source")
+        if before.limits != after.limits:
+            yield from _limit_changes(("splits", name, "limits"), old.limits_of(name), new.limits_of(name), where)
 
 
-def _split_facts(name: str, old: Split, new: Split) -> Iterator[Change]:
-    if old.num_examples != new.num_examples:
-        what = f"split {name!r}: num_examples was {shortened(old.num_examples)}, is {shortened(new.num_examples)}"
-        path, reason = ("splits", name, "num_examples"), "no label rule changes; an epoch has another length"
-        yield _change("LG324", path, old.num_examples, new.num_examples, False, what, reason)
-    if old.source != new.source:
-        yield _documentation(("splits", name, "source"), old.source, new.source, f"split {name!r}: source")
+_ASKED = ("a pipeline that asks for it stops", "no pipeline asks for it yet", "a pipeline that asks for {!r} stops")
+# The rules of what was removed, added and renamed, and the reasons; the last is given the old name.
+_SETS = {
+    "label": (
+        ("LG301", "LG302", "LG303"),
+        (
+            "nothing is promised of it any more, and nothing checks it",
+            "records without it, legal before, are refused",
+            "the batch holds it under another key",
+        ),
+    ),
+    "split": (("LG321", "LG322", "LG323"), _ASKED),
+    "view": (("LG325", "LG326", "LG327"), _ASKED),
+}
 
 
-def _section_changes(
-    noun: str, old: Mapping[str, Any], new: Mapping[str, Any], rules: tuple[str, str, str], must_name: bool = False
+def _set_changes(
+    noun: str, old: Mapping[str, Any], new: Mapping[str, Any], must_name: bool = False
 ) -> Iterator[Change]:
-    """Splits or views that were removed, added and renamed, under the three ``rules``.
+    """Labels, splits or views that were removed, added and renamed.
 
     must_name: pipelines that named none must name one from now on.
     """
-    gone = {name: value for name, value in old.items() if name not in new}
-    fresh = {name: value for name, value in new.items() if name not in old}
+    gone, fresh = _only(old, new), _only(new, old)
     renamed = _renamed(gone, fresh)
-    removed_rule, added_rule, renamed_rule = rules
+    rules, reasons = _SETS[noun]
     for before, after in renamed.items():
-        what, reason = f"{noun} {before!r} renamed to {after!r}", f"a pipeline that asks for {before!r} stops"
-        yield _change(renamed_rule, (f"{noun}s", after), before, after, True, what, reason)
+        what, path = f"{noun} {before!r} renamed to {after!r}", (f"{noun}s", after)
+        yield changed(rules[2], path, before, after, False, True, reasons[2].format(before), what)
     for name in (name for name in gone if name not in renamed):
-        what, reason = f"{noun} {name!r} removed", "a pipeline that asks for it stops"
-        yield _change(removed_rule, (f"{noun}s", name), name, None, True, what, reason)
+        what, path = f"{noun} {name!r} removed", (f"{noun}s", name)
+        yield changed(rules[0], path, name, None, noun == "label", True, reasons[0], what)
     for name in (name for name in fresh if name not in renamed.values()):
-        reason = f"a pipeline that names no {noun} must now say which" if must_name else "no pipeline asks for it yet"
-        yield _change(added_rule, (f"{noun}s", name), None, name, must_name, f"{noun} {name!r} added", reason)
+        what, path, breaks = f"{noun} {name!r} added", (f"{noun}s", name), must_name or noun == "label"
+        reason = f"a pipeline that names no {noun} must now say which" if must_name else reasons[1]
+        yield changed(rules[1], path, None, name, False, breaks, reason, what)
