@@ -26,12 +26,12 @@ def _change(
     old: str,
     new: str,
     *,
-    bump: str = "major",
+    bump: Literal["major", "minor", "patch"] = "major",
     fix: str = "",
-    severity: Literal["error", "warning"] = "error",
 ) -> Rule:
     breaks = ChangeExample(_file(old), _file(new))
     holds = ChangeExample(_file(old), _file(new, _VERSIONS[bump]))
+    severity = "error" if bump == "major" else "warning"
     return Rule(code, name, summary, why, breaks, holds, f"{_MEANT[bump]} {fix}".rstrip(), severity)
 
 
@@ -129,7 +129,6 @@ RULES = (
         _label(_TWO),
         _label("kind: class_label, num_classes: 2, class_names: [Cat, dog]"),
         bump="patch",
-        severity="warning",
     ),
     _change(
         "LG309",
@@ -147,7 +146,6 @@ RULES = (
         _label("kind: class_label, num_classes: 2"),
         _label(_TWO),
         bump="minor",
-        severity="warning",
     ),
     _change(
         "LG311",
@@ -254,7 +252,6 @@ RULES = (
         _split("  test: {num_examples: 20}\n"),
         _split("  test: {num_examples: 20}\n  extra: {num_examples: 5}\n"),
         bump="minor",
-        severity="warning",
     ),
     _change(
         "LG323",
@@ -272,7 +269,6 @@ RULES = (
         _split("  test: {num_examples: 20}\n"),
         _split("  test: {num_examples: 25}\n"),
         bump="minor",
-        severity="warning",
     ),
     _change(
         "LG325",
@@ -290,7 +286,6 @@ RULES = (
         _view(""),
         _view("  crop: {labels: {label: {shape: [8]}}}\n"),
         bump="minor",
-        severity="warning",
     ),
     _change(
         "LG327",
@@ -324,7 +319,6 @@ RULES = (
         _label(_TWO) + "limits: {max_invalid_ratio: 0.01}\n",
         _label(_TWO) + "limits: {max_invalid_ratio: 0.0}\n",
         bump="minor",
-        severity="warning",
     ),
     _change(
         "LG333",
@@ -334,7 +328,6 @@ RULES = (
         _label(_TWO) + "limits: {max_invalid_ratio: 0.0}\n",
         _label(_TWO) + "limits: {max_invalid_ratio: 0.01}\n",
         bump="minor",
-        severity="warning",
     ),
     _change(
         "LG334",
@@ -344,7 +337,6 @@ RULES = (
         "description: Cats and dogs.\n" + _label(_TWO),
         "description: Photographs of cats and dogs.\n" + _label(_TWO),
         bump="patch",
-        severity="warning",
     ),
     _change(
         "LG335",

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-_HEAD = "format: 1\nname: example\nversion: 1.0.0\n"
-
 
 @dataclass(frozen=True, slots=True)
 class SchemaExample:
@@ -81,8 +79,3 @@ class Rule:
     holds: Example
     fix: str
     severity: Literal["error", "warning"] = "error"
-
-
-def whole(schema: str) -> str:
-    """The text of a schema file, its head added where an example leaves it out."""
-    return schema if schema.startswith("format:") else _HEAD + schema

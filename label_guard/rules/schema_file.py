@@ -5,11 +5,18 @@ from __future__ import annotations
 from label_guard.rules.rule import Rule, SchemaExample, SourceExample
 
 _FEATURE = '{"label": {"kind": "ClassLabel", "num_classes": 3, "dtype": "int64"}}'
+_NAMED = '{"label": {"kind": "ClassLabel", "num_classes": 2, "class_names": ["cat", "dog"], "dtype": "int64"}}'
+
+
+def _text(fields: str) -> str:
+    return "labels:\n  label: {" + fields + "}\n"
 
 
 def _label(fields: str) -> SchemaExample:
-    return SchemaExample("labels:\n  label: {" + fields + "}\n")
+    return SchemaExample(_text(fields))
 
+
+_THREE, _TEN = _text("kind: class_label, num_classes: 3"), _text("kind: class_label, num_classes: 10")
 
 RULES = (
     Rule(
@@ -19,7 +26,7 @@ RULES = (
         why="A file that cannot be read says nothing about the labels: the pipeline that names it does not start, and "
         "the gate ends with exit code 2 rather than calling it clean.",
         breaks=SchemaExample("labels:\n  label: {kind: class_label, num_classes: 10\n"),
-        holds=SchemaExample("labels:\n  label: {kind: class_label, num_classes: 10}\n"),
+        holds=SchemaExample(_TEN),
         fix="The place is where the reader gave up; the cause is often a bracket, quote or indent just before it. "
         "Schema files are UTF-8 text, one document, without tabs, tags or aliases that multiply.",
     ),
@@ -103,12 +110,8 @@ RULES = (
         "The file format is not one this release reads.",
         why="A later format may give a field another meaning; reading it by the rules of this one could let labels pass"
         " that it forbids.",
-        breaks=SchemaExample(
-            "format: 2\nname: example\nversion: 1.0.0\nlabels:\n  label: {kind: class_label, num_classes: 10}\n"
-        ),
-        holds=SchemaExample(
-            "format: 1\nname: example\nversion: 1.0.0\nlabels:\n  label: {kind: class_label, num_classes: 10}\n"
-        ),
+        breaks=SchemaExample("format: 2\nname: example\nversion: 1.0.0\n" + _TEN),
+        holds=SchemaExample("format: 1\nname: example\nversion: 1.0.0\n" + _TEN),
         fix="Write format: 1, or install a release of label-guard that reads the newer format.",
     ),
     Rule(
@@ -117,12 +120,8 @@ RULES = (
         "The version is missing or is not a semantic version.",
         why="The version shows whether its labels still mean what they meant: label-guard diff refuses "
         "a breaking change that does not move the first number. YAML also reads 1.10 as the number 1.1.",
-        breaks=SchemaExample(
-            "format: 1\nname: example\nversion: 1.0\nlabels:\n  label: {kind: class_label, num_classes: 10}\n"
-        ),
-        holds=SchemaExample(
-            "format: 1\nname: example\nversion: 1.0.0\nlabels:\n  label: {kind: class_label, num_classes: 10}\n"
-        ),
+        breaks=SchemaExample("format: 1\nname: example\nversion: 1.0\n" + _TEN),
+        holds=SchemaExample("format: 1\nname: example\nversion: 1.0.0\n" + _TEN),
         fix="Write three numbers: major, minor and patch.",
     ),
     Rule(
@@ -142,13 +141,9 @@ RULES = (
         "A training split declares unlabeled without on_unlabeled.",
         why="Unlabeled records in training always have an effect. Kept: a loss without the mask trains the last class "
         "with them. Replaced: class 0 is written, and the mask is False. Skipped: they cost no step.",
-        breaks=SchemaExample(
-            "labels:\n  label: {kind: class_label, num_classes: 3}\n"
-            "splits:\n  train: {num_examples: 9, labels: {label: {unlabeled: -1}}}\n"
-        ),
+        breaks=SchemaExample(_THREE + "splits:\n  train: {num_examples: 9, labels: {label: {unlabeled: -1}}}\n"),
         holds=SchemaExample(
-            "labels:\n  label: {kind: class_label, num_classes: 3}\n"
-            "splits:\n  train: {num_examples: 9, labels: {label: {unlabeled: -1, on_unlabeled: skip}}}\n"
+            _THREE + "splits:\n  train: {num_examples: 9, labels: {label: {unlabeled: -1, on_unlabeled: skip}}}\n"
         ),
         fix="Choose: on_unlabeled: skip for most, replace where every record must be delivered, keep where the loss is "
         "known to honour the value.",
@@ -181,10 +176,8 @@ RULES = (
         "A split declares no number of examples, or 0.",
         why="The number of records is the only way to see that some are missing: a shard that was not copied, or stale "
         "metadata, reads as a smaller dataset and as nothing else.",
-        breaks=SchemaExample("labels:\n  label: {kind: class_label, num_classes: 3}\nsplits:\n  train: {}\n"),
-        holds=SchemaExample(
-            "labels:\n  label: {kind: class_label, num_classes: 3}\nsplits:\n  train: {num_examples: 60000}\n"
-        ),
+        breaks=SchemaExample(_THREE + "splits:\n  train: {}\n"),
+        holds=SchemaExample(_THREE + "splits:\n  train: {num_examples: 60000}\n"),
         fix="Write the number that the dataset's documentation gives.",
         severity="warning",
     ),
@@ -291,7 +284,7 @@ RULES = (
         "The dataset has no feature of the label's name.",
         why="The guard would find no label in any record: LG104 for the whole dataset.",
         breaks=SourceExample("labels:\n  labels: {kind: class_label, num_classes: 3}\n", _FEATURE),
-        holds=SourceExample("labels:\n  label: {kind: class_label, num_classes: 3}\n", _FEATURE),
+        holds=SourceExample(_THREE, _FEATURE),
         fix="Write the path of the feature: objects/label for one inside a sequence.",
     ),
     Rule(
@@ -300,8 +293,8 @@ RULES = (
         "The dataset's metadata declares another number of classes.",
         why="With more classes declared than the data have, logits are trained for nothing; with fewer, records are "
         "rejected. TFDS is not always right: it declares 37 classes for the 26 letters of EMNIST.",
-        breaks=SourceExample("labels:\n  label: {kind: class_label, num_classes: 4}\n", _FEATURE),
-        holds=SourceExample("labels:\n  label: {kind: class_label, num_classes: 3}\n", _FEATURE),
+        breaks=SourceExample(_text("kind: class_label, num_classes: 4"), _FEATURE),
+        holds=SourceExample(_THREE, _FEATURE),
         fix="Audit the data to see which is right. If it is the schema, quiet the line: # noqa: LG231.",
     ),
     Rule(
@@ -309,14 +302,8 @@ RULES = (
         "source-class-names",
         "The dataset's metadata has other class names or another order.",
         why="Names in another order are the classic silent mistake: every number is right, and every report is wrong.",
-        breaks=SourceExample(
-            "labels:\n  label: {kind: class_label, num_classes: 2, class_names: [dog, cat]}\n",
-            '{"label": {"kind": "ClassLabel", "num_classes": 2, "class_names": ["cat", "dog"], "dtype": "int64"}}',
-        ),
-        holds=SourceExample(
-            "labels:\n  label: {kind: class_label, num_classes: 2, class_names: [cat, dog]}\n",
-            '{"label": {"kind": "ClassLabel", "num_classes": 2, "class_names": ["cat", "dog"], "dtype": "int64"}}',
-        ),
+        breaks=SourceExample(_text("kind: class_label, num_classes: 2, class_names: [dog, cat]"), _NAMED),
+        holds=SourceExample(_text("kind: class_label, num_classes: 2, class_names: [cat, dog]"), _NAMED),
         fix="Take the order of the dataset: the ids in the records follow it.",
     ),
     Rule(
@@ -325,8 +312,8 @@ RULES = (
         "The dataset's metadata declares another dtype or shape.",
         why="TFDS decodes by its metadata: where they declare uint8, a stored -1 is read as 255, and 2**31 + 5 as 5, a "
         "label like any other. A schema that expects int64 would call it a wrong dtype in every record.",
-        breaks=SourceExample("labels:\n  label: {kind: class_label, num_classes: 3, dtype: uint8}\n", _FEATURE),
-        holds=SourceExample("labels:\n  label: {kind: class_label, num_classes: 3, dtype: int64}\n", _FEATURE),
+        breaks=SourceExample(_text("kind: class_label, num_classes: 3, dtype: uint8"), _FEATURE),
+        holds=SourceExample(_text("kind: class_label, num_classes: 3, dtype: int64"), _FEATURE),
         fix="Declare the dtype and shape that the metadata give, and emit for the dtype that training shall get.",
     ),
     Rule(
@@ -335,12 +322,8 @@ RULES = (
         "The dataset's metadata has no such split, or another size.",
         why="Either records were added or lost, or the metadata are stale: with 400 in place of 500 for a shard, TFDS "
         "never reads the last 100 records and says nothing.",
-        breaks=SourceExample(
-            "labels:\n  label: {kind: class_label, num_classes: 3}\nsplits:\n  train: {num_examples: 90}\n", _FEATURE
-        ),
-        holds=SourceExample(
-            "labels:\n  label: {kind: class_label, num_classes: 3}\nsplits:\n  train: {num_examples: 100}\n", _FEATURE
-        ),
+        breaks=SourceExample(_THREE + "splits:\n  train: {num_examples: 90}\n", _FEATURE),
+        holds=SourceExample(_THREE + "splits:\n  train: {num_examples: 100}\n", _FEATURE),
         fix="Find out which is right, by an audit or from the dataset's documentation.",
     ),
 )

@@ -14,10 +14,11 @@ from label_guard.diff.files import compare_paths, compare_with_revision
 from label_guard.lint.linter import lint_file
 from label_guard.rules.markdown import markdown
 from label_guard.rules.registry import RULES
-from label_guard.rules.rule import ChangeExample, DatasetExample, RecordExample, SchemaExample, SourceExample, whole
+from label_guard.rules.rule import ChangeExample, DatasetExample, RecordExample, SchemaExample, SourceExample
 from label_guard.schema.reader import read_schema_bytes
 from label_guard.sources.tfds_metadata import Feature, SplitInfo, TfdsMetadata
 
+_HEAD = "format: 1\nname: example\nversion: 1.0.0\n"
 _DOCS = Path(__file__).parents[2] / "docs" / "rules.md"
 
 
@@ -70,7 +71,7 @@ def _found(example):
 
 
 def _file(text):
-    return read_schema_bytes(whole(text).encode(), "example.yaml")
+    return read_schema_bytes(_whole(text).encode(), "example.yaml")
 
 
 def _metadata(features, splits):
@@ -113,8 +114,13 @@ def _write(path, text):
 
 
 def _audited(example, duplicates=False):
-    Path("example.yaml").write_text(whole(example.schema))
+    Path("example.yaml").write_text(_whole(example.schema))
     for name, text in (("train.csv", example.train), ("test.csv", example.test)):
         if text is not None:
             Path(name).write_text(eval(text))
     return {finding.rule for finding in audit_dataset("example.yaml", duplicates=duplicates).findings}
+
+
+def _whole(schema):
+    """The text of a schema file, its head added where an example leaves it out."""
+    return schema if schema.startswith("format:") else _HEAD + schema
