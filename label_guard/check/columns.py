@@ -130,7 +130,7 @@ def _uniform(values: Sequence[Any]) -> Column | None:
         return None
     if issubclass(kind, np.generic) and not issubclass(kind, np.flexible | np.object_):
         return Column(np.arange(len(values)), np.array(values, values[0].dtype), True)
-    if kind is int or kind is float:
+    if kind in _SCALARS:
         array = _python_array(values, kind)
         return None if array.dtype == object else Column(np.arange(len(values)), array, False)
     return None

@@ -49,7 +49,7 @@ def bars(seen: ColumnProfile, fields: Mapping[str, Any]) -> list[Bar]:
             return []
         ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
         return [Bar(_short(repr(text) if text not in known else text), n, text not in known) for text, n in ranked]
-    if kind == "class_label" and not seen.many and not seen.fractional:
+    if kind == "class_label" and not seen.many and not seen.fractions:
         return _of_ids(seen.counts, fields)
     return _of_ranges(seen)
 

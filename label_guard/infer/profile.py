@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
 
-from label_guard.check.columns import as_array, as_float, is_python_number
+from label_guard.check.columns import as_array, as_float, gather, is_python_number
 from label_guard.core.plural import agreed, counted
 from label_guard.core.types import Array
 from label_guard.infer.classes import Drafted, draft_classes, named_classes, occurs, refused
@@ -67,11 +67,6 @@ class ColumnProfile:
     rows: RowProperties = field(default_factory=RowProperties)
     pictures: int = 0
     sample: list[float] = field(default_factory=list[float])
-
-    @property
-    def fractional(self) -> bool:
-        """Whether a value has a fraction."""
-        return self.fractions > 0
 
     @property
     def is_scalar(self) -> bool:
@@ -147,33 +142,38 @@ class ColumnProfile:
         if isinstance(column, np.ndarray) and column.dtype != object:
             self._add_array(column)
             return
-        alike = _alike(column)
-        if alike is not None:
-            self._add_array(alike, has_width=False)
-            return
-        for value in column:
-            if value is None or _holds_null(value):
-                self.missing += 1
-                continue
-            if isinstance(value, str | bytes):
-                self._add_text(value)
-                continue
-            array, has_width = _numbers(value)
+        self._add_texts(value for value in column if isinstance(value, str | bytes))
+        values = [value for value in column if not isinstance(value, str | bytes)]
+        columns, missing = gather(values)
+        self.missing += len(missing)
+        for rows, array, typed, *_ in columns:
             if not array.size:
-                self.shapes[(0,)] += 1
-            elif array.dtype.kind not in "biuf":
-                self.other[type(value).__name__] += 1
+                self.shapes[(0,)] += len(rows)
+            elif array.dtype.kind in "biuf":
+                self._add_array(array, has_width=typed)
             else:
-                self._add_array(array[np.newaxis], has_width=has_width)
+                for row in rows.tolist():
+                    self._add_mixed(values[row])
+
+    def _add_mixed(self, value: Any) -> None:
+        """Looks at one record whose values are not of one kind of numbers."""
+        array, kind = as_array(value)[0], type(value).__name__
+        items = array.reshape(-1).tolist() if array.dtype == object else []
+        if isinstance(value, list) and any(item is None for item in cast("list[Any]", value)):
+            self.missing += 1
+        elif items and all(map(is_python_number, items)):
+            whole: Array = np.asarray(items)  # of uint64, where int64 is too short
+            numbers = whole if whole.dtype.kind == "u" else np.array(list(map(as_float, items)))
+            self._add_array(numbers.reshape(1, *array.shape), has_width=False)
+        else:
+            self.other[kind] += 1
 
     def _add_array(self, array: Array, *, has_width: bool = True) -> None:
         """Looks at ``array``, ``[records, ...]``."""
         if not len(array):
             return
-        if array.dtype.kind in "SUO" and array.ndim == 1:
-            texts: Counter[str | bytes] = Counter(array.tolist())
-            for text, count in texts.items():
-                self._add_text(text, count)
+        if array.dtype.kind in "SU" and array.ndim == 1:
+            self._add_texts(array.tolist())
             return
         if array.dtype.kind not in "biuf":
             self.other["list of text" if array.dtype.kind in "SU" else array.dtype.name] += len(array)
@@ -196,17 +196,18 @@ class ColumnProfile:
         if not self.has_widths and "float64" in self.dtypes:  # a text writes 40.0 as 40
             self.dtypes["float64"] += self.dtypes.pop("int64", 0) + self.dtypes.pop("uint64", 0)
 
-    def _add_text(self, value: str | bytes, count: int = 1) -> None:
-        try:
-            text = value if isinstance(value, str) else value.decode()
-        except UnicodeDecodeError:
-            self.other["bytes"] += count
-            self.pictures += count * (isinstance(value, bytes) and value.startswith(PNG))
-            return
-        if text in self.texts or len(self.texts) < _MAX_DISTINCT:
-            self.texts[text] += count
-        else:
-            self.many = True
+    def _add_texts(self, values: Iterable[str | bytes]) -> None:
+        for value, count in Counter(values).items():
+            try:
+                text = value if isinstance(value, str) else value.decode()
+            except UnicodeDecodeError:
+                self.other["bytes"] += count
+                self.pictures += count * (isinstance(value, bytes) and value.startswith(PNG))
+                continue
+            if text in self.texts or len(self.texts) < _MAX_DISTINCT:
+                self.texts[text] += count
+            else:
+                self.many = True
 
     def _add_values(self, finite: Array) -> None:
         low, high = finite.min().item(), finite.max().item()
@@ -214,7 +215,7 @@ class ColumnProfile:
         self.high = high if self.high is None else max(self.high, high)
         if finite.dtype.kind == "f":
             self.fractions += int(np.count_nonzero(np.floor(finite) != finite))
-            if self.fractional:
+            if self.fractions:
                 self.sample += finite[: _MAX_SAMPLE - len(self.sample)].tolist()
                 return
         if not self.many:
@@ -231,28 +232,6 @@ def _range(low: float, high: float) -> str:
 def number(value: float) -> str:
     """A whole number with all its digits, another one with six."""
     return f"{int(value):,}" if value == math.floor(value) and abs(value) < 1e15 else f"{value:g}"
-
-
-def _alike(column: RawColumn) -> Array | None:
-    """Values of one plain Python type as an array; None where they are not alike."""
-    kinds = set(map(type, column))
-    if len(kinds) != 1 or not kinds <= {int, float, bool, str}:
-        return None
-    try:
-        found = np.array(column, object if kinds == {str} else None)
-    except OverflowError:
-        return None
-    return None if kinds == {int} and found.dtype != np.int64 else found
-
-
-def _numbers(value: Any) -> tuple[Array, bool]:
-    """``value`` as an array, of floats where Python numbers differ in kind; and whether its dtype is its own."""
-    array, typed = as_array(value)
-    items = array.reshape(-1).tolist() if array.dtype == object else []
-    if not items or not all(map(is_python_number, items)):
-        return array, typed
-    whole: Array = np.asarray(items)  # of uint64, where int64 is too short
-    return (whole if whole.dtype.kind == "u" else np.array(list(map(as_float, items)))).reshape(array.shape), False
 
 
 def infer_label(seen: ColumnProfile, *, only_label: bool = True, class_names: Sequence[str] | None = None) -> Drafted:
@@ -281,7 +260,7 @@ def infer_label(seen: ColumnProfile, *, only_label: bool = True, class_names: Se
         drafted.fields |= {"dtype": sorted(seen.dtypes), "shape": seen.record_shape}
     else:
         drafted = _rows(seen) or (
-            _real(seen) if kinds == {"f"} and seen.fractional else _ids(seen, only_label=only_label)
+            _real(seen) if kinds == {"f"} and seen.fractions else _ids(seen, only_label=only_label)
         )
     if not drafted.fields:
         return drafted
@@ -346,10 +325,6 @@ def _bools(seen: ColumnProfile) -> Drafted:
     return drafted
 
 
-def _holds_null(value: Any) -> bool:
-    return isinstance(value, list) and any(item is None for item in cast("list[Any]", value))
-
-
 def _rows(seen: ColumnProfile) -> Drafted | None:
     """A row of a number for each class: probabilities, one-hot or k-hot."""
     shape, rows = seen.record_shape, seen.rows
@@ -367,11 +342,11 @@ def _rows(seen: ColumnProfile) -> Drafted | None:
         drafted.mark("kind", f"every row is zeros and ones: taken for k-hot{mostly}")
         _ignore_unmeasured(drafted, seen)
         return drafted
-    if rows.normalized and seen.fractional:
+    if rows.normalized and seen.fractions:
         return Drafted({"kind": "soft_label", **classes, **outer}, notes=["every row sums to 1"])
     if rows.percent:
         return refused("holds rows that sum to 100: percentages; divide them by 100 for a soft_label")
-    if len(shape) == 1 and not seen.fractional and {-1} < set(seen.counts) <= {-1, 0, 1}:
+    if len(shape) == 1 and not seen.fractions and {-1} < set(seen.counts) <= {-1, 0, 1}:
         if 0 in seen.counts:
             return refused(
                 "holds rows of -1, 0 and 1, where 0 or -1 may mean: not known",
@@ -381,7 +356,7 @@ def _rows(seen: ColumnProfile) -> Drafted | None:
         drafted.mark("kind", "every row is -1 and 1: taken for k-hot")
         _ignore_unmeasured(drafted, seen)
         return drafted
-    nearly = nearly_rows(rows, {**classes, **outer}, whole=not seen.fractional) if len(shape) == 1 else None
+    nearly = nearly_rows(rows, {**classes, **outer}, whole=not seen.fractions) if len(shape) == 1 else None
     if nearly is not None:
         return nearly
     if seen.has_colours:
