@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,46 +19,24 @@ from label_guard.sources.tfds_metadata import Feature, read_metadata
 _UNLISTED = ("python:", "quarantine:")
 
 
-class Dataset(Protocol):
-    """A dataset whose labels are not known."""
-
-    @property
-    def uri(self) -> str:
-        """Its source, as messages name it."""
-        ...
-
-    def splits(self) -> list[str]:
-        """The splits that it holds by itself; empty where it holds one set of records."""
-        ...
-
-    def fields(self, split: str | None) -> list[str]:
-        """What its records hold; empty where that is not known before they are read."""
-        ...
-
-    def declared(self, split: str | None) -> Mapping[str, Feature]:
-        """What its own metadata declare."""
-        ...
-
-    def open(self, labels: LabelShapes, split: str | None) -> Source:
-        """Its records, with these labels."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class UriDataset:
-    """The dataset at a URI."""
+    """The dataset at a URI, whose labels are not known."""
 
     uri: str
 
     def splits(self) -> list[str]:
+        """The splits that it holds by itself; empty where it holds one set of records."""
         return list_splits(self.uri)
 
     def fields(self, split: str | None) -> list[str]:
+        """What its records hold; empty where that is not known before they are read."""
         if self.uri.startswith(_UNLISTED):
             return []
         return list(self.declared(split)) if self.uri.startswith("tfds:") else list_fields(self.uri, split=split)
 
     def declared(self, split: str | None) -> Mapping[str, Feature]:
+        """What its own metadata declare."""
         if self.uri.startswith(_UNLISTED):
             return {}
         if self.uri.startswith("tfds:"):
@@ -66,6 +44,7 @@ class UriDataset:
         return declared_features(self.uri, split=split)
 
     def open(self, labels: LabelShapes, split: str | None) -> Source:
+        """Its records, with these labels."""
         return open_source(self.uri, labels=labels, split=split)
 
 
@@ -89,6 +68,9 @@ class ArrayDataset:
 
     def open(self, labels: LabelShapes, split: str | None) -> Source:
         return array_source(self.columns, labels, split)
+
+
+Dataset = UriDataset | ArrayDataset
 
 
 def array_dataset(data: Any) -> ArrayDataset:

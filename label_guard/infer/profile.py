@@ -331,18 +331,18 @@ def _rows(seen: ColumnProfile) -> Drafted | None:
     if not shape or shape[-1] is None or shape[-1] < 2 or seen.infinite or (seen.nan and len(shape) > 1):
         return None
     classes, outer = {"num_classes": shape[-1]}, {"dtype": sorted(seen.dtypes), "shape": shape[:-1]}
-    if rows.binary and rows.normalized:
+    if rows.one_hot == rows.count:
         return Drafted(
             {"kind": "soft_label", **classes, "one_hot": True, **outer}, notes=["every row is one 1 and zeros"]
         )
-    if rows.binary and len(shape) == 1:
+    if rows.zeros_and_ones == rows.count and len(shape) == 1:
         drafted = Drafted({"kind": "multi_label", **classes, **outer})
         alike = f", though {rows.one_hot:,} of {rows.count:,} {agreed(rows.one_hot, 'is', 'are')} one 1 and zeros"
         mostly = alike if rows.one_hot >= (1 - STRAYS) * rows.count else ""
         drafted.mark("kind", f"every row is zeros and ones: taken for k-hot{mostly}")
         _ignore_unmeasured(drafted, seen)
         return drafted
-    if rows.normalized and seen.fractions:
+    if rows.sums == rows.count and seen.fractions:
         return Drafted({"kind": "soft_label", **classes, **outer}, notes=["every row sums to 1"])
     if rows.percent:
         return refused("holds rows that sum to 100: percentages; divide them by 100 for a soft_label")

@@ -37,16 +37,6 @@ class RowProperties:
     percent: bool = True
     totals: list[float] | None = field(default_factory=list[float])
 
-    @property
-    def binary(self) -> bool:
-        """Whether all rows are zeros and ones, or NaN."""
-        return self.zeros_and_ones == self.count
-
-    @property
-    def normalized(self) -> bool:
-        """Whether all rows sum to 1, without a negative value."""
-        return self.sums == self.count
-
     def add(self, numbers: Array) -> None:
         """Looks at ``numbers``, ``[records, ..., classes]``."""
         sums, positive = numbers.sum(axis=-1, dtype=np.float64), np.asarray(numbers >= 0).all(axis=-1)
