@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
 
-from label_guard.core import dtypes
 from label_guard.core.plural import agreed, counted
 from label_guard.diagnosis.cause import LikelyCause, OtherCause, with_alternatives
 from label_guard.diagnosis.illegal import WELL_KNOWN
@@ -139,10 +137,3 @@ def _packed(label: ClassLabel, illegal: dict[int, int]) -> str:
         if len(large) >= 12 and min(large) >= base // 2 and all(v // base in ids for v in large):
             return f", or class and instance packed as class * {base} + instance"
     return ""
-
-
-def narrow_dtype(label: ClassLabel, found: LabelStatistics) -> Iterator[str]:
-    """Stored dtypes that cannot hold every class id: greater ids wrapped around into other legal ids."""
-    for name in sorted(found.dtypes):
-        if dtypes.is_integer(name) and dtypes.integer_range(name)[1] < label.id_range[1]:
-            yield name

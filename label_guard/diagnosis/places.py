@@ -8,7 +8,7 @@ from typing import NamedTuple
 from label_guard.core.plural import counted
 from label_guard.diagnosis.illegal import IllegalValues
 from label_guard.diagnosis.illegal import Place as RecordPlace
-from label_guard.diagnosis.statistics import LabelStatistics
+from label_guard.diagnosis.readings import Seen
 from label_guard.schema.labels import ClassLabel
 
 _LEAST = 5  # occurrences below which chance explains a place
@@ -31,20 +31,16 @@ class Place(NamedTuple):
     sorted: bool = False
 
 
-def clustered(label: ClassLabel, found: LabelStatistics, chance: float = _CHANCE, *, run: int = 0) -> Place | None:
+def clustered(seen: Seen, chance: float = _CHANCE) -> Place | None:
     """The cause that a place shows; None where illegal values are spread as chance would.
 
     Args:
-        label: the label.
-        found: its statistics.
+        seen: the integers of the label.
         chance: log probability below which a place is more than chance.
-        run: records of the pipeline's run that the places are in; 0: they are in files.
     """
-    illegal = found.illegal_values
-    if run:
-        return _in_a_run(label, illegal, run, chance)
-    if len(illegal.files) + illegal.clean_files == 1:
-        return _in_a_run(label, illegal, found.records, chance)
+    illegal = seen.found.illegal_values
+    if seen.run or len(illegal.files) + illegal.clean_files == 1:
+        return _in_a_run(seen.label, illegal, seen.run or seen.found.records, chance)
     return _in_files(illegal, chance)
 
 

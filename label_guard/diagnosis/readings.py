@@ -7,8 +7,8 @@ is reported, and whether it is reported alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from itertools import chain, combinations, pairwise
 
 import numpy as np
@@ -29,36 +29,34 @@ _MOVED_SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _SURE = 5.0  # standard deviations of one of many counts
 
 
-@dataclass(frozen=True, slots=True)
 class Seen:
     """The integers that one label holds.
 
-    Attributes:
+    Args:
         label: the label as declared.
+        found: its statistics.
+        run: records of the pipeline's run that the places of illegal values are in; 0: they are in files.
+
+    Attributes:
         values: int64[n], ascending: distinct values but for declared sentinels.
         counts: int64[n], positions of each.
         far: positions of values that are not listed, all illegal.
-        found: all statistics.
+        total: all positions.
         illegal: positions by illegal value.
         usual_count: positions of the median legal class; 0 where there is none.
         usual_records: records that hold the median legal class.
-        run: records of the pipeline's run that the places of illegal values are in; 0: they are in files.
     """
 
-    label: ClassLabel
-    values: Array
-    counts: Array
-    far: int
-    found: LabelStatistics
-    illegal: dict[int, int] = field(default_factory=dict[int, int])
-    usual_count: float = 0.0
-    usual_records: float = 0.0
-    run: int = 0
-
-    @property
-    def total(self) -> int:
-        """Number of positions."""
-        return int(self.counts.sum()) + self.far
+    def __init__(self, label: ClassLabel, found: LabelStatistics, run: int = 0) -> None:
+        self.label, self.found, self.run = label, found, run
+        self.illegal = {int(v): n for v, n in found.illegal.items() if abs(v) < _FAR}
+        self.far = found.illegal_overflow + sum(n for v, n in found.illegal.items() if abs(v) >= _FAR)
+        both = {**found.class_counts, **self.illegal}
+        self.values: Array = np.array(sorted(both), np.int64)
+        self.counts: Array = np.array([both[value] for value in self.values.tolist()], np.int64)
+        self.total = int(self.counts.sum()) + self.far
+        self.usual_count = float(np.median(list(found.class_counts.values()) or [0]))
+        self.usual_records = float(np.median(list(found.class_records.values()) or [0]))
 
     def count(self, value: int) -> int:
         """Positions that hold ``value``."""
@@ -68,24 +66,6 @@ class Seen:
     def inside(self, low: int, high: int) -> Array:
         """Counts of the values from ``low`` to ``high``."""
         return self.counts[np.searchsorted(self.values, low) : np.searchsorted(self.values, high, "right")]
-
-
-def seen_of(label: ClassLabel, found: LabelStatistics, run: int = 0) -> Seen:
-    """The integers of a label, from its statistics.
-
-    Args:
-        label: the declared label.
-        found: its statistics.
-        run: records of the run, where they are from a pipeline; 0 for an audit.
-    """
-    illegal = {int(v): n for v, n in found.illegal.items() if abs(v) < _FAR}
-    far = found.illegal_overflow + sum(n for v, n in found.illegal.items() if abs(v) >= _FAR)
-    both = {**found.class_counts, **illegal}
-    values = np.array(sorted(both), np.int64)
-    counts = np.array([both[value] for value in values.tolist()], np.int64)
-    usual = float(np.median(list(found.class_counts.values()) or [0]))
-    usual_records = float(np.median(list(found.class_records.values()) or [0]))
-    return Seen(label, values, counts, far, found, illegal, usual, usual_records, run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +110,17 @@ class Scored:
     probability: float = 0.0
 
 
-def score(seen: Seen) -> list[Scored]:
-    """Every reading with its posterior probability, most probable first."""
+def score(seen: Seen) -> list[tuple[Scored, float]]:
+    """The best reading of each cause with the probability of the cause, most probable first."""
     candidates = list(_with_voids(seen))
     scored = [_evidence(seen, reading) for reading in candidates]
     shares = posterior([value for _, value in scored])
-    found = [
-        Scored(reading, noise, share) for reading, (noise, _), share in zip(candidates, scored, shares, strict=True)
-    ]
-    return sorted(found, key=lambda one: -one.probability)
+    best: dict[str, Scored] = {}
+    causes: dict[str, float] = {}
+    for share, reading, (noise, _) in sorted(zip(shares, candidates, scored, strict=True), key=lambda one: -one[0]):
+        best.setdefault(reading.cause, Scored(reading, noise, share))
+        causes[reading.cause] = causes.get(reading.cause, 0.0) + share
+    return sorted(((best[cause], share) for cause, share in causes.items()), key=lambda pair: -pair[1])
 
 
 def _evidence(seen: Seen, reading: Reading) -> tuple[dict[int, int], float]:
@@ -178,8 +160,7 @@ def _with_voids(seen: Seen) -> Iterator[Reading]:
         for chosen in chain.from_iterable(combinations(free, n) for n in range(len(free) + 1)):
             prior = reading.prior * math.prod(_VOIDS.get(value, _RARE_VOID) for value in chosen)
             cause = "undeclared-ignore" if reading.cause == "stray" and chosen else reading.cause
-            voids = (*reading.voids, *chosen)
-            yield Reading(cause, reading.low, reading.high, prior, reading.ids, voids, reading.mixed)
+            yield replace(reading, cause=cause, prior=prior, voids=(*reading.voids, *chosen))
 
 
 def _class_sets(seen: Seen) -> Iterator[Reading]:
@@ -296,13 +277,3 @@ def _gaps(seen: Seen) -> Iterator[Reading]:
         if len(ids) == size and new and often and not lone and ids[-1] - ids[0] + 1 > size and ids[0] >= 0:
             yield Reading("ids-with-gaps", ids[0], ids[-1], 0.5 if binary else 0.05, tuple(ids))
             return
-
-
-def grouped(scored: Sequence[Scored]) -> list[tuple[Scored, float]]:
-    """The best reading of each cause with the probability of the cause, most probable first."""
-    best: dict[str, Scored] = {}
-    shares: dict[str, float] = {}
-    for one in scored:
-        best.setdefault(one.reading.cause, one)
-        shares[one.reading.cause] = shares.get(one.reading.cause, 0.0) + one.probability
-    return sorted(((best[cause], share) for cause, share in shares.items()), key=lambda pair: -pair[1])

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
+from label_guard.core import dtypes
 from label_guard.core.plural import counted
-from label_guard.diagnosis.arithmetic import narrow_dtype
 from label_guard.diagnosis.cause import LikelyCause, OtherCause, with_alternatives
 from label_guard.diagnosis.evidence import log_classes
 from label_guard.diagnosis.statistics import LabelStatistics
@@ -26,10 +26,12 @@ def legal_cause(label: ClassLabel, found: LabelStatistics) -> LikelyCause | None
     used, declared = sorted(found.class_counts), label.num_classes
     if not used:
         return _all_ignored(label, found)
-    narrow = list(narrow_dtype(label, found))
-    if narrow and used[-1] < label.id_range[1]:
+    last = label.id_range[1]  # a dtype that cannot hold it leaves other legal ids in place of greater ones
+    stored = filter(dtypes.is_integer, sorted(found.dtypes))
+    narrow = next((name for name in stored if dtypes.integer_range(name)[1] < last), None)
+    if narrow is not None and used[-1] < last:
         text = (
-            f"labels are stored as {narrow[0]}, which cannot hold {label.id_range[1]}, with "
+            f"labels are stored as {narrow}, which cannot hold {last}, with "
             f"{counted(declared, 'class')}: greater ids wrapped around into other legal ids. Store them in a wider "
             "dtype and write them again"
         )

@@ -10,7 +10,7 @@ import numpy as np
 
 from label_guard.diagnosis.cause import TO_CHANGE, LikelyCause, OtherCause, with_alternatives
 from label_guard.diagnosis.places import LIKELY, clustered, whole_files
-from label_guard.diagnosis.readings import Reading, Scored, Seen, grouped, score, seen_of
+from label_guard.diagnosis.readings import Reading, Scored, Seen, score
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.diagnosis.wording import advice, alternative, name_of, text_of
 from label_guard.schema.labels import ClassLabel
@@ -38,19 +38,19 @@ def value_cause(
     """The likely cause of illegal class ids; None where there are none. Arguments are those of ``diagnose``."""
     if not found.illegal_values.positions:
         return None
-    seen = seen_of(label, found, run)
+    seen = Seen(label, found, run)
     if not found.class_counts and len(seen.illegal) == 1 and not seen.far:
         constant = _no_label_at_all(path, seen, split)
         if constant is not None:
             return constant
-    scored = grouped(score(seen))
+    scored = score(seen)
     ranked = [one for one, share in scored if share >= _PLAUSIBLE]
     best = ranked[0]
     voids = best.reading.voids and best.reading.cause != "undeclared-ignore"
     plain = ("stray", "undeclared-ignore") if voids else ("stray",)  # readings of the declared classes alone
     strays = sum(share for one, share in scored if one.reading.cause in plain)
     others = _twins(seen, best, strays, [alternative(seen, one) for one in ranked[1:]])
-    place = clustered(label, found, run=run)
+    place = clustered(seen)
     if place is not None and not (place.sorted and best.reading.cause in (*_MOVED, "undeclared-ignore")):
         cause, text = place.cause, place.text
         readings = [one for one in (alternative(seen, best), *others) if one.cause not in ("stray", "noise")]
@@ -201,7 +201,7 @@ def _certain(seen: Seen, best: Scored) -> bool:
     if reading.cause == "one-class-too-few":
         if seen.count(reading.low) < min(_FREQUENT, max(seen.usual_count / 4, min(_LEAST, seen.usual_count))):
             return False  # an extra class may have been sorted first
-        if clustered(seen.label, found, LIKELY, run=seen.run):
+        if clustered(seen, LIKELY):
             return False  # some files, or the records of a run, may count from another start
     if any(seen.count(value) < min(_FREQUENT, _LEAST_VOID * seen.total) for value in reading.voids):
         return False
