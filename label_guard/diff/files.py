@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Hashable, Iterable, Sequence, Set
-from dataclasses import dataclass
 from pathlib import Path
 
 from label_guard.diff.git import Revision, open_revision
@@ -16,14 +15,7 @@ from label_guard.schema.discovery import default_names, find_files
 from label_guard.schema.reader import SchemaFile, one_line, read_schema, read_schema_bytes
 
 _Key = Callable[[SchemaFile], Hashable]
-
-
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    """An earlier and a later file; None where there is none."""
-
-    old: SchemaFile | None
-    new: SchemaFile | None
+_Pair = tuple[SchemaFile | None, SchemaFile | None]  # an earlier and a later file; None where there is none
 
 
 def compare_paths(old: str, new: str, fail_on: FailOn = "undeclared") -> DiagnosticReport:
@@ -43,7 +35,7 @@ def compare_paths(old: str, new: str, fail_on: FailOn = "undeclared") -> Diagnos
     if Path(old).is_dir() != Path(new).is_dir():
         raise UsageError(f"{old} and {new} are not both files or both folders")
     if not Path(old).is_dir():
-        return _gathered([_reported(_Pair(read_schema(old), read_schema(new)), fail_on)], 1)
+        return _report(_pair_diagnostics((read_schema(old), read_schema(new)), fail_on), 1)
     before, after = ([read_schema(name) for name in find_files([folder])[0]] for folder in (old, new))
     if not before and not after:
         raise UsageError(f"there is no schema file in {old} or {new}")
@@ -51,7 +43,7 @@ def compare_paths(old: str, new: str, fail_on: FailOn = "undeclared") -> Diagnos
     pairs = _pairs(
         before, after, lambda file: os.path.relpath(file.path, old), lambda file: os.path.relpath(file.path, new)
     )
-    return _gathered([_reported(pair, fail_on) for pair in _in_order(pairs)], len(after))
+    return _report([found for pair in _in_order(pairs) for found in _pair_diagnostics(pair, fail_on)], len(after))
 
 
 def compare_with_revision(
@@ -72,21 +64,20 @@ def compare_with_revision(
     revision = open_revision(ref, exact=exact)
     listed = list(names) or default_names()
     every: list[str] = [*listed, *([] if names else revision.default_names())]
-    then = {path: name for name in every for path in revision.tree.find(revision.path_of(name))}
+    then = {path for name in every for path in revision.tree.find(revision.path_of(name))}
     files = {revision.path_of(file): file for file in find_files(every)[0] if os.path.lexists(file)}
     _refuse_unknown(revision, listed, set(files))
-    broken = [_unfollowed(file) for file in files.values() if _is_astray(revision, file)]
-    now = {path: file for path, file in files.items() if not _is_astray(revision, file)}
-    gone = files.keys() - now.keys()
-    pairs = _revision_pairs(revision, every, set(then), now, gone)
-    found = [_reported(pair, fail_on, revision) for pair in _in_order(pairs)]
-    found += [([diagnostic], False) for diagnostic in broken]
+    astray = {path: file for path, file in files.items() if revision.leaves(file)}
+    now = {path: file for path, file in files.items() if path not in astray}
+    pairs = _revision_pairs(revision, every, then, now, astray.keys())
+    found = [found for pair in _in_order(pairs) for found in _pair_diagnostics(pair, fail_on, revision)]
+    found += [_unfollowed(file) for file in astray.values()]
     if not names:
         kept = {revision.path_of(file) for file in find_files(listed)[0]}
-        moved = {revision.path_of(pair.new.path) for pair in pairs if pair.old is not None and pair.new is not None}
-        unlisted = sorted((moved | (then.keys() & now.keys())) - kept)
-        found += [([_unlisted(revision.name_of(path))], True) for path in unlisted]
-    return _gathered(found, len(files))
+        moved = {revision.path_of(new.path) for old, new in pairs if old is not None and new is not None}
+        unlisted = sorted((moved | (then & now.keys())) - kept)
+        found += [_unlisted(revision.name_of(path)) for path in unlisted]
+    return _report(found, len(files))
 
 
 def _refuse_unknown(revision: Revision, names: Sequence[str], now: set[str]) -> None:
@@ -95,10 +86,6 @@ def _refuse_unknown(revision: Revision, names: Sequence[str], now: set[str]) -> 
         here = any(revision.path_of(file) in now for file in find_files([name])[0])
         if not here and not revision.tree.find(path):
             raise UsageError(f"{name} is not a schema file, neither here nor at {revision}")
-
-
-def _is_astray(revision: Revision, file: str) -> bool:
-    return not Path(file).exists() or revision.leaves(file)
 
 
 def _unfollowed(file: str) -> Diagnostic:
@@ -118,7 +105,7 @@ def _revision_pairs(
 ) -> list[_Pair]:
     """The differing files, by their path; then by the name of the schema; then as git finds renames."""
     stayed = [path for path in now if path in then and not _is_same(revision, path, now[path])]
-    pairs = [_Pair(_read_old(revision, path), read_schema(now[path])) for path in stayed]
+    pairs: list[_Pair] = [(_read_old(revision, path), read_schema(now[path])) for path in stayed]
     before = {path: _read_old(revision, path) for path in sorted(then - now.keys())}
     after = {path: read_schema(file) for path, file in now.items() if path not in then}
     moves = [move for move in revision.differences(names) if move.old in before or move.new in after]
@@ -136,7 +123,7 @@ def _revision_pairs(
     every = ([*every_old.values()], [*every_new.values()])
     found = _pairs(*every, lambda file: file.path, lambda file: renamed.get(file.path))
     aside = {id(file) for file in (*old_elsewhere.values(), *new_elsewhere.values())}
-    return pairs + [pair for pair in found if {id(file) for file in (pair.old, pair.new) if file is not None} - aside]
+    return pairs + [pair for pair in found if {id(file) for file in pair if file is not None} - aside]
 
 
 def _is_same(revision: Revision, path: str, file: str) -> bool:
@@ -160,11 +147,11 @@ def _pairs(old: Sequence[SchemaFile], new: Sequence[SchemaFile], old_place: _Key
     pairs: list[_Pair] = []
     for old_key, new_key in ((_schema_name, _schema_name), (old_place, new_place)):
         before, after = _by_key(left, old_key), _by_key(right, new_key)
-        found = [_Pair(before[key], after[key]) for key in before if key in after]
-        paired = {id(file) for pair in found for file in (pair.old, pair.new)}
+        found = [(before[key], after[key]) for key in before if key in after]
+        paired = {id(file) for pair in found for file in pair}
         left, right = ([file for file in files if id(file) not in paired] for files in (left, right))
         pairs += found
-    return [*pairs, *(_Pair(before, None) for before in left), *(_Pair(None, after) for after in right)]
+    return [*pairs, *((before, None) for before in left), *((None, after) for after in right)]
 
 
 def _by_key(files: Iterable[SchemaFile], key: _Key) -> dict[Hashable, SchemaFile]:
@@ -182,33 +169,32 @@ def _schema_name(file: SchemaFile) -> Hashable:
 
 
 def _in_order(pairs: Iterable[_Pair]) -> list[_Pair]:
-    return sorted(pairs, key=lambda pair: next(file.path for file in (pair.new, pair.old) if file is not None))
+    return sorted(pairs, key=lambda pair: next(file.path for file in reversed(pair) if file is not None))
 
 
-def _gathered(found: Iterable[tuple[list[Diagnostic], bool]], files_checked: int) -> DiagnosticReport:
-    pairs = list(found)
-    every = [diagnostic for diagnostics, _ in pairs for diagnostic in diagnostics]
-    return DiagnosticReport(every, "diff", files_checked, all(complete for _, complete in pairs))
+def _report(found: list[Diagnostic], files_checked: int) -> DiagnosticReport:
+    """The report; rules of schema files and LG343 say that a pair could not be compared."""
+    complete = not any(diagnostic.rule.startswith(("LG2", "LG343")) for diagnostic in found)
+    return DiagnosticReport(found, "diff", files_checked, complete)
 
 
-def _reported(pair: _Pair, fail_on: FailOn, revision: Revision | None = None) -> tuple[list[Diagnostic], bool]:
-    """The diagnostics of a pair, and whether it could be compared."""
-    old, new = pair.old, pair.new
+def _pair_diagnostics(pair: _Pair, fail_on: FailOn, revision: Revision | None = None) -> list[Diagnostic]:
+    old, new = pair
     severity: Severity = "error" if fail_on == "any" else "note"
     if new is None:
-        return ([_removed(old)] if old is not None else []), True
+        return [_removed(old)] if old is not None else []
     if new.schema is None:
-        return [*new.diagnostics], False
+        return [*new.diagnostics]
     if old is None:
         message = f"schema {new.schema.name!r} {new.schema.version} is new (compatible)"
-        return [Diagnostic("LG341", severity, message, file=new.path)], True
+        return [Diagnostic("LG341", severity, message, file=new.path)]
     if old.schema is None:
-        return [_unreadable(old, new, revision)], False
+        return [_unreadable(old, new, revision)]
     found = diff_files(old, new, fail_on)
     if revision is not None and os.path.normpath(old.path) != os.path.normpath(new.path):
         message = f"the file was {old.path} (compatible): its path is not part of the rules"
         found.insert(0, Diagnostic("LG342", severity, message, file=new.path))
-    return found, True
+    return found
 
 
 def _removed(old: SchemaFile) -> Diagnostic:

@@ -83,8 +83,8 @@ class Revision:
         raise UsageError(f"{name} is not in the git repository {self.root}; {_TWO_FILES}")
 
     def leaves(self, name: str) -> bool:
-        """Whether a file of the working tree lies outside the repository once links are followed."""
-        return not Path(name).resolve().is_relative_to(self.root)
+        """Whether a file of the working tree lies nowhere or outside the repository once links are followed."""
+        return not Path(name).exists() or not Path(name).resolve().is_relative_to(self.root)
 
     def default_names(self) -> list[str]:
         """Returns what ``schema.discovery.default_names`` gave in this revision, from the current folder."""
@@ -171,14 +171,11 @@ def _git(*arguments: str, folder: Path | None = None) -> bytes:
     except (OSError, ValueError) as error:  # ValueError: a NUL in a name
         raise UsageError(f"git cannot be run: {error}") from None
     if done.returncode:
-        raise _failure(done.stderr.decode("utf-8", "replace").strip())
+        said = done.stderr.decode("utf-8", "replace").strip()
+        if "not a git repository" in said:
+            raise _GitError(f"this folder is not in a git repository; run in a checkout; {_TWO_FILES}")
+        raise _GitError(f"git says: {terminal(said) or 'nothing, but it failed'}")
     return done.stdout
-
-
-def _failure(said: str) -> _GitError:
-    if "not a git repository" in said:
-        return _GitError(f"this folder is not in a git repository; run in a checkout; {_TWO_FILES}")
-    return _GitError(f"git says: {terminal(said) or 'nothing, but it failed'}")
 
 
 def _line(*arguments: str) -> str:

@@ -95,7 +95,7 @@ class Tree:
     def find(self, name: str) -> list[str]:
         """Returns the paths that a file, folder or glob, named from the root, means; sorted."""
         if not has_magic(name) or name in self.entries:
-            return sorted(self._below(name))
+            return sorted(path for path in self._walk(name) if path == name or _is_visible(path, name))
         parts = name.split("/")
         fixed = "/".join(parts[: next(i for i, part in enumerate(parts) if has_magic(part))])
         found: set[str] = set()
@@ -105,11 +105,6 @@ class Tree:
             ):  # a last ** means folders alone
                 found.add(path)
         return sorted(found)
-
-    def _below(self, name: str) -> Iterator[str]:
-        for path in self._walk(name):
-            if path == name or _is_visible(path, name):
-                yield path
 
     def _walk(self, top: str) -> Iterator[str]:
         """The files at and below a path, through links to folders; each folder once."""
