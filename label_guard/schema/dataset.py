@@ -78,12 +78,12 @@ class Override(Model):
         Raises:
             pydantic.ValidationError: the result is not a sound label.
         """
-        changed = {name: getattr(self, name) for name in self.model_fields_set}
+        changed = {name: getattr(self, name) for name in sorted(self.model_fields_set)}
         kind = changed.get("kind") or label.kind
         known = set(KINDS[kind].model_fields)
         if kind != label.kind:
             known -= _OF_KIND | ({"ignore", "on_ignore"} if kind == "real_label" else set())
-        kept = {name: getattr(label, name) for name in label.model_fields_set & known}
+        kept = {name: getattr(label, name) for name in sorted(label.model_fields_set & known)}
         return _LABEL.validate_python({**kept, **changed, "kind": kind})
 
 
