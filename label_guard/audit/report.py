@@ -229,7 +229,7 @@ class SchemaPlace(_Model):
     def of(cls, file: SchemaFile) -> SchemaPlace:
         """The place of a sound schema file."""
         labels = file.schema.labels if file.schema is not None else ()
-        return cls(path=file.path, lines={path: file.locate_key(("labels", path))[0] for path in labels})
+        return cls(path=file.path, lines={path: file.locate(("labels", path), key=True)[0] for path in labels})
 
 
 class Cause(_Model):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from label_guard.errors import UsageError
 from label_guard.rules.diagnostic import Diagnostic
 from label_guard.rules.registry import RULES
-from label_guard.schema.dataset import DatasetSchema, Override
+from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.fields import Problem, SchemaPath
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
 from label_guard.schema.noqa import apply_noqa
@@ -70,19 +70,19 @@ def _advice(file: SchemaFile) -> Iterator[Problem]:
 
 def _class_names(file: SchemaFile) -> Iterator[tuple[SchemaPath, list[Node]]]:
     """Every list of class names in the file, of labels and of overrides, with its path."""
-    sections: list[SchemaPath] = [()]
-    for group in ("splits", "views"):
-        sections += [(group, name) for name in _keys(file.node((group,)))]
-    for section in sections:
-        for label in _keys(file.node((*section, "labels"))):
-            path = (*section, "labels", label, "class_names")
-            node = file.node(path)
-            if node is not None and isinstance(node.value, list):
+    for section in ((), ("splits", "*"), ("views", "*")):
+        for path, node in _below(file.root or Node(None), (*section, "labels", "*", "class_names")):
+            if isinstance(node.value, list):
                 yield path, node.value
 
 
-def _keys(node: Node | None) -> Iterable[str]:
-    return node.value if node is not None and isinstance(node.value, dict) else ()
+def _below(node: Node, steps: Sequence[str], path: SchemaPath = ()) -> Iterator[tuple[SchemaPath, Node]]:
+    """The nodes that ``steps`` lead to, where ``*`` is any key, with their paths."""
+    if not steps:
+        yield path, node
+    for key, child in node.value.items() if steps and isinstance(node.value, dict) else ():
+        if steps[0] in ("*", key):
+            yield from _below(child, steps[1:], (*path, key))
 
 
 def _name_advice(path: SchemaPath, names: list[Node]) -> Iterator[Problem]:
@@ -117,14 +117,13 @@ def _split_advice(schema: DatasetSchema) -> Iterator[Problem]:
 
 def _sentinel_advice(schema: DatasetSchema) -> Iterator[Problem]:
     seen: set[SchemaPath] = set()
-    nothing = Override()
     for split in schema.splits or (None,):
         overrides = {} if split is None else schema.splits[split].labels
         for path, label in schema.stored(split).items():
-            override = overrides.get(path, nothing)
+            own_fields = overrides[path].model_fields_set if path in overrides else set[str]()
             for field, value in _kept_negatives(label):
-                own = split is not None and field in override.model_fields_set
-                place = ("splits", str(split), "labels", path, field) if own else ("labels", path, field)
+                section = ("splits", str(split)) if field in own_fields else ()
+                place = (*section, "labels", path, field)
                 if place not in seen:
                     seen.add(place)
                     fix = f"set on_{field}: replace" + (" or skip" if field == "unlabeled" else "")

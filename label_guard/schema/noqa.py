@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from label_guard.rules.diagnostic import Diagnostic
 from label_guard.rules.registry import RULES
 from label_guard.schema.reader import SchemaFile
-from label_guard.schema.syntax import Node
 
 _CODES = r"[ \t]*:[ \t]*[a-z0-9]+(?:[ \t,]+[a-z]+[0-9]+)*"
 _COMMENT = re.compile(rf"(?:^|(?<=[ \t]))#[ \t]*noqa(?![\w-])({_CODES})?", re.MULTILINE | re.IGNORECASE)
@@ -54,7 +53,8 @@ def quieted_lines(file: SchemaFile) -> frozenset[tuple[int, str]]:
 def _comments(file: SchemaFile) -> Iterator[_Comment]:
     if file.root is None or "noqa" not in file.text.lower() or file.path.lower().endswith(".json"):
         return
-    texts = sorted((node.start, node.end) for node in _scalars(file.root))
+    nodes = [node for holder in file.root.walk() for node in (holder, *holder.keys.values())]
+    texts = sorted((node.start, node.end) for node in nodes if not isinstance(node.value, dict | list))
     starts = [start for start, _ in texts]
     line = before = 0  # line breaks before the comment, and the place up to which they were counted
     for found in _COMMENT.finditer(file.text):
@@ -66,13 +66,6 @@ def _comments(file: SchemaFile) -> Iterator[_Comment]:
         codes = re.findall(r"[A-Za-z0-9]+", found[1] or "")
         column = before - file.text.rfind("\n", 0, before)
         yield _Comment(line + 1, column, tuple(code.upper() for code in codes))
-
-
-def _scalars(root: Node) -> Iterator[Node]:
-    for node in root.walk():
-        if not isinstance(node.value, dict | list):
-            yield node
-        yield from node.keys.values()
 
 
 def _problems(

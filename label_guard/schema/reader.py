@@ -49,48 +49,25 @@ class SchemaFile:
             node = node.child(step)
         return node
 
-    def locate(self, path: SchemaPath) -> tuple[int, int]:
-        """Where the value at ``path`` is.
+    def locate(self, path: SchemaPath, *, key: bool = False) -> tuple[int, int]:
+        """Where the value at ``path`` is, or with ``key`` its key.
 
         Returns:
-            Line and column, both from 1; where the value is absent, those of the key that should hold it, ``(0, 0)``
-            in an empty file.
-        """
-        found = self.node(path)
-        if found is not None:
-            return found.line, found.column
-        while path:
-            path = path[:-1]
-            if self.node(path) is not None:
-                return self.locate_key(path)
-        return (self.root.line, self.root.column) if self.root is not None else (0, 0)
-
-    def locate_key(self, path: SchemaPath) -> tuple[int, int]:
-        """Where the key at ``path`` is, rather than its value.
-
-        Returns:
-            Line and column, both from 1, as ``locate``.
+            Line and column, both from 1; where it is absent, those of the key that should hold it, ``(0, 0)`` in an
+            empty file.
         """
         parent = self.node(path[:-1]) if path else None
-        key = parent.keys.get(str(path[-1])) if parent is not None else None
-        return (key.line, key.column) if key is not None else self.locate(path)
+        name = parent.keys.get(str(path[-1])) if parent is not None and key else None
+        found = self.node(path) if name is None else name
+        if found is not None:
+            return found.line, found.column
+        return self.locate(path[:-1], key=True) if path else (0, 0)
 
     def diagnostic(self, problem: Problem, *, key: bool = False) -> Diagnostic:
         """A problem as a diagnostic at its place in this file; at the key instead of the value where ``key``."""
-        line, column = (self.locate_key if key else self.locate)(problem.path)
-        rule = RULES[problem.rule]
-        return Diagnostic(
-            problem.rule,
-            rule.severity,
-            problem.message,
-            problem.fix,
-            self.path,
-            line,
-            column,
-            problem.path,
-            kind=problem.kind,
-            replacement=problem.replacement,
-        )
+        line, column = self.locate(problem.path, key=key)
+        severity = RULES[problem.rule].severity
+        return Diagnostic(severity=severity, file=self.path, line=line, column=column, **problem._asdict())
 
 
 def load_schema(path: str | os.PathLike[str] | DatasetSchema) -> DatasetSchema:

@@ -6,7 +6,6 @@ schema, the place of each key, which scalars are quoted, and an answer to every 
 
 from __future__ import annotations
 
-import bisect
 import json
 import re
 from collections.abc import Iterator
@@ -102,7 +101,8 @@ def read_text(data: bytes) -> str:
         line = data.count(b"\n", 0, error.start) + 1
         raise UnreadableError(f"byte 0x{data[error.start]:02x} is not UTF-8 text", line, 1) from None
     if found := _UNPRINTABLE.search(text):
-        line, column = _Places(text).of(found.start())
+        line = text.count("\n", 0, found.start()) + 1
+        column = found.start() - text.rfind("\n", 0, found.start())
         raise UnreadableError(f"control character U+{ord(found[0]):04X} in the text", line, column)
     return text
 
@@ -158,17 +158,6 @@ def resolve(plain: str) -> Scalar:
         return plain
     word = plain.lower()
     return float(word.replace(".", "")) if word.endswith((".inf", ".nan")) else float(word)
-
-
-class _Places:
-    """Line and column of an offset into a text."""
-
-    def __init__(self, text: str) -> None:
-        self._starts = [0, *(found.end() for found in re.finditer("\n", text))]
-
-    def of(self, offset: int) -> tuple[int, int]:
-        line = bisect.bisect_right(self._starts, offset)
-        return line, offset - self._starts[line - 1] + 1
 
 
 def _parse_yaml(text: str) -> Node:
@@ -252,7 +241,10 @@ class _Composer:
                 raise UnreadableError("a key must be a name, not a list, mapping or alias", *_place(event))
             self._count(event)
             key = _joined(str(event.value))
-            _add(node, key, Node(key, *_span(event)))
+            if key in node.keys:
+                node.repeated.append(Node(key, *_span(event)))
+            else:
+                node.keys[key] = Node(key, *_span(event))
             values[key] = self._node(next(self._events), depth + 1)
         node.value = values
         return node
@@ -271,13 +263,6 @@ def _scalar(event: Any) -> Node:
 def _joined(text: str) -> str:
     """``text`` with surrogate pairs, which escapes can write, as the characters they mean."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass") if _SURROGATE.search(text) else text
-
-
-def _add(node: Node, name: str, key: Node) -> None:
-    if name in node.keys:
-        node.repeated.append(key)
-    else:
-        node.keys[name] = key
 
 
 def _place(event: Any) -> tuple[int, int]:
