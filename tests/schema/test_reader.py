@@ -349,7 +349,7 @@ def test_locate_finds_values_keys_and_what_should_hold_them():
     """Places of values, of keys, and of the nearest key where a path is absent."""
     file = read_schema_bytes(_SOUND.encode(), "x.yaml")
     assert file.locate(("labels", "label", "num_classes")) == (5, 43)
-    assert file.locate_key(("labels", "label", "num_classes")) == (5, 30)
+    assert file.locate(("labels", "label", "num_classes"), key=True) == (5, 30)
     assert file.locate(("labels", "label", "class_names", 1)) == (5, 65)
     assert file.locate(("splits", "train", "labels", "label")) == (7, 3)
     assert file.locate(("record_key",)) == (1, 1)
