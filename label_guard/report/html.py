@@ -6,13 +6,14 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from label_guard.audit.report import AuditReport, Cause, Finding, ShardReport, SplitReport
+from label_guard.audit.report import AuditReport, ShardReport, SplitReport
 from label_guard.audit.suggest import patch_yaml, suggest
 from label_guard.core.escape import terminal
 from label_guard.core.plural import agreed, counted, number
@@ -22,7 +23,6 @@ from label_guard.report.charts import (
     HEIGHT,
     MAX_BARS,
     WIDTH,
-    Bar,
     Chart,
     Line,
     block_strip,
@@ -34,7 +34,6 @@ from label_guard.report.charts import (
 from label_guard.report.common import percent
 from label_guard.report.number_charts import MAX_GRID, HistogramView, histogram_view, pair_grid, rank_chart
 from label_guard.rules.registry import RULES
-from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
 from label_guard.schema.writer import flow, quoted
 
@@ -51,95 +50,9 @@ _MAX_FILES = 200
 _PICTURE = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]*")
 
 
-@dataclass(frozen=True, slots=True)
-class ClassRow:
-    """One class in a table; ``share`` is that of positions, or of a multi_label that of records."""
-
-    id: int
-    name: str
-    count: int
-    records: int
-    share: float
-
-
-@dataclass(frozen=True, slots=True)
-class ClassTable:
-    """Some classes of a label; a column that says nothing new is left out.
-
-    Attributes:
-        caption: which classes.
-        rows: one for each class.
-        named: whether classes have names.
-        places: whether a class is at several positions of one record.
-    """
-
-    caption: str
-    rows: Sequence[ClassRow]
-    named: bool
-    places: bool
-
-
-@dataclass(frozen=True, slots=True)
-class LabelView:
-    """One label of one split, as the page shows it.
-
-    Attributes:
-        path: path of the label.
-        kind: kind of the label.
-        found: its statistics.
-        classes: number of classes; 0 where the label has none or none was counted.
-        charts: drawings of the counts; empty where nothing was counted or the page has enough of them.
-        tables: tables of classes.
-        skewed: whether a logarithmic scale is the better first view.
-        unused: number of classes that are never used, and their ids as ranges.
-        sentinels: declared values outside the classes, with their counts.
-        illegal: invalid values, the rarest first; of many, the rarest and the most frequent ones.
-        more_illegal: positions of invalid values that are not in ``illegal``.
-        histograms: drawings of numbers that are not class ids.
-        grid: names of the most frequent classes of a multi_label, and how often they occur together.
-        around: ids near the limit of a vocabulary, with their counts and whether they are legal.
-    """
-
-    path: str
-    kind: str
-    found: LabelStatistics
-    classes: int
-    charts: Sequence[Chart]
-    tables: Sequence[ClassTable]
-    skewed: bool
-    unused: tuple[int, Sequence[str]]
-    sentinels: Sequence[tuple[int, int]]
-    illegal: Sequence[tuple[int | float, IllegalValue]]
-    more_illegal: int
-    histograms: Sequence[HistogramView]
-    grid: tuple[Sequence[str], Sequence[Sequence[tuple[int, float]]]]
-    around: Sequence[tuple[int, int, bool]]
-
-
-@dataclass(frozen=True, slots=True)
-class SplitView:
-    """One split, as the page shows it."""
-
-    anchor: str
-    name: str
-    split: SplitReport
-    bad: int
-    findings: Sequence[Finding]
-    labels: Sequence[LabelView]
-    examples: Sequence[Mapping[str, Any]]
-    broken: Sequence[str]
-    strip: Sequence[Bar]
-    shards: Sequence[ShardReport]
-    more_shards: int
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """One label over several splits."""
-
-    path: str
-    lines: Sequence[Line]
-    log: bool
+# Its caption; id, name, positions, records and share of each class, the share of a multi_label that of records; and
+# whether a class is at several positions of one record.
+ClassTable = tuple[str, list[tuple[int, str, int, int, float]], bool]
 
 
 def render(report: AuditReport) -> str:
@@ -148,23 +61,22 @@ def render(report: AuditReport) -> str:
         loader=PackageLoader("label_guard", "report"), autoescape=True, undefined=StrictUndefined, finalize=_visible,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    schema = report.schema_file
     rules = sorted({finding.rule for finding in report.findings})
-    splits, suggestion = _split_views(report, schema), suggest(report)
+    suggestion = suggest(report)
     page = environment.get_template("audit.html.j2").render(
         report=report,
         verdict=_verdict(report),
-        tiles=_tiles(report, splits),
-        unchecked=report.not_checked,
+        tiles=_tiles(report),
         suggestion=patch_yaml(suggestion).split("\n") if suggestion.patch else [],
-        splits=splits,
-        comparisons=list(_comparisons(report, schema)),
+        splits=_split_views(report),
+        comparisons=list(_comparisons(report)),
         rules=[RULES[code] for code in rules],
         names={code: RULES[code].name for code in rules},
         percent=percent,
         number=number,
         command=_command(report),
-        patch_lines=_patch_lines,
+        quoted=quoted,
+        flow=flow,
         block_strip=block_strip,
         counted=counted,
         width=WIDTH,
@@ -198,18 +110,19 @@ def _verdict(report: AuditReport) -> tuple[str, str]:
     return ("error", "✗ " + " and ".join(found) + share) if errors else ("warning", "! " + ", ".join(found) + share)
 
 
-def _tiles(report: AuditReport, splits: Sequence[SplitView]) -> list[tuple[str, str, str]]:
+def _tiles(report: AuditReport) -> list[tuple[str, str, str]]:
     """Caption, number and CSS class of each tile."""
-    bad = sum(view.bad for view in splits)
+    splits = report.splits
+    bad = sum(split.invalid + split.unreadable for split in splits)
     rules = {finding.rule for finding in report.findings}
     unused = _unused_anywhere(report)
     tiles = [
-        ("records", f"{sum(split.unpadded for split in report.splits):,}", ""),
+        ("records", f"{sum(split.unpadded for split in splits):,}", ""),
         ("invalid records", f"{bad:,}", "error" if bad else "good"),
         ("rules broken", f"{len(rules):,}", _verdict(report)[0]),
         ("splits", f"{len(splits):,}", ""),
     ]
-    padding = sum(split.padding for split in report.splits)
+    padding = sum(split.padding for split in splits)
     if padding:
         tiles.insert(1, ("padding, not checked", f"{padding:,}", ""))
     if unused is not None:
@@ -243,40 +156,33 @@ def _command(report: AuditReport) -> str:
     return shlex.join(words)
 
 
-def _patch_lines(cause: Cause) -> list[str]:
-    return [f"{quoted(field)}: {flow(value)}" for field, value in cause.patch.items()]
-
-
 # Splits ---------------------------------------------------------------------------------------------------------------
 
 
-def _split_views(report: AuditReport, schema: DatasetSchema) -> list[SplitView]:
+def _split_views(report: AuditReport) -> list[dict[str, Any]]:
+    """What the page shows of each split, apart from its report."""
     left = _MAX_DRAWN
-    views: list[SplitView] = []
+    views: list[dict[str, Any]] = []
     for place, split in enumerate(report.splits):
         labels: list[LabelView] = []
-        for path, label in schema.stored(split.split).items():
-            labels.append(_label_view(path, split.labels[path], label, draw=left > 0))
+        for path, label in report.schema_file.stored(split.split).items():
+            labels.append(LabelView(path, label, split.labels[path], draw=left > 0))
             left -= bool(labels[-1].charts)
-        views.append(_split_view(report, split, place, labels))
+        dirty = [shard for shard in split.shards if shard.violations or shard.unreadable or shard.error]
+        views.append({
+            "anchor": f"split-{place}",
+            "name": split.split or "(no split)",
+            "split": split,
+            "bad": split.invalid + split.unreadable,
+            "findings": [finding for finding in report.findings if finding.split == split.split],
+            "labels": labels,
+            "examples": list(_examples(report, split)),
+            "broken": sorted({rule for shard in split.shards for rule in shard.violations}),
+            "strip": strip([_bad_share(shard) for shard in split.shards]) if dirty and len(split.shards) > 1 else [],
+            "shards": dirty[:_MAX_FILES],
+            "more_shards": max(0, len(dirty) - _MAX_FILES),
+        })  # fmt: skip
     return views
-
-
-def _split_view(report: AuditReport, split: SplitReport, place: int, labels: Sequence[LabelView]) -> SplitView:
-    dirty = [shard for shard in split.shards if shard.violations or shard.unreadable or shard.error]
-    return SplitView(
-        anchor=f"split-{place}",
-        name=split.split or "(no split)",
-        split=split,
-        bad=split.invalid + split.unreadable,
-        findings=[finding for finding in report.findings if finding.split == split.split],
-        labels=labels,
-        examples=list(_examples(report, split)),
-        broken=sorted({rule for shard in split.shards for rule in shard.violations}),
-        strip=strip([_bad_share(shard) for shard in split.shards]) if dirty and len(split.shards) > 1 else [],
-        shards=dirty[:_MAX_FILES],
-        more_shards=max(0, len(dirty) - _MAX_FILES),
-    )
 
 
 def _bad_share(shard: ShardReport) -> float:
@@ -312,28 +218,130 @@ def _examples(report: AuditReport, split: SplitReport) -> Iterator[dict[str, Any
 # Labels ---------------------------------------------------------------------------------------------------------------
 
 
-def _label_view(path: str, found: LabelStatistics, label: Label, *, draw: bool) -> LabelView:
-    ids = label.raw_ids if found.class_counts else ()
-    names = (label.class_names or ()) if isinstance(label, ClassLabel | MultiLabel) else ()
-    drawn = _drawn(ids, found.class_counts)
-    illegal = sorted(found.illegal_values.values.items(), key=lambda pair: (pair[1].positions, pair[0]))
-    left_out = illegal[_MAX_ILLEGAL // 2 : -_MAX_ILLEGAL // 2] if len(illegal) > _MAX_ILLEGAL else []
-    return LabelView(
-        path=path,
-        kind=label.kind,
-        found=found,
-        classes=len(ids),
-        charts=_class_charts(drawn, names, found) if draw and ids else [],
-        tables=list(_tables(label, drawn, names, found)) if isinstance(label, ClassLabel | MultiLabel) and ids else [],
-        skewed=bool(ids) and max(found.class_counts.values()) > _SKEWED * sum(found.class_counts.values()) / len(ids),
-        unused=_unused(ids, found.class_counts),
-        sentinels=sorted(found.sentinels.items()),
-        illegal=[*illegal[: _MAX_ILLEGAL // 2], *illegal[-_MAX_ILLEGAL // 2 :]] if left_out else illegal,
-        more_illegal=found.illegal_overflow + sum(one.positions for _, one in left_out),
-        histograms=[view for view in _histograms(label, found) if view] if draw else [],
-        grid=_grid(label, names, found),
-        around=_around(ids, found) if len(ids) > _VOCABULARY else [],
-    )
+@dataclass(frozen=True)
+class LabelView:
+    """One label of one split, as the page shows it.
+
+    Attributes:
+        path: path of the label.
+        label: the label of the schema.
+        found: its statistics.
+        draw: whether the page has room for its charts.
+    """
+
+    path: str
+    label: Label
+    found: LabelStatistics
+    draw: bool
+
+    @cached_property
+    def ids(self) -> Sequence[int]:
+        """Stored ids of the classes; none where the label has none or none was counted."""
+        return self.label.raw_ids if self.found.class_counts else ()
+
+    @cached_property
+    def names(self) -> Sequence[str]:
+        """Names of the classes, in the order of the ids; or none."""
+        return (self.label.class_names or ()) if isinstance(self.label, ClassLabel | MultiLabel) else ()
+
+    @cached_property
+    def charts(self) -> Sequence[Chart]:
+        """Drawings of the counts; none where nothing was counted or the page has enough of them."""
+        if not self.draw or not self.ids:
+            return []
+        drawn = _drawn(self.ids, self.found.class_counts)
+        charts = class_charts(drawn, self.names, self.found.class_counts)
+        return [*charts[:-1], rank_chart(self.found.class_counts)] if charts and len(drawn) > _VOCABULARY else charts
+
+    @property
+    def skewed(self) -> bool:
+        """Whether most bars are flat on a linear scale."""
+        return bool(self.ids) and _is_skewed(self.ids, self.found.class_counts)
+
+    @cached_property
+    def unused(self) -> tuple[int, list[str]]:
+        """The number of classes that are never used, and the first of them as ranges."""
+        ids, counts = self.ids, self.found.class_counts
+        if not isinstance(ids, range):
+            unused = [raw for raw in ids if not counts.get(raw)]
+            return len(unused), ranges(unused, MAX_ROWS)
+        edges = [ids.start - 1, *(raw for raw in sorted(counts) if counts[raw] and raw in ids), ids.stop]
+        gaps = [(a + 1, b - 1) for a, b in pairwise(edges) if b - a > 1]
+        shown = [f"{a}..{b}" if a < b else str(a) for a, b in gaps[:MAX_ROWS]]
+        return len(ids) - len(edges) + 2, [*shown, *(["..."] if len(gaps) > MAX_ROWS else [])]
+
+    @cached_property
+    def illegal(self) -> Sequence[tuple[int | float, IllegalValue]]:
+        """Invalid values, the rarest first; of many, the rarest and the most frequent ones."""
+        found = sorted(self.found.illegal_values.values.items(), key=lambda pair: (pair[1].positions, pair[0]))
+        half = _MAX_ILLEGAL // 2
+        return found if len(found) <= _MAX_ILLEGAL else [*found[:half], *found[-half:]]
+
+    @property
+    def more_illegal(self) -> int:
+        """Positions of invalid values that are not in ``illegal``."""
+        return self.found.illegal_values.positions - sum(one.positions for _, one in self.illegal)
+
+    @property
+    def histograms(self) -> Iterator[HistogramView]:
+        """Drawings of numbers that are not class ids."""
+        numbers = self.found.distribution
+        views: list[HistogramView | None] = []
+        if isinstance(self.label, RealLabel) and self.draw:
+            views = [histogram_view("Values", numbers.values, self.label.minimum, self.label.maximum)]
+        elif isinstance(self.label, SoftLabel) and self.draw:
+            entropy = "Entropy of each row in bits; 0: one class is certain"
+            views = [histogram_view(entropy, numbers.entropy, 0.0)]
+            views.append(histogram_view("Sum of each row; 1 is expected", numbers.sums))
+        return filter(None, views)
+
+    @cached_property
+    def grid(self) -> tuple[list[str], list[list[tuple[int, float]]]]:
+        """Names of the most frequent classes of a multi_label, and how often they occur together."""
+        counts, pairs = self.found.class_counts, self.found.distribution.pairs
+        if not isinstance(self.label, MultiLabel) or not pairs:
+            return [], []
+        top = sorted(range(self.label.num_classes), key=lambda index: (-counts[index], index))[:MAX_GRID]
+        names = [f"{index} {self.names[index]}" if self.names else str(index) for index in top]
+        return names, pair_grid(top, counts, pairs, self.label.num_classes)
+
+    @cached_property
+    def around(self) -> list[tuple[int, int, bool]]:
+        """The last ids of a vocabulary and those after it, where some after it occur; whether they are legal."""
+        if len(self.ids) <= _VOCABULARY:
+            return []
+        end = 1 + (self.ids[-1] if isinstance(self.ids, range) else max(self.ids))
+        beyond = [raw for raw in range(end, end + _NEAR) if self.found.illegal.get(raw)]
+        if not beyond:
+            return []
+        legal = [(raw, self.found.class_counts[raw], True) for raw in range(end - _NEAR, end)]
+        return legal + [(raw, self.found.illegal.get(raw, 0), False) for raw in range(end, beyond[-1] + 1)]
+
+    @property
+    def tables(self) -> Iterator[ClassTable]:
+        """Tables of all classes, or of the most frequent and the rarest."""
+        if not self.ids or not isinstance(self.label, ClassLabel | MultiLabel):
+            return
+        counts, ids = self.found.class_counts, _drawn(self.ids, self.found.class_counts)
+        if len(ids) <= MAX_ROWS:
+            yield self._table(f"Counts of {counted(len(ids), 'class', 'classes')}", ids, range(len(ids)))
+            return
+        used = [at for at in range(len(ids)) if counts[ids[at]]]
+        used.sort(key=lambda at: (-counts[ids[at]], ids[at]))
+        most = f"The {min(_HEAD, len(used))} most frequent of {self.label.num_classes:,} classes"
+        yield self._table(most, ids, used[:_HEAD])
+        if len(used) > _HEAD:
+            rarest = used[::-1][: min(_HEAD, len(used) - _HEAD)]
+            yield self._table(f"The {counted(len(rarest), 'rarest class')} in use", ids, rarest)
+
+    def _table(self, caption: str, ids: Sequence[int], places: Sequence[int]) -> ClassTable:
+        total = self.found.class_counts.total()
+        rows: list[tuple[int, str, int, int, float]] = []
+        for at in places:
+            count, records = self.found.class_counts[ids[at]], self.found.class_records[ids[at]]
+            share = records / self.found.records if isinstance(self.label, MultiLabel) else count / total
+            rows.append((ids[at], self.names[at] if self.names else "", count, records, share))
+        return caption, rows, any(count != records for _, _, count, records, _ in rows)
 
 
 def _drawn(ids: Sequence[int], *counts: Mapping[int, int]) -> Sequence[int]:
@@ -341,78 +349,9 @@ def _drawn(ids: Sequence[int], *counts: Mapping[int, int]) -> Sequence[int]:
     return ids if len(ids) <= _MOST_IDS else sorted({raw for some in counts for raw in some})
 
 
-def _unused(ids: Sequence[int], counts: Mapping[int, int]) -> tuple[int, list[str]]:
-    """The number of classes that are never used, and the first of them as ranges."""
-    if not isinstance(ids, range):
-        unused = [raw for raw in ids if not counts.get(raw)]
-        return len(unused), ranges(unused, MAX_ROWS)
-    edges = [ids.start - 1, *(raw for raw in sorted(counts) if counts[raw] and raw in ids), ids.stop]
-    gaps = [(a + 1, b - 1) for a, b in pairwise(edges) if b - a > 1]
-    shown = [f"{a}..{b}" if a < b else str(a) for a, b in gaps[:MAX_ROWS]]
-    return len(ids) - len(edges) + 2, [*shown, *(["..."] if len(gaps) > MAX_ROWS else [])]
-
-
-def _class_charts(ids: Sequence[int], names: Sequence[str], found: LabelStatistics) -> list[Chart]:
-    charts = class_charts(ids, names, found.class_counts)
-    return [*charts[:-1], rank_chart(found.class_counts)] if charts and len(ids) > _VOCABULARY else charts
-
-
-def _histograms(label: Label, found: LabelStatistics) -> Iterator[HistogramView | None]:
-    numbers = found.distribution
-    if isinstance(label, RealLabel):
-        yield histogram_view("Values", numbers.values, label.minimum, label.maximum)
-    elif isinstance(label, SoftLabel):
-        yield histogram_view("Entropy of each row in bits; 0: one class is certain", numbers.entropy, 0.0)
-        yield histogram_view("Sum of each row; 1 is expected", numbers.sums)
-
-
-def _grid(
-    label: Label, names: Sequence[str], found: LabelStatistics
-) -> tuple[list[str], list[list[tuple[int, float]]]]:
-    pairs = found.distribution.pairs
-    if not isinstance(label, MultiLabel) or not pairs:
-        return [], []
-    top = sorted(range(label.num_classes), key=lambda index: (-found.class_counts[index], index))[:MAX_GRID]
-    return (
-        [f"{index} {names[index]}" if names else str(index) for index in top],
-        pair_grid(top, found.class_counts, pairs, label.num_classes),
-    )
-
-
-def _around(ids: Sequence[int], found: LabelStatistics) -> list[tuple[int, int, bool]]:
-    """The last ids of a vocabulary and those after it, where some after it occur."""
-    last = ids[-1] if isinstance(ids, range) else max(ids)
-    beyond = [raw for raw in range(last + 1, last + 1 + _NEAR) if found.illegal.get(raw)]
-    if not beyond:
-        return []
-    legal = [(raw, found.class_counts[raw], True) for raw in range(last + 1 - _NEAR, last + 1)]
-    return legal + [(raw, found.illegal.get(raw, 0), False) for raw in range(last + 1, beyond[-1] + 1)]
-
-
-def _tables(
-    label: ClassLabel | MultiLabel, ids: Sequence[int], names: Sequence[str], found: LabelStatistics
-) -> Iterator[ClassTable]:
-    total = sum(found.class_counts.values())
-
-    def row(at: int) -> ClassRow:
-        raw = ids[at]
-        count, records = found.class_counts[raw], found.class_records[raw]
-        share = records / found.records if isinstance(label, MultiLabel) else count / total
-        return ClassRow(raw, names[at] if names else "", count, records, share)
-
-    def table(caption: str, places: Sequence[int]) -> ClassTable:
-        rows = [row(at) for at in places]
-        return ClassTable(caption, rows, bool(names), any(one.count != one.records for one in rows))
-
-    if len(ids) <= MAX_ROWS:
-        yield table(f"Counts of {counted(len(ids), 'class', 'classes')}", range(len(ids)))
-        return
-    used = [at for at in range(len(ids)) if found.class_counts[ids[at]]]
-    used.sort(key=lambda at: (-found.class_counts[ids[at]], ids[at]))
-    yield table(f"The {min(_HEAD, len(used))} most frequent of {label.num_classes:,} classes", used[:_HEAD])
-    if len(used) > _HEAD:
-        rarest = used[::-1][: min(_HEAD, len(used) - _HEAD)]
-        yield table(f"The {counted(len(rarest), 'rarest class')} in use", rarest)
+def _is_skewed(ids: Sequence[int], counts: Mapping[int, int]) -> bool:
+    """Whether a logarithmic scale is the better first view."""
+    return max(counts.values()) > _SKEWED * sum(counts.values()) / len(ids)
 
 
 def _same(first: Sequence[int], second: Sequence[int]) -> bool:
@@ -420,8 +359,9 @@ def _same(first: Sequence[int], second: Sequence[int]) -> bool:
     return first == second if both else tuple(first) == tuple(second)
 
 
-def _comparisons(report: AuditReport, schema: DatasetSchema) -> Iterator[Comparison]:
-    """Each label whose classes were counted in several splits, with the same stored ids."""
+def _comparisons(report: AuditReport) -> Iterator[tuple[str, Sequence[Line], bool]]:
+    """Each label whose classes were counted in several splits with the same stored ids, its lines, and their scale."""
+    schema = report.schema_file
     for path, label in schema.labels.items():
         ids = label.raw_ids
         found = [
@@ -432,6 +372,6 @@ def _comparisons(report: AuditReport, schema: DatasetSchema) -> Iterator[Compari
             and _same(schema.stored(split.split)[path].raw_ids, ids)
         ]
         if ids and len(found) > 1:
-            log = any(max(counts.values()) > _SKEWED * sum(counts.values()) / len(ids) for _, counts, _ in found)
+            log = any(_is_skewed(ids, counts) for _, counts, _ in found)
             drawn = _drawn(ids, *(counts for _, counts, _ in found))
-            yield Comparison(path, comparison(drawn, found[:_MAX_LINES], log=log), log)
+            yield path, comparison(drawn, found[:_MAX_LINES], log=log), log
