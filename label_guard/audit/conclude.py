@@ -13,6 +13,7 @@ from label_guard.audit.baseline import Baseline, compare
 from label_guard.audit.consistency import find_contradictions
 from label_guard.audit.dataset_rules import find_all, find_causes, finding_of, list_not_checked, unread_whole
 from label_guard.audit.duplicates import Duplicates
+from label_guard.audit.fold import merge_splits
 from label_guard.audit.report import AuditReport, SchemaPlace, SplitReport
 from label_guard.core.files import read_text
 from label_guard.core.plural import counted
@@ -130,10 +131,10 @@ def merge_reports(parts: Sequence[AuditReport]) -> AuditReport:
             _require_same_source(mine, theirs)
         for split, found in part.thumbnails.items():
             pictures.setdefault(split, {}).update(found)
-    splits = [mine.merge([part.splits[place] for part in parts[1:]]) for place, mine in enumerate(splits)]
-    splits = [split.model_copy(update={"counted": not split.limited}) for split in splits]
+    schema = parts[0].schema_file
+    splits = [merge_splits(schema, [part.splits[place] for part in parts]) for place in range(len(splits))]
     problems = [text for part in parts for text in part.problems]
-    merged = conclude(parts[0].schema_file, splits, problems=problems, place=parts[0].schema_place)
+    merged = conclude(schema, splits, problems=problems, place=parts[0].schema_place)
     problem = next(find_contradictions(merged), None)
     if problem is not None:
         raise UsageError(f"the parts are not of one audit: {problem}")

@@ -74,6 +74,7 @@ class SplitFold:
         split: str | None,
         source: SourceReport,
         *,
+        files: Sequence[ShardReport] | None = None,
         partial: bool = False,
         limited: bool = False,
     ) -> SplitReport:
@@ -83,12 +84,13 @@ class SplitFold:
             schema: the schema.
             split: the split.
             source: where it was read from.
+            files: the files, where they are not those of the shards.
             partial: whether other shards are audited elsewhere.
             limited: whether records were left out.
         """
         limited |= self.stopped
         bad = self.bad.in_order()
-        shards = _whole_files(self.shards)
+        shards = _whole_files(self.shards) if files is None else files
         for found in self.labels.values():
             found.close_files()
         return SplitReport(
@@ -106,6 +108,16 @@ class SplitFold:
             counted=not partial and not limited,
             limited=limited,
         )
+
+
+def merge_splits(schema: DatasetSchema, parts: Sequence[SplitReport]) -> SplitReport:
+    """Returns the parts of one split, from several machines, as one."""
+    fold = SplitFold()
+    for part in parts:
+        fold.merge(SplitFold(part.labels, bad=part.bad))
+    files = sorted((shard for part in parts for shard in part.shards), key=lambda shard: shard.name)
+    limited = any(part.limited for part in parts)
+    return fold.report(schema, parts[0].split, parts[0].source, files=files, limited=limited)
 
 
 def describe_source(schema: DatasetSchema, split: str | None, source: Source) -> SourceReport:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from label_guard.audit.bad_places import BadPlaces, JsonPlaces
-from label_guard.audit.baseline import MAX_EXAMPLES, Comparison
+from label_guard.audit.baseline import Comparison
 from label_guard.audit.blocks import Blocks
 from label_guard.audit.duplicates import Duplicates
 from label_guard.core.html_table import html_table
@@ -157,32 +157,6 @@ class SplitReport(_Model):
     def unpadded(self) -> int:
         """Number of records without padding, which every share and limit refers to."""
         return self.records - self.padding
-
-    def merge(self, others: Sequence[SplitReport]) -> SplitReport:
-        """Returns all together: parts of one split, from several machines."""
-        parts = [self, *others]
-        labels = {path: LabelStatistics() for path in self.labels}
-        bad = BadPlaces()
-        for part in parts:
-            bad.update(part.bad)
-            for path, found in labels.items():
-                found.update(part.labels[path])
-        bad = bad.in_order()
-        return self.model_copy(
-            update={
-                "records": sum(part.records for part in parts),
-                "invalid": sum(part.invalid for part in parts),
-                "unreadable": sum(part.unreadable for part in parts),
-                "labels": labels,
-                "shards": tuple(
-                    sorted((shard for part in parts for shard in part.shards), key=lambda shard: shard.name)
-                ),
-                "bad": bad,
-                "repeated_keys": bad.repeated(MAX_EXAMPLES),
-                "limited": any(part.limited for part in parts),
-                "baseline": None,
-            }
-        )
 
 
 class Finding(_Model):
