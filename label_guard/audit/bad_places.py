@@ -46,9 +46,8 @@ class BadPlaces(Sequence[BadPlace]):
     """
 
     def __init__(self, places: Iterable[BadPlace] = ()) -> None:
-        self._prefixes: dict[str, int] = {}
-        self._shards: dict[str, int] = {}
-        self._broken: dict[Broken, int] = {}
+        # Numbers of what the columns of these names hold: what keys begin with, shards, and what records broke.
+        self._numbers: dict[str, dict[Any, int]] = {"prefix": {}, "shard": {}, "broken": {}}
         self._blocks: list[NDArray[Any]] = []
         self._pending: list[tuple[int, ...]] = []
         for place in places:
@@ -63,9 +62,9 @@ class BadPlaces(Sequence[BadPlace]):
             rows: their positions in the file, from 0, as many as keys.
             broken: the rules that each breaks, as many as keys.
         """
-        number = _number(self._shards, shard)
+        number, kinds = _number(self._numbers["shard"], shard), self._numbers["broken"]
         self._pending += [
-            (*self._split(key), number, row, _number(self._broken, rules))
+            (*self._split(key), number, row, _number(kinds, rules))
             for key, row, rules in zip(keys, rows, broken, strict=True)
         ]
         if len(self._pending) >= _BLOCK:
@@ -77,12 +76,8 @@ class BadPlaces(Sequence[BadPlace]):
             return
         self._flush()
         columns = other.columns().copy()
-        for name, mine, theirs in (
-            ("prefix", self._prefixes, other._prefixes),
-            ("shard", self._shards, other._shards),
-            ("broken", self._broken, other._broken),
-        ):
-            columns[name] = np.array([_number(cast("dict[Any, int]", mine), text) for text in theirs])[columns[name]]
+        for name, known in self._numbers.items():
+            columns[name] = np.array([_number(known, value) for value in other._numbers[name]])[columns[name]]
         self._append(columns)
 
     def _flush(self) -> None:
@@ -96,9 +91,8 @@ class BadPlaces(Sequence[BadPlace]):
         self._blocks.append(block)
 
     def _split(self, key: str) -> tuple[int, int]:
-        found = _KEY.fullmatch(key)
-        prefix, digits = found.groups() if found is not None else (key, None)
-        return _number(self._prefixes, cast(str, prefix)), _NO_NUMBER if digits is None else int(digits)
+        prefix, digits = cast("re.Match[str]", _KEY.fullmatch(key)).groups()
+        return _number(self._numbers["prefix"], prefix), _NO_NUMBER if digits is None else int(digits)
 
     def columns(self) -> NDArray[Any]:
         """All records: ``prefix``, ``number``, ``shard``, ``row`` and ``broken`` of each, as numbers of this object."""
@@ -112,41 +106,29 @@ class BadPlaces(Sequence[BadPlace]):
         if len(self) < 2:
             return self
         columns = self.columns()
-        prefixes, shards = _ranks(self.prefixes, natural_order), _ranks(self.shards, str)
+        prefixes, shards = _ranks(self.values("prefix"), natural_order), _ranks(self.values("shard"), str)
         numbers: NDArray[np.int64] = columns["number"]
         order = np.lexsort((columns["row"], shards[columns["shard"]], numbers, prefixes[columns["prefix"]]))
         if bool((np.diff(order) > 0).all()):
             return self
         found = BadPlaces()
-        found._prefixes, found._shards, found._broken = self._prefixes, self._shards, self._broken
+        found._numbers = self._numbers
         found._blocks = [columns[order]]
         return found
 
     def positions(self, starts: Mapping[str, int]) -> NDArray[np.int64]:
         """int64[k]: the position of each record in the source, from where each shard starts in it."""
         columns = self.columns()
-        begins = np.array([starts[name] for name in self._shards] or [0], np.int64)
+        begins = np.array([starts[name] for name in self._numbers["shard"]] or [0], np.int64)
         return begins[columns["shard"]] + columns["row"]
 
-    @property
-    def rules(self) -> list[Broken]:
-        """What records broke, by the numbers of the column ``broken``."""
-        return list(self._broken)
+    def values(self, column: str) -> list[Any]:
+        """What the numbers of the column ``prefix``, ``shard`` or ``broken`` are for: starts of keys, shards, rules."""
+        return list(self._numbers[column])
 
-    @property
-    def prefixes(self) -> list[str]:
-        """What keys begin with, by the numbers of the column ``prefix``."""
-        return list(self._prefixes)
-
-    @property
-    def shards(self) -> list[str]:
-        """Names of shards, by the numbers of the column ``shard``."""
-        return list(self._shards)
-
-    def keys_at(self, places: Iterable[int]) -> list[str]:
+    def keys_at(self, places: Sequence[int]) -> list[str]:
         """The keys of some records."""
-        columns, prefixes = self.columns(), self.prefixes
-        return [_key(prefixes[int(columns["prefix"][place])], int(columns["number"][place])) for place in places]
+        return [place.record for place in self._places(self.columns()[np.array(places, np.int64)])]
 
     def repeated(self, most: int) -> tuple[str, ...]:
         """The first keys that several records have; these are in order."""
@@ -161,13 +143,16 @@ class BadPlaces(Sequence[BadPlace]):
     def __len__(self) -> int:
         return sum(map(len, self._blocks)) + len(self._pending)
 
-    def __iter__(self) -> Iterator[BadPlace]:
-        prefixes, shards, rules = self.prefixes, self.shards, self.rules
-        columns = self.columns()
+    def _places(self, columns: NDArray[Any]) -> Iterator[BadPlace]:
+        prefixes, shards, rules = map(self.values, self._numbers)
         for start in range(0, len(columns), _BLOCK):
             block: list[tuple[int, int, int, int, int]] = columns[start : start + _BLOCK].tolist()
             for prefix, number, shard, row, broken in block:
-                yield BadPlace(_key(prefixes[prefix], number), shards[shard], row, rules[broken])
+                key = prefixes[prefix] if number == _NO_NUMBER else f"{prefixes[prefix]}{number}"
+                yield BadPlace(key, shards[shard], row, rules[broken])
+
+    def __iter__(self) -> Iterator[BadPlace]:
+        return self._places(self.columns())
 
     @overload
     def __getitem__(self, index: int) -> BadPlace: ...
@@ -176,9 +161,7 @@ class BadPlaces(Sequence[BadPlace]):
     def __getitem__(self, index: int | slice) -> BadPlace | BadPlaces:
         if isinstance(index, slice):
             return BadPlaces(list(self)[index])
-        found: tuple[int, int, int, int, int] = self.columns()[index].item()
-        prefix, number, shard, row, broken = found
-        return BadPlace(_key(self.prefixes[prefix], number), self.shards[shard], row, self.rules[broken])
+        return next(self._places(self.columns()[[index]]))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, BadPlaces) and list(self) == list(other)
@@ -189,12 +172,8 @@ class BadPlaces(Sequence[BadPlace]):
         return f"BadPlaces({list(self)})"
 
 
-def _number(known: dict[Any, int], text: Any) -> int:
-    return known.setdefault(text, len(known))
-
-
-def _key(prefix: str, number: int) -> str:
-    return prefix if number == _NO_NUMBER else f"{prefix}{number}"
+def _number(known: dict[Any, int], value: Any) -> int:
+    return known.setdefault(value, len(known))
 
 
 def _ranks(names: list[str], key: Callable[[str], str]) -> NDArray[np.int64]:

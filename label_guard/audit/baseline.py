@@ -125,10 +125,10 @@ class _Pairing:
             np.flatnonzero(places.columns()["number"] % _BUCKETS == bucket).astype(np.int64) for places in (known, bad)
         ]
         then, now = known.columns()[self._places[0]], bad.columns()[self._places[1]]
-        self._rules: list[list[Broken]] = [known.rules, bad.rules]
+        self._rules: list[list[Broken]] = [known.values("broken"), bad.values("broken")]
         self._codes: list[NDArray[np.int32]] = [then["broken"], now["broken"]]
-        together = {prefix: number for number, prefix in enumerate(bad.prefixes)}
-        shared = [together.setdefault(prefix, len(together)) for prefix in known.prefixes]
+        together = {prefix: number for number, prefix in enumerate(bad.values("prefix"))}
+        shared = [together.setdefault(prefix, len(together)) for prefix in known.values("prefix")]
         mine = np.array(shared or [0], np.int32)[then["prefix"]]
         groups = _groups(
             np.concatenate([mine, now["prefix"]]),
