@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
 
 from label_guard.audit.duplicates import KEY, NO_LABEL, ROW, TEXT, DigestRows
-from label_guard.audit.plan import AuditPlan
+from label_guard.audit.plan import AuditPlan, Item
 from label_guard.audit.shard import SplitJob
 from label_guard.core.escape import terminal
-from label_guard.errors import UsageError
+from label_guard.errors import SourceError, UsageError
 from label_guard.quarantine.digest import digest
 from label_guard.quarantine.payload import NotEncodableError, encode
 from label_guard.schema.labels import ClassLabel, Label
@@ -36,7 +37,16 @@ def refuse_incomparable(plan: AuditPlan) -> None:
             raise UsageError(f"duplicates are looked for among records in files; {job.source.uri} is a function")
 
 
-def content_features(jobs: Sequence[SplitJob], fields: set[str]) -> tuple[str, ...]:
+def fields_of(jobs: Sequence[SplitJob], item: Item) -> frozenset[str]:
+    """What the records of a file hold, for its first part; nothing where it cannot be read: reading names the fault."""
+    job, shard = item
+    if shard.part is None or shard.part.number == 0:
+        with suppress(SourceError):
+            return frozenset(jobs[job].source.format.fields(shard.path))
+    return frozenset()
+
+
+def content_features(jobs: Sequence[SplitJob], fields: Set[str]) -> tuple[str, ...]:
     """The features that are not labels, not the key, and hold none: the same for all splits, in one order.
 
     Args:
@@ -48,7 +58,7 @@ def content_features(jobs: Sequence[SplitJob], fields: set[str]) -> tuple[str, .
     """
     schema = jobs[0].schema
     if len(fields) == 1 and fields.isdisjoint(schema.labels):  # the one label, which the schema calls as it likes
-        fields = set()
+        fields = frozenset()
     others = {*schema.labels, *([schema.record_key] if schema.record_key else [])}
     content = {name for name in fields - others if not any(other.startswith(f"{name}/") for other in others)}
     if not content:

@@ -6,17 +6,16 @@ Memory stays flat: digests of a million records at most are in memory at a time,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.audit.content import content_features, digest_shard, record_prefix, refuse_incomparable
+from label_guard.audit.content import content_features, digest_shard, fields_of, record_prefix, refuse_incomparable
 from label_guard.audit.duplicates import ROW, DigestRows, Duplicates, FoundGroups, thinned
-from label_guard.audit.plan import AuditPlan, Item
+from label_guard.audit.plan import AuditPlan, NumberedItem
 from label_guard.audit.shard import SplitJob
 from label_guard.audit.workers import AuditControl, run_shards
 from label_guard.core.temporary import temporary_folder
@@ -26,13 +25,6 @@ _STOPPED = "stopped"  # in place of why a shard could not be read
 _RUN_ROWS = 1 << 20  # of a sorted run, and about of a piece that is compared
 
 
-class _Numbered(NamedTuple):
-    """An item of the plan, and its place there."""
-
-    number: int
-    item: Item
-
-
 def find_content(plan: AuditPlan) -> tuple[str, ...]:
     """The features to compare: those that records of any file hold, without labels and the key.
 
@@ -40,12 +32,7 @@ def find_content(plan: AuditPlan) -> tuple[str, ...]:
         UsageError: records hold nothing but labels, or a source is a function.
     """
     refuse_incomparable(plan)
-    found: set[str] = set()
-    for job, shard in plan.items:
-        if shard.part is None or shard.part.number == 0:
-            with suppress(SourceError):  # reading it names the fault
-                found.update(plan.jobs[job].source.format.fields(shard.path))
-    return content_features(plan.jobs, found)
+    return content_features(plan.jobs, {name for item in plan.items for name in fields_of(plan.jobs, item)})
 
 
 def find_duplicates(
@@ -79,7 +66,7 @@ def find_duplicates(
 
 
 def _find(plan: AuditPlan, content: tuple[str, ...], folder: Path, workers: int, control: AuditControl) -> Duplicates:
-    items = [_Numbered(*numbered) for numbered in enumerate(plan.items)]
+    items = list(enumerate(plan.items))
     unread: list[tuple[str, str, str]] = []
     done = 0
     work = partial(_digest_item, plan.jobs, content, folder)
@@ -97,7 +84,7 @@ def _find(plan: AuditPlan, content: tuple[str, ...], folder: Path, workers: int,
 
 
 def _digest_item(
-    jobs: Sequence[SplitJob], content: Sequence[str], folder: Path, task: _Numbered, go_on: Callable[[int], bool]
+    jobs: Sequence[SplitJob], content: Sequence[str], folder: Path, task: NumberedItem, go_on: Callable[[int], bool]
 ) -> str:
     """Writes sorted runs of the digests of one shard; returns why it could not be read to its end, or nothing."""
     number, (split, shard) = task

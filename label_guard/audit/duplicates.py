@@ -6,6 +6,7 @@ Content is everything a record holds but its labels and its key.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,9 @@ class Duplicates(_Model):
     stopped: StrictBool = False
 
 
+_Example = tuple[Any, list[Member]]  # by what it is ordered, and the members that are shown
+
+
 # Rows of one content --------------------------------------------------------------------------------------------------
 
 
@@ -115,7 +119,8 @@ class FoundGroups:
     """
 
     def __init__(self, splits: Sequence[str]) -> None:
-        self._kept = {name: _Kept(splits) for name in ("conflicting", "shared", "repeated")}
+        self._splits = splits
+        self._kept = {name: _Kept() for name in ("conflicting", "shared", "repeated")}
 
     def add(self, group: DigestRows, prefixes: Mapping[int, str] | Sequence[str]) -> None:
         """Adds all rows of one content, two or more, in order of their files.
@@ -125,13 +130,22 @@ class FoundGroups:
             prefixes: by number of the file, what precedes a position in the name of a record.
         """
         labels = set(group["label"].tolist()) - {NO_LABEL}
-        conflicting, shared = len(labels) > 1, len(set(group["split"].tolist())) > 1
-        if conflicting:
-            self._kept["conflicting"].add(group, prefixes)
-        if shared:
-            self._kept["shared"].add(group, prefixes)
-        if not conflicting and not shared:
-            self._kept["repeated"].add(group, prefixes)
+        found = {"conflicting": len(labels) > 1, "shared": len(set(group["split"].tolist())) > 1}
+        kept = _Kept(1, int(group["count"].sum()), [self._example(group, prefixes)])
+        for name in [name for name, holds in found.items() if holds] or ["repeated"]:
+            self._kept[name].merge(kept)
+
+    def _example(self, group: DigestRows, prefixes: Mapping[int, str] | Sequence[str]) -> _Example:
+        """A group, shown by a member for each of its labels and splits before others."""
+        first = np.unique(group[["label", "split"]], return_index=True)[1][:MAX_EXAMPLES].tolist()
+        others = [place for place in range(min(len(group), 2 * MAX_EXAMPLES)) if place not in first]
+        members = [self._member(group[place], prefixes) for place in [*first, *others][:MAX_EXAMPLES]]
+        shown = sorted(members, key=_order)
+        return (_order(shown[0]), int(group["high"][0]), int(group["low"][0])), shown
+
+    def _member(self, row: Any, prefixes: Mapping[int, str] | Sequence[str]) -> Member:
+        key = bytes(row["key"]).decode("ascii") or f"{prefixes[int(row['shard'])]}{int(row['row'])}"
+        return Member(split=self._splits[int(row["split"])], record=key, labels=bytes(row["text"]).decode("ascii"))
 
     def merge(self, other: FoundGroups) -> None:
         """Adds the groups of ``other``, which has other contents."""
@@ -140,46 +154,25 @@ class FoundGroups:
 
     def result(self, unread: Sequence[tuple[str, str, str]], *, stopped: bool = False) -> Duplicates:
         """Returns what was found; arguments are the fields of ``Duplicates``."""
-        found = {name: kept.groups() for name, kept in self._kept.items()}
+        found = {
+            name: Groups(groups=kept.groups, records=kept.records, examples=[shown for _, shown in kept.examples])
+            for name, kept in self._kept.items()
+        }
         return Duplicates(**found, unread=sorted(set(unread)), stopped=stopped)
 
 
+@dataclass(slots=True)
 class _Kept:
     """Exact counts, and the first groups by key order, those of one name by their digest."""
 
-    def __init__(self, splits: Sequence[str]) -> None:
-        self._splits = splits
-        self._groups = self._records = 0
-        self._examples: list[tuple[Any, list[Member]]] = []
-
-    def add(self, group: DigestRows, prefixes: Mapping[int, str] | Sequence[str]) -> None:
-        """Counts a group, and shows a member for each of its labels and splits before others."""
-        self._groups += 1
-        self._records += int(group["count"].sum())
-        first = np.unique(group[["label", "split"]], return_index=True)[1][:MAX_EXAMPLES].tolist()
-        others = [place for place in range(min(len(group), 2 * MAX_EXAMPLES)) if place not in first]
-        members = [self._member(group[place], prefixes) for place in [*first, *others][:MAX_EXAMPLES]]
-        shown = sorted(members, key=_order)
-        order = (_order(shown[0]), int(group["high"][0]), int(group["low"][0]))
-        self._examples = _first([*self._examples, (order, shown)])
+    groups: int = 0
+    records: int = 0
+    examples: list[_Example] = field(default_factory=list[_Example])
 
     def merge(self, other: _Kept) -> None:
-        """Adds the groups of ``other``."""
-        self._groups += other._groups
-        self._records += other._records
-        self._examples = _first([*self._examples, *other._examples])
-
-    def _member(self, row: Any, prefixes: Mapping[int, str] | Sequence[str]) -> Member:
-        key = bytes(row["key"]).decode("ascii") or f"{prefixes[int(row['shard'])]}{int(row['row'])}"
-        return Member(split=self._splits[int(row["split"])], record=key, labels=bytes(row["text"]).decode("ascii"))
-
-    def groups(self) -> Groups:
-        """What was counted."""
-        return Groups(groups=self._groups, records=self._records, examples=[shown for _, shown in self._examples])
-
-
-def _first(examples: list[tuple[Any, list[Member]]]) -> list[tuple[Any, list[Member]]]:
-    return sorted(examples, key=lambda example: example[0])[:MAX_EXAMPLES]
+        self.groups += other.groups
+        self.records += other.records
+        self.examples = sorted([*self.examples, *other.examples], key=lambda example: example[0])[:MAX_EXAMPLES]
 
 
 def _order(member: Member) -> tuple[Any, ...]:

@@ -17,6 +17,7 @@ from label_guard.sources.source import Source
 
 Sources = Sequence[tuple[str | None, Source]]
 Item = tuple[int, Shard]  # the number of its job, and the shard
+NumberedItem = tuple[int, Item]  # its place in the plan, and the item
 Folds = dict[str | None, SplitFold]
 # A file larger than that is read in parts of about that: a second of reading against one more open of the file.
 PART_BYTES = 64 << 20

@@ -22,7 +22,7 @@ from label_guard.audit.content import refuse_incomparable
 from label_guard.audit.duplicates import Duplicates
 from label_guard.audit.fold import SplitFold
 from label_guard.audit.outputs import refuse_inputs, refuse_own_disk
-from label_guard.audit.plan import AuditPlan, Folds, Item, audit_item, merge_folds, plan_audit
+from label_guard.audit.plan import AuditPlan, Folds, Item, NumberedItem, audit_item, merge_folds, plan_audit
 from label_guard.audit.report import AuditReport
 from label_guard.audit.runner import AuditOptions, prepare_audit
 from label_guard.audit.shard import ShardAuditor, ShardResult
@@ -38,7 +38,7 @@ try:
     from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.pvalue import AsSingleton
 
-    from label_guard.engines.beam_duplicates import FindDuplicates, NumberedItem
+    from label_guard.engines.beam_duplicates import FindDuplicates
 except ImportError as error:
     raise MissingDependencyError.for_extra("apache_beam", "beam") from error
 

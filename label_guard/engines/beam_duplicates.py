@@ -4,19 +4,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
 from apache_beam.pvalue import AsList, AsSingleton, TaggedOutput
 
-from label_guard.audit.content import content_features, digest_shard, record_prefix
+from label_guard.audit.content import content_features, digest_shard, fields_of, record_prefix
 from label_guard.audit.duplicates import ROW, DigestRows, FoundGroups, reported_places, thinned
-from label_guard.audit.plan import Item
+from label_guard.audit.plan import NumberedItem
 from label_guard.audit.shard import SplitJob
-from label_guard.errors import LabelGuardError, MissingDependencyError, SourceError, UsageError, unexpected
+from label_guard.errors import LabelGuardError, MissingDependencyError, UsageError, unexpected
 
-NumberedItem = tuple[int, Item]
 _DIGEST = 16  # bytes of a row: its first fields are the digest
 _HELD = 64  # records of one content, before those that say nothing more are only counted
 
@@ -37,8 +37,8 @@ class FindDuplicates(beam.PTransform):
 
     def expand(self, input_or_inputs: Any) -> Any:
         """Items to what was found."""
-        fields = input_or_inputs | "Fields" >> beam.Map(_fields, self._jobs)
-        content = fields | "Features" >> beam.CombineGlobally(_union) | beam.Map(_features, self._jobs)
+        fields = input_or_inputs | beam.Values() | "Fields" >> beam.Map(partial(fields_of, self._jobs))
+        content = fields | "Features" >> beam.CombineGlobally(_union) | beam.Map(partial(content_features, self._jobs))
         digests = input_or_inputs | "Digest" >> beam.FlatMap(_digested, self._jobs, AsSingleton(content)).with_outputs(
             "unread", main="records"
         )
@@ -50,22 +50,8 @@ class FindDuplicates(beam.PTransform):
         )
 
 
-def _fields(numbered: NumberedItem, jobs: Sequence[SplitJob]) -> frozenset[str]:
-    job, shard = numbered[1]
-    if shard.part is not None and shard.part.number:
-        return frozenset()  # those of the first part
-    try:
-        return frozenset(jobs[job].source.format.fields(shard.path))
-    except SourceError:
-        return frozenset()  # reading it names the fault
-
-
 def _union(found: Iterable[frozenset[str]]) -> frozenset[str]:
     return frozenset().union(*found)
-
-
-def _features(fields: frozenset[str], jobs: Sequence[SplitJob]) -> tuple[str, ...]:
-    return content_features(jobs, set(fields))
 
 
 def _digested(numbered: NumberedItem, jobs: Sequence[SplitJob], content: tuple[str, ...]) -> Iterator[Any]:
