@@ -62,39 +62,32 @@ class LabelCache:
     entries: Mapping[str, Entry]
     folder: str
 
+    def save(self) -> list[str]:
+        """Writes the file with what was read in this run; it appears complete or not at all.
 
-@dataclass(slots=True)
-class CacheInUse:
-    """The label cache of one run.
-
-    Attributes:
-        cache: for the shards; None where it cannot be written.
-        error: why it could not be written, in one line; empty where it could.
-    """
-
-    cache: LabelCache | None = None
-    error: str = ""
-
-    def save(self) -> None:
-        """Writes the file with what was read in this run; it appears complete or not at all."""
-        fresh = sorted(Path(self.cache.folder).glob("*.zip")) if self.cache is not None else []
-        if self.cache is not None and fresh:
-            try:
-                _gather(self.cache, fresh)
-            except (LabelGuardError, OSError, zipfile.BadZipFile) as error:
-                self.error = f"cannot keep labels in the label cache {self.cache.path}: {error}"
+        Returns:
+            Why it could not be written; nothing where it could.
+        """
+        fresh = sorted(Path(self.folder).glob("*.zip"))
+        try:
+            if fresh:
+                _gather(self, fresh)
+        except (LabelGuardError, OSError, zipfile.BadZipFile) as error:
+            return [f"cannot keep labels in the label cache {self.path}: {error}"]
+        return []
 
 
 @contextmanager
-def open_label_cache(path: str | None) -> Generator[CacheInUse]:
+def open_label_cache(path: str, problems: list[str]) -> Generator[LabelCache | None]:
     """The label cache at ``path`` for one audit; call ``save`` once all shards were read.
+
+    Args:
+        path: the file.
+        problems: gets why it cannot be written; the audit goes on without it then.
 
     Raises:
         UsageError: its folder is not there, or the file is not a label cache.
     """
-    if path is None:
-        yield CacheInUse()
-        return
     parent = Path(path).resolve().parent
     if not parent.is_dir():
         raise UsageError(f"--label-cache {path}: the folder {parent} does not exist")
@@ -102,10 +95,11 @@ def open_label_cache(path: str | None) -> Generator[CacheInUse]:
     with ExitStack() as stack:
         try:
             folder = stack.enter_context(temporary_folder(".label_cache-", parent))
-        except OSError as error:  # the audit goes on without it
-            yield CacheInUse(error=f"cannot keep labels in the label cache {path}: {error.strerror}")
-            return
-        yield CacheInUse(LabelCache(path, entries, str(folder)))
+        except OSError as error:
+            problems.append(f"cannot keep labels in the label cache {path}: {error.strerror}")
+            yield None
+        else:
+            yield LabelCache(path, entries, str(folder))
 
 
 def require_files(source: Source) -> None:
@@ -161,16 +155,29 @@ class CachedFormat:
             yield from self._read_and_keep(shard, wanted, name)
 
     def _read_and_keep(self, shard: Shard, wanted: LabelShapes, name: str) -> Iterator[Piece]:
-        keeper = _Keeper(Path(self.cache.folder) / f"{name}.partial", shard.path)
+        partial = Path(self.cache.folder) / f"{name}.partial"
+        entry = _written_entry(partial, shard.path)
+
+        def keep(piece: Piece | None) -> None:
+            try:
+                entry.send(piece)
+            except StopIteration:  # it is complete, or could not be kept before
+                pass
+            except (OSError, _TooLargeError, NotEncodableError) as error:
+                reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+                self.error = f"cannot keep labels in the label cache {self.cache.path}: {reason}"
+
         try:
-            for number, piece in enumerate(read_shard(self.format, shard, wanted)):
-                keeper.add(number, piece)
+            keep(None)
+            for piece in read_shard(self.format, shard, wanted):
+                keep(piece)
                 yield piece
-            keeper.finish()  # only what was read to its end is kept
+            keep(None)  # only what was read to its end is kept
         finally:
-            keeper.close()
-            if keeper.error:
-                self.error = f"cannot keep labels in the label cache {self.cache.path}: {keeper.error}"
+            with suppress(OSError):
+                entry.close()
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
 
 
 def _settings(form: Format) -> list[str]:
@@ -179,48 +186,16 @@ def _settings(form: Format) -> list[str]:
     return [f"{name}={getattr(form, name)}" for name in names if isinstance(getattr(form, name), str | int | tuple)]
 
 
-class _Keeper:
-    """Writes the entry of one shard. Once that fails it writes nothing more, and reading goes on."""
-
-    def __init__(self, partial: Path, shard: str) -> None:
-        self.error = ""
-        self._partial = partial
-        self._archive: zipfile.ZipFile | None = None
-        with self._without():
-            self._archive = zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1)
-            self._archive.writestr("path", shard)
-
-    def add(self, number: int, piece: Piece) -> None:
-        """Writes one piece."""
-        with self._without():
-            if self._archive is not None:
-                _write_piece(self._archive, number, piece)
-
-    def finish(self) -> None:
-        """Completes the entry."""
-        with self._without():
-            if self._archive is not None:
-                self._archive.close()
-                self._partial.rename(self._partial.with_suffix(""))
-
-    def close(self) -> None:
-        """Removes what is not complete."""
-        with suppress(OSError):
-            if self._archive is not None:
-                self._archive.close()
-        with suppress(OSError):
-            self._partial.unlink(missing_ok=True)
-
-    @contextmanager
-    def _without(self) -> Generator[None]:
-        try:
-            yield
-        except (OSError, _TooLargeError, NotEncodableError) as error:
-            self.error = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            archive, self._archive = self._archive, None
-            with suppress(OSError):
-                if archive is not None:
-                    archive.close()
+def _written_entry(partial: Path, shard: str) -> Generator[None, Piece | None]:
+    """Writes the pieces of one shard that are sent, up to None, which completes the entry."""
+    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr("path", shard)
+        for number in itertools.count():
+            piece = yield
+            if piece is None:
+                break
+            _write_piece(archive, number, piece)
+    partial.rename(partial.with_suffix(""))
 
 
 class _TooLargeError(Exception):
@@ -229,8 +204,10 @@ class _TooLargeError(Exception):
 
 def _write_piece(archive: zipfile.ZipFile, number: int, piece: Piece) -> None:
     rows = piece.rows
-    plain = [rows.start, rows.stop] if isinstance(rows, range) and rows.step == 1 else [int(row) for row in rows]
-    kind = "range" if isinstance(rows, range) and rows.step == 1 else "rows"
+    if isinstance(rows, range) and rows.step == 1:
+        about: dict[str, Any] = {"range": [rows.start, rows.stop]}
+    else:
+        about = {"rows": [int(row) for row in rows]}
     columns: dict[str, Any] = {}
     for place, (label, column) in enumerate(piece.columns.items()):
         if isinstance(column, np.ndarray) and not column.dtype.hasobject:
@@ -240,7 +217,7 @@ def _write_piece(archive: zipfile.ZipFile, number: int, piece: Piece) -> None:
             _write_member(archive, f"{number}.{place}.npy", buffer.getvalue())
         else:
             columns[label] = {"values": [encode(value) for value in column]}
-    about: dict[str, Any] = {kind: plain, "columns": columns, "unreadable": list(piece.unreadable)}
+    about |= {"columns": columns, "unreadable": list(piece.unreadable)}
     if piece.names is not None:
         about["names"] = [[int(row), name] for row, name in piece.names.items()]
     _write_member(archive, f"{number}.json", json.dumps(about).encode())

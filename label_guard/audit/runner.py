@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
@@ -171,14 +171,15 @@ def audit_splits(
     if label_cache is not None:
         for _, source in splits:
             require_files(source)
-    with open_label_cache(label_cache) as cache:
-        plan = plan_audit(schema, splits, replace(options, label_cache=cache.cache), place, part=shards)
+    problems: list[str] = []
+    with nullcontext() if label_cache is None else open_label_cache(label_cache, problems) as cache:
+        plan = plan_audit(schema, splits, replace(options, label_cache=cache), place, part=shards)
         content = find_content(plan) if duplicates else None
         folds: Folds = {}
         for split, found in _run(plan, workers, executor, control):
             folds.setdefault(split, SplitFold()).add(found)
-        cache.save()
-    report = plan.report(folds, [cache.error] if cache.error else [])
+        problems += cache.save() if cache is not None else []
+    report = plan.report(folds, problems)
     if duplicates:
         found = find_duplicates(plan, content, workers=workers, control=control)
         report = with_duplicates(report, found)

@@ -101,17 +101,16 @@ def test_what_is_kept_is_what_was_read(tmp_path_factory: pytest.TempPathFactory,
     source = open_source(f"parquet:{folder}/a.parquet", labels=["label"])
     plain = chunks_of(source)
     for _ in range(2):
-        with open_label_cache(str(folder / "s")) as in_use:
-            assert in_use.cache is not None
-            cached = replace(source, format=CachedFormat(source.format, in_use.cache))
+        with open_label_cache(str(folder / "s"), []) as cache:
+            assert cache is not None
+            cached = replace(source, format=CachedFormat(source.format, cache))
             for one, other in zip(chunks_of(cached), plain, strict=True):
                 assert list(one.rows) == list(other.rows)
                 assert list(one.keys) == list(other.keys)
                 assert type(one.columns["label"]) is type(other.columns["label"])
                 assert repr(one.columns["label"]) == repr(other.columns["label"])
                 assert [type(v) for v in one.columns["label"]] == [type(v) for v in other.columns["label"]]
-            in_use.save()
-            assert not in_use.error
+            assert cache.save() == []
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +134,11 @@ def test_names_of_records_are_kept(tmp_path: Path) -> None:
     shard = Shard(str(tmp_path / "a.tar"), "a.tar", 0)
     found: list[Any] = []
     for _ in range(2):
-        with open_label_cache(str(tmp_path / "cache")) as in_use:
-            assert in_use.cache is not None
-            source = Source("named:a", None, CachedFormat(NamedFormat(), in_use.cache), (shard,), {"label": ()})
+        with open_label_cache(str(tmp_path / "cache"), []) as cache:
+            assert cache is not None
+            source = Source("named:a", None, CachedFormat(NamedFormat(), cache), (shard,), {"label": ()})
             found.append([(list(chunk.keys), chunk.unreadable) for chunk in source.read(shard)])
-            in_use.save()
+            cache.save()
     assert found[0] == found[1]
     assert found[1][0][0] == ["a.png", "c.png"]
 
@@ -268,9 +267,9 @@ def test_a_function_has_no_label_cache(tmp_path: Path) -> None:
 def test_labels_that_cannot_be_kept_do_not_stop_the_reading(tmp_path: Path) -> None:
     """All labels are read, and the reason is kept for the report."""
     source = open_source(write(tmp_path, {"a": [1]}), labels=["label"])
-    with open_label_cache(str(tmp_path / "s")) as in_use:
-        assert in_use.cache is not None
-        gone = CachedFormat(source.format, replace(in_use.cache, folder=str(tmp_path / "not" / "there")))
+    with open_label_cache(str(tmp_path / "s"), []) as cache:
+        assert cache is not None
+        gone = CachedFormat(source.format, replace(cache, folder=str(tmp_path / "not" / "there")))
         assert [list(chunk.rows) for chunk in chunks_of(replace(source, format=gone))] == [[0]]
         assert "s: No such file" in gone.error
 
