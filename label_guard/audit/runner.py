@@ -60,9 +60,10 @@ class AuditOptions(TypedDict, total=False):
     """Run the function of a `python:` source that the schema itself names."""
 
 
-def prepare_audit(
-    schema: DatasetSchema | str | Path, options: AuditOptions, caller: str
-) -> tuple[DatasetSchema, Sources, ReadOptions, SchemaPlace | None]:
+Prepared = tuple[DatasetSchema, Sources, ReadOptions, SchemaPlace | None]
+
+
+def prepare_audit(schema: DatasetSchema | str | Path, options: AuditOptions, caller: str) -> Prepared:
     """Loads the schema and opens the sources of an audit.
 
     Args:
@@ -84,10 +85,10 @@ def prepare_audit(
         raise UsageError(message)
     file = None if isinstance(schema, DatasetSchema) else read_schema(schema)
     loaded = load_schema(schema) if file is None else sound_schema(file)
+    base = None if file is None else str(Path(file.path).resolve().parent)  # what its sources are relative to
     opened = open_splits(
-        loaded, options.get("source"), options.get("splits", ()), base_of(schema),
-        allow_python=options.get("allow_python", False),
-    )  # fmt: skip
+        loaded, options.get("source"), options.get("splits", ()), base, allow_python=options.get("allow_python", False)
+    )
     reading = ReadOptions(
         options.get("limit"), options.get("quarantine"), options.get("keep_bad", False),
         options.get("trust_statistics", False),
@@ -131,10 +132,9 @@ def audit_dataset(
         UsageError: a source is missing, a split or an option is unknown, or options contradict each other.
         SourceError: a source cannot be opened at all.
     """
-    loaded, opened, reading, place = prepare_audit(schema, options, "audit_dataset")
     return audit_splits(
-        loaded, opened, reading, place, workers=workers, executor=executor, shards=shards, label_cache=label_cache,
-        duplicates=duplicates, control=control,
+        *prepare_audit(schema, options, "audit_dataset"), workers=workers, executor=executor, shards=shards,
+        label_cache=label_cache, duplicates=duplicates, control=control,
     )  # fmt: skip
 
 
@@ -184,11 +184,6 @@ def audit_splits(
         found = find_duplicates(plan, content, workers=workers, control=control)
         report = with_duplicates(report, found)
     return report
-
-
-def base_of(schema: DatasetSchema | str | Path) -> str | None:
-    """The folder that the sources of a schema are relative to: that of its file."""
-    return None if isinstance(schema, DatasetSchema) else str(Path(schema).resolve().parent)
 
 
 def open_splits(

@@ -19,7 +19,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection, resource_tracker
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 from label_guard.errors import LabelGuardError, MissingDependencyError, UsageError, unexpected
 
@@ -204,18 +204,11 @@ def _run_on_executor(
 # In worker processes --------------------------------------------------------------------------------------------------
 
 
-class _Ready(NamedTuple):
-    """A worker has started."""
-
-
-class _Outcome(NamedTuple):
-    """A worker has done its task."""
-
-    value: Any
-
-
 def _serve(pipe: connection.Connection, work: Work[Any, Any]) -> None:
-    """Does the tasks that come through ``pipe``, in a worker process."""
+    """Does the tasks that come through ``pipe``, in a worker process.
+
+    It sends None once it has started, the number of records of each chunk, and a tuple of what came of the task.
+    """
     for number in _SIGNALS:  # these reach the whole process group; the parent decides what they mean
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -225,9 +218,9 @@ def _serve(pipe: connection.Connection, work: Work[Any, Any]) -> None:
         return not pipe.poll()  # while a task runs, all that the parent sends is the word to stop
 
     with suppress(EOFError, OSError):  # the pipe: this process has no parent any more
-        pipe.send(_Ready())
+        pipe.send(None)
         while (task := pipe.recv()) is not None:
-            pipe.send(_Outcome(_attempt(work, task[0], go_on)))
+            pipe.send((_attempt(work, task[0], go_on),))
 
 
 def _end_with_parent() -> None:
@@ -294,7 +287,10 @@ class _Pool(Generic[T, R]):
             while self._waiting or self._again or self._busy():
                 if not self._stopped and self._control.should_stop():
                     kill_at = time.monotonic() + STOP_SECONDS
-                    self._stop()
+                    self._stopped = True
+                    self._waiting.clear()
+                    self._again.clear()
+                    self._send_to_all(None)
                 self._hand_out()
                 yield from self._receive()
                 reading = min(self._busy(), default=None)
@@ -309,8 +305,7 @@ class _Pool(Generic[T, R]):
 
     def _end(self) -> None:
         """Lets idle workers end by themselves, so that what their task started is ended too."""
-        for worker in self._workers:
-            worker.send(None)
+        self._send_to_all(None)
         until = time.monotonic() + _END_SECONDS
         for worker in self._workers:
             worker.process.join(max(0.0, until - time.monotonic()))
@@ -318,12 +313,9 @@ class _Pool(Generic[T, R]):
     def _busy(self) -> list[int]:
         return [worker.task for worker in self._workers if worker.task is not None]
 
-    def _stop(self) -> None:
-        self._stopped = True
-        self._waiting.clear()
-        self._again.clear()
+    def _send_to_all(self, message: Any) -> None:
         for worker in self._workers:
-            worker.send(None)
+            worker.send(message)
 
     def _hand_out(self) -> None:
         """Gives tasks to idle workers, and starts those that are missing."""
@@ -356,14 +348,14 @@ class _Pool(Generic[T, R]):
             elif worker.dead:
                 yield from self._lose(worker)
 
-    def _take(self, worker: _Worker, message: Any) -> Iterator[tuple[T, R | str]]:
-        if isinstance(message, _Ready):
+    def _take(self, worker: _Worker, message: int | tuple[Any] | None) -> Iterator[tuple[T, R | str]]:
+        if message is None:
             worker.ready, self._failed_starts = True, 0
-        elif isinstance(message, _Outcome):
+        elif isinstance(message, tuple):
             number, worker.task = worker.task, None
             self._done += 1
             if number is not None:
-                yield self._tasks[number], _result(message.value)
+                yield self._tasks[number], _result(message[0])
         else:
             self._records += message
 

@@ -21,10 +21,8 @@ from label_guard.audit.conclude import with_baseline
 from label_guard.audit.good_index import check_target, write_good_index
 from label_guard.audit.outputs import refuse_doubles, refuse_inputs
 from label_guard.audit.plan import Sources, plan_audit
-from label_guard.audit.quieted import with_comments
-from label_guard.audit.report import AuditReport, SchemaPlace
-from label_guard.audit.runner import audit_splits, base_of, open_splits
-from label_guard.audit.shard import ReadOptions
+from label_guard.audit.report import AuditReport
+from label_guard.audit.runner import AuditOptions, Prepared, audit_splits, prepare_audit
 from label_guard.audit.suggest import patch_yaml, suggest
 from label_guard.audit.thumbnails import gather_thumbnails
 from label_guard.audit.workers import AuditControl, Progress
@@ -38,9 +36,7 @@ from label_guard.errors import LabelGuardError, MissingDependencyError, UsageErr
 from label_guard.quarantine.options import QuarantineOptions
 from label_guard.quarantine.storage import whole_file
 from label_guard.report.audit_text import AUDIT_FORMATS, render_audit
-from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.discovery import find_files
-from label_guard.schema.reader import read_schema, sound_schema
 
 _ENGINES = {"beam": "label_guard.engines.beam", "ray": "label_guard.engines.ray", "spark": "label_guard.engines.spark"}
 _WRITTEN = 1 << 20  # characters at a time
@@ -154,12 +150,15 @@ def command(schemas: tuple[str, ...], shards: str | None, reports: tuple[str, ..
 
 def _audit(file: str, options: Options, known: Baseline | None) -> int:
     """Audits one dataset, prints the report, and writes what was asked for; returns its exit code."""
-    schema_file = read_schema(file)
-    schema = sound_schema(schema_file)
-    opened = open_splits(schema, options.source, options.splits, base_of(file), allow_python=options.allow_python)
-    splits = with_comments(schema_file, opened)
+    quarantine = QuarantineOptions(options.quarantine) if options.quarantine else None
+    reading = AuditOptions(
+        source=options.source, splits=options.splits, limit=options.limit, quarantine=quarantine,
+        keep_bad=options.keep_bad, trust_statistics=options.trust_statistics, allow_python=options.allow_python,
+    )  # fmt: skip
+    prepared = prepare_audit(file, reading, "audit")
+    splits = prepared[1]
     refuse_inputs([path for _, path in _outputs(options, [file])], [*options.files, options.baseline], splits)
-    report = _run(schema, splits, options, SchemaPlace.of(schema_file))
+    report = _run(prepared, options)
     if known is not None:
         report = with_baseline(report, known)
     if any(style == "html" for style, _ in options.reports):
@@ -291,18 +290,15 @@ def _schemas(names: Sequence[str], runner: str) -> tuple[list[str], list[str]]:
     return list(files), pipeline
 
 
-def _run(schema: DatasetSchema, splits: Sources, options: Options, place: SchemaPlace) -> AuditReport:
-    quarantine = QuarantineOptions(options.quarantine) if options.quarantine else None
-    reading = ReadOptions(options.limit, quarantine, options.keep_bad, options.trust_statistics)
+def _run(prepared: Prepared, options: Options) -> AuditReport:
     if options.runner != "local":
         engine = importlib.import_module(_ENGINES[options.runner])
         more = {"output": options.output, "duplicates": options.duplicates} if options.runner == "beam" else {}
-        return engine.run_plan(plan_audit(schema, splits, reading, place), options.pipeline, **more)
+        return engine.run_plan(plan_audit(*prepared), options.pipeline, **more)
     with _progress() as progress, _interruptible() as should_stop:
         return audit_splits(
-            schema, splits, reading, place, workers=options.workers, shards=options.shards,
-            label_cache=options.label_cache, duplicates=options.duplicates,
-            control=AuditControl(progress, should_stop),
+            *prepared, workers=options.workers, shards=options.shards, label_cache=options.label_cache,
+            duplicates=options.duplicates, control=AuditControl(progress, should_stop),
         )  # fmt: skip
 
 
