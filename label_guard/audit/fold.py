@@ -10,22 +10,43 @@ from itertools import groupby
 
 from label_guard.audit.bad_places import BadPlaces
 from label_guard.audit.baseline import MAX_EXAMPLES
+from label_guard.audit.blocks import Blocks
 from label_guard.audit.report import ShardReport, SourceReport, SplitReport
-from label_guard.audit.shard import MAX_UNREADABLE, ShardResult
 from label_guard.core.plural import counted
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.schema.dataset import DatasetSchema
+from label_guard.sources.base import Shard
 from label_guard.sources.metadata_problems import split_problems
 from label_guard.sources.source import Source
+
+MAX_UNREADABLE = 5  # examples of unreadable records kept for each split
+
+
+@dataclass(slots=True)
+class ShardCounts:
+    """What was counted in a file, or in one part of it: the fields of ``ShardReport``, and the number of the part."""
+
+    name: str
+    part: int = 0
+    records: int = 0
+    invalid: int = 0
+    unreadable: int = 0
+    expected: int | None = None
+    error: str = ""
+    unreadable_examples: tuple[tuple[str, str], ...] = ()
+    violations: dict[str, int] = field(default_factory=dict[str, int])
+    certified: bool = False
+    padding: int = 0
+    blocks: Blocks | None = None
 
 
 @dataclass(slots=True)
 class SplitFold:
-    """What is known of one split so far. Adding is commutative, so bundles, retries and order do not show.
+    """What is known of a split, or of a shard. Adding is commutative, so bundles, retries and order do not show.
 
     Attributes:
         labels: statistics by label.
-        shards: the parts of files added so far: name of the file, number of the part, what was found.
+        shards: the files, or parts of files, added so far.
         bad: their invalid records.
         stopped: whether reading one of them was stopped.
         not_quarantined: number of invalid records that are not in the quarantine.
@@ -33,22 +54,17 @@ class SplitFold:
     """
 
     labels: dict[str, LabelStatistics] = field(default_factory=dict[str, LabelStatistics])
-    shards: list[tuple[str, int, ShardReport]] = field(default_factory=list[tuple[str, int, ShardReport]])
+    shards: list[ShardCounts] = field(default_factory=list[ShardCounts])
     bad: BadPlaces = field(default_factory=BadPlaces)
     stopped: bool = False
     not_quarantined: int = 0
     errors: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
 
-    def add(self, found: ShardResult) -> None:
-        """Adds one file, or one part of it."""
-        shard = ShardReport.model_validate(found, from_attributes=True)
-        errors = (("quarantine", found.quarantine_error), ("label cache", found.cache_error))
-        self.merge(
-            SplitFold(
-                found.labels, [(found.name, found.part, shard)], found.bad, found.stopped, found.not_quarantined,
-                {error for error in errors if error[1]},
-            )
-        )  # fmt: skip
+    @classmethod
+    def unread(cls, shard: Shard, error: str = "") -> SplitFold:
+        """Returns what is known of a shard of which nothing was read, and why."""
+        part = shard.part.number if shard.part else 0
+        return cls(shards=[ShardCounts(shard.name, part, expected=shard.expected_records, error=error)])
 
     def merge(self, other: SplitFold) -> None:
         """Adds the shards of ``other``."""
@@ -130,12 +146,11 @@ def describe_source(schema: DatasetSchema, split: str | None, source: Source) ->
     return SourceReport(**source.describe(), contradictions=tuple(contradictions))
 
 
-def _whole_files(parts: Sequence[tuple[str, int, ShardReport]]) -> list[ShardReport]:
+def _whole_files(parts: Sequence[ShardCounts]) -> list[ShardReport]:
     """The files in order of their names, the parts of each put together."""
-    ordered = sorted(parts, key=lambda found: found[:2])
-    return [
-        reduce(_joined, [report for _, _, report in found]) for _, found in groupby(ordered, key=lambda found: found[0])
-    ]
+    ordered = sorted(parts, key=lambda found: (found.name, found.part))
+    reports = (ShardReport.model_validate(found, from_attributes=True) for found in ordered)
+    return [reduce(_joined, found) for _, found in groupby(reports, key=lambda found: found.name)]
 
 
 def _joined(first: ShardReport, second: ShardReport) -> ShardReport:

@@ -9,7 +9,7 @@ from label_guard.audit.conclude import conclude
 from label_guard.audit.fold import SplitFold, describe_source
 from label_guard.audit.parquet_statistics import require_statistics
 from label_guard.audit.report import AuditReport, SchemaPlace, SourceReport
-from label_guard.audit.shard import ReadOptions, ShardAuditor, ShardResult, SplitJob
+from label_guard.audit.shard import ReadOptions, ShardAuditor, SplitJob
 from label_guard.errors import LabelGuardError, MissingDependencyError, UsageError, unexpected
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.sources.base import Shard
@@ -114,7 +114,7 @@ def _slim(source: Source) -> Source:
     return replace(source, files=(), metadata={}, features={}, expected_records=None)
 
 
-def audit_item(auditor: ShardAuditor, item: Item) -> ShardResult:
+def audit_item(auditor: ShardAuditor, item: Item) -> SplitFold:
     """Audits one item on an engine: what is wrong with the shard is part of the result.
 
     Raises:
@@ -127,9 +127,9 @@ def audit_item(auditor: ShardAuditor, item: Item) -> ShardResult:
     except (UsageError, MissingDependencyError):
         raise
     except LabelGuardError as error:
-        return ShardResult.unread(shard, str(error))
+        return SplitFold.unread(shard, str(error))
     except Exception as error:
-        return ShardResult.unread(shard, f"{shard.name}: {unexpected(error)}")
+        return SplitFold.unread(shard, f"{shard.name}: {unexpected(error)}")
 
 
 def fold_items(auditor: ShardAuditor, items: Iterable[Item]) -> Folds:
@@ -141,7 +141,7 @@ def fold_items(auditor: ShardAuditor, items: Iterable[Item]) -> Folds:
     """
     folds: Folds = {}
     for item in items:
-        folds.setdefault(auditor.jobs[item[0]].split, SplitFold()).add(audit_item(auditor, item))
+        folds.setdefault(auditor.jobs[item[0]].split, SplitFold()).merge(audit_item(auditor, item))
     return folds
 
 

@@ -18,7 +18,7 @@ from label_guard.audit.label_cache import open_label_cache, require_files
 from label_guard.audit.plan import AuditPlan, Folds, Item, Sources, plan_audit
 from label_guard.audit.quieted import with_comments
 from label_guard.audit.report import AuditReport, SchemaPlace
-from label_guard.audit.shard import ReadOptions, ShardAuditor, ShardResult
+from label_guard.audit.shard import ReadOptions, ShardAuditor
 from label_guard.audit.workers import AuditControl, Progress, run_shards
 from label_guard.check.reading import stored_features
 from label_guard.core.documented_options import shows_options, unknown_option
@@ -177,7 +177,7 @@ def audit_splits(
         content = find_content(plan) if duplicates else None
         folds: Folds = {}
         for split, found in _run(plan, workers, executor, control):
-            folds.setdefault(split, SplitFold()).add(found)
+            folds.setdefault(split, SplitFold()).merge(found)
         problems += cache.save() if cache is not None else []
     report = plan.report(folds, problems)
     if duplicates:
@@ -249,13 +249,13 @@ def _declared_source(schema: DatasetSchema, split: str | None, *, allow_python: 
 
 def _run(
     plan: AuditPlan, workers: int, executor: Executor | None, control: AuditControl
-) -> Iterator[tuple[str | None, ShardResult]]:
+) -> Iterator[tuple[str | None, SplitFold]]:
     """The split and the result of every item; those that a stop left out are missing."""
     control = replace(control, progress=_described(control.progress, plan.items))
     runs = run_shards(plan.items, ShardAuditor(plan.jobs), workers=workers, executor=executor, control=control)
     with closing(runs) as results:
         for (job, shard), found in results:
-            yield plan.jobs[job].split, found if isinstance(found, ShardResult) else ShardResult.unread(shard, found)
+            yield plan.jobs[job].split, found if isinstance(found, SplitFold) else SplitFold.unread(shard, found)
 
 
 def _described(progress: Callable[[Progress], None], items: Sequence[Item]) -> Callable[[Progress], None]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from label_guard.audit.bad_places import BadPlaces
 from label_guard.audit.blocks import Blocks
+from label_guard.audit.fold import MAX_UNREADABLE, SplitFold
 from label_guard.audit.label_cache import CachedFormat, LabelCache
 from label_guard.audit.parquet_statistics import certify
 from label_guard.check.guard import Guard
@@ -22,8 +22,6 @@ from label_guard.schema.dataset import DatasetSchema
 from label_guard.sources.base import Chunk, Shard
 from label_guard.sources.read_ahead import read_chunks
 from label_guard.sources.source import Source
-
-MAX_UNREADABLE = 5  # examples of unreadable records kept for each split
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,64 +60,6 @@ class SplitJob:
     options: ReadOptions = ReadOptions()
 
 
-@dataclass(slots=True)
-class ShardResult:
-    """What one shard holds.
-
-    Attributes:
-        name: the file's name.
-        part: which part of the file was read, from 0.
-        records: records read, unreadable ones included.
-        invalid: records that broke a rule in any label.
-        expected: what the metadata promise, or None.
-        unreadable: records that cannot be decoded, counted.
-        unreadable_examples: the first of them: key and reason.
-        error: why the shard could not be read to its end; empty where it could.
-        stopped: whether reading was stopped before the end.
-        certified: whether its footer proved it legal, and no row was read.
-        labels: statistics by label.
-        padding: records of which nothing counts, in any label.
-        bad: invalid and unreadable records in order, where they were asked for.
-        blocks: where in the shard they are; None where there are none.
-        cache_error: why its labels are not in the label cache; empty where they are, or where there is none.
-        quarantine_error: why invalid records are not in the quarantine; empty where they all are.
-        not_quarantined: number of invalid records that are not in the quarantine.
-    """
-
-    name: str
-    part: int = 0
-    records: int = 0
-    invalid: int = 0
-    expected: int | None = None
-    unreadable: int = 0
-    unreadable_examples: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
-    error: str = ""
-    stopped: bool = False
-    certified: bool = False
-    padding: int = 0
-    labels: dict[str, LabelStatistics] = field(default_factory=dict[str, LabelStatistics])
-    bad: BadPlaces = field(default_factory=BadPlaces)
-    blocks: Blocks | None = None
-    cache_error: str = ""
-    quarantine_error: str = ""
-    not_quarantined: int = 0
-
-    @classmethod
-    def unread(cls, shard: Shard, error: str = "") -> ShardResult:
-        """Returns the result of a shard of which nothing was read, and why."""
-        part = shard.part.number if shard.part else 0
-        return cls(shard.name, part, expected=shard.expected_records, error=error)
-
-    @property
-    def violations(self) -> dict[str, int]:
-        """Records by ``"LABEL RULE"``."""
-        return {
-            f"{path} {rule}": found.violations[rule][0]
-            for path, found in sorted(self.labels.items())
-            for rule in sorted(found.violations)
-        }
-
-
 class ShardAuditor:
     """Audits the shards of a run, given as the number of their job and the shard.
 
@@ -142,7 +82,7 @@ class ShardAuditor:
         """The jobs, by number."""
         return self._jobs
 
-    def __call__(self, item: tuple[int, Shard], go_on: Callable[[int], bool] | None = None) -> ShardResult:
+    def __call__(self, item: tuple[int, Shard], go_on: Callable[[int], bool] | None = None) -> SplitFold:
         """Audits one shard. A fault of the shard is part of the result, and what came before it is counted.
 
         Args:
@@ -160,9 +100,10 @@ class ShardAuditor:
 
 def _audit(
     job: SplitJob, shard: Shard, guard: Guard, writer: QuarantineWriter | None, go_on: Callable[[int], bool] | None
-) -> ShardResult:
-    found = ShardResult.unread(shard)
+) -> SplitFold:
+    found = SplitFold.unread(shard)
     found.labels = {path: LabelStatistics() for path in guard.labels}
+    counts = found.shards[0]
     if job.options.trust_statistics and _certify(shard, guard, found):
         return found
     limit = sys.maxsize if job.options.limit is None else job.options.limit
@@ -172,45 +113,55 @@ def _audit(
         source = replace(source, format=cached)
     try:
         for chunk in read_chunks(source, shard):
-            chunk = chunk.first(limit - found.records)
+            chunk = chunk.first(limit - counts.records)
             _add_chunk(job, guard, writer, chunk, found)
-            if found.records >= limit:
+            if counts.records >= limit:
                 break
             if go_on is not None and not go_on(len(chunk) + len(chunk.unreadable)):
                 found.stopped = True
                 break
     except SourceError as error:
-        found.error = str(error)
+        counts.error = str(error)
     except LabelGuardError:
         raise
     except Exception as error:  # the fault of one shard costs that shard; what was read of it counts
-        found.error = f"{shard.name}: {unexpected(error)}"
+        counts.error = f"{shard.name}: {unexpected(error)}"
     for statistics in found.labels.values():
-        statistics.end_of_file(found.name, whole=shard.part is None)
-    found.cache_error = cached.error if cached is not None else ""
+        statistics.end_of_file(shard.name, whole=shard.part is None)
+    counts.violations = _violations(found.labels)
+    found.errors.update([("label cache", cached.error)] if cached is not None and cached.error else [])
     return found
 
 
-def _certify(shard: Shard, guard: Guard, found: ShardResult) -> bool:
+def _violations(labels: Mapping[str, LabelStatistics]) -> dict[str, int]:
+    """Records by ``"LABEL RULE"``."""
+    return {
+        f"{path} {rule}": found.violations[rule][0]
+        for path, found in sorted(labels.items())
+        for rule in sorted(found.violations)
+    }
+
+
+def _certify(shard: Shard, guard: Guard, found: SplitFold) -> bool:
     """Fills ``found`` from the footer where it proves the shard legal; returns whether it does."""
     try:
         proven = certify(shard, guard.labels)
     except SourceError:
         return False  # reading names the fault
     if proven is not None:
-        found.labels, found.certified = proven, True
-        found.records = next(iter(proven.values())).records
+        found.labels, found.shards[0].certified = proven, True
+        found.shards[0].records = next(iter(proven.values())).records
     return proven is not None
 
 
-def _quarantine(writer: QuarantineWriter, records: Sequence[BadRecord], found: ShardResult) -> None:
+def _quarantine(writer: QuarantineWriter, records: Sequence[BadRecord], found: SplitFold) -> None:
     """Writes invalid records. Once that cannot be done the shard goes on without the quarantine, and counts them."""
     try:
-        if not found.quarantine_error:
+        if not found.not_quarantined:
             writer.append(records)
             return
     except QuarantineError as error:
-        found.quarantine_error = str(error)
+        found.errors.add(("quarantine", str(error)))
     found.not_quarantined += len(records)
 
 
@@ -225,37 +176,37 @@ def _origin(job: SplitJob, guard: Guard) -> Origin:
     )
 
 
-def _add_chunk(job: SplitJob, guard: Guard, writer: QuarantineWriter | None, chunk: Chunk, found: ShardResult) -> None:
-    keep_bad = job.options.keep_bad
+def _add_chunk(job: SplitJob, guard: Guard, writer: QuarantineWriter | None, chunk: Chunk, found: SplitFold) -> None:
+    counts, keep_bad = found.shards[0], job.options.keep_bad
     size = len(chunk)
-    found.records += size + len(chunk.unreadable)
-    found.unreadable += len(chunk.unreadable)
-    examples = [(u.key, u.reason) for u in chunk.unreadable]
-    found.unreadable_examples = (found.unreadable_examples + examples)[:MAX_UNREADABLE]
+    counts.records += size + len(chunk.unreadable)
+    counts.unreadable += len(chunk.unreadable)
+    examples = ((u.key, u.reason) for u in chunk.unreadable)
+    counts.unreadable_examples = (*counts.unreadable_examples, *examples)[:MAX_UNREADABLE]
     if chunk.unreadable:
-        found.blocks = Blocks.of(u.row for u in chunk.unreadable).merge(found.blocks)
+        counts.blocks = Blocks.of(u.row for u in chunk.unreadable).merge(counts.blocks)
     if keep_bad:
         keys, places = [str(u.key) for u in chunk.unreadable], [u.row for u in chunk.unreadable]
-        found.bad.add(keys, found.name, places, [("LG120",)] * len(keys))
+        found.bad.add(keys, counts.name, places, [("LG120",)] * len(keys))
     if not size:
         return
     gathered = guard.gathered(chunk.columns, size, job.source.untyped)
     result = guard.check_columns(gathered, size)
-    found.invalid += result.num_invalid
-    found.padding += result.num_padding
+    counts.invalid += result.num_invalid
+    counts.padding += result.num_padding
     for path, label in guard.read_labels.items():
         faults: list[RuleViolations] = [fault for fault in result.faults if fault.label == path]
-        found.labels[path].add(label, gathered[path][0], faults, size, chunk.keys, file=found.name, rows=chunk.rows)
+        found.labels[path].add(label, gathered[path][0], faults, size, chunk.keys, file=counts.name, rows=chunk.rows)
     if result.ok:
         return
     rows: list[int] = result.invalid_rows.tolist()
-    found.blocks = Blocks.of(int(chunk.rows[row]) for row in rows).merge(found.blocks)
+    counts.blocks = Blocks.of(int(chunk.rows[row]) for row in rows).merge(counts.blocks)
     if keep_bad:
         broken = _broken(result.faults, size)
         keys, places = (str(chunk.keys[row]) for row in rows), (int(chunk.rows[row]) for row in rows)
-        found.bad.add(keys, found.name, places, (broken[row] for row in rows))
+        found.bad.add(keys, counts.name, places, (broken[row] for row in rows))
     if writer is not None:
-        _quarantine(writer, [_bad_record(found.name, chunk, row, result.of_row(row)) for row in rows], found)
+        _quarantine(writer, [_bad_record(counts.name, chunk, row, result.of_row(row)) for row in rows], found)
 
 
 def _broken(faults: Sequence[RuleViolations], size: int) -> list[tuple[str, ...]]:

@@ -20,12 +20,11 @@ from typing_extensions import Unpack
 from label_guard.audit.conclude import parse_report, with_duplicates
 from label_guard.audit.content import refuse_incomparable
 from label_guard.audit.duplicates import Duplicates
-from label_guard.audit.fold import SplitFold
 from label_guard.audit.outputs import refuse_inputs, refuse_own_disk
 from label_guard.audit.plan import AuditPlan, Folds, Item, NumberedItem, audit_item, merge_folds, plan_audit
 from label_guard.audit.report import AuditReport
 from label_guard.audit.runner import AuditOptions, prepare_audit
-from label_guard.audit.shard import ShardAuditor, ShardResult
+from label_guard.audit.shard import ShardAuditor
 from label_guard.core.documented_options import shows_options
 from label_guard.core.files import filesystem_of, is_url, require_protocol
 from label_guard.errors import LabelGuardError, MissingDependencyError, SourceError, UsageError
@@ -117,16 +116,17 @@ def _unpacked(start: int, data: bytes) -> Iterator[NumberedItem]:
         yield number, (job, Shard(path, name, index, expected, size, FilePart(*part) if part else None))
 
 
-def _audit(auditor: ShardAuditor, numbered: NumberedItem) -> tuple[str | None, ShardResult]:
+def _audit(auditor: ShardAuditor, numbered: NumberedItem) -> Folds:
     item = numbered[1]
     found = audit_item(auditor, item)
+    shard = found.shards[0]
     counts = {
-        "records": found.records, "invalid": found.invalid, "unreadable": found.unreadable, "shards": 1,
-        "shards_with_faults": int(bool(found.error)),
+        "records": shard.records, "invalid": shard.invalid, "unreadable": shard.unreadable, "shards": 1,
+        "shards_with_faults": int(bool(shard.error)),
     }  # fmt: skip
     for name, count in counts.items():
         Metrics.counter("label_guard", name).inc(count)
-    return auditor.jobs[item[0]].split, found
+    return {auditor.jobs[item[0]].split: found}
 
 
 class _Fold(beam.CombineFn):
@@ -135,9 +135,8 @@ class _Fold(beam.CombineFn):
     def create_accumulator(self) -> Folds:
         return {}
 
-    def add_input(self, mutable_accumulator: Folds, element: tuple[str | None, ShardResult]) -> Folds:
-        mutable_accumulator.setdefault(element[0], SplitFold()).add(element[1])
-        return mutable_accumulator
+    def add_input(self, mutable_accumulator: Folds, element: Folds) -> Folds:
+        return merge_folds(mutable_accumulator, element)
 
     def merge_accumulators(self, accumulators: Iterable[Folds]) -> Folds:
         return reduce(merge_folds, accumulators, {})

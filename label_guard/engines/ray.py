@@ -17,7 +17,7 @@ from label_guard.audit.outputs import refuse_own_disk
 from label_guard.audit.plan import AuditPlan, Folds, Item, fold_items, merge_folds, plan_audit
 from label_guard.audit.report import AuditReport
 from label_guard.audit.runner import AuditOptions, prepare_audit
-from label_guard.audit.shard import ShardAuditor, ShardResult
+from label_guard.audit.shard import ShardAuditor
 from label_guard.core.documented_options import shows_options
 from label_guard.engines.options import read_options
 from label_guard.errors import LabelGuardError, SourceError, UsageError
@@ -151,6 +151,5 @@ class _Run:
 
     def _unread(self, item: Item, lost: Exception) -> Any:
         reason = str(lost).strip().splitlines()[0]
-        fold = SplitFold()
-        fold.add(ShardResult.unread(item[1], f"{item[1].name}: Ray could not run it: {type(lost).__name__}: {reason}"))
-        return self._ray.put({self._plan.jobs[item[0]].split: fold})
+        text = f"{item[1].name}: Ray could not run it: {type(lost).__name__}: {reason}"
+        return self._ray.put({self._plan.jobs[item[0]].split: SplitFold.unread(item[1], text)})

@@ -26,10 +26,9 @@ import pyarrow.parquet as pq
 
 from label_guard import DatasetSchema, Guard, QuarantineOptions, audit_dataset
 from label_guard.audit.conclude import merge_reports
-from label_guard.audit.fold import SplitFold
+from label_guard.audit.fold import ShardCounts, SplitFold
 from label_guard.audit.plan import plan_audit
 from label_guard.audit.runner import open_splits
-from label_guard.audit.shard import ShardResult
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.engines import beam
 from label_guard.report.audit_text import render_audit
@@ -163,7 +162,7 @@ def folded(shards: int, classes: int) -> Callable[[], None]:
     def fold() -> None:
         found = SplitFold()
         for number in range(shards):
-            found.add(ShardResult(f"s-{number}", records=classes, labels={"label": one}))
+            found.merge(SplitFold({"label": one}, [ShardCounts(f"s-{number}", records=classes)]))
         found.labels["label"].class_counts.arrays()
 
     return fold
@@ -171,17 +170,17 @@ def folded(shards: int, classes: int) -> Callable[[], None]:
 
 def dirty_fold(shards: int) -> float:
     """The fold of shards with an illegal value each."""
-    found: list[ShardResult] = []
+    found: list[SplitFold] = []
     for number in range(shards):
         statistics_of = LabelStatistics(records=10)
         statistics_of.illegal_values.add(np.array([11]), np.array([0]), lambda row, n=number: (f"s-{n}", row, "k"))
         statistics_of.end_of_file(f"s-{number}")
-        found.append(ShardResult(f"s-{number}", records=10, invalid=1, labels={"label": statistics_of}))
+        found.append(SplitFold({"label": statistics_of}, [ShardCounts(f"s-{number}", records=10, invalid=1)]))
 
     def fold() -> None:
         whole = SplitFold()
         for one in found:
-            whole.add(one)
+            whole.merge(one)
 
     return cpu(fold, 3)
 

@@ -313,7 +313,7 @@ def test_a_shard_can_be_audited_by_itself(tmp_path: Path) -> None:
     write(tmp_path, [[0, 10]])
     schema = load_schema(tmp_path / "planted.yaml")
     plan = plan_audit(schema, open_splits(schema, f"parquet:{tmp_path}/train-0.parquet"))
-    found = ShardAuditor(plan.jobs)(plan.items[0])
+    (found,) = ShardAuditor(plan.jobs)(plan.items[0]).shards
     assert (found.records, found.invalid) == (2, 1)
 
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from label_guard.audit.shard import ShardAuditor, ShardResult
+from label_guard.audit.fold import SplitFold
+from label_guard.audit.shard import ShardAuditor
 from label_guard.sources.base import Shard
 
 LIVES = "LABEL_GUARD_TEST_LIVES"  # a folder: each file in it lets one worker die
@@ -21,7 +22,7 @@ class MortalAuditor(ShardAuditor):
     def __reduce__(self) -> tuple[Any, ...]:
         return _made, (self.jobs, os.environ[LIVES], list(sys.path))
 
-    def __call__(self, item: tuple[int, Shard], go_on: Callable[[int], bool] | None = None) -> ShardResult:
+    def __call__(self, item: tuple[int, Shard], go_on: Callable[[int], bool] | None = None) -> SplitFold:
         """Reads the shard; a file of the folder named as the shard is a life, one named ``always-...`` many."""
         found = super().__call__(item, go_on)
         folder = Path(os.environ[LIVES])
