@@ -147,10 +147,11 @@ class FoundGroups:
         key = bytes(row["key"]).decode("ascii") or f"{prefixes[int(row['shard'])]}{int(row['row'])}"
         return Member(split=self._splits[int(row["split"])], record=key, labels=bytes(row["text"]).decode("ascii"))
 
-    def merge(self, other: FoundGroups) -> None:
-        """Adds the groups of ``other``, which has other contents."""
+    def merge(self, other: FoundGroups) -> FoundGroups:
+        """Adds the groups of ``other``, which has other contents; returns this object."""
         for name, kept in self._kept.items():
             kept.merge(other._kept[name])
+        return self
 
     def result(self, unread: Sequence[tuple[str, str, str]], *, stopped: bool = False) -> Duplicates:
         """Returns what was found; arguments are the fields of ``Duplicates``."""

@@ -114,35 +114,38 @@ def _slim(source: Source) -> Source:
     return replace(source, files=(), metadata={}, features={}, expected_records=None)
 
 
-def audit_item(auditor: ShardAuditor, item: Item) -> SplitFold:
+def audit_item(auditor: ShardAuditor, item: Item) -> Folds:
     """Audits one item on an engine: what is wrong with the shard is part of the result.
 
     Raises:
         UsageError: the run cannot go on.
         MissingDependencyError: a worker lacks a package.
     """
-    shard = item[1]
+    job, shard = item
     try:
-        return auditor(item)
+        found = auditor(item)
     except (UsageError, MissingDependencyError):
         raise
     except LabelGuardError as error:
-        return SplitFold.unread(shard, str(error))
+        found = SplitFold.unread(shard, str(error))
     except Exception as error:
-        return SplitFold.unread(shard, f"{shard.name}: {unexpected(error)}")
+        found = SplitFold.unread(shard, f"{shard.name}: {unexpected(error)}")
+    return {auditor.jobs[job].split: found}
 
 
-def fold_items(auditor: ShardAuditor, items: Iterable[Item]) -> Folds:
+def fold_items(auditor: ShardAuditor, items: Iterable[Item]) -> tuple[LabelGuardError | None, Folds]:
     """Audits items and folds what they hold. The cost of a fold is that of the classes, not of shards times classes.
 
-    Raises:
-        UsageError: as ``audit_item``.
-        MissingDependencyError: as ``audit_item``.
+    Returns:
+        The error that ends the run, or None; and what the items hold.
     """
     folds: Folds = {}
-    for item in items:
-        folds.setdefault(auditor.jobs[item[0]].split, SplitFold()).merge(audit_item(auditor, item))
-    return folds
+    try:
+        for item in items:
+            merge_folds(folds, audit_item(auditor, item))
+    except LabelGuardError as error:
+        return error, {}
+    return None, folds
 
 
 def merge_folds(mine: Folds, theirs: Folds) -> Folds:

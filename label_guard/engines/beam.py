@@ -9,9 +9,9 @@ import posixpath
 import tempfile
 import uuid
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, redirect_stderr
-from functools import partial, reduce
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ try:
     from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.pvalue import AsSingleton
 
-    from label_guard.engines.beam_duplicates import FindDuplicates
+    from label_guard.engines.beam_duplicates import FindDuplicates, Merging
 except ImportError as error:
     raise MissingDependencyError.for_extra("apache_beam", "beam") from error
 
@@ -93,7 +93,8 @@ def _audited(start: Any, plan: AuditPlan, *, duplicates: bool) -> Any:
     folds = (
         items
         | "Audit" >> beam.Map(partial(_audit, ShardAuditor(plan.jobs)))
-        | "Fold" >> beam.CombineGlobally(_Fold()).with_fanout(_FANOUT)
+        # In place: the cost is that of the classes, not of the shards times the classes.
+        | "Fold" >> beam.CombineGlobally(Merging(dict, merge_folds)).with_fanout(_FANOUT)
     )
     plan = plan.without_items()
     found = {"duplicates": AsSingleton(items | FindDuplicates(plan.jobs))} if duplicates else {}
@@ -117,32 +118,16 @@ def _unpacked(start: int, data: bytes) -> Iterator[NumberedItem]:
 
 
 def _audit(auditor: ShardAuditor, numbered: NumberedItem) -> Folds:
-    item = numbered[1]
-    found = audit_item(auditor, item)
-    shard = found.shards[0]
+    folds = audit_item(auditor, numbered[1])
+    (found,) = folds.values()
+    (shard,) = found.shards
     counts = {
         "records": shard.records, "invalid": shard.invalid, "unreadable": shard.unreadable, "shards": 1,
         "shards_with_faults": int(bool(shard.error)),
     }  # fmt: skip
     for name, count in counts.items():
         Metrics.counter("label_guard", name).inc(count)
-    return {auditor.jobs[item[0]].split: found}
-
-
-class _Fold(beam.CombineFn):
-    """Folds shards in place: the cost is that of the classes, not of the shards times the classes."""
-
-    def create_accumulator(self) -> Folds:
-        return {}
-
-    def add_input(self, mutable_accumulator: Folds, element: Folds) -> Folds:
-        return merge_folds(mutable_accumulator, element)
-
-    def merge_accumulators(self, accumulators: Iterable[Folds]) -> Folds:
-        return reduce(merge_folds, accumulators, {})
-
-    def extract_output(self, accumulator: Folds) -> Folds:
-        return accumulator
+    return folds
 
 
 def _report(folds: Folds, plan: AuditPlan, duplicates: Duplicates | None = None) -> str:
@@ -202,7 +187,9 @@ def run_plan(
     if not local:
         refuse_own_disk(plan.jobs, runner)
     with ExitStack() as stack:
-        target = output or _in_temp_location(known.get("temp_location"))
+        target, folder = output, known.get("temp_location")
+        if target is None and folder:
+            target = posixpath.join(folder, f"label-guard-audit-{uuid.uuid4().hex}.json")
         if target is None and local:
             target = str(Path(stack.enter_context(tempfile.TemporaryDirectory())) / "audit.json")
         target = _require_common(target, runner, local=local)
@@ -238,10 +225,6 @@ def _parsed(options: Sequence[str]) -> dict[str, Any]:
     except SystemExit:
         reason = shown.getvalue().strip().rpartition("error: ")[2]
         raise UsageError(f"Beam does not take the options {' '.join(options)}: {reason}") from None
-
-
-def _in_temp_location(folder: str | None) -> str | None:
-    return posixpath.join(folder, f"label-guard-audit-{uuid.uuid4().hex}.json") if folder else None
 
 
 def _require_common(target: str | None, runner: str, *, local: bool) -> str:

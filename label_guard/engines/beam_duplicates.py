@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial, reduce
 from typing import Any
 
 import apache_beam as beam
@@ -19,6 +19,31 @@ from label_guard.errors import LabelGuardError, MissingDependencyError, UsageErr
 
 _DIGEST = 16  # bytes of a row: its first fields are the digest
 _HELD = 64  # records of one content, before those that say nothing more are only counted
+
+
+class Merging(beam.CombineFn):
+    """Merges elements in place.
+
+    Args:
+        create: makes the unit, which changes nothing that is merged with it.
+        merge: returns its first argument with the second added to it.
+    """
+
+    def __init__(self, create: Callable[[], Any], merge: Callable[[Any, Any], Any]) -> None:
+        self._create = create
+        self._merge = merge
+
+    def create_accumulator(self) -> Any:
+        return self._create()
+
+    def add_input(self, mutable_accumulator: Any, element: Any) -> Any:
+        return self._merge(mutable_accumulator, element)
+
+    def merge_accumulators(self, accumulators: Iterable[Any]) -> Any:
+        return reduce(self._merge, accumulators, self._create())
+
+    def extract_output(self, accumulator: Any) -> Any:
+        return accumulator
 
 
 class FindDuplicates(beam.PTransform):
@@ -42,10 +67,12 @@ class FindDuplicates(beam.PTransform):
         digests = input_or_inputs | "Digest" >> beam.FlatMap(_digested, self._jobs, AsSingleton(content)).with_outputs(
             "unread", main="records"
         )
+        splits = [job.split or "" for job in self._jobs]
         return (
             digests.records
-            | "Group" >> beam.CombinePerKey(_Content())
-            | "Compare" >> beam.CombineGlobally(_Groups([job.split or "" for job in self._jobs]))
+            | "Group" >> beam.CombinePerKey(Merging(list, _held))
+            | "Compare" >> beam.FlatMap(_groups, splits)
+            | "Count" >> beam.CombineGlobally(Merging(partial(FoundGroups, splits), FoundGroups.merge))
             | "Found" >> beam.Map(FoundGroups.result, AsList(digests.unread))
         )
 
@@ -62,7 +89,7 @@ def _digested(numbered: NumberedItem, jobs: Sequence[SplitJob], content: tuple[s
         for rows in digest_shard(jobs, split, number, shard, content):
             for row in thinned(rows):
                 data = row.tobytes()
-                yield data[:_DIGEST], data + prefix
+                yield data[:_DIGEST], [data + prefix]
     except (UsageError, MissingDependencyError):
         raise
     except Exception as error:
@@ -70,25 +97,10 @@ def _digested(numbered: NumberedItem, jobs: Sequence[SplitJob], content: tuple[s
         yield TaggedOutput("unread", (jobs[split].split or "", shard.name, why))
 
 
-class _Content(beam.CombineFn):
+def _held(mine: list[bytes], theirs: list[bytes]) -> list[bytes]:
     """The records of one content, as many as decide what a report says of it."""
-
-    def create_accumulator(self) -> list[bytes]:
-        return []
-
-    def add_input(self, mutable_accumulator: list[bytes], element: bytes) -> list[bytes]:
-        mutable_accumulator.append(element)
-        return mutable_accumulator if len(mutable_accumulator) < _HELD else _condensed(mutable_accumulator)
-
-    def merge_accumulators(self, accumulators: Iterable[list[bytes]]) -> list[bytes]:
-        merged: list[bytes] = []
-        for accumulator in accumulators:
-            merged += accumulator
-            merged = merged if len(merged) < _HELD else _condensed(merged)
-        return merged
-
-    def extract_output(self, accumulator: list[bytes]) -> list[bytes]:
-        return accumulator
+    mine += theirs
+    return mine if len(mine) < _HELD else _condensed(mine)
 
 
 def _rows(records: Sequence[bytes]) -> DigestRows:
@@ -106,31 +118,14 @@ def _condensed(records: Sequence[bytes]) -> list[bytes]:
     return [row.tobytes() + prefix for row, prefix in zip(kept, prefixes, strict=True)]
 
 
-class _Groups(beam.CombineFn):
-    """Contents of more than one record, by what is wrong with them."""
-
-    def __init__(self, splits: Sequence[str]) -> None:
-        self._splits = splits
-
-    def create_accumulator(self) -> FoundGroups:
-        return FoundGroups(self._splits)
-
-    def add_input(self, mutable_accumulator: FoundGroups, element: tuple[bytes, list[bytes]]) -> FoundGroups:
-        records = element[1]
-        if len(records) > 1:
-            rows = _rows(records)
-            prefixes = {
-                int(number): record[ROW.itemsize :].decode()
-                for number, record in zip(rows["shard"], records, strict=True)
-            }
-            mutable_accumulator.add(rows[np.lexsort((rows["row"], rows["shard"]))], prefixes)
-        return mutable_accumulator
-
-    def merge_accumulators(self, accumulators: Iterable[FoundGroups]) -> FoundGroups:
-        merged = self.create_accumulator()
-        for accumulator in accumulators:
-            merged.merge(accumulator)
-        return merged
-
-    def extract_output(self, accumulator: FoundGroups) -> FoundGroups:
-        return accumulator
+def _groups(content: tuple[bytes, list[bytes]], splits: Sequence[str]) -> Iterator[FoundGroups]:
+    """A content of more than one record, by what is wrong with it."""
+    records = content[1]
+    if len(records) > 1:
+        rows = _rows(records)
+        prefixes = {
+            int(number): record[ROW.itemsize :].decode() for number, record in zip(rows["shard"], records, strict=True)
+        }
+        found = FoundGroups(splits)
+        found.add(rows[np.lexsort((rows["row"], rows["shard"]))], prefixes)
+        yield found

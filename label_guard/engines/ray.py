@@ -20,7 +20,7 @@ from label_guard.audit.runner import AuditOptions, prepare_audit
 from label_guard.audit.shard import ShardAuditor
 from label_guard.core.documented_options import shows_options
 from label_guard.engines.options import read_options
-from label_guard.errors import LabelGuardError, SourceError, UsageError
+from label_guard.errors import SourceError, UsageError
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.sources.base import framework
 
@@ -94,14 +94,6 @@ def _start(ray: Any, settings: dict[str, Any]) -> None:
         raise SourceError(f"Ray does not start: {error}") from None
 
 
-def _fold(auditor: ShardAuditor, items: Sequence[Item]) -> tuple[LabelGuardError | None, Folds]:
-    """What some items hold; or the error that ends the run. In a worker."""
-    try:
-        return None, fold_items(auditor, items)
-    except LabelGuardError as error:
-        return error, {}
-
-
 def _merge(*parts: Folds) -> Folds:
     return reduce(merge_folds, parts, {})
 
@@ -113,7 +105,7 @@ class _Run:
         self._ray = ray
         self._plan = plan
         self._auditor = ray.put(ShardAuditor(plan.jobs))  # once for each machine
-        self._fold = ray.remote(num_returns=2, max_retries=_RETRIES)(_fold)
+        self._fold = ray.remote(num_returns=2, max_retries=_RETRIES)(fold_items)
         self._merge = ray.remote(max_retries=_RETRIES)(_merge)
         size = max(1, -(-len(plan.items) // _TASKS))
         starts = range(0, len(plan.items), size)

@@ -6,14 +6,14 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from typing_extensions import Unpack
 
 from label_guard.audit.outputs import refuse_own_disk
-from label_guard.audit.plan import AuditPlan, Folds, Item, fold_items, merge_folds, plan_audit
+from label_guard.audit.plan import AuditPlan, Folds, fold_items, merge_folds, plan_audit
 from label_guard.audit.report import AuditReport
 from label_guard.audit.runner import AuditOptions, prepare_audit
 from label_guard.audit.shard import ShardAuditor
@@ -93,15 +93,9 @@ def _folds(context: Any, plan: AuditPlan) -> Folds:
         return {}
     auditor = context.broadcast(ShardAuditor(plan.jobs))  # once for each machine
 
-    def fold(items: Iterable[Item]) -> Iterator[tuple[LabelGuardError | None, Folds]]:
-        try:
-            yield None, fold_items(auditor.value, items)
-        except LabelGuardError as error:
-            yield error, {}
-
     shards = context.parallelize(plan.items, min(len(plan.items), _PARTITIONS))
     try:
-        error, folds = shards.mapPartitions(fold).treeReduce(_merge)
+        error, folds = shards.mapPartitions(lambda part: [fold_items(auditor.value, part)]).treeReduce(_merge)
     except Exception as lost:  # Py4J raises errors of many kinds
         raise SourceError(f"Spark ended the run before the report was made: {_reason(lost)}") from None
     if error is not None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from label_guard import DatasetSchema, UsageError
 from label_guard.audit.content import content_features
 from label_guard.audit.duplicate_search import find_duplicates
+from label_guard.audit.duplicates import FoundGroups
 from label_guard.audit.plan import AuditPlan, plan_audit
 from label_guard.audit.runner import open_splits
 from label_guard.cli.app import main
@@ -61,7 +62,7 @@ def test_any_tree_of_merges_finds_what_the_local_search_finds(
     numbered = list(enumerate(plan.items))
     digests = [pair for item in numbered for pair in beam_duplicates._digested(item, plan.jobs, content)]
     order.shuffle(digests)
-    combine, groups = beam_duplicates._Content(), beam_duplicates._Groups(["s0", "s1", "s2"])
+    combine = beam_duplicates.Merging(list, beam_duplicates._held)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(beam_duplicates, "_HELD", held)
         parts: list[dict[bytes, list[bytes]]] = [{}, {}, {}]
@@ -70,10 +71,11 @@ def test_any_tree_of_merges_finds_what_the_local_search_finds(
             mine[key] = combine.add_input(mine.get(key, combine.create_accumulator()), value)
         keys = {key for part in parts for key in part}
         merged = {key: combine.merge_accumulators([part[key] for part in parts if key in part]) for key in keys}
-    found = [groups.create_accumulator(), groups.create_accumulator()]
+    found = [FoundGroups(["s0", "s1", "s2"]) for _ in range(2)]
     for place, pair in enumerate(merged.items()):
-        found[place % 2] = groups.add_input(found[place % 2], pair)
-    assert groups.merge_accumulators(found).result([]) == find_duplicates(plan, content)
+        for group in beam_duplicates._groups(pair, ["s0", "s1", "s2"]):
+            found[place % 2].merge(group)
+    assert found[0].merge(found[1]).result([]) == find_duplicates(plan, content)
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -207,7 +207,7 @@ def test_any_tree_of_merges_gives_the_report_of_a_local_run(tmp_path: Path) -> N
     """Folds of one item each, merged pairwise or in a row: one report."""
     uri = tables(tmp_path, 7)
     plan = plan_audit(SCHEMA, open_splits(SCHEMA, uri), ReadOptions(keep_bad=True))
-    folds: list[Folds] = [fold_items(ShardAuditor(plan.jobs), [item]) for item in plan.items]
+    folds: list[Folds] = [fold_items(ShardAuditor(plan.jobs), [item])[1] for item in plan.items]
     local = audit_dataset(SCHEMA, source=uri, keep_bad=True).to_json()
     row: Folds = {}
     for fold in pickle.loads(pickle.dumps(folds)):
@@ -223,7 +223,7 @@ def test_a_plan_from_a_schema_file_names_its_place(tmp_path: Path) -> None:
     uri = tables(tmp_path, 3)
     (tmp_path / "s.yaml").write_text(YAML)
     plan = plan_audit(*prepare_audit(tmp_path / "s.yaml", {"source": uri}, "audit_on_ray"))
-    report = pickle.loads(pickle.dumps(plan.without_items())).report(fold_items(ShardAuditor(plan.jobs), plan.items))
+    report = pickle.loads(pickle.dumps(plan.without_items())).report(fold_items(ShardAuditor(plan.jobs), plan.items)[1])
     assert report.to_json() == audit_dataset(tmp_path / "s.yaml", source=uri).to_json()
     assert report.schema_place.lines == {"label": 5}
     assert audit_dataset(SCHEMA, source=uri).schema_place is None
