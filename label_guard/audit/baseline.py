@@ -105,9 +105,8 @@ def compare(known: BadPlaces, bad: BadPlaces, *, whole: bool) -> Comparison:
         count, places = found.fixed()
         fixed, examples = fixed + count, sorted([*examples, *places])[:MAX_EXAMPLES]
     by_rule = {rule: (count, bad.keys_at([place])[0]) for rule, (count, place) in sorted(new_by_rule.items())}
-    if not whole:
-        return Comparison(new=new, known=len(bad) - new, fixed=None, new_by_rule=by_rule)
-    names = tuple(known.keys_at(examples))
+    names = tuple(known.keys_at(examples)) if whole else ()
+    fixed = fixed if whole else None
     return Comparison(new=new, known=len(bad) - new, fixed=fixed, fixed_examples=names, new_by_rule=by_rule)
 
 
@@ -258,8 +257,7 @@ def _read_records(stream: JsonStream, places: BadPlaces, forms: set[int], where:
         raise _NotBaselineError(f"{where}: it is not an object")
     for key in stream.members():
         records: Any = stream.value()
-        old = isinstance(records, list) and all(isinstance(rule, str) for rule in cast("list[Any]", records))
-        if old and records:
+        if records and _are_rules(records):
             forms.add(1)  # which held one record a key
             records = [records]
         elif records:

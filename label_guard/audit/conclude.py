@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from label_guard.audit.bad_places import BadPlaces
 from label_guard.audit.baseline import Baseline, compare
 from label_guard.audit.consistency import find_contradictions
-from label_guard.audit.dataset_rules import find_all, find_causes, finding_of, list_not_checked, unread_whole
+from label_guard.audit.dataset_rules import REPLACE, find_all, find_causes, finding_of, list_not_checked
 from label_guard.audit.duplicates import Duplicates
 from label_guard.audit.fold import merge_splits
 from label_guard.audit.report import AuditReport, SchemaPlace, SplitReport
@@ -98,7 +98,10 @@ def with_duplicates(report: AuditReport, found: Duplicates) -> AuditReport:
             message = f"{number} have {what}; first {shown}"
             findings.append(finding_of(rule, first[0].split or None, message))
     known = {shard.name for split in report.splits for shard in split.shards if shard.error}
-    findings += [unread_whole(split or None, shard, why) for split, shard, why in found.unread if shard not in known]
+    for split, shard, why in found.unread:
+        if shard not in known:
+            message = f"whole records of {shard} could not be read to compare them: {why}"
+            findings.append(finding_of("LG402", split or None, message, fix=REPLACE))
     complete = report.complete and not found.unread and not found.stopped
     return report.model_copy(update={"findings": findings, "duplicates": found, "complete": complete})
 
@@ -184,7 +187,10 @@ def parse_report(text: str) -> AuditReport:
         raise UsageError("it has no splits; write one with --report json=FILE")
     try:
         report = AuditReport.model_validate(data)
-        _require_consistent(report)
+        problem = next(find_contradictions(report), None)
+        if problem is not None:
+            reason = f"its numbers contradict each other: {problem}"
+            raise UsageError(f"{reason}; make it again with audit --report json=FILE")
         return _again(report, report.splits)
     except ValidationError as error:
         first = error.errors()[0]
@@ -193,9 +199,3 @@ def parse_report(text: str) -> AuditReport:
         raise UsageError(str(error)) from None
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError) as error:
         raise UsageError(f"its parts do not fit together: {type(error).__name__}: {error}") from None
-
-
-def _require_consistent(report: AuditReport) -> None:
-    problem = next(find_contradictions(report), None)
-    if problem is not None:
-        raise UsageError(f"its numbers contradict each other: {problem}; make it again with audit --report json=FILE")

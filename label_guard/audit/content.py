@@ -110,7 +110,7 @@ def _digests(chunk: Chunk, declared: Mapping[str, Label], content: Sequence[str]
         labels = {path: _plain(chunk.columns[path][place]) for path in declared}
         rows[place] = (
             int.from_bytes(found[:8], "big"), int.from_bytes(found[8:], "big"), _label_digest(declared, labels),
-            0, 0, chunk.rows[place], 1, _short(_in_short(labels), TEXT),
+            0, 0, chunk.rows[place], 1, _short(_shown(labels), TEXT),
             b"" if keys is None else _short(_as_text(keys[place]), KEY),
         )  # fmt: skip
     return rows
@@ -124,15 +124,14 @@ def _label_digest(declared: Mapping[str, Label], labels: Mapping[str, Any]) -> i
     return int(digest(dict(labels))[:16], 16)
 
 
-def _in_short(labels: Mapping[str, Any]) -> str:
-    return ", ".join(f"{path}: {_shown(value)}" for path, value in labels.items())
-
-
-def _shown(value: Any) -> str:
-    try:
-        return json.dumps(encode(value))
-    except NotEncodableError:
-        return f"a {type(value).__name__}"
+def _shown(labels: Mapping[str, Any]) -> str:
+    texts: list[str] = []
+    for path, value in labels.items():
+        try:
+            texts.append(f"{path}: {json.dumps(encode(value))}")
+        except NotEncodableError:
+            texts.append(f"{path}: a {type(value).__name__}")
+    return ", ".join(texts)
 
 
 def _as_text(value: Any) -> str:

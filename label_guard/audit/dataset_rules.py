@@ -26,7 +26,7 @@ RECORDS_PER_CLASS = 20
 _RAREST = 3  # illegal values named after the first
 _SHOWN = 8  # classes that a finding names
 _VOCABULARY = 1_000  # classes from which lists of ids are of a vocabulary, which is never used up
-_REPLACE = "repair or replace the file and audit again"
+REPLACE = "repair or replace the file and audit again"
 
 
 def find_all(schema: DatasetSchema, splits: Sequence[SplitReport]) -> list[Finding]:
@@ -114,18 +114,6 @@ def finding_of(
     )  # fmt: skip
 
 
-def unread_whole(split: str | None, shard: str, reason: str) -> Finding:
-    """Returns the finding for a file whose whole records could not be read to compare them.
-
-    Args:
-        split: name of the split.
-        shard: name of the file.
-        reason: why it could not be read.
-    """
-    message = f"whole records of {shard} could not be read to compare them: {reason}"
-    return finding_of("LG402", split, message, fix=_REPLACE)
-
-
 # Records --------------------------------------------------------------------------------------------------------------
 
 
@@ -157,7 +145,7 @@ def _record_findings(schema: DatasetSchema, split: SplitReport, labels: Mapping[
         yield _against(known, "LG120", finding_of("LG120", split.split, message, severity=severity))
     for shard in split.shards:
         if shard.error:
-            yield finding_of("LG402", split.split, shard.error, fix=_REPLACE)
+            yield finding_of("LG402", split.split, shard.error, fix=REPLACE)
 
 
 def _rarest(found: LabelStatistics, rule: str, first: Any) -> str:

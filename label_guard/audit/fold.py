@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from itertools import groupby
 
@@ -149,22 +149,21 @@ def describe_source(schema: DatasetSchema, split: str | None, source: Source) ->
 def _whole_files(parts: Sequence[ShardCounts]) -> list[ShardReport]:
     """The files in order of their names, the parts of each put together."""
     ordered = sorted(parts, key=lambda found: (found.name, found.part))
-    reports = (ShardReport.model_validate(found, from_attributes=True) for found in ordered)
-    return [reduce(_joined, found) for _, found in groupby(reports, key=lambda found: found.name)]
+    files = (reduce(_joined, found) for _, found in groupby(ordered, key=lambda found: found.name))
+    return [ShardReport.model_validate(found, from_attributes=True) for found in files]
 
 
-def _joined(first: ShardReport, second: ShardReport) -> ShardReport:
+def _joined(first: ShardCounts, second: ShardCounts) -> ShardCounts:
     """Two parts of one file that follow each other."""
-    return first.model_copy(
-        update={
-            "records": first.records + second.records,
-            "invalid": first.invalid + second.invalid,
-            "unreadable": first.unreadable + second.unreadable,
-            "error": first.error or second.error,
-            "unreadable_examples": (*first.unreadable_examples, *second.unreadable_examples)[:MAX_UNREADABLE],
-            "violations": dict(sorted((Counter(first.violations) + Counter(second.violations)).items())),
-            "certified": first.certified and second.certified,
-            "padding": first.padding + second.padding,
-            "blocks": first.blocks.merge(second.blocks) if first.blocks else second.blocks,
-        }
+    return replace(
+        first,
+        records=first.records + second.records,
+        invalid=first.invalid + second.invalid,
+        unreadable=first.unreadable + second.unreadable,
+        error=first.error or second.error,
+        unreadable_examples=(*first.unreadable_examples, *second.unreadable_examples)[:MAX_UNREADABLE],
+        violations=dict(sorted((Counter(first.violations) + Counter(second.violations)).items())),
+        certified=first.certified and second.certified,
+        padding=first.padding + second.padding,
+        blocks=first.blocks.merge(second.blocks) if first.blocks else second.blocks,
     )

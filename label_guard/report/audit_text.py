@@ -112,7 +112,8 @@ def _split(report: AuditReport, split: SplitReport) -> Iterator[Line]:
         keys = ", ".join(split.repeated_keys)
         yield Line(terminal(f"  record_key is not unique: several invalid records have the key {keys}"))
     if split.baseline is not None:
-        yield _baseline(split.baseline)
+        known = split.baseline
+        yield Line(f"  baseline: {known.new:,} new, {known.known:,} known, {_fixed(known)}")
     for finding in report.findings:
         if finding.split == split.split:
             mark = "" if finding.severity == "error" else "[warning] "
@@ -145,10 +146,6 @@ def _not_read(split: SplitReport) -> Iterator[Line]:
             f"  {split.certified:,} of {counted(len(split.shards), 'file')} {agreed(split.certified, 'is', 'are')} "
             "legal by Parquet statistics: no row was read there, and no class counted"
         )
-
-
-def _baseline(known: Comparison) -> Line:
-    return Line(f"  baseline: {known.new:,} new, {known.known:,} known, {_fixed(known)}")
 
 
 def _fixed(known: Comparison) -> str:
