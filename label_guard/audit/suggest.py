@@ -28,13 +28,13 @@ class Suggestion:
 
     Attributes:
         patch: a mapping to merge into the schema file; None: the field must go. Empty: no change helps.
-        reasons: split and cause of what is in the patch.
-        left_out: split, cause and why its change is not in the patch.
+        reasons: the causes of what is in the patch.
+        left_out: a cause, and why its change is not in the patch.
     """
 
     patch: Mapping[str, Any]
-    reasons: Sequence[tuple[str | None, Cause]] = ()
-    left_out: Sequence[tuple[str | None, Cause, str]] = ()
+    reasons: Sequence[Cause] = ()
+    left_out: Sequence[tuple[Cause, str]] = ()
 
 
 def suggest(report: AuditReport) -> Suggestion:
@@ -46,17 +46,17 @@ def suggest(report: AuditReport) -> Suggestion:
     schema = report.schema_file
     wanted = [(cause, dict(_leaves(_placed(schema, report, cause)))) for cause in report.diagnoses if cause.patch]
     fields: Fields = {}
-    reasons: list[tuple[str | None, Cause]] = []
-    left_out: list[tuple[str | None, Cause, str]] = []
+    reasons: list[Cause] = []
+    left_out: list[tuple[Cause, str]] = []
     for cause, change in wanted:
         conflicts = (_conflict(change, other) for _, other in wanted if other is not change)
         merged = _merged(fields, change)
         why = next(filter(None, conflicts), "") or _refused(schema, _nested(merged))
         if why:
-            left_out.append((cause.split, cause, why))
+            left_out.append((cause, why))
         else:
             fields = merged
-            reasons.append((cause.split, cause))
+            reasons.append(cause)
     return Suggestion(_nested(fields), reasons, left_out)
 
 
@@ -88,15 +88,15 @@ def patch_yaml(suggestion: Suggestion) -> str:
 
     Where nothing is suggested, comments alone.
     """
-    lines = [f"# {_cause_line(split, cause)}" for split, cause in suggestion.reasons]
-    lines += [f"# left out: {_cause_line(split, cause)}: {terminal(why)}" for split, cause, why in suggestion.left_out]
+    lines = [f"# {_cause_line(cause)}" for cause in suggestion.reasons]
+    lines += [f"# left out: {_cause_line(cause)}: {terminal(why)}" for cause, why in suggestion.left_out]
     if not suggestion.patch:
         return "\n".join([*lines, "# no change of the schema is suggested"])
     return "\n".join(["# merge into the schema file; null: remove the field", *lines, *_lines(suggestion.patch, 0)])
 
 
-def _cause_line(split: str | None, cause: Cause) -> str:
-    where = f"{split}: " if split else ""
+def _cause_line(cause: Cause) -> str:
+    where = f"{cause.split}: " if cause.split else ""
     return terminal(f"{where}{cause.label}: {cause.cause}: {cause.text}")
 
 

@@ -239,14 +239,14 @@ def audited(draft: Draft, audit: Callable[[DatasetSchema], AuditReport]) -> tupl
     schema = sound(draft.schema)
     report = audit(schema)
     suggestion = suggest(report)
-    if suggestion.patch and all(cause.cause == "unlabeled-split" for _, cause in suggestion.reasons):
+    if suggestion.patch and all(cause.cause == "unlabeled-split" for cause in suggestion.reasons):
         patched = apply_patch(schema, suggestion.patch)
         again = audit(patched)
         if _errors(again) < _errors(report):
             draft.schema = patched.model_dump(mode="json", exclude_unset=True)
             draft.head += [
-                f"TODO check, changed after what the data say: {split}: {cause.label}: {cause.text}"
-                for split, cause in suggestion.reasons
+                f"TODO check, changed after what the data say: {cause.split}: {cause.label}: {cause.text}"
+                for cause in suggestion.reasons
             ]
             report = again
     for finding in report.findings:

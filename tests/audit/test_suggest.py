@@ -97,7 +97,7 @@ def test_contradicting_changes_are_reported_and_left_out(tmp_path: Path) -> None
     gaps = [np.array([*range(8), 20 + k, 40 + k])[IDS] for k in (1, 3)]
     suggestion = suggest(audited(tmp_path, {}, train=gaps[0], test=gaps[1]))
     assert suggestion.patch == {}
-    assert [(split, cause.cause) for split, cause, _ in suggestion.left_out] == [
+    assert [(cause.split, cause.cause) for cause, _ in suggestion.left_out] == [
         ("train", "ids-with-gaps"), ("test", "ids-with-gaps"),
     ]  # fmt: skip
     assert "# left out: train: y: ids-with-gaps: " in patch_yaml(suggestion)
