@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import closing, nullcontext
 from dataclasses import replace
@@ -15,7 +15,7 @@ from label_guard.audit.conclude import with_duplicates
 from label_guard.audit.duplicate_search import find_content, find_duplicates
 from label_guard.audit.fold import SplitFold
 from label_guard.audit.label_cache import open_label_cache, require_files
-from label_guard.audit.plan import AuditPlan, Folds, Item, Sources, plan_audit
+from label_guard.audit.plan import AuditPlan, Folds, Item, Sources, merge_folds, plan_audit
 from label_guard.audit.quieted import with_comments
 from label_guard.audit.report import AuditReport, SchemaPlace
 from label_guard.audit.shard import ReadOptions, ShardAuditor
@@ -175,9 +175,7 @@ def audit_splits(
     with nullcontext() if label_cache is None else open_label_cache(label_cache, problems) as cache:
         plan = plan_audit(schema, splits, replace(options, label_cache=cache), place, part=shards)
         content = find_content(plan) if duplicates else None
-        folds: Folds = {}
-        for split, found in _run(plan, workers, executor, control):
-            folds.setdefault(split, SplitFold()).merge(found)
+        folds = _run(plan, workers, executor, control)
         problems += cache.save() if cache is not None else []
     report = plan.report(folds, problems)
     if duplicates:
@@ -247,15 +245,16 @@ def _declared_source(schema: DatasetSchema, split: str | None, *, allow_python: 
     return uri
 
 
-def _run(
-    plan: AuditPlan, workers: int, executor: Executor | None, control: AuditControl
-) -> Iterator[tuple[str | None, SplitFold]]:
-    """The split and the result of every item; those that a stop left out are missing."""
+def _run(plan: AuditPlan, workers: int, executor: Executor | None, control: AuditControl) -> Folds:
+    """What the items hold; those that a stop left out are missing."""
     control = replace(control, progress=_described(control.progress, plan.items))
     runs = run_shards(plan.items, ShardAuditor(plan.jobs), workers=workers, executor=executor, control=control)
+    folds: Folds = {}
     with closing(runs) as results:
         for (job, shard), found in results:
-            yield plan.jobs[job].split, found if isinstance(found, SplitFold) else SplitFold.unread(shard, found)
+            fold = SplitFold.unread(shard, found) if isinstance(found, str) else found
+            merge_folds(folds, {plan.jobs[job].split: fold})
+    return folds
 
 
 def _described(progress: Callable[[Progress], None], items: Sequence[Item]) -> Callable[[Progress], None]:

@@ -69,11 +69,14 @@ def gather_thumbnails(report: AuditReport, plans: Iterable[tuple[str | None, Sou
 
 def _of_split(split: SplitReport, source: Source, masks: Guard, most: int) -> dict[str, str]:
     wanted = {one.record for found in split.labels.values() for kept in found.examples.values() for one in kept}
-    places = _known_places(split, wanted)
+    places, form = _places(split, source, wanted), source.format
     found: dict[str, str] = {}
     for shard in source.shards():
         try:
-            rows = _rows_in(source, shard, wanted, places)
+            if isinstance(form, FilesFormat) and source.record_key is None:
+                rows = form.rows(shard.path, wanted)
+            else:
+                rows = places.get(shard.name, {})
             if rows and len(found) < most:
                 found |= _of_shard(source, shard, rows, masks)
         except LabelGuardError:
@@ -81,39 +84,29 @@ def _of_split(split: SplitReport, source: Source, masks: Guard, most: int) -> di
     return dict(sorted(found.items())[:most])
 
 
-def _known_places(split: SplitReport, wanted: set[str]) -> dict[str, tuple[str, int]]:
-    """File and position by key: of invalid records where they were kept, else of those named by an invalid value.
+def _places(split: SplitReport, source: Source, wanted: set[str]) -> dict[str, dict[int, str]]:
+    """Keys by file and position: where invalid records were kept, else where an invalid value or the key itself says.
 
     A key of several records names none of them.
     """
     kept = {place.record: (place.shard, place.row) for place in reversed(split.bad) if place.record in wanted}
     named: dict[str, set[tuple[str, int]]] = {}
-    for found in split.labels.values():
-        for value in found.illegal_values.values.values():
+    for statistics in split.labels.values():
+        for value in statistics.illegal_values.values.values():
             for shard, row, key in (value.first, value.last):
                 if key in wanted:
                     named.setdefault(key, set()).add((shard, row))
-    return {key: next(iter(places)) for key, places in named.items() if len(places) == 1} | kept
-
-
-def _rows_in(source: Source, shard: Shard, wanted: set[str], places: Mapping[str, tuple[str, int]]) -> dict[int, str]:
-    """The records of ``shard`` among those that are wanted: their keys by position."""
-    if isinstance(source.format, FilesFormat) and source.record_key is None:
-        return source.format.rows(shard.path, wanted)
-    return {row: key for key in sorted(wanted) if (row := _row_in(shard, key, places, source)) is not None}
-
-
-def _row_in(shard: Shard, key: str, places: Mapping[str, tuple[str, int]], source: Source) -> int | None:
-    """The position of a record in ``shard``; None where it is in another, or is not known."""
-    place = places.get(key)
-    if place is not None:
-        return place[1] if place[0] == shard.name else None
-    if source.record_key is not None:
-        return None
-    name, _, row = key.rpartition("__")
-    if source.numbered:
-        name, row = shard.name, key
-    return int(row) if name == shard.name and row.isdecimal() else None
+    places = {key: next(iter(several)) for key, several in named.items() if len(several) == 1} | kept
+    names = {shard.name for shard in source.shards()}
+    for key in wanted - places.keys() if source.record_key is None else ():
+        shard, _, row = (min(names), "", key) if source.numbered else key.rpartition("__")
+        if shard in names and row.isdecimal():
+            places[key] = shard, int(row)
+    found: dict[str, dict[int, str]] = {}
+    for key in sorted(places):
+        shard, row = places[key]
+        found.setdefault(shard, {})[row] = key
+    return found
 
 
 def _of_shard(source: Source, shard: Shard, rows: Mapping[int, str], masks: Guard) -> dict[str, str]:
@@ -204,21 +197,18 @@ def _uri(pictures: Sequence[Any]) -> str | None:
     """Pictures side by side as a PNG ``data:`` URI; None where there are none."""
     if not pictures:
         return None
-    sheet = pictures[0] if len(pictures) == 1 else _side_by_side(pictures)
+    sheet = pictures[0]
+    if len(pictures) > 1:
+        image: Any = framework("PIL.Image", "records")
+        width = sum(one.width for one in pictures) + _GAP * (len(pictures) - 1)
+        sheet = image.new("RGBA", (width, max(one.height for one in pictures)))
+        left = 0
+        for one in pictures:
+            sheet.paste(one, (left, 0))
+            left += one.width + _GAP
     out = io.BytesIO()
     sheet.save(out, "PNG")
     return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode("ascii")
-
-
-def _side_by_side(pictures: Sequence[Any]) -> Any:
-    image: Any = framework("PIL.Image", "records")
-    width = sum(one.width for one in pictures) + _GAP * (len(pictures) - 1)
-    sheet = image.new("RGBA", (width, max(one.height for one in pictures)))
-    left = 0
-    for one in pictures:
-        sheet.paste(one, (left, 0))
-        left += one.width + _GAP
-    return sheet
 
 
 def _from_array(image: Any, value: Any) -> Any:

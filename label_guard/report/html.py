@@ -139,7 +139,7 @@ def _unused_anywhere(report: AuditReport) -> int | None:
         for path, label in report.schema_file.stored(split.split).items():
             counts = split.labels[path].class_counts
             if counts and (ids := label.raw_ids):
-                legal = ids if isinstance(ids, range) else frozenset(ids)
+                legal = label.id_set
                 found = {raw for raw, count in counts.items() if count and raw in legal}
                 used[path] = ids, found & used[path][1] if path in used else found
     return sum(len(ids) - len(found) for ids, found in used.values()) if used else None

@@ -23,24 +23,22 @@ _ROOT = "SRCROOT"
 def render(report: DiagnosticReport) -> str:
     """The whole report as one run of its own category, so that ``lint`` and ``diff`` do not replace each other."""
     codes = sorted({diagnostic.rule for diagnostic in report.diagnostics})
+    rules = [_rule(code) for code in codes]
+    driver = {"name": "label-guard", "semanticVersion": version("label-guard"), "rules": rules}
+    invocation: dict[str, Any] = {"executionSuccessful": report.complete}
+    if report.not_checked:
+        invocation["toolExecutionNotifications"] = [
+            {"level": "note", "message": {"text": f"not checked: {terminal(text)}"}} for text in report.not_checked
+        ]
     run = {
-        "tool": {"driver": _driver(codes)},
+        "tool": {"driver": driver},
         "automationDetails": {"id": f"label-guard/{report.tool}/"},
-        "invocations": [{"executionSuccessful": report.complete, **_notifications(report.not_checked)}],
+        "invocations": [invocation],
         "columnKind": "unicodeCodePoints",
         "originalUriBaseIds": {_ROOT: {"description": {"text": "The folder that label-guard ran in."}}},
         "results": list(_results(report.diagnostics, codes)),
     }
     return json_text(json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2, ensure_ascii=True))
-
-
-def _notifications(not_checked: Sequence[str]) -> dict[str, Any]:
-    notes = [{"level": "note", "message": {"text": f"not checked: {terminal(text)}"}} for text in not_checked]
-    return {"toolExecutionNotifications": notes} if notes else {}
-
-
-def _driver(codes: Sequence[str]) -> dict[str, Any]:
-    return {"name": "label-guard", "semanticVersion": version("label-guard"), "rules": [_rule(code) for code in codes]}
 
 
 def _rule(code: str) -> dict[str, Any]:
