@@ -216,21 +216,7 @@ def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield from leaves(value, f"{prefix}/{name}" if prefix else name)
 
 
-def map_leaves(function: Callable[..., Any], node: Any, *others: Any) -> Any:
-    """``node`` with ``function(leaf, *leaves of others)`` at every leaf.
-
-    Raises:
-        ValueError: a tree differs in structure from the first.
-    """
+def map_leaves(function: Callable[[Any], Any], node: Any) -> Any:
+    """``node`` with ``function(leaf)`` at every leaf."""
     pairs = children(node)
-    if pairs is None:
-        return function(node, *others)
-    names = [name for name, _ in pairs]
-    columns: list[dict[str, Any]] = []
-    for other in others:
-        column = dict(children(other) or ())  # by name: the order of dict keys does not belong to the structure
-        if set(column) != set(names):
-            raise ValueError(f"elements differ in structure: keys {names} against {list(column) or 'a leaf'}")
-        columns.append(column)
-    results = [map_leaves(function, value, *(column[name] for column in columns)) for name, value in pairs]
-    return rebuild(node, results)
+    return function(node) if pairs is None else rebuild(node, [map_leaves(function, value) for _, value in pairs])

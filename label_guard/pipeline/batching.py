@@ -130,13 +130,9 @@ def _stack_leaves(values: Sequence[Any]) -> Any:
     if any(value is None or value is tree.MISSING for value in values):
         raise ValueError("a record holds None")
     stacked = np.stack(values) if isinstance(values[0], np.ndarray) else np.array(values)
-    return _as_integers(stacked, [np.asarray(value) for value in values]) if stacked.dtype.kind == "f" else stacked
-
-
-def _as_integers(stacked: Array, arrays: list[Array]) -> Array:
-    """NumPy promotes int64 with uint64 to float64; integers stay integers where int64 or uint64 holds them all."""
-    if not all(array.dtype.kind in "iu" for array in arrays):
+    if stacked.dtype.kind != "f":
         return stacked
+    arrays = [np.asarray(value) for value in values]
     dtype = _common(arrays)
     return stacked if dtype.kind == "f" else np.stack([array.astype(dtype) for array in arrays])
 
@@ -315,28 +311,6 @@ def _common(arrays: Sequence[Array]) -> np.dtype[Any]:
     if greatest < 2**63:
         return np.dtype(np.int64)
     return np.dtype(np.uint64) if least >= 0 else common
-
-
-def take(batch: Any, rows: Rows, size: int) -> Any:
-    """A batch of copies of ``rows`` of a batch of ``size``.
-
-    Args:
-        batch: the element.
-        rows: positions (intp[k]), each below size, in the order of the result.
-        size: number of records in ``batch``.
-    """
-    return join([(batch, rows, size)])
-
-
-def pad(batch: Any, have: int, size: int) -> Any:
-    """A batch of ``have`` records filled up to ``size`` with copies of its first.
-
-    Args:
-        batch: the element.
-        have: number of its records, 1 or more.
-        size: number of records of the result, at least ``have``.
-    """
-    return take(batch, np.concatenate([np.arange(have), np.zeros(size - have, np.intp)]), have)
 
 
 def larger_batch(before: int, now: int) -> UsageError:

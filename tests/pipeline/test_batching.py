@@ -66,17 +66,17 @@ def test_columns_of_lists() -> None:
     joined = batches.join([(ragged, np.array([1]), 2), (other, np.array([0, 1]), 2)])
     assert [len(ids) for ids in joined["ids"]] == [1, 5, 4]
     container = {"views": [np.arange(2), np.arange(2) + 5.5]}
-    assert [x.tolist() for x in batches.take(container, np.array([1]), 2)["views"]] == [[1], [6.5]]
+    assert [x.tolist() for x in batches.join([(container, np.array([1]), 2)])["views"]] == [[1], [6.5]]
 
 
 def test_lists_of_the_length_of_the_batch() -> None:
     """A list of B items of length B: Python lists are rows, arrays that differ are features, alike ones are refused."""
     rows = np.array([1])
-    assert batches.take({"x": [[0, 1], [2, 3]]}, rows, 2) == {"x": [[2, 3]]}
+    assert batches.join([({"x": [[0, 1], [2, 3]]}, rows, 2)]) == {"x": [[2, 3]]}
     assert batches.row({"x": [[0, 1], [2, 3]]}, 1, 2) == {"x": [2, 3]}
     boxes = {"x": [np.arange(2), np.arange(2) + 5]}
     with pytest.raises(UsageError, match="feature 'x' is a list of 2 arrays of length 2 in a batch of as many"):
-        batches.take(boxes, rows, 2)
+        batches.join([(boxes, rows, 2)])
     assert batches.row(boxes, 1, 2) == {"x": None}
     ragged = {"x": [np.arange(3), np.arange(1)]}
     assert [x.tolist() for x in batches.join([(boxes, rows, 2), (ragged, rows, 2)])["x"]] == [[5, 6], [0]]
@@ -94,9 +94,9 @@ def test_lists_with_a_label_inside_are_containers() -> None:
     assert [x.tolist() for x in first] == [[1, 2], [5, 6]]
 
 
-def test_pad_repeats_the_first() -> None:
-    """Padding fills up with copies of the first record; what belongs to the batch stays as it is."""
-    padded = batches.pad({"x": np.array([3, 4]), "step": np.int64(9)}, 2, 4)
+def test_join_may_repeat_rows() -> None:
+    """Padding repeats the first record; what belongs to the batch stays as it is."""
+    padded = batches.join([({"x": np.array([3, 4]), "step": np.int64(9)}, np.array([0, 1, 0, 0]), 2)])
     assert padded["x"].tolist() == [3, 4, 3, 3]
     assert padded["step"] == 9
 
