@@ -11,7 +11,6 @@ import numpy as np
 
 from label_guard.errors import UsageError
 from label_guard.grain import _private
-from label_guard.grain.specs import Spec
 from label_guard.pipeline.record_keys import KEY, KeyedSource, key_of
 
 
@@ -32,7 +31,7 @@ class AddKey(grain.transforms.MapWithIndex):
         return {**element, KEY: key_of(index % self._length, self.keyed.tag)}
 
     def output_spec(self, input_spec: Any) -> Any:
-        return {**input_spec, KEY: Spec((), np.int64)}
+        return {**input_spec, KEY: grain.experimental.ShapeDtypeStruct((), np.dtype(np.int64))}
 
 
 def with_record_keys(ds: Any, *, name: str | None = None) -> Any:

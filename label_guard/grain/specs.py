@@ -6,28 +6,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from grain.experimental import ShapeDtypeStruct
 
 from label_guard.core import tree
 from label_guard.pipeline import batching as batches
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.masking import is_elementwise
-
-
-class Spec:
-    """Shape and dtype of one feature: Grain's ShapeDtypeStruct by protocol."""
-
-    def __init__(self, shape: tuple[int | None, ...], dtype: Any) -> None:
-        self.shape = shape
-        self.dtype = np.dtype(dtype)
-
-    def __repr__(self) -> str:
-        return f"ShapeDtypeStruct(shape={self.shape}, dtype={self.dtype})"
-
-    def __eq__(self, other: object) -> bool:
-        shape, dtype = getattr(other, "shape", None), getattr(other, "dtype", None)
-        return dtype is not None and self.shape == shape and self.dtype == np.dtype(dtype)
-
-    __hash__ = None  # type: ignore[assignment]
 
 
 def output_spec(config: GuardConfig, spec: Any) -> Any:
@@ -49,10 +33,10 @@ def output_spec(config: GuardConfig, spec: Any) -> Any:
             shape = leaf.shape if is_elementwise(converter.label) else leaf.shape[: len(leaf.shape) - rank]
             place = config.masks[path]
             if tree.get(spec, place) is tree.MISSING:
-                spec = tree.put_beside(spec, path, place, Spec(shape, config.mask.dtype))
+                spec = tree.put_beside(spec, path, place, ShapeDtypeStruct(shape, np.dtype(config.mask.dtype)))
         emitted = config.labels[path].emitted_dtype
         if emitted is not None:
-            spec = tree.put(spec, path, Spec(leaf.shape, emitted))
+            spec = tree.put(spec, path, ShapeDtypeStruct(leaf.shape, np.dtype(emitted)))
     for path in config.consumed:
         spec = tree.without(spec, path)
     return spec
@@ -65,10 +49,10 @@ def _read_spec(config: GuardConfig, spec: Any, path: str) -> Any:
     if any(not hasattr(feature, "shape") for feature in features):
         return None
     dtype = label.emitted_dtype or np.result_type(*(feature.dtype for feature in features))
-    return Spec((features[0].shape[0], *label.record_shape), dtype)
+    return ShapeDtypeStruct((features[0].shape[0], *label.record_shape), np.dtype(dtype))
 
 
 def _stacked(specs: Any) -> Any:
     """The spec of one array for the specs of a batch of lists, each ``[batch, ...]``."""
     inner = [_stacked(spec) if isinstance(spec, list | tuple) else spec for spec in specs]
-    return Spec((inner[0].shape[0], len(inner), *inner[0].shape[1:]), inner[0].dtype)
+    return ShapeDtypeStruct((inner[0].shape[0], len(inner), *inner[0].shape[1:]), np.dtype(inner[0].dtype))

@@ -15,7 +15,7 @@ from label_guard.core.documented_options import shows_options
 from label_guard.core.html_table import html_table
 from label_guard.errors import UsageError
 from label_guard.grain import _private, upstream
-from label_guard.grain.specs import Spec, output_spec
+from label_guard.grain.specs import output_spec
 from label_guard.grain.stateless import guard_map
 from label_guard.pipeline.checker import warn_about_policy
 from label_guard.pipeline.config import GuardConfig
@@ -104,7 +104,8 @@ class GuardIterDataset(grain.IterDataset):
         spec = grain.experimental.get_element_spec(self._parent)
         if not self._batched and self.config.batch_size is not None:
             size = None if self.config.remainder == "short" else self.config.batch_size
-            spec = tree.map_leaves(lambda leaf: Spec((size, *leaf.shape), leaf.dtype), spec)
+            stacked = grain.experimental.ShapeDtypeStruct
+            spec = tree.map_leaves(lambda leaf: stacked((size, *leaf.shape), np.dtype(leaf.dtype)), spec)
         return output_spec(self.config, spec)
 
 
