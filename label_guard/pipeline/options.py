@@ -96,25 +96,6 @@ class GuardOptions(TypedDict, total=False):
     when an error stops the run and when the stream ends. In Grain workers it is called there, so it must pickle."""
 
 
-DEFAULTS: Mapping[str, object] = {
-    "split": None,
-    "view": None,
-    "batch_size": None,
-    "on_invalid": "drop",
-    "quarantine": None,
-    "remainder": "short",
-    "valid_key": DEFAULT_VALID_KEY,
-    "valid_dtype": "bool",
-    "batched": None,
-    "name": None,
-    "process_index": None,
-    "keep_key": False,
-    "allow_schema_change": False,
-    "coordinated": False,
-    "on_event": None,
-}  # stop_above depends on on_invalid
-
-
 shows_options(GuardOptions)(GuardOptions)
 
 
@@ -143,45 +124,35 @@ def resolve_options(schema: SchemaLike, caller: str = "guard_labels", **options:
         UsageError: an option is unknown, or a choice cannot work or would lose records.
         SchemaError: the schema file is invalid.
     """
-    refuse_unknown_options(options, caller)
+    message = unknown_option(options, GuardOptions, caller)
+    if message is not None:
+        raise UsageError(message)
     chosen = cast("dict[str, Any]", {**DEFAULTS, **options})
-    _check_values(chosen)
+    for name, value in chosen.items():
+        _, is_legal, expected = _OPTIONS[name]
+        if not is_legal(value):
+            raise UsageError(f"{name} is {value!r}; {expected}")
     dataset, split, view = _schema_of(schema, caller), chosen["split"], chosen["view"]
     mask = MaskOptions(chosen["valid_key"], chosen["valid_dtype"], explicit="valid_key" in options)
     masked = () if mask.key is None else dataset.checked(split, view)
     guard = Guard(dataset, split, view, {path: mask.path(path) for path in masked})
+    stop_above = DEFAULT_STOP_ABOVE if chosen["on_invalid"] in ("drop", "mask") else None
+    quarantine: QuarantineOptions | str | os.PathLike[str] | None = chosen["quarantine"]
+    if quarantine is not None and not isinstance(quarantine, QuarantineOptions):
+        quarantine = QuarantineOptions(os.fspath(quarantine))
     config = GuardConfig(
         guard=guard,
         labels=guard.labels,
-        on_invalid=chosen["on_invalid"],
-        quarantine=_quarantine_options(chosen["quarantine"]),
-        batch_size=chosen["batch_size"],
-        remainder=chosen["remainder"],
+        quarantine=quarantine,
         mask=mask,
-        stop_above=_stop_above(chosen),
-        batched=chosen["batched"],
+        stop_above=chosen.get("stop_above", stop_above),
         source_id=chosen["name"] or "",
-        process_index=chosen["process_index"],
-        keep_key=chosen["keep_key"],
-        allow_schema_change=chosen["allow_schema_change"],
-        coordinated=chosen["coordinated"],
-        on_event=chosen["on_event"],
         schema_file=os.fspath(schema) if isinstance(schema, str | os.PathLike) else None,
         caller=caller,
+        **{name: chosen[name] for name in _AS_GIVEN},
     )
     _check_combinations(config)
     return config.replace(labels=_without_skipped(guard.labels)) if config.refills else config
-
-
-def refuse_unknown_options(options: Mapping[str, object], caller: str) -> None:
-    """Refuses options that ``GuardOptions`` does not have.
-
-    Raises:
-        UsageError: names ``caller``, the option and the nearest known one.
-    """
-    message = unknown_option(options, GuardOptions, caller)
-    if message is not None:
-        raise UsageError(message)
 
 
 def _schema_of(schema: object, caller: str) -> DatasetSchema:
@@ -215,24 +186,6 @@ def _without_skipped(labels: Mapping[str, Label]) -> dict[str, Label]:
     }
 
 
-def _quarantine_options(value: QuarantineOptions | str | os.PathLike[str] | None) -> QuarantineOptions | None:
-    return value if value is None or isinstance(value, QuarantineOptions) else QuarantineOptions(os.fspath(value))
-
-
-def _stop_above(chosen: Mapping[str, Any]) -> float | None:
-    if "stop_above" in chosen:
-        return chosen["stop_above"]
-    return DEFAULT_STOP_ABOVE if chosen["on_invalid"] in ("drop", "mask") else None
-
-
-def _check_values(chosen: Mapping[str, Any]) -> None:
-    """Checks each option by itself: its type and range."""
-    for name, value in chosen.items():
-        is_legal, expected = _LEGAL[name]
-        if not is_legal(value):
-            raise UsageError(f"{name} is {value!r}; {expected}")
-
-
 def _is_text(value: object) -> bool:
     return value is None or (isinstance(value, str) and value != "")
 
@@ -254,30 +207,38 @@ def _one_of(choices: tuple[str, ...]) -> _Check:
 
 _TEXT: _Check = (_is_text, "it must be a string or None")
 _FLAG: _Check = (lambda value: isinstance(value, bool), "it must be True or False")
-_LEGAL: dict[str, _Check] = {
-    "split": _TEXT,
-    "view": _TEXT,
-    "batch_size": _at_least(1),
-    "on_invalid": _one_of(get_args(OnInvalid)),
+_OPTIONS: dict[str, tuple[Any, Callable[[Any], bool], str]] = {  # default, whether a value is legal, what is expected
+    "split": (None, *_TEXT),
+    "view": (None, *_TEXT),
+    "batch_size": (None, *_at_least(1)),
+    "on_invalid": ("drop", *_one_of(get_args(OnInvalid))),
     "quarantine": (
+        None,
         lambda value: value is None or isinstance(value, QuarantineOptions | str | os.PathLike),
         "it must be a folder or QuarantineOptions",
     ),
-    "remainder": _one_of(get_args(Remainder)),
+    "remainder": ("short", *_one_of(get_args(Remainder))),
     "valid_key": (
+        DEFAULT_VALID_KEY,
         lambda value: _is_text(value) and not set("{}") & set((value or "").replace("{label}", "")),
         "it must be a string or None, and {label} is the only placeholder",
     ),
-    "valid_dtype": _one_of(MASK_DTYPES),
-    "stop_above": (_is_share, "it is a share of records, 0 to 1, or None for never"),
-    "batched": (lambda value: value is None or isinstance(value, bool), "it must be True, False or None"),
-    "name": _TEXT,
-    "process_index": _at_least(0),
-    "keep_key": _FLAG,
-    "allow_schema_change": _FLAG,
-    "coordinated": _FLAG,
-    "on_event": (lambda value: value is None or callable(value), "it must be a function of one dict, or None"),
+    "valid_dtype": ("bool", *_one_of(MASK_DTYPES)),
+    "stop_above": (None, _is_share, "it is a share of records, 0 to 1, or None for never"),
+    "batched": (None, lambda value: value is None or isinstance(value, bool), "it must be True, False or None"),
+    "name": (None, *_TEXT),
+    "process_index": (None, *_at_least(0)),
+    "keep_key": (False, *_FLAG),
+    "allow_schema_change": (False, *_FLAG),
+    "coordinated": (False, *_FLAG),
+    "on_event": (None, lambda value: value is None or callable(value), "it must be a function of one dict, or None"),
 }
+# That of stop_above depends on on_invalid.
+DEFAULTS = {name: default for name, (default, *_) in _OPTIONS.items() if name != "stop_above"}
+_AS_GIVEN = (
+    "on_invalid", "batch_size", "remainder", "batched", "process_index", "keep_key", "allow_schema_change",
+    "coordinated", "on_event",
+)  # fmt: skip
 
 
 def _check_combinations(config: GuardConfig) -> None:
