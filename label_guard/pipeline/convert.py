@@ -21,14 +21,6 @@ from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel
 from label_guard.schema.stored_dtypes import admitted_dtypes
 
 
-def replaced_sentinels(label: Label) -> tuple[float, ...]:
-    """Sentinels that leave the guard as class 0, 0, or the legal number nearest to 0."""
-    if not isinstance(label, ClassLabel | MultiLabel | RealLabel):
-        return ()
-    kept = label.kept_sentinels
-    return tuple(value for value in label.sentinels if value not in kept)
-
-
 class LabelConverter:
     """Converts arrays of one label. Compiled once: a batch costs what its values cost, not what the classes do.
 
@@ -46,12 +38,17 @@ class LabelConverter:
     def __init__(self, label: Label) -> None:
         self.is_encoded = is_encoded(label)
         self.is_ids = isinstance(label, MultiLabel) and label.encoding == "ids"
-        self.label = k_hot_label(label) if isinstance(label, MultiLabel) and self.is_ids else checked_label(label)
+        self.label = checked_label(label)
+        if isinstance(label, MultiLabel) and self.is_ids:
+            as_rows = {"encoding": "k_hot", "dtype": ("int32",), "separator": None, "unique": False}
+            as_rows |= {"min_length": None, "max_length": None, "emit": label.emitted_dtype}
+            self.label = label.model_copy(update=as_rows)
         self.fill = FillValues(self.label)
         self.admitted = frozenset(map(np.dtype, admitted_dtypes(self.label)))
         self._emit = None if label.emitted_dtype is None else np.dtype(label.emitted_dtype)
         self._dense = DenseIds(label) if isinstance(label, ClassLabel) and label.remaps else None
-        self._replaced = replaced_sentinels(label)
+        kept = label.kept_sentinels if isinstance(label, ClassLabel | MultiLabel | RealLabel) else label.sentinels
+        self._replaced = tuple(value for value in label.sentinels if value not in kept)
         self._nan = label.ignores_nan or label.ignores_null
         self._signs = isinstance(label, MultiLabel) and (label.positive, label.negative) != (1, 0)
         self.changes = (
@@ -75,10 +72,13 @@ class LabelConverter:
         if self._dense is not None:
             return self._dense(array, self._emit or array.dtype, self._replaced, illegal=illegal)
         unmeasured = self._unmeasured(array)
-        if self._signs and isinstance(self.label, MultiLabel):
-            array = _zero_and_one(self.label, array)
+        if self._signs and isinstance(self.label, MultiLabel):  # ignore values stay
+            stored, array = array, array.copy()
+            array[member(stored, (self.label.negative,))] = 0
+            array[member(stored, (self.label.positive,))] = 1
         if unmeasured is not None and unmeasured.any():
-            array = np.where(unmeasured, self._emitted_fill(array.dtype), array)
+            real = isinstance(self.label, RealLabel)
+            array = np.where(unmeasured, self.fill.value(array.dtype) if real else array.dtype.type(0), array)
         return array if self._emit is None else cast_labels(self.label, array, self._emit, illegal=illegal)
 
     def admits(self, value: Any) -> bool:
@@ -93,9 +93,6 @@ class LabelConverter:
         if not self._nan or array.dtype.kind != "f":
             return where
         return np.isnan(array) if where is None else where | np.isnan(array)
-
-    def _emitted_fill(self, dtype: np.dtype[Any]) -> Any:
-        return self.fill.value(dtype) if isinstance(self.label, RealLabel) else dtype.type(0)
 
     def fill_uncounted(self, array: Array, counts: NDArray[np.bool_]) -> Array:
         """``array`` with a legal value where it does not count: 0 * NaN would be NaN in a gradient."""
@@ -121,12 +118,6 @@ class LabelConverter:
         return [_k_hot(column, self.label) for column in columns] if self.is_ids else list(columns)
 
 
-def k_hot_label(label: MultiLabel) -> MultiLabel:
-    """The label of the k-hot rows that lists of ids become."""
-    update = {"encoding": "k_hot", "dtype": ("int32",), "separator": None, "unique": False}
-    return label.model_copy(update=update | {"min_length": None, "max_length": None, "emit": label.emitted_dtype})
-
-
 def _k_hot(column: Column, label: Label) -> Column:
     lists = column.array
     if lists.ndim < 2 or (lists.dtype.kind not in "iu" and lists.size):  # illegal, and no list of ids
@@ -141,14 +132,6 @@ def _k_hot(column: Column, label: Label) -> Column:
 
 def _fixed(label: Label) -> tuple[int, ...]:
     return tuple(length or 0 for length in label.record_shape)
-
-
-def _zero_and_one(label: MultiLabel, array: Array) -> Array:
-    """The positive value as 1, the negative as 0; ignore values stay."""
-    out = array.copy()
-    out[member(array, (label.negative,))] = 0
-    out[member(array, (label.positive,))] = 1
-    return out
 
 
 def cast_labels(label: Label, array: Array, dtype: np.dtype[Any], *, illegal: bool = False) -> Array:

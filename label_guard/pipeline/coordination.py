@@ -92,7 +92,8 @@ def stop_requested(iterator: Any) -> LabelGuardError | None:
     stop = getattr(stream_of(iterator), "stop", None)
     if isinstance(stop, CoordinatedStop):
         return stop.error
-    found = [own for own in guard_states(_state_of(iterator)) if own.get("coordinated")]
+    ask = getattr(iterator, "get_state", None) or getattr(iterator, "state", None)
+    found = [own for own in guard_states(ask() if callable(ask) else None) if own.get("coordinated")]
     if not found:
         raise UsageError("this iterator has no guard with coordinated=True upstream; pass it to guard_labels")
     for own in found:
@@ -105,8 +106,3 @@ def stop_requested(iterator: Any) -> LabelGuardError | None:
 def stream_of(iterator: Any) -> Any:
     """Returns the ``GuardStream`` of an iterator of this package; None where another stage comes last."""
     return getattr(iterator, "stream", None)
-
-
-def _state_of(iterator: Any) -> Any:
-    ask = getattr(iterator, "get_state", None) or getattr(iterator, "state", None)
-    return ask() if callable(ask) else None

@@ -50,7 +50,8 @@ def finalize_record(config: GuardConfig, record: Any, result: CheckResult) -> An
         record: the element.
         result: its check, a batch of one.
     """
-    stored = all(_is_stored(tree.get(record, path)) for path in config.guard.labels)
+    labels = [tree.get(record, path) for path in config.guard.labels]
+    stored = all(isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf" for value in labels)
     if config.passes_untouched and stored and (result.ok or config.on_invalid != "mask"):
         return finalize_batch(config, record, 1)
     columns = config.guard.record_columns([record])
@@ -88,11 +89,6 @@ def _places_of_masks(record: Any, paths: Iterable[str]) -> Iterator[str]:
     for head, number in heads.items():
         length = len(tree.get(record, head) if head else record)
         yield from (f"{head}/{k}" if head else str(k) for k in range(length, length + number))
-
-
-def _is_stored(value: Any) -> bool:
-    """Whether a label of one record is an array or a NumPy scalar, which leaves as it is."""
-    return isinstance(value, np.ndarray | np.generic) and cast(Array, value).dtype.kind in "biuf"
 
 
 def _batch_of_one(

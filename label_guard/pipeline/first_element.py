@@ -5,7 +5,7 @@ Otherwise a slip in a label's path would send a whole dataset to the quarantine,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -166,7 +166,7 @@ def is_surely_batch(config: GuardConfig, element: Any) -> bool:
 
     Each label is one of a record with an axis in front, and all features, two of them at least, share its length.
     """
-    if is_stacked(element):
+    if getattr(key_in(element), "ndim", 0) > 0:  # keys have no axis in a single record
         return True
     try:
         if not config.guard.is_batched(element) or not _is_record(config, element, axes=1):
@@ -243,9 +243,3 @@ def read_form(config: GuardConfig, upstream: Upstream, most: int) -> tuple[Form,
         check_first_elements(config, read)
         raise doubt
     return Form.UNKNOWN, read
-
-
-def is_stacked(element: Any) -> bool:
-    """Whether ``element`` is a batch by its record keys, which have no axis in a single record."""
-    key = cast("Mapping[str, Any]", element).get(KEY) if isinstance(element, Mapping) else None
-    return getattr(key, "ndim", 0) > 0

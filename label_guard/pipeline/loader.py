@@ -81,10 +81,11 @@ class GuardedBatches:
         self.stream = stream
         self._upstream = upstream
         self._pass: _Pass | None = None
+        self._begun = False  # a batch of the pass was asked for, so that iter() begins another
         self._ended = False  # the last pass was iterated to its end
 
     def __iter__(self) -> Iterator[Any]:
-        if self._pass is not None and self._pass.begun:
+        if self._begun:
             self._begin_again()
         self._pass = _Pass(self)
         return self._pass
@@ -93,7 +94,7 @@ class GuardedBatches:
         try:
             return next(self.stream)
         except StopIteration:
-            self._pass, self._ended = _Pass(self, begun=True), True
+            self._pass, self._begun, self._ended = None, True, True
             raise
 
     def _begin_again(self) -> None:
@@ -105,7 +106,7 @@ class GuardedBatches:
             raise UsageError(refusal)
         self._upstream.restart(refusal)
         self.stream.restart()
-        self._ended = False
+        self._begun = self._ended = False
 
     def __len__(self) -> int:
         return self.stream.num_batches(len(self._upstream))
@@ -118,6 +119,7 @@ class GuardedBatches:
         """
         if current is not self._pass:
             raise UsageError("another iter() over these guarded batches was begun; the passes share one loader")
+        self._begun = True
         try:
             return next(self.stream)
         except StopIteration:
@@ -153,8 +155,7 @@ class GuardedBatches:
             raise UsageError("not a state of guard_batches: it has no key 'label_guard'")
         ended = bool(saved_state.number(state, _ENDED, greatest=1)) if _ENDED in state else False
         self.stream.set_state(state)
-        again = ended and isinstance(self._upstream, _Counted)
-        self._pass, self._ended = _Pass(self, begun=True) if again else None, ended
+        self._pass, self._begun, self._ended = None, ended and isinstance(self._upstream, _Counted), ended
 
     def close(self) -> None:
         """Closes the quarantine's part file."""
@@ -164,16 +165,14 @@ class GuardedBatches:
 class _Pass:
     """One pass over guarded batches."""
 
-    def __init__(self, batches: GuardedBatches, *, begun: bool = False) -> None:
+    def __init__(self, batches: GuardedBatches) -> None:
         self._batches = batches
         self.stream = batches.stream
-        self.begun = begun
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __next__(self) -> Any:
-        self.begun = True
         return self._batches.next_of(self)
 
 
@@ -221,9 +220,6 @@ def _check_iterable(iterable: object) -> None:
             f"guard_batches got {shown_type(cast('Any', iterable))} with the keys {keys}; {wanted}: the loader of one "
             "split, or [batch] for a single batch"
         )
-    if isinstance(iterable, str | bytes | os.PathLike | DatasetSchema) or not _is_iterable(iterable):
+    iterates = isinstance(iterable, Iterable) or hasattr(iterable, "__next__") or hasattr(iterable, "__getitem__")
+    if not iterates or isinstance(iterable, str | bytes | os.PathLike | DatasetSchema):
         raise UsageError(f"guard_batches got {shown_type(cast('Any', iterable))}; {wanted}")
-
-
-def _is_iterable(value: object) -> bool:
-    return isinstance(value, Iterable) or hasattr(value, "__next__") or hasattr(value, "__getitem__")

@@ -53,11 +53,8 @@ class MaskOptions:
 
 def is_elementwise(label: Label) -> bool:
     """Whether the mask has the label's shape, not one value per record."""
-    return isinstance(label, ClassLabel) or label.where is not None or _is_measured(label)
-
-
-def _is_measured(label: Label) -> bool:
-    return isinstance(label, MultiLabel | RealLabel) and bool(label.ignore)
+    measured = isinstance(label, MultiLabel | RealLabel) and bool(label.ignore)
+    return isinstance(label, ClassLabel) or label.where is not None or measured
 
 
 def is_not_sentinel(label: Label, array: Array) -> Valid:
@@ -109,8 +106,11 @@ def join_columns(
     good = np.zeros(array.shape, np.bool_)
     for column in usable:
         keep = np.array([row not in whole for row in column.rows.tolist()], np.bool_)
-        rows = column.rows[keep]
-        array[rows] = _values(label, column.array[keep], array.dtype)
+        rows, values = column.rows[keep], column.array[keep]
+        if values.dtype == object:
+            array[rows] = np.array(values.tolist(), array.dtype).reshape(values.shape)
+        else:
+            array[rows] = cast_labels(label, values, array.dtype)
         good[rows] = True
     if violations:
         _mask_positions(fill, array, good, violations)
@@ -129,7 +129,7 @@ def _filled(fill: FillValues, dtype: np.dtype[Any] | None, size: int) -> Array:
 
 def _joined_dtype(label: Label, columns: Sequence[Column]) -> np.dtype[Any] | None:
     """The dtype that records of ``columns`` have together; None where there are none."""
-    measured = [column for column in columns if column.typed or not _is_nan(column.array)]
+    measured = [c for c in columns if c.typed or c.array.dtype.kind != "f" or not np.isnan(c.array).all()]
     columns = measured or columns  # None has no dtype of its own
     stored = {column.array.dtype for column in columns}
     if len(stored) == 1 and all(column.typed for column in columns) and np.dtype(object) not in stored:
@@ -143,18 +143,6 @@ def _joined_dtype(label: Label, columns: Sequence[Column]) -> np.dtype[Any] | No
     return None
 
 
-def _is_nan(array: Array) -> bool:
-    return array.dtype.kind == "f" and bool(np.isnan(array).all())
-
-
-def _values(label: Label, array: Array, dtype: np.dtype[Any]) -> Array:
-    return (
-        np.array(array.tolist(), dtype).reshape(array.shape)
-        if array.dtype == object
-        else cast_labels(label, array, dtype)
-    )
-
-
 def _mask_positions(fill: FillValues, array: Array, good: Valid, violations: Sequence[RuleViolations]) -> None:
     record = fill.record(array.dtype)
     for found in violations:
@@ -163,7 +151,10 @@ def _mask_positions(fill: FillValues, array: Array, good: Valid, violations: Seq
         if isinstance(fill.label, RealLabel):
             flat = array.reshape(-1)
             flat[found.positions] = fill.clip(flat[found.positions])
-            _spoil(fill.label, good, found)
+            if is_elementwise(fill.label):
+                good.reshape(-1)[found.positions] = False
+            else:
+                good[found.rows] = False
         elif is_elementwise(fill.label) and not isinstance(fill.label, SoftLabel):
             positions = _spread(fill.label, array, found.positions)
             array.reshape(-1)[positions] = fill.value(array.dtype)
@@ -186,14 +177,6 @@ def _spread(label: Label, array: Array, positions: Array) -> Array:
     rows = positions[counted] // label.num_classes
     rows = (rows[:, None] * label.num_classes + np.arange(label.num_classes)).reshape(-1)
     return np.concatenate([positions[~counted], rows])
-
-
-def _spoil(label: Label, good: Valid, found: RuleViolations) -> None:
-    """Marks bad positions, or their records where the mask has one value per record."""
-    if is_elementwise(label):
-        good.reshape(-1)[found.positions] = False
-    else:
-        good[found.rows] = False
 
 
 # The mask ---------------------------------------------------------------------------------------------------------

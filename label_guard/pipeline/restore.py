@@ -90,31 +90,17 @@ def spare(own: Mapping[str, Any], upstream: Upstream, checker: ElementChecker) -
     Raises:
         UsageError: upstream yields another batch there.
     """
-    changed = own["digest"] != checker.config.guard.digest
+    changed = own["digest"] != checker.config.guard.digest  # other records may be valid now
     set_upstream(upstream, own["spare"])
     batch = copied(next(upstream))
     result = checker.check_again(batch, write=changed)
     rows = np.flatnonzero(staying(result, padding=False))
     rows = rows[rows >= own["spare_from"]]
-    _refuse_other_spare(own, len(rows), result.num_records, changed=changed)
-    return Spare(batch, own["spare"], rows, result.num_records)
-
-
-def _refuse_other_spare(own: Mapping[str, Any], pending: int, size: int, *, changed: bool) -> None:
-    """Refuses a spare batch that is not the one of the state, now that it was read again.
-
-    Args:
-        own: the guard's own part of the state.
-        pending: number of records of it that are valid and not delivered.
-        size: its number of records.
-        changed: whether label rules changed, so that other records may be valid.
-
-    Raises:
-        UsageError: upstream yields another batch there.
-    """
-    if size != own.get("spare_size", size) or (pending != own["pending"] and not changed):
+    size = result.num_records
+    if size != own.get("spare_size", size) or (len(rows) != own["pending"] and not changed):
         raise UsageError(
             f"the checkpoint holds {counted(own['pending'], 'record')} of a batch of {own.get('spare_size')}, and now "
-            f"upstream yields {pending} of a batch of {size} there; restore with the same batch size, data and order "
+            f"upstream yields {len(rows)} of a batch of {size} there; restore with the same batch size, data and order "
             "before the guard"
         )
+    return Spare(batch, own["spare"], rows, size)

@@ -15,9 +15,15 @@ from label_guard.pipeline.counts import STORED
 from label_guard.pipeline.state import STATE_KEY, Form
 
 _GREATEST = 2**63 - 1
-_PLACES = ("size", "spare_from", "pending", "refused")
-_OPTIONAL = ("workers", "in_worker", "coordinated", "form_given", "spare_size", "stop")  # not in every release's states
-_OPTIONAL_COUNTS = frozenset({"padding", "written"})
+_NUMBERS = (
+    "size", "spare_from", "pending", "refused", "workers", "in_worker", "coordinated", "spare_size", "stop", "form",
+    "form_given",
+)  # fmt: skip
+_LEAST = {"spare_from": -1}
+_MOST = {"form": Form.BATCHES.value, "form_given": Form.BATCHES.value}
+_OPTIONAL = frozenset(  # not in every release's states
+    {"workers", "in_worker", "coordinated", "form_given", "spare_size", "stop", "padding", "written"}
+)
 _PARTS = ("delivered", "quarantined", "skipped", "remainder")
 
 
@@ -36,26 +42,18 @@ def own_part(state: object) -> Mapping[str, Any] | None:
             _refuse(f"has no {name!r}")
     if not isinstance(own["digest"], str):
         _refuse(f"holds {own['digest']!r} as digest, which is a text")
-    numbers = {name: number(own, name, least=-1 if name == "spare_from" else 0) for name in _PLACES}
-    numbers |= {name: number(own, name) for name in _OPTIONAL if name in own}
-    forms = {name: number(own, name, greatest=Form.BATCHES.value) for name in ("form", "form_given") if name in own}
-    if "form" not in forms:
-        _refuse("has no 'form'")
-    read = {**own, **numbers, **forms, "counts": _counts(own)}
-    _refuse_contradictions(read)
-    return read
-
-
-def _counts(own: Mapping[str, Any]) -> dict[str, int]:
+    numbers = {
+        name: number(own, name, least=_LEAST.get(name, 0), greatest=_MOST.get(name, _GREATEST))
+        for name in _NUMBERS
+        if name in own or name not in _OPTIONAL
+    }
     if "counts" not in own:
         _refuse("has no 'counts'")
     counts = _mapping(own["counts"], "counts")
-    rules = {name for name in counts if name not in STORED}
-    missing = [name for name in STORED if name not in counts and name not in _OPTIONAL_COUNTS]
-    if missing:
-        _refuse(f"has no 'counts/{missing[0]}'")
-    names = [name for name in STORED if name in counts]
-    return {name: number(counts, name, inside="counts/") for name in (*names, *rules)}
+    names = dict.fromkeys([*(name for name in STORED if name not in _OPTIONAL), *counts])  # by rule, too
+    read = {**own, **numbers, "counts": {name: number(counts, name, inside="counts/") for name in names}}
+    _refuse_contradictions(read)
+    return read
 
 
 def _refuse_contradictions(own: Mapping[str, Any]) -> None:
