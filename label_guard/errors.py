@@ -107,9 +107,6 @@ class SourceError(LabelGuardError):
 class MissingDependencyError(LabelGuardError, ImportError):
     """An optional framework is not installed."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-
     @classmethod
     def for_extra(cls, module: str, extra: str) -> MissingDependencyError:
         """The error for a missing ``module`` that ``extra`` of this package installs."""

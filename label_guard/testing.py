@@ -127,7 +127,10 @@ def faulty_records(
 
 
 def _chosen_faults(maker: _Maker, rules: Sequence[str], stackable: bool) -> dict[str, list[tuple[str, Any]]]:
-    faults = {rule: found for rule, values in maker.faults.items() if (found := _usable(values, maker, stackable))}
+    faults: dict[str, list[tuple[str, Any]]] = {}
+    for rule, values in maker.faults.items():
+        usable = [(path, value) for path, value in values if not stackable or _stacks(value, maker.first(path))]
+        faults |= {rule: usable} if usable else {}
     unknown = [rule for rule in rules if rule not in faults]
     if unknown or not faults:
         what = f"break {unknown[0]}" if unknown else "be made invalid"
@@ -296,10 +299,6 @@ class _Maker:
 
 def _changed(record: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     return tree.without(record, path) if value is tree.MISSING else tree.put(record, path, value)
-
-
-def _usable(values: list[tuple[str, Any]], maker: _Maker, stackable: bool) -> list[tuple[str, Any]]:
-    return [(path, value) for path, value in values if not stackable or _stacks(value, maker.first(path))]
 
 
 def _stacks(value: Any, like: Any) -> bool:

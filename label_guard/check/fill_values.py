@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -13,14 +14,6 @@ from label_guard.check.real_label import limits_in
 from label_guard.core.types import Array
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
 from label_guard.schema.stored_dtypes import admitted_dtypes, joined_dtype
-
-
-def position_label(label: Label) -> Label:
-    """``label`` of one position (of one row of the class axis), without the rules for a record as a whole."""
-    update: dict[str, Any] = {"shape": ()}
-    if isinstance(label, ClassLabel):
-        update |= {"unique": False, "min_length": None, "max_length": None}
-    return label.model_copy(update=update)
 
 
 class FillValues:
@@ -38,6 +31,14 @@ class FillValues:
         self.check = value_check(label)
         self._targets = [] if label.emit is None else [np.dtype(label.emit)]
         self._records: dict[np.dtype[Any], Array | None] = {}
+
+    @cached_property
+    def of_position(self) -> FillValues:
+        """Those of one position (of one row of the class axis), without the rules for a record as a whole."""
+        update: dict[str, Any] = {"shape": ()}
+        if isinstance(self.label, ClassLabel):
+            update |= {"unique": False, "min_length": None, "max_length": None}
+        return FillValues(self.label.model_copy(update=update))
 
     def value(self, dtype: np.dtype[Any]) -> Any | None:
         """The value for one bad position: the first kept ignore value that ``dtype`` holds, else a legal one.
@@ -63,7 +64,9 @@ class FillValues:
     def record(self, dtype: np.dtype[Any]) -> Array | None:
         """A whole record of ``dtype``, legal or all ignored; None where ``dtype`` has none. The shape must be fixed."""
         if dtype not in self._records:
-            self._records[dtype] = self._legal_record(dtype)
+            value = self.value(dtype)
+            record = None if value is None else self._filled(dtype, value)
+            self._records[dtype] = record if record is not None and self.check.clean(record[None]) else None
         return self._records[dtype]
 
     def dtype(self, preferred: np.dtype[Any] | None = None) -> np.dtype[Any]:
@@ -72,13 +75,6 @@ class FillValues:
         names = [*(joined_dtype(self.label, kind) for kind in kinds), *admitted_dtypes(self.label)]
         candidates = [*([] if preferred is None else [preferred]), *(np.dtype(name) for name in names if name)]
         return next((dtype for dtype in candidates if self.record(dtype) is not None), candidates[0])
-
-    def _legal_record(self, dtype: np.dtype[Any]) -> Array | None:
-        value = self.value(dtype)
-        if value is None:
-            return None
-        record = self._filled(dtype, value)
-        return record if self.check.clean(record[None]) else None
 
     def _filled(self, dtype: np.dtype[Any], value: Any) -> Array:
         label = self.label

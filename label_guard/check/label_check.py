@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from label_guard.check.columns import Column, Unreadable, as_array, as_object, is_python_number, spec_text
-from label_guard.check.fill_values import FillValues, position_label
+from label_guard.check.fill_values import FillValues
 from label_guard.check.kinds import ValueCheck, value_check
 from label_guard.check.primitives import is_number, member
 from label_guard.check.reading import LabelReader, broadcasts, checked_label, counted_positions, fits, is_encoded
@@ -241,7 +242,8 @@ class LabelCheck:
             if not rows.all():
                 column, array, counts = column._replace(rows=column.rows[rows]), array[rows], counts[rows]
             if not counts.all() and array.dtype.kind in "biuf" and self.fits(array.shape[1:]):
-                array = np.where(counts, array, self._filler(array.dtype))
+                legal = self._position_fill.record(array.dtype)
+                array = np.where(counts, array, np.zeros((), array.dtype) if legal is None else legal)
             found.append(column._replace(array=array, counts=counts))
         return found, missing[_any(_taken(where, missing))] if len(missing) else missing
 
@@ -263,14 +265,9 @@ class LabelCheck:
             if problem is not None:
                 yield Column(row, as_object(problem)[None], True)
 
-    def _filler(self, dtype: np.dtype[Any]) -> Array:
-        """A legal value of ``dtype``: of one position, or of a row of the class axis."""
-        record = self._position_fill.record(dtype)
-        return np.zeros((), dtype) if record is None else record
-
     @cached_property
     def _position_fill(self) -> FillValues:
-        return FillValues(position_label(self.checked))
+        return FillValues(self.checked).of_position
 
     def bad_rows(self, rule: str, rows: Rows, value: str, legal: str) -> RuleViolations:
         """A violation of whole labels: missing, wrong dtype or shape.
@@ -334,7 +331,9 @@ class LabelCheck:
         if isinstance(item, Unreadable):
             return item.rule
         if isinstance(item, float) and isinstance(self.checked, ClassLabel):
-            return _float_rule(item)
+            if not math.isfinite(item):
+                return "LG107"
+            return "LG103" if item.is_integer() else "LG106"
         if not isinstance(self.checked, ClassLabel):  # what a number is next to, is at fault
             return None if self.reader.reads_floats and is_python_number(item) else "LG103"
         if not isinstance(item, int) or isinstance(item, bool):
@@ -432,12 +431,6 @@ def _misfit(path: str, where: Any, spec: str) -> Unreadable | None:
 
 def _is_unreadable(array: Array) -> bool:
     return bool(array.size) and array.ndim == 1 and all(isinstance(item, Unreadable) for item in array.tolist())
-
-
-def _float_rule(item: float) -> str:
-    if item != item or item in (float("inf"), float("-inf")):
-        return "LG107"
-    return "LG103" if item.is_integer() else "LG106"
 
 
 def _shape_text(value: Any) -> str:

@@ -21,6 +21,7 @@ from label_guard.schema.stored_dtypes import admitted_dtypes
 
 _NO_ROWS: Rows = np.empty(0, np.intp)
 _TEXT = "UST"
+_BOOL_WORDS = {"true": True, "false": False}
 _MOST_DIGITS = 4000  # int() refuses longer texts; such an id is out of range anyway
 
 
@@ -194,7 +195,17 @@ class LabelReader:
         """Columns of a text file, where ``dtype: bool`` is declared and written as ``True`` or ``false``."""
         if "bool" not in (self.label.dtype or ()):
             return columns
-        return [part for column in columns for part in _bool_words(column)]
+        read: list[Column] = []
+        for column in columns:
+            if column.array.ndim != 1 or not _all_text(column.array):
+                read.append(column)
+                continue
+            words = [_text(item).strip().lower() for item in column.array.tolist()]
+            known = np.array([word in _BOOL_WORDS for word in words], np.bool_)
+            values = np.array([word == "true" for word in words], np.bool_)
+            parts = [Column(column.rows[known], values[known], False), column.taken(~known)]
+            read += [part for part in parts if len(part.rows)]
+        return read
 
     # Decoding -----------------------------------------------------------------------------------------------------
 
@@ -315,20 +326,8 @@ def bool_words(values: Any) -> Any:
     """A list with the words true and false, in any case, as bool; other values stay."""
     if not isinstance(values, list):
         return values
-    known = {"true": True, "false": False}
     items = cast("list[Any]", values)
-    return [known.get(item.strip().lower(), item) if isinstance(item, str) else item for item in items]
-
-
-def _bool_words(column: Column) -> list[Column]:
-    """The words true and false as bool; other texts stay."""
-    if column.array.ndim != 1 or not _all_text(column.array):
-        return [column]
-    words = [_text(item).strip().lower() for item in column.array.tolist()]
-    known = np.array([word in ("true", "false") for word in words], np.bool_)
-    values = np.array([word == "true" for word in words], np.bool_)
-    parts = [Column(column.rows[known], values[known], False), column.taken(~known)]
-    return [part for part in parts if len(part.rows)]
+    return [_BOOL_WORDS.get(item.strip().lower(), item) if isinstance(item, str) else item for item in items]
 
 
 def _batch_items(value: Any, size: int) -> Any:

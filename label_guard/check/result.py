@@ -47,15 +47,12 @@ class RuleViolations:
     def violation(self, index: int) -> Violation:
         """The violation of the record at ``rows[index]``."""
         value = self.values if isinstance(self.values, str) else plain(self.values[index])
+        place: tuple[int, ...] = ()
+        if self.first is not None and self.shape:
+            place = tuple(map(int, np.unravel_index(int(self.first[index]), self.shape)))
         return Violation(
-            self.label, self.rule, value, self.legal, int(self.rows[index]), None, int(self.counts[index]),
-            self._place(index),
-        )  # fmt: skip
-
-    def _place(self, index: int) -> tuple[int, ...]:
-        if self.first is None or not self.shape:
-            return ()
-        return tuple(int(place) for place in np.unravel_index(int(self.first[index]), self.shape))
+            self.label, self.rule, value, self.legal, int(self.rows[index]), None, int(self.counts[index]), place
+        )
 
 
 def plain(value: Any) -> Value:

@@ -167,18 +167,14 @@ def _audit(file: str, options: Options, known: Baseline | None) -> int:
     if options.write_baseline and code == 1:
         code = 0
     try:
-        _print(report, options)
+        print_audit(report)
+        if options.suggest:
+            click.echo("\n" + patch_yaml(suggest(report)))
     finally:  # a closed pipe does not cost the files
         written = _write_files(file, report, options)
     for problem in report.problems:
         click.echo(f"label-guard: error: {problem}", err=True)
     return code if written else 2
-
-
-def _print(report: AuditReport, options: Options) -> None:
-    print_audit(report)
-    if options.suggest:
-        click.echo("\n" + patch_yaml(suggest(report)))
 
 
 def _write_files(file: str, report: AuditReport, options: Options) -> bool:
@@ -312,7 +308,8 @@ def _interruptible() -> Generator[Callable[[], bool]]:
         yield lambda: False
         return
     pressed = False
-    handled = (signal.SIGINT, *(number for number in _signals() if signal.getsignal(number) is not signal.SIG_IGN))
+    others = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    handled = (signal.SIGINT, *(number for number in others if signal.getsignal(number) is not signal.SIG_IGN))
 
     def press(*_: Any) -> None:
         nonlocal pressed
@@ -328,10 +325,6 @@ def _interruptible() -> Generator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _signals() -> list[signal.Signals]:
-    return [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 @contextmanager

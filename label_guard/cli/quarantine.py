@@ -21,9 +21,9 @@ from label_guard.core.escape import terminal
 from label_guard.core.plural import counted
 from label_guard.core.similar import shortened
 from label_guard.errors import UsageError
-from label_guard.quarantine.compact import compact_quarantine
+from label_guard.quarantine.compact import Compaction, compact_quarantine
 from label_guard.quarantine.export import write_csv, write_jsonl, write_npz
-from label_guard.quarantine.line import LineProblem, QuarantineEntry, Written
+from label_guard.quarantine.line import QuarantineEntry
 from label_guard.quarantine.reader import QuarantineContents, read_quarantine
 from label_guard.quarantine.recheck import Recheck
 from label_guard.quarantine.replay_source import is_split
@@ -65,7 +65,7 @@ def summary(place: str, schema: str | None) -> int:
     _writers(found)
     if found.changed:
         _say(f"{counted(found.changed, 'record')} came with several labels: the newest counts; see: quarantine show")
-    code = _problems(found.problems, found.num_problems, found.num_torn)
+    code = _damage(found)
     if schema is None:
         return code
     result = Recheck(schema, [group[0] for group in read_quarantine(place).records])
@@ -98,7 +98,7 @@ def compact(place: str) -> int:
     done = compact_quarantine(place)
     _say(f"{place}: {counted(done.parts_before, 'part')} became {done.parts_after}; {counted(done.lines, 'line')}, "
          f"{done.entries} written")  # fmt: skip
-    return _problems(done.problems, done.num_problems, 0)
+    return _damage(done)
 
 
 @command.command(
@@ -169,7 +169,8 @@ def export(place: str, form: str, output: str) -> int:
             for problem in write_npz(file, [group[0] for group in contents.records]):
                 _warn(problem)
                 code = 2
-    _warn(f"wrote {_records_of([group[0] for group in contents.records])} to {output}")
+    keyless = sum(group[0].record is None for group in contents.records)
+    _warn(f"wrote {_records(len(contents.records) - keyless, keyless)} to {output}")
     return code
 
 
@@ -261,8 +262,9 @@ def _show(group: Sequence[QuarantineEntry]) -> None:
             more = f" (and {counted(found.count - 1, 'more position')})" if found.count > 1 else ""
             at = _position(entry.payload.get(found.label), found.value)
             _say(f"  {found.rule} {found.label}: {found.value}{at}, expected {found.legal}{more}", "error")
-        if entry.written is not None:
-            _say(f"  {_written(entry.written)}", "muted")
+        if (by := entry.written) is not None:
+            step = "" if by.step is None else f", step {by.step}"
+            _say(f"  written {by.time} by host {by.host}, process {by.process}, worker {by.worker}{step}", "muted")
         _say(f"  payload: {_kept(entry)}")
         for path, value in entry.payload.items():
             _say(f"    {path}: {_in_short(value)}")
@@ -288,11 +290,6 @@ def _position(label: Any, value: Value) -> str:
         return ""
     found = np.argwhere(cast("np.ndarray[Any, np.dtype[Any]]", label) == value)
     return f" at {found[0].tolist()}" if found.size else ""
-
-
-def _written(by: Written) -> str:
-    step = "" if by.step is None else f", step {by.step}"
-    return f"written {by.time} by host {by.host}, process {by.process}, worker {by.worker}{step}"
 
 
 def _in_short(value: Any) -> str:
@@ -326,11 +323,6 @@ def _records(records: int, contents: int) -> str:
     return f"{keyed} and {keyless}" if records else keyless
 
 
-def _records_of(newest: Sequence[QuarantineEntry]) -> str:
-    keyless = sum(entry.record is None for entry in newest)
-    return _records(len(newest) - keyless, keyless)
-
-
 def _table(title: str, counts: Counter[str]) -> None:
     if not counts:
         return
@@ -341,17 +333,14 @@ def _table(title: str, counts: Counter[str]) -> None:
         _say(f"  {name:<{width}}  {count}")
 
 
-def _problems(problems: Sequence[LineProblem], number: int, torn: int) -> int:
+def _damage(found: QuarantineContents | QuarantineSummary | Compaction) -> int:
     """Report damaged lines. A torn last line is what a crash leaves, and the next run writes that record again."""
-    for problem in problems[:20]:
+    for problem in found.problems[:20]:
         _warn(f"skipped {problem}")
-    if number > 20:
-        _warn(f"skipped {counted(number - 20, 'more damaged line')}")
-    return 2 if number > torn else 0
-
-
-def _damage(contents: QuarantineContents) -> int:
-    return _problems(contents.problems, contents.num_problems, contents.num_torn)
+    if found.num_problems > 20:
+        _warn(f"skipped {counted(found.num_problems - 20, 'more damaged line')}")
+    torn = 0 if isinstance(found, Compaction) else found.num_torn  # compact drops such a line
+    return 2 if found.num_problems > torn else 0
 
 
 def _unchecked(result: Recheck) -> int:

@@ -61,7 +61,7 @@ def guard_labels(ds: Any, schema: SchemaLike, **options: Unpack[GuardOptions]) -
     batched = upstream.is_batched(ds, config)
     config = upstream.with_names(ds, config.replace(lists_are_columns=_private.stacks_leaves(ds)), batched)
     upstream.refuse_second_remap(ds, config)
-    warn_about_policy(config, endless=upstream.is_endless(ds))
+    warn_about_policy(config, endless=any(map(_private.repeats_forever, _private.nodes_before(ds))))
     if isinstance(ds, grain.MapDataset):
         return guard_map(ds, config, options, batched)
     return GuardIterDataset(ds, config, batched)

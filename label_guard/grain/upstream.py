@@ -23,27 +23,18 @@ def is_batched(ds: Any, config: GuardConfig) -> bool | None:
     """Whether ``ds`` yields batches: ``batched=`` if given, True after a Batch or a guard that batches, else None."""
     if config.batched is not None:
         return config.batched
-    stacks = any(
-        _private.is_batch(node) or (isinstance(node, grain.IterDataset) and _stacks(_guard_at(node)))
-        for node in _private.nodes_before(ds)
-    )
-    return True if stacks else None
-
-
-def _stacks(before: GuardConfig | None) -> bool:
-    """Whether a guard upstream delivers batches."""
-    return before is not None and not (before.batched is False and before.batch_size is None)
+    for node in _private.nodes_before(ds):
+        before = _guard_at(node) if isinstance(node, grain.IterDataset) else None
+        yields_batches = before is not None and not (before.batched is False and before.batch_size is None)
+        if yields_batches or _private.is_batch(node):
+            return True
+    return None
 
 
 def drops_remainder(ds: Any) -> bool:
     """Whether the nearest batch upstream leaves out an incomplete last batch."""
     batch = next((node for node in _private.nodes_before(ds) if _private.is_batch(node)), None)
     return _private.drops_remainder(batch)
-
-
-def is_endless(ds: Any) -> bool:
-    """Whether ``ds`` repeats without end."""
-    return any(map(_private.repeats_forever, _private.nodes_before(ds)))
 
 
 def refuse_second_remap(ds: Any, config: GuardConfig) -> None:

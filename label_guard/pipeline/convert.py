@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from label_guard.check.columns import Column
-from label_guard.check.fill_values import FillValues, position_label
+from label_guard.check.fill_values import FillValues
 from label_guard.check.integer_set import MAX_TABLE
 from label_guard.check.primitives import integer_bounds, member
 from label_guard.check.reading import checked_label, is_encoded
@@ -78,7 +77,8 @@ class LabelConverter:
             array[member(stored, (self.label.positive,))] = 1
         if unmeasured is not None and unmeasured.any():
             real = isinstance(self.label, RealLabel)
-            array = np.where(unmeasured, self.fill.value(array.dtype) if real else array.dtype.type(0), array)
+            legal: Any = self.fill.value(array.dtype) if real else array.dtype.type(0)
+            array = np.where(unmeasured, legal, array)
         return array if self._emit is None else cast_labels(self.label, array, self._emit, illegal=illegal)
 
     def admits(self, value: Any) -> bool:
@@ -98,7 +98,7 @@ class LabelConverter:
         """``array`` with a legal value where it does not count: 0 * NaN would be NaN in a gradient."""
         if counts.all() or array.dtype.kind not in "biuf":
             return array
-        record = self._position_fill.record(array.dtype)
+        record = self.fill.of_position.record(array.dtype)
         if record is None:
             return array
         if array.shape[array.ndim - record.ndim :] != record.shape:  # nothing of a label of another shape counts
@@ -108,10 +108,6 @@ class LabelConverter:
         filled = array.copy()  # one value for a whole row of the last axis: a quarter of the time
         filled[~counts[..., 0]] = record
         return filled
-
-    @cached_property
-    def _position_fill(self) -> FillValues:
-        return FillValues(position_label(self.label))
 
     def k_hot(self, columns: Sequence[Column]) -> list[Column]:
         """Lists of ids as k-hot rows; a list that holds an illegal id is left out."""

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from label_guard.check.columns import BUFFERS, Column, as_array, spec_text
-from label_guard.check.fill_values import FillValues, position_label
 from label_guard.check.reading import counted_positions
 from label_guard.check.result import CheckResult, RuleViolations
 from label_guard.core import tree
@@ -225,11 +224,10 @@ def uncounted_columns(converter: LabelConverter, values: Sequence[Any]) -> list[
 
 
 def _legal_like(converter: LabelConverter, stored: Array) -> Array:
-    label = converter.label
-    wanted = label.record_shape
+    wanted = converter.label.record_shape
     shape = stored.shape if fits_shape(wanted, stored.shape) else tuple(length or 0 for length in wanted)
     dtype = stored.dtype if stored.dtype in converter.admitted else converter.fill.dtype()
-    legal = FillValues(position_label(label)).record(dtype)
+    legal = converter.fill.of_position.record(dtype)
     return np.zeros(shape, dtype) if legal is None else np.broadcast_to(legal, shape)
 
 

@@ -50,8 +50,8 @@ def finalize_record(config: GuardConfig, record: Any, result: CheckResult) -> An
         record: the element.
         result: its check, a batch of one.
     """
-    labels = [tree.get(record, path) for path in config.guard.labels]
-    stored = all(isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf" for value in labels)
+    labels: list[Any] = [tree.get(record, path) for path in config.guard.labels]
+    stored = all(isinstance(x, np.ndarray | np.generic) and cast(Array, x).dtype.kind in "biuf" for x in labels)
     if config.passes_untouched and stored and (result.ok or config.on_invalid != "mask"):
         return finalize_batch(config, record, 1)
     columns = config.guard.record_columns([record])

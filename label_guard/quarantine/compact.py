@@ -57,7 +57,14 @@ def compact_quarantine(url: str | os.PathLike[str]) -> Compaction:
     if len(parts) < 2:
         return Compaction(len(parts), len(parts))
     try:
-        return _compact(url, folder, parts)
+        claimed = _claim(folder, parts)
+        newest, problems, damaged, lines = _newest_lines(folder, url, claimed)
+        sound = [part for part in claimed if part not in damaged]
+        if isinstance(folder, LocalFolder):
+            for part in damaged:
+                folder.rename(part, part.removeprefix(_CLAIMED))
+        written = _write_merged(url, folder, sound, newest)
+        folder.remove(sound)
     except FileNotFoundError as error:
         raise QuarantineError(
             f"cannot compact the quarantine {url}: a part was removed meanwhile, perhaps by another compact; no "
@@ -66,17 +73,9 @@ def compact_quarantine(url: str | os.PathLike[str]) -> Compaction:
     except Exception as error:  # an fsspec backend may raise anything
         reason = getattr(error, "strerror", None) or error
         raise QuarantineError(f"cannot compact the quarantine {url}: {reason}; no record was lost") from error
-
-
-def _compact(url: str, folder: LocalFolder | RemoteFolder, parts: Sequence[str]) -> Compaction:
-    claimed = _claim(folder, parts)
-    newest, problems, damaged, lines = _newest_lines(folder, url, claimed)
-    sound = [part for part in claimed if part not in damaged]
-    _release(folder, damaged)
-    written = _write_merged(url, folder, sound, newest)
-    folder.remove(sound)
     entries = sum(len(newest.get(part, ())) for part in sound)
-    return Compaction(len(parts), written + len(damaged), lines, entries, tuple(problems.first), problems.number)
+    found = tuple(problems.problems)
+    return Compaction(len(parts), written + len(damaged), lines, entries, found, problems.num_problems)
 
 
 def _claim(folder: LocalFolder | RemoteFolder, parts: Sequence[str]) -> list[str]:
@@ -87,12 +86,6 @@ def _claim(folder: LocalFolder | RemoteFolder, parts: Sequence[str]) -> list[str
         if not part.startswith(_CLAIMED):
             folder.rename(part, _CLAIMED + part)
     return [part if part.startswith(_CLAIMED) else _CLAIMED + part for part in parts]
-
-
-def _release(folder: LocalFolder | RemoteFolder, parts: set[str]) -> None:
-    if isinstance(folder, LocalFolder):
-        for part in parts:
-            folder.rename(part, part.removeprefix(_CLAIMED))
 
 
 def _newest_lines(

@@ -31,18 +31,24 @@ _MAX_PROBLEMS = 1_000
 
 @dataclass(slots=True)
 class DamagedLines:
-    """The first 1,000 damaged lines, and how many there are: a part may hold one every other byte."""
+    """The damaged lines of a quarantine: a part may hold one every other byte.
 
-    first: list[LineProblem] = field(default_factory=list[LineProblem])
-    number: int = 0
-    torn: int = 0
+    Attributes:
+        problems: the first 1,000 damaged lines.
+        num_problems: number of all damaged lines.
+        num_torn: those that are only torn.
+    """
+
+    problems: list[LineProblem] = field(default_factory=list[LineProblem])
+    num_problems: int = 0
+    num_torn: int = 0
 
     def add(self, found: LineProblem) -> None:
         """Counts a damaged line, and keeps it while there are few."""
-        self.number += 1
-        self.torn += found.kind == "torn"
-        if len(self.first) < _MAX_PROBLEMS:
-            self.first.append(found)
+        self.num_problems += 1
+        self.num_torn += found.kind == "torn"
+        if len(self.problems) < _MAX_PROBLEMS:
+            self.problems.append(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +104,8 @@ def read_quarantine(url: str | os.PathLike[str]) -> QuarantineContents:
         merged[identity] = found
     entries = list(reversed(merged.values()))
     entries.sort(key=_by_record)
-    return QuarantineContents(
-        url, tuple(entries), tuple(damaged.first), lines, len(parts), damaged.number, damaged.torn
-    )
+    problems = tuple(damaged.problems)
+    return QuarantineContents(url, tuple(entries), problems, lines, len(parts), damaged.num_problems, damaged.num_torn)
 
 
 def _by_record(entry: QuarantineEntry) -> tuple[str, str]:

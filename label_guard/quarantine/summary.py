@@ -42,10 +42,10 @@ class WriterSummary:
 
 
 @dataclass(slots=True)
-class QuarantineSummary:
+class QuarantineSummary(DamagedLines):
     """Counts of distinct records, each by its newest entry.
 
-    Attributes:
+    Attributes are those of ``DamagedLines``, and:
         records: records with a key.
         contents: distinct contents of records without one.
         changed: records that came with several labels.
@@ -57,9 +57,6 @@ class QuarantineSummary:
         sources: records by source.
         payloads: records by what is kept of them.
         writers: lines by writer: (host, process, worker).
-        problems: the first 1,000 damaged lines.
-        num_problems: number of all damaged lines.
-        num_torn: those that are only torn.
     """
 
     records: int = 0
@@ -75,9 +72,6 @@ class QuarantineSummary:
     writers: dict[tuple[str, int, int], WriterSummary] = field(
         default_factory=dict[tuple[str, int, int], WriterSummary]
     )
-    problems: list[LineProblem] = field(default_factory=list[LineProblem])
-    num_problems: int = 0
-    num_torn: int = 0
 
 
 def summarize_quarantine(url: str | os.PathLike[str]) -> QuarantineSummary:
@@ -88,25 +82,20 @@ def summarize_quarantine(url: str | os.PathLike[str]) -> QuarantineSummary:
     """
     url = folder_url(url)
     folder, parts = open_parts(url)
-    summary, newest, damaged = QuarantineSummary(parts=len(parts)), _Newest(), DamagedLines()
+    summary, newest = QuarantineSummary(parts=len(parts)), _Newest()
     for found in scan(folder, url, parts):
         if isinstance(found, LineProblem):
-            damaged.add(found)
+            summary.add(found)
             continue
         summary.lines += 1
         newest.add(found)
-        if found.written is not None:
-            _add_writer(summary, found.written)
+        if (written := found.written) is not None:
+            key = (written.host, written.process, written.worker)
+            if key not in summary.writers:
+                summary.writers[key] = WriterSummary(0, written.time, written.time)
+            summary.writers[key].add(written)
     newest.count(summary)
-    summary.problems, summary.num_problems, summary.num_torn = damaged.first, damaged.number, damaged.torn
     return summary
-
-
-def _add_writer(summary: QuarantineSummary, written: Written) -> None:
-    key = (written.host, written.process, written.worker)
-    if key not in summary.writers:
-        summary.writers[key] = WriterSummary(0, written.time, written.time)
-    summary.writers[key].add(written)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,20 +153,15 @@ class _Newest:
         summary.changed = int(np.count_nonzero(np.unique(records, return_counts=True)[1] > 1))
         counts = np.bincount(np.array(self._kinds, np.int64)[newest], minlength=len(self._kind_numbers))
         for kind, number in zip(self._kind_numbers, counts.tolist(), strict=True):
-            _add_kind(summary, kind, number)
-
-
-def _add_kind(summary: QuarantineSummary, kind: _Kind, number: int) -> None:
-    if not number:
-        return
-    summary.records += number if kind.keyed else 0
-    summary.contents += 0 if kind.keyed else number
-    summary.splits[kind.split] += number
-    summary.sources[kind.source] += number
-    summary.payloads[kind.payload] += number
-    for counter, names in ((summary.rules, kind.rules), (summary.labels, kind.labels)):
-        for name in names:
-            counter[name] += number
+            if not number:
+                continue
+            summary.records += number if kind.keyed else 0
+            summary.contents += 0 if kind.keyed else number
+            summary.splits[kind.split] += number
+            summary.sources[kind.source] += number
+            summary.payloads[kind.payload] += number
+            summary.rules.update(dict.fromkeys(kind.rules, number))
+            summary.labels.update(dict.fromkeys(kind.labels, number))
 
 
 def _last(values: np.ndarray[Any, np.dtype[np.uint64]]) -> Any:
