@@ -14,6 +14,7 @@ import tempfile
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -131,11 +132,8 @@ def _check_counts(instructions: Iterable[Any]) -> None:
 
 
 def _count(path: str) -> int:
-    reader = open_reader(path)
-    try:
+    with closing(open_reader(path)) as reader:
         return reader.num_records()
-    finally:
-        reader.close()
 
 
 def _as_stored(

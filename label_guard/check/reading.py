@@ -122,8 +122,6 @@ class LabelReader:
         Returns:
             Columns of the labels; and the rows (intp[k]) without one.
         """
-        if self.is_plain:
-            return gather(values)
         columns, missing = gather(values)
         columns = self.decoded(columns)
         if self._null and len(missing) and None not in self.label.record_shape:
@@ -173,8 +171,7 @@ class LabelReader:
             return None, _NO_ROWS
         if array.dtype == object:  # a pandas or Arrow column of names
             return self.values(list(array))
-        columns = [Column(everything, array, typed)]
-        return (columns if self.is_plain else self.decoded(columns)), _NO_ROWS
+        return self.decoded([Column(everything, array, typed)]), _NO_ROWS
 
     def _row(self, values: list[Any]) -> Any:
         """The label of a record whose classes have a feature each: each may have another of the admitted dtypes."""
@@ -211,6 +208,8 @@ class LabelReader:
 
     def decoded(self, columns: list[Column]) -> list[Column]:
         """Columns of what is checked; a column that cannot be decoded stays as it is, and breaks LG103."""
+        if self.is_plain:
+            return columns
         found: list[Column] = []
         for column in map(self._with_rank, columns):
             if self._separator is not None:
@@ -255,16 +254,13 @@ class LabelReader:
             array = np.array([_text(item) for item in array.reshape(-1).tolist()], object).reshape(array.shape)
         names, inverse = np.unique(array, return_inverse=True)
         unknown: list[str] = []
-        ids = [self._id(_text(name), unknown) for name in names.tolist()]
+        ids: list[int] = []
+        for name in map(_text, names.tolist()):
+            known = None if self._ids is None else self._ids.get(name)
+            unknown += [name] if known is None else []
+            ids.append(-len(unknown) if known is None else known)
         decoded = np.array(ids, np.int64)[inverse.reshape(-1)].reshape(array.shape)
         return [Column(column.rows, decoded, True, tuple(unknown))]
-
-    def _id(self, name: str, unknown: list[str]) -> int:
-        found = None if self._ids is None else self._ids.get(name)
-        if found is None:
-            unknown.append(name)
-            return -len(unknown)
-        return found
 
     def _with_rank(self, column: Column) -> Column:
         """An empty list as an array of the label's rank: such a list shows no more than its own dimension."""

@@ -27,10 +27,9 @@ class SoftLabelCheck:
         """Whether ``array`` (an admitted dtype, the declared shape) breaks no rule."""
         if not array.size:
             return True
-        if self.label.one_hot and _is_plainly_one_hot(self._as_stored(array)):
-            return True
         if self.label.one_hot:
-            return not any(len(found.positions) for found in self.find(array))
+            plainly = _is_plainly_one_hot(self._as_stored(array))
+            return plainly or not any(len(found.positions) for found in self.find(array))
         array = self._as_stored(array)
         with np.errstate(invalid="ignore"):  # inf - inf is NaN, which the next line refuses
             sums = np.add.reduce(array, axis=-1, dtype=np.float64)

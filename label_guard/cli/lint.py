@@ -19,7 +19,6 @@ from label_guard.lint.linter import chosen_rules, lint_file
 from label_guard.report import FORMATS
 from label_guard.rules.diagnostic import Diagnostic, DiagnosticReport
 from label_guard.schema.discovery import default_names, find_files
-from label_guard.sources.tfds_metadata import TfdsMetadata
 
 _MAX_LISTED = 1_000  # problems of one file
 _CODES = "Codes, or beginnings of codes, separated by commas"
@@ -58,10 +57,13 @@ def command(files: tuple[str, ...], style: str, select: str, ignore: str, source
     if source is not None and len(names) != 1:
         raise UsageError(f"--source is about one schema file, not {len(names)}; name it")
     metadata = None
-    try:
-        metadata = None if source is None else _declared(source)
-    except SourceError as error:
-        missing.append(Diagnostic("LG200", "error", str(error), file=str(source)))
+    if source is not None:
+        from label_guard.sources.declared import source_metadata  # brings NumPy, which lint starts without
+
+        try:
+            metadata = source_metadata(source)
+        except SourceError as error:
+            missing.append(Diagnostic("LG200", "error", str(error), file=source))
     for name in names if fix else ():
         if fixed := fix_file(name, rules):
             click.echo(f"{terminal(name)}: fixed {counted(fixed, 'problem')}", err=True)
@@ -91,9 +93,3 @@ def exit_code(found: Sequence[Diagnostic]) -> int:
 
 def _codes(text: str) -> list[str]:
     return [code.strip().upper() for code in text.split(",") if code.strip()]
-
-
-def _declared(source: str) -> TfdsMetadata:
-    from label_guard.sources.declared import source_metadata  # brings NumPy, which lint starts without
-
-    return source_metadata(source)

@@ -58,8 +58,9 @@ def _refuse_stateful(options: Mapping[str, Any], place: str) -> None:
 class _Stateless:
     """What the map and the filter share: counts and a checker for invalid elements, made in each process."""
 
-    def __init__(self, config: GuardConfig) -> None:
+    def __init__(self, config: GuardConfig, *, in_loader: bool = False) -> None:
         self.config = config.replace(stop_above=None)
+        self._in_loader = in_loader  # which does not show its operations what comes before them
         self._stops = config.stop_above is not None
         self._checked_first = False
         self._start()
@@ -77,8 +78,14 @@ class _Stateless:
         self._start()
 
     def _check_first(self, element: Any, batched: bool | None = False) -> None:
-        if not self._checked_first:
-            self._checked_first = check_first_elements(self.config, [element], batched)
+        if self._checked_first:
+            return
+        if self._in_loader and is_surely_batch(self.config, element):
+            raise UsageError(
+                "the operations of data_loader_operations come after Batch, where they get batches in place of "
+                "records; put them before it: operations=[..., *ops, grain.transforms.Batch(N)]"
+            )
+        self._checked_first = check_first_elements(self.config, [element], batched)
 
     def _count_valid(self, number: int = 1) -> None:
         with self._lock:
@@ -105,8 +112,10 @@ class _Stateless:
 class GuardMap(_Stateless, grain.transforms.Map):
     """``raise``, ``mask`` or ``report`` one element at a time; or the conversion after ``GuardFilter``."""
 
-    def __init__(self, config: GuardConfig, batched: bool | None, checked: bool = False) -> None:
-        super().__init__(config)
+    def __init__(
+        self, config: GuardConfig, batched: bool | None, *, checked: bool = False, in_loader: bool = False
+    ) -> None:
+        super().__init__(config, in_loader=in_loader)
         self._batched = batched
         self._checked = checked
 
@@ -179,8 +188,8 @@ def data_loader_operations(
         names = RecordNames({source.tag: source})
         config = config.replace(names=names, source_id=config.source_id or source.source_id)
     if config.refills:
-        return Operations([_RecordsOnly(config), GuardFilter(config), GuardMap(config, False, checked=True)])
-    return Operations([_RecordsOnly(config), GuardMap(config, False)])
+        return Operations([GuardFilter(config, in_loader=True), GuardMap(config, False, checked=True)])
+    return Operations([GuardMap(config, False, in_loader=True)])
 
 
 class Operations(list[Any]):
@@ -196,25 +205,3 @@ class Operations(list[Any]):
             "data_loader_operations returns a list of operations; unpack it: "
             "operations=[*data_loader_operations(schema, ...), grain.transforms.Batch(N)]"
         )
-
-
-class _RecordsOnly(grain.transforms.Map):
-    """Refuses batches: a DataLoader does not show its operations what comes before them."""
-
-    def __init__(self, config: GuardConfig) -> None:
-        self.config = config
-        self._is_first = True
-
-    def map(self, element: Any) -> Any:
-        """Returns the element.
-
-        Raises:
-            UsageError: it is a batch.
-        """
-        if self._is_first and is_surely_batch(self.config, element):
-            raise UsageError(
-                "the operations of data_loader_operations come after Batch, where they get batches in place of "
-                "records; put them before it: operations=[..., *ops, grain.transforms.Batch(N)]"
-            )
-        self._is_first = False
-        return element

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -163,7 +163,7 @@ def same_features(first: object, other: object) -> bool:
     return own.keys() == others.keys() and all(same_features(own[name], others[name]) for name in own)
 
 
-def row(batch: Any, position: int, size: int, labels: Iterable[str] = ()) -> Any:
+def row(batch: Any, position: int, size: int, labels: Collection[str] = (), path: str = "") -> Any:
     """Record ``position`` of a batch of ``size``; a leaf without that leading axis is None in it.
 
     A list that may hold rows or features (``holds_rows``) is None too: half of it would be another record's.
@@ -173,28 +173,21 @@ def row(batch: Any, position: int, size: int, labels: Iterable[str] = ()) -> Any
         position: from 0, below size.
         size: number of records in the batch.
         labels: paths of labels, whose lists are values rather than structure.
+        path: where ``batch`` is in the element; ``""`` for the whole.
     """
-    return _row(batch, position, size, "", tuple(labels))
-
-
-def _row(node: Any, position: int, size: int, path: str, labels: tuple[str, ...]) -> Any:
-    if type(node) is np.ndarray:  # nearly every feature
-        return node[position] if node.shape[:1] == (size,) else None
-    rows = False if _contains_label(path, labels) else holds_rows(node, size)
+    if type(batch) is np.ndarray:  # nearly every feature
+        return batch[position] if batch.shape[:1] == (size,) else None
+    rows = False if _contains_label(path, labels) else holds_rows(batch, size)
     if rows is not False:
-        return node[position] if rows or size == 1 else None
-    pairs = tree.children(node)
+        return batch[position] if rows or size == 1 else None
+    pairs = tree.children(batch)
     if pairs is not None:
-        return tree.rebuild(node, [_row(value, position, size, _inside(path, name), labels) for name, value in pairs])
-    array = _as_array(node)
-    return array[position] if array.shape[:1] == (size,) else None
-
-
-def _as_array(leaf: Any) -> Any:
+        return tree.rebuild(batch, [row(child, position, size, labels, _inside(path, name)) for name, child in pairs])
     try:
-        return np.asanyarray(leaf)
+        array: Any = np.asanyarray(batch)
     except Exception:  # arrays of other libraries may refuse (JAX's PRNG keys); they have rows all the same
-        return leaf if hasattr(leaf, "shape") and hasattr(leaf, "__getitem__") else np.empty(())
+        array = batch if hasattr(batch, "shape") and hasattr(batch, "__getitem__") else np.empty(())
+    return array[position] if array.shape[:1] == (size,) else None
 
 
 def holds_rows(node: Any, size: int) -> bool | None:

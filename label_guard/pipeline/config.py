@@ -14,7 +14,7 @@ from label_guard.pipeline.events import OnEvent
 from label_guard.pipeline.masking import MaskOptions, OnInvalid, Remainder
 from label_guard.pipeline.record_keys import KEY, RecordNames
 from label_guard.quarantine.options import QuarantineOptions
-from label_guard.schema.labels import ClassLabel, Label
+from label_guard.schema.labels import Label
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,7 @@ class GuardConfig:
     @cached_property
     def skips(self) -> bool:
         """Whether unlabeled records are left out of the stream."""
-        labels = self.guard.labels.values()
-        return any(isinstance(x, ClassLabel) and x.unlabeled is not None and x.on_unlabeled == "skip" for x in labels)
+        return any(check.skips for check in self.guard.checks)
 
     @cached_property
     def refills(self) -> bool:

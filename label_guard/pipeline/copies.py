@@ -12,7 +12,6 @@ import numpy as np
 
 from label_guard.check.columns import BUFFERS
 from label_guard.core import tree
-from label_guard.pipeline.batching import BatchRows
 
 _IMMUTABLE = (int, float, complex, str, bytes, bool, np.generic, type(None))
 _MUTABLE = (bytearray, deque, set)
@@ -66,9 +65,3 @@ def _copied_foreign(value: Any) -> Any:
         except Exception:  # whatever a foreign __array__ raises: the check reports such a label
             return value
     return value
-
-
-def copied_rows(part: BatchRows) -> BatchRows:
-    """Rows of a batch that upstream cannot write."""
-    batch, rows, size = part
-    return copied(batch), rows, size

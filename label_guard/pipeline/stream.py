@@ -26,7 +26,7 @@ from label_guard.pipeline.batching import BatchRows, larger_batch, smaller_batch
 from label_guard.pipeline.checker import ElementChecker, logger, staying
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.coordination import CoordinatedStop, StopReason
-from label_guard.pipeline.copies import copied, copied_rows
+from label_guard.pipeline.copies import copied
 from label_guard.pipeline.counts import Summary
 from label_guard.pipeline.first_element import read_form
 from label_guard.pipeline.record_buffer import RecordBuffer
@@ -313,7 +313,7 @@ class GuardStream:
                 parts.append((batch, rows, result.num_records))
                 have, padding = len(rows), result.num_padding
         if have < self._size and self._spare.pending < self._size - have:  # more must be read
-            parts = [part if self._owned and part[2] > 1 else copied_rows(part) for part in parts]
+            parts = [part if self._owned and part[2] > 1 else (copied(part[0]), *part[1:]) for part in parts]
         while have < self._size and (self._spare.pending or self._read_spare()):
             part, self._spare = self._spare.split(self._size - have)
             parts.append(part)

@@ -1,4 +1,4 @@
-"""Counts over a quarantine of any size: memory in proportion to the distinct entries, about 20 bytes each."""
+"""Counts over a quarantine of any size: memory in proportion to the distinct entries, 24 bytes each."""
 
 from __future__ import annotations
 
@@ -111,12 +111,12 @@ class _Kind:
 
 
 class _Newest:
-    """The newest entry of each record, as numbers: 64-bit hashes of record and identity, and the kind."""
+    """The newest entry of each record, as three numbers: 64-bit hashes of record and identity, and the kind."""
 
     def __init__(self) -> None:
-        self._records, self._identities, self._kinds = array("Q"), array("Q"), array("I")
-        self._kind_numbers: dict[_Kind, int] = {}
-        self._limit = 1 << 16
+        self._numbers = array("Q")
+        self._kinds: dict[_Kind, int] = {}
+        self._limit = 3 << 16
 
     def add(self, entry: QuarantineEntry) -> None:
         """Counts an entry."""
@@ -128,31 +128,23 @@ class _Newest:
             entry.payload_kind + (f" ({entry.payload_limit})" if entry.payload_limit else ""),
             entry.record is not None,
         )
-        self._records.append(_hash(entry.record_id))
-        self._identities.append(_hash(entry.identity))
-        self._kinds.append(self._kind_numbers.setdefault(kind, len(self._kind_numbers)))
-        if len(self._records) >= self._limit:
-            self._merge()
-            self._limit = max(self._limit, 2 * len(self._records))
+        number = self._kinds.setdefault(kind, len(self._kinds))
+        self._numbers.extend((_hash(entry.record_id), _hash(entry.identity), number))
+        if len(self._numbers) >= self._limit:
+            self._numbers = array("Q", self._distinct().tobytes())
+            self._limit = max(self._limit, 2 * len(self._numbers))
 
-    def _merge(self) -> None:
-        """Keep the last of each identity, in order."""
-        rows = _last(np.array(self._identities, np.uint64))
-        for name in ("_records", "_identities", "_kinds"):
-            numbers: array[int] = getattr(self, name)
-            kept = np.frombuffer(numbers, numbers.typecode)[rows]
-            setattr(self, name, array(numbers.typecode, kept.tobytes()))
+    def _distinct(self) -> np.ndarray[Any, np.dtype[np.uint64]]:
+        """The last of each identity, in order: ``[entries, 3]``."""
+        numbers = np.array(self._numbers, np.uint64).reshape(-1, 3)
+        return numbers[_last(numbers[:, 1])]
 
     def count(self, summary: QuarantineSummary) -> None:
         """Adds the counts of the newest entries to ``summary``."""
-        if not self._records:
-            return
-        self._merge()
-        records = np.array(self._records, np.uint64)
-        newest = _last(records)
+        records, _, kinds = self._distinct().T
         summary.changed = int(np.count_nonzero(np.unique(records, return_counts=True)[1] > 1))
-        counts = np.bincount(np.array(self._kinds, np.int64)[newest], minlength=len(self._kind_numbers))
-        for kind, number in zip(self._kind_numbers, counts.tolist(), strict=True):
+        counts = np.bincount(kinds[_last(records)].astype(np.int64), minlength=len(self._kinds))
+        for kind, number in zip(self._kinds, counts.tolist(), strict=True):
             if not number:
                 continue
             summary.records += number if kind.keyed else 0
