@@ -42,6 +42,9 @@ class LabelCheck:
         where: path of the feature that says which positions count; None where nothing does.
         reader: reads the stored label.
         checked: the label as it is read: ids in place of names and texts.
+        rank: number of dimensions of one record's label.
+        has_free_shape: whether a dimension of the label may have any length.
+        skips: whether records that hold the unlabeled value are left out of the stream.
     """
 
     def __init__(
@@ -58,29 +61,19 @@ class LabelCheck:
         self._clean_scalars: set[tuple[type, Any]] = set()
         self._admitted = frozenset(map(np.dtype, admitted_dtypes(self.checked)))
         self._tail = self.checked.record_shape
-        self._fixed = None not in self._tail
+        self.rank = len(self._tail)
+        self.has_free_shape = None in self._tail
+        self.skips = isinstance(label, ClassLabel) and label.unlabeled is not None and label.on_unlabeled == "skip"
         self._near: dict[str, str | None] = {}
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Whether ``shape`` is the shape of one record's label."""
-        if self._fixed:
-            return shape == self._tail
         return fits_shape(self._tail, shape)
-
-    @property
-    def rank(self) -> int:
-        """Number of dimensions of one record's label."""
-        return len(self._tail)
-
-    @property
-    def has_free_shape(self) -> bool:
-        """Whether a dimension of the label may have any length."""
-        return not self._fixed
 
     def clean(self, array: Array) -> bool:
         """Whether every record of ``array`` (``[n, ...]``) is legal: the fast path."""
         shape = array.shape[1:]
-        fits = shape == self._tail if self._fixed else self.fits(shape)
+        fits = self.fits(shape) if self.has_free_shape else shape == self._tail
         return fits and array.dtype in self._admitted and self._check.clean(array)
 
     def clean_scalar(self, value: np.generic) -> bool:
@@ -116,7 +109,7 @@ class LabelCheck:
         else:
             check = self._check if column.typed else self._python_check(array.dtype.kind)
             if invalid or not check.clean(array):
-                yield from self._find(check, column, (whole or self._fixed) and not is_encoded(self.label))
+                yield from self._find(check, column, (whole or not self.has_free_shape) and not is_encoded(self.label))
             if isinstance(self.label, MultiLabel) and self.label.encoding == "ids":
                 yield from self._wrong_counts(array, rows)
 
@@ -366,12 +359,6 @@ class LabelCheck:
 
     def _shape_legal(self) -> str:
         return f"shape {list(self._tail)}".replace("None", "null")
-
-    @property
-    def skips(self) -> bool:
-        """Whether records that hold the unlabeled value are left out of the stream."""
-        label = self.label
-        return isinstance(label, ClassLabel) and label.unlabeled is not None and label.on_unlabeled == "skip"
 
     def unlabeled_rows(self, array: Array) -> Rows:
         """Rows of ``array`` that hold the unlabeled value, where such records are skipped."""

@@ -77,6 +77,7 @@ class LabelReader:
     Attributes:
         columns: paths of the features that hold one class each; empty where the label is one feature.
         is_plain: whether labels are checked as they are stored.
+        needs_reading: whether arrays, too, differ once they are read.
         reads_floats: whether Python numbers, which have no width, may be floats.
     """
 
@@ -98,13 +99,9 @@ class LabelReader:
         self._integers = any(map(is_integer, admitted))
         self._is_class = isinstance(checked_label(label), ClassLabel)
         self._open_shape = label.record_shape if None in label.record_shape[:-1] else ()
+        self.needs_reading = is_encoded(label) or (self._null and not label.ignores_nan)
         decodes = self.columns or self._separator or self._unmeasured or self._ids is not None
         self.is_plain = not (decodes or self.reads_floats or self._open_shape)
-
-    @property
-    def needs_reading(self) -> bool:
-        """Whether arrays, too, differ once they are read."""
-        return is_encoded(self.label) or (self._null and not self.label.ignores_nan)
 
     def records(self, records: Sequence[Any]) -> tuple[list[Column], Rows]:
         """Reads the labels of ``records``.

@@ -140,17 +140,6 @@ def join(folder: str, name: str) -> str:
     return posixpath.join(folder, name) if is_url(folder) else str(Path(folder) / name)
 
 
-def _read_url(url: str, size: int) -> bytes:
-    try:
-        filesystem, name = filesystem_of(url)
-        with filesystem.open(name, "rb") as file:
-            return file.read(size)  # type: ignore[no-any-return]
-    except (OSError, ValueError):
-        raise
-    except Exception as error:  # an fsspec backend may raise anything
-        raise OSError(f"{type(error).__name__}: {error}") from None
-
-
 def read_bounded(path: str | os.PathLike[str], limit: int) -> bytes:
     """The content of a regular local file, or of a URL as text, of at most ``limit`` bytes.
 
@@ -158,19 +147,20 @@ def read_bounded(path: str | os.PathLike[str], limit: int) -> bytes:
         OSError: as ``open_regular``, or the file is larger.
     """
     if isinstance(path, str) and is_url(path):
-        data = _read_url(path, limit + 1)
+        try:
+            filesystem, name = filesystem_of(path)
+            with filesystem.open(name, "rb") as file:
+                data: bytes = file.read(limit + 1)
+        except (OSError, ValueError):
+            raise
+        except Exception as error:  # an fsspec backend may raise anything
+            raise OSError(f"{type(error).__name__}: {error}") from None
     else:
         with open_regular(path) as file:
             data = file.read(limit + 1)
     if len(data) > limit:
         raise OSError(errno.EFBIG, f"it is larger than {limit >> 20} MiB")
     return data
-
-
-def _is_stream(path: Path) -> bool:
-    """Whether ``path`` is to be written into: a link below ``/dev`` to a pipe leads to a name that does not exist."""
-    opened = path.parts[:2] == ("/", "dev") or path.parts[:2] == ("/", "proc")
-    return path.exists() and (opened or not path.is_file())
 
 
 @contextmanager
@@ -183,11 +173,13 @@ def atomic_write(path: str | os.PathLike[str]) -> Generator[BinaryIO]:
     Raises:
         OSError: it cannot be written, the disk being full for example; nothing is left behind.
     """
-    if _is_stream(Path(path)):
-        with Path(path).open("ab") as file:
+    given = Path(path)
+    opened = given.parts[:2] in (("/", "dev"), ("/", "proc"))  # a link there to a pipe leads to a name without a file
+    if given.exists() and (opened or not given.is_file()):
+        with given.open("ab") as file:
             yield file
         return
-    target = Path(path).resolve()
+    target = given.resolve()
     name = f".{target.name[:80]}."
     remove_orphans(target.parent, re.escape(name) + "[0-9]+-[0-9a-f]{8}")
     temporary = target.with_name(f"{name}{os.getpid()}-{os.urandom(4).hex()}")

@@ -102,7 +102,10 @@ def join_columns(
     if None in label.record_shape:
         array = np.empty((size, *next(iter(shapes))), dtype or fill.dtype())
     else:
-        array = _filled(fill, dtype, size)
+        dtype = fill.dtype(dtype)
+        array, record = np.empty((size, *cast("tuple[int, ...]", label.record_shape)), dtype), fill.record(dtype)
+        if record is not None:  # else the schema admits no legal record, and there is none to replace
+            array[...] = record
     good = np.zeros(array.shape, np.bool_)
     for column in usable:
         keep = np.array([row not in whole for row in column.rows.tolist()], np.bool_)
@@ -115,16 +118,6 @@ def join_columns(
     if violations:
         _mask_positions(fill, array, good, violations)
     return array, good
-
-
-def _filled(fill: FillValues, dtype: np.dtype[Any] | None, size: int) -> Array:
-    dtype = fill.dtype(dtype)
-    shape = tuple(length or 0 for length in fill.label.record_shape)
-    array = np.empty((size, *shape), dtype)
-    record = fill.record(dtype)
-    if record is not None:  # else the schema admits no legal record, and there is none to replace
-        array[...] = record
-    return array
 
 
 def _joined_dtype(label: Label, columns: Sequence[Column]) -> np.dtype[Any] | None:
