@@ -148,18 +148,18 @@ def _as_stored(
     decoded = {path for path, _ in tree.leaves(decoders or {})}
     chosen = {path: metadata.features[path] for path in names if path not in decoded}
     if labels is None:
-        chosen = {path: feature for path, feature in chosen.items() if _may_be_label(feature)}
+        # A bool is stored as int64: handed on as one, `boxes[is_crowd]` would pick rows 0 and 1.
+        chosen = {
+            path: feature
+            for path, feature in chosen.items()
+            if feature.kind == "ClassLabel" or (feature.kind in ("Scalar", "Tensor") and feature.dtype != "bool")
+        }
     # What is encoded or keeps its shape in a record comes out of TFDS as it was written.
     return {
         path: feature
         for path, feature in chosen.items()
         if feature.stored_dtype is not None and (not feature.ragged or feature.kind == "ClassLabel")
     }
-
-
-def _may_be_label(feature: Feature) -> bool:
-    # A bool is stored as int64: handed on as one, `boxes[is_crowd]` would pick rows 0 and 1.
-    return feature.kind == "ClassLabel" or (feature.kind in ("Scalar", "Tensor") and feature.dtype != "bool")
 
 
 class TfdsSource:

@@ -162,7 +162,10 @@ def _audit(file: str, options: Options, known: Baseline | None) -> int:
     if known is not None:
         report = with_baseline(report, known)
     if any(style == "html" for style, _ in options.reports):
-        report = _with_thumbnails(report, splits)
+        try:
+            report = gather_thumbnails(report, splits)
+        except MissingDependencyError as error:
+            click.echo(f"label-guard: no pictures in the report: {error}", err=True)
     code = report.exit_code
     if options.write_baseline and code == 1:
         code = 0
@@ -188,14 +191,6 @@ def _write_files(file: str, report: AuditReport, options: Options) -> bool:
             click.echo(f"label-guard: error: {error}", err=True)
             written = False
     return written
-
-
-def _with_thumbnails(report: AuditReport, splits: Sources) -> AuditReport:
-    try:
-        return gather_thumbnails(report, splits)
-    except MissingDependencyError as error:
-        click.echo(f"label-guard: no pictures in the report: {error}", err=True)
-        return report
 
 
 def _files(file: str, report: AuditReport, options: Options) -> Iterator[tuple[str, Callable[[BinaryIO], None]]]:

@@ -265,7 +265,7 @@ def _show(group: Sequence[QuarantineEntry]) -> None:
         if (by := entry.written) is not None:
             step = "" if by.step is None else f", step {by.step}"
             _say(f"  written {by.time} by host {by.host}, process {by.process}, worker {by.worker}{step}", "muted")
-        _say(f"  payload: {_kept(entry)}")
+        _say(f"  payload: {entry.payload_kind}{f' ({entry.payload_limit})' if entry.payload_limit else ''}")
         for path, value in entry.payload.items():
             _say(f"    {path}: {_in_short(value)}")
 
@@ -305,10 +305,6 @@ def _in_short(value: Any) -> str:
     except ValueError:  # Python writes no integer of more than 4,300 digits
         text = "of thousands of digits"
     return f"{type(value).__name__} {shortened(text)}"
-
-
-def _kept(entry: QuarantineEntry) -> str:
-    return entry.payload_kind + (f" ({entry.payload_limit})" if entry.payload_limit else "")
 
 
 def _rule(code: str) -> str:

@@ -45,7 +45,7 @@ def refuse_second_remap(ds: Any, config: GuardConfig) -> None:
     """
     for node in _private.nodes_before(ds):
         before = _guard_at(node)
-        if before is None or config.view is not None:
+        if before is None or config.guard.view is not None:
             continue
         for path, label in before.guard.labels.items():
             if getattr(label, "remaps", False) and path in config.guard.labels:

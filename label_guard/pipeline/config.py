@@ -53,11 +53,6 @@ class GuardConfig:
     lists_are_columns: bool = False
 
     @property
-    def view(self) -> str | None:
-        """The view that is guarded, or None: labels as stored."""
-        return self.guard.view
-
-    @property
     def dropped_key(self) -> str | None:
         """The feature with the record's key, where the guard removes it."""
         return None if self.keep_key else KEY

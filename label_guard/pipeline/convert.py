@@ -117,17 +117,14 @@ class LabelConverter:
 def _k_hot(column: Column, label: Label) -> Column:
     lists = column.array
     if lists.ndim < 2 or (lists.dtype.kind not in "iu" and lists.size):  # illegal, and no list of ids
-        return column._replace(rows=column.rows[:0], array=np.empty((0, *_fixed(label)), np.int32), typed=True)
+        none = np.empty((0, *(length or 0 for length in label.record_shape)), np.int32)
+        return column._replace(rows=column.rows[:0], array=none, typed=True)
     classes = label.record_shape[-1] or 0
     out = np.zeros((math.prod(lists.shape[:-1]), classes), np.int32)
     ids = lists.reshape(len(out), lists.shape[-1])
     where = np.nonzero((ids >= 0) & (ids < classes))
     out[where[0], ids[where].astype(np.intp)] = 1
     return column._replace(array=out.reshape(*lists.shape[:-1], classes), typed=True)
-
-
-def _fixed(label: Label) -> tuple[int, ...]:
-    return tuple(length or 0 for length in label.record_shape)
 
 
 def cast_labels(label: Label, array: Array, dtype: np.dtype[Any], *, illegal: bool = False) -> Array:

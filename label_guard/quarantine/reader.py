@@ -185,14 +185,6 @@ def _scan_part(file: BinaryIO, url: str, part: str) -> Iterator[QuarantineEntry 
             yield LineProblem(part, number, "torn", f"{counted(len(raw), 'byte')} without a line end")
         else:
             yield LineProblem(part, number, "corrupt", f"longer than {MAX_LINE_BYTES >> 20} MiB")
-            offset += _skip_line(file)
-
-
-def _skip_line(file: BinaryIO) -> int:
-    """Read on to the end of the line; the number of bytes."""
-    skipped = 0
-    while raw := file.readline(1 << 20):
-        skipped += len(raw)
-        if raw.endswith(b"\n"):
-            break
-    return skipped
+            while raw and not raw.endswith(b"\n"):  # on to the end of the line
+                raw = file.readline(1 << 20)
+                offset += len(raw)
