@@ -70,7 +70,10 @@ class IntegerSet:
         self._interval = None if self._table is not None or not 0 < size < self._modulus else self._ordered(start)
         # One reduction, of which blocks would save nothing.
         self._has_one_end = not len(self._extras) and self._interval is not None and None in self._interval[1:]
-        self._lone = self._is_lone(start)
+        # Whether ids from 0 and one negative value are legal, such as -100.
+        half = self._modulus // 2
+        from_zero = self._interval is not None and start == 0 and self.size <= half
+        self._lone = from_zero and (self._extras >= half).tolist() == [True]
 
     def _widen(self, start: int, size: int, extras: set[int]) -> tuple[int, int]:
         """The interval with the extras that are next to it, which are taken out of ``extras``."""
@@ -95,16 +98,6 @@ class IntegerSet:
                 ends = dtype.type(least), dtype.type(greatest)  # scalars of the dtype compare quicker than ints
                 return dtype, None if least == low else ends[0], None if greatest == high else ends[1]
         return None
-
-    def _is_lone(self, start: int) -> bool:
-        """Whether ids from 0 and one negative value are legal, such as -100."""
-        half = self._modulus // 2
-        return (
-            self._interval is not None
-            and start == 0
-            and self.size <= half
-            and (self._extras >= half).tolist() == [True]
-        )
 
     def all_legal(self, array: Array) -> bool:
         """Whether every value of ``array`` is legal; allocates nothing in proportion to it."""

@@ -101,7 +101,10 @@ class LabelCheck:
         elif array.dtype == object:
             yield from self._check_items(array, rows)
         elif not column.typed and not self._kind_is_right(array):
-            yield from self._wrong_kind(array, rows)
+            if isinstance(self.checked, ClassLabel) and array.dtype.kind == "f":  # distinguished value by value
+                yield from self._check_items(array.astype(object), rows)
+            else:
+                yield self.bad_rows("LG103", rows, spec_text(array.dtype, array.shape[1:]), self._dtype_legal())
         elif column.typed and array.dtype not in self._admitted:
             yield self.bad_rows("LG103", rows, spec_text(array.dtype, array.shape[1:]), self._dtype_legal(array.dtype))
         elif not self.fits(array.shape[1:]):
@@ -283,13 +286,6 @@ class LabelCheck:
 
     def _kind_is_right(self, array: Array) -> bool:
         return array.size == 0 or any(dtype.kind in _KINDS[array.dtype.kind] for dtype in self._admitted)
-
-    def _wrong_kind(self, array: Array, rows: Rows) -> Iterator[RuleViolations]:
-        """Python numbers of the wrong kind; floats for class ids are distinguished value by value."""
-        if isinstance(self.checked, ClassLabel) and array.dtype.kind == "f":
-            yield from self._check_items(array.astype(object), rows)
-        else:
-            yield self.bad_rows("LG103", rows, spec_text(array.dtype, array.shape[1:]), self._dtype_legal())
 
     def _check_items(self, array: Array, rows: Rows) -> Iterator[RuleViolations]:
         """Object arrays, item by item."""

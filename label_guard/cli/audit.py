@@ -340,17 +340,13 @@ def _progress() -> Generator[Callable[[Progress], None]]:
                 return
             shown = now
             bar.total = progress.expected
-            bar.set_description_str(_end_of(terminal(progress.reading)), refresh=False)
+            name, most = terminal(progress.reading), max(8, shutil.get_terminal_size().columns // 4)
+            shortened = name if len(name) <= most else f"...{name[3 - most :]}"  # the end, where shards have numbers
+            bar.set_description_str(shortened, refresh=False)
             bar.set_postfix_str(f"{progress.shards_done} of {counted(progress.shards, 'file')}", refresh=False)
             bar.update(progress.records - bar.n)
 
         yield show
-
-
-def _end_of(name: str) -> str:
-    """The end of a file name, where shards have their numbers, on a quarter of the terminal."""
-    most = max(8, shutil.get_terminal_size().columns // 4)
-    return name if len(name) <= most else f"...{name[3 - most :]}"
 
 
 def _part(text: str | None) -> tuple[int, int] | None:

@@ -70,7 +70,9 @@ class LabelConverter:
         """
         if self._dense is not None:
             return self._dense(array, self._emit or array.dtype, self._replaced, illegal=illegal)
-        unmeasured = self._unmeasured(array)
+        unmeasured = member(array, self._replaced) if self._replaced else None
+        if self._nan and array.dtype.kind == "f":
+            unmeasured = np.isnan(array) if unmeasured is None else unmeasured | np.isnan(array)
         if self._signs and isinstance(self.label, MultiLabel):  # ignore values stay
             stored, array = array, array.copy()
             array[member(stored, (self.label.negative,))] = 0
@@ -86,13 +88,6 @@ class LabelConverter:
         if self.label.where is None or not isinstance(value, np.ndarray):
             return True
         return cast(Array, value).dtype in self.admitted
-
-    def _unmeasured(self, array: Array) -> NDArray[np.bool_] | None:
-        """Where ``array`` holds a sentinel that is replaced, or NaN."""
-        where = member(array, self._replaced) if self._replaced else None
-        if not self._nan or array.dtype.kind != "f":
-            return where
-        return np.isnan(array) if where is None else where | np.isnan(array)
 
     def fill_uncounted(self, array: Array, counts: NDArray[np.bool_]) -> Array:
         """``array`` with a legal value where it does not count: 0 * NaN would be NaN in a gradient."""

@@ -85,8 +85,16 @@ class GuardedBatches:
         self._ended = False  # the last pass was iterated to its end
 
     def __iter__(self) -> Iterator[Any]:
+        refusal = (
+            "guard_batches was given an iterator, which can be iterated only once; give it the loader itself, or call "
+            "guard_batches over a new iterator for each epoch"
+        )
         if self._begun:
-            self._begin_again()
+            if not isinstance(self._upstream, _Counted):
+                raise UsageError(refusal)
+            self._upstream.restart(refusal)
+            self.stream.restart()
+            self._begun = self._ended = False
         self._pass = _Pass(self)
         return self._pass
 
@@ -96,17 +104,6 @@ class GuardedBatches:
         except StopIteration:
             self._pass, self._begun, self._ended = None, True, True
             raise
-
-    def _begin_again(self) -> None:
-        refusal = (
-            "guard_batches was given an iterator, which can be iterated only once; give it the loader itself, or call "
-            "guard_batches over a new iterator for each epoch"
-        )
-        if not isinstance(self._upstream, _Counted):
-            raise UsageError(refusal)
-        self._upstream.restart(refusal)
-        self.stream.restart()
-        self._begun = self._ended = False
 
     def __len__(self) -> int:
         return self.stream.num_batches(len(self._upstream))

@@ -101,15 +101,10 @@ shows_options(GuardOptions)(GuardOptions)
 
 def options_table() -> str:
     """A Markdown table of the options: name, default and documentation."""
-    rows = [f"| `{name}` | {_default_text(name)} | {text} |" for name, text in option_docs(GuardOptions).items()]
+    defaults = {name: f'`"{value}"`' if isinstance(value, str) else f"`{value}`" for name, value in DEFAULTS.items()}
+    docs = option_docs(GuardOptions)
+    rows = [f"| `{name}` | {defaults.get(name, 'by policy')} | {text} |" for name, text in docs.items()]
     return "\n".join(["| option | default | meaning |", "|---|---|---|", *rows])
-
-
-def _default_text(name: str) -> str:
-    if name not in DEFAULTS:
-        return "by policy"
-    value = DEFAULTS[name]
-    return f'`"{value}"`' if isinstance(value, str) else f"`{value}`"
 
 
 def resolve_options(schema: SchemaLike, caller: str = "guard_labels", **options: Unpack[GuardOptions]) -> GuardConfig:

@@ -34,8 +34,7 @@ class Recheck:
 
     def counts(self, accepted: str, rejected: str) -> str:
         """The counts as text, such as ``3 accepted, 2 still bad, 0 not checked``."""
-        counts = (len(self.accepted), len(self.rejected), len(self.unchecked))
-        return f"{counts[0]} {accepted}, {counts[1]} {rejected}, {counts[2]} not checked"
+        return f"{len(self.accepted)} {accepted}, {len(self.rejected)} {rejected}, {len(self.unchecked)} not checked"
 
     def _check(self, entry: QuarantineEntry) -> None:
         if any(found.rule == "LG120" for found in entry.violations):  # no schema makes it readable
