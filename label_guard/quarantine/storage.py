@@ -110,15 +110,21 @@ class LocalFolder:
         path = self._root / name
         mode = 0o666 if self._mode is None else self._mode
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        descriptor = os.open(path, flags, mode)
-        try:
-            _write(descriptor, data, sync=self._sync)
-            if self._mode is not None:
-                path.chmod(self._mode)  # the umask took bits away
-        except OSError:
-            if path.stat().st_size == 0:  # so that retries on a full disk leave no heap of empty files
-                path.unlink(missing_ok=True)
-            raise
+        while True:
+            descriptor = os.open(path, flags, mode)
+            opened = os.fstat(descriptor)
+            try:
+                _write(descriptor, data, sync=self._sync)
+                if self._mode is not None:
+                    path.chmod(self._mode)  # the umask took bits away
+                if os.path.samestat(opened, path.stat()):
+                    break
+            except FileNotFoundError:  # a compaction took the file while it was empty: it is made again
+                continue
+            except OSError:
+                if path.stat().st_size == 0:  # so that retries on a full disk leave no heap of empty files
+                    path.unlink(missing_ok=True)
+                raise
         if self._sync:
             _sync_folder(self._root)
             if made:
