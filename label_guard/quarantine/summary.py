@@ -15,6 +15,8 @@ from label_guard.quarantine.line import LineProblem, QuarantineEntry, Written, t
 from label_guard.quarantine.options import folder_url
 from label_guard.quarantine.reader import DamagedLines, open_parts, scan
 
+_FIRST_MERGE = 1 << 16  # entries after which repeated ones are looked for
+
 
 @dataclass(slots=True)
 class WriterSummary:
@@ -116,7 +118,7 @@ class _Newest:
     def __init__(self) -> None:
         self._numbers = array("Q")
         self._kinds: dict[_Kind, int] = {}
-        self._limit = 3 << 16
+        self._limit = 3 * _FIRST_MERGE
 
     def add(self, entry: QuarantineEntry) -> None:
         """Counts an entry."""
@@ -136,7 +138,7 @@ class _Newest:
 
     def _distinct(self) -> np.ndarray[Any, np.dtype[np.uint64]]:
         """The last of each identity, in order: ``[entries, 3]``."""
-        numbers = np.array(self._numbers, np.uint64).reshape(-1, 3)
+        numbers = np.frombuffer(self._numbers, np.uint64).reshape(-1, 3)
         return numbers[_last(numbers[:, 1])]
 
     def count(self, summary: QuarantineSummary) -> None:
