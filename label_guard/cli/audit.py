@@ -20,7 +20,7 @@ from label_guard.audit.baseline import Baseline, read_baseline
 from label_guard.audit.conclude import with_baseline
 from label_guard.audit.good_index import check_target, write_good_index
 from label_guard.audit.outputs import refuse_doubles, refuse_inputs
-from label_guard.audit.plan import Sources, plan_audit
+from label_guard.audit.plan import plan_audit
 from label_guard.audit.report import AuditReport
 from label_guard.audit.runner import AuditOptions, Prepared, audit_splits, prepare_audit
 from label_guard.audit.suggest import patch_yaml, suggest
