@@ -75,17 +75,23 @@ class Unreadable(NamedTuple):
 
 
 class Keys(Sequence[str]):
-    """Record keys, made only when asked for: ``prefix`` and the position in the shard.
+    """Record keys, made only when asked for: ``prefix`` and the position in the shard, or the value of a feature.
 
     >>> list(Keys("train-00000.tfrecord__", range(7, 9)))
     ['train-00000.tfrecord__7', 'train-00000.tfrecord__8']
+
+    Args:
+        prefix: what precedes the position.
+        rows: positions of the records.
+        values: of the feature that names a record; one without it (None) keeps its position for a key.
     """
 
-    __slots__ = ("_prefix", "_rows")
+    __slots__ = ("_prefix", "_rows", "_values")
 
-    def __init__(self, prefix: str, rows: Sequence[int]) -> None:
+    def __init__(self, prefix: str, rows: Sequence[int], values: RawColumn | None = None) -> None:
         self._prefix = prefix
         self._rows = rows
+        self._values = values
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -96,8 +102,11 @@ class Keys(Sequence[str]):
     def __getitem__(self, index: slice) -> Keys: ...
     def __getitem__(self, index: int | slice) -> str | Keys:
         if isinstance(index, slice):
-            return Keys(self._prefix, self._rows[index])
-        return f"{self._prefix}{self._rows[index]}"
+            return Keys(self._prefix, self._rows[index], None if self._values is None else self._values[index])
+        value = None if self._values is None else self._values[index]
+        if value is None:
+            return f"{self._prefix}{self._rows[index]}"
+        return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, overload
+from typing import Any
 
 from label_guard.errors import SourceError
 from label_guard.sources.base import (
@@ -15,7 +15,6 @@ from label_guard.sources.base import (
     Keys,
     LabelShapes,
     Piece,
-    RawColumn,
     Shard,
     Unreadable,
 )
@@ -95,9 +94,8 @@ class Source:
         prefix = "" if self.numbered else f"{shard.name}__"
         for piece in read_shard(self.format, shard, wanted):
             names = piece.names
-            keys: Sequence[str] = Keys(prefix, piece.rows) if names is None else [names[row] for row in piece.rows]
-            if self.record_key is not None and names is None:
-                keys = _FeatureKeys(piece.columns[self.record_key], keys)
+            values = None if self.record_key is None else piece.columns[self.record_key]
+            keys = Keys(prefix, piece.rows, values) if names is None else [names[row] for row in piece.rows]
             columns = {path: piece.columns[path] for path in self.labels}
             unreadable = tuple(
                 Unreadable(row, names[row] if names is not None else f"{prefix}{row}", reason)
@@ -171,28 +169,3 @@ def peek_fields(form: Format, files: Sequence[Shard]) -> list[str]:
     if faults and len(faults) == len(files):
         raise faults[0]
     return []
-
-
-class _FeatureKeys(Sequence[str]):
-    """Keys out of a feature; a record without it keeps its place in the file for a key."""
-
-    __slots__ = ("_places", "_values")
-
-    def __init__(self, values: RawColumn, places: Sequence[str]) -> None:
-        self._values = values
-        self._places = places
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> _FeatureKeys: ...
-    def __getitem__(self, index: int | slice) -> str | _FeatureKeys:
-        if isinstance(index, slice):
-            return _FeatureKeys(self._values[index], self._places[index])
-        value = self._values[index]
-        if value is None:
-            return self._places[index]
-        return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
