@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from codecs import BOM_UTF8
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from typing import IO
 
 from label_guard.core.plural import counted
@@ -32,9 +30,6 @@ _SKIPPED = 1 << 20
 _OTHER_DELIMITERS = {";": ";", "\t": "tab", "|": "|"}
 # A row that cannot be read is tried again from its second line; text made for it could do so without end.
 _MAX_REREAD = 4
-_LINE_END = re.compile(rb"\r\n|\r|\n")
-
-
 _NAMED_DELIMITERS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", "pipe": "|"}
 
 
@@ -57,35 +52,37 @@ class CsvFormat:
     texts: tuple[str, ...] = ()
 
     def fields(self, path: str) -> Sequence[str]:
-        with self._rows(path) as (header, _):
+        with self._rows(path) as (header, *_):
             return header
 
     def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
-        with self._rows(path) as (header, rows):
+        with self._rows(path) as (header, rows, lines):
             require_fields(wanted, header, path)
             doubled = [label for label in wanted if header.count(label) > 1]
             if doubled:
                 raise SourceError(f"{path} has {header.count(doubled[0])} columns named {doubled[0]!r}; rename one")
             places = {label: header.index(label) for label in wanted}
-            if self.encoding not in BLOCK_ENCODINGS or not self.delimiter.isascii() or not wanted:
+            by_rows = self.encoding not in BLOCK_ENCODINGS or not self.delimiter.isascii() or not wanted
+            if by_rows or lines.has_lone_return:
                 yield from _pieces(rows, 0, len(header), places, self.texts)
                 return
-        yield from self._in_blocks(path, header, places)
+        yield from self._in_blocks(path, len(header), places, lines.number)
 
-    def _in_blocks(self, path: str, header: Sequence[str], places: Mapping[str, int]) -> Iterator[Piece]:
-        """The pieces of a file whose encoding is ASCII below 128: plain blocks at once, others row by row."""
-        plain = CsvBlocks(self.delimiter, self.encoding, len(header), places, _number, self.texts)
-        row = number = 0
-        begun: tuple[int, int] | None = None
+    def _in_blocks(self, path: str, width: int, places: Mapping[str, int], number: int) -> Iterator[Piece]:
+        """The pieces of a file whose encoding is ASCII below 128, ``number`` lines of which precede the rows.
+
+        Plain blocks are read at once, others row by row.
+        """
+        plain = CsvBlocks(self.delimiter, self.encoding, width, places, _number, self.texts)
+        row = 0
         with opened(path, unzip=True) as file:
+            if not number and self.encoding == "utf-8" and file.read(len(BOM_UTF8)) != BOM_UTF8:
+                file.seek(0)
+            for _ in range(number):
+                file.readline()
             blocks_of_lines = LineBlocks(file, _MAX_ROW)
             for block in blocks_of_lines:
-                if not begun:
-                    begun = self._header_end(block, header)
-                    if begun is None:
-                        break
-                    block, number = block[begun[0] :], begun[1]
-                found = plain.read(block) if block else (0, dict[str, RawColumn]())
+                found = plain.read(block)
                 if found is not None:
                     if found[0]:
                         yield Piece(range(row, row + found[0]), found[1])
@@ -94,33 +91,16 @@ class CsvFormat:
                 # Without quotes a row is a line, and nothing reaches into the next block.
                 apart = b'"' not in block and block.endswith(b"\n")
                 lines = _Lines(io.BytesIO(block) if apart else blocks_of_lines.rest(block), self.encoding, path, number)
-                for piece in _pieces(_rows(lines, self.delimiter), row, len(header), places, self.texts):
+                for piece in _pieces(_rows(lines, self.delimiter), row, width, places, self.texts):
                     yield piece
                     row += len(piece.rows) + len(piece.unreadable)
                 if not apart:
                     return
                 lines.start()
                 number = lines.number
-        if begun is None:
-            with self._rows(path) as (_, rows):
-                yield from _pieces(rows, 0, len(header), places, self.texts)
-
-    def _header_end(self, block: bytes, header: Sequence[str]) -> tuple[int, int] | None:
-        """Where the rows begin in the first block, and the number of lines before them; None where it is cut."""
-        start = len(BOM_UTF8) if self.encoding == "utf-8" and block.startswith(BOM_UTF8) else 0
-        if self.header == "none":
-            return start, 0
-        lines = _Lines(io.BytesIO(block[start:]), self.encoding, "", 0)
-        found = next(_rows(lines, self.delimiter), None)
-        if not isinstance(found, list) or [_shown(name) for name in found] != header:
-            return None
-        lines.start()
-        ends = islice(_LINE_END.finditer(block), lines.number - 1, None)
-        end = next(ends, None)
-        return len(block) if end is None else end.end(), lines.number
 
     @contextmanager
-    def _rows(self, path: str) -> Generator[tuple[list[str], Iterator[list[str] | str]]]:
+    def _rows(self, path: str) -> Generator[tuple[list[str], Iterator[list[str] | str], _Lines]]:
         with opened(path, unzip=True) as file:
             lines = _Lines(file, self.encoding, path)
             rows = _rows(lines, self.delimiter)
@@ -133,10 +113,11 @@ class CsvFormat:
                 if self.header == "none":
                     lines.again()
                     rows = _rows(lines, self.delimiter)
-                    yield [str(number) for number in range(len(first))], rows
+                    yield [str(number) for number in range(len(first))], rows, lines
                 else:
                     self._check_header(first, path)
-                    yield list(map(_shown, first)), rows
+                    lines.start()
+                    yield list(map(_shown, first)), rows, lines
             except UnicodeError as error:
                 raise SourceError(f"cannot read {path} as {self.encoding}: {error}") from None
 
@@ -187,6 +168,7 @@ class _Lines(Iterator[str]):
         self._row: list[str] = []
         self._size = self._read = self._fed = 0
         self.number = number or 0  # of the row's first line
+        self.has_lone_return = False  # whether a line has ended with "\r" alone
 
     def start(self) -> None:
         """Begins a row."""
@@ -220,6 +202,7 @@ class _Lines(Iterator[str]):
         if not line:
             raise StopIteration
         self._read += len(line)
+        self.has_lone_return |= line[-1] == "\r"
         if len(line) > _MAX_ROW:
             while line and line[-1] not in "\r\n":
                 line = self._text.readline(_SKIPPED)

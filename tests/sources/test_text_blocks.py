@@ -53,7 +53,7 @@ def csv_by_rows(form: CsvFormat, path: Path, wanted: list[str]) -> Found:
     """The reader of rows over the whole file."""
 
     def pieces() -> Iterator[Piece]:
-        with form._rows(str(path)) as (header, rows):
+        with form._rows(str(path)) as (header, rows, _):
             yield from csv._pieces(rows, 0, len(header), {label: header.index(label) for label in wanted}, ())
 
     return flat(pieces())
