@@ -14,9 +14,11 @@ from typing import Any, cast
 import numpy as np
 
 from label_guard.check.columns import UntypedIntegers
+from label_guard.core.strict_json import unique_pairs
 from label_guard.sources.base import RawColumn
 
 _MOST_KEYS = 200
+_MAX_FAILURES = 4  # blocks that are not plain, after which no other is tried
 # json.loads refuses whole numbers of more than 4,300 digits; those beyond 1,000 are left to it.
 _NUMBER = rb"-?+(?:0|[1-9][0-9]{0,999}+)(?:\.[0-9]++)?+(?:[eE][+-]?+[0-9]++)?+"
 _STRING = rb'"(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+"'
@@ -31,21 +33,20 @@ _SEPARATORS = ((b", ", b": "), (b",", b":"))  # of Python, and of writers that l
 _SPACE = 0x20  # control characters are below it
 
 
-class LinePattern:
-    """Matches lines that have the layout of ``record``.
+class LinePatterns:
+    """Reads blocks of lines by the layout of the first line of one; gives up on files whose lines differ in layout.
 
-    Blocks without escapes whose values have the types of the first line, as nearly all have, are matched by a plain
-    pattern in half the time of the general one.
+    Blocks without escapes whose values have the types of that line, as nearly all have, are matched by a plain pattern
+    in half the time of the general one.
 
     Args:
-        record: a line as JSON reads it.
-        line: the line.
         wanted: paths of the labels.
     """
 
-    def __init__(self, record: Mapping[str, Any], line: bytes, wanted: Mapping[str, Any]) -> None:
-        self._plain = _Layout(record, line, wanted, _plain_scalar)
-        self._general = _Layout(record, line, wanted, _scalar)
+    def __init__(self, wanted: Mapping[str, Any]) -> None:
+        self._wanted = wanted
+        self._layouts: tuple[_Layout, ...] = ()  # the plain and the general one
+        self._failures = 0
 
     def read(self, block: bytes) -> tuple[int, dict[str, RawColumn]] | None:
         """Reads a block of whole lines.
@@ -53,17 +54,38 @@ class LinePattern:
         Returns:
             The number of lines, and the labels by path; None where the strict reader must look.
         """
-        data = block if block.endswith(b"\n") else block + b"\n"
-        if not _is_utf8(data):
+        if self._failures >= _MAX_FAILURES:
             return None
+        data = block if block.endswith(b"\n") else block + b"\n"
         # No pattern lets a control character through but those that end lines.
         lines = int(np.count_nonzero(np.frombuffer(data, np.uint8) < _SPACE))
         if b"\r" in data:
             lines -= data.count(b"\r\n")
-        columns = None if b"\\" in data else self._plain.read(data, lines)
+        columns = self._columns(data, lines)
         if columns is None:
-            columns = self._general.read(data, lines)
+            self._layouts = self._layouts_of(block.partition(b"\n")[0])
+            columns = self._columns(data, lines)
+        self._failures += columns is None
         return None if columns is None else (lines, columns)
+
+    def _layouts_of(self, line: bytes) -> tuple[_Layout, ...]:
+        try:
+            record: Any = json.loads(line, object_pairs_hook=unique_pairs)
+        except (ValueError, RecursionError):
+            return ()
+        if not isinstance(record, dict):
+            return ()
+        members = cast("dict[str, Any]", record)
+        return tuple(_Layout(members, line, self._wanted, scalar) for scalar in (_plain_scalar, _scalar))
+
+    def _columns(self, data: bytes, lines: int) -> dict[str, RawColumn] | None:
+        try:
+            if not data.isascii():
+                data.decode()
+        except UnicodeDecodeError:
+            return None
+        layouts = self._layouts[1:] if b"\\" in data else self._layouts
+        return next((found for layout in layouts if (found := layout.read(data, lines)) is not None), None)
 
 
 class _Layout:
@@ -134,16 +156,6 @@ def _plain_scalar(value: object) -> bytes:
     """A value of the type of ``value``, in text without backslashes and control characters."""
     kind: Any = type(value)
     return _PLAIN.get(kind) or _scalar(value)
-
-
-def _is_utf8(data: bytes) -> bool:
-    if data.isascii():
-        return True
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _integers(texts: list[bytes]) -> RawColumn:

@@ -10,9 +10,9 @@ from typing import IO, Any, cast
 
 from label_guard.core.strict_json import unique_pairs
 from label_guard.errors import SourceError
-from label_guard.sources.base import CHUNK_BYTES, LabelShapes, Piece, RawColumn
+from label_guard.sources.base import CHUNK_BYTES, LabelShapes, Piece
 from label_guard.sources.files import opened
-from label_guard.sources.json_lines_pattern import LinePattern
+from label_guard.sources.json_lines_pattern import LinePatterns
 from label_guard.sources.line_blocks import LineBlocks
 from label_guard.sources.pieces import blocks, first_items, labels_of, records_piece
 
@@ -20,7 +20,6 @@ MAX_LINE_BYTES = 32 << 20  # Python takes up to 24 bytes for each byte of JSON
 _SKIPPED = 1 << 20
 _PEEKED_LINES = 64
 _TOO_LONG = b""
-_MAX_FAILURES = 4  # blocks that are not plain, after which no other is tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ class JsonLinesFormat:
 
     def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         with opened(path, unzip=True) as file:
-            row, patterns = 0, _Patterns(wanted)
+            row, patterns = 0, LinePatterns(wanted)
             whole_lines = LineBlocks(file, MAX_LINE_BYTES)
             for text in whole_lines:
                 plain = patterns.read(text)
@@ -57,30 +56,6 @@ class JsonLinesFormat:
                 for block in blocks(_lines(lines), len, CHUNK_BYTES):
                     yield records_piece(row, block, lambda line: labels_of(parse_object(line), wanted), wanted)
                     row += len(block)
-
-
-class _Patterns:
-    """Reads plain blocks by the layout of their first line; gives up on files whose lines differ in layout."""
-
-    def __init__(self, wanted: LabelShapes) -> None:
-        self._wanted = wanted
-        self._pattern: LinePattern | None = None
-        self._failures = 0
-
-    def read(self, block: bytes) -> tuple[int, dict[str, RawColumn]] | None:
-        """Number of lines and their labels; None where the strict reader must look."""
-        if self._failures >= _MAX_FAILURES:
-            return None
-        found = None if self._pattern is None else self._pattern.read(block)
-        if found is None:
-            line = block.partition(b"\n")[0]
-            try:
-                self._pattern = LinePattern(parse_object(line or b"null"), line, self._wanted)
-            except ValueError:
-                self._pattern = None
-            found = None if self._pattern is None else self._pattern.read(block)
-        self._failures += found is None
-        return found
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes]:

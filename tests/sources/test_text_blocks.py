@@ -45,7 +45,7 @@ def in_blocks(form: Format, path: Path, wanted: list[str], size: int) -> Found:
     """What the format reads, in blocks of about ``size`` bytes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(line_blocks, "_BLOCK", size)
-        patch.setattr(jsonl, "_MAX_FAILURES", 1000)
+        patch.setattr(json_lines_pattern, "_MAX_FAILURES", 1000)
         return flat(form.read(str(path), dict.fromkeys(wanted)))
 
 
@@ -163,10 +163,10 @@ def test_jsonl_in_blocks_is_jsonl_by_lines(
 def test_the_grammar_of_a_value_is_that_of_json(text: str, first: Any, end: str) -> None:
     """What the pattern matches, json reads, and to the same value, whatever the first line held."""
     line = f'{{"label": {text}}}{end}'.encode()
-    record = {"label": first}
-    found = json_lines_pattern.LinePattern(record, json.dumps(record).encode(), {"label": None}).read(line)
+    head = json.dumps({"label": first}).encode() + b"\n"
+    found = json_lines_pattern.LinePatterns({"label": None}).read(head + line)
     if found is not None:
-        assert repr(list(found[1]["label"])) == repr([json.loads(line)["label"]])
+        assert repr(list(found[1]["label"])) == repr([first, json.loads(line)["label"]])
     elif text.isascii() and not isinstance(first, list):
         try:
             read = jsonl.parse_object(line)

@@ -231,7 +231,7 @@ def test_blocks_rows_workers_and_the_cache_agree(tmp_path: Path, monkeypatch: py
     with ThreadPoolExecutor(2) as pool:
         parallel = audit_dataset(model, source=uri, executor=pool)
     monkeypatch.setattr(csv_source.CsvBlocks, "read", lambda self, block: None)
-    monkeypatch.setattr(jsonl._Patterns, "read", lambda self, block: None)
+    monkeypatch.setattr(jsonl.LinePatterns, "read", lambda self, block: None)
     slow = audit_dataset(model, source=uri)
     assert fast.to_json() == cached.to_json() == parallel.to_json() == slow.to_json()
 
