@@ -7,7 +7,7 @@ import posixpath
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from label_guard.core.types import Array
 from label_guard.errors import SourceError
 from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, WHOLE_FILE, FilePart, LabelShapes, Piece
 from label_guard.sources.files import is_remote, opened, size_of
+from label_guard.sources.pieces import blocks, records_piece
 from label_guard.sources.remote import RemoteRows, local_copy
 
 _DTYPES = (
@@ -125,35 +126,19 @@ def _sequences(path: str, label: str, part: FilePart) -> Iterator[Piece]:
         raise SourceError(f"{index} is damaged: version {version}, dtype code {code}, {counted(count, 'sequence')}")
     if not count:
         return
+    numbers, mine = _mapped(path, _CODES[code]), part.of(count)
+    width = numbers.itemsize
+
+    def labels(sequence: tuple[int, int, int]) -> dict[str, Any]:
+        row, place, length = sequence
+        first, rest = divmod(place, width)
+        if rest or length < 0 or place < 0 or first + length > len(numbers):
+            raise ValueError(f"sequence {row} lies outside {path}")
+        return {label: numbers[first : first + length]}
+
     with local_copy(index) as copy:
-        lengths = np.memmap(copy, "<i4", "r", len(head), (count,))
-        places = np.memmap(copy, "<i8", "r", len(head) + 4 * count, (count,))
-        yield from _cut(path, label, part.of(count), _mapped(path, _CODES[code]), lengths, places)
-
-
-def _cut(
-    path: str, label: str, mine: range, numbers: Array | RemoteRows, lengths: Array, places: Array
-) -> Iterator[Piece]:
-    start = mine.start
-    while start < mine.stop:
-        stop = min(mine.stop, start + _enough(lengths[start : start + CHUNK_BYTES // 8], numbers.itemsize))
-        found = {
-            row: _sequence(numbers, int(place), int(length))
-            for row, place, length in zip(range(start, stop), places[start:stop], lengths[start:stop], strict=True)
-        }
-        rows = [row for row, values in found.items() if values is not None]
-        outside = [(row, f"sequence {row} lies outside {path}") for row, values in found.items() if values is None]
-        yield Piece(rows, {label: [found[row] for row in rows]}, outside)
-        start = stop
-
-
-def _enough(lengths: Array, itemsize: int) -> int:
-    sizes = np.cumsum(np.maximum(lengths.astype(np.int64), 1) * itemsize)
-    return max(1, int(np.searchsorted(sizes, CHUNK_BYTES)))
-
-
-def _sequence(numbers: Array | RemoteRows, place: int, length: int) -> Array | None:
-    first, rest = divmod(place, numbers.itemsize)
-    if rest or length < 0 or place < 0 or first + length > len(numbers):
-        return None
-    return numbers[first : first + length]
+        lengths = np.memmap(copy, "<i4", "r", len(head), (count,))[mine.start : mine.stop]
+        places = np.memmap(copy, "<i8", "r", len(head) + 4 * count, (count,))[mine.start : mine.stop]
+        sequences = zip(mine, map(int, places), map(int, lengths), strict=True)
+        for block in blocks(sequences, lambda one: max(1, one[2]) * width, CHUNK_BYTES):
+            yield records_piece(block[0][0], block, labels, [label])
