@@ -58,7 +58,7 @@ def command(files: tuple[str, ...], style: str, select: str, ignore: str, source
         raise UsageError(f"--source is about one schema file, not {len(names)}; name it")
     metadata = None
     if source is not None:
-        from label_guard.sources.declared import source_metadata  # brings NumPy, which lint starts without
+        from label_guard.sources.open import source_metadata  # brings NumPy, which lint starts without
 
         try:
             metadata = source_metadata(source)

@@ -31,7 +31,7 @@ _YAML_1_1 = re.compile(
 def lint_file(path: str | os.PathLike[str] | SchemaFile, *, metadata: TfdsMetadata | None = None) -> list[Diagnostic]:
     """Everything to say about one schema file, in order of place; ``# noqa`` comments applied.
 
-    With ``metadata`` (``sources.declared.source_metadata``) also where they say otherwise.
+    With ``metadata`` (``sources.open.source_metadata``) also where they say otherwise.
     """
     file = path if isinstance(path, SchemaFile) else read_schema(path)
     advice = [file.diagnostic(problem) for problem in _advice(file)]

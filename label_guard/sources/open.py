@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-from label_guard.errors import SourceError
+from label_guard.errors import SourceError, UsageError
 from label_guard.sources.base import Format, LabelShapes, Shard, require_fields
 from label_guard.sources.files import resolve
 from label_guard.sources.python_function import FunctionFormat
@@ -22,7 +22,7 @@ from label_guard.sources.quarantine import QuarantineFormat
 from label_guard.sources.schemes import SCHEMES, Scheme
 from label_guard.sources.source import Source, peek_fields
 from label_guard.sources.tfds import open_tfds
-from label_guard.sources.tfds_metadata import Feature, Shape, read_metadata
+from label_guard.sources.tfds_metadata import Feature, Shape, TfdsMetadata, read_metadata
 from label_guard.sources.uris import full_uri, parse_uri
 
 
@@ -109,6 +109,23 @@ def declared_features(uri: str, *, split: str | None = None) -> Mapping[str, Fea
         raise SourceError(f"a {name}: source declares no features here")
     place = resolve(where, None)
     return SCHEMES[name].declared(place, split, SCHEMES[name].find(place, split))
+
+
+def source_metadata(uri: str) -> TfdsMetadata:
+    """What the dataset at ``uri`` declares of its features; a relative path counts from the working folder.
+
+    Raises:
+        UsageError: a source that declares nothing, such as CSV.
+        SourceError: the dataset is missing, or its metadata are damaged.
+    """
+    full = full_uri(uri)
+    scheme, _, where = full.partition(":")
+    if scheme == "tfds":
+        return read_metadata(where)
+    features = {} if scheme in ("quarantine", "python") else dict(declared_features(full))
+    if not features:
+        raise UsageError(f"{uri} declares no features to compare with; to read its records: label-guard audit")
+    return TfdsMetadata("", "", scheme, features=features, complete=scheme in ("parquet", "arrow"))
 
 
 def list_fields(uri: str, *, split: str | None = None) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from label_guard.errors import SourceError, UsageError
 from label_guard.lint.linter import lint_file
 from label_guard.schema.reader import read_schema_bytes
-from label_guard.sources.declared import source_metadata
+from label_guard.sources.open import source_metadata
 from label_guard.sources.tfds_metadata import Feature, SplitInfo, TfdsMetadata
 
 _HEAD = "format: 1\nname: x\nversion: 1.0.0\n"
