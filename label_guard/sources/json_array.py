@@ -36,17 +36,21 @@ class JsonFormat:
             if stream.peek() == "[":
                 values = first_items(_values(stream), _PEEKED)
                 return _paths(iter(values)) if not values or isinstance(values[0], dict) else ("label",)
-        with _stream(path, self.name) as stream:
             return _column_names(stream)
 
     def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         with _stream(path, self.name) as stream:
             if stream.peek() == "[":
-                values = _whole(stream)
+                values = _values(stream)
                 first = list(islice(values, 1))
-                read = _records if not first or isinstance(first[0], dict) else _bare_records
-                yield from read(chain(first, values), wanted)
+                bare = bool(first) and not isinstance(first[0], dict)
+                if bare and len(wanted) != 1:
+                    labels = ", ".join(wanted)
+                    raise ValueError(f"it is an array of values, one label, but {len(wanted)} are wanted: {labels}")
+                yield from _records(chain(first, values), wanted, _bare_label if bare else _labels)
+                stream.finish()
                 return
+            require_fields(wanted, _column_names(stream), path)
         yield from _columns(path, wanted)
 
 
@@ -73,6 +77,7 @@ class CocoFormat:
             _enter(stream, ANNOTATIONS, path)
             numbered = enumerate(islice(_values(stream), max(wanted, default=-1) + 1))
             images = {row: _members(value).get("image_id") for row, value in numbered if row in wanted}
+            images = {row: image for row, image in images.items() if isinstance(image, int | str)}
         files = _picture_files(path, lambda _, image: image.get("id") in images.values())
         by_id = {image["id"]: file for image, file in files}
         return {row: by_id[image] for row, image in images.items() if image in by_id}
@@ -206,28 +211,23 @@ def _values(stream: JsonStream) -> Iterator[Any]:
         yield stream.value()
 
 
-def _whole(stream: JsonStream) -> Iterator[Any]:
-    yield from _values(stream)
-    stream.finish()
+def _labels(value: Any, wanted: LabelShapes) -> dict[str, Any]:
+    return labels_of(require_object(value), wanted)
 
 
-def _records(values: Iterator[Any], wanted: LabelShapes) -> Iterator[Piece]:
+def _bare_label(value: Any, wanted: LabelShapes) -> dict[str, Any]:
+    """A record that is the label itself, such as the lists of ImageNet ReaL; an object among them is unreadable."""
+    if isinstance(value, dict):
+        raise ValueError("a JSON object among values")
+    return dict.fromkeys(wanted, value)
+
+
+def _records(
+    values: Iterator[Any], wanted: LabelShapes, labels: Callable[[Any, LabelShapes], Mapping[str, Any]] = _labels
+) -> Iterator[Piece]:
     row = 0
     for block in blocks(values, lambda _: _RECORD_BYTES, CHUNK_BYTES):
-        yield records_piece(row, block, lambda value: labels_of(require_object(value), wanted), wanted)
-        row += len(block)
-
-
-def _bare_records(values: Iterator[Any], wanted: LabelShapes) -> Iterator[Piece]:
-    """Records that are the label itself, such as the lists of ImageNet ReaL; an object among them is unreadable."""
-    if len(wanted) != 1:
-        raise ValueError(f"it is an array of values, one label, but {len(wanted)} are wanted: {', '.join(wanted)}")
-    row = 0
-    for block in blocks(values, lambda _: _RECORD_BYTES, CHUNK_BYTES):
-        rows = [row + k for k, value in enumerate(block) if not isinstance(value, dict)]
-        objects = [(row + k, "a JSON object among values") for k, value in enumerate(block) if isinstance(value, dict)]
-        column = [value for value in block if not isinstance(value, dict)]
-        yield Piece(rows, dict.fromkeys(wanted, column), objects)
+        yield records_piece(row, block, lambda value: labels(value, wanted), wanted)
         row += len(block)
 
 
@@ -294,8 +294,6 @@ def _column_names(stream: JsonStream) -> list[str]:
 
 def _columns(path: str, wanted: LabelShapes) -> Iterator[Piece]:
     """Each column is read with a cursor of its own, side by side."""
-    with _stream(path, "json") as stream:
-        require_fields(wanted, _column_names(stream), path)
     with contextlib.ExitStack() as stack:
         columns: dict[str, Iterator[Any]] = {}
         for label in wanted:

@@ -105,6 +105,17 @@ def test_a_link_that_leads_out_of_the_dataset_is_not_followed(tmp_path: Path) ->
     assert YoloFolder().pictures(shard.path, [0]) == {}
 
 
+def test_annotations_of_no_image_have_no_picture(tmp_path: Path) -> None:
+    """Whatever value is in the place of the image's id."""
+    path = _coco(tmp_path, ["a.png"])
+    _picture(tmp_path / "a.png")
+    content = json.loads(path.read_text())
+    content["annotations"] = [{"image_id": value} for value in ([1], {}, None, 1.5, "1", 0)]
+    content["images"].append({"id": [1], "file_name": "a.png"})
+    path.write_text(json.dumps(content))
+    assert CocoFormat().pictures(str(path), range(6)) == {5: str(tmp_path / "a.png")}
+
+
 def test_pictures_of_folders(tmp_path: Path) -> None:
     """Of a class folder the file; of a YOLO text the picture in ``images``, whatever its ending, or next to it."""
     _picture(tmp_path / "classes" / "bee" / "a__1.png")
