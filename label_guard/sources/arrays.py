@@ -24,7 +24,7 @@ class ArrayFormat:
         return list(self.columns)
 
     def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
-        require_fields(wanted, list(self.columns), path)
+        del path
         count = len(next(iter(self.columns.values())))
         widest = max((self.columns[label].nbytes for label in wanted), default=0)
         step = max(1, CHUNK_BYTES * count // max(1, widest))

@@ -181,7 +181,6 @@ class Format(Protocol):
         ...
 
 
-@runtime_checkable
 class DivisibleFormat(Format, Protocol):
     """A format that finds a record by its position, so that a large file can be read in parts.
 

@@ -14,15 +14,15 @@ from typing import IO
 from label_guard.core.plural import counted
 from label_guard.errors import SourceError
 from label_guard.sources.base import LabelShapes, Piece, RawColumn, did_you_mean, require_fields
-from label_guard.sources.csv_blocks import ENCODINGS as BLOCK_ENCODINGS
 from label_guard.sources.csv_blocks import CsvBlocks, text_or_none
 from label_guard.sources.files import opened
 from label_guard.sources.line_blocks import LineBlocks
 from label_guard.sources.pieces import blocks
 
+# In these a byte below 128 is always the ASCII character.
+_BLOCK_ENCODINGS = ("utf-8", "ascii", "latin-1", "iso-8859-15", "cp1250", "cp1251", "cp1252")
 ENCODINGS = (
-    "utf-8", "ascii", "latin-1", "iso-8859-15", "cp1250", "cp1251", "cp1252", "utf-16", "utf-16-le", "utf-16-be",
-    "shift_jis", "euc-jp", "euc-kr", "gb18030", "big5",
+    *_BLOCK_ENCODINGS, "utf-16", "utf-16-le", "utf-16-be", "shift_jis", "euc-jp", "euc-kr", "gb18030", "big5",
 )  # fmt: skip
 _ROWS = 8192
 _MAX_ROW = 32 << 20  # characters
@@ -62,7 +62,7 @@ class CsvFormat:
             if doubled:
                 raise SourceError(f"{path} has {header.count(doubled[0])} columns named {doubled[0]!r}; rename one")
             places = {label: header.index(label) for label in wanted}
-            by_rows = self.encoding not in BLOCK_ENCODINGS or not self.delimiter.isascii() or not wanted
+            by_rows = self.encoding not in _BLOCK_ENCODINGS or not self.delimiter.isascii() or not wanted
             if by_rows or lines.has_lone_return:
                 yield from _pieces(rows, 0, len(header), places, self.texts)
                 return

@@ -19,10 +19,6 @@ from label_guard.sources.base import RawColumn
 
 _NEWLINE, _RETURN, _QUOTE, _ZERO = b'\n\r"0'
 _MOST_DIGITS = 18  # of an int64
-# Encodings in which a byte below 128 is always the ASCII character.
-ENCODINGS = (
-    "utf-8", "ascii", "latin-1", "iso-8859-2", "iso-8859-15", "cp1250", "cp1251", "cp1252",
-)  # fmt: skip
 
 Positions = NDArray[np.intp]
 
@@ -33,7 +29,7 @@ class CsvBlocks:
 
     Attributes:
         delimiter: between fields, one ASCII character.
-        encoding: of the text, one of ``ENCODINGS``.
+        encoding: of the text, one in which a byte below 128 is always the ASCII character.
         width: number of fields of a row.
         places: the label columns by path.
         value_of: the value of a field.

@@ -62,15 +62,7 @@ def decode_pieces(piece: Piece, wanted: LabelShapes, encodings: Mapping[str, Enc
 
 
 def _piece(rows: list[int], columns: dict[str, list[Any]], unreadable: list[tuple[int, str]]) -> Piece:
-    return Piece(rows, {path: _column(values) for path, values in columns.items()}, sorted(unreadable))
-
-
-def _column(values: list[Any]) -> RawColumn:
-    """Values of one dtype and shape as an array, be these arrays or NumPy numbers."""
-    kinds = set(map(type, values))
-    if len(kinds) == 1 and issubclass(kinds.pop(), np.number | np.bool_):
-        return np.array(values)
-    return values_column(values)
+    return Piece(rows, {path: values_column(values) for path, values in columns.items()}, sorted(unreadable))
 
 
 def _decoded(path: str, value: Any, how: Encoding, wanted: LabelShapes) -> Any:

@@ -140,7 +140,7 @@ def opened(path: str, *, unzip: bool = False) -> Generator[IO[bytes]]:
         SourceError: it cannot be opened, or reading in the body fails.
     """
     try:
-        with _open(path) as file:
+        with open_object(*filesystem_of(path)) if is_remote(path) else open_regular(path) as file:
             if unzip and path.endswith((".gz", ".gzip")):
                 with unzipped(file) as plain:
                     yield cast("IO[bytes]", plain)
@@ -177,18 +177,14 @@ class _Unzipped(gzip.GzipFile):
             raise self._fault
         parts: list[bytes] = []
         left = -1 if size is None else size
-        while left:
-            try:
-                part = self.read1(left)
-            except READ_ERRORS as fault:
-                if not parts:
-                    raise
-                self._fault = fault
-                break
-            if not part:
-                break
-            parts.append(part)
-            left = left - len(part) if left > 0 else left
+        try:
+            while left and (part := self.read1(left)):
+                parts.append(part)
+                left -= len(part) if left > 0 else 0
+        except READ_ERRORS as fault:
+            if not parts:
+                raise
+            self._fault = fault
         return b"".join(parts)
 
     @override
@@ -196,12 +192,6 @@ class _Unzipped(gzip.GzipFile):
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
-
-
-def _open(path: str) -> Any:
-    if not is_remote(path):
-        return open_regular(path)
-    return open_object(*filesystem_of(path))
 
 
 def _reason(error: Exception) -> str:
@@ -240,12 +230,9 @@ def sizes_in(folder: str) -> dict[str, int]:
 
 def size_of(path: str) -> int | None:
     """Size in bytes; None where it is not known."""
-    if not is_remote(path):
-        try:
-            return Path(path).stat().st_size
-        except OSError:
-            return None
     try:
+        if not is_remote(path):
+            return Path(path).stat().st_size
         filesystem, name = filesystem_of(path)
         return filesystem.size(name)
     except Exception:  # an fsspec backend may raise anything

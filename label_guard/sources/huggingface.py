@@ -17,14 +17,10 @@ def class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, tuple[str, 
     {'tags': ('a', 'b')}
     """
     try:
-        return features_of(json.loads((metadata or {}).get(b"huggingface", b"{}"))["info"]["features"])
+        described = json.loads((metadata or {}).get(b"huggingface", b"{}"))
+        return dict(_walk(described["info"]["features"], ""))
     except (ValueError, LookupError, TypeError, RecursionError):
         return {}
-
-
-def features_of(features: Any) -> dict[str, tuple[str, ...]]:
-    """The class names that a description of features holds, such as that of dataset_info.json."""
-    return dict(_walk(features, ""))
 
 
 def _walk(feature: Any, path: str) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -23,7 +23,13 @@ def source_problems(schema: DatasetSchema, metadata: TfdsMetadata) -> Iterator[P
             yield Problem("LG230", where, f"the dataset has no feature {path!r}", fix)
         else:
             yield from _label_problems(path, label, feature)
-    yield from _split_problems(schema, metadata)
+    for name, split in schema.splits.items() if metadata.splits else ():
+        found = metadata.splits.get(name)
+        if found is None:
+            fix = suggestion(name, list(metadata.splits))
+            yield Problem("LG234", ("splits", name), f"the dataset has no split {name!r}", fix)
+        else:
+            yield from _size_problems(name, split.num_examples, found.num_examples)
 
 
 def _label_problems(path: str, label: Label, feature: Feature) -> Iterator[Problem]:
@@ -84,16 +90,6 @@ def _storage_problems(where: SchemaPath, label: Label, feature: Feature) -> Iter
 
 def _shown(shape: Sequence[int | None]) -> str:
     return f"[{', '.join('null' if length is None else str(length) for length in shape)}]"
-
-
-def _split_problems(schema: DatasetSchema, metadata: TfdsMetadata) -> Iterator[Problem]:
-    for name, split in schema.splits.items() if metadata.splits else ():
-        found = metadata.splits.get(name)
-        if found is None:
-            fix = suggestion(name, list(metadata.splits))
-            yield Problem("LG234", ("splits", name), f"the dataset has no split {name!r}", fix)
-        else:
-            yield from _size_problems(name, split.num_examples, found.num_examples)
 
 
 def split_problems(

@@ -161,9 +161,7 @@ def column_statistics(path: str, label: str) -> list[GroupStatistics | None]:
         number, names, _ = wanted_leaves(file.schema_arrow, [label], path)[label]
         arrow, metadata = pyarrow()[0], file.metadata
         kind = file.schema_arrow.field(names[0]).type
-        if len(names) > 1 or not arrow.types.is_integer(kind):
-            return [None] * metadata.num_row_groups
-        if signed:
+        if signed or len(names) > 1 or not arrow.types.is_integer(kind):
             return [None] * metadata.num_row_groups
         groups = (metadata.row_group(k) for k in range(metadata.num_row_groups))
         return [_group_statistics(group, number, str(kind)) for group in groups]
@@ -181,9 +179,7 @@ def declared(path: str) -> dict[str, Feature]:
 
 def _group_statistics(group: Any, number: int, dtype: str) -> GroupStatistics | None:
     found = group.column(number).statistics
-    if found is None or not found.has_null_count:
-        return None
-    if found.null_count == group.num_rows:
+    if found is None or not found.has_null_count or found.null_count == group.num_rows:
         return None
     if not found.has_min_max or type(found.min) is not int or type(found.max) is not int:
         return None

@@ -56,8 +56,10 @@ def first_items(items: Iterator[Item], most: int) -> list[Item]:
 
 
 def values_column(values: list[Any]) -> RawColumn:
-    """Per-record arrays as one array where they share dtype and shape; anything else stays a list."""
+    """Arrays or NumPy numbers, one a record, as one array where they share dtype and shape; else the list."""
     first = values[0] if values else None
+    if isinstance(first, np.number | np.bool_):
+        return np.array(values) if len(set(map(type, values))) == 1 else values
     if type(first) is np.ndarray and first.dtype != object:
         same = all(type(v) is np.ndarray and v.dtype == first.dtype and v.shape == first.shape for v in values)
         return np.stack(values) if same else values

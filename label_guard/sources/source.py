@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from label_guard.errors import SourceError
 from label_guard.sources.base import (
@@ -65,9 +65,9 @@ class Source:
         Args:
             part_bytes: the size of a part, about, 1 or more.
         """
-        if not isinstance(self.format, DivisibleFormat):
+        ranges: bool | None = getattr(self.format, "reads_ranges", None)
+        if ranges is None:
             return list(self.files)
-        ranges = self.format.reads_ranges
         return [
             part
             for shard in self.files
@@ -140,9 +140,7 @@ def read_shard(form: Format, shard: Shard, wanted: LabelShapes) -> Iterator[Piec
     """
     if shard.part is None:
         return form.read(shard.path, wanted)
-    if not isinstance(form, DivisibleFormat):
-        raise SourceError(f"{shard.path}: {form.name} files are not read in parts")
-    return form.read(shard.path, wanted, shard.part)
+    return cast("DivisibleFormat", form).read(shard.path, wanted, shard.part)
 
 
 def _parts(shard: Shard, part_bytes: int) -> Iterator[Shard]:

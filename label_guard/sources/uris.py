@@ -100,11 +100,15 @@ def _unknown(uri: str, scheme: str) -> str:
 
 
 def _unknown_folder(path: Path) -> str:
-    names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
-    found = folder_uris(path, names)
+    names = _visible(path)
+    found = _folder_uris(path, names)
     if found:
         return f"{path} holds several datasets; pass one of: {', '.join(found)}"
     return f"{path} holds no labels in a format that is read; it holds {listed(sorted(names)) or 'nothing'}"
+
+
+def _visible(path: Path) -> set[str]:
+    return {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
 
 
 def _exists(path: Path) -> bool:
@@ -193,11 +197,7 @@ def _holds_columns(text: bytes) -> bool:
 
 
 def _guess_folder(path: Path) -> str | None:
-    marked = _by_mark(path)
-    if marked is not None:
-        return marked
-    names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
-    found = folder_uris(path, names)
+    found = [marked] if (marked := _by_mark(path)) else _folder_uris(path, _visible(path))
     return found[0] if len(found) == 1 else None
 
 
@@ -219,7 +219,7 @@ def _prepared_below(path: Path, depth: int = 3) -> list[str]:
     return found
 
 
-def folder_uris(path: Path, names: set[str]) -> list[str]:
+def _folder_uris(path: Path, names: set[str]) -> list[str]:
     """The URIs of what a folder with the entries ``names`` may hold, by their endings."""
     if names & {"data.yaml", "dataset.yaml", "data.yml"}:
         return [f"yolo:{path}"]
