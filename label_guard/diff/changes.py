@@ -131,10 +131,9 @@ def _class_changes(old: Label, new: Label) -> Iterator[Change]:
     if isinstance(old, RealLabel) or isinstance(new, RealLabel):
         return
     if old.num_classes != new.num_classes:
-        if old.num_classes < new.num_classes:
-            reason = f"a model has {counted(old.num_classes, 'output')}; the loss of an id it has no output for is NaN"
-        else:
-            reason = f"a model has {counted(old.num_classes, 'output')}; ids that were legal are refused"
+        grows = old.num_classes < new.num_classes
+        effect = "the loss of an id it has no output for is NaN" if grows else "ids that were legal are refused"
+        reason = f"a model has {counted(old.num_classes, 'output')}; {effect}"
         yield changed("LG305", ("num_classes",), old.num_classes, new.num_classes, True, True, reason)
     yield from _name_changes(old.class_names, new.class_names, old.stores_names and new.stores_names)
     if isinstance(old, ClassLabel) and isinstance(new, ClassLabel):

@@ -26,8 +26,10 @@ def json_schema() -> dict[str, Any]:
         fields: dict[str, Any] = definition["properties"]
         del fields["kind"]["default"]  # a default of the Python class; a file must name the kind
         definition["required"] = ["kind", *definition.get("required", ())]
-        for name in ("class_names", "class_ids"):
-            _unique(fields.get(name, {}))
+        branches = [branch for name in ("class_names", "class_ids") for branch in fields.get(name, {}).get("anyOf", ())]
+        for branch in branches:
+            if branch.get("type") == "array":
+                branch["uniqueItems"] = True
     return {"$schema": DIALECT, "title": "label_guard schema file", **schema}
 
 
@@ -44,9 +46,3 @@ def _tidy(node: Any) -> Any:
             # What follows the first paragraph is for readers of the code.
             kept[key] = value.partition("\n\n")[0] if key == "description" and isinstance(value, str) else _tidy(value)
     return kept
-
-
-def _unique(field: dict[str, Any]) -> None:
-    for branch in field.get("anyOf", ()):
-        if branch.get("type") == "array":
-            branch["uniqueItems"] = True

@@ -32,7 +32,6 @@ from label_guard.schema.fields import (
     Problem,
     Ratio,
     SchemaPath,
-    lenient,
     raise_problems,
 )
 from label_guard.schema.labels import (
@@ -157,9 +156,7 @@ class DatasetSchema(Model):
     def _consistent(self, info: ValidationInfo) -> DatasetSchema:
         from label_guard.schema.dataset_contradictions import dataset_problems  # that module needs this one
 
-        problems = [] if lenient(info) else list(dataset_problems(self))
-        if problems:
-            raise_problems(problems)
+        raise_problems(dataset_problems(self), info)
         return self
 
     def split_name(self, split: str | None) -> str | None:
@@ -188,11 +185,7 @@ class DatasetSchema(Model):
     def limits_of(self, split: str | None) -> Limits:
         """Returns what an audit of ``split`` accepts: the limits that the split sets, else the global ones."""
         own = self.splits[split].limits if split in self.splits else None
-        return (
-            self.limits
-            if own is None
-            else self.limits.model_copy(update={n: getattr(own, n) for n in own.model_fields_set})
-        )
+        return self.limits if own is None else self.limits.model_copy(update=own.model_dump(exclude_unset=True))
 
     def stored(self, split: str | None = None) -> dict[str, Label]:
         """Labels by path as the source of ``split`` holds them."""
@@ -240,16 +233,15 @@ class DatasetSchema(Model):
     def digest(self, split: str | None = None, view: str | None = None) -> str:
         """16 hex digits over the label rules of ``split`` and ``view``: not over names, limits or versions."""
         rules = {
-            path: [label.kind, label.model_dump(exclude_defaults=True, exclude=_names_aside(label))]
+            path: [
+                label.kind,
+                label.model_dump(exclude_defaults=True, exclude=set() if label.stores_names else {"class_names"}),
+            ]
             for path, label in self.checked(split, view).items()
         }
         elsewhere = {path: sorted(found) for path, found in self.unlabeled_elsewhere(split).items()}
         text = json.dumps([rules, elsewhere], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _names_aside(label: Label) -> set[str]:
-    return set() if label.stores_names else {"class_names"}
 
 
 def _did_you_mean(name: str, choices: Iterable[str]) -> str:

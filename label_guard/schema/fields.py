@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal, NamedTuple, NoReturn, cast, get_args
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Literal, NamedTuple, cast, get_args
 
 from pydantic import (
     AfterValidator,
@@ -50,10 +50,15 @@ class Problem(NamedTuple):
     replacement: str = ""
 
 
-def raise_problems(problems: list[Problem]) -> NoReturn:
-    """Raise the problems as one pydantic error, for a validator; ``dataset.problems_of`` unfolds them."""
-    text = "; ".join(f"{p.rule} {'.'.join(map(str, p.path))}: {p.message}" for p in problems)
-    raise PydanticCustomError(PROBLEMS, "{text}", {"text": text, "problems": problems})
+def raise_problems(problems: Iterable[Problem], info: ValidationInfo) -> None:
+    """Raise the problems as one pydantic error, for a validator; ``dataset.problems_of`` unfolds them.
+
+    In a lenient validation they pass, so that a reader can gather all of a file; only its structure is checked.
+    """
+    found = [] if info.context and info.context.get("lenient") else list(problems)
+    if found:
+        text = "; ".join(f"{p.rule} {'.'.join(map(str, p.path))}: {p.message}" for p in found)
+        raise PydanticCustomError(PROBLEMS, "{text}", {"text": text, "problems": found})
 
 
 def fits_shape(declared: Sequence[int | None], shape: Sequence[int]) -> bool:
@@ -63,11 +68,6 @@ def fits_shape(declared: Sequence[int | None], shape: Sequence[int]) -> bool:
     (True, False)
     """
     return len(declared) == len(shape) and all(want in (None, n) for want, n in zip(declared, shape, strict=True))
-
-
-def lenient(info: ValidationInfo) -> bool:
-    """Whether contradictions pass, so that a reader can gather all of a file; only its structure is checked."""
-    return bool(info.context) and bool(info.context.get("lenient"))
 
 
 def _one_or_many(value: object) -> object:

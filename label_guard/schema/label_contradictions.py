@@ -13,8 +13,6 @@ from label_guard.schema.fields import Problem, SchemaPath
 if TYPE_CHECKING:
     from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
 
-_INT32 = dtypes.integer_range("int32")
-
 
 def label_problems(label: Label) -> Iterator[Problem]:
     """Yields the contradictions between the fields of one label; paths start at the label."""
@@ -49,7 +47,10 @@ def is_finite(value: float) -> bool:
 
 def _class_problems(label: ClassLabel) -> Iterator[Problem]:
     yield from _names_of(label)
-    yield from _id_list_problems(label)
+    if isinstance(label.class_ids, tuple):
+        yield from _count_problems(label, "class_ids", label.class_ids)
+        for raw in _repeated(label.class_ids):
+            yield Problem("LG218", ("class_ids",), f"id {raw} is listed twice in class_ids", "remove one")
     yield from _class_sentinel_problems(label)
     yield from _class_dtype_problems(label)
     yield from _length_problems(label)
@@ -61,18 +62,10 @@ def _class_problems(label: ClassLabel) -> Iterator[Problem]:
         yield Problem("LG205", ("emit",), f"emit {label.emit} cannot hold every class id", "emit a wider dtype")
 
 
-def _id_list_problems(label: ClassLabel) -> Iterator[Problem]:
-    if not isinstance(label.class_ids, tuple):
-        return
-    if len(label.class_ids) != label.num_classes:
-        yield Problem(
-            "LG201",
-            ("class_ids",),
-            f"num_classes is {label.num_classes} but class_ids has {len(label.class_ids)}",
-            f"set num_classes: {len(label.class_ids)} or correct class_ids",
-        )
-    for raw in _repeated(label.class_ids):
-        yield Problem("LG218", ("class_ids",), f"id {raw} is listed twice in class_ids", "remove one")
+def _count_problems(label: ClassLabel | MultiLabel, field: str, listed: Sequence[object]) -> Iterator[Problem]:
+    if len(listed) != label.num_classes:
+        message = f"num_classes is {label.num_classes} but {field} has {len(listed)}"
+        yield Problem("LG201", (field,), message, f"set num_classes: {len(listed)} or correct {field}")
 
 
 def _class_sentinel_problems(label: ClassLabel) -> Iterator[Problem]:
@@ -87,8 +80,8 @@ def _class_sentinel_problems(label: ClassLabel) -> Iterator[Problem]:
                 f"ignore value {value} is a legal class id ({span})",
                 "use a value outside the legal ids, or on_ignore: replace where only dense ids collide",
             )
-        elif label.on_ignore == "keep" and not _survives(value):
-            yield _truncated(("ignore", position), value)
+        elif label.on_ignore == "keep":
+            yield from _truncated(("ignore", position), value)
     if label.unlabeled is None:
         return
     ignored = label.unlabeled in label.ignore
@@ -99,8 +92,8 @@ def _class_sentinel_problems(label: ClassLabel) -> Iterator[Problem]:
         message = f"unlabeled value {label.unlabeled} would be emitted as well as the dense id {label.unlabeled}"
         fix = "use another value, or on_unlabeled: replace or skip"
         yield Problem("LG217", ("unlabeled",), message, fix)
-    elif label.keeps_unlabeled and not _survives(label.unlabeled):
-        yield _truncated(("unlabeled",), label.unlabeled)
+    elif label.keeps_unlabeled:
+        yield from _truncated(("unlabeled",), label.unlabeled)
 
 
 def _class_dtype_problems(label: ClassLabel) -> Iterator[Problem]:
@@ -215,7 +208,11 @@ def _multi_problems(label: MultiLabel) -> Iterator[Problem]:
         yield from _id_rows_problems(label)
     else:
         yield from _k_hot_problems(label)
-    yield from _column_problems(label)
+    if label.columns is not None:
+        if label.class_names != label.columns:
+            yield from _count_problems(label, "columns", label.columns)
+        for column in _repeated(label.columns):
+            yield Problem("LG216", ("columns",), f"column {column!r} is listed twice", "remove one")
     yield from _length_problems(label)
     low, most = label.min_positive, label.num_classes if label.max_positive is None else label.max_positive
     longest = most if label.max_length is None else min(most, label.max_length)
@@ -262,16 +259,6 @@ def _k_hot_problems(label: MultiLabel) -> Iterator[Problem]:
     yield from _ignore_problems(label)
 
 
-def _column_problems(label: MultiLabel) -> Iterator[Problem]:
-    if label.columns is None:
-        return
-    if len(label.columns) != label.num_classes and label.class_names != label.columns:
-        message = f"num_classes is {label.num_classes} but columns has {len(label.columns)}"
-        yield Problem("LG201", ("columns",), message, f"set num_classes: {len(label.columns)} or correct columns")
-    for column in _repeated(label.columns):
-        yield Problem("LG216", ("columns",), f"column {column!r} is listed twice", "remove one")
-
-
 def _ignore_problems(label: MultiLabel | RealLabel) -> Iterator[Problem]:
     """Ignore values that are not finite, that the stored dtype cannot hold, or that do not survive."""
     named = _named(label)
@@ -281,7 +268,10 @@ def _ignore_problems(label: MultiLabel | RealLabel) -> Iterator[Problem]:
     for position, value in enumerate(label.ignore):
         place = ("ignore", position)
         if value is None or value != value:
-            yield from _unmeasured_problems(label, "null" if value is None else ".nan")
+            if label.dtype is not None and not set(dtypes.FLOATING) & set(dtypes.expand(label.dtype)):
+                shown, names = "null" if value is None else ".nan", ", ".join(label.dtype)
+                message = f"dtype {names} cannot hold ignore value {shown}: what was not measured is read as NaN"
+                yield Problem("LG203", ("dtype",), message, f"set dtype: [{names}, floating]")
             continue
         if not is_finite(value):
             yield Problem("LG216", place, f"ignore value {number_text(value)} is not finite", "remove it")
@@ -292,16 +282,8 @@ def _ignore_problems(label: MultiLabel | RealLabel) -> Iterator[Problem]:
             yield Problem("LG203", ("dtype",), message, "widen it")
         handed_on = (label.emit,) if label.emit is not None else label.stored_dtypes
         integral = float(value).is_integer() and any(map(dtypes.is_integer, handed_on))
-        if integral and label.on_ignore == "keep" and not _survives(int(value)):
-            yield _truncated(place, int(value))
-
-
-def _unmeasured_problems(label: MultiLabel | RealLabel, shown: str) -> Iterator[Problem]:
-    """What was not measured is NaN once it is read, and so needs a floating dtype."""
-    if label.dtype is not None and not set(dtypes.FLOATING) & set(dtypes.expand(label.dtype)):
-        names = ", ".join(label.dtype)
-        message = f"dtype {names} cannot hold ignore value {shown}: what was not measured is read as NaN"
-        yield Problem("LG203", ("dtype",), message, f"set dtype: [{names}, floating]")
+        if integral and label.on_ignore == "keep":
+            yield from _truncated(place, int(value))
 
 
 def _soft_problems(label: SoftLabel) -> Iterator[Problem]:
@@ -329,20 +311,15 @@ def _real_problems(label: RealLabel) -> Iterator[Problem]:
         return
     yield from _limit_dtype_problems(label)
     yield from _ignore_problems(label)
-    for position, value in enumerate(label.ignore):
-        if value is not None and _inside(value, low, high):
+    limited = low is not None or high is not None  # without limits any sentinel is accepted
+    for position, value in enumerate(label.ignore if limited else ()):
+        if value is not None and (low is None or value >= low) and (high is None or value <= high):
             yield Problem("LG204", ("ignore", position), f"ignore value {value} is a legal value", "use another value")
     for value in label.kept_sentinels if label.emit in dtypes.FLOATING else ():
         if not dtypes.holds_value(str(label.emit), value):
             message = f"emit {label.emit} cannot hold the kept ignore value {value}"
             yield Problem("LG205", ("emit",), message, "emit a wider dtype, or set on_ignore: replace")
     yield from _emit_problems(label, () if label.emit in dtypes.FLOATING else label.stored_dtypes, lambda _: False)
-
-
-def _inside(value: float, low: float | None, high: float | None) -> bool:
-    """Whether ``value`` lies inside declared limits; where there are none, any sentinel is accepted."""
-    limited = low is not None or high is not None
-    return limited and (low is None or value >= low) and (high is None or value <= high)
 
 
 def _limit_dtype_problems(label: RealLabel) -> Iterator[Problem]:
@@ -385,17 +362,10 @@ def _named(label: Label) -> tuple[str, ...]:
     return tuple(name for name in label.dtype or () if name not in dtypes.FAMILIES and name != dtypes.STRING)
 
 
-def _survives(value: int) -> bool:
-    return _INT32[0] <= value <= _INT32[1]
-
-
-def _truncated(path: SchemaPath, value: int) -> Problem:
-    return Problem(
-        "LG205",
-        path,
-        f"kept sentinel {value} does not survive JAX's int32: it would arrive as another value",
-        "replace it (on_ignore or on_unlabeled: replace) or use one within int32",
-    )
+def _truncated(path: SchemaPath, value: int) -> Iterator[Problem]:
+    if not dtypes.holds_value("int32", value):
+        message = f"kept sentinel {value} does not survive JAX's int32: it would arrive as another value"
+        yield Problem("LG205", path, message, "replace it (on_ignore or on_unlabeled: replace) or use one within int32")
 
 
 def _repeated(values: Sequence[Any]) -> list[Any]:

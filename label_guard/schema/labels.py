@@ -24,7 +24,6 @@ from label_guard.schema.fields import (
     NumClasses,
     Sentinels,
     Shape,
-    lenient,
     nan_once,
     raise_problems,
 )
@@ -117,9 +116,7 @@ class _Label(Model):
     @model_validator(mode="after")
     def _consistent(self, info: ValidationInfo) -> _Label:
         self.model_fields_set.add("kind")  # ClassLabel(...) needs no kind=, a schema file that is written does
-        problems = [] if lenient(info) else list(label_problems(cast("Label", self)))
-        if problems:
-            raise_problems(problems)
+        raise_problems(label_problems(cast("Label", self)), info)
         return self
 
 
@@ -341,9 +338,7 @@ class MultiLabel(_Measured):
 
     @property
     def record_shape(self) -> tuple[int | None, ...]:
-        if self.encoding == "ids":
-            return (*self.shape, None)
-        return (*self.shape, self.num_classes)
+        return (*self.shape, None if self.encoding == "ids" else self.num_classes)
 
     @property
     def legal(self) -> str:

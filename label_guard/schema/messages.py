@@ -92,7 +92,11 @@ def _problem(found: Any, path: SchemaPath, look_for_near: bool) -> Problem:
     if kind == "extra_forbidden":
         return _unknown(path, value, found["fields"], look_for_near)
     if kind in ("union_tag_not_found", "union_tag_invalid"):
-        return _kind_problem(path, found)
+        where = (*path, "kind")
+        if kind == "union_tag_not_found":
+            return Problem("LG207", where, "kind is missing", f"add kind: one of {', '.join(KINDS)}", "missing")
+        tag = found["ctx"]["tag"]
+        return Problem("LG207", where, f"kind {tag!r} is not known", suggestion(tag, KINDS))
     is_class_name = path[-2:-1] == ("class_names",) and isinstance(path[-1], int)
     if kind == "string_type" and is_class_name and not isinstance(value, dict | list):
         return Problem("LG212", path, f"class name {shown(value)} is not a string", "put it in quotes")
@@ -110,13 +114,6 @@ def _wrong_value(found: Any, path: SchemaPath) -> Problem:
         return Problem("LG207", path, f"{name} must not be empty", "")
     message = f"{name} must be {_wanted(found)}, got {shown(value)}"
     return Problem("LG207", path, message, *_fix(kind, path, value))
-
-
-def _kind_problem(path: SchemaPath, found: Any) -> Problem:
-    if found["type"] == "union_tag_not_found":
-        return Problem("LG207", (*path, "kind"), "kind is missing", f"add kind: one of {', '.join(KINDS)}", "missing")
-    tag = found["ctx"]["tag"]
-    return Problem("LG207", (*path, "kind"), f"kind {tag!r} is not known", suggestion(tag, list(KINDS)))
 
 
 def _unknown(path: SchemaPath, value: object, fields: Sequence[str], look_for_near: bool) -> Problem:

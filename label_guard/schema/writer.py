@@ -42,15 +42,11 @@ def dump_schema(schema: DatasetSchema) -> str:
         for name, section in value.items():
             if key == "labels":
                 lines.append(f"  {quoted(name)}:")
-                for field in sorted(section, key=_rank):
-                    lines += _entry(field, section[field], "    ")
+                for field in dict.fromkeys((*_FIRST, *section)):
+                    lines += _entry(field, section[field], "    ") if field in section else []
             else:
                 lines += _entry(name, section, "  ")
     return "".join(f"{line}\n" for line in lines)
-
-
-def _rank(field: str) -> int:
-    return _FIRST.index(field) if field in _FIRST else len(_FIRST)
 
 
 def _entry(key: str, value: Any, indent: str) -> list[str]:
