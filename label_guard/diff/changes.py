@@ -11,11 +11,12 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, cast
 
 from label_guard.core import similar
 from label_guard.core.plural import agreed, counted
 from label_guard.diff.semver import Bump
+from label_guard.schema.dataset import emitted_label
 from label_guard.schema.fields import SchemaPath
 from label_guard.schema.labels import ClassIdRange, ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
 
@@ -61,30 +62,20 @@ class Change:
         return "major" if self.breaking else "patch" if self.documentation else "minor"
 
 
-class Sides(NamedTuple):
-    """A label before and after a change, as stored and as emitted."""
-
-    old: Label
-    new: Label
-    old_emitted: Label
-    new_emitted: Label
-
-
 def verdict(is_breaking: bool) -> Verdict:
     """The verdict in a word."""
     return "breaking" if is_breaking else "compatible"
 
 
-def label_changes(sides: Sides) -> Iterator[Change]:
+def label_changes(old: Label, new: Label) -> Iterator[Change]:
     """The changes between two versions of a label; paths start at the label."""
-    old, new = sides.old, sides.new
     if old.kind != new.kind:
         reason = "another kind of label needs another loss and another last layer"
         yield changed("LG304", ("kind",), old.kind, new.kind, True, True, reason)
         return
     yield from _class_changes(old, new)
-    yield from _encoding_changes(sides)
-    yield from _dtype_changes(sides)
+    yield from _encoding_changes(old, new)
+    yield from _dtype_changes(old, new)
     yield from _shape_changes(old, new)
     yield from _sentinel_changes(old, new)
     yield from _rule_changes(old, new)
@@ -250,9 +241,8 @@ _ENCODING = {  # and why data in the old form do not pass
 }
 
 
-def _encoding_changes(sides: Sides) -> Iterator[Change]:
+def _encoding_changes(old: Label, new: Label) -> Iterator[Change]:
     """How the source holds a label, and which of its positions count."""
-    old, new = sides.old, sides.new
     for field, reason in _ENCODING.items():
         before, after = getattr(old, field, None), getattr(new, field, None)
         if before != after:
@@ -263,7 +253,7 @@ def _encoding_changes(sides: Sides) -> Iterator[Change]:
                 moved = old.positive == new.negative or old.negative == new.positive
                 reason = "a stored value that meant one of the two now means the other" if moved else reason
             elif field == "separator" and before is None and not new.stores_names:
-                fresh = set(sides.new_emitted.stored_dtypes) - set(sides.old_emitted.stored_dtypes)
+                fresh = _handed_on(new) - _handed_on(old)
                 breaks, reason = bool(fresh), _gets(fresh) if fresh else "a list may be one text, too"
             yield changed("LG335", (field,), before, after, moved, breaks, reason)
     if old.where != new.where:
@@ -271,10 +261,13 @@ def _encoding_changes(sides: Sides) -> Iterator[Change]:
         yield changed("LG336", ("where",), old.where, new.where, False, True, reason)
 
 
-def _dtype_changes(sides: Sides) -> Iterator[Change]:
-    old, new = sides.old, sides.new
+def _handed_on(label: Label) -> set[str]:
+    return set(emitted_label(label).stored_dtypes)
+
+
+def _dtype_changes(old: Label, new: Label) -> Iterator[Change]:
     stored = set(old.stored_dtypes), set(new.stored_dtypes)
-    emitted = set(sides.old_emitted.stored_dtypes), set(sides.new_emitted.stored_dtypes)
+    emitted = _handed_on(old), _handed_on(new)
     follows = old.emit is None and new.emit is None  # what is handed on is what is stored
     written = old.dtype is not None or new.dtype is not None  # a default follows another field, reported there
     if stored[0] != stored[1] and written:

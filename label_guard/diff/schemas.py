@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from label_guard.core.plural import counted
-from label_guard.diff.changes import Change, Sides, changed, label_changes, shortened, verdict
+from label_guard.diff.changes import Change, changed, label_changes, shortened, verdict
 from label_guard.diff.semver import BUMPS, Bump, declares, is_before, version_for
 from label_guard.rules.diagnostic import Diagnostic, Severity
 from label_guard.rules.violation import Value
@@ -181,22 +181,16 @@ def _resolved_changes(old: DatasetSchema, new: DatasetSchema) -> Iterator[Change
         reported: dict[str, set[str | int]] = {}
         for view in (None, *views):
             holder = ("splits", splits[1]) if view is None else ("views", view)
-            for label, sides in _sides(old, new, splits, view).items():
+            before, after = old.checked(splits[0], view), new.checked(splits[1], view)
+            for label in (label for label in before if label in after):
                 own = _own_fields(old, splits[0], view, label) | _own_fields(new, splits[1], view, label)
                 found = [
-                    change for change in label_changes(sides) if view is None or _is_news(change, own, reported[label])
+                    change
+                    for change in label_changes(before[label], after[label])
+                    if view is None or _is_news(change, own, reported[label])
                 ]
                 yield from (_placed(change, label, holder if change.path[0] in own else None) for change in found)
                 reported.setdefault(label, {_topic(change.path[0]) for change in found})
-
-
-def _sides(
-    old: DatasetSchema, new: DatasetSchema, splits: tuple[str | None, str | None], view: str | None
-) -> dict[str, Sides]:
-    checked = old.checked(splits[0], view), new.checked(splits[1], view)
-    emitted = old.emitted(splits[0], view).labels, new.emitted(splits[1], view).labels
-    both = [label for label in old.labels if label in new.labels]
-    return {label: Sides(*(labels[label] for labels in (*checked, *emitted))) for label in both}
 
 
 def _is_news(change: Change, own: set[str], reported: set[str | int]) -> bool:

@@ -131,6 +131,3 @@ def _added_format(file: SchemaFile, diagnostic: Diagnostic) -> Edit | None:
         return None
     newline = "\r\n" if "\r\n" in file.text else "\n"
     return Edit(first.start, first.start, f"format: 1{newline}")
-
-
-FIXED = ("LG206", "LG207", "LG208", "LG209", "LG212", "LG213", "LG219")  # rules that have fixes
