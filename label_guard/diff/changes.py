@@ -203,10 +203,8 @@ def _id_changes(old: ClassLabel, new: ClassLabel) -> Iterator[Change]:
     if position is None:
         return
     moved = _ids_move(before, after)
-    if moved:
-        reason = "raw ids in the data are turned into other classes, and nothing would show it"
-    else:
-        reason = "raw ids that were legal are refused"
+    reason = "raw ids in the data are turned into other classes, and nothing would show it"
+    reason = reason if moved else "raw ids that were legal are refused"
     path = ("class_ids", position) if isinstance(new.class_ids, tuple) else ("class_ids",)
     yield changed("LG311", path, old.class_ids, new.class_ids, moved, True, reason)
 

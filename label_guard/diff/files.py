@@ -35,7 +35,7 @@ def compare_paths(old: str, new: str, fail_on: FailOn = "undeclared") -> Diagnos
     if Path(old).is_dir() != Path(new).is_dir():
         raise UsageError(f"{old} and {new} are not both files or both folders")
     if not Path(old).is_dir():
-        return _report(_pair_diagnostics((read_schema(old), read_schema(new)), fail_on), 1)
+        return _report(_diagnostics([(read_schema(old), read_schema(new))], fail_on), 1)
     before, after = ([read_schema(name) for name in find_files([folder])[0]] for folder in (old, new))
     if not before and not after:
         raise UsageError(f"there is no schema file in {old} or {new}")
@@ -43,7 +43,7 @@ def compare_paths(old: str, new: str, fail_on: FailOn = "undeclared") -> Diagnos
     pairs = _pairs(
         before, after, lambda file: os.path.relpath(file.path, old), lambda file: os.path.relpath(file.path, new)
     )
-    return _report([found for pair in _in_order(pairs) for found in _pair_diagnostics(pair, fail_on)], len(after))
+    return _report(_diagnostics(pairs, fail_on), len(after))
 
 
 def compare_with_revision(
@@ -70,13 +70,15 @@ def compare_with_revision(
     astray = {path: file for path, file in files.items() if revision.leaves(file)}
     now = {path: file for path, file in files.items() if path not in astray}
     pairs = _revision_pairs(revision, every, then, now, astray.keys())
-    found = [found for pair in _in_order(pairs) for found in _pair_diagnostics(pair, fail_on, revision)]
+    found = _diagnostics(pairs, fail_on, revision)
     found += [_unfollowed(file) for file in astray.values()]
     if not names:
         kept = {revision.path_of(file) for file in find_files(listed)[0]}
         moved = {revision.path_of(new.path) for old, new in pairs if old is not None and new is not None}
         unlisted = sorted((moved | (then & now.keys())) - kept)
-        found += [_unlisted(revision.name_of(path)) for path in unlisted]
+        message = "schemas of [tool.label_guard] no longer names this file: nothing checks its labels"
+        fix = "name it again; where it is meant to go, name the files to compare"
+        found += [Diagnostic("LG340", "error", message, fix, revision.name_of(path)) for path in unlisted]
     return _report(found, len(files))
 
 
@@ -91,13 +93,6 @@ def _refuse_unknown(revision: Revision, names: Sequence[str], now: set[str]) -> 
 def _unfollowed(file: str) -> Diagnostic:
     where = "out of the repository, where git keeps no earlier version" if Path(file).exists() else "nowhere"
     return Diagnostic("LG200", "error", f"the link leads {where}", "put the file in its place", file)
-
-
-def _unlisted(file: str) -> Diagnostic:
-    message = "schemas of [tool.label_guard] no longer names this file: nothing checks its labels"
-    return Diagnostic(
-        "LG340", "error", message, "name it again; where it is meant to go, name the files to compare", file
-    )
 
 
 def _revision_pairs(
@@ -168,8 +163,9 @@ def _schema_name(file: SchemaFile) -> Hashable:
     return node.value if node is not None and isinstance(node.value, str | int | float) else None
 
 
-def _in_order(pairs: Iterable[_Pair]) -> list[_Pair]:
-    return sorted(pairs, key=lambda pair: next(file.path for file in reversed(pair) if file is not None))
+def _diagnostics(pairs: list[_Pair], fail_on: FailOn, revision: Revision | None = None) -> list[Diagnostic]:
+    in_order = sorted(pairs, key=lambda pair: next(file.path for file in reversed(pair) if file is not None))
+    return [found for pair in in_order for found in _pair_diagnostics(*pair, fail_on, revision)]
 
 
 def _report(found: list[Diagnostic], files_checked: int) -> DiagnosticReport:
@@ -178,8 +174,9 @@ def _report(found: list[Diagnostic], files_checked: int) -> DiagnosticReport:
     return DiagnosticReport(found, "diff", files_checked, complete)
 
 
-def _pair_diagnostics(pair: _Pair, fail_on: FailOn, revision: Revision | None = None) -> list[Diagnostic]:
-    old, new = pair
+def _pair_diagnostics(
+    old: SchemaFile | None, new: SchemaFile | None, fail_on: FailOn, revision: Revision | None
+) -> list[Diagnostic]:
     severity: Severity = "error" if fail_on == "any" else "note"
     if new is None:
         return [_removed(old)] if old is not None else []

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +30,7 @@ class FileChange(NamedTuple):
     new: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Revision:
     """A commit of the repository around the current folder.
 
@@ -47,10 +47,15 @@ class Revision:
     def __str__(self) -> str:
         return f"{terminal(self.ref)} ({self.commit[:9]})"
 
-    @property
+    @cached_property
     def tree(self) -> Tree:
         """The files of the commit."""
-        return _tree(self.root, self.commit)
+        entries: dict[str, Entry] = {}
+        for line in _split(_git("ls-tree", "-r", "-z", "--full-tree", self.commit, folder=self.root)):
+            about, _, path = line.partition("\t")
+            mode, _, oid = about.split(" ")
+            entries[path] = Entry(mode, oid)
+        return Tree(entries, lambda oid: _git("cat-file", "blob", oid, folder=self.root))
 
     def read(self, path: str) -> bytes:
         """Returns the content of a file, named from the root of the repository, links followed.
@@ -144,16 +149,6 @@ def open_revision(ref: str, *, exact: bool = False) -> Revision:
         except _GitError:
             raise UsageError(_no_merge_base(ref)) from None
     return Revision(ref, commit, root)
-
-
-@lru_cache(maxsize=4)
-def _tree(root: Path, commit: str) -> Tree:
-    entries: dict[str, Entry] = {}
-    for line in _split(_git("ls-tree", "-r", "-z", "--full-tree", commit, folder=root)):
-        about, _, path = line.partition("\t")
-        mode, _, oid = about.split(" ")
-        entries[path] = Entry(mode, oid)
-    return Tree(entries, lambda oid: _git("cat-file", "blob", oid, folder=root))
 
 
 class _GitError(UsageError):

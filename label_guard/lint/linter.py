@@ -56,7 +56,7 @@ def chosen_rules(select: Sequence[str] = (), ignore: Sequence[str] = ()) -> froz
         if not code or not any(rule.startswith(code) for rule in RULES):
             raise UsageError(f"no rule has the code {code!r}; label-guard rule lists them all")
     chosen = {rule for rule in RULES if not select or rule.startswith(tuple(select))}
-    return frozenset({rule for rule in chosen if not ignore or not rule.startswith(tuple(ignore))} | {"LG200"})
+    return frozenset({rule for rule in chosen if not rule.startswith(tuple(ignore))} | {"LG200"})
 
 
 def _advice(file: SchemaFile) -> Iterator[Problem]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Literal, NamedTuple, cast, get_args
+from typing import Annotated, Literal, NamedTuple, cast, get_args
 
 from pydantic import (
     AfterValidator,
@@ -12,7 +12,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    GetCoreSchemaHandler,
+    GetPydanticSchema,
     StrictFloat,
     StrictInt,
     StrictStr,
@@ -111,21 +111,16 @@ EmitName = Literal[
 ]
 
 
-class _OneError:
+def _one_error(kind: str) -> GetPydanticSchema:
     """Annotation of a union whose failure is one error of type ``kind``, in place of one for each of its branches."""
-
-    def __init__(self, kind: str) -> None:
-        self._kind = kind
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        error = {"custom_error_type": self._kind, "custom_error_message": self._kind}
-        return cast("CoreSchema", {**handler(source), **error})
+    error = {"custom_error_type": kind, "custom_error_message": kind}
+    return GetPydanticSchema(lambda source, handler: cast("CoreSchema", {**handler(source), **error}))
 
 
-Number = Annotated[StrictInt | StrictFloat, _OneError("number_type")]
+Number = Annotated[StrictInt | StrictFloat, _one_error("number_type")]
 # Sentinels of labels that hold numbers: NaN and null mean "not measured".
 Sentinels = Annotated[
-    tuple[Annotated[StrictInt | StrictFloat, _OneError("sentinel_type")] | None, ...],
+    tuple[Annotated[StrictInt | StrictFloat, _one_error("sentinel_type")] | None, ...],
     _Lax,
     AfterValidator(nan_once),
     WithJsonSchema({"type": "array", "items": {"type": ["number", "null"]}}),

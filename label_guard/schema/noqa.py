@@ -33,14 +33,11 @@ def apply_noqa(file: SchemaFile, found: Sequence[Diagnostic], *, with_source: bo
         found: diagnostics of its content.
         with_source: whether the file was compared with a source (LG23x).
     """
-    comments = list(_comments(file))
-    if not comments:
-        return list(found)
     quiet = quieted_lines(file)
     used = {(diagnostic.line, diagnostic.rule) for diagnostic in found}
     kept = [diagnostic for diagnostic in found if (diagnostic.line, diagnostic.rule) not in quiet]
     errors = {(diagnostic.line, diagnostic.rule) for diagnostic in file.diagnostics}
-    for comment in comments:
+    for comment in _comments(file):
         kept += _problems(file, comment, used, errors, with_source)
     return kept
 

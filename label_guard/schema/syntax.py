@@ -117,7 +117,20 @@ def parse(text: str, *, is_json: bool = False) -> Node:
     >>> node.line, node.column, to_plain(node)
     (1, 9, {'label': {'num_classes': 10}})
     """
-    return _parse_json(text) if is_json else _parse_yaml(text)
+    if not is_json:
+        return _parse_yaml(text)
+    try:
+        values = json.loads(text, parse_constant=refuse_constant, parse_int=_integer)
+    except json.JSONDecodeError as error:
+        raise UnreadableError(f"not JSON: {error.msg}", error.lineno, error.colno) from None
+    except RecursionError:
+        raise UnreadableError(f"not JSON: nested more than {MAX_DEPTH} deep") from None
+    except ValueError as error:
+        _parse_yaml(text)  # it knows the place of a number that is too long
+        raise UnreadableError(f"not JSON: {error}") from None
+    root = _parse_yaml(text)  # for the places
+    _take_values(root, values)
+    return root
 
 
 def to_plain(node: Node) -> Any:
@@ -172,17 +185,14 @@ def _parse_yaml(text: str) -> Node:
         error: Any = found  # ruamel's errors carry no types
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        raise UnreadableError(_yaml_words(str(error.problem), str(error.context)), line, column) from None
+        words = f"not YAML: {error.problem}" + (f" {error.context}" if error.context is not None else "")
+        if "'\\t'" in str(error.problem):
+            words = "a tab indents this line; YAML wants spaces"
+        raise UnreadableError(words, line, column) from None
     except YAMLStreamError as error:
         raise UnreadableError(f"not YAML: {error}") from None
     except Exception as error:  # ruamel's scanner answers some broken texts with IndexError, ValueError and others
         raise UnreadableError(f"not YAML ({type(error).__name__}: {error})") from None
-
-
-def _yaml_words(problem: str, context: str) -> str:
-    if "'\\t'" in problem:
-        return "a tab indents this line; YAML wants spaces"
-    return f"not YAML: {problem}" + (f" {context}" if context != "None" else "")
 
 
 class _Composer:
@@ -271,22 +281,6 @@ def _place(event: Any) -> tuple[int, int]:
 
 def _span(event: Any) -> tuple[int, int, int, int]:
     return *_place(event), event.start_mark.index, event.end_mark.index
-
-
-def _parse_json(text: str) -> Node:
-    """Nodes of JSON: the values are json's, their places those of the same text read as YAML."""
-    try:
-        values = json.loads(text, parse_constant=refuse_constant, parse_int=_integer)
-    except json.JSONDecodeError as error:
-        raise UnreadableError(f"not JSON: {error.msg}", error.lineno, error.colno) from None
-    except RecursionError:
-        raise UnreadableError(f"not JSON: nested more than {MAX_DEPTH} deep") from None
-    except ValueError as error:
-        _parse_yaml(text)  # it knows the place of a number that is too long
-        raise UnreadableError(f"not JSON: {error}") from None
-    root = _parse_yaml(text)
-    _take_values(root, values)
-    return root
 
 
 def _integer(digits: str) -> int:
