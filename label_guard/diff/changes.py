@@ -199,7 +199,10 @@ def spelled(name: str) -> str:
 
 def _id_changes(old: ClassLabel, new: ClassLabel) -> Iterator[Change]:
     before, after = old.raw_ids, new.raw_ids
-    position = _first_difference(before, after)
+    both = range(min(len(before), len(after)))
+    if isinstance(before, range) and isinstance(after, range):  # they differ at once or nowhere, and may be large
+        both = both[:1]
+    position = next((i for i in both if before[i] != after[i]), None)
     if position is None:
         return
     moved = _ids_move(before, after)
@@ -207,13 +210,6 @@ def _id_changes(old: ClassLabel, new: ClassLabel) -> Iterator[Change]:
     reason = reason if moved else "raw ids that were legal are refused"
     path = ("class_ids", position) if isinstance(new.class_ids, tuple) else ("class_ids",)
     yield changed("LG311", path, old.class_ids, new.class_ids, moved, True, reason)
-
-
-def _first_difference(before: Sequence[int], after: Sequence[int]) -> int | None:
-    """The first class whose raw id differs, of the classes that both have."""
-    if isinstance(before, range) and isinstance(after, range):  # num_classes may be large
-        return None if before.start == after.start else 0
-    return next((i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), None)
 
 
 def _ids_move(before: Sequence[int], after: Sequence[int]) -> bool:

@@ -47,8 +47,7 @@ def fix_file(path: str | os.PathLike[str], rules: Collection[str]) -> int:
             break
         file, fixed = after, fixed + len(edits)
     if fixed:
-        with Path(name).open("rb") as stream:
-            mark = _BOM if stream.read(len(_BOM)) == _BOM else b""
+        mark = _BOM if Path(name).read_bytes().startswith(_BOM) else b""
         with atomic_write(name) as out:
             out.write(mark + file.text.encode())
     return fixed

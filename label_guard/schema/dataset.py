@@ -275,23 +275,18 @@ def emitted_label(label: Label) -> Label:
 
 def problems_of(error: ValidationError) -> Iterator[Problem]:
     """Every problem of a failed validation, contradictions unfolded; paths start at the validated model."""
-    is_schema = error.title == DatasetSchema.__name__
+    tag = 2 if error.title == DatasetSchema.__name__ else 0  # where pydantic puts the kind of a label
     others: list[Any] = []
     for found in error.errors(include_url=False):
-        path = _without_kind(tuple(found["loc"]), is_schema)
+        path = loc = tuple(found["loc"])
+        if len(loc) > tag and loc[tag] in KINDS and (tag == 0 or loc[0] == "labels"):
+            path = (*loc[:tag], *loc[tag + 1 :])
         if found["type"] == PROBLEMS:
             for problem in found.get("ctx", {})["problems"]:
                 yield problem._replace(path=(*path, *problem.path))
         else:
-            others.append({**found, "loc": path, "fields": _fields_at(tuple(found["loc"])[:-1])})
+            others.append({**found, "loc": path, "fields": _fields_at(loc[:-1])})
     yield from in_words(others)
-
-
-def _without_kind(loc: SchemaPath, is_schema: bool) -> SchemaPath:
-    """``loc`` without the tag that pydantic puts before the fields of a label."""
-    place = 2 if is_schema else 0
-    tagged = len(loc) > place and loc[place] in KINDS and (not is_schema or loc[0] == "labels")
-    return (*loc[:place], *loc[place + 1 :]) if tagged else loc
 
 
 def _fields_at(loc: SchemaPath) -> list[str]:

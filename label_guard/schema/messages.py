@@ -13,7 +13,7 @@ from label_guard.schema.labels import KINDS
 MAX_SUGGESTIONS = MAX_SHOWN  # unknown names of one file whose near name is looked for
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")  # text that means the same number without its quotes
 
-_TYPES = {
+_WANTED = {
     "int_type": "an integer",
     "string_type": "a string",
     "bool_type": "true or false",
@@ -24,6 +24,8 @@ _TYPES = {
     "model_attributes_type": "a mapping",
     "number_type": "a number",
     "sentinel_type": "a number, .nan or null",
+    "greater_than_equal": "at least {ge}",
+    "less_than_equal": "at most {le}",
 }
 # Fields with a rule of their own: what to add where they are missing, what is wrong with another value, and its fix.
 _RULES: dict[SchemaPath, tuple[str, str, str, str, FixKind]] = {
@@ -125,7 +127,7 @@ def _unknown(path: SchemaPath, value: object, fields: Sequence[str], look_for_ne
         return Problem("LG206", path, f"unknown field {name!r}", f"put it under limits: limits: {{{name}: ...}}")
     near = near_name(name, fields, _SYNONYMS) if look_for_near else None
     if near is not None:
-        return Problem("LG206", path, f"unknown field {name!r}", _did_you_mean(near), "rename", near)
+        return Problem("LG206", path, f"unknown field {name!r}", f"did you mean {near}?", "rename", near)
     homes = [kind for kind, model in KINDS.items() if name in model.model_fields]
     if homes and "kind" in fields:
         message = f"{name} is a field of {', '.join(homes)}, not of this kind"
@@ -137,16 +139,10 @@ def suggestion(value: str, choices: Iterable[str]) -> str:
     """Which of ``choices`` to write in place of ``value``."""
     names = list(choices)
     longer = [name for name in names if value and name.startswith(value)]  # int: int8, int16, ...
-    close = closest(value, names)
-    if close is not None and not longer:
-        return _did_you_mean(close)
-    if len(longer) == 1:
-        return _did_you_mean(longer[0])
+    meant = longer[0] if len(longer) == 1 else None if longer else closest(value, names)
+    if meant is not None:
+        return f"did you mean {meant}?"
     return f"use one of: {listed(longer or names)}" if names else ""
-
-
-def _did_you_mean(name: str) -> str:
-    return f"did you mean {name}?"
 
 
 def _name(path: SchemaPath) -> str:
@@ -157,17 +153,11 @@ def _name(path: SchemaPath) -> str:
 
 
 def _wanted(found: Any) -> str:
-    kind, ctx = found["type"], found.get("ctx", {})
     _, branch, rest = _place(tuple(found["loc"]))
     if branch and not rest:
         return "a list of integers, or {start: 1}"
-    if kind in _TYPES:
-        return _TYPES[kind]
-    bounds = {"greater_than_equal": ("ge", "at least"), "less_than_equal": ("le", "at most")}
-    if kind in bounds:
-        key, words = bounds[kind]
-        return f"{words} {ctx[key]}"
-    return str(found["msg"])
+    wanted = _WANTED.get(found["type"])
+    return str(found["msg"]) if wanted is None else wanted.format(**found.get("ctx", {}))
 
 
 def _fix(kind: str, path: SchemaPath, value: object) -> tuple[str, FixKind]:
