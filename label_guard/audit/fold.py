@@ -108,7 +108,7 @@ class SplitFold:
         bad = self.bad.in_order()
         shards = _whole_files(self.shards) if files is None else files
         for found in self.labels.values():
-            found.close_files()
+            found.illegal_values.close_files()
         return SplitReport(
             split=split,
             source=source,

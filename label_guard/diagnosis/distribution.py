@@ -108,7 +108,7 @@ class Distribution(BaseModel):
         """Counts a column of numbers of a real_label or a soft_label; other kinds are counted by class."""
         array, counts = column.array, column.counts
         if isinstance(label, RealLabel):
-            values = array[counts] if counts is not None and counts.shape == array.shape else array
+            values = array if counts is None else array[counts]
             sentinels = [sentinel for sentinel in label.sentinels if sentinel == sentinel]
             self.values.add(values[~np.isin(values, sentinels)] if sentinels else values)
         elif isinstance(label, SoftLabel) and array.ndim > 1 and array.shape[-1] == label.num_classes:

@@ -35,7 +35,6 @@ from label_guard.diagnosis.class_counts import ClassCounts, JsonCounts, count_id
 from label_guard.diagnosis.distribution import Distribution
 from label_guard.diagnosis.illegal import IllegalValues, Place, extreme, whole
 from label_guard.diagnosis.overflow import Count
-from label_guard.diagnosis.texts import as_text, kind_of_text
 from label_guard.rules.registry import RULES
 from label_guard.rules.violation import Violation
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel
@@ -192,15 +191,11 @@ class LabelStatistics(BaseModel):
 
         Args:
             name: the file.
-            whole: whether of all of it; after parts, ``close_files`` is called once all are merged.
+            whole: whether of all of it; after parts, ``illegal_values.close_files`` is called once all are merged.
         """
         ids = self.class_counts.arrays()[0]
         span = (int(ids[0]), int(ids[-1])) if ids.size else (None, None)
         self.illegal_values.end_of_file(name, self.positions, *span, whole=whole)
-
-    def close_files(self) -> None:
-        """Counts files that were read in parts, now that all parts are merged."""
-        self.illegal_values.close_files()
 
     def _add_examples(self, fault: RuleViolations, keys: Sequence[str]) -> None:
         order = sorted(range(len(fault.rows)), key=lambda place: natural_order(keys[int(fault.rows[place])]))
@@ -218,7 +213,7 @@ class LabelStatistics(BaseModel):
             self._add_texts(label, array)
         if array.dtype.kind not in "biuf" or not array.dtype.isnative or not array.size:
             return
-        counted = column.counts if column.counts is not None and column.counts.shape == array.shape else None
+        counted = column.counts
         self._add_range(array if counted is None else array[counted])
         self.distribution.add(label, stored)
         classes = getattr(label, "num_classes", None)
@@ -231,36 +226,25 @@ class LabelStatistics(BaseModel):
 
     def _add_nothing_left(self, label: Label, column: Column) -> None:
         """Counts records in which no position is left to learn from."""
-        array, counts = column.array, column.counts
-        if counts is not None and counts.shape != array.shape:
-            counts = None
-        unmeasured = array.dtype.kind == "f" and (label.ignores_nan or label.ignores_null)
-        if (
-            array.dtype.kind not in "biuf"
-            or not array.size
-            or not (label.sentinels or unmeasured or counts is not None)
-        ):
+        array = column.array
+        if array.dtype.kind not in "biuf" or not array.size:
             return
-        rows, size = np.arange(len(array)), array.size // len(array)
-        values = array.reshape(len(array), size)
-        for positions in (slice(0, 1), slice(None)):  # the first position alone rules most records out
-            part = values[rows, positions]
-            idle = np.isnan(part) if unmeasured else np.zeros(part.shape, np.bool_)
-            for sentinel in label.sentinels:
-                idle |= np.asarray(part == sentinel)
-            if counts is not None:
-                idle |= ~counts.reshape(values.shape)[rows, positions]
-            rows = rows[idle.all(axis=1)]
-        self.nothing_left += len(rows)
+        idle = np.zeros(array.shape, np.bool_) if column.counts is None else ~column.counts
+        for sentinel in label.sentinels:
+            idle |= np.asarray(array == sentinel)
+        if array.dtype.kind == "f" and (label.ignores_nan or label.ignores_null):
+            idle |= np.isnan(array)
+        self.nothing_left += int(np.count_nonzero(idle.reshape(len(array), -1).all(axis=1)))
 
     def _add_shape(self, shape: str, records: int) -> None:
         self.shapes = _bounded({**self.shapes, shape: self.shapes.get(shape, 0) + records})
 
     def _add_texts(self, label: Label, array: Array) -> None:
         names: set[str] = set(getattr(label, "class_names", None) or ())
-        for value, count in Counter(map(as_text, array.reshape(-1).tolist())).items():
-            if value is not None:
-                self.texts["class name" if value in names else kind_of_text(value)] += count
+        texts = Counter(value for value in array.reshape(-1).tolist() if isinstance(value, str | bytes))
+        for value, count in texts.items():
+            text = value if isinstance(value, str) else value.decode(errors="replace")
+            self.texts["class name" if text in names else _kind_of_text(text)] += count
 
     def _add_range(self, array: Array) -> None:
         if array.dtype.kind == "f":
@@ -369,6 +353,16 @@ class LabelStatistics(BaseModel):
             self.examples[rule] = _first_examples([*self.examples.get(rule, []), *other.examples.get(rule, [])])
         for shape, records in other.shapes.items():
             self._add_shape(shape, records)
+
+
+def _kind_of_text(value: str) -> str:
+    """``number``, ``name`` or ``blank``."""
+    if not value.strip():
+        return "blank"
+    try:
+        return "number" if float(value) == float(value) else "name"
+    except ValueError:
+        return "name"
 
 
 def _example(key: str, found: Violation) -> Example:
