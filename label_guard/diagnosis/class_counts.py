@@ -134,19 +134,16 @@ def _sum(parts: Iterable[tuple[Ids, Ids]]) -> tuple[Ids, Ids]:
     known = [(ids, counts) for ids, counts in parts if ids.size]
     if len(known) == 1:
         return known[0]
-    low, high = min(int(ids[0]) for ids, _ in known), max(int(ids[-1]) for ids, _ in known)
-    if high - low < _DENSE * sum(ids.size for ids, _ in known):
-        dense = np.zeros(high - low + 1, np.int64)
-        for ids, counts in known:
-            first, last = int(ids[0]), int(ids[-1])
-            where = slice(first - low, last - low + 1) if last - first < ids.size else ids - low  # without a gap
-            dense[where] += counts
-        places = np.flatnonzero(dense)
-        return places + low, dense[places]
-    ids, where = np.unique(np.concatenate([ids for ids, _ in known]), return_inverse=True)
-    total = np.zeros(ids.size, np.int64)
+    ids = np.concatenate([ids for ids, _ in known])
+    low, high = int(ids.min()), int(ids.max())
+    if high - low < _DENSE * ids.size:
+        distinct, where = low + np.arange(high - low + 1), ids - low
+    else:
+        distinct, where = np.unique(ids, return_inverse=True)
+    total = np.zeros(distinct.size, np.int64)
     np.add.at(total, where.reshape(-1), np.concatenate([counts for _, counts in known]))
-    return ids, total
+    used = np.flatnonzero(total)
+    return distinct[used], total[used]
 
 
 def count_ids(positions: ClassCounts, records: ClassCounts, ids: Ids, rows: Ids | None, low: int, high: int) -> None:

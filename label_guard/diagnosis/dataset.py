@@ -66,14 +66,15 @@ def _of_split(
     names: Mapping[str, Sequence[str]],
 ) -> Iterator[tuple[str, LikelyCause]]:
     labels = schema.stored(split)
-    pairs = list(_swapped(labels, found))
-    exchanged = {path for pair in pairs for path in pair}
+    pairs = dict(_swapped(labels, found))
     for path, label in labels.items():
-        for a, b in pairs:
-            if a == path:
-                text = f"{a} holds what {b} declares, and {b} what {a} declares: the two features are exchanged"
-                yield a, LikelyCause("swapped-features", text)
-        if path not in exchanged:
+        if path in pairs:
+            other = pairs[path]
+            text = (
+                f"{path} holds what {other} declares, and {other} what {path} declares: the two features are exchanged"
+            )
+            yield path, LikelyCause("swapped-features", text)
+        elif path not in pairs.values():
             yield from (
                 (path, cause) for cause in diagnose(path, label, found[path], split, only_label=len(labels) == 1)
             )

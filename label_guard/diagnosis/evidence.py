@@ -48,21 +48,12 @@ def log_noise(noise: Mapping[int, int], far: int, total: int, low: int, high: in
     """
     count = sum(noise.values()) + far
     share = log_mean([count * math.log(rate) + (total - count) * math.log1p(-rate) for rate in _RATES])
-    values = sum(n * math.log(noise_probability(value, low, high)) for value, n in noise.items())
+    values = sum(n * math.log(_noise_probability(value, low, high)) for value, n in noise.items())
     return share + values - 25.0 * far
 
 
-def noise_probability(value: int, low: int, high: int) -> float:
-    """Probability of ``value`` among noise values next to classes.
-
-    Args:
-        value: the stray value.
-        low: least class id.
-        high: greatest class id.
-
-    Returns:
-        A probability in (0, 1).
-    """
+def _noise_probability(value: int, low: int, high: int) -> float:
+    """Probability, in (0, 1), of ``value`` among noise values next to classes from ``low`` to ``high``."""
     probability = _ANYTHING / (90.0 * (abs(value) + 1.0))  # even in the logarithm over 64 bits, both signs
     if value in (low - 1, high + 1):
         probability += _SLIP / 2

@@ -8,7 +8,7 @@ are not float sums: those would.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -208,7 +208,7 @@ class LabelStatistics(BaseModel):
         array = column.array
         name = array.dtype.name if array.dtype.isnative else array.dtype.str
         self.dtypes[name if column.typed else _PYTHON.get(array.dtype.kind, "Python object")] += len(column.rows)
-        self._add_shape(str(list(array.shape[1:])), len(column.rows))
+        self._add_shapes({str(list(array.shape[1:])): len(column.rows)})
         if array.dtype.kind in "OSU":
             self._add_texts(label, array)
         if array.dtype.kind not in "biuf" or not array.dtype.isnative or not array.size:
@@ -236,8 +236,13 @@ class LabelStatistics(BaseModel):
             idle |= np.isnan(array)
         self.nothing_left += int(np.count_nonzero(idle.reshape(len(array), -1).all(axis=1)))
 
-    def _add_shape(self, shape: str, records: int) -> None:
-        self.shapes = _bounded({**self.shapes, shape: self.shapes.get(shape, 0) + records})
+    def _add_shapes(self, shapes: Mapping[str, int]) -> None:
+        both = Counter(self.shapes)
+        both.update(shapes)
+        names = sorted(both.keys() - {"..."})
+        for name in names[MAX_SHAPES:]:
+            both["..."] += both.pop(name)
+        self.shapes = dict(both)
 
     def _add_texts(self, label: Label, array: Array) -> None:
         names: set[str] = set(getattr(label, "class_names", None) or ())
@@ -351,8 +356,7 @@ class LabelStatistics(BaseModel):
             mine = self.violations.get(rule, [0, 0])
             self.violations[rule] = [mine[0] + records, mine[1] + positions]
             self.examples[rule] = _first_examples([*self.examples.get(rule, []), *other.examples.get(rule, [])])
-        for shape, records in other.shapes.items():
-            self._add_shape(shape, records)
+        self._add_shapes(other.shapes)
 
 
 def _kind_of_text(value: str) -> str:
@@ -408,10 +412,3 @@ def _among(known: Array, dense: Array) -> Array:
 
 def _first_examples(found: list[Example]) -> list[Example]:
     return sorted(found, key=lambda example: natural_order(example.record))[:MAX_EXAMPLES]
-
-
-def _bounded(counts: dict[str, int]) -> dict[str, int]:
-    names = sorted(name for name in counts if name != "...")
-    kept = {name: counts[name] for name in names[:MAX_SHAPES]}
-    rest = sum(counts[name] for name in names[MAX_SHAPES:]) + counts.get("...", 0)
-    return {**kept, "...": rest} if rest else kept

@@ -12,7 +12,7 @@ from label_guard.diagnosis.cause import TO_CHANGE, LikelyCause, OtherCause, with
 from label_guard.diagnosis.places import LIKELY, clustered, whole_files
 from label_guard.diagnosis.readings import Reading, Scored, Seen, score
 from label_guard.diagnosis.statistics import LabelStatistics
-from label_guard.diagnosis.wording import advice, alternative, name_of, text_of
+from label_guard.diagnosis.wording import advice, alternative, name_of, named_by_number, text_of
 from label_guard.schema.labels import ClassLabel
 
 _PLAUSIBLE = 0.02  # a cause that reaches this probability is named with the most likely one
@@ -167,12 +167,8 @@ def _twins_of_gaps(seen: Seen, reading: Reading) -> list[OtherCause]:
 def _all_seen(seen: Seen, reading: Reading) -> bool:
     """Whether the gaps are more than chance leaves unseen."""
     counts = [seen.count(value) for value in reading.ids or ()]
-    return _UNSEEN * _unseen(counts) < reading.high + 1 - len(counts)
-
-
-def _unseen(counts: Sequence[int]) -> float:
-    """How many classes chance may leave unseen: one where any occurs once, or as many as are estimated."""
-    return max(min(counts.count(1), 1), _chao(counts))
+    unseen = max(min(counts.count(1), 1), _chao(counts))
+    return _UNSEEN * unseen < reading.high + 1 - len(counts)
 
 
 def _chao(counts: Sequence[int]) -> float:
@@ -245,7 +241,7 @@ def patch_of(seen: Seen, reading: Reading, *, only_label: bool) -> Mapping[str, 
         return void
     if reading.cause == "one-class-too-few" and label.class_names is None and seen.label.rank < 2:
         return {"num_classes": label.num_classes + 1, **void}
-    if reading.cause in ("one-based", "offset") and reading.low > 0 and not _digits(label):
+    if reading.cause in ("one-based", "offset") and reading.low > 0 and not named_by_number(label):
         return {"class_ids": {"start": reading.low}, **void}
     if reading.cause == "zero-based" and label.class_names is None:
         return {"class_ids": None, **void}
@@ -267,8 +263,3 @@ def _patch_of_voids(label: ClassLabel, reading: Reading, *, only_label: bool) ->
 def _in_order(label: ClassLabel, ids: Sequence[int]) -> bool:
     """Whether ids with gaps are in the order of the classes: names may be listed in another order than raw ids."""
     return label.class_names is None or len({after - before for before, after in pairwise(ids)}) == 1
-
-
-def _digits(label: ClassLabel) -> bool:
-    names = label.class_names
-    return names is not None and names == tuple(map(str, range(label.num_classes)))

@@ -8,6 +8,7 @@ from itertools import pairwise
 from label_guard.core.plural import agreed, counted, times
 from label_guard.diagnosis.cause import OtherCause
 from label_guard.diagnosis.readings import Scored, Seen
+from label_guard.schema.labels import ClassLabel
 
 _FEW = 5  # isolated values rather than noise
 
@@ -19,9 +20,14 @@ def name_of(seen: Seen, one: Scored) -> str:
         return "stray" if _isolated(seen, one) else "noise"
     if cause == "undeclared-ignore" and label.rank == 0 and one.reading.voids == (-1,):
         return "unlabeled-records"
-    if cause == "one-based" and not one.noise and label.class_names == tuple(map(str, range(label.num_classes))):
+    if cause == "one-based" and not one.noise and named_by_number(label):
         return "last-for-zero"
     return cause
+
+
+def named_by_number(label: ClassLabel) -> bool:
+    """Whether the names of the classes are 0, 1, 2, ..."""
+    return label.class_names == tuple(map(str, range(label.num_classes)))
 
 
 def _isolated(seen: Seen, one: Scored) -> bool:
@@ -36,7 +42,7 @@ def alternative(seen: Seen, one: Scored) -> OtherCause:
 
 def text_of(seen: Seen, one: Scored) -> str:
     """What was seen and what it means."""
-    text = _TEXTS[one.reading.cause](seen, one)
+    text = _CAUSES[one.reading.cause][0](seen, one)
     if one.reading.cause == "stray":
         return text
     rest = {value: n for value, n in one.noise.items() if value or one.reading.cause != "one-based"}
@@ -54,8 +60,7 @@ def advice(seen: Seen, one: Scored) -> str:
         )
         where = f"; see {first[2]}" if first is not None and first[2] else ""
         return f"{where}. Correct or remove these records; no change of the schema fits"
-    text = _ADVICE.get(cause, "Find out which ids the data mean")
-    return f". {text}"
+    return f". {_CAUSES[cause][1]}"
 
 
 def _values(counts: Mapping[int, int]) -> str:
@@ -193,20 +198,17 @@ def _plus_minus(seen: Seen, _: Scored) -> str:
     return f"the values are -1 and 1 ({times(seen.count(-1))} and {times(seen.count(1))}) for two classes, not 0 and 1"
 
 
-_TEXTS = {
-    "stray": _stray, "undeclared-ignore": _void, "one-based": _one_based, "zero-based": _zero_based, "offset": _offset,
-    "minus-one-shift": _minus_one, "one-class-too-few": _one_too_few, "other-classes": _other_classes,
-    "ids-with-gaps": _gaps, "mixed": _mixed, "plus-minus-one": _plus_minus,
-}  # fmt: skip
-_ADVICE = {
-    "undeclared-ignore": "Check where these values come from",
-    "one-based": "Subtract 1 where the labels are written",
-    "zero-based": "Check which ids the data mean",
-    "offset": "Write ids from 0 where the labels are made",
-    "minus-one-shift": "Add 1 where the labels are written",
-    "one-class-too-few": "Check what the last id means",
-    "other-classes": "Map the ids to the declared classes, or take the right file",
-    "ids-with-gaps": "Write dense ids where the labels are made",
-    "mixed": "Find the records that count from another start and write them again",
-    "plus-minus-one": "Write 0 for -1",
-}  # fmt: skip
+# What says what was seen and what it means, and what to do about it.
+_CAUSES = {
+    "stray": (_stray, ""),
+    "undeclared-ignore": (_void, "Check where these values come from"),
+    "one-based": (_one_based, "Subtract 1 where the labels are written"),
+    "zero-based": (_zero_based, "Check which ids the data mean"),
+    "offset": (_offset, "Write ids from 0 where the labels are made"),
+    "minus-one-shift": (_minus_one, "Add 1 where the labels are written"),
+    "one-class-too-few": (_one_too_few, "Check what the last id means"),
+    "other-classes": (_other_classes, "Map the ids to the declared classes, or take the right file"),
+    "ids-with-gaps": (_gaps, "Write dense ids where the labels are made"),
+    "mixed": (_mixed, "Find the records that count from another start and write them again"),
+    "plus-minus-one": (_plus_minus, "Write 0 for -1"),
+}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -152,7 +152,8 @@ def _parts(counts: Mapping[int, int]) -> tuple[dict[int, int], dict[int, int], d
     plain = [v for v in values if v not in VOIDS]
     if values == [-1, 1] or values == [0, 255]:
         return {}, {}, dict(counts)
-    voids = [v for v in VOIDS if v in counts and (v < 0 or not plain or _top(plain, counts, least) < 254)]
+    top = max((v for v in plain if counts[v] >= least), default=max(plain, default=0))
+    voids = [v for v in VOIDS if v in counts and (v < 0 or top < 254)]
     inside = [v for v in values if v not in voids]
     while inside and counts[inside[-1]] < least:
         inside.pop()
@@ -172,10 +173,6 @@ def least_count(counts: Collection[int]) -> float:
     often = [n for n in counts if n > 1] or list(counts)
     usual = float(np.median(often))
     return max(min(_FEW, usual / 4), usual / 30)
-
-
-def _top(plain: Sequence[int], counts: Mapping[int, int], least: float) -> int:
-    return max((v for v in plain if counts[v] >= least), default=plain[-1])
 
 
 def _ids(classes: Mapping[int, int]) -> Drafted:
@@ -223,18 +220,15 @@ def _mark_rare(drafted: Drafted, rare: Mapping[int, int], classes: Mapping[int, 
     ranked = sorted(rare.items(), key=lambda pair: (pair[1], pair[0]))
     left = [f"{value} {occurs(count, total)} and is left illegal" for value, count in ranked]
     drafted.mark_first(left, _MAX_SHOWN, "more rare value is left illegal", "more rare values are left illegal")
-    ends = [value for value in _ends(drafted, classes) if is_rare(value, classes)]
+    # The draft sets its classes by all values where they are listed, else by the first and the last.
+    ends = classes if isinstance(drafted.fields.get("class_ids"), list) else {min(classes), max(classes)}
+    ends = [value for value in ends if is_rare(value, classes)]
     kept = [f"{v} {occurs(classes[v], total)}" for v in sorted(ends, key=lambda v: (classes[v], v))]
     drafted.mark_first(
         kept, _MAX_SHOWN, "more rare value is taken for classes", "more rare values are taken for classes"
     )
     if len(classes) == 1:
         drafted.mark("num_classes", f"{min(classes)} is the only class that was seen")
-
-
-def _ends(drafted: Drafted, classes: Mapping[int, int]) -> Iterable[int]:
-    """The values by which the draft sets its classes: all where they are listed, else the first and the last."""
-    return classes if isinstance(drafted.fields.get("class_ids"), list) else {min(classes), max(classes)}
 
 
 def is_rare(value: Name, classes: Mapping[Name, int], least: int = _FEW) -> bool:

@@ -207,16 +207,11 @@ def _affordable(data: Dataset, labels: LabelShapes, split: str | None, budget: i
 
 
 def _size(column: RawColumn) -> int:
+    """Bytes of a column; 8 for each number and text of a list."""
     if isinstance(column, np.ndarray):
         return column.nbytes
-    return sum(map(_value_size, column))
-
-
-def _value_size(value: Any) -> int:
-    size: Any = getattr(value, "nbytes", None)
-    if isinstance(size, int):
-        return size
-    return 8 * len(cast("list[Any]", value)) if isinstance(value, list) else 8
+    sizes = (len(cast("list[Any]", one)) * 8 if isinstance(one, list) else getattr(one, "nbytes", 8) for one in column)
+    return sum(sizes)
 
 
 def _look_into(look: Look, labels: LabelShapes, split: str | None) -> dict[str, Shape]:
