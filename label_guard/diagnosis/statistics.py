@@ -25,7 +25,7 @@ from pydantic import (
 )
 
 from label_guard.check.columns import Column
-from label_guard.check.integer_set import MAX_TABLE
+from label_guard.check.integer_set import IntegerSet
 from label_guard.check.reading import known_values
 from label_guard.check.result import RuleViolations
 from label_guard.core.record_key import natural_order
@@ -286,7 +286,7 @@ class LabelStatistics(BaseModel):
             values = np.where(np.isfinite(values) & (np.floor(values) == values), values, np.nan)
         if values.dtype.kind == "b":
             values = values.astype(np.int8)
-        low, high, known = _id_table(label)
+        low, high, known = _ids_of(label)
         everything = known is None and counted is None
         if everything and low <= values.min() and values.max() <= high:  # as nearly all chunks are
             if isinstance(label, ClassLabel):
@@ -298,7 +298,9 @@ class LabelStatistics(BaseModel):
         if counted is not None:
             inside &= counted.reshape(values.shape)
         ids = values[inside].astype(np.int64)
-        legal = np.ones(ids.size, np.bool_) if known is None else _among(known, ids - low)
+        legal = np.ones(ids.size, np.bool_)
+        if known is not None:
+            legal[known.illegal_positions(ids)] = False
         if isinstance(label, ClassLabel):
             rows = np.nonzero(inside)[0][legal] if inside.shape[1] > 1 else None
             count_ids(self.class_counts, self.class_records, ids[legal], rows, low, high)
@@ -373,41 +375,27 @@ def _example(key: str, found: Violation) -> Example:
     return Example(record=key, value=found.value, legal=found.legal, count=found.count, place=found.place)
 
 
-# The table of a label with gaps in its ids costs as much as it has classes: made once for a label, not for a chunk.
-_tables: OrderedDict[int, tuple[Label, int, int, Array]] = OrderedDict()
-_MAX_TABLES = 16
+# The set of a label with gaps in its ids costs as much as it has classes: made once for a label, not for a chunk.
+_sets: OrderedDict[int, tuple[Label, int, int, IntegerSet]] = OrderedDict()
+_MAX_SETS = 16
 _MOST_ID = 2**63 - 1  # ids are counted as int64
 
 
-def _id_table(label: ClassLabel | MultiLabel) -> tuple[int, int, Array | None]:
-    """Smallest and greatest class id, and the declared ids as distances from the smallest.
-
-    These are a table of bool, or where ids are far apart sorted; None where all ids between the two are declared.
-    """
+def _ids_of(label: ClassLabel | MultiLabel) -> tuple[int, int, IntegerSet | None]:
+    """Smallest and greatest class id, and the declared ids; None where all between the two are declared."""
     if not isinstance(label, ClassLabel):
         return 0, 1, None
     ids = label.raw_ids
     if isinstance(ids, range):
         return ids.start, ids.stop - 1, None
-    table = _tables.get(id(label))
-    if table is None:
-        ordered = np.array(sorted(i for i in ids if i <= _MOST_ID), np.int64)
-        low, high = (int(ordered[0]), int(ordered[-1])) if ordered.size else (0, -1)
-        known = ordered - low
-        if high - low < MAX_TABLE:
-            known = np.zeros(high - low + 1, np.bool_)
-            known[ordered - low] = True
-        table = _tables[id(label)] = (label, low, high, known)  # the label is kept, so that no other one has its id
-        if len(_tables) > _MAX_TABLES:
-            _tables.popitem(last=False)
-    return table[1:]
-
-
-def _among(known: Array, dense: Array) -> Array:
-    """Which of ``dense`` are declared: by a table, or by a search where the ids are far apart."""
-    if known.dtype == np.bool_:
-        return known[dense]
-    return known[np.minimum(np.searchsorted(known, dense), len(known) - 1)] == dense
+    found = _sets.get(id(label))
+    if found is None:
+        low, high = label.id_range
+        # The label is kept, so that no other one has its id.
+        found = _sets[id(label)] = (label, low, min(high, _MOST_ID), IntegerSet(np.dtype(np.int64), ids))
+        if len(_sets) > _MAX_SETS:
+            _sets.popitem(last=False)
+    return found[1:]
 
 
 def _first_examples(found: list[Example]) -> list[Example]:
