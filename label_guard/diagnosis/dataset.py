@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from label_guard.diagnosis.cause import LikelyCause
-from label_guard.diagnosis.form import lengths_of
 from label_guard.diagnosis.label import diagnose
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.diagnosis.unused import LEGAL_CAUSES
@@ -140,9 +140,11 @@ def _fits_dtypes(label: Label, found: LabelStatistics) -> bool:
 
 
 def _fits_shapes(label: Label, found: LabelStatistics) -> bool:
-    declared, shapes = label.record_shape, (lengths_of(shape) for shape in found.shapes)
-    any_length = all(length is None for length in declared)
-    return all(any_length if shape is None else fits_shape(declared, shape) for shape in shapes)
+    declared = label.record_shape
+    known = found.shapes.keys() - {"..."}
+    if len(known) < len(found.shapes) and any(length is not None for length in declared):
+        return False
+    return all(fits_shape(declared, json.loads(shape)) for shape in known)
 
 
 def _fits_values(label: Label, found: LabelStatistics) -> bool:

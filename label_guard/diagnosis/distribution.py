@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, StrictInt, model_serializer
 
 from label_guard.check.columns import Column
+from label_guard.check.primitives import member
 from label_guard.core.types import Array
 from label_guard.diagnosis.class_counts import ClassCounts, JsonCounts, count_values
 from label_guard.schema.labels import Label, RealLabel, SoftLabel
@@ -109,8 +110,7 @@ class Distribution(BaseModel):
         array, counts = column.array, column.counts
         if isinstance(label, RealLabel):
             values = array if counts is None else array[counts]
-            sentinels = [sentinel for sentinel in label.sentinels if sentinel == sentinel]
-            self.values.add(values[~np.isin(values, sentinels)] if sentinels else values)
+            self.values.add(values[~member(values, label.sentinels)])
         elif isinstance(label, SoftLabel) and array.ndim > 1 and array.shape[-1] == label.num_classes:
             self._add_rows(array.reshape(-1, label.num_classes))
 

@@ -70,10 +70,9 @@ def _shape_cause(label: Label, found: LabelStatistics) -> LikelyCause | None:
     words = characters(found) if isinstance(label, ClassLabel) else None
     if words is not None:
         return LikelyCause("ascii", words)
-    shapes = [lengths_of(shape) for shape in found.shapes]
-    if not shapes or None in shapes:
+    if not found.shapes or "..." in found.shapes:
         return None
-    known = [shape for shape in shapes if shape is not None]
+    known: list[list[int]] = [json.loads(shape) for shape in found.shapes]
     if all(fits_shape(label.record_shape, shape) for shape in known):
         return None
     if isinstance(label, ClassLabel) and len(known) == 1 and label.rank == 0 and len(known[0]) == 1 and known[0][0] > 1:
@@ -87,11 +86,6 @@ def _shape_cause(label: Label, found: LabelStatistics) -> LikelyCause | None:
     if isinstance(label, ClassLabel) and label.rank >= 2:
         return _mask_cause(label, found, known)
     return None
-
-
-def lengths_of(shape: str) -> list[int] | None:
-    """A shape as statistics name it; None for the rest of them."""
-    return None if shape == "..." else json.loads(shape)
 
 
 def _row_cause(label: ClassLabel, found: LabelStatistics, length: int) -> LikelyCause | None:

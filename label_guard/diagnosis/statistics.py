@@ -26,6 +26,7 @@ from pydantic import (
 
 from label_guard.check.columns import Column
 from label_guard.check.integer_set import IntegerSet
+from label_guard.check.primitives import member
 from label_guard.check.reading import known_values
 from label_guard.check.result import RuleViolations
 from label_guard.core.record_key import natural_order
@@ -229,9 +230,9 @@ class LabelStatistics(BaseModel):
         array = column.array
         if array.dtype.kind not in "biuf" or not array.size:
             return
-        idle = np.zeros(array.shape, np.bool_) if column.counts is None else ~column.counts
-        for sentinel in label.sentinels:
-            idle |= np.asarray(array == sentinel)
+        idle = member(array, label.sentinels)
+        if column.counts is not None:
+            idle |= ~column.counts
         if array.dtype.kind == "f" and (label.ignores_nan or label.ignores_null):
             idle |= np.isnan(array)
         self.nothing_left += int(np.count_nonzero(idle.reshape(len(array), -1).all(axis=1)))

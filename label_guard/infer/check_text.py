@@ -99,7 +99,7 @@ def _kind(fields: Mapping[str, Any], seen: ColumnProfile) -> str:
     stored = ", ".join(sorted(seen.dtypes)) or "text"
     if kind == "class_label":
         what = "class names" if seen.texts else "class ids"
-        parts = [what, stored, classes, *_ids(fields), *_shape(seen)]
+        parts = [what, stored, classes, *_ids(fields), *([] if seen.is_scalar else [seen.shape_text])]
     elif kind == "multi_label":
         parts = ["lists of class ids" if fields.get("encoding") == "ids" else "k-hot rows", stored, classes]
     elif kind == "soft_label":
@@ -121,10 +121,6 @@ def _ids(fields: Mapping[str, Any]) -> list[str]:
     if isinstance(ids, Mapping):
         return [f"ids from {ids['start']}"]
     return [f"ids {', '.join(map(str, ids[:_MAX_IDS]))}{', ...' if len(ids) > _MAX_IDS else ''}"]
-
-
-def _shape(seen: ColumnProfile) -> list[str]:
-    return [] if seen.is_scalar else [seen.shape_text]
 
 
 def _others(report: CheckReport) -> Iterator[str]:

@@ -58,12 +58,10 @@ class ArrayDataset:
     def splits(self) -> list[str]:
         return []
 
-    def fields(self, split: str | None) -> list[str]:
-        del split
+    def fields(self, _split: str | None) -> list[str]:
         return list(self.columns)
 
-    def declared(self, split: str | None) -> Mapping[str, Feature]:
-        del split
+    def declared(self, _split: str | None) -> Mapping[str, Feature]:
         return {}
 
     def open(self, labels: LabelShapes, split: str | None) -> Source:

@@ -13,6 +13,7 @@ import numpy as np
 from label_guard.check.columns import as_array, as_float, gather, is_python_number
 from label_guard.core.plural import agreed, counted
 from label_guard.core.types import Array
+from label_guard.diagnosis.illegal import extreme
 from label_guard.infer.classes import Drafted, draft_classes, named_classes, occurs, refused
 from label_guard.infer.names import draft_names, known_names, lists_of_ids, separator_of_ids
 from label_guard.infer.rows import STRAYS, RowProperties, nearly_rows
@@ -210,9 +211,8 @@ class ColumnProfile:
                 self.many = True
 
     def _add_values(self, finite: Array) -> None:
-        low, high = finite.min().item(), finite.max().item()
-        self.low = low if self.low is None else min(self.low, low)
-        self.high = high if self.high is None else max(self.high, high)
+        self.low = extreme(min, self.low, finite.min().item())
+        self.high = extreme(max, self.high, finite.max().item())
         if finite.dtype.kind == "f":
             self.fractions += int(np.count_nonzero(np.floor(finite) != finite))
             if self.fractions:

@@ -60,11 +60,11 @@ def test_bins_are_bounded_for_any_numbers() -> None:
 
 
 def test_declared_values_and_positions_that_do_not_count_are_left_out() -> None:
-    """Sentinels, NaN and positions without weight are not values of a regression target."""
+    """Sentinels (0.1 as float32 stores it), NaN and positions without weight are not values of a regression target."""
     found = Distribution()
-    label = RealLabel(ignore=(-999,), where="weight")
-    values = np.array([1.0, -999, 3.0, np.nan])
-    found.add(label, column(values, np.array([True, True, False, True])))
+    label = RealLabel(ignore=(-999, 0.1), where="weight")
+    values = np.array([1.0, -999, 3.0, np.nan, 0.1], np.float32)
+    found.add(label, column(values, np.array([True, True, False, True, True])))
     assert [count for _, _, count in found.values.bins()] == [1]
 
 
