@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, cast
 
 import numpy as np
@@ -111,14 +111,6 @@ class ClassCounts(Mapping[int, int]):
     def __contains__(self, key: object) -> bool:
         return key in self.table()
 
-    @override
-    def items(self) -> ItemsView[int, int]:
-        return self.table().items()
-
-    @override
-    def values(self) -> ValuesView[int]:
-        return self.table().values()
-
     def __repr__(self) -> str:
         return f"ClassCounts({self.table()})"
 
@@ -212,7 +204,7 @@ def _id(key: Any) -> int:
 
 def write_counts(counts: ClassCounts) -> dict[str, int]:
     """Counts as a JSON object."""
-    return {str(key): count for key, count in counts.items()}
+    return {str(key): count for key, count in counts.table().items()}
 
 
 JsonCounts = Annotated[

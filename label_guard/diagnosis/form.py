@@ -143,13 +143,9 @@ def _rows_declared(label: MultiLabel | SoftLabel, found: LabelStatistics) -> Lik
             "or declare kind: class_label"
         )
         return LikelyCause("ids-for-rows", text)
-    if isinstance(label, MultiLabel) and "LG108" in found.violations and (found.low, found.high) == (-1, 1):
-        return _plus_minus_rows(found)
-    return None
-
-
-def _plus_minus_rows(found: LabelStatistics) -> LikelyCause | None:
-    if set(found.illegal) != {-1}:
+    if not isinstance(label, MultiLabel) or "LG108" not in found.violations:
+        return None
+    if (found.low, found.high) != (-1, 1) or set(found.illegal) != {-1}:
         return None
     text = f"rows hold -1 ({times(found.illegal[-1])}) and 1 for absent and present, not 0 and 1. Write 0 for -1"
     other = OtherCause("undeclared-ignore", "-1 marks what is not known: declare ignore: [-1]")

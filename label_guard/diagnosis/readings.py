@@ -14,6 +14,7 @@ from itertools import chain, combinations, pairwise
 import numpy as np
 
 from label_guard.core.types import Array
+from label_guard.diagnosis.class_counts import ClassCounts
 from label_guard.diagnosis.evidence import log_classes, log_noise, posterior
 from label_guard.diagnosis.illegal import WELL_KNOWN
 from label_guard.diagnosis.statistics import LabelStatistics
@@ -55,8 +56,8 @@ class Seen:
         self.values: Array = np.array(sorted(both), np.int64)
         self.counts: Array = np.array([both[value] for value in self.values.tolist()], np.int64)
         self.total = int(self.counts.sum()) + self.far
-        self.usual_count = float(np.median(list(found.class_counts.values()) or [0]))
-        self.usual_records = float(np.median(list(found.class_records.values()) or [0]))
+        self.usual_count = _median(found.class_counts)
+        self.usual_records = _median(found.class_records)
 
     def count(self, value: int) -> int:
         """Positions that hold ``value``."""
@@ -66,6 +67,10 @@ class Seen:
     def inside(self, low: int, high: int) -> Array:
         """Counts of the values from ``low`` to ``high``."""
         return self.counts[np.searchsorted(self.values, low) : np.searchsorted(self.values, high, "right")]
+
+
+def _median(counts: ClassCounts) -> float:
+    return float(np.median(counts.arrays()[1])) if counts else 0.0
 
 
 @dataclass(frozen=True, slots=True)

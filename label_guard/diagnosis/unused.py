@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from label_guard.core import dtypes
 from label_guard.core.plural import counted
 from label_guard.diagnosis.cause import LikelyCause, OtherCause, with_alternatives
@@ -65,9 +63,9 @@ def _unused(label: ClassLabel, found: LabelStatistics, used: list[int]) -> Likel
     declared, first, last = label.num_classes, used[0], used[-1]
     if used != list(range(first, last + 1)) or len(used) == declared:
         return None
-    if min(found.class_counts.values()) * (declared - len(used)) < _ENOUGH_UNUSED:
+    counts = found.class_counts.arrays()[1]
+    if int(counts.min()) * (declared - len(used)) < _ENOUGH_UNUSED:
         return None
-    counts = np.array(list(found.class_counts.values()))
     if log_classes(counts, len(used)) - log_classes(counts, declared) < _EVIDENCE:
         return None
     text = f"only ids {first}..{last} of 0..{declared - 1} are ever used"

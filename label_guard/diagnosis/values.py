@@ -52,9 +52,8 @@ def value_cause(
     others = _twins(seen, best, strays, [alternative(seen, one) for one in ranked[1:]])
     place = clustered(seen)
     if place is not None and not (place.sorted and best.reading.cause in (*_MOVED, "undeclared-ignore")):
-        cause, text = place.cause, place.text
         readings = [one for one in (alternative(seen, best), *others) if one.cause not in ("stray", "noise")]
-        return with_alternatives(cause, text, readings)
+        return with_alternatives(place.cause, place.text, readings)
     if others:
         return with_alternatives(name_of(seen, best), text_of(seen, best), others)
     certain = _certain(seen, best)
@@ -117,7 +116,7 @@ def _twins_of_void(seen: Seen, reading: Reading, lookup: OtherCause) -> list[Oth
     if binary is not None:
         return [binary]
     absent = [value for value in seen.label.raw_ids if not seen.count(value)]
-    if len(absent) > _UNSEEN * _chao(list(seen.found.class_counts.values())) and reading.voids != (-100,):
+    if len(absent) > _UNSEEN * _chao(seen.found.class_counts.arrays()[1].tolist()) and reading.voids != (-100,):
         text = (
             f"{reading.voids[0]} marks what was not found in a list of classes, such as class {absent[0]}, never used"
         )

@@ -91,8 +91,7 @@ class ColumnProfile:
         if set(self.shapes) == {()}:
             return "one value a record"
         if self.is_ragged:
-            ranks = {len(shape) for shape in self.shapes}
-            return "some records hold one value, others a list" if 0 in ranks else "records have several ranks"
+            return "some records hold one value, others a list" if () in self.shapes else "records have several ranks"
         return f"shape [{', '.join('any' if n is None else str(n) for n in self.record_shape)}]"
 
     @property
