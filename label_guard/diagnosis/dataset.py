@@ -10,7 +10,7 @@ import numpy as np
 
 from label_guard.diagnosis.cause import LikelyCause
 from label_guard.diagnosis.label import diagnose
-from label_guard.diagnosis.statistics import LabelStatistics
+from label_guard.diagnosis.statistics import PYTHON, LabelStatistics
 from label_guard.diagnosis.unused import LEGAL_CAUSES
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.fields import fits_shape
@@ -18,7 +18,6 @@ from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel
 
 # Records a class before ids that stay in a smaller range are evidence and not chance.
 _RECORDS_PER_CLASS = 5
-_PYTHON = {"Python int": "iu", "Python float": "f", "Python bool": "b"}
 
 
 def diagnose_dataset(
@@ -133,10 +132,8 @@ def _fits(label: Label, found: LabelStatistics) -> bool:
 
 
 def _fits_dtypes(label: Label, found: LabelStatistics) -> bool:
-    kinds = {np.dtype(name).kind for name in label.stored_dtypes}
-    return all(
-        bool(kinds & set(_PYTHON[name])) if name in _PYTHON else name in label.stored_dtypes for name in found.dtypes
-    )
+    python = {PYTHON[np.dtype(name).kind] for name in label.stored_dtypes}
+    return found.dtypes.keys() <= {*label.stored_dtypes, *python}
 
 
 def _fits_shapes(label: Label, found: LabelStatistics) -> bool:

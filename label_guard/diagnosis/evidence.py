@@ -65,13 +65,4 @@ def _noise_probability(value: int, low: int, high: int) -> float:
 
 def log_mean(terms: Sequence[float]) -> float:
     """The logarithm of the mean of exponentials."""
-    most = max(terms)
-    return most + math.log(math.fsum(math.exp(term - most) for term in terms) / len(terms))
-
-
-def posterior(scores: Sequence[float]) -> list[float]:
-    """Probabilities in proportion to the exponentials of ``scores``."""
-    most = max(scores)
-    weights = [math.exp(score - most) for score in scores]
-    whole = math.fsum(weights)
-    return [weight / whole for weight in weights]
+    return float(np.logaddexp.reduce(terms)) - math.log(len(terms))

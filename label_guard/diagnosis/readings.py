@@ -15,7 +15,7 @@ import numpy as np
 
 from label_guard.core.types import Array
 from label_guard.diagnosis.class_counts import ClassCounts
-from label_guard.diagnosis.evidence import log_classes, log_noise, posterior
+from label_guard.diagnosis.evidence import log_classes, log_noise
 from label_guard.diagnosis.illegal import WELL_KNOWN
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.schema.labels import ClassLabel
@@ -119,7 +119,8 @@ def score(seen: Seen) -> list[tuple[Scored, float]]:
     """The best reading of each cause with the probability of the cause, most probable first."""
     candidates = list(_with_voids(seen))
     scored = [_evidence(seen, reading) for reading in candidates]
-    shares = posterior([value for _, value in scored])
+    values = np.array([value for _, value in scored])
+    shares = np.exp(values - np.logaddexp.reduce(values)).tolist()
     best: dict[str, Scored] = {}
     causes: dict[str, float] = {}
     for share, reading, (noise, _) in sorted(zip(shares, candidates, scored, strict=True), key=lambda one: -one[0]):

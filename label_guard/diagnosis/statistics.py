@@ -37,7 +37,6 @@ from label_guard.diagnosis.distribution import Distribution
 from label_guard.diagnosis.illegal import IllegalValues, Place, extreme, whole
 from label_guard.diagnosis.overflow import Count
 from label_guard.rules.registry import RULES
-from label_guard.rules.violation import Violation
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel
 
 PlaceOf = Callable[[int], Place]
@@ -46,7 +45,7 @@ MAX_SHAPES = 16
 _TOLERANCE = 1e-3  # of the sum of a row of probabilities, as soft_label has by default
 MAX_EXAMPLES = 5
 # Labels that were Python numbers: a kind, but no width of their own.
-_PYTHON = {"i": "Python int", "u": "Python int", "f": "Python float", "b": "Python bool"}
+PYTHON = {"i": "Python int", "u": "Python int", "f": "Python float", "b": "Python bool"}
 
 
 class Example(BaseModel):
@@ -200,15 +199,21 @@ class LabelStatistics(BaseModel):
 
     def _add_examples(self, fault: RuleViolations, keys: Sequence[str]) -> None:
         order = sorted(range(len(fault.rows)), key=lambda place: natural_order(keys[int(fault.rows[place])]))
-        found = [_example(keys[int(fault.rows[place])], fault.violation(place)) for place in order[:MAX_EXAMPLES]]
-        self.examples[fault.rule] = _first_examples([*self.examples.get(fault.rule, []), *found])
+        for place in order[:MAX_EXAMPLES]:
+            one, key = fault.violation(place), keys[int(fault.rows[place])]
+            example = Example(record=key, value=one.value, legal=one.legal, count=one.count, place=one.place)
+            self._keep_examples(fault.rule, [example])
+
+    def _keep_examples(self, rule: str, found: Sequence[Example]) -> None:
+        both = [*self.examples.get(rule, []), *found]
+        self.examples[rule] = sorted(both, key=lambda example: natural_order(example.record))[:MAX_EXAMPLES]
 
     def _add_column(self, label: Label, column: Column, place_of: PlaceOf) -> None:
         self._add_nothing_left(label, column)
         stored, column = column, known_values(label, column)
         array = column.array
         name = array.dtype.name if array.dtype.isnative else array.dtype.str
-        self.dtypes[name if column.typed else _PYTHON.get(array.dtype.kind, "Python object")] += len(column.rows)
+        self.dtypes[name if column.typed else PYTHON.get(array.dtype.kind, "Python object")] += len(column.rows)
         self._add_shapes({str(list(array.shape[1:])): len(column.rows)})
         if array.dtype.kind in "OSU":
             self._add_texts(label, array)
@@ -358,7 +363,7 @@ class LabelStatistics(BaseModel):
         for rule, (records, positions) in other.violations.items():
             mine = self.violations.get(rule, [0, 0])
             self.violations[rule] = [mine[0] + records, mine[1] + positions]
-            self.examples[rule] = _first_examples([*self.examples.get(rule, []), *other.examples.get(rule, [])])
+            self._keep_examples(rule, other.examples.get(rule, []))
         self._add_shapes(other.shapes)
 
 
@@ -370,10 +375,6 @@ def _kind_of_text(value: str) -> str:
         return "number" if float(value) == float(value) else "name"
     except ValueError:
         return "name"
-
-
-def _example(key: str, found: Violation) -> Example:
-    return Example(record=key, value=found.value, legal=found.legal, count=found.count, place=found.place)
 
 
 # The set of a label with gaps in its ids costs as much as it has classes: made once for a label, not for a chunk.
@@ -397,7 +398,3 @@ def _ids_of(label: ClassLabel | MultiLabel) -> tuple[int, int, IntegerSet | None
         if len(_sets) > _MAX_SETS:
             _sets.popitem(last=False)
     return found[1:]
-
-
-def _first_examples(found: list[Example]) -> list[Example]:
-    return sorted(found, key=lambda example: natural_order(example.record))[:MAX_EXAMPLES]
