@@ -132,17 +132,14 @@ def audit_dataset(
         UsageError: a source is missing, a split or an option is unknown, or options contradict each other.
         SourceError: a source cannot be opened at all.
     """
-    return audit_splits(
-        *prepare_audit(schema, options, "audit_dataset"), workers=workers, executor=executor, shards=shards,
+    return audit_prepared(
+        prepare_audit(schema, options, "audit_dataset"), workers=workers, executor=executor, shards=shards,
         label_cache=label_cache, duplicates=duplicates, control=control,
     )  # fmt: skip
 
 
-def audit_splits(
-    schema: DatasetSchema,
-    splits: Sources,
-    options: ReadOptions = ReadOptions(),
-    place: SchemaPlace | None = None,
+def audit_prepared(
+    prepared: Prepared,
     *,
     workers: int = 0,
     executor: Executor | None = None,
@@ -151,13 +148,10 @@ def audit_splits(
     duplicates: bool = False,
     control: AuditControl = AuditControl(),
 ) -> AuditReport:
-    """Checks every label of sources that ``open_splits`` opened, and folds them into one report.
+    """Checks every label of sources that were opened, and folds them into one report.
 
     Args:
-        schema: the schema.
-        splits: split names with their sources.
-        options: what is read of each record, and where invalid ones go.
-        place: where the schema is in its file, for findings; None where it has no file.
+        prepared: what ``prepare_audit`` returns.
         workers: processes; 0 reads in this one.
         executor: where files are read in place of processes of this machine; excludes workers, label_cache and
             duplicates.
@@ -168,6 +162,7 @@ def audit_splits(
     """
     if executor is not None and (workers or label_cache or duplicates):
         raise UsageError("executor= may run on other machines: not with workers=, label_cache= or duplicates=")
+    schema, splits, options, place = prepared
     if label_cache is not None:
         for _, source in splits:
             require_files(source)

@@ -22,7 +22,7 @@ from label_guard.audit.good_index import check_target, write_good_index
 from label_guard.audit.outputs import refuse_doubles, refuse_inputs
 from label_guard.audit.plan import plan_audit
 from label_guard.audit.report import AuditReport
-from label_guard.audit.runner import AuditOptions, Prepared, audit_splits, prepare_audit
+from label_guard.audit.runner import AuditOptions, Prepared, audit_prepared, prepare_audit
 from label_guard.audit.suggest import patch_yaml, suggest
 from label_guard.audit.thumbnails import gather_thumbnails
 from label_guard.audit.workers import AuditControl, Progress
@@ -287,8 +287,8 @@ def _run(prepared: Prepared, options: Options) -> AuditReport:
         more = {"output": options.output, "duplicates": options.duplicates} if options.runner == "beam" else {}
         return engine.run_plan(plan_audit(*prepared), options.pipeline, **more)
     with _progress() as progress, _interruptible() as should_stop:
-        return audit_splits(
-            *prepared, workers=options.workers, shards=options.shards, label_cache=options.label_cache,
+        return audit_prepared(
+            prepared, workers=options.workers, shards=options.shards, label_cache=options.label_cache,
             duplicates=options.duplicates, control=AuditControl(progress, should_stop),
         )  # fmt: skip
 

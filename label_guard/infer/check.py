@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from label_guard.audit.report import AuditReport, Cause, Finding
-from label_guard.audit.runner import audit_splits, open_splits
+from label_guard.audit.runner import audit_prepared, open_splits
 from label_guard.audit.shard import ReadOptions
 from label_guard.check.reading import stored_features
 from label_guard.core.plural import counted
@@ -250,7 +250,7 @@ def _audited(data: Dataset, draft: Draft, limit: int | None, expected: _Expected
             opened = [(split, data.open(stored_features(schema.stored(split)), split)) for split in schema.splits]
         else:
             opened = open_splits(schema, allow_python=True)  # named by the caller
-        return audit_splits(schema, opened, ReadOptions(limit))
+        return audit_prepared((schema, opened, ReadOptions(limit), None))
 
     return audit(sound(draft.schema)) if expected.validates else audited(draft, audit)[1]
 

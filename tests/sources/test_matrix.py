@@ -11,7 +11,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from label_guard.audit.runner import audit_splits, open_splits
+from label_guard.audit.runner import audit_prepared, open_splits
 from label_guard.audit.shard import ReadOptions
 from label_guard.audit.thumbnails import gather_thumbnails
 from label_guard.errors import LabelGuardError, UsageError
@@ -58,8 +58,9 @@ def found(scheme: str, file: str, folder: Path, pool: Executor) -> dict[str, str
     split = "train" if len(report.splits) > 1 else None
     schema = schema_of(report, uri, split)
     opened = open_splits(schema)
-    alone = audit_splits(schema, opened, ReadOptions(keep_bad=True))
-    shared = audit_splits(schema, opened, ReadOptions(keep_bad=True), executor=pool)
+    prepared = schema, opened, ReadOptions(keep_bad=True), None
+    alone = audit_prepared(prepared)
+    shared = audit_prepared(prepared, executor=pool)
     assert alone.splits[0].invalid
     return {
         "read": yes(alone.complete and alone.splits[0].records == report.splits[split or "all"][0]),
