@@ -36,8 +36,11 @@ def find_all(schema: DatasetSchema, splits: Sequence[SplitReport]) -> list[Findi
         labels = schema.stored(split.split)
         found += _record_findings(schema, split, labels)
         found += _empty_findings(split, labels)
-        found += _dataset_findings(schema, split, labels, splits) if split.counted else ()
-        found += _metadata_findings(split)
+        if split.counted:
+            found += _count_findings(split)
+            found += _class_findings(schema, split, labels, splits)
+        for rule, path, message, fix in split.source.contradictions:
+            found.append(finding_of(rule, split.split, f"{path}: {message}" if path else message, label=path, fix=fix))
     return [*found, *_distribution_shifts(schema, splits)]
 
 
@@ -79,9 +82,9 @@ def list_not_checked(schema: DatasetSchema, splits: Sequence[SplitReport]) -> li
                 "counted"
             )
         for path, label in schema.stored(split.split).items():
-            if not isinstance(label, ClassLabel | MultiLabel) or not split.labels[path].class_counts:
+            if not isinstance(label, ClassLabel | MultiLabel):
                 continue
-            if is_vocabulary(label, split, path):
+            if split.labels[path].class_counts and is_vocabulary(label, split, path):
                 found.append(
                     f"{name}: {path}: whether every class is used (LG403): too few values, or the ids of a vocabulary"
                 )
@@ -185,22 +188,6 @@ def _against(known: Comparison | None, broken: str, finding: Finding) -> Finding
 # The dataset ----------------------------------------------------------------------------------------------------------
 
 
-def _dataset_findings(
-    schema: DatasetSchema, split: SplitReport, labels: Mapping[str, Label], splits: Sequence[SplitReport]
-) -> Iterator[Finding]:
-    yield from _count_findings(split)
-    for path, label in labels.items():
-        if isinstance(label, ClassLabel | MultiLabel) and split.records and not split.certified:
-            others = [one for one in splits if one is not split and one.counted and path in one.labels]
-            yield from _class_findings(schema, split, path, label, others)
-
-
-def _metadata_findings(split: SplitReport) -> Iterator[Finding]:
-    """Yields where the dataset's own metadata contradict the schema."""
-    for rule, path, message, fix in split.source.contradictions:
-        yield finding_of(rule, split.split, f"{path}: {message}" if path else message, label=path, fix=fix)
-
-
 def _count_findings(split: SplitReport) -> Iterator[Finding]:
     damaged = any(shard.error for shard in split.shards)
     if not split.records and split.declared is None and split.promised is None and not damaged:
@@ -218,36 +205,32 @@ def _count_findings(split: SplitReport) -> Iterator[Finding]:
 
 
 def _class_findings(
-    schema: DatasetSchema,
-    split: SplitReport,
-    path: str,
-    label: ClassLabel | MultiLabel,
-    others: Sequence[SplitReport],
+    schema: DatasetSchema, split: SplitReport, labels: Mapping[str, Label], splits: Sequence[SplitReport]
 ) -> Iterator[Finding]:
-    found = split.labels[path]
-    if not found.class_counts:
-        return
-    ids = label.raw_ids
     least = schema.limits_of(split.split).min_class_count
-    used = found.class_records.table()
-    count, unused = _below(1, label, used)
-    if count and not is_vocabulary(label, split, path):
-        names = _some(count, unused, ids, label)
-        message = (
-            f"{path}: {count} of {counted(label.num_classes, 'class')} {agreed(count, 'is', 'are')} never used: {names}"
-        )
-        elsewhere = [one.split for one in others if all(one.labels[path].class_counts[ids[p]] for p in unused)]
-        if elsewhere:
-            message += f"; they are used in {elsewhere[0]}"
-        yield finding_of("LG403", split.split, message, label=path)
-    count, rare = _below(least, label, used)
-    if count:
-        names = _some(count, rare, ids, label)
-        message = (
-            f"{path}: {counted(count, 'class has', 'classes have')} fewer than min_class_count "
-            f"{counted(least, 'record')}: {names}"
-        )
-        yield finding_of("LG404", split.split, message, label=path)
+    for path, label in labels.items():
+        found = split.labels[path]
+        if not isinstance(label, ClassLabel | MultiLabel) or not found.class_counts or split.certified:
+            continue
+        others = [one for one in splits if one is not split and one.counted and path in one.labels]
+        ids = label.raw_ids
+        used = found.class_records.table()
+        count, unused = _below(1, label, used)
+        if count and not is_vocabulary(label, split, path):
+            share = f"{count} of {counted(label.num_classes, 'class')} {agreed(count, 'is', 'are')} never used"
+            message = f"{path}: {share}: {_some(count, unused, ids, label)}"
+            elsewhere = [one.split for one in others if all(one.labels[path].class_counts[ids[p]] for p in unused)]
+            if elsewhere:
+                message += f"; they are used in {elsewhere[0]}"
+            yield finding_of("LG403", split.split, message, label=path)
+        count, rare = _below(least, label, used)
+        if count:
+            names = _some(count, rare, ids, label)
+            message = (
+                f"{path}: {counted(count, 'class has', 'classes have')} fewer than min_class_count "
+                f"{counted(least, 'record')}: {names}"
+            )
+            yield finding_of("LG404", split.split, message, label=path)
 
 
 def is_vocabulary(label: ClassLabel | MultiLabel, split: SplitReport, path: str) -> bool:
