@@ -111,7 +111,7 @@ def _digests(chunk: Chunk, declared: Mapping[str, Label], content: Sequence[str]
         rows[place] = (
             int.from_bytes(found[:8], "big"), int.from_bytes(found[8:], "big"), _label_digest(declared, labels),
             0, 0, chunk.rows[place], 1, _short(_shown(labels), TEXT),
-            b"" if keys is None else _short(_as_text(keys[place]), KEY),
+            b"" if keys is None else _short(keys[place], KEY),
         )  # fmt: skip
     return rows
 
@@ -134,11 +134,8 @@ def _shown(labels: Mapping[str, Any]) -> str:
     return ", ".join(texts)
 
 
-def _as_text(value: Any) -> str:
-    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
-
-
-def _short(text: str, size: int) -> bytes:
+def _short(value: Any, size: int) -> bytes:
+    text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
     return terminal(text).encode("ascii", "backslashreplace")[:size]
 
 

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from label_guard.audit.report import AuditReport, SplitReport
 from label_guard.errors import UsageError
 
-SUFFIXES = (".npz", ".txt")
-
 
 def check_target(path: str) -> None:
     """Refuses a file name that says no format.
@@ -20,7 +18,7 @@ def check_target(path: str) -> None:
     Raises:
         UsageError: it ends in neither ``.npz`` nor ``.txt``.
     """
-    if not path.endswith(SUFFIXES):
+    if not path.endswith((".npz", ".txt")):
         raise UsageError(f"--good-index {path}: expected .npz (positions) or .txt (one key a line)")
 
 

@@ -101,17 +101,14 @@ def plan_audit(
             require_statistics(source)
         mine = replace(source, files=source.files[(index - before) % count :: count])
         before += len(source.files)
-        jobs.append(SplitJob(schema, split, _slim(source), options))
+        # As a worker needs it: without its files and their metadata.
+        slim = replace(source, files=(), metadata={}, features={}, expected_records=None)
+        jobs.append(SplitJob(schema, split, slim, options))
         items += [(number, shard) for shard in (mine.shards() if whole else mine.parts(PART_BYTES))]
     described = tuple((split, describe_source(schema, split, source)) for split, source in splits)
     return AuditPlan(
         schema, described, tuple(jobs), tuple(items), len(items), options.limit is not None, place=place, part=part
     )
-
-
-def _slim(source: Source) -> Source:
-    """``source`` as a worker needs it: without its files and their metadata."""
-    return replace(source, files=(), metadata={}, features={}, expected_records=None)
 
 
 def audit_item(auditor: ShardAuditor, item: Item) -> Folds:

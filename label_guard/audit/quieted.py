@@ -19,8 +19,7 @@ def with_comments(file: SchemaFile | None, opened: list[tuple[str | None, Source
         file: the schema file; None for a schema made in Python, which has no comments.
         opened: the opened source of each split.
     """
-    lines = frozenset[tuple[int, str]]() if file is None else quieted_lines(file)
-    if file is None or file.schema is None or not lines:
+    if file is None or file.schema is None or not (lines := quieted_lines(file)):
         return opened
     found: list[tuple[str | None, Source]] = []
     for split, source in opened:

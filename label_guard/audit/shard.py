@@ -92,8 +92,13 @@ class ShardAuditor:
         number, shard = item
         job = self._jobs[number]
         if number not in self._made:
-            guard, options = Guard(job.schema, job.split), job.options.quarantine
-            writer = None if options is None else QuarantineWriter(options, _origin(job, guard))
+            guard, writer = Guard(job.schema, job.split), None
+            if job.options.quarantine is not None:
+                origin = Origin(
+                    dataset=job.schema.name, schema_version=job.schema.version, schema_digest=guard.digest,
+                    split=guard.split, view=None, source=job.source.uri,
+                )  # fmt: skip
+                writer = QuarantineWriter(job.options.quarantine, origin)
             self._made[number] = (guard, writer)
         return _audit(job, shard, *self._made[number], go_on)
 
@@ -163,17 +168,6 @@ def _quarantine(writer: QuarantineWriter, records: Sequence[BadRecord], found: S
     except QuarantineError as error:
         found.errors.add(("quarantine", str(error)))
     found.not_quarantined += len(records)
-
-
-def _origin(job: SplitJob, guard: Guard) -> Origin:
-    return Origin(
-        dataset=job.schema.name,
-        schema_version=job.schema.version,
-        schema_digest=guard.digest,
-        split=guard.split,
-        view=None,
-        source=job.source.uri,
-    )
 
 
 def _add_chunk(job: SplitJob, guard: Guard, writer: QuarantineWriter | None, chunk: Chunk, found: SplitFold) -> None:

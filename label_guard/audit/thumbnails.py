@@ -9,6 +9,7 @@ import base64
 import io
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -135,12 +136,9 @@ def _of_shard(source: Source, shard: Shard, rows: Mapping[int, str], masks: Guar
 def _of_files(files: Mapping[int, str], rows: Mapping[int, str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for row, file in files.items():
-        try:
-            shown = thumbnail(read_bounded(Path(file), _MAX_FILE))
-        except OSError:  # it is gone, or too large
-            continue
-        if shown is not None:
-            found[rows[row]] = shown
+        with suppress(OSError):  # it is gone, or too large
+            if (shown := thumbnail(read_bounded(Path(file), _MAX_FILE))) is not None:
+                found[rows[row]] = shown
     return found
 
 

@@ -22,7 +22,7 @@ _HELD = 64  # records of one content, before those that say nothing more are onl
 
 
 class Merging(beam.CombineFn):
-    """Merges elements in place.
+    """Merges elements, in place where ``merge`` does.
 
     Args:
         create: makes the unit, which changes nothing that is merged with it.
@@ -62,8 +62,13 @@ class FindDuplicates(beam.PTransform):
 
     def expand(self, input_or_inputs: Any) -> Any:
         """Items to what was found."""
-        fields = input_or_inputs | beam.Values() | "Fields" >> beam.Map(partial(fields_of, self._jobs))
-        content = fields | "Features" >> beam.CombineGlobally(_union) | beam.Map(partial(content_features, self._jobs))
+        content = (
+            input_or_inputs
+            | beam.Values()
+            | "Fields" >> beam.Map(partial(fields_of, self._jobs))
+            | "Features" >> beam.CombineGlobally(Merging(frozenset, frozenset.union))
+            | beam.Map(partial(content_features, self._jobs))
+        )
         digests = input_or_inputs | "Digest" >> beam.FlatMap(_digested, self._jobs, AsSingleton(content)).with_outputs(
             "unread", main="records"
         )
@@ -75,10 +80,6 @@ class FindDuplicates(beam.PTransform):
             | "Count" >> beam.CombineGlobally(Merging(partial(FoundGroups, splits), FoundGroups.merge))
             | "Found" >> beam.Map(FoundGroups.result, AsList(digests.unread))
         )
-
-
-def _union(found: Iterable[frozenset[str]]) -> frozenset[str]:
-    return frozenset().union(*found)
 
 
 def _digested(numbered: NumberedItem, jobs: Sequence[SplitJob], content: tuple[str, ...]) -> Iterator[Any]:

@@ -134,14 +134,12 @@ class _Run:
         except self._ray.exceptions.RayError as lost:
             if len(items) > 1:
                 self._waiting.extend((item,) for item in items)
-            else:
-                yield self._unread(items[0], lost)
+                return
+            job, shard = items[0]
+            reason = str(lost).strip().splitlines()[0]
+            text = f"{shard.name}: Ray could not run it: {type(lost).__name__}: {reason}"
+            yield self._ray.put({self._plan.jobs[job].split: SplitFold.unread(shard, text)})
             return
         if error is not None:
             raise error
         yield folds
-
-    def _unread(self, item: Item, lost: Exception) -> Any:
-        reason = str(lost).strip().splitlines()[0]
-        text = f"{item[1].name}: Ray could not run it: {type(lost).__name__}: {reason}"
-        return self._ray.put({self._plan.jobs[item[0]].split: SplitFold.unread(item[1], text)})

@@ -39,20 +39,18 @@ def _histograms(report: AuditReport, split: SplitReport, width: int) -> Iterator
     for path, label in report.schema_file.stored(split.split).items():
         found = split.labels[path]
         if isinstance(label, ClassLabel | MultiLabel) and label.num_classes <= _MOST_BARS:
-            yield from _bars(terminal(path), list(_class_rows(label, found)), width)
+            yield from _bars(terminal(path), label, found, width)
             continue
         heights = _class_heights(label, found) if isinstance(label, ClassLabel | MultiLabel) else _number_heights(found)
         if any(heights):
             yield Line(f"  {terminal(path)}  {_blocks(heights)}  {_range(label, found)}", "cause")
 
 
-def _class_rows(label: ClassLabel | MultiLabel, found: LabelStatistics) -> Iterator[tuple[str, int]]:
+def _bars(path: str, label: ClassLabel | MultiLabel, found: LabelStatistics, width: int) -> Iterator[Line]:
+    rows: list[tuple[str, int]] = []
     for place, raw in enumerate(label.raw_ids):
         name = f" {label.class_names[place]}" if label.class_names else ""
-        yield terminal(f"{raw}{name}")[:_MOST_CHARACTERS], found.class_counts[raw]
-
-
-def _bars(path: str, rows: Sequence[tuple[str, int]], width: int) -> Iterator[Line]:
+        rows.append((terminal(f"{raw}{name}")[:_MOST_CHARACTERS], found.class_counts[raw]))
     most = max((count for _, count in rows), default=0)
     if not most:
         return

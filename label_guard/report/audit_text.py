@@ -105,7 +105,10 @@ def _split(report: AuditReport, split: SplitReport) -> Iterator[Line]:
     bad = split.invalid + split.unreadable
     share = f" ({percent(bad / split.unpadded)})" if bad else ""
     size = f"{counted(split.unpadded, 'record')} in {counted(len(split.shards), 'file')}"
-    yield Line(terminal(f"{name}: {size}, {bad:,} bad{share}{_nothing_read(split)}"), "title")
+    errors = [shard.error for shard in split.shards if shard.error]
+    # Without the reason, "0 bad" would pass for a result.
+    nothing = f"; nothing could be read: {errors[0]}" if errors and not split.records else ""
+    yield Line(terminal(f"{name}: {size}, {bad:,} bad{share}{nothing}"), "title")
     yield Line(terminal(f"  {split.source.uri}"), "muted")
     yield from _not_read(split)
     if split.repeated_keys:
@@ -126,12 +129,6 @@ def _split(report: AuditReport, split: SplitReport) -> Iterator[Line]:
             yield Line(terminal(f"  likely cause: {cause.label}: {cause.text}"), "cause")
             if cause.patch:
                 yield Line(terminal(f"    in the schema: {json.dumps(dict(cause.patch))}"))
-
-
-def _nothing_read(split: SplitReport) -> str:
-    """Why a split has no records: "0 bad" alone would pass for a result."""
-    errors = [shard.error for shard in split.shards if shard.error]
-    return f"; nothing could be read: {errors[0]}" if errors and not split.records else ""
 
 
 def _not_read(split: SplitReport) -> Iterator[Line]:

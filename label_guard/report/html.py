@@ -283,17 +283,16 @@ class LabelView:
         return self.found.illegal_values.positions - sum(one.positions for _, one in self.illegal)
 
     @property
-    def histograms(self) -> Iterator[HistogramView]:
+    def histograms(self) -> list[HistogramView]:
         """Drawings of numbers that are not class ids."""
-        numbers = self.found.distribution
+        label, numbers = self.label, self.found.distribution
         views: list[HistogramView | None] = []
-        if isinstance(self.label, RealLabel) and self.draw:
-            views = [histogram_view("Values", numbers.values, self.label.minimum, self.label.maximum)]
-        elif isinstance(self.label, SoftLabel) and self.draw:
-            entropy = "Entropy of each row in bits; 0: one class is certain"
-            views = [histogram_view(entropy, numbers.entropy, 0.0)]
+        if self.draw and isinstance(label, RealLabel):
+            views.append(histogram_view("Values", numbers.values, label.minimum, label.maximum))
+        if self.draw and isinstance(label, SoftLabel):
+            views.append(histogram_view("Entropy of each row in bits; 0: one class is certain", numbers.entropy, 0.0))
             views.append(histogram_view("Sum of each row; 1 is expected", numbers.sums))
-        return filter(None, views)
+        return [view for view in views if view is not None]
 
     @cached_property
     def grid(self) -> tuple[list[str], list[list[tuple[int, float]]]]:

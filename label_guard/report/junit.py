@@ -21,21 +21,18 @@ def render(report: DiagnosticReport) -> str:
     suites = ET.Element("testsuites", {"name": name, **numbers})
     suite = ET.SubElement(suites, "testsuite", {"name": name, **numbers, "skipped": "0", "time": "0"})
     # One case always: build servers take a suite without any for one that did not run.
-    _summary_case(suite, name, summary(report), report.complete)
+    text = summary(report)
+    case = ET.SubElement(suite, "testcase", {"classname": name, "name": "all files could be checked", "time": "0"})
+    if report.complete:
+        ET.SubElement(case, "system-out").text = text
+    else:
+        ET.SubElement(case, "error", {"type": "incomplete", "message": text}).text = text
     seen: Counter[str] = Counter()
     for diagnostic in report.diagnostics:
         _case(suite, diagnostic, name, seen)
     ET.indent(suites)
     # Everything outside ASCII becomes a character reference, so the text may be stored in any encoding.
     return ET.tostring(suites, encoding="us-ascii", xml_declaration=True).decode("ascii")
-
-
-def _summary_case(suite: ET.Element, name: str, text: str, complete: bool) -> None:
-    case = ET.SubElement(suite, "testcase", {"classname": name, "name": "all files could be checked", "time": "0"})
-    if complete:
-        ET.SubElement(case, "system-out").text = text
-    else:
-        ET.SubElement(case, "error", {"type": "incomplete", "message": text}).text = text
 
 
 def _case(suite: ET.Element, diagnostic: Diagnostic, name: str, seen: Counter[str]) -> None:

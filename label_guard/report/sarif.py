@@ -81,14 +81,13 @@ def _fingerprint(diagnostic: Diagnostic) -> str:
 
 
 def _location(diagnostic: Diagnostic) -> dict[str, Any]:
-    location: dict[str, Any] = {"artifactLocation": _artifact(diagnostic.file)}
+    file = diagnostic.file
+    if Path(file).is_absolute():
+        artifact = {"uri": Path(file).as_uri()}
+    else:  # a name that is not UTF-8 on disk comes with its bytes as surrogates
+        uri = quote(forward_slashes(file) or ".", errors="surrogateescape")
+        artifact = {"uri": uri, "uriBaseId": _ROOT}
+    location: dict[str, Any] = {"artifactLocation": artifact}
     if diagnostic.line:
         location["region"] = {"startLine": diagnostic.line, "startColumn": max(diagnostic.column, 1)}
     return location
-
-
-def _artifact(file: str) -> dict[str, str]:
-    if Path(file).is_absolute():
-        return {"uri": Path(file).as_uri()}
-    # A name that is not UTF-8 on disk comes with its bytes as surrogates.
-    return {"uri": quote(forward_slashes(file) or ".", errors="surrogateescape"), "uriBaseId": _ROOT}
