@@ -215,7 +215,7 @@ def _check(
     look = look_at(
         data, labels=expected.labels, split=split, limit=LIMIT if quick else limit, budget=_BUDGET if quick else None
     )
-    labels = look.chosen.labels
+    labels = look.labels
     if len(labels) > 1 and expected.num_classes is not None:
         raise UsageError(f"{len(labels)} fields look like labels: {', '.join(labels)}; name one with --label PATH")
     drafts = draft_labels(look)
@@ -237,8 +237,8 @@ def _check(
     return CheckReport(
         name=name, uri=data.uri, assumed=assumed,
         splits={one.name: (sum(look.records[path] for path in one.paths), len(one.paths)) for one in look.splits},
-        whole=look.whole, unreadable=look.unreadable, faults=look.faults, why=look.chosen.why,
-        others=look.chosen.others, peeked=look.chosen.peeked,
+        whole=look.whole, unreadable=look.unreadable, faults=look.faults, why=look.why,
+        others=look.others, peeked=look.peeked,
         labels=[LabelOverview(path, look.seen[path], drafted) for path, drafted in drafts.items()],
         validated=expected.validates, problem=problem, audit=report,
     )  # fmt: skip

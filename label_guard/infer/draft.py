@@ -163,9 +163,9 @@ def draft_of(look: Look, drafts: Mapping[str, Drafted], name: str | None = None)
     Raises:
         UsageError: nothing there can be a label.
     """
-    source, chosen = look.data.uri, look.chosen
-    if not chosen.labels:
-        shown = [f"{path} ({what})" for path, what in list(chosen.others.items())[:_MAX_SHOWN]]
+    source = look.data.uri
+    if not look.labels:
+        shown = [f"{path} ({what})" for path, what in list(look.others.items())[:_MAX_SHOWN]]
         there = ", ".join(shown) or "not known before they are read"
         raise UsageError(f"nothing in {source} looks like a label; name it with --label PATH; its fields: {there}")
     total = sum(look.records.values())
@@ -192,7 +192,7 @@ def draft_of(look: Look, drafts: Mapping[str, Drafted], name: str | None = None)
 
 def draft_labels(look: Look) -> dict[str, Drafted]:
     """The labels that declare what was seen; without fields where none does, and why."""
-    return {path: _draft_label(look, path) for path in look.chosen.labels}
+    return {path: _draft_label(look, path) for path in look.labels}
 
 
 def _draft_label(look: Look, path: str) -> Drafted:
@@ -201,14 +201,14 @@ def _draft_label(look: Look, path: str) -> Drafted:
     names = None if feature is None else feature.class_names
     seen, by_split = look.seen[path], look.by_split.get(path, {})
     seen = replace(seen, counts=without_unlabeled_splits(seen.counts, by_split))
-    drafted = infer_label(seen, only_label=len(look.chosen.labels) == 1, class_names=names)
+    drafted = infer_label(seen, only_label=len(look.labels) == 1, class_names=names)
     if drafted.fields.get("kind") == "class_label" and not names:
         mark_other_classes(drafted, by_split)
     if names and feature is not None and feature.class_ids and drafted.fields.get("kind") == "class_label":
         ids = list(feature.class_ids)
         drafted.fields |= {"num_classes": len(names), "class_names": list(names), "class_ids": ids}
         drafted.marks.pop("num_classes", None)
-    if look.chosen.why == BY_CONTENT and drafted.fields:
+    if look.why == BY_CONTENT and drafted.fields:
         drafted.choice = f"{BY_CONTENT}; remove {path!r} if it is not a label"
     return drafted
 

@@ -34,30 +34,16 @@ _CLASSES = ("class_label", "multi_label", "soft_label")
 PICTURE: Shape = (None, None)
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """The fields that are taken for labels.
-
-    Attributes:
-        labels: their paths.
-        why: the criterion; empty where the user named them.
-        others: what the other fields hold, by the first records.
-        peeked: how many records those are.
-    """
-
-    labels: Sequence[str]
-    why: str = ""
-    others: Mapping[str, str] = field(default_factory=dict[str, str])
-    peeked: int = 0
-
-
 @dataclass(slots=True)
 class Look:
     """What the first records of a dataset hold.
 
     Attributes:
         data: the dataset.
-        chosen: its labels.
+        labels: paths of the fields that are taken for labels.
+        why: the criterion; empty where the user named them.
+        others: what the other fields hold, by the first records.
+        peeked: how many records those are.
         seen: what was seen, by label path.
         by_split: occurrences of whole numbers and of texts by label path and split, where there are several splits.
         features: the labels as the dataset's own metadata declare them.
@@ -70,7 +56,10 @@ class Look:
     """
 
     data: Dataset
-    chosen: Chosen
+    labels: Sequence[str]
+    why: str = ""
+    others: Mapping[str, str] = field(default_factory=dict[str, str])
+    peeked: int = 0
     seen: dict[str, ColumnProfile] = field(default_factory=dict[str, ColumnProfile])
     by_split: dict[str, dict[str, Counter[int | str]]] = field(default_factory=dict[str, dict[str, Counter[int | str]]])
     features: dict[str, Feature] = field(default_factory=dict[str, Feature])
@@ -82,19 +71,8 @@ class Look:
     faults: list[str] = field(default_factory=list[str])
 
 
-def choose_labels(data: Dataset, named: Sequence[str], split: str | None) -> Chosen:
-    """Returns the fields that are labels: those named, called so, declared, or that hold few values.
-
-    Args:
-        data: the dataset.
-        named: paths the user gave; empty lets the data decide.
-        split: the split to look at; None takes all.
-
-    Raises:
-        SourceError: the data cannot be opened.
-    """
-    if named:
-        return Chosen(tuple(named))
+def _choose_labels(data: Dataset, split: str | None) -> Look:
+    """Returns the fields that are labels: those called so, declared, or that hold few values."""
     split = split or next(iter(data.splits()), None)
     fields, declared = data.fields(split), data.declared(split)
     with_names = [path for path, one in declared.items() if one.class_names or one.kind == "ClassLabel"]
@@ -110,7 +88,7 @@ def choose_labels(data: Dataset, named: Sequence[str], split: str | None) -> Cho
         labels, why = _by_content(seen), BY_CONTENT
     others = {path: seen[path].summary() for path in seen if path not in labels}
     peeked = max((seen[path].records for path in others), default=0)
-    return Chosen(labels, why if labels else "", others, peeked)
+    return Look(data, labels, why if labels else "", others, peeked)
 
 
 def _is_part_of_picture(path: str, fields: Sequence[str]) -> bool:
@@ -179,14 +157,14 @@ def look_at(
     Raises:
         SourceError: the data, or a label, are not there.
     """
-    chosen = choose_labels(data, labels, split)
-    look = Look(data, chosen, limit=limit)
-    shapes: dict[str, Shape | None] = dict.fromkeys(chosen.labels)
+    look = Look(data, tuple(labels)) if labels else _choose_labels(data, split)
+    look.limit = limit
+    shapes: dict[str, Shape | None] = dict.fromkeys(look.labels)
     if budget is not None and limit is not None and shapes:
         look.limit = min(limit, _affordable(data, shapes, split, budget))
     better = _look_into(look, shapes, split)
     if better:
-        look = Look(data, chosen, limit=look.limit)
+        look = Look(data, look.labels, look.why, look.others, look.peeked, limit=look.limit)
         _look_into(look, shapes | better, split)
     return look
 
