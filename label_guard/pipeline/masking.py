@@ -53,8 +53,9 @@ class MaskOptions:
 
 def is_elementwise(label: Label) -> bool:
     """Whether the mask has the label's shape, not one value per record."""
-    measured = isinstance(label, MultiLabel | RealLabel) and bool(label.ignore)
-    return isinstance(label, ClassLabel) or label.where is not None or measured
+    if isinstance(label, ClassLabel) or label.where is not None:
+        return True
+    return isinstance(label, MultiLabel | RealLabel) and bool(label.ignore)
 
 
 def is_not_sentinel(label: Label, array: Array) -> Valid:
