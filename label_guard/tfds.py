@@ -323,15 +323,11 @@ def _value(record: Any, path: str, declared: Feature) -> Any:
     if declared.dtype == "uint64" and kind == "int64_list":
         values = values.view(np.uint64)  # TFDS stores the bits
     if key == ragged:
-        return reshape_ragged_tensor(values, _row_lengths(record, path), declared.shape)
+        lengths: list[Any] = []
+        while (name := f"{path}/ragged_row_lengths_{len(lengths)}") in record:
+            lengths.append(record[name].int64_list.value)
+        return reshape_ragged_tensor(values, lengths, declared.shape)
     return values.reshape(record_shape(len(values), declared.shape))
-
-
-def _row_lengths(record: Any, path: str) -> list[Any]:
-    lengths: list[Any] = []
-    while (key := f"{path}/ragged_row_lengths_{len(lengths)}") in record:
-        lengths.append(record[key].int64_list.value)
-    return lengths
 
 
 def schema_from_tfds(name_or_folder: str | os.PathLike[str]) -> DatasetSchema:

@@ -96,8 +96,10 @@ def limits_in(label: RealLabel, dtype: np.dtype[Any], targets: list[np.dtype[Any
     """
     if not is_number(dtype):
         return None
-    least, greatest = _finite(dtype)
-    low, high = [least], [greatest]
+    if dtype.kind == "f":
+        low, high = [np.finfo(dtype).min], [np.finfo(dtype).max]
+    else:
+        low, high = ([dtype.type(limit)] for limit in integer_bounds(dtype))
     if label.minimum is not None:
         low.append(least_at_or_above(dtype, label.minimum))
     if label.maximum is not None:
@@ -110,13 +112,6 @@ def limits_in(label: RealLabel, dtype: np.dtype[Any], targets: list[np.dtype[Any
         return None
     limits = max(low), min(high)
     return limits if limits[0] <= limits[1] else None
-
-
-def _finite(dtype: np.dtype[Any]) -> Limits:
-    if dtype.kind == "f":
-        return np.finfo(dtype).min, np.finfo(dtype).max
-    low, high = integer_bounds(dtype)
-    return dtype.type(low), dtype.type(high)
 
 
 def _converted_finite(target: np.dtype[Any]) -> tuple[float, float]:
