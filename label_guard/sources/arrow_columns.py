@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -59,12 +59,8 @@ def leaves_of(schema: Any) -> dict[str, Leaf]:
 def leaf_names(schema: Any) -> list[str]:
     """The label paths of a schema; of an image of Hugging Face (a struct of bytes and path) its own name too."""
     leaves = leaves_of(schema)
-    pictures = [path.removesuffix(_BYTES) for path in leaves if _is_picture(path, leaves)]
-    return [*pictures, *leaves]
-
-
-def _is_picture(path: str, leaves: Mapping[str, Leaf]) -> bool:
-    return path.endswith(_BYTES) and f"{path.removesuffix(_BYTES)}/path" in leaves
+    names = [path.removesuffix(_BYTES) for path in leaves if path.endswith(_BYTES)]
+    return [*(name for name in names if f"{name}/path" in leaves), *leaves]
 
 
 def wanted_leaves(schema: Any, wanted: Iterable[str], path: str) -> dict[str, Leaf]:

@@ -101,12 +101,13 @@ def decode(data: bytes, how: Encoding, shape: Shape | None) -> Array:
 
 def _image(data: bytes) -> Array:
     """The stored numbers of a PNG: of a palette image its indices, which are the class ids, never the colours."""
-    head = read_png_header(data)
-    size = head.width * head.height * head.channels * max(1, head.depth // 8)
+    width, height, depth, color = _png_header(data)
+    channels = _CHANNELS[color]
+    size = width * height * channels * max(1, depth // 8)
     if size > MAX_LABEL_BYTES:
-        raise ValueError(f"its {head.width} x {head.height} pixels take more than {MAX_LABEL_BYTES >> 20} MiB")
-    if head.depth == 16 and head.channels > 1:  # Pillow would drop the low bits
-        raise ValueError(f"a PNG of {head.channels} channels of 16 bits is not read; store one channel")
+        raise ValueError(f"its {width} x {height} pixels take more than {MAX_LABEL_BYTES >> 20} MiB")
+    if depth == 16 and channels > 1:  # Pillow would drop the low bits
+        raise ValueError(f"a PNG of {channels} channels of 16 bits is not read; store one channel")
     image: Any = framework("PIL.Image", "records")
     try:
         # Without `formats`, bytes of data would choose the decoder, and some of these start programs.
@@ -114,25 +115,17 @@ def _image(data: bytes) -> Array:
             pixels = np.array(picture)
     except Exception as error:  # Pillow raises errors of many kinds for damaged data
         raise ValueError(f"not a PNG: {error}") from None
-    if head.depth == 16:
+    if depth == 16:
         return pixels.astype(np.uint16)
-    if head.depth < 8 and head.color == _GRAY:  # Pillow spreads 2 and 4 bits over 0..255
-        return pixels.astype(np.uint8) // np.uint8(1 if head.depth == 1 else 255 // (2**head.depth - 1))
+    if depth < 8 and color == _GRAY:  # Pillow spreads 2 and 4 bits over 0..255
+        return pixels.astype(np.uint8) // np.uint8(1 if depth == 1 else 255 // (2**depth - 1))
     return pixels
 
 
-class PngHeader(NamedTuple):
-    """What a PNG says of itself: width and height in pixels, bits a channel, PNG's colour type, channels."""
+def _png_header(data: bytes) -> tuple[int, int, int, int]:
+    """Width and height in pixels, bits a channel, and PNG's colour type of an image without damage.
 
-    width: int
-    height: int
-    depth: int
-    color: int
-    channels: int
-
-
-def read_png_header(data: bytes) -> PngHeader:
-    """The header of a PNG, the checksum of every chunk verified: Pillow skips those of pixels.
+    The checksum of every chunk is verified: Pillow skips those of pixels.
 
     Raises:
         ValueError: ``data`` are not a PNG, or are damaged.
@@ -155,7 +148,7 @@ def read_png_header(data: bytes) -> PngHeader:
     width, height, depth, color, *_ = _IHDR.unpack_from(data, len(_PNG) + 8)
     if color not in _CHANNELS or not width or not height:
         raise ValueError("a PNG whose header is damaged")
-    return PngHeader(width, height, depth, color, _CHANNELS[color])
+    return width, height, depth, color
 
 
 def _tensor(data: bytes, how: Encoding) -> Array:

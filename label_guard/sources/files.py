@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import gzip
 import posixpath
 import stat
@@ -18,7 +19,6 @@ from label_guard.core.files import filesystem_of, is_url, open_object, open_regu
 from label_guard.errors import LabelGuardError, SourceError
 from label_guard.sources.base import Shard
 
-_WILDCARDS = "*?["
 # What reading a damaged file may raise: reported as one error, without a traceback.
 READ_ERRORS = (OSError, EOFError, zlib.error)
 _LOCAL = ("file://", "local://")
@@ -69,13 +69,9 @@ def is_file_within(path: Path, *folders: Path) -> bool:
         return False
 
 
-def _has_wildcard(text: str) -> bool:
-    return any(sign in text for sign in _WILDCARDS)
-
-
 def _root(pattern: str) -> str:
     parts = pattern.split("/")
-    plain = next((k for k, part in enumerate(parts[:-1]) if _has_wildcard(part)), len(parts) - 1)
+    plain = next((k for k, part in enumerate(parts[:-1]) if glob.has_magic(part)), len(parts) - 1)
     return "/".join(parts[:plain]) + "/"
 
 
@@ -92,7 +88,7 @@ def _local_files(pattern: str) -> list[str]:
             return [path.as_posix()]
     except OSError as error:
         raise SourceError(f"cannot read {pattern}: {_reason(error)}") from None
-    plain = next((k for k, part in enumerate(path.parts) if _has_wildcard(part)), None)
+    plain = next((k for k, part in enumerate(path.parts) if glob.has_magic(part)), None)
     found: list[Path] = []
     if plain is not None:
         with contextlib.suppress(ValueError, OSError):  # "**.csv"; a name that is too long
@@ -112,7 +108,7 @@ def _remote_files(pattern: str) -> dict[str, int | None]:
     """Files by name with the sizes that the one listing has: a request for each would take minutes for thousands."""
     try:
         filesystem, path = filesystem_of(pattern)
-        if not _has_wildcard(path):
+        if not glob.has_magic(path):
             if filesystem.isdir(path):
                 raise SourceError(f"{pattern} is a folder, expected a file or a glob such as {pattern.rstrip('/')}/*")
             found = {path: None} if filesystem.exists(path) else {}

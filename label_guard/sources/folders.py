@@ -69,18 +69,17 @@ def _shards(root: str, folders: Sequence[str], fits: Callable[[str], bool], patt
     return tuple(shards)
 
 
-def _files_of(shard: str, fits: Callable[[str], bool]) -> tuple[str, list[str]]:
+def _files_of(shard: str, fits: Callable[[str], bool]) -> tuple[str, list[str], dict[int, str]]:
+    """The folder, the names of the files, and the keys of their records by position: the folder and the name."""
     folder, pattern, start = shard.rsplit("#", 2)
     files = [name for name in _entries(folder)[0] if fits(name) and fnmatchcase(name, pattern)]
-    return folder, files[int(start) : int(start) + _FILES]
+    files = files[int(start) : int(start) + _FILES]
+    return folder, files, {row: f"{Path(folder).name}/{name}" for row, name in enumerate(files)}
 
 
 def _rows_of(shard: str, fits: Callable[[str], bool], keys: Iterable[str]) -> dict[int, str]:
-    """The places of files by their keys, which are the folder and the name."""
-    folder, files = _files_of(shard, fits)
     wanted = set(keys)
-    named = ((row, f"{Path(folder).name}/{name}") for row, name in enumerate(files))
-    return {row: key for row, key in named if key in wanted}
+    return {row: key for row, key in _files_of(shard, fits)[2].items() if key in wanted}
 
 
 def _chosen_files(where: str) -> tuple[str, str] | None:
@@ -155,13 +154,12 @@ class ClassFolders:
         return _rows_of(path, _is_image, keys)
 
     def pictures(self, path: str, rows: Iterable[int]) -> dict[int, str]:
-        folder, files = _files_of(path, _is_image)
+        folder, files, _ = _files_of(path, _is_image)
         found = {row: Path(folder, files[row]) for row in rows if row < len(files)}
         return {row: str(file) for row, file in found.items() if is_file_within(file, Path(folder).parent)}
 
     def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
-        folder, files = _files_of(path, _is_image)
-        names = {row: f"{Path(folder).name}/{name}" for row, name in enumerate(files)}
+        folder, files, names = _files_of(path, _is_image)
         yield Piece(range(len(files)), {label: [Path(folder).name] * len(files) for label in wanted}, (), names)
 
 
@@ -217,7 +215,7 @@ class MaskFolder:
         return _rows_of(path, is_png, keys)
 
     def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
-        folder, files = _files_of(path, is_png)
+        folder, files, keys = _files_of(path, is_png)
         shape = next(iter(wanted.values()), None)  # a label comes before the record key
         size, start = 0, 0
         masks: list[Any] = []
@@ -237,7 +235,7 @@ class MaskFolder:
                 masks.append(mask)
                 size += mask.nbytes
             if size >= CHUNK_BYTES or row == len(files) - 1:
-                names = {k: f"{Path(folder).name}/{files[k]}" for k in range(start, row + 1)}
+                names = {k: keys[k] for k in range(start, row + 1)}
                 yield Piece(rows, dict.fromkeys(wanted, values_column(masks)), unreadable, names)
                 rows, masks, unreadable, size, start = [], [], [], 0, row + 1
 
@@ -259,7 +257,7 @@ class YoloFolder:
         return _rows_of(path, is_label_text, keys)
 
     def pictures(self, path: str, rows: Iterable[int]) -> dict[int, str]:
-        folder, files = _files_of(path, is_label_text)
+        folder, files, _ = _files_of(path, is_label_text)
         stems = {row: Path(files[row]).stem for row in rows if row < len(files)}
         found: dict[int, str] = {}
         root, pictures = _pictures_folder(Path(folder))
@@ -273,9 +271,8 @@ class YoloFolder:
 
     def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         require_fields(wanted, self.fields(path), path)
-        folder, files = _files_of(path, is_label_text)
-        piece = records_piece(0, files, lambda name: _yolo_labels(Path(folder, name)), wanted)
-        yield piece._replace(names={row: f"{Path(folder).name}/{name}" for row, name in enumerate(files)})
+        folder, files, names = _files_of(path, is_label_text)
+        yield records_piece(0, files, lambda name: _yolo_labels(Path(folder, name)), wanted)._replace(names=names)
 
 
 def _pictures_folder(labels: Path) -> tuple[Path, Path]:

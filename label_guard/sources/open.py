@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import cast
 
 from label_guard.errors import SourceError, UsageError
-from label_guard.sources.base import Format, LabelShapes, Shard, require_fields
+from label_guard.sources.base import LabelShapes, Shard, require_fields
 from label_guard.sources.files import resolve
 from label_guard.sources.python_function import FunctionFormat
 from label_guard.sources.quarantine import QuarantineFormat
@@ -52,23 +52,21 @@ def open_source(
         MissingDependencyError: the format needs a package that is not installed.
     """
     name, where, options = parse_uri(full_uri(uri, base_dir))
-    wanted = _wanted(labels)
-    if name == "tfds":
-        return open_tfds(uri, resolve(where, base_dir), split, wanted, record_key)
+    wanted = dict(cast("LabelShapes", labels)) if isinstance(labels, Mapping) else dict.fromkeys(labels)
     if name == "python":
         function = FunctionFormat(split, str(Path(base_dir or ".").resolve()))
         function.fields(where)
         return Source(uri, split, function, (Shard(where, where, 0),), wanted, record_key, numbered=True)
+    place = resolve(where, base_dir)
+    if name == "tfds":
+        return open_tfds(uri, place, split, wanted, record_key)
     if name == "quarantine":
-        return _open_quarantine(uri, resolve(where, base_dir), split, wanted, record_key)
-    form, place = SCHEMES[name].form(options), resolve(where, base_dir)
-    return _open_files(SCHEMES[name], form, uri, place, split, wanted, record_key)
-
-
-def _open_files(
-    scheme: Scheme, form: Format, uri: str, place: str, split: str | None, wanted: LabelShapes, record_key: str | None
-) -> Source:
-    files = scheme.find(place, split)
+        folder = QuarantineFormat(split)
+        require_fields(wanted, folder.fields(place), uri)
+        shard = Shard(place, place.rstrip("/").rpartition("/")[2], 0)
+        return Source(uri, split, folder, (shard,), wanted, record_key)
+    scheme = SCHEMES[name]
+    form, files = scheme.form(options), scheme.find(place, split)
     known = peek_fields(form, files)
     if scheme.named or len(known) > 1:
         require_fields([*wanted, *([record_key] if record_key else [])], known, uri)
@@ -77,13 +75,6 @@ def _open_files(
         features = dict.fromkeys(wanted, next(iter(features.values())))
     features = {path: features[path] for path in wanted if path in features}
     return Source(uri, split, form, files, wanted, record_key, scheme.numbered, features=features)
-
-
-def _open_quarantine(uri: str, where: str, split: str | None, wanted: LabelShapes, record_key: str | None) -> Source:
-    form = QuarantineFormat(split)
-    shards = (Shard(where, where.rstrip("/").rpartition("/")[2], 0),)
-    require_fields(wanted, form.fields(where), uri)
-    return Source(uri, split, form, shards, wanted, record_key)
 
 
 def _declared(scheme: Scheme, where: str, split: str | None, files: Sequence[Shard]) -> Mapping[str, Feature]:
@@ -156,9 +147,3 @@ def list_splits(uri: str) -> list[str]:
     if name == "tfds":
         return list(read_metadata(place).splits)
     return SCHEMES[name].split_names(place) if name in SCHEMES else []
-
-
-def _wanted(labels: Iterable[str] | Mapping[str, Shape | None]) -> LabelShapes:
-    if isinstance(labels, Mapping):
-        return dict(cast("Mapping[str, Shape | None]", labels))
-    return dict.fromkeys(labels)

@@ -94,7 +94,8 @@ def _unknown(uri: str, scheme: str) -> str:
     how = CONVERSIONS.get(path.suffix.lower().removeprefix("."))
     if how is not None:
         return f"{uri}: {how}"
-    if uri and not is_remote(uri) and not _exists(path) and not re.search(r"[*?\[]", uri):
+    exists = os.path.exists(uri)  # noqa: PTH110 - False where a text cannot be a name, which Path.exists raises for
+    if uri and not is_remote(uri) and not exists and not re.search(r"[*?\[]", uri):
         return f"{uri!r} does not exist: no such file or folder"
     return f"{uri!r} does not show its format; write SCHEME:WHERE with a scheme of {', '.join(NAMES)}"
 
@@ -109,13 +110,6 @@ def _unknown_folder(path: Path) -> str:
 
 def _visible(path: Path) -> set[str]:
     return {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        return False
 
 
 # A plain path ---------------------------------------------------------------------------------------------------------

@@ -49,14 +49,12 @@ class WebDatasetFormat:
         extensions = tuple({label.partition("/")[0] for label in wanted})
         row = 0
         with _archive(path) as archive:
-            for block in blocks(_samples(archive, extensions), _size, CHUNK_BYTES):
+            for block in blocks(
+                _samples(archive, extensions), lambda one: 64 + sum(map(len, one.values())), CHUNK_BYTES
+            ):
                 piece = records_piece(row, block, labels, wanted)
                 yield from decode_pieces(piece, wanted, {})
                 row += len(block)
-
-
-def _size(sample: Sample) -> int:
-    return 64 + sum(map(len, sample.values()))
 
 
 @contextmanager
