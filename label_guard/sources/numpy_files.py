@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import math
 import os
@@ -221,7 +222,7 @@ def _header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtyp
     except ValueError as error:
         raise SourceError(f"cannot read {where} as .npy: {error}") from None
     try:
-        shape, fortran, dtype = npy_format.read_array_header_2_0(io.BytesIO(len(text).to_bytes(4, "little") + text))
+        shape, fortran, dtype = _parsed(text)
     except _HEADER_ERRORS:  # NumPy's words are those of Python's parser, and may hold an address
         shown = text.decode().strip()
         raise SourceError(
@@ -233,3 +234,8 @@ def _header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtyp
     if dtype.hasobject:
         raise SourceError(f"{where} holds pickled Python objects, which are never loaded; save it with a number dtype")
     return shape, fortran, dtype
+
+
+@functools.lru_cache(64)  # read once to find the fields and again with the array; NumPy takes 50 us to parse one
+def _parsed(text: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    return npy_format.read_array_header_2_0(io.BytesIO(len(text).to_bytes(4, "little") + text))
