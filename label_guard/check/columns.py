@@ -7,6 +7,7 @@ from __future__ import annotations
 import array as buffers
 import math
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, overload
 
 import numpy as np
@@ -18,6 +19,7 @@ from label_guard.core.types import Array, Rows
 BUFFERS = (memoryview, buffers.array)  # numbers in memory, which NumPy reads without a conversion
 _SCALARS = (bool, int, float)
 _MOST_DIMENSIONS = 32
+_FEW_ROWS = 4096
 _NULS = ("\0", b"\0")  # which NumPy's own texts lose where they end with one
 
 
@@ -73,6 +75,18 @@ class UntypedIntegers(Sequence[int]):
         return iter(self.array.tolist())
 
 
+def all_rows(size: int) -> Rows:
+    """The rows of ``size`` records, read-only: ``np.arange`` takes 20 us where its code is not in a cache."""
+    return _few_rows(size) if size <= _FEW_ROWS else np.arange(size)
+
+
+@lru_cache(maxsize=64)
+def _few_rows(size: int) -> Rows:
+    rows = np.arange(size)
+    rows.flags.writeable = False
+    return rows
+
+
 def gather(values: Sequence[Any]) -> tuple[list[Column], Rows]:
     """Columns that hold every value, and the rows where it is missing (absent or None).
 
@@ -117,7 +131,7 @@ def _uniform(values: Sequence[Any]) -> Column | None:
     if not values:
         return None
     if isinstance(values, UntypedIntegers):
-        return Column(np.arange(len(values)), values.array, False)
+        return Column(all_rows(len(values)), values.array, False)
     kind = type(values[0])
     if kind is np.ndarray:
         dtype, shape = values[0].dtype, values[0].shape
@@ -125,14 +139,14 @@ def _uniform(values: Sequence[Any]) -> Column | None:
             return None
         if not all(type(v) is kind and v.dtype == dtype and v.shape == shape for v in values):
             return None
-        return Column(np.arange(len(values)), np.stack(values), True)
+        return Column(all_rows(len(values)), np.stack(values), True)
     if set(map(type, values)) != {kind}:
         return None
     if issubclass(kind, np.generic) and not issubclass(kind, np.flexible | np.object_):
-        return Column(np.arange(len(values)), np.array(values, values[0].dtype), True)
+        return Column(all_rows(len(values)), np.array(values, values[0].dtype), True)
     if kind in _SCALARS:
         array = _python_array(values, kind)
-        return None if array.dtype == object else Column(np.arange(len(values)), array, False)
+        return None if array.dtype == object else Column(all_rows(len(values)), array, False)
     return None
 
 

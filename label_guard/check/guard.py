@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.columns import BUFFERS, Column, Unreadable, UntypedIntegers, as_array, spec_text
+from label_guard.check.columns import BUFFERS, Column, Unreadable, UntypedIntegers, all_rows, as_array, spec_text
 from label_guard.check.label_check import LabelCheck
 from label_guard.check.reading import bool_words
 from label_guard.check.result import CheckResult, RuleViolations
@@ -67,6 +67,8 @@ class Guard:
         self._declares_where = any(check.label.where is not None for check in self.checks)
         self._always_closer = self._skips or self._decodes or self._declares_where
         self._paths = tuple((check, check.path) for check in self.checks)
+        own = (check.path for check in self.checks if not check.reader.columns)
+        self._stored_paths = (*own, *(path for check in self.checks for path in check.reader.columns))
         self._where_paths = frozenset(check.where for check in self.checks if check.where is not None)
         self._has_nested_mask = any("/" in path for path in self._where_paths)
         self.digest = self.schema.digest(split, view)
@@ -191,17 +193,18 @@ class Guard:
 
     def stored(self, element: Any) -> dict[str, Any]:
         """By label path, the arrays or scalars of an element that passed ``is_clean_record`` or ``clean_size``."""
-        return {path: tree.get(element, path) for _, path in self._paths}
+        found: dict[str, Any] = {}
+        for _, path in self._paths:
+            found[path] = tree.get(element, path)
+        return found
 
     def check_columns(self, gathered: Mapping[str, tuple[list[Column], Rows]], size: int) -> CheckResult:
         """Checks ``size`` records that are gathered already: by label, columns and the rows that lack a value."""
         faults: list[RuleViolations] = []
-        columns: list[tuple[LabelCheck, Column]] = []
         for check in self.checks:
             found, missing = gathered[check.path]
             faults += self._check(check, found, missing, size)
-            columns += [(check, column) for column in found]
-        return self._result(size, faults, columns, _padding(gathered.values(), size))
+        return self._result(size, faults, gathered)
 
     def record_columns(self, records: Sequence[Any]) -> dict[str, list[Column]]:
         """By label path: what the records hold, gathered by dtype and shape."""
@@ -232,25 +235,31 @@ class Guard:
 
     def _explain_batch(self, element: Any, invalid: LabelCheck | None = None) -> CheckResult:
         """Finds all violations of a batch; ``invalid``: the check that already failed."""
-        values = [(check, tree.get(element, check.path)) for check in self.checks]
-        own = [value for check, value in values if not check.reader.columns]
-        size = _batch_size(
-            [*own, *(tree.get(element, path) for c in self.checks for path in c.reader.columns)], element
-        )
+        size = self._batch_size(element)
         faults: list[RuleViolations] = []
-        columns: list[tuple[LabelCheck, Column]] = []
-        gathered: list[tuple[list[Column], Rows]] = []
-        for check, value in values:
+        gathered: dict[str, tuple[list[Column], Rows]] = {}
+        for check in self.checks:
             found, missing = self._counted_batch(check, element, size)
             if found is None:
-                rows = np.arange(size)
-                faults += [check.wrong_length(rows, value)] if size else []
-                gathered.append(([], rows))
-                continue
-            gathered.append((found, missing))
-            faults += self._check(check, found, missing, size, invalid=check is invalid)
-            columns += [(check, column) for column in found]
-        return self._result(size, faults, columns, _padding(gathered, size))
+                found, missing = [], all_rows(size)
+                faults += [check.wrong_length(missing, tree.get(element, check.path))] if size else []
+            else:
+                faults += self._check(check, found, missing, size, invalid=check is invalid)
+            gathered[check.path] = (found, missing)
+        return self._result(size, faults, gathered)
+
+    def _batch_size(self, element: Any) -> int:
+        """Length of the leading axis: of a label if one has it, else of any leaf, else 1; a label may be empty."""
+        size = None
+        for path in self._stored_paths:
+            length = _leading_length(tree.get(element, path))
+            if length:
+                return length
+            size = length if size is None else size
+        if size is None:
+            lengths = (_leading_length(leaf) for _, leaf in tree.leaves(element))
+            size = next((length for length in lengths if length is not None), 1)
+        return size
 
     @staticmethod
     def _check(
@@ -262,17 +271,16 @@ class Guard:
         return _merged(faults)
 
     def _result(
-        self,
-        size: int,
-        faults: list[RuleViolations],
-        columns: list[tuple[LabelCheck, Column]],
-        padding: Rows | None,
+        self, size: int, faults: list[RuleViolations], gathered: Mapping[str, tuple[list[Column], Rows]]
     ) -> CheckResult:
-        result = CheckResult(size, tuple(faults), padding=padding)
-        skips = [column.rows[check.unlabeled_rows(column.array)] for check, column in columns]
-        if any(len(rows) for rows in skips):
-            rows = np.unique(np.concatenate(skips))
-            result.skipped = rows[result.valid[rows]]
+        padding = _padding(gathered.values(), size) if self._where_paths else None
+        columns = {path: found for path, (found, _) in gathered.items()}
+        result = CheckResult(size, tuple(faults), padding=padding, columns=columns)
+        if self._skips:
+            skips = [one.rows[check.unlabeled_rows(one.array)] for check in self.checks for one in columns[check.path]]
+            if any(len(rows) for rows in skips):
+                rows = np.unique(np.concatenate(skips))
+                result.skipped = rows[result.valid[rows]]
         return result
 
     def _skipped(self, element: Any) -> Rows | None:
@@ -370,28 +378,21 @@ def _idle_rows(value: Any, size: int, rank: int) -> NDArray[np.bool_] | None:
 
 def _padding(gathered: Iterable[tuple[list[Column], Rows]], size: int) -> Rows | None:
     """Rows that are in no column and not missing, in any label: nothing of them counts."""
-    gathered = list(gathered)
-    if any(sum(len(column.rows) for column in columns) + len(missing) == size for columns, missing in gathered):
-        return None
-    idle = np.ones(size, np.bool_)
+    found: list[Rows] = []
     for columns, missing in gathered:
-        for rows in (missing, *(column.rows for column in columns)):
-            idle[rows] = False
-    return np.flatnonzero(idle) if idle.any() else None
+        rows = [missing, *(column.rows for column in columns)]
+        if sum(map(len, rows)) == size:
+            return None
+        found += rows
+    idle = np.ones(size, np.bool_)
+    for rows in found:
+        idle[rows] = False
+    return idle.nonzero()[0] if idle.any() else None
 
 
 def _is_plain_subclass(value: Any) -> bool:
     """Whether ``value`` is an ndarray subclass that holds what it shows (Grain's SharedMemoryArray), unlike a mask."""
     return isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray)
-
-
-def _batch_size(labels: list[Any], element: Any) -> int:
-    """Length of the leading axis: the labels' if any has one, else that of any leaf, else 1; a label may be empty."""
-    found = [length for value in labels if (length := _leading_length(value)) is not None]
-    if not found:
-        lengths = (_leading_length(leaf) for _, leaf in tree.leaves(element))
-        found = [next((length for length in lengths if length is not None), 1)]
-    return next(filter(None, found), 0)
 
 
 def _leading_length(value: Any) -> int | None:
@@ -408,6 +409,8 @@ def _leading_length(value: Any) -> int | None:
 
 def _merged(faults: list[RuleViolations]) -> list[RuleViolations]:
     """Faults of one label with one entry for each rule, rows ascending."""
+    if len(faults) < 2:
+        return faults
     by_rule: dict[tuple[str, str], list[RuleViolations]] = {}
     for fault in faults:
         by_rule.setdefault((fault.rule, fault.legal), []).append(fault)

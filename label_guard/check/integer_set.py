@@ -12,6 +12,7 @@ from label_guard.core.types import Array
 
 # A lookup table for ids with gaps up to 1 MiB; sparser ids are searched.
 MAX_TABLE = 1 << 20
+_SMALL = 4096  # values of a block
 _FEW = 4  # as many values are compared one after another, more are searched
 
 _SCRATCH = Scratch()
@@ -114,7 +115,8 @@ class IntegerSet:
         if self.everything:
             return np.empty(0, np.intp)
         if array.nbytes <= BLOCK_BYTES:  # a lone block, which is known not to be clean
-            return self._illegal(array.reshape(-1).view(self.unsigned)).nonzero()[0]
+            flat = array if array.ndim == 1 else array.reshape(-1)
+            return self._illegal(flat.view(self.unsigned)).nonzero()[0]
         found: list[NDArray[np.intp]] = []
         for start, block in blocks(array):
             numbers = block.view(self.unsigned)
@@ -167,11 +169,15 @@ class IntegerSet:
         if self._table is not None:
             illegal: NDArray[np.bool_] = ~self._table[self._places(block)]
         else:
-            illegal = np.greater_equal(self._shifted(block), self.size, out=_SCRATCH.get(_BOOL, block.size))
+            # A small result costs less than the look at what belongs to this thread.
+            out = None if block.size <= _SMALL else _SCRATCH.get(_BOOL, block.size)
+            illegal = np.greater_equal(
+                self._shifted(block), self.size if self._beyond is None else self._beyond, out=out
+            )
         if len(self._extras) > _FEW:
             nearest = np.minimum(np.searchsorted(self._extras, block), len(self._extras) - 1)
             illegal &= self._extras[nearest] != block
-        else:
+        elif len(self._extras):
             other = _SCRATCH.get(_BOOL, block.size, slot=1)
             for extra in self._extras:
                 illegal &= np.not_equal(block, extra, out=other)

@@ -65,6 +65,7 @@ class LabelCheck:
         self.has_free_shape = None in self._tail
         self.skips = isinstance(label, ClassLabel) and label.unlabeled is not None and label.on_unlabeled == "skip"
         self._near: dict[str, str | None] = {}
+        self._stores_names, self._is_encoded = label.stores_names, is_encoded(label)
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Whether ``shape`` is the shape of one record's label."""
@@ -96,7 +97,7 @@ class LabelCheck:
             invalid: whether the column is known to break a rule.
         """
         array, rows = column.array, column.rows
-        if array.dtype.kind in "US" or (self.label.stores_names and column.unknown is None):
+        if array.dtype.kind in "US" or (self._stores_names and column.unknown is None):
             yield from self._wrong_text(array, rows)
         elif array.dtype == object:
             yield from self._check_items(array, rows)
@@ -112,7 +113,7 @@ class LabelCheck:
         else:
             check = self._check if column.typed else self._python_check(array.dtype.kind)
             if invalid or not check.clean(array):
-                yield from self._find(check, column, (whole or not self.has_free_shape) and not is_encoded(self.label))
+                yield from self._find(check, column, (whole or not self.has_free_shape) and not self._is_encoded)
             if isinstance(self.label, MultiLabel) and self.label.encoding == "ids":
                 yield from self._wrong_counts(array, rows)
 
@@ -132,8 +133,10 @@ class LabelCheck:
                 broken, first, counts = found.by_row(per_record)
                 positions = None
                 if located and not found.whole:
-                    row, place = np.divmod(found.positions, per_record)
-                    positions = rows[row] * per_record + place
+                    positions = found.positions
+                    if len(rows) and rows[-1] >= len(rows):  # not the first records of the batch
+                        row, place = np.divmod(positions, per_record)
+                        positions = rows[row] * per_record + place
                 at: Array = found.values if first is None else found.values[first]
                 rule, values = self._shown(found.rule, at, column.unknown)
                 places = found.positions if first is None else found.positions[first]

@@ -11,7 +11,16 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.columns import Column, UntypedIntegers, as_array, as_float, gather, is_python_number, spec_text
+from label_guard.check.columns import (
+    Column,
+    UntypedIntegers,
+    all_rows,
+    as_array,
+    as_float,
+    gather,
+    is_python_number,
+    spec_text,
+)
 from label_guard.core import tree
 from label_guard.core.dtypes import FLOATING, is_integer
 from label_guard.core.types import Array, Rows
@@ -139,7 +148,7 @@ class LabelReader:
             return self.batch_value(tree.get(element, self.path), size)
         values = [_batch_items(tree.get(element, path), size) for path in self.columns]
         if any(value is None for value in values):
-            return [], np.arange(size)
+            return [], all_rows(size)
         arrays = [cast(Array, value) for value in values if isinstance(value, np.ndarray)]
         dtypes = {array.dtype for array in arrays}
         if len(arrays) == len(values) and len(dtypes) == 1 and arrays[0].dtype.kind in "biuf":
@@ -153,7 +162,9 @@ class LabelReader:
         Returns:
             As ``batch``.
         """
-        everything = np.arange(size)
+        everything = all_rows(size)
+        if self.is_plain and type(value) is np.ndarray and value.dtype.kind in "biuf" and value.shape[:1] == (size,):
+            return [Column(everything, value, True)], _NO_ROWS  # nearly every label
         if value is tree.MISSING or value is None:
             return [], everything
         if isinstance(value, np.ndarray) and cast(Array, value).dtype.hasobject and value.ndim:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from label_guard.check.columns import Column
 from label_guard.core.plural import counted
 from label_guard.core.types import Rows
 from label_guard.rules.violation import Value, Violation
@@ -16,6 +18,7 @@ from label_guard.rules.violation import Value, Violation
 EXAMPLES_PER_RULE = 5
 _MOST_BITS = 1024
 _MOST_TEXT = 120
+_NO_ROWS: Rows = np.empty(0, np.intp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +80,20 @@ class CheckResult:
     Attributes:
         num_records: records in the element; 1 for a single record.
         faults: one entry for each rule broken in each label.
+        ok: whether every record satisfies the schema.
+        invalid_rows: int[k], ascending: the records that broke a rule.
+        num_invalid: their number.
+        num_padding: number of rows that only fill the batch.
         skipped: int[k], rows that are legal but declared unlabeled with ``on_unlabeled: skip``.
         padding: int[k], rows of which nothing counts, in any label: they are not checked.
+        columns: by label path, what was checked (``Guard.batch_columns``), where the check had to gather it: always
+            where a rule is broken. Views of the element.
     """
 
-    __slots__ = ("_invalid", "_valid", "faults", "num_records", "padding", "skipped")
+    __slots__ = (
+        "_valid", "columns", "faults", "invalid_rows", "num_invalid", "num_padding", "num_records", "ok", "padding",
+        "skipped",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -89,46 +101,30 @@ class CheckResult:
         faults: tuple[RuleViolations, ...] = (),
         skipped: Rows | None = None,
         padding: Rows | None = None,
+        columns: Mapping[str, list[Column]] | None = None,
     ) -> None:
         self.num_records = num_records
         self.faults = faults
+        self.ok = not faults
         self.skipped = skipped
         self.padding = padding
+        self.num_padding = 0 if padding is None else len(padding)
+        self.columns = columns
         self._valid: NDArray[np.bool_] | None = None
-        self._invalid: Rows | None = None
-
-    @property
-    def ok(self) -> bool:
-        """Whether every record satisfies the schema."""
-        return not self.faults
+        self.invalid_rows = _NO_ROWS
+        if faults:
+            self.invalid_rows = faults[0].rows if len(faults) == 1 else (~self.valid).nonzero()[0]
+        self.num_invalid = len(self.invalid_rows)
 
     @property
     def valid(self) -> NDArray[np.bool_]:
         """bool[num_records], made when first asked for: True where a record broke no rule."""
         if self._valid is None:
-            valid = np.ones(self.num_records, np.bool_)
+            invalid = np.zeros(self.num_records, np.bool_)
             for fault in self.faults:
-                valid[fault.rows] = False
-            self._valid = valid
+                invalid[fault.rows] = True
+            self._valid = ~invalid
         return self._valid
-
-    @property
-    def invalid_rows(self) -> Rows:
-        """int[k], ascending, made when first asked for: the records that broke a rule."""
-        if self._invalid is None:
-            one = len(self.faults) == 1
-            self._invalid = self.faults[0].rows if one else (~self.valid).nonzero()[0]
-        return self._invalid
-
-    @property
-    def num_invalid(self) -> int:
-        """Number of records that broke a rule."""
-        return 0 if self.ok else len(self.invalid_rows)
-
-    @property
-    def num_padding(self) -> int:
-        """Number of rows that only fill the batch."""
-        return 0 if self.padding is None else len(self.padding)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -149,8 +145,12 @@ class CheckResult:
 
     def of_row(self, row: int) -> tuple[Violation, ...]:
         """Every violation of one record."""
-        found = [(fault, int(fault.rows.searchsorted(row))) for fault in self.faults]
-        return tuple(fault.violation(at) for fault, at in found if at < len(fault.rows) and fault.rows[at] == row)
+        found: list[Violation] = []
+        for fault in self.faults:
+            at = int(fault.rows.searchsorted(row))
+            if at < len(fault.rows) and fault.rows[at] == row:
+                found.append(fault.violation(at))
+        return tuple(found)
 
     def __repr__(self) -> str:
         return f"CheckResult({counted(self.num_records, 'record')}, {self.num_invalid} invalid, counts={self.counts})"

@@ -15,6 +15,8 @@ from collections import UserDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
+import numpy as np
+
 
 class _Missing:
     def __repr__(self) -> str:
@@ -23,11 +25,15 @@ class _Missing:
 
 MISSING: Final = _Missing()
 _TEXT = frozenset((str,))
+_LEAVES = frozenset((np.ndarray, str, bytes, int, float, bool, type(None)))  # nearly all
 
 
 def children(node: Any) -> list[tuple[str, Any]] | None:
     """Name and value of each child in order, or None where ``node`` is a leaf."""
-    if type(node) is dict or isinstance(node, Mapping):
+    kind = type(node)
+    if kind in _LEAVES or issubclass(kind, np.generic):
+        return None
+    if kind is dict or isinstance(node, Mapping):
         return [(str(key), value) for key, value in node.items()]
     fields: tuple[str, ...] | None = getattr(node, "_fields", None) if isinstance(node, tuple) else None
     if fields is not None:

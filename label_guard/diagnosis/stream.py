@@ -38,7 +38,7 @@ class StreamSample:
         self._start = start
         self._dirty: dict[str, LabelStatistics] = {}
         # small ones, with the number of their first record: counted when asked
-        self._uncounted: list[tuple[Mapping[str, Label], Columns, CheckResult, int]] = []
+        self._uncounted: list[tuple[Mapping[str, Label], CheckResult, int]] = []
         self._dirty_seen = self._dirty_counted = 0
         self._counted_to = start  # records of the run, up to the end of the last dirty batch that is counted
         self._clean: list[dict[str, tuple[Any, float]]] = []  # values, and how often each counts
@@ -56,12 +56,14 @@ class StreamSample:
 
     def add_stored(self, labels: Mapping[str, Any], times: int = 1) -> None:
         """Samples a clean batch or record, all positions of whose labels count; it represents ``times`` of them."""
-        self._clean.append(
-            {
-                path: (v, times) if isinstance(v, np.generic) else _thinned(np.asarray(v), times)
-                for path, v in labels.items()
-            }
-        )
+        kept: dict[str, tuple[Any, float]] = {}
+        for path, value in labels.items():
+            small = type(value) is np.ndarray and 0 < value.size <= _POSITIONS and value.dtype.kind in "iuf"
+            if small:
+                kept[path] = (value.flatten(), times)
+            else:
+                kept[path] = (value, times) if isinstance(value, np.generic) else _thinned(np.asarray(value), times)
+        self._clean.append(kept)
         if len(self._clean) > _BATCHES:
             self._clean = self._clean[1::2]
             self._stride *= 2
@@ -71,27 +73,33 @@ class StreamSample:
         self._dirty_seen += 1
         return self._dirty_seen <= _DIRTY or self._dirty_seen & (self._dirty_seen - 1) == 0
 
-    def add_dirty(self, labels: Mapping[str, Label], columns: Columns, result: CheckResult, seen: int) -> None:
+    def add_dirty(self, labels: Mapping[str, Label], result: CheckResult, seen: int) -> None:
         """Counts the labels of a batch with invalid records.
 
         Args:
             labels: the labels by path.
-            columns: their columns in this batch.
-            result: check of the batch.
+            result: check of the batch, with its columns.
             seen: records of the run, this batch included.
         """
         self._dirty_counted += 1
         self._counted_to = seen
         first = max(0, seen - self._start - result.num_records)
-        size = sum(column.array.nbytes for found in columns.values() for column in found)
-        if size > _MOST_BYTES:
-            self._count(labels, columns, result, first)
+        columns = result.columns or {}
+        size = 0
+        for found in columns.values():
+            for column in found:
+                size += column.array.nbytes
+        if size <= _MOST_BYTES:
+            kept = {path: [column._replace(array=column.array.copy()) for column in columns[path]] for path in columns}
+            result = CheckResult(result.num_records, result.faults, columns=kept)
+            self._uncounted.append((labels, result, first))
         else:
-            self._uncounted.append((labels, {path: _copied(found) for path, found in columns.items()}, result, first))
+            self._count(labels, result, first)
 
-    def _count(self, labels: Mapping[str, Label], columns: Columns, result: CheckResult, first: int) -> None:
+    def _count(self, labels: Mapping[str, Label], result: CheckResult, first: int) -> None:
         rows = range(first, first + result.num_records)
         keys = [""] * result.num_records
+        columns = result.columns or {}
         for path, label in labels.items():
             faults = [fault for fault in result.faults if fault.label == path]
             found = self._dirty.setdefault(path, LabelStatistics())
@@ -132,10 +140,6 @@ class StreamSample:
                 for mine, found in ((whole.class_counts, clean.class_counts), (whole.sentinels, clean.sentinels)):
                     mine.update({value: max(1, round(n * weight * share)) for value, n in found.items()})
         return whole
-
-
-def _copied(columns: list[Column]) -> list[Column]:
-    return [column._replace(array=column.array.copy()) for column in columns]
 
 
 def _counted(columns: list[Column]) -> NDArray[Any]:

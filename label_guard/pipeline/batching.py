@@ -1,4 +1,4 @@
-"""Batches as trees: stack records, take rows, join rows of several. Inputs are never written."""
+"""Batches as trees: stack records, take rows, join rows of several. Only ``fill`` writes its input."""
 
 from __future__ import annotations
 
@@ -177,6 +177,9 @@ def row(batch: Any, position: int, size: int, labels: Collection[str] = (), path
     """
     if type(batch) is np.ndarray:  # nearly every feature
         return batch[position] if batch.shape[:1] == (size,) else None
+    if type(batch) is dict:
+        features = cast("dict[Any, Any]", batch)
+        return {k: row(child, position, size, labels, _inside(path, str(k))) for k, child in features.items()}
     rows = False if _contains_label(path, labels) else holds_rows(batch, size)
     if rows is not False:
         return batch[position] if rows or size == 1 else None
@@ -236,6 +239,8 @@ def join(parts: Sequence[BatchRows], labels: Iterable[str] = (), *, stacked: boo
 def _join(nodes: list[Any], parts: Sequence[BatchRows], path: str, labels: tuple[str, ...] | None) -> Any:
     if type(nodes[0]) is np.ndarray:  # nearly every feature
         return _join_leaves(nodes, parts, path)
+    if _are_dicts_alike(nodes):
+        return {key: _join([n[key] for n in nodes], parts, _inside(path, str(key)), labels) for key in nodes[0]}
     if labels is not None and not _contains_label(path, labels) and _all_rows(nodes, parts, path):
         return [node[position] for node, (_, rows, _) in zip(nodes, parts, strict=True) for position in rows.tolist()]
     first, *others = [tree.children(node) for node in nodes]
@@ -269,34 +274,83 @@ def _all_rows(nodes: list[Any], parts: Sequence[BatchRows], path: str) -> bool:
 
 def _join_leaves(leaves: list[Any], parts: Sequence[BatchRows], path: str) -> Any:
     arrays = [np.asarray(leaf) for leaf in leaves]
-    if not all(array.ndim for array in arrays):
-        return leaves[0]  # belongs to the batch, not to its records
-    for array, (_, _, size) in zip(arrays, parts, strict=True):
-        if array.shape[:1] != (size,):
+    shapes = {array.shape[1:] for array in arrays}
+    total = 0
+    for array, (_, rows, size) in zip(arrays, parts, strict=True):
+        if not array.ndim:
+            return leaves[0]  # belongs to the batch, not to its records
+        if len(array) != size:
             raise ValueError(
                 f"feature {path!r} is {spec_text(array.dtype, array.shape)} in a batch of {counted(size, 'record')}, "
                 "so records cannot be taken out of it or added. Give it a leading axis of records, or add it after "
                 "the guard"
             )
-    shape = arrays[0].shape[1:]
-    if any(array.shape[1:] != shape for array in arrays):
+        total += len(rows)
+    if len(shapes) > 1:
         raise ValueError(f"a feature has shapes {', '.join(str(list(array.shape[1:])) for array in arrays)}")
-    total = sum(len(rows) for _, rows, _ in parts)
-    joined = np.empty((total, *shape), _common(arrays))
+    joined = np.empty((total, *shapes.pop()), _common(arrays))
     at = 0
     for array, (_, rows, _) in zip(arrays, parts, strict=True):
         # Any mode but "raise" writes into ``out`` without a buffer of its size; the rows are known to be inside.
         if array.dtype == joined.dtype:
-            np.take(array, rows, axis=0, out=joined[at : at + len(rows)], mode="clip")
+            array.take(rows, 0, joined[at : at + len(rows)], "clip")
         else:
             joined[at : at + len(rows)] = array[rows]
         at += len(rows)
     return joined
 
 
+def fill(parts: Sequence[BatchRows]) -> bool:
+    """Writes the rows of the other parts into the places of the first part that its rows leave free.
+
+    Args:
+        parts: batches and rows of them, of the first those that stay; as many in all as the first batch has.
+
+    Returns:
+        False, with nothing written, where the batches are not dicts of arrays that are alike.
+    """
+    (batch, kept, size), *others = parts
+    leaves = _leaves_alike(batch, [other for other, _, _ in others], [length for _, _, length in parts])
+    if leaves is None:
+        return False
+    taken = np.zeros(size, np.bool_)
+    taken[kept] = True
+    holes, at = (~taken).nonzero()[0], 0
+    for number, (_, rows, _) in enumerate(others, 1):
+        places = holes[at : at + len(rows)]
+        for arrays in leaves:
+            arrays[0][places] = arrays[number][rows]
+        at += len(rows)
+    return True
+
+
+def _are_dicts_alike(nodes: list[Any]) -> bool:
+    kinds, names = {type(node) for node in nodes}, cast("list[dict[Any, Any]]", nodes)
+    return kinds == {dict} and all(node.keys() == names[0].keys() for node in names[1:])
+
+
+def _leaves_alike(first: Any, others: list[Any], sizes: list[int]) -> list[list[Array]] | None:
+    """The arrays of each feature; None where a feature is not an array of one dtype and shape in all batches."""
+    if type(first) is np.ndarray:
+        arrays: list[Any] = [first, *others]
+        for array, size in zip(arrays, sizes, strict=True):
+            if type(array) is not np.ndarray or array.dtype != first.dtype or array.shape != (size, *first.shape[1:]):
+                return None
+        return None if first.dtype.hasobject or not (first.flags.writeable and first.dtype.isnative) else [arrays]
+    if not _are_dicts_alike([first, *others]):
+        return None
+    found: list[list[Array]] = []
+    for name in cast("dict[Any, Any]", first):
+        leaves = _leaves_alike(first[name], [other[name] for other in others], sizes)
+        if leaves is None:
+            return None
+        found += leaves
+    return found
+
+
 def _common(arrays: Sequence[Array]) -> np.dtype[Any]:
     """The dtype of a feature that is joined: NumPy's, but integers stay integers where one dtype holds them all."""
-    common = np.result_type(*(array.dtype for array in arrays))
+    common = np.result_type(*{array.dtype for array in arrays})
     if common.kind != "f" or not all(array.dtype.kind in "iu" for array in arrays):
         return common
     filled = [array for array in arrays if array.size]
@@ -322,22 +376,21 @@ def smaller_batches(before: int, now: int) -> UsageError:
     )
 
 
-def with_label_columns(batch: Any, paths: Iterable[str], size: int) -> Any:
-    """``batch`` with each label that is a list of ``size`` values as an object array: a value, not structure.
+def with_label_columns(batch: Any, path: str, size: int) -> Any:
+    """``batch`` with its label at ``path``, if a list of ``size`` values, as an object array: a value, not structure.
 
     Args:
         batch: the element.
-        paths: paths of labels.
+        path: path of the label.
         size: number of records in ``batch``.
     """
-    for path in paths:
-        value = tree.get(batch, path)
-        if isinstance(value, list | tuple) and len(cast("list[Any]", value)) == size:
-            column = np.empty(size, object)
-            for position, item in enumerate(cast("list[Any]", value)):
-                column[position] = item
-            batch = tree.put(batch, path, column)
-    return batch
+    value = tree.get(batch, path)
+    if not isinstance(value, list | tuple) or len(cast("list[Any]", value)) != size:
+        return batch
+    column = np.empty(size, object)
+    for position, item in enumerate(cast("list[Any]", value)):
+        column[position] = item
+    return tree.put(batch, path, column)
 
 
 def without_key(element: Any, key: str) -> Any:

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.columns import Column
 from label_guard.check.result import CheckResult, RuleViolations
 from label_guard.core import tree
 from label_guard.core.plural import agreed, counted
@@ -69,10 +68,6 @@ class Window(Protocol):
         """The key that travels with the record at ``row``, or None."""
         ...
 
-    def columns(self) -> dict[str, list[Column]]:
-        """The labels by path."""
-        ...
-
 
 class RecordWindow:
     """Unbatched records that were checked together.
@@ -92,9 +87,6 @@ class RecordWindow:
     def key(self, row: int) -> Any:
         return key_in(self._records[row])
 
-    def columns(self) -> dict[str, list[Column]]:
-        return self._config.guard.record_columns(self._records)
-
 
 class BatchWindow:
     """A batch that was checked.
@@ -109,15 +101,13 @@ class BatchWindow:
         self._config, self._batch, self.result = config, batch, result
 
     def element(self, row: int) -> Any:
-        size = self.result.num_records
-        labels = self._config.guard.labels
-        return batches.row(batches.with_label_columns(self._batch, labels, size), row, size, labels)
+        size, batch = self.result.num_records, self._batch
+        for path in self._config.guard.labels:
+            batch = batches.with_label_columns(batch, path, size)
+        return batches.row(batch, row, size, self._config.guard.labels)
 
     def key(self, row: int) -> Any:
         return key_in(self._batch, row)
-
-    def columns(self) -> dict[str, list[Column]]:
-        return self._config.guard.batch_columns(self._batch, self.result.num_records)
 
 
 class ElementChecker:
@@ -171,11 +161,11 @@ class ElementChecker:
         if not (result.ok and result.skipped is None):
             self._handle(RecordWindow(self.config, records, result))
         else:
-            self._check_clean(result, lambda: self.config.guard.record_columns(records))
+            self._check_clean(result)
         return result
 
     def check_batch(self, batch: Any, records: Callable[[], Sequence[Any]] | None = None) -> CheckResult:
-        """Checks and counts a batch, as ``check_records``; ``records`` gives those that the guard stacked it of."""
+        """Checks and counts a batch, as ``check_records``; ``records`` gives some of those that the guard stacked."""
         if records is None or self._checked_first:
             self._check_first([batch], batched=True)
         else:
@@ -186,7 +176,7 @@ class ElementChecker:
         if not (result.ok and result.skipped is None):
             self._handle(BatchWindow(self.config, batch, result))
         else:
-            self._check_clean(result, lambda: self.config.guard.batch_columns(batch, result.num_records))
+            self._check_clean(result, batch)
         return result
 
     def passes(self, element: Any, size: int = 0) -> bool:
@@ -217,9 +207,12 @@ class ElementChecker:
             self._write(BatchWindow(self.config, batch, result))
         return result
 
-    def _check_clean(self, result: CheckResult, columns: Callable[[], dict[str, list[Column]]]) -> None:
+    def _check_clean(self, result: CheckResult, batch: Any = None) -> None:
         if self._samples_clean and self._limit.sample.wants_clean():
-            self._limit.sample.add_clean(columns())
+            columns = result.columns
+            if columns is None:
+                columns = self.config.guard.batch_columns(batch, result.num_records)
+            self._limit.sample.add_clean(columns)
         if self._limit.is_due(self.counts, result.num_records - result.num_padding):
             self._limit.check(self.counts, result, lambda: self._first_example)
 
@@ -242,12 +235,11 @@ class ElementChecker:
         self._log(window)
         self._first_example = self._first_example or self._example(window)
         if self.counts.invalid == window.result.num_invalid:
-            self._emit("first_invalid", str(self._named(window.result.violations[0], window)))
+            self._emit("first_invalid", lambda: self._named(window.result.violations[0], window))
         if self.config.on_invalid == "raise":
             self._raise(window)
         if self._limit.sample.wants_dirty():
-            labels, columns = self.config.guard.read_labels, window.columns()
-            self._limit.sample.add_dirty(labels, columns, window.result, self.counts.seen)
+            self._limit.sample.add_dirty(self.config.guard.read_labels, window.result, self.counts.seen)
 
     def fail(self, error: LabelGuardError) -> None:
         """Raises ``error``; a coordinated guard keeps it, and from then on only checks.
@@ -255,12 +247,12 @@ class ElementChecker:
         Raises:
             LabelGuardError: ``error``.
         """
-        self._emit("stopped", str(error))
+        self._emit("stopped", lambda: error)
         if not self.config.coordinated:
             raise error
         self.error = self.error or error
 
-    def _emit(self, event: EventKind, message: str) -> None:
+    def _emit(self, event: EventKind, message: Callable[[], object]) -> None:
         repeated = event in self._reported and event != "ended"
         self._reported.add(event)
         if self.config.on_event is not None and not repeated:
@@ -268,7 +260,7 @@ class ElementChecker:
             metrics = self.summary().as_metrics(prefix="")
             name, split = guard.schema.name, guard.split or ""
             self.config.on_event(
-                {"event": event, "dataset": name, "split": split, "message": message, "metrics": metrics}
+                {"event": event, "dataset": name, "split": split, "message": str(message()), "metrics": metrics}
             )
 
     def _count(self, result: CheckResult) -> None:
@@ -366,9 +358,9 @@ class ElementChecker:
             self.fail(error)
             return
         self.ended = True
-        level = logging.WARNING if self.counts.invalid else logging.INFO
-        logger.log(level, "%s: end of stream: %s", self.config.guard.schema.name, self.summary(pending))
-        self._emit("ended", str(self.summary(pending)))
+        level, summary = logging.WARNING if self.counts.invalid else logging.INFO, self.summary(pending)
+        logger.log(level, "%s: end of stream: %s", self.config.guard.schema.name, summary)
+        self._emit("ended", lambda: summary)
 
     # Counts -------------------------------------------------------------------------------------------------------
 
@@ -418,7 +410,7 @@ def _unreadable_apart(result: CheckResult, records: Sequence[Any]) -> CheckResul
     """``result`` with LG120 for records that could not be read, instead of their missing labels."""
     if result.ok:
         return result
-    reasons = {int(row): reason for row in result.invalid_rows if (reason := reason_in(records[row])) is not None}
+    reasons = {row: reason for row in result.invalid_rows.tolist() if (reason := reason_in(records[row])) is not None}
     if not reasons:
         return result
     rows = np.array(list(reasons), np.intp)
@@ -434,7 +426,7 @@ def _unreadable_apart(result: CheckResult, records: Sequence[Any]) -> CheckResul
                 else [v for v, k in zip(fault.values, keep, strict=True) if k]
             )
             faults.append(dataclasses.replace(fault, rows=fault.rows[keep], counts=fault.counts[keep], values=values))
-    return CheckResult(result.num_records, tuple(faults), result.skipped, result.padding)
+    return CheckResult(result.num_records, tuple(faults), result.skipped, result.padding, result.columns)
 
 
 def staying(result: CheckResult, *, padding: bool = True) -> NDArray[np.bool_]:

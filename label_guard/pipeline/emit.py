@@ -65,9 +65,14 @@ def _join_columns_of(
     else:
         chosen = [(batch, rows, len(buffer)) for batch, (buffer, rows) in zip(batches, parts, strict=True)]
         batch = join_rows(config, chosen)
+    return _stacked(config, batch), good
+
+
+def _stacked(config: GuardConfig, batch: Any) -> Any:
+    """Columns of records as arrays, without the record key."""
     if config.dropped_key is not None:
         batch = batching.without_key(batch, config.dropped_key)
-    return batching.stack_lists(batch, config.consumed), good
+    return batching.stack_lists(batch, config.consumed)
 
 
 def _taken(records: list[Any], rows: Rows) -> list[Any]:
@@ -152,14 +157,14 @@ def mask_batch(config: GuardConfig, batch: Any, result: CheckResult) -> tuple[An
         violations = violations_of(result, path)
         size = result.num_records
         if violations and config.on_invalid == "mask":
-            value, good[path] = join_columns(converter, _columns(config, batch, path, size), size, violations)
+            value, good[path] = join_columns(converter, _columns(config, batch, path, result), size, violations)
             batch = tree.put(batch, path, value)
         elif violations:
             read = converter.is_encoded or _is_list(value)
-            array = as_stored(converter, _columns(config, batch, path, size), size) if read else None
+            array = as_stored(converter, _columns(config, batch, path, result), size) if read else None
             batch = batch if array is None else tree.put(batch, path, array)
         elif converter.is_encoded or _is_list(value) or not converter.admits(value):
-            columns = _columns(config, batch, path, size)
+            columns = _columns(config, batch, path, result)
             batch = tree.put(batch, path, _as_array(converter, columns, value, size))
     return batch, good
 
@@ -191,8 +196,9 @@ def as_stored(converter: LabelConverter, columns: list[Column], size: int) -> Ar
     return joined
 
 
-def _columns(config: GuardConfig, batch: Any, path: str, size: int) -> list[Column]:
-    return config.guard.batch_columns(batch, size)[path]
+def _columns(config: GuardConfig, batch: Any, path: str, result: CheckResult) -> list[Column]:
+    found = result.columns
+    return (config.guard.batch_columns(batch, result.num_records) if found is None else found)[path]
 
 
 def _as_array(converter: LabelConverter, columns: list[Column], value: Any, size: int) -> Array | list[Array]:
@@ -236,26 +242,32 @@ def violations_of(result: CheckResult, path: str) -> list[RuleViolations]:
     return [found for found in result.faults if found.label == path]
 
 
-def join_rows(config: GuardConfig, parts: Sequence[batching.BatchRows]) -> Any:
-    """A batch of the given rows of each batch, in order, its labels as arrays.
+def join_rows(config: GuardConfig, parts: Sequence[batching.BatchRows], *, own: bool = False) -> Any:
+    """A batch of the given rows of each batch, its labels as arrays.
 
     Args:
         config: what the guard does.
         parts: batches, and rows of them.
+        own: whether the first batch is the guard's own: if as many rows leave it as come, these take their places.
+
+    Returns:
+        The first batch itself if its free places were filled; else a new one, with the rows in order.
 
     Raises:
         UsageError: the batches differ in structure, or in the shape of a feature.
     """
     size = sum(len(rows) for _, rows, _ in parts)
-    return mask_batch(config, _joined(config, parts), CheckResult(size))[0]
+    filled = own and size == parts[0][2] and batching.fill(parts)
+    return mask_batch(config, parts[0][0] if filled else _joined(config, parts), CheckResult(size))[0]
 
 
 def _joined(config: GuardConfig, parts: Sequence[batching.BatchRows], *, stacked: bool = False) -> Any:
     """As ``join_rows``, the labels as stored. A label is a value: a list of labels is cut by record."""
-    paths = list(config.guard.labels)
-    parts = [(batching.with_label_columns(batch, paths, size), rows, size) for batch, rows, size in parts]
     separate: dict[str, list[Any]] = {}
     for path, converter in config.converters.items():
+        if _are_alike([tree.get(batch, path) for batch, _, _ in parts]):
+            continue
+        parts = _each(parts, lambda batch, size, path=path: batching.with_label_columns(batch, path, size))
         values = [tree.get(batch, path) for batch, _, _ in parts]
         if any(value is tree.MISSING for value in values):
             continue  # made of other features
@@ -263,11 +275,24 @@ def _joined(config: GuardConfig, parts: Sequence[batching.BatchRows], *, stacked
         same = len({(array.dtype, array.shape[1:]) for array in arrays}) == 1 and arrays[0].dtype != object
         if not same or (converter.is_encoded and arrays[0].dtype.kind not in "biuf"):
             separate[path] = [a[row] for a, (_, rows, _) in zip(arrays, parts, strict=True) for row in rows.tolist()]
-            parts = [(tree.put(batch, path, np.empty((size, 0))), rows, size) for batch, rows, size in parts]
-    joined = batching.join(parts, paths, stacked=stacked)
+            parts = _each(parts, lambda batch, size, path=path: tree.put(batch, path, np.empty((size, 0))))
+    joined = batching.join(parts, config.guard.labels, stacked=stacked)
     for path, label in separate.items():
         joined = tree.put(joined, path, label)
     return joined
+
+
+def _each(parts: Sequence[batching.BatchRows], change: Callable[[Any, int], Any]) -> list[batching.BatchRows]:
+    return [(change(batch, size), rows, size) for batch, rows, size in parts]
+
+
+def _are_alike(values: list[Any]) -> bool:
+    """Whether all are arrays of numbers of one dtype and shape of a record, as nearly every label is."""
+    first: Any = values[0]
+    for value in values:
+        if type(value) is not np.ndarray or value.dtype != first.dtype or value.shape[1:] != first.shape[1:]:
+            return False
+    return first.dtype.kind in "biuf"
 
 
 def finalize_batch(
@@ -314,6 +339,11 @@ def finalize_batch(
         if converter.changes and numeric and wrong < size:
             batch = _converted(converter, batch, path, value, illegal=bool(broken))
     return batch
+
+
+def finalize_stacked(config: GuardConfig, batch: Any, size: int) -> Any:
+    """As ``finalize_batch``, for columns of ``size`` records that are plainly valid."""
+    return finalize_batch(config, _stacked(config, batch), size, stacked=True)
 
 
 def _padded(config: GuardConfig, batch: Any, good: Good, size: int, padding: int, *, stacked: bool) -> tuple[Any, Good]:

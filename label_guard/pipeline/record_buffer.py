@@ -73,6 +73,10 @@ class RecordBuffer:
             self._batch = self._columns.batch(self._rows)
         return self._batch
 
+    def record(self, row: int) -> Any:
+        """The record at ``row``."""
+        return self._records[row] if self._columns is None else self._columns.record(row)
+
     def records(self) -> list[Any]:
         """The records one by one."""
         if self._columns is not None:

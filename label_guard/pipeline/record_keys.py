@@ -46,7 +46,7 @@ class RecordNames:
 
     def position(self, key: Any) -> str | None:
         """The key as text where it identifies a record; None without one, and where its source is not known."""
-        keys = _keys(key)
+        keys = [] if key is None else _keys(key)
         if len(keys) != 1 or not self.unique:
             return None
         tag, position = divmod(keys[0], 1 << _POSITION_BITS)
@@ -61,6 +61,8 @@ class RecordNames:
         that has a name: so the records of two named sources have different names. A row that was made of several
         records (``[devices, batch]``) has the names of all, at most 8.
         """
+        if key is None:
+            return None
         keys = _keys(key)
         shown = ", ".join(map(self._name, keys[:_MOST_NAMES])) + ", ..." * (len(keys) > _MOST_NAMES)
         return shown or None
@@ -80,7 +82,7 @@ class RecordNames:
 
 def _keys(key: Any) -> list[int]:
     """The keys in a row: one, or several where a map reshaped the batch."""
-    return [] if key is None else [int(one) for one in np.asarray(key).reshape(-1).tolist()]
+    return [int(one) for one in np.asarray(key).reshape(-1).tolist()]
 
 
 def own_name(element: Any, path: str | None) -> str | None:
@@ -144,9 +146,7 @@ class KeyedSource:
             if self.on_unreadable == "raise":
                 raise
             record = {UNREADABLE: f"{type(error).__name__}: {error}"[:_MAX_REASON]}
-        if record.__class__ is not dict:
-            _require_mapping(record)
-        with_key: dict[str, Any] = record.copy() if record.__class__ is dict else dict(record)
+        with_key: dict[str, Any] = record.copy() if record.__class__ is dict else dict(_mapping(record))
         with_key[KEY] = (position if position.__class__ is int else int(position)) | self._tag_bits
         return with_key
 
@@ -179,12 +179,13 @@ class KeyedSource:
         return key if self.name is None else f"{self.name}/{key}"
 
 
-def _require_mapping(record: object) -> None:
-    if not isinstance(record, Mapping):
-        raise UsageError(
-            f"keyed() adds the record key to dict records, and the source yields {type(record).__name__}; turn a "
-            "record into a dict within keyed(), not in a later map: keyed(source, parse=decode)"
-        )
+def _mapping(record: Any) -> Mapping[str, Any]:
+    if isinstance(record, Mapping):
+        return cast("Mapping[str, Any]", record)
+    raise UsageError(
+        f"keyed() adds the record key to dict records, and the source yields {type(record).__name__}; turn a "
+        "record into a dict within keyed(), not in a later map: keyed(source, parse=decode)"
+    )
 
 
 def keyed(

@@ -133,19 +133,21 @@ class GuardStream:
         except BaseException:
             self._before, self._refused = self._snapshot(parent), 0
             raise
-        size = self._size
-        if self.checker.passes(element, size):
-            try:
-                if size:
-                    ready = emit.finalize_batch(self.config, element, size)
-                else:
-                    ready = emit_record.finalize_plain(self.config, element)
-                self.checker.count_plain(element, size)
-                return ready
-            except LabelGuardError:  # raised again by ``_next``, where the batch counts as refused
-                pass
-        self._ahead.append(element)
-        return None
+        ready = self._passed(element, emit.finalize_batch if self._size else emit_record.finalize_plain)
+        if ready is None:
+            self._ahead.append(element)
+        return ready
+
+    def _passed(self, element: Any, finalize: Callable[[GuardConfig, Any, int], Any]) -> Any:
+        """A record or full batch as it leaves, counted, if it is plainly valid; else None: a full check must look."""
+        if not self.checker.passes(element, self._size):
+            return None
+        try:
+            ready = finalize(self.config, element, self._size)
+        except LabelGuardError:  # raised again after the full check, where the batch counts as refused
+            return None
+        self.checker.count_plain(element, self._size)
+        return ready
 
     def _masked(self, error: LabelGuardError) -> Any:
         """The batch of a coordinated guard that stopped: the last good one, with masks that are False everywhere."""
@@ -226,12 +228,16 @@ class GuardStream:
     # Unbatched records --------------------------------------------------------------------------------------------
 
     def _next_of_records(self) -> Any:
+        window = self._pull_records(self._size)
+        batch = window.batch() if len(window) == self._size and self.stop is None else None
+        if batch is not None and (ready := self._passed(batch, emit.finalize_stacked)) is not None:
+            return ready
         if not self.config.refills:
-            return self._next_window(self._pull_records(self._size))
+            return self._next_window(window)
         parts: list[tuple[RecordBuffer, Rows]] = []
         have, padding, full = 0, 0, True
         while have < self._size and full:
-            window = self._pull_records(self._size - have)
+            window = self._pull_records(self._size - have) if parts else window
             full = len(window) == self._size - have
             if len(window):
                 result = self._check_window(window)
@@ -239,12 +245,13 @@ class GuardStream:
                 have, padding = have + len(parts[-1][1]), padding + result.num_padding
         if self._is_remainder(have, padding) or not have:
             self._finish()
-        clean = CheckResult(have)
-        return self._deliver(have, lambda: emit.join_buffers(self.config, parts, clean), padding=padding)
+        return self._deliver(have, lambda: emit.join_buffers(self.config, parts, CheckResult(have)), padding=padding)
 
     def _check_window(self, window: RecordBuffer) -> CheckResult:
-        batch, records = window.batch(), window.records
-        return self.checker.check_records(records()) if batch is None else self.checker.check_batch(batch, records)
+        batch = window.batch()
+        if batch is None:
+            return self.checker.check_records(window.records())
+        return self.checker.check_batch(batch, lambda: [window.record(0)])
 
     def _next_window(self, window: RecordBuffer) -> Any:
         """Every record of ``window`` at its place, bad ones masked or as they are."""
@@ -272,7 +279,7 @@ class GuardStream:
         """Counts what leaves the stream; int[k]: the rows that stay, those of padding only if ``padding``."""
         self.checker.counts.quarantined += result.num_invalid
         self.checker.counts.skipped += 0 if result.skipped is None else len(result.skipped)
-        return np.flatnonzero(staying(result, padding=padding))
+        return staying(result, padding=padding).nonzero()[0]
 
     def _is_remainder(self, have: int, padding: int) -> bool:
         """Whether an incomplete batch is left out, and its records, ``padding`` rows apart, counted so."""
@@ -312,15 +319,16 @@ class GuardStream:
             if len(rows):
                 parts.append((batch, rows, result.num_records))
                 have, padding = len(rows), result.num_padding
-        if have < self._size and self._spare.pending < self._size - have:  # more must be read
-            parts = [part if self._owned and part[2] > 1 else (copied(part[0]), *part[1:]) for part in parts]
+        own = self._owned and bool(parts) and parts[0][2] > 1
+        if not own and have < self._size and self._spare.pending < self._size - have:  # more must be read
+            parts = [(copied(part[0]), *part[1:]) for part in parts]
         while have < self._size and (self._spare.pending or self._read_spare()):
             part, self._spare = self._spare.split(self._size - have)
             parts.append(part)
             have += len(part[1])
         if not have or self._is_remainder(have, padding):
             self._finish()
-        return self._deliver(have, lambda: (emit.join_rows(self.config, parts), {}), padding=padding)
+        return self._deliver(have, lambda: (emit.join_rows(self.config, parts, own=own), {}), padding=padding)
 
     def _check_sized(self, batch: Any) -> CheckResult:
         result = self.checker.check_batch(batch)

@@ -12,6 +12,8 @@ import os
 import re
 import struct
 from collections.abc import Mapping
+from functools import lru_cache
+from operator import itemgetter
 from typing import Any, cast
 
 import numpy as np
@@ -52,8 +54,11 @@ class _Hasher:
         if self._left < 0:  # a value that holds itself has no end
             self._put("unknown", os.urandom(16))
             return
-        plain = None if type(value) is np.ndarray else _plain_bytes(value)
-        array = _as_plain_array(value) if plain is None else None
+        if type(value) is np.ndarray:
+            plain, array = None, value
+        else:
+            plain = _plain_bytes(value)
+            array = _as_plain_array(value) if plain is None else None
         if plain is not None:
             self._put(type(value).__qualname__, plain)
         elif array is not None and depth:
@@ -88,18 +93,20 @@ class _Hasher:
             self._put(kind, _array_bytes(array))
 
     def _put(self, kind: str, data: bytes) -> None:
-        self.hash.update(_head(kind, len(data)))
-        self.hash.update(data)
+        self.hash.update(_head(kind, len(data)) + data)
 
     def _pairs(self, value: Any) -> list[tuple[bytes, Any]] | None:
         """The hashed key and the value of each child; None where ``value`` is a leaf."""
         if isinstance(value, Mapping):  # keys that are not text stay what they are
             items = cast("Mapping[Any, Any]", value).items()
-            return sorted(((self._key(key), item) for key, item in items), key=lambda pair: pair[0])
+            return sorted([(self._key(key), item) for key, item in items], key=itemgetter(0))
         pairs = tree.children(value)
         return None if pairs is None else [(_head(name, 0), item) for name, item in pairs]
 
     def _key(self, key: Any) -> bytes:
+        if type(key) is str:  # nearly every key
+            text = key.encode("utf-8", "surrogatepass")
+            return b"3:str %d:%b" % (len(text), text)
         plain = _plain_bytes(key)
         if plain is None:
             return _head("key", 0) + digest(key, exact=self._exact).encode()
@@ -153,6 +160,7 @@ def _as_plain_array(value: Any) -> Array | None:
         return None
 
 
+@lru_cache(maxsize=256)
 def _type_text(dtype: np.dtype[Any]) -> str:
     return dtype.str if dtype.names is None and dtype.kind != "V" and dtype.type.__module__ == "numpy" else str(dtype)
 

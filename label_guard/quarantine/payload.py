@@ -9,11 +9,12 @@ only, and checks every size before it allocates.
 from __future__ import annotations
 
 import base64
+import binascii
 import importlib
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, cast
 
@@ -45,21 +46,20 @@ def flatten(element: Any) -> dict[str, Any]:
     {'image': 7, 'objects/label': [1, 2], 'pair/0': 3, 'pair/1': 4}
     """
     found: dict[str, Any] = {}
-    for path, value in _walk(element, "", top=True):
-        name, number = path, 2
-        while name in found:  # a flat key "a/b" next to a nested one
-            name, number = f"{path}#{number}", number + 1
-        found[name] = value
+    _collect(element, "", found, top=True)
     return found
 
 
-def _walk(node: Any, path: str, *, top: bool) -> Iterator[tuple[str, Any]]:
+def _collect(node: Any, path: str, found: dict[str, Any], *, top: bool) -> None:
     pairs = None if isinstance(node, list) and not top else tree.children(node)
-    if not pairs:
-        yield path, node
+    if pairs:
+        for name, value in pairs:
+            _collect(value, name if top else f"{path}/{name}", found, top=False)
         return
-    for name, value in pairs:
-        yield from _walk(value, name if top else f"{path}/{name}", top=False)
+    name, number = path, 2
+    while name in found:  # a flat key "a/b" next to a nested one
+        name, number = f"{path}#{number}", number + 1
+    found[name] = node
 
 
 def encode(value: Any, *, depth: int = MAX_DEPTH) -> Any:
@@ -186,7 +186,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def _base64(data: bytes | bytearray) -> str:
-    return base64.b64encode(data).decode("ascii")
+    return binascii.b2a_base64(data, newline=False).decode("ascii")
 
 
 def decode(value: Any) -> Any:
@@ -344,5 +344,5 @@ def weight(value: Any, limit: float = math.inf) -> int:
             waiting.extend(node)
         else:
             total += 1
-            waiting.extend(item for _, item in tree.children(node) or ())
+            waiting += [item for _, item in tree.children(node) or ()]
     return total

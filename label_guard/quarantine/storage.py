@@ -19,6 +19,8 @@ from label_guard.errors import UsageError
 
 _IN_FLIGHT = 32  # requests to an object store at a time
 _WHOLE_OBJECT_BYTES = 8 << 20
+_BINARY: int = getattr(os, "O_BINARY", 0)  # of Windows
+_APPEND = os.O_WRONLY | os.O_APPEND | _BINARY
 
 
 def is_local(url: str) -> bool:
@@ -60,6 +62,7 @@ class LocalFolder:
 
     def __init__(self, url: str, *, sync: bool = False, mode: int | None = None) -> None:
         self._root = Path(url.split("://", 1)[-1])
+        self._text = str(self._root)
         self._sync = sync
         self._mode = mode
 
@@ -77,7 +80,7 @@ class LocalFolder:
         Raises:
             OSError: it cannot be read, or it is not a regular file (a pipe would block, a device may have no end).
         """
-        descriptor = os.open(self._root / name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        descriptor = os.open(self._root / name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise OSError(errno.EINVAL, "not a regular file", name)
@@ -109,7 +112,7 @@ class LocalFolder:
         made = self._make_folder()
         path = self._root / name
         mode = 0o666 if self._mode is None else self._mode
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY
         while True:
             descriptor = os.open(path, flags, mode)
             opened = os.fstat(descriptor)
@@ -153,9 +156,9 @@ class LocalFolder:
         Raises:
             OSError: as for ``create``.
         """
-        path = os.path.join(self._root, name)  # noqa: PTH118 (runs for each batch with a bad record)
+        path = f"{self._text}{os.sep}{name}"  # runs for each batch with a bad record
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
+            descriptor = os.open(path, _APPEND)
         except FileNotFoundError:
             return False
         opened = os.fstat(descriptor)

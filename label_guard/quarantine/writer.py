@@ -134,23 +134,19 @@ class QuarantineWriter:
             self._folder = folder
         lines: dict[bytes, bytes] = {}
         for record in records:
-            content, digest = self._digests(record)
+            labels = {path: value for path, value in record.labels.items() if value is not tree.MISSING}
+            content = None if record.position is not None else _content(record.element)
+            # Without a payload there is no digest of the labels either: of a small label it is as good as its value.
+            digest = "" if self._options.payload == "none" else digest_of(labels)
             key = self._key(record, content, digest)
             if key not in self._known and key not in lines:
-                lines[key] = self._line(record, content, digest, step)
+                lines[key] = self._line(record, labels, content, digest, step)
         if lines:
             self._write(folder, b"".join(lines.values()))
             if len(self._known) + len(lines) > _MAX_KNOWN:
                 self._known.clear()
             self._known.update(lines)
         return len(lines)
-
-    def _digests(self, record: BadRecord) -> tuple[str | None, str]:
-        """Digest of the whole record where it has no unique position, and of its labels."""
-        content = None if record.position is not None else _content(record.element)
-        if self._options.payload == "none":
-            return content, ""  # the digest of a small label is as good as its value
-        return content, digest_of(_present(record.labels))
 
     def _key(self, record: BadRecord, content: str | None, digest: str) -> bytes:
         """As of ``QuarantineEntry.identity``."""
@@ -159,8 +155,10 @@ class QuarantineWriter:
         place = (origin.dataset, origin.source, origin.split, record.position, name, content)
         return _identity_digest((*place, origin.view, digest))
 
-    def _line(self, record: BadRecord, content: str | None, digest: str, step: int | None) -> bytes:
-        kind, limit, encoded = self._payload(record)
+    def _line(
+        self, record: BadRecord, labels: Mapping[str, Any], content: str | None, digest: str, step: int | None
+    ) -> bytes:
+        kind, limit, encoded = self._payload(record.element, labels)
         fields = {
             "record": _short(record.record),
             "position": record.position,
@@ -188,15 +186,14 @@ class QuarantineWriter:
             "step": step,
         }
 
-    def _payload(self, record: BadRecord) -> tuple[PayloadKind, str | None, bytes]:
-        """What is kept of the record, why it is less than asked for, and it as JSON."""
+    def _payload(self, element: Any, labels: Mapping[str, Any]) -> tuple[PayloadKind, str | None, bytes]:
+        """What is kept of a record, why it is less than asked for, and it as JSON."""
         options = self._options
-        if record.element is None or options.payload == "none":
+        if element is None or options.payload == "none":
             return "none", None, b"null"
-        labels = _present(record.labels)
         limit = None
         if options.payload == "full":
-            encoded, limit = _encoded(record.element, labels, options.max_payload_bytes)
+            encoded, limit = _encoded(element, labels, options.max_payload_bytes)
             if encoded is not None and self._written + len(encoded) <= options.max_bytes:
                 return "full", None, encoded
             limit = limit or "max_bytes"
@@ -221,6 +218,8 @@ class QuarantineWriter:
         try:
             names = folder.names()
         except FileNotFoundError:
+            return
+        if not names:
             return
         self._sequence = sequence_of(names)
         lines, size = 0, 0
@@ -250,16 +249,12 @@ def _rebuild(options: QuarantineOptions, origin: Origin, process_index: int, wor
 
 
 def _identity_digest(identity: tuple[str | None, ...]) -> bytes:
-    return hashlib.blake2b(to_json(identity), digest_size=16).digest()
+    return hashlib.blake2b(repr(identity).encode(), digest_size=16).digest()
 
 
 def _content(element: Any) -> str:
     # Of a record that could not be read nothing is known: it must not be taken for another one.
     return uuid.uuid4().hex if element is None else digest_of(element, exact=True)
-
-
-def _present(labels: Mapping[str, Any]) -> dict[str, Any]:
-    return {path: value for path, value in labels.items() if value is not tree.MISSING}
 
 
 def _short(name: str | None) -> str | None:

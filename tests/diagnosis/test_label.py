@@ -306,7 +306,7 @@ def test_the_pipeline_says_the_cause_in_words() -> None:
     for number, batch in enumerate(np.split(IDS + 1, 4)):
         assert sample.wants_dirty()
         result = guard.check({"y": batch}, batched=True)
-        sample.add_dirty(guard.labels, guard.batch_columns({"y": batch}, len(batch)), result, (number + 1) * len(batch))
+        sample.add_dirty(guard.labels, result, (number + 1) * len(batch))
     assert sample.diagnosis(guard.labels, len(IDS)).startswith("y: labels look 1-based: 1..10 for 10 classes")
 
 
@@ -319,11 +319,10 @@ def test_clean_batches_of_a_stream_count_too() -> None:
         if number == 1_500:
             batch[7] = 10
         result = guard.check({"y": batch}, batched=True)
-        columns = guard.batch_columns({"y": batch}, len(batch))
         if not result.ok and sample.wants_dirty():
-            sample.add_dirty(guard.labels, columns, result, 32 * (number + 1))
+            sample.add_dirty(guard.labels, result, 32 * (number + 1))
         elif result.ok and sample.wants_clean():
-            sample.add_clean(columns)
+            sample.add_clean(guard.batch_columns({"y": batch}, len(batch)))
     assert len(sample._clean) <= 257
     assert "a stray" in sample.diagnosis(guard.labels, 96_000)
 

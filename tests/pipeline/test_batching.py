@@ -1,10 +1,12 @@
-"""Batches as trees against plain loops: stack, row, join, pad; inputs are never written."""
+"""Batches as trees against plain loops: stack, row, join, fill, pad; only ``fill`` writes an input."""
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
+import grain
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,8 +14,10 @@ from hypothesis import strategies as st
 
 from label_guard import ClassLabel, DatasetSchema, guard_batches, keyed
 from label_guard.errors import UsageError
+from label_guard.grain import guard_labels
 from label_guard.pipeline import batching as batches
 from label_guard.pipeline.masking import OnInvalid
+from tests.schemas import one_label
 
 
 def _record(k: int) -> dict[str, Any]:
@@ -190,3 +194,70 @@ def test_a_feature_of_the_whole_batch_is_not_cut(tmp_path: Path, value: Any, on_
     for batch in passed:
         np.testing.assert_array_equal(batch["deep"]["extra"], value)
     assert f"{value.dtype}{list(value.shape)}" in str(error.value)
+
+
+ARRAYS: dict[str, Any] = {
+    "bytes": lambda n: np.arange(6 * n, dtype=np.uint8).reshape(n, 3, 2),
+    "numbers": lambda n: np.linspace(0, 1, n),
+    "dates": lambda n: np.arange(n).astype("datetime64[D]"),
+    "column": lambda n: np.arange(2 * n).reshape(n, 2)[:, 1],
+    "texts": lambda n: np.array([f"{k:03}" for k in range(n)]),
+    "nested": lambda n: {"ids": np.arange(n), "box": np.ones((n, 4), np.float32)},
+    "objects": lambda n: np.arange(n).astype(object),
+    "big-endian": lambda n: np.arange(n, dtype=">i4"),
+    "list": lambda n: list(range(n)),
+    "of the batch": lambda n: np.array(7),
+    "other dtype": lambda n: np.arange(n, dtype=np.int16 if n % 2 else np.int64),
+}
+FILLED = {"bytes", "numbers", "dates", "column", "texts", "nested"}
+
+
+@given(
+    st.lists(st.sampled_from([*FILLED] * 2 + list(ARRAYS)), min_size=1, max_size=3, unique=True),
+    st.lists(st.booleans(), min_size=2, max_size=9),
+    st.lists(st.integers(1, 9), min_size=1, max_size=3),
+)
+def test_free_places_are_filled_in_order(kinds: list[str], keeps: list[bool], sizes: list[int]) -> None:
+    """Rows that stay keep their place, the others are those of the next batches; or nothing is written at all."""
+    found = [{kind: ARRAYS[kind](n) for kind in kinds} for n in (len(keeps), *sizes)]
+    before = copy.deepcopy(found)
+    parts: list[Any] = [(found[0], np.flatnonzero(keeps), len(keeps))]
+    missing = keeps.count(False)
+    for batch, n in zip(found[1:], sizes, strict=True):
+        parts.append((batch, np.arange(n)[: min(n, missing)], n))
+        missing -= len(parts[-1][1])
+    if missing:
+        return  # the caller joins what does not fill the batch
+    others = [batches.row(batch, int(at), n) for batch, rows, n in parts[1:] for at in rows]
+    wanted = [
+        batches.row(before[0], place, len(keeps)) if keep else others[keeps[:place].count(False)]
+        for place, keep in enumerate(keeps)
+    ]
+    alike = {str(batch.get("other dtype", np.zeros(0)).dtype) for batch in found}
+    plain = FILLED.issuperset(kinds) or (len(alike) == 1 and {*FILLED, "other dtype"}.issuperset(kinds))
+    assert batches.fill(parts) == plain
+    assert repr(found[1:]) == repr(before[1:])
+    if plain:
+        assert repr([batches.row(found[0], place, len(keeps)) for place in range(len(keeps))]) == repr(wanted)
+    else:
+        assert repr(found[0]) == repr(before[0])
+
+
+def test_a_batch_of_a_loader_is_never_written(tmp_path: Path) -> None:
+    """The places of bad records are filled within the arrays of Grain's own batches only."""
+    found = [{"label": np.array([1, 12, 3]), "id": np.arange(3) + 3 * number} for number in range(4)]
+    before = copy.deepcopy(found)
+    options: Any = {"on_invalid": "drop", "quarantine": str(tmp_path / "quarantine"), "stop_above": None}
+    passed = list(guard_batches(found, one_label("label", 10), **options))
+    assert repr(found) == repr(before)
+    assert sorted(int(one) for batch in passed for one in batch["id"]) == [0, 2, 3, 5, 6, 8, 9, 11]
+
+
+def test_valid_records_keep_their_place_after_grain_batches(tmp_path: Path) -> None:
+    """A bad record's place in a batch is taken by a record of a later batch."""
+    labels = [0, 1, 20, 3, 4, 5, 6, 7, 8, 9, 1, 2]
+    records = [{"label": np.int32(label), "id": np.int32(place)} for place, label in enumerate(labels)]
+    ds = grain.MapDataset.source(records).to_iter_dataset().batch(4)
+    options: Any = {"on_invalid": "drop", "quarantine": str(tmp_path / "quarantine"), "stop_above": None}
+    ids = [batch["id"].tolist() for batch in ds.pipe(guard_labels, one_label("label", 10), **options)]
+    assert ids == [[0, 1, 4, 3], [8, 9, 10, 11], [5, 6, 7]]
