@@ -325,8 +325,10 @@ def fill(parts: Sequence[BatchRows]) -> bool:
 
 
 def _are_dicts_alike(nodes: list[Any]) -> bool:
-    kinds, names = {type(node) for node in nodes}, cast("list[dict[Any, Any]]", nodes)
-    return kinds == {dict} and all(node.keys() == names[0].keys() for node in names[1:])
+    if set(map(type, nodes)) != {dict}:
+        return False
+    first: dict[Any, Any] = nodes[0]
+    return all(node.keys() == first.keys() for node in nodes[1:])
 
 
 def _leaves_alike(first: Any, others: list[Any], sizes: list[int]) -> list[list[Array]] | None:
