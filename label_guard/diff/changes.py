@@ -17,7 +17,7 @@ from label_guard.core import similar
 from label_guard.core.plural import agreed, counted
 from label_guard.diff.semver import Bump
 from label_guard.schema.dataset import emitted_label
-from label_guard.schema.fields import SchemaPath
+from label_guard.schema.fields import SchemaPath, fits_shape
 from label_guard.schema.labels import ClassIdRange, ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
 
 Verdict = Literal["breaking", "compatible"]
@@ -295,9 +295,7 @@ def _as_written(dtypes: tuple[str, ...] | None) -> tuple[str, ...] | str | None:
 def _shape_changes(old: Label, new: Label) -> Iterator[Change]:
     if old.shape == new.shape:
         return
-    tightened = len(old.shape) == len(new.shape) and all(
-        a is None or a == b for a, b in zip(old.shape, new.shape, strict=True)
-    )
+    tightened = fits_shape(old.shape, new.shape)
     reason = "labels of other shapes, legal before, are refused" if tightened else "the loss gets shapes it never got"
     yield changed("LG314", ("shape",), old.shape, new.shape, not tightened, True, reason)
 

@@ -99,7 +99,7 @@ def _revision_pairs(
     revision: Revision, names: Sequence[str], then: set[str], now: dict[str, str], astray: Set[str]
 ) -> list[_Pair]:
     """The differing files, by their path; then by the name of the schema; then as git finds renames."""
-    stayed = [path for path in now if path in then and not _is_same(revision, path, now[path])]
+    stayed = [path for path in now if path in then and not revision.holds(path, now[path])]
     pairs: list[_Pair] = [(_read_old(revision, path), read_schema(now[path])) for path in stayed]
     before = {path: _read_old(revision, path) for path in sorted(then - now.keys())}
     after = {path: read_schema(file) for path, file in now.items() if path not in then}
@@ -119,13 +119,6 @@ def _revision_pairs(
     found = _pairs(*every, lambda file: file.path, lambda file: renamed.get(file.path))
     aside = {id(file) for file in (*old_elsewhere.values(), *new_elsewhere.values())}
     return pairs + [pair for pair in found if {id(file) for file in pair if file is not None} - aside]
-
-
-def _is_same(revision: Revision, path: str, file: str) -> bool:
-    try:
-        return Path(file).is_file() and revision.holds(path, Path(file).read_bytes())
-    except OSError:
-        return False
 
 
 def _read_old(revision: Revision, path: str) -> SchemaFile:

@@ -65,11 +65,13 @@ class Revision:
         """
         return _git("cat-file", "blob", self.tree.blob(path), folder=self.root)
 
-    def holds(self, path: str, data: bytes) -> bool:
-        """Whether the file at ``path`` is there and has the content ``data``."""
+    def holds(self, path: str, file: str) -> bool:
+        """Whether the file at ``path`` is there and has the content of ``file`` in the working tree."""
         try:
-            oid = self.tree.blob(path)
-        except LinkError:
+            if not Path(file).is_file():
+                return False
+            oid, data = self.tree.blob(path), Path(file).read_bytes()
+        except (LinkError, OSError):
             return False
         digest = hashlib.new("sha256" if len(oid) == 64 else "sha1", usedforsecurity=False)
         digest.update(b"blob %d\0" % len(data) + data)

@@ -6,6 +6,7 @@ from label_guard.rules.rule import DatasetExample, RecordExample, Rule
 
 _TEN = "labels:\n  label: {kind: class_label, num_classes: 10}\n"
 _CSV = _TEN + "splits:\n  train: {source: 'csv:train.csv'}\n"
+_REPLACED = "labels:\n  label: {kind: class_label, num_classes: 10, ignore: [-1], on_ignore: replace}\n"
 _INT32 = "labels:\n  label: {kind: class_label, num_classes: 10, dtype: int32}\n"
 _FLOATS = "labels:\n  label: {kind: class_label, num_classes: 10, dtype: [int64, float32]}\n"
 _TAGS = "labels:\n  tags: {kind: multi_label, num_classes: 3}\n"
@@ -44,10 +45,7 @@ RULES = (
         "Loss and gradient are finite and look right; jax_debug_nans and checkify report nothing. Below "
         "-num_classes the loss is NaN with a finite gradient, as in LG101.",
         breaks=RecordExample(_TEN, '{"label": np.int64(-1)}'),
-        holds=RecordExample(
-            "labels:\n  label: {kind: class_label, num_classes: 10, ignore: [-1], on_ignore: replace}\n",
-            '{"label": np.int64(-1)}',
-        ),
+        holds=RecordExample(_REPLACED, '{"label": np.int64(-1)}'),
         fix="Where -1 means that a split has no labels, declare unlabeled: -1 for that split; where it marks places "
         "that the loss must skip, declare it under ignore. Otherwise the record is wrong.",
     ),

@@ -134,26 +134,19 @@ def _limit_problems(schema: DatasetSchema) -> Iterator[Problem]:
             if not isinstance(label, ClassLabel) or label.rank or path in split.labels:
                 continue  # a split that overrides the label may be without labels
             if records < least * label.num_classes:
-                yield Problem(
-                    "LG216",
-                    (*(("splits", name) if own else ()), "limits", "min_class_count"),
-                    f"{counted(records, 'record')} of {name!r} cannot hold {least} of each class of {path!r}",
-                    f"lower min_class_count to at most {records // label.num_classes}",
-                )
+                place = (*(("splits", name) if own else ()), "limits", "min_class_count")
+                message = f"{counted(records, 'record')} of {name!r} cannot hold {least} of each class of {path!r}"
+                fix = f"lower min_class_count to at most {records // label.num_classes}"
+                yield Problem("LG216", place, message, fix)
 
 
 def _unlabeled_problems(schema: DatasetSchema, split: str) -> Iterator[Problem]:
     """A training split that declares ``unlabeled`` must say what happens to such records."""
     if not split.startswith("train"):
         return
-    labels = schema.stored(split)
-    for path, label in labels.items():
+    for path, label in schema.stored(split).items():
         if isinstance(label, ClassLabel) and label.unlabeled is not None and label.on_unlabeled is None:
             own = path in schema.splits[split].labels
             where = ("splits", split, "labels", path) if own else ("labels", path)
-            yield Problem(
-                "LG211",
-                (*where, "unlabeled"),
-                f"training split {split!r} declares unlabeled {label.unlabeled} but not what happens to it",
-                "set on_unlabeled: skip, replace or keep",
-            )
+            message = f"training split {split!r} declares unlabeled {label.unlabeled} but not what happens to it"
+            yield Problem("LG211", (*where, "unlabeled"), message, "set on_unlabeled: skip, replace or keep")

@@ -61,7 +61,7 @@ def raise_problems(problems: Iterable[Problem], info: ValidationInfo) -> None:
         raise PydanticCustomError(PROBLEMS, "{text}", {"text": text, "problems": found})
 
 
-def fits_shape(declared: Sequence[int | None], shape: Sequence[int]) -> bool:
+def fits_shape(declared: Sequence[int | None], shape: Sequence[int | None]) -> bool:
     """Whether ``shape`` is the declared one, where None is any length.
 
     >>> fits_shape([None, 4], (7, 4)), fits_shape([None, 4], (7,))

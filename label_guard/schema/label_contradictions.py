@@ -74,12 +74,9 @@ def _class_sentinel_problems(label: ClassLabel) -> Iterator[Problem]:
     span = f"{label.id_range[0]}..{label.id_range[1]}"
     for position, value in enumerate(label.ignore):
         if value in ids or value in dense:
-            yield Problem(
-                "LG204",
-                ("ignore", position),
-                f"ignore value {value} is a legal class id ({span})",
-                "use a value outside the legal ids, or on_ignore: replace where only dense ids collide",
-            )
+            message = f"ignore value {value} is a legal class id ({span})"
+            fix = "use a value outside the legal ids, or on_ignore: replace where only dense ids collide"
+            yield Problem("LG204", ("ignore", position), message, fix)
         elif label.on_ignore == "keep":
             yield from _truncated(("ignore", position), value)
     if label.unlabeled is None:
@@ -155,9 +152,9 @@ def _length_problems(label: ClassLabel | MultiLabel) -> Iterator[Problem]:
         yield Problem("LG216", ("min_length",), message, "lower min_length")
     is_list = label.rank == 1 if label.kind == "class_label" else label.encoding == "ids"
     wanted = "set shape: [null]" if label.kind == "class_label" else "set encoding: ids"
-    for field in ("min_length", "max_length", "unique", "separator"):
+    for field in () if is_list else ("min_length", "max_length", "unique", "separator"):
         value = getattr(label, field)
-        if not is_list and value is not None and value is not False:
+        if value is not None and value is not False:
             yield Problem("LG216", (field,), f"{field} needs a list of ids", wanted)
             return
     if label.kind == "class_label" and label.separator is None:
@@ -380,13 +377,9 @@ def _names_of(label: ClassLabel | MultiLabel | SoftLabel) -> Iterator[Problem]:
         return
     are_columns = label.kind == "multi_label" and label.columns == names
     if len(names) != count:
-        field = "columns" if are_columns else "class_names"
-        yield Problem(
-            "LG201",
-            ("num_classes",),
-            f"num_classes is {count} but {field} has {len(names)}",
-            f"{'remove' if len(names) > count else 'add'} {abs(len(names) - count)} or set num_classes: {len(names)}",
-        )
+        message = f"num_classes is {count} but {'columns' if are_columns else 'class_names'} has {len(names)}"
+        change = f"{'remove' if len(names) > count else 'add'} {abs(len(names) - count)}"
+        yield Problem("LG201", ("num_classes",), message, f"{change} or set num_classes: {len(names)}")
     first: dict[str, int] = {}
     for position, name in enumerate(() if are_columns else names):
         if name in first:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from label_guard.rules.diagnostic import Diagnostic
 from label_guard.rules.registry import RULES
@@ -15,8 +15,7 @@ _CODES = r"[ \t]*:[ \t]*[a-z0-9]+(?:[ \t,]+[a-z]+[0-9]+)*"
 _COMMENT = re.compile(rf"(?:^|(?<=[ \t]))#[ \t]*noqa(?![\w-])({_CODES})?", re.MULTILINE | re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class _Comment:
+class _Comment(NamedTuple):
     line: int
     column: int
     codes: tuple[str, ...]
@@ -38,7 +37,8 @@ def apply_noqa(file: SchemaFile, found: Sequence[Diagnostic], *, with_source: bo
     kept = [diagnostic for diagnostic in found if (diagnostic.line, diagnostic.rule) not in quiet]
     errors = {(diagnostic.line, diagnostic.rule) for diagnostic in file.diagnostics}
     for comment in _comments(file):
-        kept += _problems(file, comment, used, errors, with_source)
+        for rule, message, fix in _problems(comment, used, errors, with_source):
+            kept.append(Diagnostic(rule, "warning", message, fix, file.path, comment.line, comment.column))
     return kept
 
 
@@ -66,21 +66,15 @@ def _comments(file: SchemaFile) -> Iterator[_Comment]:
 
 
 def _problems(
-    file: SchemaFile,
-    comment: _Comment,
-    used: set[tuple[int, str]],
-    errors: set[tuple[int, str]],
-    with_source: bool,
-) -> Iterator[Diagnostic]:
-    def diagnostic(rule: str, message: str, fix: str) -> Diagnostic:
-        return Diagnostic(rule, "warning", message, fix, file.path, comment.line, comment.column)
-
+    comment: _Comment, used: set[tuple[int, str]], errors: set[tuple[int, str]], with_source: bool
+) -> Iterator[tuple[str, str, str]]:
+    """What is wrong with a comment: rules, messages and fixes."""
     if not comment.codes:
-        yield diagnostic("LG220", "this noqa names no rule and quiets nothing", "write # noqa: LG2xx")
+        yield "LG220", "this noqa names no rule and quiets nothing", "write # noqa: LG2xx"
     for code in comment.codes:
         if (comment.line, code) in errors:
-            yield diagnostic("LG221", f"{code} keeps the file from loading and cannot be quieted", "correct it")
+            yield "LG221", f"{code} keeps the file from loading and cannot be quieted", "correct it"
         elif code not in RULES:
-            yield diagnostic("LG221", f"no rule has the code {code}", "label-guard rule lists them all")
+            yield "LG221", f"no rule has the code {code}", "label-guard rule lists them all"
         elif (comment.line, code) not in used and code.startswith("LG2") and (with_source or code[:4] != "LG23"):
-            yield diagnostic("LG221", f"nothing in this line breaks {code}", "remove the comment")
+            yield "LG221", f"nothing in this line breaks {code}", "remove the comment"
