@@ -35,7 +35,9 @@ class LineBlocks:
                 data: bytes = read(_BLOCK)
             except Exception:
                 held = b"".join(self._parts)
-                if stop := held.rfind(b"\n") + 1:
+                stop = held.rfind(b"\n") + 1
+                self._parts = [held[stop:]]
+                if stop:
                     yield held[:stop]
                 raise
             self._parts.append(data)

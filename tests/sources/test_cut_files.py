@@ -6,12 +6,14 @@ import contextlib
 import gzip
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from label_guard import DatasetSchema
 from label_guard.audit.runner import audit_dataset
 from label_guard.errors import SourceError
+from label_guard.sources.open import open_source
 
 NAMES = {"class_names": ["bee", "beetle", "butterfly", "dragonfly"], "dtype": "string"}
 FIELDS = {"csv": "species", "coco": "category_id", "webdataset": "cls"}
@@ -65,3 +67,15 @@ def test_what_precedes_the_end_is_audited(
     lines = scheme in ("csv", "jsonl") and not zipped  # whose last one is a record like any other
     assert report.complete is lines
     assert report.exit_code == (1 if lines else 2)
+
+
+def test_no_record_before_the_end_is_read_twice(tmp_path: Path) -> None:
+    """Also where an unusual quote leaves the block to the reader of rows."""
+    whole = b"label,text\n" + b"".join(b"%d,a%s\n" % (k, b'"b' * (k == 3)) for k in range(400))
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(whole, mtime=0)[:-30])
+    source = open_source(f"csv:{tmp_path}/a.csv.gz", labels=["label"])
+    found: list[Any] = []
+    with pytest.raises(SourceError, match="too early"):
+        found.extend(value for chunk in source.read(source.shards()[0]) for value in chunk.columns["label"])
+    assert len(found) > 100
+    assert found == list(range(found[-1] + 1))
