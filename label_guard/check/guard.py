@@ -71,7 +71,6 @@ class Guard:
         self._stored_paths = (*own, *(path for check in self.checks for path in check.reader.columns))
         self._where_paths = frozenset(check.where for check in self.checks if check.where is not None)
         self._has_nested_mask = any("/" in path for path in self._where_paths)
-        self.digest = self.schema.digest(split, view)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Guard, (self.schema, self.split, self.view, self.masks)
@@ -79,6 +78,11 @@ class Guard:
     def __repr__(self) -> str:
         place = "".join(f", {part}" for part in (self.split, self.view) if part)
         return f"Guard({self.schema.name}{place})"
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hex digits over the label rules that this guard checks."""
+        return self.schema.digest(self.split, self.view)
 
     @cached_property
     def labels(self) -> dict[str, Label]:

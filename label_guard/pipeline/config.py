@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -23,7 +22,6 @@ class GuardConfig:
 
     Attributes are the options of ``GuardOptions`` with their defaults resolved, and:
         guard: the compiled schema.
-        labels: by path, the labels as they reach the conversion: unlabeled records to skip have left by then.
         mask: name and dtype of the validity mask.
         source_id: what identifies the source of the records in the quarantine.
         names: names records by the key that travels with them.
@@ -33,7 +31,6 @@ class GuardConfig:
     """
 
     guard: Guard
-    labels: Mapping[str, Label]
     on_invalid: OnInvalid
     quarantine: QuarantineOptions | None
     batch_size: int | None
@@ -79,6 +76,17 @@ class GuardConfig:
     def refills(self) -> bool:
         """Whether records may leave the stream, so that batches are topped up."""
         return self.on_invalid == "drop" or (self.on_invalid == "raise" and self.skips)
+
+    @cached_property
+    def labels(self) -> dict[str, Label]:
+        """By path, the labels as they reach the conversion: unlabeled records to skip have left by then."""
+        skips = {"unlabeled": None, "on_unlabeled": None}
+        return {
+            path: label.model_copy(update=skips)
+            if self.refills and getattr(label, "on_unlabeled", None) == "skip"
+            else label
+            for path, label in self.guard.labels.items()
+        }
 
     @cached_property
     def converters(self) -> dict[str, LabelConverter]:

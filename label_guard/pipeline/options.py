@@ -137,7 +137,6 @@ def resolve_options(schema: SchemaLike, caller: str = "guard_labels", **options:
         quarantine = QuarantineOptions(os.fspath(quarantine))
     config = GuardConfig(
         guard=guard,
-        labels=guard.labels,
         quarantine=quarantine,
         mask=mask,
         stop_above=chosen.get("stop_above", stop_above),
@@ -147,7 +146,7 @@ def resolve_options(schema: SchemaLike, caller: str = "guard_labels", **options:
         **{name: chosen[name] for name in _AS_GIVEN},
     )
     _check_combinations(config)
-    return config.replace(labels=_without_skipped(guard.labels)) if config.refills else config
+    return config
 
 
 def _schema_of(schema: object, caller: str) -> DatasetSchema:
@@ -171,14 +170,6 @@ def _schema_of(schema: object, caller: str) -> DatasetSchema:
 def shown_type(value: object) -> str:
     """The type of a wrong argument, for a message."""
     return "None" if value is None else f"a {type(value).__name__}"
-
-
-def _without_skipped(labels: Mapping[str, Label]) -> dict[str, Label]:
-    skips = {"unlabeled": None, "on_unlabeled": None}
-    return {
-        path: label.model_copy(update=skips) if getattr(label, "on_unlabeled", None) == "skip" else label
-        for path, label in labels.items()
-    }
 
 
 def _is_text(value: object) -> bool:
@@ -242,13 +233,13 @@ def _check_combinations(config: GuardConfig) -> None:
             'on_invalid="drop" takes records out of the stream and needs somewhere to keep them; pass '
             'quarantine="DIR", or use on_invalid="mask" or "raise"'
         )
-    free = [path for path, found in config.converters.items() if None in found.label.record_shape]
     single = config.batched is False and config.batch_size is None  # each record has a mask of its own shape
-    if config.on_invalid == "mask" and free and not single:
-        raise UsageError(
-            f'on_invalid="mask" must be able to fill label {free[0]!r}, whose shape is free; declare a fixed shape '
-            '(or guard a view after padding, or single records with batched=False), or use on_invalid="drop"'
-        )
+    for path, found in config.converters.items() if config.on_invalid == "mask" and not single else ():
+        if None in found.label.record_shape:
+            raise UsageError(
+                f'on_invalid="mask" must be able to fill label {path!r}, whose shape is free; declare a fixed shape '
+                '(or guard a view after padding, or single records with batched=False), or use on_invalid="drop"'
+            )
     if single and config.remainder != "short":
         raise UsageError(
             f"remainder={config.remainder!r} is for stages that build batches; with batched=False and without "
