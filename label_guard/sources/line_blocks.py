@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any, cast
 
 from typing_extensions import override
@@ -23,16 +23,16 @@ class LineBlocks:
     """
 
     def __init__(self, file: IO[bytes], longest: int) -> None:
-        self._file = file
+        self._read_some = getattr(file, "read1", file.read)  # read() would lose what precedes a fault
+        self._fault: Exception | None = None
         self._longest = longest
         self._parts: list[bytes] = []  # what was read and not yet yielded
 
     def __iter__(self) -> Iterator[bytes]:
-        read = getattr(self._file, "read1", self._file.read)  # read() would lose what precedes a fault
         size = 0
         while True:
             try:
-                data: bytes = read(_BLOCK)
+                data = self._read(_BLOCK)
             except Exception:
                 held = b"".join(self._parts)
                 stop = held.rfind(b"\n") + 1
@@ -55,6 +55,16 @@ class LineBlocks:
                     yield self._taken(len(data))
                     return
 
+    def _read(self, size: int) -> bytes:
+        """Reads, and raises a fault again on each call: gzip takes a header that is cut for the end on the next one."""
+        if self._fault is not None:
+            raise self._fault
+        try:
+            return self._read_some(size)
+        except Exception as fault:
+            self._fault = fault
+            raise
+
     def _taken(self, stop: int) -> bytes:
         """Everything up to ``stop`` in the last part, which is copied once."""
         last = self._parts.pop()
@@ -64,12 +74,12 @@ class LineBlocks:
 
     def rest(self, block: bytes) -> IO[bytes]:
         """Returns a file that holds ``block``, the last one that was taken, and everything behind it."""
-        return cast("IO[bytes]", io.BufferedReader(_Joined(b"".join((block, *self._parts)), self._file)))
+        return cast("IO[bytes]", io.BufferedReader(_Joined(b"".join((block, *self._parts)), self._read)))
 
 
 class _Joined(io.RawIOBase):
-    def __init__(self, block: bytes, file: IO[bytes]) -> None:
-        self._parts = [io.BytesIO(block), file]
+    def __init__(self, block: bytes, read: Callable[[int], bytes]) -> None:
+        self._reads = [io.BytesIO(block).read, read]
 
     @override
     def readable(self) -> bool:
@@ -77,11 +87,10 @@ class _Joined(io.RawIOBase):
 
     @override
     def readinto(self, buffer: Any) -> int:
-        while self._parts:
-            part: Any = self._parts[0]
-            data = getattr(part, "read1", part.read)(len(buffer))
+        while self._reads:
+            data = self._reads[0](len(buffer))
             if data:
                 buffer[: len(data)] = data
                 return len(data)
-            del self._parts[0]
+            del self._reads[0]
         return 0

@@ -79,3 +79,20 @@ def test_no_record_before_the_end_is_read_twice(tmp_path: Path) -> None:
         found.extend(value for chunk in source.read(source.shards()[0]) for value in chunk.columns["label"])
     assert len(found) > 100
     assert found == list(range(found[-1] + 1))
+
+
+@pytest.mark.parametrize("scheme", ["csv", "jsonl"])
+def test_a_gzip_file_cut_anywhere_is_never_called_complete(tmp_path: Path, scheme: str) -> None:
+    """Two members, an unusual quote among the rows: also where the cut lies in the second header or a checksum."""
+    header = {"csv": b"label,text\n", "jsonl": b""}[scheme]
+    row = {"csv": b'%d,a"b\n', "jsonl": b'{"label": %d, "text": NaN}\n'}[scheme]
+    members = [gzip.compress(header + row % 0 + row % 1, mtime=0), gzip.compress(row % 2 + row % 3, mtime=0)]
+    whole, path = b"".join(members), tmp_path / f"a.{scheme}.gz"
+    for cut in range(len(whole) + 1):
+        path.write_bytes(whole[:cut])
+        found: list[Any] = []
+        expected = contextlib.nullcontext() if cut in (len(members[0]), len(whole)) else pytest.raises(SourceError)
+        with expected:
+            source = open_source(f"{scheme}:{path}", labels=["label"])
+            found.extend(row for chunk in source.read(source.shards()[0]) for row in chunk.rows)
+        assert found == list(range(len(found)))
