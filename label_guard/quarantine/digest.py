@@ -12,7 +12,6 @@ import os
 import re
 import struct
 from collections.abc import Mapping
-from functools import lru_cache
 from operator import itemgetter
 from typing import Any, cast
 
@@ -160,7 +159,6 @@ def _as_plain_array(value: Any) -> Array | None:
         return None
 
 
-@lru_cache(maxsize=256)
 def _type_text(dtype: np.dtype[Any]) -> str:
     return dtype.str if dtype.names is None and dtype.kind != "V" and dtype.type.__module__ == "numpy" else str(dtype)
 

@@ -249,7 +249,7 @@ def _rebuild(options: QuarantineOptions, origin: Origin, process_index: int, wor
 
 
 def _identity_digest(identity: tuple[str | None, ...]) -> bytes:
-    return hashlib.blake2b(repr(identity).encode(), digest_size=16).digest()
+    return hashlib.blake2b(to_json(identity), digest_size=16).digest()
 
 
 def _content(element: Any) -> str:

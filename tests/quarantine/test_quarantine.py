@@ -1,5 +1,7 @@
 """The quarantine's writer and reader: each record is written once, never lost, and read back exactly."""
 
+import dataclasses
+import enum
 import json
 import os
 import pickle
@@ -357,6 +359,16 @@ def test_a_part_that_is_gone_or_replaced_is_written_again(tmp_path: Path) -> Non
         ]
         file.write_bytes(b"".join(map(sealed, lines)))
     assert writer_of(str(tmp_path)).append(RECORDS) == len(RECORDS)
+
+
+@pytest.mark.parametrize("text", [np.str_, enum.StrEnum("Text", {"TRAIN": "train"})], ids=["numpy", "enum"])
+def test_a_restart_knows_records_whose_names_are_texts_of_another_type(tmp_path: Path, text: Any) -> None:
+    """A split, source or key that is a NumPy text or an enum is the same text once it is read back."""
+    train = text("train")
+    origin = dataclasses.replace(ORIGIN, dataset=train, split=train, view=train, source=train)
+    record = BadRecord(train, {"label": 10}, {"label": 10}, (), train)
+    assert writer_of(str(tmp_path), origin).append([record, record]) == 1
+    assert writer_of(str(tmp_path), origin).append([record]) == 0
 
 
 def test_two_records_of_one_key_are_two_records(tmp_path: Path) -> None:
