@@ -17,6 +17,8 @@ from label_guard.pipeline.record_keys import UNREADABLE
 _PYTHON = frozenset({int, float, complex, str, bytes, bool, type(None), np.str_, np.bytes_})  # cannot change
 _SCALARS = frozenset(kind for kind in np.sctypeDict.values() if np.dtype(kind).kind in "biufc")
 
+_END = object()
+
 
 class RecordBuffer:
     """Records in order, with arrays of their own.
@@ -42,29 +44,27 @@ class RecordBuffer:
         """Keeps the records that ``pull`` gives until the buffer is full; False if they ended before."""
         with suppress(StopIteration):
             while self._rows < self._size:
-                self.keep(pull())
-                if self._columns is not None:
-                    self._fill_columns(self._columns, pull)
+                if self._columns is None:
+                    self.keep(pull())
+                    continue
+                self._rows, other = self._columns.fill(pull, self._rows, self._size)
+                if other is _END:
+                    break
+                if self._rows < self._size:
+                    self.keep(other)
         return self._rows == self._size
-
-    def _fill_columns(self, columns: _Columns, pull: Callable[[], Any]) -> None:
-        """Keeps records as long as they are like the first one; runs for each record."""
-        keep, size, row = columns.keep, self._size, self._rows
-        while row < size:
-            record = pull()
-            if not keep(record, row):
-                self.keep(record)
-                return
-            self._rows = row = row + 1
 
     def keep(self, record: Any) -> None:
         """Keeps one record."""
         if self._rows == 0:
             self._columns = _columns_of(record, self._size)
-        if self._columns is None or not self._columns.keep(record, self._rows):
-            self._records = self.records()
-            self._records.append(copied(record))
-            self._columns = None
+        if self._columns is not None:
+            self._rows, other = self._columns.fill(iter((record,)).__next__, self._rows, self._rows + 1)
+            if other is None:
+                return
+        self._records = self.records()
+        self._records.append(copied(record))
+        self._columns = None
         self._rows += 1
 
     def batch(self) -> dict[str, Any] | None:
@@ -85,48 +85,67 @@ class RecordBuffer:
 
 
 class _Columns:
-    """The features of records. ``keep`` runs for each record.
+    """The features of records, each in an array ``[size, ...]``, in a list of values, or in columns of its own.
 
     Args:
-        columns: for each feature an array ``[size, ...]``, an empty list for values, or columns of its own.
+        columns: them, empty.
         first: the first record, which the others must be like.
     """
 
-    __slots__ = ("_arrays", "_columns", "_kinds", "_length", "_lists", "_nodes")
-
     def __init__(self, columns: dict[str, Any], first: dict[str, Any]) -> None:
         self._columns = columns
-        self._kinds = {name: type(value) for name, value in first.items()}
         self._length = len(columns)
         self._arrays: list[tuple[str, type, Array, np.dtype[Any], tuple[int, ...]]] = []
-        self._lists: list[tuple[str, type, list[Any]]] = []
+        self._lists: list[tuple[str, type, Callable[[Any], None]]] = []
         self._nodes: list[tuple[str, _Columns]] = []
         for name, column in columns.items():
             if isinstance(column, _Columns):
                 self._nodes.append((name, column))
             elif isinstance(column, list):
-                self._lists.append((name, self._kinds[name], column))
+                self._lists.append((name, type(first[name]), cast("list[Any]", column).append))
             else:
-                self._arrays.append((name, self._kinds[name], column, column.dtype, column.shape[1:]))
+                self._arrays.append((name, type(first[name]), column, column.dtype, column.shape[1:]))
+
+    def fill(self, pull: Callable[[], Any], row: int, size: int) -> tuple[int, Any]:
+        """Writes records from ``row`` on as long as they are like the first one.
+
+        One loop with few calls: it runs for each record.
+
+        Returns:
+            The number of rows that are written; and the record that differs, ``_END`` if ``pull`` had no more, None
+            where all are written.
+        """
+        arrays, lists, nodes, length = self._arrays, self._lists, self._nodes, self._length
+        for place in range(row, size):
+            try:
+                record = pull()
+            except StopIteration:
+                return place, _END
+            if type(record) is not dict or len(record) != length:
+                return place, record
+            try:
+                for name, kind, array, dtype, shape in arrays:
+                    value = record[name]
+                    if type(value) is not kind or value.shape != shape or value.dtype != dtype:
+                        return place, record
+                    array[place] = value
+                for name, kind, add in lists:
+                    value = record[name]
+                    if type(value) is not kind:
+                        return place, record
+                    add(value)
+                if nodes and not self._keep_nodes(record, place):
+                    return place, record
+            except KeyError:
+                return place, record
+        return size, None
+
+    def _keep_nodes(self, record: dict[str, Any], row: int) -> bool:
+        return all(node.keep(record[name], row) for name, node in self._nodes)
 
     def keep(self, record: Any, row: int) -> bool:
         """Writes ``record`` at ``row``; False where it differs from the first one."""
-        if type(record) is not dict or len(record) != self._length:
-            return False
-        try:
-            for name, kind, array, dtype, shape in self._arrays:
-                value = record[name]
-                if type(value) is not kind or value.shape != shape or value.dtype != dtype:
-                    return False
-                array[row] = value
-            for name, kind, values in self._lists:
-                value = record[name]
-                if type(value) is not kind:
-                    return False
-                values.append(value)
-            return not self._nodes or all(node.keep(record[name], row) for name, node in self._nodes)
-        except KeyError:
-            return False
+        return self.fill(iter((record,)).__next__, row, row + 1)[1] is None
 
     def batch(self, rows: int) -> dict[str, Any]:
         """The first ``rows`` records as a batch."""
@@ -135,7 +154,7 @@ class _Columns:
             if isinstance(column, _Columns):
                 batch[name] = column.batch(rows)
             else:
-                kind = self._kinds[name]
+                kind = type(column[0]) if isinstance(column, list) else None
                 batch[name] = np.array(column[:rows], kind) if kind in _SCALARS else column[:rows]
         return batch
 

@@ -78,15 +78,17 @@ def test_records_are_kept_as_they_were(usual: list[int], odd: dict[int, int], co
     ]
     expected = copy.deepcopy(made)
     buffer = RecordBuffer(SIZE)
+    waiting = iter(made)
+    pulled: list[Any] = []
 
     def pull() -> Any:
-        for record in made[: len(buffer)]:
+        for record in pulled:
             overwrite(record)
-        if len(buffer) == count:
-            raise StopIteration
-        return made[len(buffer)]
+        pulled.append(next(waiting))
+        return pulled[-1]
 
     assert buffer.fill(pull) == (count == SIZE)
+    assert len(pulled) == count
     for record in made:
         overwrite(record)
     found = buffer.records()
