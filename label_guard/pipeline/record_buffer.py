@@ -58,13 +58,10 @@ class RecordBuffer:
         """Keeps one record."""
         if self._rows == 0:
             self._columns = _columns_of(record, self._size)
-        if self._columns is not None:
-            self._rows, other = self._columns.fill(iter((record,)).__next__, self._rows, self._rows + 1)
-            if other is None:
-                return
-        self._records = self.records()
-        self._records.append(copied(record))
-        self._columns = None
+        if self._columns is None or not self._columns.keep(record, self._rows):
+            self._records = self.records()
+            self._records.append(copied(record))
+            self._columns = None
         self._rows += 1
 
     def batch(self) -> dict[str, Any] | None:
@@ -112,8 +109,8 @@ class _Columns:
         One loop with few calls: it runs for each record.
 
         Returns:
-            The number of rows that are written; and the record that differs, ``_END`` if ``pull`` had no more, None
-            where all are written.
+            The number of rows that are written; and, if they are fewer than ``size``, the record that differs, or
+            ``_END`` if ``pull`` had no more.
         """
         arrays, lists, nodes, length = self._arrays, self._lists, self._nodes, self._length
         for place in range(row, size):
@@ -145,7 +142,7 @@ class _Columns:
 
     def keep(self, record: Any, row: int) -> bool:
         """Writes ``record`` at ``row``; False where it differs from the first one."""
-        return self.fill(iter((record,)).__next__, row, row + 1)[1] is None
+        return self.fill(iter((record,)).__next__, row, row + 1)[0] > row
 
     def batch(self, rows: int) -> dict[str, Any]:
         """The first ``rows`` records as a batch."""
