@@ -250,7 +250,7 @@ class LabelView:
         if not self.draw or not self.ids:
             return []
         drawn = _drawn(self.ids, self.found.class_counts)
-        charts = class_charts(drawn, self.names, self.found.class_counts)
+        charts = class_charts(drawn, self._names_of(drawn), self.found.class_counts)
         return [*charts[:-1], rank_chart(self.found.class_counts)] if charts and len(drawn) > _VOCABULARY else charts
 
     @property
@@ -334,13 +334,20 @@ class LabelView:
             yield self._table(f"The {counted(len(rarest), 'rarest class')} in use", ids, rarest)
 
     def _table(self, caption: str, ids: Sequence[int], places: Sequence[int]) -> ClassTable:
-        total = self.found.class_counts.total()
+        total, names = self.found.class_counts.total(), self._names_of(ids)
         rows: list[tuple[int, str, int, int, float]] = []
         for at in places:
             count, records = self.found.class_counts[ids[at]], self.found.class_records[ids[at]]
             share = records / self.found.records if isinstance(self.label, MultiLabel) else count / total
-            rows.append((ids[at], self.names[at] if self.names else "", count, records, share))
+            rows.append((ids[at], names[at] if names else "", count, records, share))
         return caption, rows, any(count != records for _, _, count, records, _ in rows)
+
+    def _names_of(self, ids: Sequence[int]) -> Sequence[str]:
+        """Names of some classes, in the order of ``ids``; or none."""
+        if ids is self.ids or not self.names:
+            return self.names
+        places = {raw: at for at, raw in enumerate(self.ids)}
+        return [self.names[places[raw]] for raw in ids]
 
 
 def _drawn(ids: Sequence[int], *counts: Mapping[int, int]) -> Sequence[int]:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from label_guard.audit import audit_dataset
 from label_guard.cli import app as cli
+from label_guard.report import html as pages
 from label_guard.report.audit_text import render_audit
 from label_guard.schema.dataset import DatasetSchema
 
@@ -130,3 +131,18 @@ def test_the_command_that_records_todays_state_can_be_copied(
         with pytest.raises(SystemExit) as exit_:
             cli.main([*shlex.split(html.unescape(command)), *options])
         assert exit_.value.code == code, capsys.readouterr()
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_each_of_a_million_classes_has_its_own_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gaps: bool
+) -> None:
+    """Where only classes in use are drawn, charts and tables name each by its id, not by its place among them."""
+    monkeypatch.setattr(pages, "_MOST_IDS", 4)
+    names = [f"name-{place}" for place in range(6)]
+    label = {"kind": "class_label", "num_classes": 6, "class_names": names}
+    ids = [place * 10 if gaps else place for place in range(6)]
+    label |= {"class_ids": ids} if gaps else {}
+    page = page_of(tmp_path, label, y=np.array([ids[1]] * 5 + [ids[4]] * 3 + [7]))
+    named = set(re.findall(r"(\d+)(?:</th>\s*<td[^>]*>|\s)(name-\d)", page))
+    assert named == {(str(ids[1]), "name-1"), (str(ids[4]), "name-4")}
