@@ -327,6 +327,7 @@ def finalize_batch(
     padding = max(0, full - size)
     if padding:
         batch, good = _padded(config, batch, good, size, padding, stacked=stacked)
+    stored = batch
     for path, converter in config.converters.items():
         value = tree.get(batch, path)
         broken = [fault for fault in faults if fault.label == path]
@@ -334,10 +335,10 @@ def finalize_batch(
         numeric = not wrong or _is_numeric(value, converter, size + padding)
         if path in config.masks:
             valid = validity(converter.label, value if numeric else None, size + padding, good.get(path), padding)
-            valid = _where_counted(converter.label, batch, valid)
+            valid = _where_counted(converter.label, stored, valid, good)
             batch = add_mask(batch, path, config.masks[path], valid, config.mask)
         if converter.changes and numeric and wrong < size:
-            batch = _converted(converter, batch, path, value, illegal=bool(broken))
+            batch = tree.put(batch, path, _converted(converter, stored, value, good, illegal=bool(broken)))
     return batch
 
 
@@ -366,14 +367,23 @@ def _is_numeric(value: Any, converter: LabelConverter, size: int) -> bool:
     return fits_shape(shape, array.shape) and array.dtype.kind in "biuf"
 
 
-def _where_counted(label: Label, batch: Any, valid: Mask) -> Mask:
+def _where_counted(label: Label, stored: Any, valid: Mask, good: Good) -> Mask:
     """A mask that is False, too, where the feature that ``where`` names is 0."""
     if label.where is None:
         return valid
-    where = tree.get(batch, label.where)
     if isinstance(valid, list):
+        where = tree.get(stored, label.where)
         return [mask & _counted(label.where, [where[row]], (1, *mask.shape))[0] for row, mask in enumerate(valid)]
-    return valid & _counted(label.where, where, valid.shape)
+    return valid & _counts(label.where, stored, valid.shape, good)
+
+
+def _counts(where: str, stored: Any, shape: tuple[int, ...], good: Good) -> NDArray[np.bool_]:
+    """Which positions count, as in the check: by what is stored at ``where``, also if that is a label.
+
+    Where such a label was replaced, nothing counts: by the value that is gone it may not have been checked.
+    """
+    counts = _counted(where, tree.get(stored, where), shape)
+    return counts & _counted(where, good[where], shape) if where in good else counts
 
 
 def _counted(where: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -391,15 +401,14 @@ def _counted(where: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.bool_
         return counts
 
 
-def _converted(converter: LabelConverter, batch: Any, path: str, value: Any, *, illegal: bool) -> Any:
+def _converted(converter: LabelConverter, stored: Any, value: Any, good: Good, *, illegal: bool) -> Any:
     where = converter.label.where
     if where is not None and isinstance(value, np.ndarray):
         array = cast(Array, value)
-        value = converter.fill_uncounted(array, _counted(where, tree.get(batch, where), array.shape))
+        value = converter.fill_uncounted(array, _counts(where, stored, array.shape, good))
     if isinstance(value, list):
-        items = cast("list[Any]", value)
-        return tree.put(batch, path, [converter(np.asarray(item), illegal=illegal) for item in items])
-    return tree.put(batch, path, converter(np.asarray(value), illegal=illegal))
+        return [converter(np.asarray(item), illegal=illegal) for item in cast("list[Any]", value)]
+    return converter(np.asarray(value), illegal=illegal)
 
 
 def placeholder_batch(config: GuardConfig, pulled: Sequence[Any], size: int, *, batched: bool) -> Any:

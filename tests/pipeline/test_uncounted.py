@@ -311,3 +311,35 @@ def test_bool_rows_where_a_number_is_ignored() -> None:
     for row in (np.array([True, False]), [True, False]):
         (violation,) = Guard(schema_of(label)).check_records([{"y": row}]).violations
         assert (violation.rule, violation.legal) == ("LG103", "dtype integer or floating")
+
+
+@pytest.mark.parametrize("policy", ["mask", "drop"])
+@pytest.mark.parametrize("form", ["batch", "records", "single"])
+@pytest.mark.parametrize("class_ids", [(1, 2), (2, 0), (0, 2)])
+def test_a_label_counts_by_another_label_as_it_is_stored(
+    class_ids: tuple[int, ...], form: str, policy: str, tmp_path: Path
+) -> None:
+    """Whether the other label is mapped, or bad and replaced: the mask is True only over a value that was checked."""
+    flag, label = ClassLabel(num_classes=2, class_ids=class_ids), ClassLabel(num_classes=3, where="flag")
+    pairs = list(itertools.product((0, 1, 2), (0, 2, 9)))
+    flags, values = map(np.array, zip(*pairs, strict=True))
+    for labels in ({"flag": flag, "y": label}, {"y": label, "flag": flag}):
+        schema = DatasetSchema(format=1, name="n", version="1.0.0", labels=labels)
+        options: dict[str, Any] = {"on_invalid": policy, "stop_above": None, "quarantine": tmp_path}
+        records = [{"flag": f, "y": y, "id": np.int64(k)} for k, (f, y) in enumerate(zip(flags, values, strict=True))]
+        elements: list[Any] = [{"flag": flags, "y": values, "id": np.arange(len(pairs))}]
+        if form == "batch":
+            guarded = guard_batches(elements, schema, batched=True, **options)
+        else:
+            size = len(pairs) if form == "records" else None
+            guarded = guard_batches(records, schema, batched=False, batch_size=size, **options)
+        found = [
+            (int(k), int(y), bool(valid))
+            for element in guarded
+            for k, y, valid in zip(*map(np.atleast_1d, (element["id"], element["y"], element["y_valid"])), strict=True)
+        ]
+        for k, y, valid in found:
+            own, stored = pairs[k]
+            assert valid == (own in class_ids and own != 0 and stored < 3)
+            assert not valid or y == stored
+            assert y < 3
