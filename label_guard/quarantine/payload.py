@@ -148,13 +148,18 @@ def _encode_text(value: np.str_ | np.bytes_) -> dict[str, Any]:
     return {"dtype": f"<U{len(value)}", "shape": [], "scalar": True, "data": _base64(data)}
 
 
-@lru_cache(maxsize=256)
 def _describe(dtype: np.dtype[Any]) -> dict[str, Any]:
     """The dtype in JSON.
 
     Raises:
         NotEncodableError: reading it would give another dtype.
     """
+    return _readable(dtype, "" if dtype.names is None else str(dtype))
+
+
+@lru_cache(maxsize=256)
+def _readable(dtype: np.dtype[Any], _: str) -> dict[str, Any]:
+    """As ``_describe``; with the text of a dtype with fields: NumPy calls some equal that are written differently."""
     described = _described(dtype)
     try:
         back = _resolve(json.loads(json.dumps(described["dtype"])), described.get("itemsize"))

@@ -326,3 +326,15 @@ def test_hostile_values_are_refused(foreign: Any) -> None:
     """Object buffers, false shapes, huge texts and unknown forms end in a ValueError, never in code or memory."""
     with pytest.raises(ValueError, match="not a payload value"):
         payload.decode(foreign)
+
+
+@pytest.mark.parametrize("first", range(2))
+def test_what_is_written_of_a_dtype_does_not_depend_on_what_was_seen_before(first: int) -> None:
+    """Dtypes that NumPy calls equal are read back as they were, or are not encoded."""
+    packed = np.dtype([("of_a_record", "<i4")])
+    values = [np.zeros(1, packed), np.zeros(1, np.dtype(packed.descr, align=True)), np.zeros(1, (np.record, packed))]
+    with contextlib.suppress(payload.NotEncodableError):
+        payload.encode(values[first])
+    for value in values:
+        with contextlib.suppress(payload.NotEncodableError):
+            assert str(payload.decode(payload.encode(value)).dtype) == str(value.dtype)
