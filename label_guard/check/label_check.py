@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from label_guard.check.columns import Column, Unreadable, as_array, as_object, is_python_number, spec_text
 from label_guard.check.fill_values import FillValues
 from label_guard.check.kinds import ValueCheck, value_check
-from label_guard.check.primitives import is_number, member
+from label_guard.check.primitives import is_number, member, ones
 from label_guard.check.reading import LabelReader, broadcasts, checked_label, counted_positions, fits, is_encoded
 from label_guard.check.result import RuleViolations, plain
 from label_guard.core import dtypes, plural, tree
@@ -174,8 +174,7 @@ class LabelCheck:
         if len(wrong):
             shown = [plain(array[k] if array.ndim == 1 else array[k].tolist()) for k in wrong.tolist()]
             values = [repr(value) if isinstance(value, str) and array.ndim == 1 else value for value in shown]
-            ones = np.ones(len(wrong), np.intp)
-            yield RuleViolations(self.path, "LG103", self._dtype_legal(), rows[wrong], ones, values)
+            yield RuleViolations(self.path, "LG103", self._dtype_legal(), rows[wrong], ones(len(wrong)), values)
 
     def _wrong_counts(self, array: Array, rows: Rows) -> Iterator[RuleViolations]:
         """Lists of ids with too few or too many classes."""
@@ -188,7 +187,7 @@ class LabelCheck:
         bad = ((counts < (label.min_positive or 0)) | (counts > most)).any(axis=1)
         if bad.any():
             values: list[Value] = [plural.counted(count, "class") for count in counts[bad, 0].tolist()]
-            yield RuleViolations(self.path, "LG108", label.legal, rows[bad], np.ones(len(values), np.intp), values)
+            yield RuleViolations(self.path, "LG108", label.legal, rows[bad], ones(len(values)), values)
 
     def is_counted_by(self, batch: Any, shape: tuple[int, ...]) -> bool:
         """Whether ``batch`` has what the schema's ``where`` names, if anything, with a value for each record."""
@@ -277,7 +276,7 @@ class LabelCheck:
             value: what they hold, in words.
             legal: what was expected, in words.
         """
-        return RuleViolations(self.path, rule, legal, rows, np.ones(len(rows), np.intp), value)
+        return RuleViolations(self.path, rule, legal, rows, ones(len(rows)), value)
 
     def missing(self, rows: Rows) -> RuleViolations:
         """The violation of records without this label."""

@@ -133,20 +133,20 @@ class GuardStream:
         except BaseException:
             self._before, self._refused = self._snapshot(parent), 0
             raise
-        ready = self._passed(element, emit.finalize_batch if self._size else emit_record.finalize_plain)
+        ready = self._passed(element, emit.finalize_batch)
         if ready is None:
             self._ahead.append(element)
         return ready
 
     def _passed(self, element: Any, finalize: Callable[[GuardConfig, Any, int], Any]) -> Any:
         """A record or full batch as it leaves, counted, if it is plainly valid; else None: a full check must look."""
-        if not self.checker.passes(element, self._size):
+        if not self.checker.passes(element, size := self._size):
             return None
         try:
-            ready = finalize(self.config, element, self._size)
+            ready = finalize(self.config, element, size) if size else emit_record.finalize_plain(self.config, element)
         except LabelGuardError:  # raised again after the full check, where the batch counts as refused
             return None
-        self.checker.count_plain(element, self._size)
+        self.checker.count_plain(element, size)
         return ready
 
     def _masked(self, error: LabelGuardError) -> Any:

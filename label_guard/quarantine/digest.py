@@ -92,7 +92,8 @@ class _Hasher:
             self._put(kind, _array_bytes(array))
 
     def _put(self, kind: str, data: bytes) -> None:
-        self.hash.update(_head(kind, len(data)) + data)
+        self.hash.update(_head(kind, len(data)))
+        self.hash.update(data)
 
     def _pairs(self, value: Any) -> list[tuple[bytes, Any]] | None:
         """The hashed key and the value of each child; None where ``value`` is a leaf."""

@@ -136,7 +136,7 @@ class QuarantineWriter:
         for record in records:
             labels = {path: value for path, value in record.labels.items() if value is not tree.MISSING}
             content = None if record.position is not None else _content(record.element)
-            # Without a payload there is no digest of the labels either: of a small label it is as good as its value.
+            # The digest of a small label gives its value away, so a quarantine without payloads leaves it out.
             digest = "" if self._options.payload == "none" else digest_of(labels)
             key = self._key(record, content, digest)
             if key not in self._known and key not in lines:

@@ -61,20 +61,24 @@ def open_source(
     if name == "tfds":
         return open_tfds(uri, place, split, wanted, record_key)
     if name == "quarantine":
-        folder = QuarantineFormat(split)
+        folder, shard = QuarantineFormat(split), Shard(place, place.rstrip("/").rpartition("/")[2], 0)
         require_fields(wanted, folder.fields(place), uri)
-        shard = Shard(place, place.rstrip("/").rpartition("/")[2], 0)
         return Source(uri, split, folder, (shard,), wanted, record_key)
     scheme = SCHEMES[name]
     form, files = scheme.form(options), scheme.find(place, split)
     known = peek_fields(form, files)
     if scheme.named or len(known) > 1:
         require_fields([*wanted, *([record_key] if record_key else [])], known, uri)
-    features = _declared(scheme, place, split, files)
-    if not scheme.named and len(wanted) == 1 and len(features) == 1:
-        features = dict.fromkeys(wanted, next(iter(features.values())))
-    features = {path: features[path] for path in wanted if path in features}
+    features = _features_of(scheme, _declared(scheme, place, split, files), wanted)
     return Source(uri, split, form, files, wanted, record_key, scheme.numbered, features=features)
+
+
+def _features_of(scheme: Scheme, declared: Mapping[str, Feature], wanted: Iterable[str]) -> dict[str, Feature]:
+    """What is declared of the labels; of a format without names the one feature is that of the one label."""
+    paths = list(wanted)
+    if not scheme.named and len(paths) == 1 and len(declared) == 1:
+        return dict.fromkeys(paths, next(iter(declared.values())))
+    return {path: declared[path] for path in paths if path in declared}
 
 
 def _declared(scheme: Scheme, where: str, split: str | None, files: Sequence[Shard]) -> Mapping[str, Feature]:
