@@ -143,10 +143,11 @@ class Guard:
         """Number of records of a batch whose labels are valid; else -1, and the check that failed, if one did."""
         if self._decodes:
             return -1, None
-        flat = cast("dict[str, Any]", element) if type(element) is dict else None
+        features: Any = element
+        is_flat = type(element) is dict
         size = -1
         for check, path in self._paths:
-            value: Any = flat[path] if flat is not None and path in flat else tree.get(element, path)
+            value: Any = features[path] if is_flat and path in features else tree.get(element, path)
             if type(value) is not np.ndarray:
                 if not _is_plain_subclass(value):
                     return -1, None
@@ -162,8 +163,9 @@ class Guard:
 
     def _has_mask(self, element: Any) -> bool:
         """Whether ``element`` has a feature that may say which positions of a label count."""
+        features: Any = element
         if type(element) is dict and not self._has_nested_mask:
-            return not self._where_paths.isdisjoint(cast("dict[str, Any]", element))
+            return not self._where_paths.isdisjoint(features)
         return any(not _is_absent(tree.get(element, path)) for path in self._where_paths)
 
     def check_records(self, records: Sequence[Any]) -> CheckResult:

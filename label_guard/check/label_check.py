@@ -139,11 +139,12 @@ class LabelCheck:
                         positions = rows[row] * per_record + place
                 at: Array = found.values if first is None else found.values[first]
                 rule, values = self._shown(found.rule, at, column.unknown)
-                places = found.positions if first is None else found.positions[first]
+                places = None
+                if array.ndim > 1 and not found.whole:
+                    places = (found.positions if first is None else found.positions[first]) % per_record
                 yield RuleViolations(
-                    self.path, rule, self._legal, rows[broken], counts, values, positions,
-                    None if found.whole else places % per_record, array.shape[1:],
-                )  # fmt: skip
+                    self.path, rule, self._legal, rows[broken], counts, values, positions, places, array.shape[1:]
+                )
 
     def _shown(self, rule: str, values: Array, unknown: tuple[str, ...] | None) -> tuple[str, Array | list[Value]]:
         """The rule and the values as they are stored: names in place of what they were read as."""

@@ -33,7 +33,8 @@ class RuleViolations:
         counts: int[k], offending positions in each of these records.
         values: the first offending value of each of these records; one text where it is the same for all.
         positions: int[m], flat positions in the batch's label array; None where the label is bad as a whole.
-        first: int[k], the first offending position within each of these records, flat; None where it is not known.
+        first: int[k], the first offending position within each of these records, flat; None where it is not known, and
+            where a record has one position.
         shape: of one record's label, to which ``first`` refers.
     """
 
@@ -129,6 +130,8 @@ class CheckResult:
     @property
     def counts(self) -> dict[str, int]:
         """Exact number of records by the rule they broke; a record that broke two counts under both."""
+        if len(self.faults) == 1:
+            return {self.faults[0].rule: len(self.faults[0].rows)}
         rows: dict[str, list[Rows]] = {}
         for fault in self.faults:
             rows.setdefault(fault.rule, []).append(fault.rows)

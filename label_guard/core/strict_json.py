@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, NoReturn
 
 EXACT = 2**53  # up to here a double holds every integer
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 _DECIMAL_BITS = 4096  # Python refuses decimal text beyond 4,300 digits, in both directions; hexadecimal has no limit
 
 
@@ -27,6 +29,11 @@ def strict_json(value: int | float | str | None) -> int | float | str | None:
     if not isinstance(value, int | float) or is_exact(value):
         return value
     return integer_text(value) if isinstance(value, int) else str(value)
+
+
+def to_json(value: Any) -> bytes:
+    """``value`` as strict JSON in ASCII."""
+    return _ENCODER.encode(value).encode("ascii")
 
 
 def refuse_constant(name: str) -> NoReturn:

@@ -397,9 +397,7 @@ def with_label_columns(batch: Any, path: str, size: int) -> Any:
 
 def without_key(element: Any, key: str) -> Any:
     """``element`` without the top-level feature ``key``."""
-    if type(element) is dict and key not in element:  # runs for each record
-        return cast("Any", element)
-    if isinstance(element, Mapping) and key in element:
-        features = cast("Mapping[Any, Any]", element)
+    features: Any = element
+    if (type(element) is dict or isinstance(element, Mapping)) and key in features:
         return tree.mapping_like(features, {name: value for name, value in features.items() if name != key})
-    return cast("Any", element)
+    return features

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from label_guard.check.result import CheckResult, RuleViolations
 from label_guard.core import tree
 from label_guard.core.plural import agreed, counted
+from label_guard.core.types import Rows
 from label_guard.errors import InvalidLabelError, LabelGuardError, UsageError
 from label_guard.pipeline import batching as batches
 from label_guard.pipeline.config import GuardConfig
@@ -429,10 +429,10 @@ def _unreadable_apart(result: CheckResult, records: Sequence[Any]) -> CheckResul
     return CheckResult(result.num_records, tuple(faults), result.skipped, result.padding, result.columns)
 
 
-def staying(result: CheckResult, *, padding: bool = True) -> NDArray[np.bool_]:
-    """bool[n]: the records that neither break a rule nor are to be skipped; ``padding``: and the rows of padding."""
-    keep = result.valid.copy()
-    for rows in (result.skipped, None if padding else result.padding):
+def staying(result: CheckResult, *, padding: bool = True) -> Rows:
+    """int[k]: the records that neither break a rule nor are to be skipped; ``padding``: and the rows of padding."""
+    leaves = np.zeros(result.num_records, np.bool_)
+    for rows in (result.invalid_rows, result.skipped, None if padding else result.padding):
         if rows is not None:
-            keep[rows] = False
-    return keep
+            leaves[rows] = True
+    return (~leaves).nonzero()[0]

@@ -49,7 +49,7 @@ class GuardConfig:
     schema_file: str | None = None
     lists_are_columns: bool = False
 
-    @property
+    @cached_property
     def dropped_key(self) -> str | None:
         """The feature with the record's key, where the guard removes it."""
         return None if self.keep_key else KEY

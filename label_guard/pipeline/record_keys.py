@@ -111,7 +111,8 @@ def reason_in(element: Any) -> str | None:
 
 
 def _feature(element: Any, name: str) -> Any:
-    return cast("Mapping[str, Any]", element).get(name) if isinstance(element, Mapping) else None
+    features: Any = element
+    return features.get(name) if type(element) is dict or isinstance(element, Mapping) else None
 
 
 class KeyedSource:

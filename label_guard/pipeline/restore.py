@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from label_guard.core.plural import counted
 from label_guard.errors import LabelGuardError, UsageError
 from label_guard.pipeline.checker import ElementChecker, staying
@@ -94,7 +92,7 @@ def spare(own: Mapping[str, Any], upstream: Upstream, checker: ElementChecker) -
     set_upstream(upstream, own["spare"])
     batch = copied(next(upstream))
     result = checker.check_again(batch, write=changed)
-    rows = np.flatnonzero(staying(result, padding=False))
+    rows = staying(result, padding=False)
     rows = rows[rows >= own["spare_from"]]
     size = result.num_records
     if size != own.get("spare_size", size) or (len(rows) != own["pending"] and not changed):

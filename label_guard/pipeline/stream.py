@@ -279,7 +279,7 @@ class GuardStream:
         """Counts what leaves the stream; int[k]: the rows that stay, those of padding only if ``padding``."""
         self.checker.counts.quarantined += result.num_invalid
         self.checker.counts.skipped += 0 if result.skipped is None else len(result.skipped)
-        return staying(result, padding=padding).nonzero()[0]
+        return staying(result, padding=padding)
 
     def _is_remainder(self, have: int, padding: int) -> bool:
         """Whether an incomplete batch is left out, and its records, ``padding`` rows apart, counted so."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from label_guard.core.strict_json import to_json
 from label_guard.errors import QuarantineError
-from label_guard.quarantine.line import MAX_LINE_BYTES, LineProblem, to_json
+from label_guard.quarantine.line import MAX_LINE_BYTES, LineProblem
 from label_guard.quarantine.options import folder_url
 from label_guard.quarantine.reader import DamagedLines, open_parts, scan, sequence_of
 from label_guard.quarantine.storage import LocalFolder, RemoteFolder, open_folder
@@ -119,7 +119,7 @@ def _write_merged(
     sequence, number = sequence_of(parts), 0
     for data in _chunks(_kept_lines(folder, parts, newest)):
         # The part sorts where the newest of its lines was.
-        target.create(f"part-compact-{number}-{sequence:016d}-{uuid.uuid4().hex[:12]}.jsonl", data)
+        target.create(f"part-compact-{number}-{sequence:016d}-{os.urandom(6).hex()}.jsonl", data)
         number += 1
     return number
 

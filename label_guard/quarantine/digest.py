@@ -8,10 +8,12 @@ record, and nothing here depends on the process (hash seeds, addresses, names of
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 import struct
 from collections.abc import Mapping
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any, cast
 
@@ -19,7 +21,7 @@ import numpy as np
 
 from label_guard.core import tree
 from label_guard.core.types import Array
-from label_guard.quarantine.payload import MAX_DEPTH, is_array
+from label_guard.quarantine.payload import MAX_DEPTH, holds_numbers, is_array
 
 _MAX_NODES = 200_000
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -53,18 +55,24 @@ class _Hasher:
         if self._left < 0:  # a value that holds itself has no end
             self._put("unknown", os.urandom(16))
             return
-        if type(value) is np.ndarray:
-            plain, array = None, value
-        else:
-            plain = _plain_bytes(value)
-            array = _as_plain_array(value) if plain is None else None
+        if type(value) is dict:
+            self._add_children(value, depth)
+            return
+        if depth and holds_numbers(value):  # nearly every feature
+            self.hash.update(_numbers_head(value.dtype, value.shape, self._array_kind(value)))
+            self.hash.update(value.tobytes())
+            return
+        plain = _plain_bytes(value)
+        array = _as_plain_array(value) if plain is None else None
         if plain is not None:
             self._put(type(value).__qualname__, plain)
         elif array is not None and depth:
-            kind = "scalar" if self._exact and isinstance(value, np.generic) else "array"
-            self._add_array(array, depth, kind)
+            self._add_array(array, depth, self._array_kind(value))
         else:
             self._add_children(value, depth)
+
+    def _array_kind(self, value: Any) -> str:
+        return "scalar" if self._exact and isinstance(value, np.generic) else "array"
 
     def _add_children(self, value: Any, depth: int) -> None:
         pairs = self._pairs(value) if depth else None
@@ -97,7 +105,7 @@ class _Hasher:
 
     def _pairs(self, value: Any) -> list[tuple[bytes, Any]] | None:
         """The hashed key and the value of each child; None where ``value`` is a leaf."""
-        if isinstance(value, Mapping):  # keys that are not text stay what they are
+        if type(value) is dict or isinstance(value, Mapping):  # keys that are not text stay what they are
             items = cast("Mapping[Any, Any]", value).items()
             return sorted([(self._key(key), item) for key, item in items], key=itemgetter(0))
         pairs = tree.children(value)
@@ -105,12 +113,23 @@ class _Hasher:
 
     def _key(self, key: Any) -> bytes:
         if type(key) is str:  # nearly every key
-            text = key.encode("utf-8", "surrogatepass")
-            return b"3:str %d:%b" % (len(text), text)
+            return _text_key(key)
         plain = _plain_bytes(key)
         if plain is None:
             return _head("key", 0) + digest(key, exact=self._exact).encode()
         return _head(type(key).__qualname__, len(plain)) + plain
+
+
+@lru_cache(maxsize=4096)
+def _text_key(key: str) -> bytes:
+    text = key.encode("utf-8", "surrogatepass")
+    return _head("str", len(text)) + text
+
+
+@lru_cache(maxsize=4096)
+def _numbers_head(dtype: np.dtype[Any], shape: tuple[int, ...], kind: str) -> bytes:
+    """What is hashed before the bytes of an array or scalar that ``holds_numbers``."""
+    return _head(f"{kind} {_type_text(dtype)} {shape}", math.prod(shape) * dtype.itemsize)
 
 
 def _head(kind: str, size: int) -> bytes:
@@ -143,7 +162,7 @@ def _array_bytes(array: Array) -> bytes:
 
 
 def _container(value: Any) -> str:
-    if isinstance(value, Mapping):
+    if type(value) is dict or isinstance(value, Mapping):
         return "dict"
     if tree.is_sequence(value):
         return "list" if isinstance(value, list) else "tuple"
@@ -166,7 +185,7 @@ def _type_text(dtype: np.dtype[Any]) -> str:
 
 def _text_of(value: object) -> bytes:
     """Type and text of an object that has no exact form."""
-    kind = type(value)
+    kind: type[Any] = type(value)
     try:
         text = _ADDRESS.sub("", repr(value))[:1000]
     except Exception as error:  # a foreign __repr__ may raise anything

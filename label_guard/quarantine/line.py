@@ -24,7 +24,6 @@ MAX_LINE_BYTES = 256 << 20
 _MAX_VALUE = 500  # characters of an invalid value
 MAX_VALUES = 1_000_000  # lists, dicts and their items in one line
 _MAX_COUNT = 2**63
-_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,11 +184,6 @@ def _seal(body: bytes) -> bytes:
 
 
 _SEAL_BYTES = len(_seal(b""))
-
-
-def to_json(value: Any) -> bytes:
-    """``value`` as strict JSON in ASCII."""
-    return _ENCODER.encode(value).encode("ascii")
 
 
 def violation_fields(found: Violation) -> dict[str, Any]:

@@ -16,13 +16,13 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import numpy as np
 
 from label_guard.core import tree
 from label_guard.core.plural import counted
-from label_guard.core.strict_json import integer_text, is_exact
+from label_guard.core.strict_json import integer_text, is_exact, to_json
 from label_guard.core.types import Array
 
 _ARRAYS = (np.ndarray, np.generic)
@@ -31,6 +31,7 @@ MAX_DEPTH = 64  # nested lists, tuples and dicts of one leaf
 MAX_KEYS = 1_000  # of one dict: keys made to collide cost their square
 MAX_FIELDS = 1_000  # of a structured dtype
 _MAX_KEY = 2**60  # beyond it different integers have one hash
+_END = b'"}'  # of an array's JSON
 _MAX_EMPTY = 1_000_000  # items of no size, such as empty text
 _PLAIN_DTYPE = re.compile(r"[<>|=][?biufcmMSUV][0-9]*(\[[0-9A-Za-z]+\])?")
 
@@ -52,14 +53,45 @@ def flatten(element: Any) -> dict[str, Any]:
 
 def _collect(node: Any, path: str, found: dict[str, Any], *, top: bool) -> None:
     pairs = None if isinstance(node, list) and not top else tree.children(node)
+    for name, value in pairs or ():
+        inner = name if top else f"{path}/{name}"
+        if holds_numbers(value) and inner not in found:  # nearly every leaf
+            found[inner] = value
+        else:
+            _collect(value, inner, found, top=False)
     if pairs:
-        for name, value in pairs:
-            _collect(value, name if top else f"{path}/{name}", found, top=False)
         return
     name, number = path, 2
     while name in found:  # a flat key "a/b" next to a nested one
         name, number = f"{path}#{number}", number + 1
     found[name] = node
+
+
+def encode_leaves(leaves: Mapping[str, Any]) -> bytes:
+    """A JSON object with the leaves of a record by path, each as of ``encode``.
+
+    Raises:
+        NotEncodableError: a leaf has no type-exact form.
+    """
+    return b"{%b}" % b",".join([_name_head(path) + _leaf_json(leaf) for path, leaf in leaves.items()])
+
+
+def _leaf_json(leaf: Any) -> bytes:
+    if holds_numbers(leaf):  # nearly every leaf, and JSON would scan all of its text for characters to escape
+        head = _numbers_head(leaf.dtype, leaf.shape, is_scalar=isinstance(leaf, np.generic))
+        return head + binascii.b2a_base64(leaf.tobytes(), newline=False) + _END
+    return to_json(encode(leaf))
+
+
+@lru_cache(maxsize=4096)
+def _name_head(path: str) -> bytes:
+    return to_json(path) + b":"
+
+
+@lru_cache(maxsize=4096)
+def _numbers_head(dtype: np.dtype[Any], shape: tuple[int, ...], *, is_scalar: bool) -> bytes:
+    """The JSON of an array or scalar that ``holds_numbers``, as far as its bytes."""
+    return to_json({**_describe(dtype), **_shape_fields(shape, is_scalar=is_scalar), "data": ""})[: -len(_END)]
 
 
 def encode(value: Any, *, depth: int = MAX_DEPTH) -> Any:
@@ -125,9 +157,7 @@ def _encode_array(value: Any, depth: int) -> Any:
         array: Array = np.asarray(value)
     except Exception as error:  # a foreign __array__ may raise anything
         raise NotEncodableError(f"{type(value).__qualname__} has no NumPy form: {error}") from None
-    shape: dict[str, Any] = {"shape": list(array.shape)}
-    if isinstance(value, np.generic):
-        shape["scalar"] = True
+    shape = _shape_fields(array.shape, is_scalar=isinstance(value, np.generic))
     if array.dtype == object or array.dtype.kind == "T":
         if depth == 0:
             raise NotEncodableError(f"nested more than {MAX_DEPTH} deep")
@@ -138,6 +168,10 @@ def _encode_array(value: Any, depth: int) -> Any:
     if array.itemsize == 0 and array.size > _MAX_EMPTY:
         raise NotEncodableError(f"more than {_MAX_EMPTY} items of no size")
     return {**_describe(array.dtype), **shape, "data": _base64(array.tobytes())}
+
+
+def _shape_fields(shape: tuple[int, ...], *, is_scalar: bool) -> dict[str, Any]:
+    return {"shape": list(shape), "scalar": True} if is_scalar else {"shape": list(shape)}
 
 
 def _encode_text(value: np.str_ | np.bytes_) -> dict[str, Any]:
@@ -184,6 +218,14 @@ def _described(dtype: np.dtype[Any]) -> dict[str, Any]:
 def is_array(value: Any) -> bool:
     """Whether ``value`` is an array of NumPy or of a library that converts to one."""
     return isinstance(value, _ARRAYS) or hasattr(value, "__array__")
+
+
+def holds_numbers(value: Any) -> TypeGuard[Array]:
+    """Whether ``value`` is an array or scalar of numbers: of them, equal dtypes are the same dtype."""
+    if type(value) is not np.ndarray and not isinstance(value, np.generic):
+        return False
+    dtype = cast(Array, value).dtype
+    return dtype.kind in "biufc" and dtype.char not in "gG"  # long doubles hold bytes that say nothing
 
 
 def _is_unicode(text: str) -> bool:
@@ -337,7 +379,9 @@ def weight(value: Any, limit: float = math.inf) -> int:
     total, waiting = 0, [value]
     while waiting and total <= limit:
         node = waiting.pop()
-        if is_array(node):
+        if holds_numbers(node):  # nearly every leaf
+            total += node.nbytes * 4 // 3
+        elif is_array(node):
             by_item = getattr(getattr(node, "dtype", None), "hasobject", False)
             total += node.size if by_item else getattr(node, "nbytes", 0) * 4 // 3
         elif isinstance(node, str):

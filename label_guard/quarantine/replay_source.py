@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from label_guard.core.plural import counted
-from label_guard.quarantine.line import QuarantineEntry, to_json
+from label_guard.core.strict_json import to_json
+from label_guard.quarantine.line import QuarantineEntry
 from label_guard.quarantine.reader import read_quarantine
 from label_guard.schema.split_spec import split_bases
 

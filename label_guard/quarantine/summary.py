@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from label_guard.quarantine.line import LineProblem, QuarantineEntry, Written, to_json
+from label_guard.core.strict_json import to_json
+from label_guard.quarantine.line import LineProblem, QuarantineEntry, Written
 from label_guard.quarantine.options import folder_url
 from label_guard.quarantine.reader import DamagedLines, open_parts, scan
 

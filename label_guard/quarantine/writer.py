@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from label_guard.core import tree
+from label_guard.core.strict_json import to_json
 from label_guard.errors import QuarantineError
 from label_guard.quarantine import payload
 from label_guard.quarantine.digest import digest as digest_of
@@ -28,7 +29,6 @@ from label_guard.quarantine.line import (
     QuarantineEntry,
     exceeded,
     sealed,
-    to_json,
     violation_fields,
 )
 from label_guard.quarantine.options import BadRecord, Origin, PayloadKind, QuarantineOptions
@@ -208,7 +208,7 @@ class QuarantineWriter:
             return
         # The sequence orders parts by age: the clock where it goes forward, else the last one plus 1.
         self._sequence = max(self._sequence + 1, time.time_ns() // 1_000)
-        part = f"part-{self._process_index}-{self._worker}-{self._sequence:016d}-{uuid.uuid4().hex[:12]}.jsonl"
+        part = f"part-{self._process_index}-{self._worker}-{self._sequence:016d}-{os.urandom(6).hex()}.jsonl"
         folder.create(part, data)
         if isinstance(folder, LocalFolder):
             self._part, self._end = part, len(data)
@@ -265,10 +265,10 @@ def _short(name: str | None) -> str | None:
 def _encoded(element: Any, labels: Mapping[str, Any], limit: int) -> tuple[bytes | None, str | None]:
     """The leaves of ``element`` and the labels as JSON; or None and why they cannot be kept."""
     try:
-        if payload.weight(labels if element is None else element, limit) > limit:  # spares encoding what is too large
+        leaves = labels if element is None else {**payload.flatten(element), **labels}
+        if payload.weight(list(leaves.values()), limit) > limit:  # spares encoding what is too large
             return None, "max_payload_bytes"
-        leaves = {**payload.flatten(element), **labels} if element is not None else labels
-        encoded = to_json({path: payload.encode(value) for path, value in leaves.items()})
+        encoded = payload.encode_leaves(leaves)
     except Exception:  # foreign leaves may raise anything, and no record may be lost for one of its features
         return None, "not_encodable"
     return (None, "max_payload_bytes") if len(encoded) > limit or exceeded(encoded) else (encoded, None)

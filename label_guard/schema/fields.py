@@ -67,6 +67,8 @@ def fits_shape(declared: Sequence[int | None], shape: Sequence[int | None]) -> b
     >>> fits_shape([None, 4], (7, 4)), fits_shape([None, 4], (7,))
     (True, False)
     """
+    if declared == shape:
+        return True
     return len(declared) == len(shape) and all(want in (None, n) for want, n in zip(declared, shape, strict=True))
 
 

@@ -168,6 +168,20 @@ def test_a_digest_does_not_depend_on_what_was_seen_before(first: int) -> None:
         digest(np.array(["a"], np.dtypes.StringDType(na_object=[])))
 
 
+def test_digests_stay_what_they_are_in_quarantines_on_disk() -> None:
+    """A digest is stored: another value for the same record would keep it twice after an upgrade."""
+    record = {
+        "image": np.arange(6, dtype=np.uint8).reshape(1, 2, 3),
+        "label": np.int32(7),
+        "boxes": np.zeros((0, 4), ">f4"),
+        "id": b"img_7",
+        "tags": ["a", None],
+    }
+    assert digest(record, exact=True) == "6c3f6bb6aca8827f85e88ae1d20a52ca"
+    assert digest({"label": np.int32(7)}) == "b6db1d475fa96e9ac38fe9af5fa59be7"
+    assert digest({"label": np.array([True, False])}) == "e7de5422db4131f16754fe42ea5eaf96"
+
+
 def test_padding_is_not_part_of_a_value() -> None:
     """Bytes between the fields of a structure, and those of an 80-bit number that it does not use, say nothing."""
     kind = np.dtype([("a", "u1"), ("b", "<i4")], align=True)

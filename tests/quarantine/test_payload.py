@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from label_guard.core import tree
+from label_guard.core.strict_json import to_json
 from label_guard.quarantine import payload
 from tests.elements import Example, Pair
 
@@ -256,6 +257,8 @@ def test_flatten_names_leaves_as_labels_are_named() -> None:
     assert payload.flatten([1, {"label": 2}]) == {"0": 1, "1/label": 2}
     assert payload.flatten(7) == {"": 7}
     assert payload.flatten({"a/b": 1, "a": {"b": 2}}) == {"a/b": 1, "a/b#2": 2}
+    arrays = payload.flatten({"a/b": np.zeros(1), "a": {"b": np.ones(2)}})
+    assert {path: value.tolist() for path, value in arrays.items()} == {"a/b": [0], "a/b#2": [1, 1]}
 
 
 def test_labels_are_found_in_a_flattened_record() -> None:
@@ -271,6 +274,14 @@ def test_labels_are_found_in_a_flattened_record() -> None:
 def test_weight_is_a_lower_bound_of_the_encoded_size(value: Any) -> None:
     """The cheap estimate never calls a payload too large that is not."""
     assert payload.weight(value) <= len(json.dumps(payload.encode(value)))
+
+
+@given(st.dictionaries(st.text(max_size=3), VALUES | ARRAYS | ARRAYS.map(lambda array: np.zeros(1, array.dtype)[0])))
+@settings(max_examples=200, deadline=None)
+def test_leaves_are_written_as_encode_describes_them(leaves: dict[str, Any]) -> None:
+    """The short way for numbers writes the same bytes as JSON does of the encoded leaf."""
+    encoded = {path: payload.encode(value) for path, value in leaves.items()}
+    assert payload.encode_leaves(leaves) == to_json(encoded)
 
 
 TAGS = st.sampled_from(["dtype", "shape", "data", "items", "scalar", "itemsize", "int", "tuple", "dict"])
