@@ -113,17 +113,12 @@ class _Hasher:
 
     def _key(self, key: Any) -> bytes:
         if type(key) is str:  # nearly every key
-            return _text_key(key)
+            text = key.encode("utf-8", "surrogatepass")
+            return b"3:str %d:%b" % (len(text), text)
         plain = _plain_bytes(key)
         if plain is None:
             return _head("key", 0) + digest(key, exact=self._exact).encode()
         return _head(type(key).__qualname__, len(plain)) + plain
-
-
-@lru_cache(maxsize=4096)
-def _text_key(key: str) -> bytes:
-    text = key.encode("utf-8", "surrogatepass")
-    return _head("str", len(text)) + text
 
 
 @lru_cache(maxsize=4096)

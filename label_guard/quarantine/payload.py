@@ -73,7 +73,7 @@ def encode_leaves(leaves: Mapping[str, Any]) -> bytes:
     Raises:
         NotEncodableError: a leaf has no type-exact form.
     """
-    return b"{%b}" % b",".join([_name_head(path) + _leaf_json(leaf) for path, leaf in leaves.items()])
+    return b"{%b}" % b",".join([b"%b:%b" % (to_json(path), _leaf_json(leaf)) for path, leaf in leaves.items()])
 
 
 def _leaf_json(leaf: Any) -> bytes:
@@ -81,11 +81,6 @@ def _leaf_json(leaf: Any) -> bytes:
         head = _numbers_head(leaf.dtype, leaf.shape, is_scalar=isinstance(leaf, np.generic))
         return head + binascii.b2a_base64(leaf.tobytes(), newline=False) + _END
     return to_json(encode(leaf))
-
-
-@lru_cache(maxsize=4096)
-def _name_head(path: str) -> bytes:
-    return to_json(path) + b":"
 
 
 @lru_cache(maxsize=4096)
