@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from label_guard.check.columns import BUFFERS, Column, Unreadable, UntypedIntegers, all_rows, as_array, spec_text
 from label_guard.check.label_check import LabelCheck
 from label_guard.check.reading import bool_words
-from label_guard.check.result import CheckResult, RuleViolations
+from label_guard.check.result import CheckResult, RuleViolations, merged
 from label_guard.core import tree
 from label_guard.core.types import Rows
 from label_guard.errors import UsageError
@@ -274,7 +274,7 @@ class Guard:
         faults = [check.missing(missing)] if len(missing) else []
         for column in columns if size else ():  # a wrong dtype without a record broke no rule
             faults += check.faults(column, len(column.rows) == size, invalid=invalid)
-        return _merged(faults)
+        return merged(faults)
 
     def _result(
         self, size: int, faults: list[RuleViolations], gathered: Mapping[str, tuple[list[Column], Rows]]
@@ -411,40 +411,3 @@ def _leading_length(value: Any) -> int | None:
         return len(cast("Any", value)) if sized else None
     except Exception:  # a foreign attribute may raise anything
         return None
-
-
-def _merged(faults: list[RuleViolations]) -> list[RuleViolations]:
-    """Faults of one label with one entry for each rule, rows ascending."""
-    if len(faults) < 2:
-        return faults
-    by_rule: dict[tuple[str, str], list[RuleViolations]] = {}
-    for fault in faults:
-        by_rule.setdefault((fault.rule, fault.legal), []).append(fault)
-    return [same[0] if len(same) == 1 else _join(same) for same in by_rule.values()]
-
-
-def _join(faults: list[RuleViolations]) -> RuleViolations:
-    rows = np.concatenate([fault.rows for fault in faults])
-    order = np.argsort(rows, kind="stable")
-    values = [v for f in faults for v in ([f.values] * len(f.rows) if isinstance(f.values, str) else list(f.values))]
-    counts = np.concatenate([fault.counts for fault in faults])[order]
-    one = faults[0]
-    first, shape = _places(faults)
-    places = [fault.positions for fault in faults if fault.positions is not None]
-    return RuleViolations(
-        one.label, one.rule, one.legal, rows[order], counts, [values[k] for k in order],
-        positions=np.sort(np.concatenate(places)) if len(places) == len(faults) else None,
-        first=None if first is None else first[order], shape=shape,
-    )  # fmt: skip
-
-
-def _places(faults: Sequence[RuleViolations]) -> tuple[Rows | None, tuple[int, ...]]:
-    """The first offending positions of records of several sizes, and a shape that holds all to which they refer."""
-    known = [(fault.first, fault.shape) for fault in faults if fault.first is not None]
-    if len(known) < len(faults) or len({len(shape) for _, shape in known}) > 1:
-        return None, ()
-    whole = tuple(max(sizes) for sizes in zip(*(shape for _, shape in known), strict=True))
-    if not whole:
-        return None, ()
-    places = [np.ravel_multi_index(np.unravel_index(first, shape), whole) for first, shape in known]
-    return np.concatenate(places), whole

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -57,6 +57,43 @@ class RuleViolations:
         return Violation(
             self.label, self.rule, value, self.legal, int(self.rows[index]), None, int(self.counts[index]), place
         )
+
+
+def merged(faults: list[RuleViolations]) -> list[RuleViolations]:
+    """Faults of one label with one entry for each rule, rows ascending."""
+    if len(faults) < 2:
+        return faults
+    by_rule: dict[tuple[str, str], list[RuleViolations]] = {}
+    for fault in faults:
+        by_rule.setdefault((fault.rule, fault.legal), []).append(fault)
+    return [same[0] if len(same) == 1 else _join(same) for same in by_rule.values()]
+
+
+def _join(faults: list[RuleViolations]) -> RuleViolations:
+    rows = np.concatenate([fault.rows for fault in faults])
+    order = np.argsort(rows, kind="stable")
+    values = [v for f in faults for v in ([f.values] * len(f.rows) if isinstance(f.values, str) else list(f.values))]
+    counts = np.concatenate([fault.counts for fault in faults])[order]
+    one = faults[0]
+    first, shape = _places(faults)
+    places = [fault.positions for fault in faults if fault.positions is not None]
+    return RuleViolations(
+        one.label, one.rule, one.legal, rows[order], counts, [values[k] for k in order],
+        positions=np.sort(np.concatenate(places)) if len(places) == len(faults) else None,
+        first=None if first is None else first[order], shape=shape,
+    )  # fmt: skip
+
+
+def _places(faults: Sequence[RuleViolations]) -> tuple[Rows | None, tuple[int, ...]]:
+    """The first offending positions of records of several sizes, and a shape that holds all to which they refer."""
+    known = [(fault.first, fault.shape) for fault in faults if fault.first is not None]
+    if len(known) < len(faults) or len({len(shape) for _, shape in known}) > 1:
+        return None, ()
+    whole = tuple(max(sizes) for sizes in zip(*(shape for _, shape in known), strict=True))
+    if not whole:
+        return None, ()
+    places = [np.ravel_multi_index(np.unravel_index(first, shape), whole) for first, shape in known]
+    return np.concatenate(places), whole
 
 
 def plain(value: Any) -> Value:
