@@ -195,7 +195,9 @@ def _count_findings(split: SplitReport) -> Iterator[Finding]:
         yield finding_of("LG401", split.split, "the split has no records", fix=fix)
     for promise, who in ((split.declared, "the schema's num_examples"), (split.promised, "the dataset's metadata")):
         if promise is not None and promise != split.records:
-            message = f"{counted(split.records, 'record is', 'records are')} there but {who} promises {promise:,}"
+            padding = f", {split.padding:,} of them padding," if split.padding else ""
+            found = f"{counted(split.records, 'record is', 'records are')} there{padding}"
+            message = f"{found} but {who} promises {promise:,}"
             yield finding_of("LG401", split.split, message, fix="find the lost records, or correct the promise")
     for shard in split.shards:
         if shard.expected is not None and shard.expected != shard.records and not shard.error:

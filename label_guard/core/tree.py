@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
+import inspect
 from collections import UserDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, cast
@@ -54,8 +56,19 @@ def rebuild(node: Any, values: Sequence[Any]) -> Any:
         return type(node)(*values)
     if isinstance(node, tuple | list):
         return type(node)(values)
-    names = [field.name for field in dataclasses.fields(node)]
-    return dataclasses.replace(node, **dict(zip(names, values, strict=True)))
+    fields = dict(zip((field.name for field in dataclasses.fields(node)), values, strict=True))
+    if _takes_fields(type(node)):
+        return dataclasses.replace(node, **fields)
+    made = object.__new__(type(node))
+    for name, value in fields.items():
+        object.__setattr__(made, name, value)  # also where the class is frozen
+    return made
+
+
+@functools.cache
+def _takes_fields(kind: type) -> bool:
+    """Whether a dataclass is made of its fields: no ``init=False``, no ``InitVar`` and no ``__init__`` of its own."""
+    return list(inspect.signature(kind).parameters) == [field.name for field in dataclasses.fields(kind)]
 
 
 def mapping_like(node: Any, features: dict[Any, Any]) -> Any:

@@ -273,7 +273,10 @@ def _all_rows(nodes: list[Any], parts: Sequence[BatchRows], path: str) -> bool:
 
 
 def _join_leaves(leaves: list[Any], parts: Sequence[BatchRows], path: str) -> Any:
-    arrays = [np.asarray(leaf) for leaf in leaves]
+    try:
+        arrays = [np.asarray(leaf) for leaf in leaves]
+    except Exception as error:  # a foreign array may raise anything, such as a tensor that needs a gradient
+        raise ValueError(f"feature {path!r} cannot be read as an array: {error}") from error
     shapes = {array.shape[1:] for array in arrays}
     total = 0
     for array, (_, rows, size) in zip(arrays, parts, strict=True):

@@ -348,10 +348,23 @@ def finalize_stacked(config: GuardConfig, batch: Any, size: int) -> Any:
 
 
 def _padded(config: GuardConfig, batch: Any, good: Good, size: int, padding: int, *, stacked: bool) -> tuple[Any, Good]:
-    """A batch with its first record once more for each row of padding."""
+    """A batch with its first record once more for each row of padding, where 0 is written to what ``where`` names."""
     rows = np.concatenate([np.arange(size), np.zeros(padding, np.intp)])
     batch = _joined(config, [(batch, rows, size)], stacked=stacked)
+    named = {converter.label.where for converter in config.converters.values()} - {None, *config.converters}
+    for where in cast("set[str]", named):
+        batch = tree.put(batch, where, _zero_last(tree.get(batch, where), padding))
     return batch, {path: valid[rows] for path, valid in good.items()}
+
+
+def _zero_last(value: Any, padding: int) -> Any:
+    """What ``where`` names, 0 in the last ``padding`` rows: whoever counts by it leaves them out, as the mask does."""
+    if isinstance(value, list):
+        rows = cast("list[Any]", value)
+        return rows[:-padding] + [np.zeros_like(row) for row in rows[-padding:]]
+    array = np.array(value)
+    array[array.shape[0] - padding :] = 0
+    return array
 
 
 def _rows_wrong_as_a_whole(faults: Sequence[RuleViolations]) -> int:

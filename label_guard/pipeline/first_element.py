@@ -189,9 +189,7 @@ def _no_label(config: GuardConfig, path: str, element: Any) -> str:
             "batched, or guard the records with batch_size=N in place of .batch(N)"
         )
     if pairs is None or tree.is_bare(element):
-        return (
-            f"no feature for {name}: the elements are bare arrays ({type(element).__name__}), whose label has path ''"
-        )
+        return f"no feature for {name}: {_bare(element)}"
     features = list(_features(element))
     near = closest(path, features) or closest(path.rpartition("/")[2], features)
     return (
@@ -199,6 +197,23 @@ def _no_label(config: GuardConfig, path: str, element: Any) -> str:
         f"{listed(features) or 'no features'}. Correct the path in the schema, or the map before the guard; a record "
         "without a label must hold None there"
     )
+
+
+def _bare(element: Any) -> str:
+    """What an element without names of features is, and what to do."""
+    kind = type(element).__name__
+    if isinstance(element, list) and element and tree.children(cast("list[Any]", element)[0]) is not None:
+        inner = type(cast("list[Any]", element)[0]).__name__
+        return (
+            f"the elements are lists of {inner} records. Stack each list to a batch before the guard, or yield the "
+            "records one by one and pass batch_size=N"
+        )
+    if isinstance(element, str | bytes) or as_array(element)[0].dtype == object:
+        return (
+            f"the elements are {kind} objects, which have no features. Make each one a dict in a map before the guard, "
+            'such as {"label": label}'
+        )
+    return f"the elements are bare arrays ({kind}), whose label has path ''"
 
 
 def _features(node: Any, prefix: str = "") -> Iterator[str]:

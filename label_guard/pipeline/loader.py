@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from typing_extensions import Unpack
 
+from label_guard.core import tree
 from label_guard.core.documented_options import shows_options
 from label_guard.core.html_table import html_table
 from label_guard.errors import UsageError
@@ -199,9 +200,25 @@ def guard_batches(iterable: Iterable[Any], schema: SchemaLike, **options: Unpack
     upstream: Any = iterable
     if not (hasattr(iterable, "get_state") and hasattr(iterable, "set_state") and hasattr(iterable, "__next__")):
         upstream = _Counted(iterable)
+    if "remainder" not in options and _drops_remainder(iterable, options):
+        options["remainder"] = "drop"  # the loader promises full batches
     config = resolve_options(schema, "guard_batches", **options)
     warn_about_policy(config)
     return GuardedBatches(GuardStream(config, upstream), upstream)
+
+
+def _drops_remainder(iterable: Any, options: GuardOptions) -> bool:
+    """Whether a loader leaves out an incomplete last batch: PyTorch's says so by ``drop_last``, tf.data's by shapes."""
+    if options.get("batched") is False:
+        return False
+    holders = (iterable, getattr(iterable, "batch_sampler", None))
+    if any(getattr(holder, "drop_last", False) is True for holder in holders):
+        return True
+    if "batch_size" in options or not hasattr(iterable, "element_spec"):
+        return False  # with batch_size= the elements may be records, whose features may have equal lengths too
+    shapes: list[Any] = [getattr(spec, "shape", None) for _, spec in tree.leaves(iterable.element_spec)]
+    sizes = {shape[0] if getattr(shape, "rank", None) else None for shape in shapes}
+    return len(sizes) == 1 and sizes != {None}
 
 
 def _check_iterable(iterable: object) -> None:

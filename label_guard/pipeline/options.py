@@ -53,8 +53,9 @@ class GuardOptions(TypedDict, total=False):
 
     remainder: Remainder
     """What happens to the records that do not fill the last batch: `"short"` delivers a short batch, `"drop"` leaves
-    them out and counts them, `"pad"` fills the batch up with records that are False in the mask. After a Grain batch
-    with `drop_remainder=True` the default is `"drop"`."""
+    them out and counts them, `"pad"` fills the batch up with records that are False in the mask, and 0 in the
+    feature that `where` names. After a Grain batch with `drop_remainder=True`, and around a PyTorch loader with
+    `drop_last=True` or a tf.data dataset whose batches have a static size, the default is `"drop"`."""
 
     valid_key: str | None
     """Name of the validity mask, next to its label; `{label}` is replaced by the label's own name. An existing feature

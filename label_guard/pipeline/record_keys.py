@@ -147,9 +147,22 @@ class KeyedSource:
             if self.on_unreadable == "raise":
                 raise
             record = {UNREADABLE: f"{type(error).__name__}: {error}"[:_MAX_REASON]}
-        with_key: dict[str, Any] = record.copy() if record.__class__ is dict else dict(_mapping(record))
+        with_key: dict[str, Any] = record.copy() if record.__class__ is dict else dict(self._mapping(record))
         with_key[KEY] = (position if position.__class__ is int else int(position)) | self._tag_bits
         return with_key
+
+    def _mapping(self, record: Any) -> Mapping[str, Any]:
+        if isinstance(record, Mapping):
+            return cast("Mapping[str, Any]", record)
+        kind = type(record).__name__
+        if self._parse is not None:
+            raise UsageError(
+                f"keyed() adds the record key to dict records, and parse= returned {kind}; return a dict from it"
+            )
+        raise UsageError(
+            f"keyed() adds the record key to dict records, and the source yields {kind}; turn a "
+            "record into a dict within keyed(), not in a later map: keyed(source, parse=decode)"
+        )
 
     def __repr__(self) -> str:
         return repr(self.source)  # Grain compares it to the one in a checkpoint made before the source was keyed
@@ -180,15 +193,6 @@ class KeyedSource:
         return key if self.name is None else f"{self.name}/{key}"
 
 
-def _mapping(record: Any) -> Mapping[str, Any]:
-    if isinstance(record, Mapping):
-        return cast("Mapping[str, Any]", record)
-    raise UsageError(
-        f"keyed() adds the record key to dict records, and the source yields {type(record).__name__}; turn a "
-        "record into a dict within keyed(), not in a later map: keyed(source, parse=decode)"
-    )
-
-
 def keyed(
     source: Any,
     *,
@@ -210,7 +214,7 @@ def keyed(
             it under LG120 and never delivers it. Maps on the way there must pass such an element on.
 
     Raises:
-        UsageError: the source has no random access, or ``on_unreadable`` is unknown.
+        UsageError: the source has no random access, ``on_unreadable`` is unknown, or ``parse`` is not a function.
 
     >>> source = keyed([b"3", b"x"], parse=lambda raw: {"label": int(raw)}, on_unreadable="quarantine")
     >>> source[0]["label"], source[1]["label_guard_unreadable"]
@@ -225,4 +229,6 @@ def keyed(
         )
     if on_unreadable not in get_args(OnUnreadable):
         raise UsageError(f"on_unreadable is {on_unreadable!r}; choose one of {', '.join(get_args(OnUnreadable))}")
+    if parse is not None and not callable(cast("object", parse)):
+        raise UsageError(f"parse is {parse!r}; it must be a function of one raw record that returns a dict, or None")
     return KeyedSource(source, name, parse, on_unreadable)

@@ -247,6 +247,10 @@ def test_padding_is_in_no_share(tmp_path: Path) -> None:
     schema = DatasetSchema.model_validate(fields)
     nothing = audit_dataset(schema, source=f"parquet:{tmp_path}/none.parquet")
     assert [(finding.rule, finding.severity) for finding in nothing.findings] == [("LG408", "error")]
+    promised = DatasetSchema.model_validate({**fields, "splits": {"train": {"num_examples": 3}}})
+    report = audit_dataset(promised, splits=["train"], source=f"parquet:{tmp_path}/a.parquet")
+    message = "100 records are there, 97 of them padding, but the schema's num_examples promises 3"
+    assert message in [finding.message for finding in report.findings]
     for limit, severity in ((0.1, "error"), (0.5, "warning")):  # one of three is invalid, not one of a hundred
         schema = DatasetSchema.model_validate({**fields, "limits": {"max_invalid_ratio": limit}})
         report = audit_dataset(schema, source=f"parquet:{tmp_path}/a.parquet")

@@ -82,3 +82,28 @@ def test_a_resumed_run_is_equal(folder: str) -> None:
     next(first)
     again.restore(first.state())
     assert [list(b["id"]) for b in first] == [list(b["id"]) for b in again]
+
+
+@pytest.mark.parametrize("by", ["drop_last", "batch_sampler"])
+def test_drop_last_is_kept(folder: str, by: str) -> None:
+    """A loader that leaves out a short last batch does so when dropped records are missing at the end, too."""
+    import torch
+
+    rows = loader("dict").dataset
+    if by == "drop_last":
+        full = torch.utils.data.DataLoader(rows, batch_size=6, drop_last=True)
+    else:
+        sampler = torch.utils.data.BatchSampler(range(24), 6, drop_last=True)
+        full = torch.utils.data.DataLoader(rows, batch_sampler=sampler)
+    guarded = guard_batches(full, SCHEMA, batched=True, quarantine=folder, stop_above=None)
+    assert [len(batch["label"]) for batch in guarded] == [6, 6, 6]
+    assert guarded.summary.remainder == 4
+
+
+def test_a_tensor_that_needs_a_gradient(folder: str) -> None:
+    """What cannot be read as an array is an error that names the feature, not one of PyTorch."""
+    import torch
+
+    batch = {"label": torch.tensor([1, 7]), "x": torch.ones(2, requires_grad=True)}
+    with pytest.raises(UsageError, match=r"feature 'x' cannot be read as an array: .*detach"):
+        list(guard_batches([batch], {"label": LABEL}, quarantine=folder, stop_above=None))

@@ -66,3 +66,15 @@ def test_an_iterator_has_one_epoch(folder: str) -> None:
     list(guarded)
     with pytest.raises(UsageError, match="give it the loader itself"):
         list(guarded)
+
+
+def test_a_static_batch_size_is_kept(folder: str) -> None:
+    """Batches of a static size are full ones, so a short last one stays out; others end with a short batch."""
+    flat = dataset().unbatch()
+    for drop, expected in ((True, [8]), (False, [8, 8, 4])):
+        guarded = guard_batches(flat.batch(8, drop_remainder=drop), SCHEMA, quarantine=folder, **OPTIONS)
+        assert [len(batch["label"]) for batch in guarded] == expected
+    records = flat.map(lambda row: {**row, "label": row["label"][None], "x": row["x"][None], "tfds_id": row["tfds_id"]})
+    labels = {"label": ClassLabel(num_classes=3, shape=(1,))}
+    single = guard_batches(records, labels, batch_size=8, quarantine=folder, **OPTIONS)
+    assert [len(batch["label"]) for batch in single] == [8, 8, 4]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass, field
 from typing import Any
 
 import pytest
@@ -85,3 +85,35 @@ def test_what_has_a_shape_is_a_leaf() -> None:
         dtype: str
 
     assert list(tree.leaves({"x": Spec((2,), "int32")})) == [("x", Spec((2,), "int32"))]
+
+
+@dataclass
+class _Counted:
+    label: Any
+    count: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.count = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Scaled:
+    label: Any
+    scale: InitVar[int]
+
+
+@dataclass(frozen=True)
+class _Own:
+    label: Any
+
+    def __init__(self, image: str) -> None:
+        object.__setattr__(self, "label", image)
+
+
+@pytest.mark.parametrize("node", [_Counted(1), _Scaled(1, 2), _Own("1")])
+def test_a_dataclass_that_is_not_made_of_its_fields(node: Any) -> None:
+    """A field with ``init=False``, an ``InitVar`` or an own ``__init__``: every field is set to the new value."""
+    changed = tree.map_leaves(lambda leaf: [leaf, 7], node)
+    assert type(changed) is type(node)
+    assert dict(tree.children(changed) or ()) == {name: [value, 7] for name, value in tree.children(node) or ()}
+    assert tree.get(tree.put(node, "label", 8), "label") == 8

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grain
@@ -496,3 +497,28 @@ def test_a_key_that_a_guard_or_packing_leaves_out(tmp_path: Path) -> None:
     )
     schema = {"label": ClassLabel(num_classes=10, shape=(8,))}
     assert len(list(packed.batch(2).pipe(guard_labels, schema, on_invalid="mask"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("element", "says"),
+    [
+        (SimpleNamespace(label=1), "the elements are SimpleNamespace objects, which have no features"),
+        (b"raw", "the elements are bytes objects"),
+        ("raw", "the elements are str objects"),
+        ([{"label": 1}, {"label": 2}], "the elements are lists of dict records"),
+        ([(np.zeros(2), 1)], "the elements are lists of tuple records"),
+        (np.arange(3), "the elements are bare arrays"),
+    ],
+)
+def test_elements_that_the_guard_cannot_read(element: Any, says: str) -> None:
+    """The message says what the elements are, and not that they are arrays where they are none."""
+    with pytest.raises(UsageError, match=says):
+        next(guard_batches([element], make_schema(), split="train", on_invalid="raise"))
+
+
+def test_a_wrong_parse() -> None:
+    """``parse=`` that is not a function is refused at once; one that returns no dict is named."""
+    with pytest.raises(UsageError, match="parse is 'json'; it must be a function"):
+        keyed(RAW, parse="json")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="parse= returned list; return a dict from it"):
+        keyed(RAW, parse=list)[0]

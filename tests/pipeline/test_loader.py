@@ -239,3 +239,30 @@ def test_restore_over_epochs(tmp_path: Path, policy: str, steps: int) -> None:
     resumed = list(epochs(again, epoch + (ids is None)))
     assert [found[:2] for found in resumed] == [found[:2] for found in whole[steps + 1 :]]
     assert again.summary.seen == 60
+
+
+class _TorchLike(list[Any]):
+    """A loader that names its choice as PyTorch's does, by itself or by its sampler of batches."""
+
+    drop_last = False
+    batch_sampler: Any = None
+
+
+class _Sampler:
+    drop_last = True
+
+
+@pytest.mark.parametrize("by", ["itself", "its sampler", "neither"])
+@pytest.mark.parametrize("policy", ["drop", "mask"])
+def test_drop_last_of_a_loader_is_kept(tmp_path: Path, policy: str, by: str) -> None:
+    """A loader that leaves out an incomplete last batch goes on doing so when the guard takes records out."""
+    loader = _TorchLike(_batches(5))
+    loader.drop_last, loader.batch_sampler = by == "itself", _Sampler() if by == "its sampler" else None
+    guarded = guard_batches(loader, _schema(), on_invalid=policy, **_options(tmp_path))
+    left = [2] if by == "neither" else []
+    assert [len(batch["id"]) for batch in guarded] == ([4] * 4 + left if policy == "drop" else [4] * 5)
+    assert guarded.summary.remainder == (2 if policy == "drop" and not left else 0)
+    given = guard_batches(loader, _schema(), remainder="short", **_options(tmp_path))
+    assert [len(batch["id"]) for batch in given] == [4] * 4 + [2]
+    single = guard_batches(loader, _schema(), batched=False, on_invalid="raise")  # no remainder of single records
+    assert "GuardedBatches" in repr(single)

@@ -100,3 +100,39 @@ def test_the_remainder_counts_records(tmp_path: Path) -> None:
         assert_conserved(one.summary)
         assert (one.summary.seen, one.summary.padding, one.summary.remainder) == (REAL.sum() + 1, (~REAL).sum() + 1, 1)
     assert guarded.summary == again.summary
+
+
+@pytest.mark.parametrize("shape", [(), (2,)])
+@pytest.mark.parametrize("where", [np.bool_, np.int32, np.float32])
+@pytest.mark.parametrize("policy", ["drop", "mask", "report"])
+@pytest.mark.parametrize("form", ["batches", "records"])
+def test_rows_that_the_guard_pads_do_not_count(
+    tmp_path: Path, form: str, policy: str, where: Any, shape: tuple[int, ...]
+) -> None:
+    """``remainder="pad"`` writes 0 to what ``where`` names: a second guard, or a metric, finds each record once."""
+    labels: dict[str, Any] = {name: ClassLabel(num_classes=9, shape=shape, where="_mask") for name in ("y", "z")}
+    schema = DatasetSchema(format=1, name="n", version="1.0.0", labels=labels)
+    records = [
+        {"y": np.full(shape, k), "z": np.full(shape, k), "_mask": where(k != 1), "id": np.int64(k)} for k in range(6)
+    ]
+    ds = grain.MapDataset.source(records).to_iter_dataset(grain.ReadOptions(0, 0))
+    ds = ds.batch(4) if form == "batches" else ds
+    options: dict[str, Any] = {"on_invalid": policy, "quarantine": str(tmp_path / "q"), "batch_size": 4}
+    batches = list(ds.pipe(guard_labels, schema, remainder="pad", batched=form == "batches", **options))
+    assert [batch["id"].tolist() for batch in batches] == [[0, 1, 2, 3], [4, 5, 4, 4]]
+    assert np.concatenate([batch["_mask"] for batch in batches]).tolist() == [1, 0, 1, 1, 1, 1, 0, 0]
+    assert batches[1]["_mask"].dtype == where
+    again = guard_batches(batches, schema, on_invalid="raise", valid_key="{label}_again")
+    list(again)
+    assert (again.summary.seen, again.summary.padding) == (5, 3)
+
+
+def test_a_label_that_another_counts_by_is_padded_legally(tmp_path: Path) -> None:
+    """A label that ``where`` names keeps a legal value in rows of padding: 0 may not be one."""
+    ids = {"kind": "class_label", "num_classes": 3, "class_ids": {"start": 1}}
+    labels: dict[str, Any] = {"y": ClassLabel(num_classes=9, where="n"), "n": ids}
+    schema = DatasetSchema(format=1, name="n", version="1.0.0", labels=labels)
+    options: dict[str, Any] = {"on_invalid": "mask", "batch_size": 4, "batched": False, "remainder": "pad"}
+    (batch,) = guard_batches([{"y": 8, "n": 3}, {"y": 7, "n": 1}], schema, **options)
+    assert (batch["n"].tolist(), batch["n_valid"].tolist()) == ([2, 0, 2, 2], [True, True, False, False])
+    assert batch["y_valid"].tolist() == [True, True, False, False]
