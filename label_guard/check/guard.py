@@ -340,7 +340,8 @@ class Guard:
                 continue
             if isinstance(value, list | tuple) or check.has_free_shape:
                 raise UsageError(
-                    f"cannot distinguish a record from a batch by label {check.path!r} alone; pass batched="
+                    f"cannot distinguish a record from a batch by label {check.path!r} alone; pass batched=True "
+                    "if each element is a batch, batched=False if each is one record"
                 )
             array, _ = as_array(value)
             extra = array.ndim - check.rank + (1 if columns else 0)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 
+from label_guard.errors import UsageError
 from label_guard.pipeline.counts import Summary
 
 _BITS = 30  # JAX truncates int64 to int32 unless x64 is enabled, so a count travels in two parts
@@ -20,9 +21,17 @@ def sum_summaries(summary: Summary) -> Summary:
     Returns:
         The sum, on every host; ``summary`` itself with a single process.
 
+    Raises:
+        UsageError: ``summary`` is something else, such as the iterator or its metrics; with a single process, too.
+
     >>> sum_summaries(Summary(seen=8, delivered=8)).seen
     8
     """
+    if not isinstance(summary, Summary):
+        raise UsageError(
+            f"sum_summaries takes the counts of this host, label_guard.grain.summary(iterator) or guarded.summary, not "
+            f"{type(summary).__name__}"
+        )
     if jax.process_count() == 1:
         return summary
     from jax.experimental import multihost_utils

@@ -228,11 +228,19 @@ def add_mask(batch: Any, label_path: str, path: str, valid: Mask, options: MaskO
     existing = tree.get(batch, path)
     absent = existing is None or existing is tree.MISSING
     mask = _as_dtype(valid, options.dtype) if absent else _combined(path, existing, valid)
-    if existing is tree.MISSING and not options.explicit and tree.is_sequence(tree.parent(batch, label_path)):
-        raise UsageError(
-            f"the validity mask {path!r} has no name in a {type(batch).__name__}; pass valid_key= to append it "
-            "(or valid_key=None to leave it out under raise and drop)"
-        )
+    holder = tree.parent(batch, label_path)
+    if existing is tree.MISSING and tree.is_sequence(holder):
+        name = path.rpartition("/")[2]
+        if not options.explicit:
+            raise UsageError(
+                f"the validity mask {path!r} has no name in a {type(batch).__name__}; pass valid_key= to append it "
+                "(or valid_key=None to leave it out under raise and drop)"
+            )
+        if name.isdigit() and int(name) != len(holder):
+            raise UsageError(
+                f"valid_key={name!r} is an index outside the {type(holder).__name__} of {len(holder)} items; pass "
+                f"valid_key='{len(holder)}' to append the mask"
+            )
     try:
         return tree.put_beside(batch, label_path, path, mask)
     except (TypeError, ValueError) as error:

@@ -18,6 +18,7 @@ from jax._src.lib import jaxlib_extension_version
 from label_guard import ClassLabel, guard_batches
 from label_guard.errors import LabelGuardError, TooManyInvalidError, UsageError
 from label_guard.grain import data_loader_operations, guard_labels, keyed
+from label_guard.jax import sum_summaries
 from label_guard.schema.dataset import DatasetSchema
 
 N = 64
@@ -522,3 +523,24 @@ def test_a_wrong_parse() -> None:
         keyed(RAW, parse="json")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="parse= returned list; return a dict from it"):
         keyed(RAW, parse=list)[0]
+
+
+@pytest.mark.parametrize("make", [tuple, list])
+@pytest.mark.parametrize(("key", "places"), [("2", 3), ("weights", 3), ("3", None), ("7", None)])
+def test_an_index_as_valid_key(make: Any, key: str, places: int | None) -> None:
+    """The next index or a name appends the mask to a tuple; an index behind that is a slip, and an error."""
+    element = make([np.zeros((2, 3)), np.array([1, 2])])
+    guarded = guard_batches([element], make_schema("1"), split="train", on_invalid="mask", valid_key=key)
+    if places is not None:
+        assert len(next(guarded)) == places
+        return
+    with pytest.raises(UsageError, match=f"valid_key='{key}' is an index outside the {make.__name__} of 2 items"):
+        next(guarded)
+
+
+def test_the_sum_of_what_is_no_summary() -> None:
+    """``sum_summaries`` of an iterator or of metrics is an error on one host, too, where there is nothing to add."""
+    guarded = guard_batches([], make_schema(), split="train", on_invalid="mask")
+    for wrong in (None, guarded, guarded.summary.as_metrics()):
+        with pytest.raises(UsageError, match="sum_summaries takes the counts of this host"):
+            sum_summaries(wrong)  # type: ignore[arg-type]
