@@ -80,8 +80,11 @@ class LabelCheck:
     def clean_scalar(self, value: np.generic) -> bool:
         """Whether one NumPy scalar is legal. Legal values are remembered: a run sees few distinct ones, very often."""
         key = (type(value), value)  # equal numbers of two dtypes are two keys
-        if key in self._clean_scalars:
-            return True
+        try:
+            if key in self._clean_scalars:
+                return True
+        except (TypeError, ValueError):  # a structured scalar, or a time span without a unit, has no hash
+            return False
         if not self.clean(np.asarray(value)[None]):
             return False
         if len(self._clean_scalars) < _MOST_REMEMBERED:

@@ -21,7 +21,7 @@ import numpy as np
 
 from label_guard.core import tree
 from label_guard.core.types import Array
-from label_guard.quarantine.payload import MAX_DEPTH, holds_numbers, is_array
+from label_guard.quarantine.payload import MAX_DEPTH, has_unused_bytes, holds_numbers, is_array
 
 _MAX_NODES = 200_000
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -150,7 +150,7 @@ def _plain_bytes(value: Any) -> bytes | None:
 
 
 def _array_bytes(array: Array) -> bytes:
-    if array.dtype.char in "gG" and np.finfo(np.longdouble).nmant == 63:  # 80 bits, and padding that holds anything
+    if has_unused_bytes(array.dtype):
         native = np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(-1, 1)
         array = native.view(f"V{np.dtype('g').itemsize}").astype("V10")
     return array.tobytes()

@@ -162,7 +162,27 @@ def _encode_array(value: Any, depth: int) -> Any:
         return {"dtype": name, **shape, "items": [encode(item, depth=depth - 1) for item in array.ravel().tolist()]}
     if array.itemsize == 0 and array.size > _MAX_EMPTY:
         raise NotEncodableError(f"more than {_MAX_EMPTY} items of no size")
-    return {**_describe(array.dtype), **shape, "data": _base64(array.tobytes())}
+    return {**_describe(array.dtype), **shape, "data": _base64(_cleared(array).tobytes())}
+
+
+def _cleared(array: Array) -> Array:
+    """``array`` with zeros where no value is: such bytes hold what was in memory before, parts of other records too."""
+    if array.dtype.names is not None:
+        result = np.zeros(array.shape, array.dtype)
+        for name in array.dtype.names:
+            result[name] = _cleared(array[name])
+        return result
+    if not has_unused_bytes(array.dtype):
+        return array
+    result = np.array(array, order="C")
+    numbers = result.reshape(-1).view(np.uint8).reshape(-1, np.dtype(np.longdouble).itemsize)
+    numbers[:, slice(10, None) if array.dtype.isnative else slice(-10)] = 0
+    return result
+
+
+def has_unused_bytes(dtype: np.dtype[Any]) -> bool:
+    """Whether numbers of ``dtype`` are long doubles of 80 bits, whose other bytes hold anything."""
+    return dtype.type in (np.longdouble, np.clongdouble) and np.finfo(np.longdouble).nmant == 63
 
 
 def _shape_fields(shape: tuple[int, ...], *, is_scalar: bool) -> dict[str, Any]:
@@ -220,7 +240,9 @@ def holds_numbers(value: Any) -> TypeGuard[Array]:
     if type(value) is not np.ndarray and not isinstance(value, np.generic):
         return False
     dtype = cast(Array, value).dtype
-    return dtype.kind in "biufc" and dtype.char not in "gG"  # long doubles hold bytes that say nothing
+    if dtype.names is not None:  # an integer with fields, such as the bytes of a color
+        return False
+    return dtype.kind in "biufc" and dtype.char not in "gG"  # long doubles have unused bytes
 
 
 def _is_unicode(text: str) -> bool:

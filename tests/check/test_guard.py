@@ -194,6 +194,8 @@ def test_the_short_way_of_single_records_is_right(ignore: tuple[int, ...], dtype
     values: list[Any] = [np.dtype(name).type(v) for name in ("uint8", "int8") for v in range(256) if _fits(name, v)]
     values += [np.int8(v) for v in range(-128, 0)] + [np.int64(v) for v in (*range(-130, 300), 2**32 + 1, 2**53 + 1)]
     values += [np.float32(1), np.bool_(True), np.array(1), np.array(77), 1, None, [1], np.str_("1"), np.array([1])]
+    # Some of these have no hash.
+    values += [np.void(b"\1"), np.zeros(1, [("a", "i8")])[0], np.timedelta64(1), np.timedelta64(1, "s")]
     for value in [*values, *values]:  # the second time legal ones are remembered
         record = {"y": value}
         if guard.is_clean_record(record):

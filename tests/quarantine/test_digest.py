@@ -74,7 +74,10 @@ def arrays() -> list[Any]:
     numbers = [np.dtype(text).type(1) for text in ("i1", "i2", "i4", "i8", "u1", "u8", "f2", "f4", "f8", "c8", "?")]
     fields = [[("a", "<i4"), ("b", "<i4")], [("b", "<i4"), ("a", "<i4")], [("a", "<i8")]]
     nans = [np.array(bits, np.uint64).view(np.float64) for bits in NANS]
+    extensions = [getattr(ml_dtypes, name) for name in dir(ml_dtypes)]
+    extensions = [kind for kind in extensions if isinstance(kind, type) and issubclass(kind, np.generic)]
     return [
+        *(make(kind) for kind in extensions for make in (lambda kind: kind(1), lambda kind: np.ones((1, 3), kind))),
         *numbers, *map(np.array, numbers), *(np.array([number]) for number in numbers), *nans, np.array([[1]]),
         np.array(1, ">i8"), np.array(1).view(">i8"), np.array(0.0), np.array(-0.0), np.float64(-0.0), np.float64(0.0),
         np.array(1, ml_dtypes.bfloat16), np.array(1, ml_dtypes.bfloat16).view("u2"), np.array(0x3F80, "u2").view("f2"),
@@ -85,6 +88,7 @@ def arrays() -> list[Any]:
         *(np.array([item], object) for item in (1, True, 1.0, None, "1", 1 + 0j)), np.array([[1]], object), np.zeros(0),
         np.zeros((0, 3)), np.zeros((3, 0)), np.zeros(0, "u1"), np.zeros((2, 3)), np.zeros((3, 2)), np.zeros(6),
         *(np.zeros((), kind) for kind in fields), np.zeros((), [("a", "<i4", (2,))]), np.zeros((), "V8"),
+        *(np.zeros((), [("a", kind)]) for kind in extensions), np.zeros((), ("<i8", [("a", "<i4"), ("b", "<i4")])),
         *(np.array(0, f"<M8[{unit}]") for unit in ("s", "ms", "25s", "D")), np.array(0, "<m8[s]"), np.longdouble(1),
     ]  # fmt: skip
 
@@ -178,6 +182,8 @@ def test_digests_stay_what_they_are_in_quarantines_on_disk() -> None:
         "tags": ["a", None],
     }
     assert digest(record, exact=True) == "6c3f6bb6aca8827f85e88ae1d20a52ca"
+    color = np.dtype(("<u4", [("r", "u1"), ("g", "u1"), ("b", "<u2")]))  # an integer with fields
+    assert digest({"c": np.arange(3, dtype=color)}, exact=True) == "3b7ed6ad01313269109260773d481e7b"
     assert digest({"label": np.int32(7)}) == "b6db1d475fa96e9ac38fe9af5fa59be7"
     assert digest({"label": np.array([True, False])}) == "e7de5422db4131f16754fe42ea5eaf96"
 
