@@ -257,7 +257,9 @@ class ElementChecker:
         self._reported.add(event)
         if self.config.on_event is not None and not repeated:
             guard = self.config.guard
-            metrics = self.summary().as_metrics(prefix="")
+            counts = self.counts  # records of the batch at hand have not left yet
+            pending = counts.seen - counts.delivered - counts.quarantined - counts.skipped - counts.remainder
+            metrics = self.summary(pending).as_metrics(prefix="")
             name, split = guard.schema.name, guard.split or ""
             self.config.on_event(
                 {"event": event, "dataset": name, "split": split, "message": str(message()), "metrics": metrics}

@@ -17,7 +17,8 @@ class GuardEvent(TypedDict):
         dataset: name of the schema.
         split: of the schema.
         message: what a log would say. With ``QuarantineOptions(payload="none")`` it holds no value of a record.
-        metrics: ``Summary.as_metrics(prefix="")`` at that moment, of this process and worker.
+        metrics: ``Summary.as_metrics(prefix="")`` at that moment, of this process and worker; the records of the batch
+            at hand are ``pending``.
     """
 
     event: EventKind

@@ -142,7 +142,7 @@ class KeyedSource:
         try:
             record = self.source[position]
             if self._parse is not None:
-                record = self._parse(record)
+                record = self._mapping(self._parse(record))
         except Exception as error:
             if self.on_unreadable == "raise":
                 raise

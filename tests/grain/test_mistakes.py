@@ -523,6 +523,8 @@ def test_a_wrong_parse() -> None:
         keyed(RAW, parse="json")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="parse= returned list; return a dict from it"):
         keyed(RAW, parse=list)[0]
+    record = keyed([b"[1]"], parse=json.loads, on_unreadable="quarantine")[0]
+    assert "parse= returned list" in record["label_guard_unreadable"]
 
 
 @pytest.mark.parametrize("make", [tuple, list])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 import re
@@ -58,6 +59,26 @@ def test_events(tmp_path: Path) -> None:
     assert "LG101 y: row" in events[0]["message"]
     assert events[1]["metrics"]["quarantined"] == 1
     assert json.loads(json.dumps(events)) == events
+
+
+@pytest.mark.parametrize("policy", ["drop", "mask", "report", "raise"])
+@pytest.mark.parametrize("form", ["records", "batches", "records out", "MapDataset"])
+@pytest.mark.parametrize("bad", [{5}, set(range(200))])
+def test_the_metrics_of_an_event_add_up(tmp_path: Path, bad: set[int], form: str, policy: Any) -> None:
+    """At every event each record seen is in one other count; those of the batch at hand are pending."""
+    events: list[Any] = []
+    source = grain.MapDataset.source([{"y": np.int64(9 if k in bad else k % 4)} for k in range(200)])
+    read = source.to_iter_dataset(grain.ReadOptions(0, 0))
+    ds = {"MapDataset": source, "batches": read.batch(4)}.get(form, read)
+    own = {"records": {"batch_size": 4}, "records out": {"batched": False}}.get(form, {})
+    guarded = ds.pipe(guard_labels, SCHEMA, on_invalid=policy, quarantine=tmp_path / "q", on_event=events.append, **own)
+    with contextlib.suppress(LabelGuardError):
+        list(guarded)
+    assert events
+    for event in events:
+        metrics = event["metrics"]
+        parts = ("delivered", "quarantined", "skipped", "remainder", "pending", "refused")
+        assert metrics["seen"] == sum(metrics[part] for part in parts)
 
 
 @pytest.mark.parametrize("coordinated", [False, True])
