@@ -224,8 +224,15 @@ def _write_positions(path: str, accepted: Sequence[QuarantineEntry]) -> int:
     """Positions are unique where keys repeat, and need no ``record_key`` in the source."""
     found = [entry.position or "" for entry in accepted]
     positions = [int(text) for text in found if text.isdecimal() and len(text) < 20 and int(text) <= _MAX_KEY]
+    keys = np.array(positions, np.int64)
+    sources = len(np.unique(keys & ~_POSITION))
+    if sources > 1:
+        raise UsageError(
+            f"the records come from {sources} sources of one stream, and a position does not say of which; write keys, "
+            "one a line (--keys FILE.txt): they begin with the name of their source"
+        )
     with whole_file(path) as file:
-        np.save(file, np.array(positions, np.int64) & _POSITION)
+        np.save(file, keys & _POSITION)
     _warn(f"wrote {counted(len(positions), 'position')} to {path}")
     return _left_out(len(accepted) - len(positions), "have no known position in one source")
 

@@ -90,8 +90,11 @@ def _positions_of(source: Any, keys: Sequence[str]) -> list[int]:
     places = {names.record_key(position): position for position in range(len(source))}
     unknown = [key for key in keys if key not in places]
     if unknown:
+        some = (
+            f"; pass only the keys of this source, which begin with '{names.name}/'" if names.name is not None else ""
+        )
         raise UsageError(
-            f"the source has no record {unknown[0]!r} ({len(unknown)} of {counted(len(keys), 'key')} unknown)"
+            f"the source has no record {unknown[0]!r} ({len(unknown)} of {counted(len(keys), 'key')} unknown){some}"
         )
     return [places[key] for key in keys]
 

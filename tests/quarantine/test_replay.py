@@ -7,11 +7,13 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import grain
 import numpy as np
 import pytest
 
-from label_guard import ClassLabel, guard_batches, read_quarantine
+from label_guard import ClassLabel, UsageError, guard_batches, read_quarantine
 from label_guard.cli import app as cli
+from label_guard.grain import guard_labels
 from label_guard.pipeline.record_keys import keyed
 from label_guard.pipeline.select import select_records
 from label_guard.quarantine import replay
@@ -94,6 +96,30 @@ def test_recheck_writes_positions_for_select_records(tmp_path: Path) -> None:
         )
     assert ended.value.code == 1
     assert [int(record["label"]) for record in select_records(dataset, str(keys))] == [8, 9]
+
+
+def test_positions_of_several_sources_are_not_mixed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of two sources in one stream only keys say which record is meant; those of one source select its records."""
+    sources = {name: keyed(RECORDS[skip:], name=name) for name, skip in (("a", 0), ("b", 3))}
+    both = grain.MapDataset.mix([grain.MapDataset.source(source) for source in sources.values()])
+    for classes in (8, 12):
+        text = f"format: 1\nname: d\nversion: 1.0.0\nlabels:\n  label: {{kind: class_label, num_classes: {classes}}}\n"
+        (tmp_path / f"{classes}.yaml").write_text(text)
+    options: dict[str, Any] = {"quarantine": tmp_path / "q", "stop_above": None}
+    list(both.to_iter_dataset().pipe(guard_labels, tmp_path / "8.yaml", batch_size=4, **options))
+    for name, code in (("keys.npy", 2), ("keys.txt", 0)):
+        arguments = [tmp_path / "q", "--schema", tmp_path / "12.yaml", "--keys", tmp_path / name]
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["quarantine", "recheck", *map(str, arguments)])
+        assert (ended.value.code, (tmp_path / name).exists()) == (code, code == 0)
+    assert "from 2 sources of one stream" in capsys.readouterr().err
+    keys = (tmp_path / "keys.txt").read_text().split()
+    with pytest.raises(UsageError, match="pass only the keys of this source, which begin with 'a/'"):
+        select_records(sources["a"], keys)
+    for name, source in sources.items():
+        chosen = select_records(source, [key for key in keys if key.startswith(f"{name}/")])
+        assert chosen
+        assert {int(record["label"]) for record in chosen} <= {8, 9, 10, 11}
 
 
 def audited(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
