@@ -353,7 +353,9 @@ def _padded(config: GuardConfig, batch: Any, good: Good, size: int, padding: int
     batch = _joined(config, [(batch, rows, size)], stacked=stacked)
     named = {converter.label.where for converter in config.converters.values()} - {None, *config.converters}
     for where in cast("set[str]", named):
-        batch = tree.put(batch, where, _zero_last(tree.get(batch, where), padding))
+        value = tree.get(batch, where)
+        if isinstance(value, list) or np.ndim(value):  # else it is absent, or no feature of records: all are bad
+            batch = tree.put(batch, where, _zero_last(value, padding))
     return batch, {path: valid[rows] for path, valid in good.items()}
 
 
@@ -361,9 +363,10 @@ def _zero_last(value: Any, padding: int) -> Any:
     """What ``where`` names, 0 in the last ``padding`` rows: whoever counts by it leaves them out, as the mask does."""
     if isinstance(value, list):
         rows = cast("list[Any]", value)
-        return rows[:-padding] + [np.zeros_like(row) for row in rows[-padding:]]
+        zeros = [np.zeros_like(row) for row in rows[-padding:]]
+        return rows[:-padding] + [z if hasattr(rows[0], "dtype") else z.tolist() for z in zeros]
     array = np.array(value)
-    array[array.shape[0] - padding :] = 0
+    array[-padding:] = np.zeros((), array.dtype)
     return array
 
 

@@ -136,3 +136,24 @@ def test_a_label_that_another_counts_by_is_padded_legally(tmp_path: Path) -> Non
     (batch,) = guard_batches([{"y": 8, "n": 3}, {"y": 7, "n": 1}], schema, **options)
     assert (batch["n"].tolist(), batch["n_valid"].tolist()) == ([2, 0, 2, 2], [True, True, False, False])
     assert batch["y_valid"].tolist() == [True, True, False, False]
+
+
+@pytest.mark.parametrize("policy", ["mask", "report"])
+@pytest.mark.parametrize(
+    ("where", "padded"),
+    [
+        ([1, 1], [1, 1, 0]), ([True, True], [True, True, False]), ([np.ones(()), np.ones(())], [1.0, 1.0, 0.0]),
+        (np.array(["a", "b"]), ["a", "b", ""]), (np.array([None, 1]), [None, 1, 0]),
+        (None, None), (1.0, 1.0), (np.array(1.0), 1.0), ("absent", None),
+    ],
+)  # fmt: skip
+def test_padding_of_any_where(policy: Any, where: Any, padded: Any) -> None:
+    """Lists keep their kind of item, and what holds nothing for each record stays as it is."""
+    labels: dict[str, Any] = {"y": ClassLabel(num_classes=9, where="w")}
+    schema = DatasetSchema(format=1, name="n", version="1.0.0", labels=labels)
+    last = {"y": np.array([1, 2])} if isinstance(where, str) else {"y": np.array([1, 2]), "w": where}
+    batches = [{"y": np.array([1, 2, 3]), "w": np.ones(3)}, last]
+    _, batch = guard_batches(batches, schema, on_invalid=policy, batched=True, remainder="pad", stop_above=None)
+    found = batch.get("w")
+    assert (found.tolist() if isinstance(found, np.ndarray) else found) == padded
+    assert not batch["y_valid"][2]
