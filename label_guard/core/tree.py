@@ -59,13 +59,13 @@ def rebuild(node: Any, values: Sequence[Any]) -> Any:
     fields = dict(zip((field.name for field in dataclasses.fields(node)), values, strict=True))
     if _takes_fields(type(node)):
         return dataclasses.replace(node, **fields)
-    made = object.__new__(type(node))
+    made = copy.copy(node)
     for name, value in fields.items():
         object.__setattr__(made, name, value)  # also where the class is frozen
     return made
 
 
-@functools.cache
+@functools.lru_cache(maxsize=256)
 def _takes_fields(kind: type) -> bool:
     """Whether a dataclass is made of its fields: no ``init=False``, no ``InitVar`` and no ``__init__`` of its own."""
     return list(inspect.signature(kind).parameters) == [field.name for field in dataclasses.fields(kind)]

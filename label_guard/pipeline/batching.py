@@ -291,6 +291,8 @@ def _join_leaves(leaves: list[Any], parts: Sequence[BatchRows], path: str) -> An
         total += len(rows)
     if len(shapes) > 1:
         raise ValueError(f"a feature has shapes {', '.join(str(list(array.shape[1:])) for array in arrays)}")
+    if len({array.dtype.kind in "SUT" for array in arrays if array.dtype.kind != "O"}) > 1:  # NumPy would write text
+        raise ValueError(f"feature {path!r} has the dtypes {listed(str(array.dtype) for array in arrays)}")
     joined = np.empty((total, *shapes.pop()), _common(arrays))
     at = 0
     for array, (_, rows, _) in zip(arrays, parts, strict=True):

@@ -5,11 +5,14 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any, cast
 
+import numpy as np
+
 from label_guard import errors
+from label_guard.core import tree
 from label_guard.errors import LabelGuardError, UsageError
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.copies import copied
-from label_guard.pipeline.emit import mask_all, placeholder_batch
+from label_guard.pipeline.emit import placeholder_batch
 from label_guard.pipeline.state import guard_states
 
 
@@ -74,7 +77,7 @@ class CoordinatedStop:
                 self.batch = placeholder_batch(self._config, self._pulled, size, batched=batched)
             except UsageError:
                 raise error from None
-        self.batch = mask_all(self._config, self.batch)
+        self.batch = _mask_all(self._config, self.batch)
         self.error = error
 
 
@@ -106,3 +109,11 @@ def stop_requested(iterator: Any) -> LabelGuardError | None:
 def stream_of(iterator: Any) -> Any:
     """Returns the ``GuardStream`` of an iterator of this package; None where another stage comes last."""
     return getattr(iterator, "stream", None)
+
+
+def _mask_all(config: GuardConfig, batch: Any) -> Any:
+    """``batch`` with every validity mask False throughout; labels and features are the same objects."""
+    for path in config.guard.labels:
+        place = config.mask.path(path)
+        batch = tree.put(batch, place, np.zeros_like(tree.get(batch, place)))
+    return batch

@@ -18,7 +18,7 @@ from label_guard.errors import UsageError
 from label_guard.pipeline import batching
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.convert import LabelConverter
-from label_guard.pipeline.masking import Mask, add_mask, join_columns, validity
+from label_guard.pipeline.masking import Mask, add_mask, join_columns, validity, zero_last
 from label_guard.pipeline.record_buffer import RecordBuffer
 from label_guard.schema.fields import fits_shape
 from label_guard.schema.labels import Label
@@ -355,19 +355,8 @@ def _padded(config: GuardConfig, batch: Any, good: Good, size: int, padding: int
     for where in cast("set[str]", named):
         value = tree.get(batch, where)
         if isinstance(value, list) or np.ndim(value):  # else it is absent, or no feature of records: all are bad
-            batch = tree.put(batch, where, _zero_last(value, padding))
+            batch = tree.put(batch, where, zero_last(value, padding))
     return batch, {path: valid[rows] for path, valid in good.items()}
-
-
-def _zero_last(value: Any, padding: int) -> Any:
-    """What ``where`` names, 0 in the last ``padding`` rows: whoever counts by it leaves them out, as the mask does."""
-    if isinstance(value, list):
-        rows = cast("list[Any]", value)
-        zeros = [np.zeros_like(row) for row in rows[-padding:]]
-        return rows[:-padding] + [z if hasattr(rows[0], "dtype") else z.tolist() for z in zeros]
-    array = np.array(value)
-    array[-padding:] = np.zeros((), array.dtype)
-    return array
 
 
 def _rows_wrong_as_a_whole(faults: Sequence[RuleViolations]) -> int:
@@ -451,11 +440,3 @@ def placeholder_batch(config: GuardConfig, pulled: Sequence[Any], size: int, *, 
         result = config.guard.check_records(pulled)
         batch, good = stack_records(as_mask, pulled, result)
     return finalize_batch(as_mask, batch, result.num_records, full=size, result=result, good=good)
-
-
-def mask_all(config: GuardConfig, batch: Any) -> Any:
-    """``batch`` with every validity mask False throughout; labels and features are the same objects."""
-    for path in config.guard.labels:
-        place = config.mask.path(path)
-        batch = tree.put(batch, place, np.zeros_like(tree.get(batch, place)))
-    return batch

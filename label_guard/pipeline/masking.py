@@ -273,3 +273,14 @@ def _combined(path: str, existing: Any, valid: Mask) -> Any:
         raise UsageError(
             f"the feature {path!r} cannot be combined with the validity mask: {error}; choose another valid_key="
         ) from error
+
+
+def zero_last(value: Any, padding: int) -> Any:
+    """What ``where`` names, 0 in the last ``padding`` rows: whoever counts by it leaves them out, as the mask does."""
+    if isinstance(value, list):
+        rows = cast("list[Any]", value)
+        zeros = [np.zeros_like(row) for row in rows[-padding:]]
+        return rows[:-padding] + [z if hasattr(rows[0], "dtype") else z.tolist() for z in zeros]
+    array = np.array(value)
+    array[-padding:] = np.zeros((), array.dtype)
+    return array

@@ -94,6 +94,7 @@ class _Counted:
 
     def __post_init__(self) -> None:
         self.count = 0
+        self.origin = "disk"  # no field
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,3 +118,4 @@ def test_a_dataclass_that_is_not_made_of_its_fields(node: Any) -> None:
     assert type(changed) is type(node)
     assert dict(tree.children(changed) or ()) == {name: [value, 7] for name, value in tree.children(node) or ()}
     assert tree.get(tree.put(node, "label", 8), "label") == 8
+    assert getattr(changed, "origin", None) == getattr(node, "origin", None)

@@ -131,6 +131,20 @@ def test_batches_that_do_not_join() -> None:
         batches.join([({"x": np.zeros((2, 3))}, rows, 2), ({"x": np.zeros((2, 4))}, rows, 2)])
 
 
+@pytest.mark.parametrize("other", [np.array([2.5]), np.array([True]), np.array([3], "M8[D]")])
+def test_text_and_numbers_do_not_join(other: np.ndarray[Any, Any]) -> None:
+    """NumPy would write the numbers as text; a feature that is text in one batch only is an error that names it."""
+    rows = np.array([0])
+    for pair in ([np.array(["a"]), other], [other, np.array([b"a"])]):
+        parts = [({"deep": {"x": column}}, rows, 1) for column in pair]
+        with pytest.raises(UsageError, match="'deep/x' has the dtypes"):
+            batches.join(parts)
+    assert batches.join([({"x": np.array(["a"])}, rows, 1), ({"x": np.array(["bc"])}, rows, 1)])["x"].tolist() == [
+        "a",
+        "bc",
+    ]
+
+
 @pytest.mark.parametrize("on_invalid", ["drop", "mask", "raise", "report"])
 @pytest.mark.parametrize("shapes", [(2, 2, 3, 2), (2, 2, 3, 3), (3, 2, 2, 2)])
 def test_records_that_do_not_stack_are_named(tmp_path: Path, on_invalid: OnInvalid, shapes: tuple[int, ...]) -> None:
