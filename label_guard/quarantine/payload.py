@@ -78,13 +78,13 @@ def encode_leaves(leaves: Mapping[str, Any]) -> bytes:
 
 def _leaf_json(leaf: Any) -> bytes:
     if holds_numbers(leaf):  # nearly every leaf, and JSON would scan all of its text for characters to escape
-        head = _numbers_head(leaf.dtype, leaf.shape, is_scalar=isinstance(leaf, np.generic))
+        head = _json_head(leaf.dtype, leaf.shape, is_scalar=isinstance(leaf, np.generic))
         return head + binascii.b2a_base64(leaf.tobytes(), newline=False) + _END
     return to_json(encode(leaf))
 
 
 @lru_cache(maxsize=4096)
-def _numbers_head(dtype: np.dtype[Any], shape: tuple[int, ...], *, is_scalar: bool) -> bytes:
+def _json_head(dtype: np.dtype[Any], shape: tuple[int, ...], *, is_scalar: bool) -> bytes:
     """The JSON of an array or scalar that ``holds_numbers``, as far as its bytes."""
     return to_json({**_describe(dtype), **_shape_fields(shape, is_scalar=is_scalar), "data": ""})[: -len(_END)]
 

@@ -67,7 +67,7 @@ def fits_shape(declared: Sequence[int | None], shape: Sequence[int | None]) -> b
     >>> fits_shape([None, 4], (7, 4)), fits_shape([None, 4], (7,))
     (True, False)
     """
-    if declared == shape:
+    if declared == shape:  # nearly always, and without a generator
         return True
     return len(declared) == len(shape) and all(want in (None, n) for want, n in zip(declared, shape, strict=True))
 
