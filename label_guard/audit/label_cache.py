@@ -159,6 +159,7 @@ class CachedFormat:
         entry = _written_entry(partial, shard.path)
 
         def keep(piece: Piece | None) -> None:
+            """Writes a piece (None starts and completes the entry); a failure is noted, and the audit continues."""
             try:
                 entry.send(piece)
             except StopIteration:  # it is complete, or could not be kept before

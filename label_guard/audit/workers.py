@@ -137,6 +137,7 @@ def _run_here(tasks: Sequence[T], work: Work[T, R], control: AuditControl) -> It
             return
 
         def go_on(count: int, done: int = done) -> bool:
+            """Reports ``count`` more records of this task; returns whether to continue."""
             nonlocal records
             records += count
             control.progress(Progress(records, done, len(tasks), task=done))

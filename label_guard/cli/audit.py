@@ -307,6 +307,7 @@ def _interruptible() -> Generator[Callable[[], bool]]:
     handled = (signal.SIGINT, *(number for number in others if signal.getsignal(number) is not signal.SIG_IGN))
 
     def press(*_: Any) -> None:
+        """Handles the first signal; the next one raises KeyboardInterrupt."""
         nonlocal pressed
         pressed = True
         for number in handled:
@@ -334,6 +335,7 @@ def _progress() -> Generator[Callable[[Progress], None]]:
     with tqdm(unit=" records", unit_scale=True, file=sys.stderr, dynamic_ncols=True) as bar:
 
         def show(progress: Progress) -> None:
+            """Updates the bar, at most ten times a second."""
             nonlocal shown
             now = time.monotonic()
             if now - shown < 0.1 and progress.shards_done < progress.shards:

@@ -246,6 +246,7 @@ def _check(
 
 def _audited(data: Dataset, draft: Draft, limit: int | None, expected: _Expected) -> AuditReport:
     def audit(schema: DatasetSchema) -> AuditReport:
+        """Audits ``data`` against a draft."""
         if isinstance(data, ArrayDataset):
             opened = [(split, data.open(stored_features(schema.stored(split)), split)) for split in schema.splits]
         else:

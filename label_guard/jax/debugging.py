@@ -65,6 +65,7 @@ def checked(fn: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(fn)
     def run(*args: Any, **kwargs: Any) -> Any:
+        """Calls the compiled ``fn``; raises the error that it returned as data."""
         error, out = compiled(*args, **kwargs)
         message = error.get()
         if message:

@@ -61,17 +61,17 @@ def dataset_problems(schema: DatasetSchema) -> Iterator[Problem]:
 
 def _work(schema: DatasetSchema) -> int:
     """How many values are looked at when every label is resolved for every split and view."""
-
-    def values(labels: Mapping[str, Label | Override]) -> int:
-        lists = ("class_names", "class_ids", "ignore", "columns", "shape")
-        found: list[Any] = [getattr(label, name, None) for label in labels.values() for name in lists]
-        sizes = (len(cast("tuple[Any, ...]", items)) for items in found if isinstance(items, tuple))
-        return _LABEL_WORK * len(labels) + sum(sizes)
-
     splits, views = max(1, len(schema.splits)), 1 + len(schema.views)
-    of_splits = sum(values(split.labels) for split in schema.splits.values())
-    of_views = sum(values(view.labels) for view in schema.views.values())
-    return values(schema.labels) * splits * views + of_splits * views + of_views * splits
+    of_splits = sum(_labels_work(split.labels) for split in schema.splits.values())
+    of_views = sum(_labels_work(view.labels) for view in schema.views.values())
+    return _labels_work(schema.labels) * splits * views + of_splits * views + of_views * splits
+
+
+def _labels_work(labels: Mapping[str, Label | Override]) -> int:
+    lists = ("class_names", "class_ids", "ignore", "columns", "shape")
+    values: list[Any] = [getattr(label, name, None) for label in labels.values() for name in lists]
+    sizes = (len(cast("tuple[Any, ...]", items)) for items in values if isinstance(items, tuple))
+    return _LABEL_WORK * len(labels) + sum(sizes)
 
 
 def _path_problems(schema: DatasetSchema) -> Iterator[Problem]:

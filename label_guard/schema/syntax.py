@@ -142,6 +142,7 @@ def to_plain(node: Node) -> Any:
     left = MAX_VALUES
 
     def expand(node: Node) -> Any:
+        """The plain value of a node; every node counts, those of an alias each time."""
         nonlocal left
         left -= 1
         if left < 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -31,29 +31,28 @@ def pyarrow() -> tuple[Any, ...]:
 
 def leaves_of(schema: Any) -> dict[str, Leaf]:
     """The leaf columns by label path."""
-    found: dict[str, Leaf] = {}
-    number = 0
+    leaves: dict[str, Leaf] = {}
+    columns = (names for field in schema for names in _leaf_columns(field.type, [field.name]))
+    for number, names in enumerate(columns):
+        path = "/".join(names)
+        first = leaves.get(path)
+        leaves[path] = Leaf(number, names) if first is None else first._replace(columns=first.columns + 1)
+    return leaves
 
-    def walk(kind: Any, names: list[str]) -> None:
-        nonlocal number
-        types = pyarrow()[0].types
-        if types.is_struct(kind):
-            for field in kind:
-                walk(field.type, [*names, field.name])
-        elif types.is_map(kind):
-            walk(kind.key_type, [*names, "key"])
-            walk(kind.item_type, [*names, "value"])
-        elif types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-            walk(kind.value_type, names)
-        else:
-            path = "/".join(names)
-            first = found.get(path)
-            found[path] = Leaf(number, names) if first is None else first._replace(columns=first.columns + 1)
-            number += 1
 
-    for field in schema:
-        walk(field.type, [field.name])
-    return found
+def _leaf_columns(kind: Any, names: list[str]) -> Iterator[list[str]]:
+    """The names on the way to each leaf column of a type, in the order in which a file numbers its columns."""
+    types = pyarrow()[0].types
+    if types.is_struct(kind):
+        for field in kind:
+            yield from _leaf_columns(field.type, [*names, field.name])
+    elif types.is_map(kind):
+        yield from _leaf_columns(kind.key_type, [*names, "key"])
+        yield from _leaf_columns(kind.item_type, [*names, "value"])
+    elif types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        yield from _leaf_columns(kind.value_type, names)
+    else:
+        yield names
 
 
 def leaf_names(schema: Any) -> list[str]:

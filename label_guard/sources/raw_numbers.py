@@ -130,6 +130,7 @@ def _sequences(path: str, label: str, part: FilePart) -> Iterator[Piece]:
     width = numbers.itemsize
 
     def labels(sequence: tuple[int, int, int]) -> dict[str, Any]:
+        """The label of one sequence: its row, its first byte, and its length."""
         row, place, length = sequence
         first, rest = divmod(place, width)
         if rest or length < 0 or place < 0 or first + length > len(numbers):

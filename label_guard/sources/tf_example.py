@@ -196,6 +196,7 @@ def _example_class() -> Any:
     file = descriptor_pb2.FileDescriptorProto(name="label_guard/example.proto", package="tensorflow", syntax="proto3")
 
     def message(name: str, *fields: tuple[str, int, int, str], parent: Any = None) -> Any:
+        """Adds a message type; a field is its name, type, cardinality, and the name of its message type."""
         made = (parent.nested_type if parent is not None else file.message_type).add(name=name)
         for label_name, kind, label, type_name in fields:
             number = len(made.field) + 1
