@@ -217,7 +217,7 @@ SHAPES: list[tuple[list[int | None], tuple[int, ...]]] = [
 ]  # fmt: skip
 
 
-def holds(label: dict[str, Any], elsewhere: set[int], batch: np.ndarray[Any, Any]) -> None:
+def assert_checked_as_oracle(label: dict[str, Any], elsewhere: set[int], batch: np.ndarray[Any, Any]) -> None:
     """The batch, its rows as records, and a read-only strided copy are all checked as the oracle does."""
     guard = guard_of(label, elsewhere)
     rows = [batch[i, ...] for i in range(len(batch))]  # 0-d arrays: a scalar would lose a foreign byte order
@@ -246,7 +246,7 @@ def test_class_labels_are_checked_as_the_oracle_does(
 ) -> None:
     """Every integer and float dtype, offsets and gaps, sentinels, every shape: rows, rules, values and counts."""
     label, elsewhere = {**pair[0], "shape": shapes[0]}, pair[1]
-    holds(label, elsewhere, data.draw(columns(label, shapes[1])))
+    assert_checked_as_oracle(label, elsewhere, data.draw(columns(label, shapes[1])))
 
 
 @settings(max_examples=200)
@@ -269,7 +269,7 @@ def test_multi_labels_are_checked_as_the_oracle_does(
         fields.pop("ignore", None)
     label = {"kind": "multi_label", "shape": shapes[0], **fields}
     axis = fields["num_classes"] if right else 2
-    holds(label, set(), data.draw(columns(label, (*shapes[1], axis))))
+    assert_checked_as_oracle(label, set(), data.draw(columns(label, (*shapes[1], axis))))
 
 
 @settings(max_examples=200)
@@ -292,7 +292,7 @@ def test_soft_labels_are_checked_as_the_oracle_does(
         with np.errstate(all="ignore"):
             rows = np.abs(np.nan_to_num(batch.astype(np.float64), nan=0, posinf=1, neginf=1)) % 7 + 0.1
         batch = (rows / rows.sum(axis=-1, keepdims=True)).astype(batch.dtype)
-    holds(label, set(), batch)
+    assert_checked_as_oracle(label, set(), batch)
 
 
 @settings(max_examples=150)
@@ -305,7 +305,7 @@ def test_real_labels_are_checked_as_the_oracle_does(
 ) -> None:
     """Finite and within inclusive limits, every dtype."""
     label = {"kind": "real_label", "shape": shapes[0], **fields}
-    holds(label, set(), data.draw(columns(label, shapes[1])))
+    assert_checked_as_oracle(label, set(), data.draw(columns(label, shapes[1])))
 
 
 ITEMS = st.sampled_from(

@@ -42,7 +42,7 @@ def _run(folder: Path, workers: int, number: int, kill_after: float | None) -> N
     assert process.returncode == -signal.SIGKILL, output.decode()[-2000:]
 
 
-def _survive(folder: Path, workers: int, kills: int, number: int) -> None:
+def _assert_exactly_once(folder: Path, workers: int, kills: int, number: int) -> None:
     chance = random.Random(workers * 100 + kills)
     for _ in range(kills):
         _run(folder, workers, number, chance.uniform(0.0, 0.15))
@@ -59,11 +59,11 @@ def _survive(folder: Path, workers: int, kills: int, number: int) -> None:
 @pytest.mark.parametrize(("workers", "kills"), [(0, 2), (2, 1)])
 def test_kills(tmp_path: Path, workers: int, kills: int) -> None:
     """A run that is killed delivers each good record once an epoch, and the quarantine holds each bad one once."""
-    _survive(tmp_path, workers, kills, number=2000)
+    _assert_exactly_once(tmp_path, workers, kills, number=2000)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(("workers", "kills"), [(0, 20), (2, 12)])
 def test_many_kills(tmp_path: Path, workers: int, kills: int) -> None:
     """As above, over many kills."""
-    _survive(tmp_path, workers, kills, number=6000)
+    _assert_exactly_once(tmp_path, workers, kills, number=6000)

@@ -74,7 +74,7 @@ ALL = list(itertools.product(KINDS, POLICIES, REMAINDERS, FORMS, PLACES))
 QUICK = [case for k, case in enumerate(ALL) if k % 29 == 0]
 
 
-def _check(folder: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[Any, ...]) -> None:
+def _assert_same_delivery(folder: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[Any, ...]) -> None:
     expected = None
     for name in ("columns", "records"):
         if name == "records":
@@ -87,7 +87,7 @@ def _check(folder: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[Any, ...])
 @pytest.mark.parametrize("case", QUICK, ids=str)
 def test_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[Any, ...]) -> None:
     """Batches, counts, entries and messages are the same, value by value and dtype by dtype."""
-    _check(tmp_path, monkeypatch, case)
+    _assert_same_delivery(tmp_path, monkeypatch, case)
 
 
 @pytest.mark.long
@@ -96,4 +96,4 @@ def test_every_window(tmp_path: Path, kind: str) -> None:
     """The full matrix."""
     for number, case in enumerate(case for case in ALL if case[0] == kind):
         with pytest.MonkeyPatch.context() as patch:
-            _check(tmp_path / str(number), patch, case)
+            _assert_same_delivery(tmp_path / str(number), patch, case)

@@ -108,7 +108,7 @@ def read(batch: list[bytes], shape: tuple[int | None, ...] | None, walk: str, ke
     return examples.read_labels(wire.Slices.of(batch) if walk == "many" else batch, wanted)
 
 
-def check(batch: list[bytes], walk: str) -> None:
+def assert_read_as_protobuf(batch: list[bytes], walk: str) -> None:
     """Read ``batch`` and hold each value against protobuf's."""
     columns, unreadable = read(batch, (None,), walk)
     readable = [k for k in range(len(batch)) if k not in unreadable]
@@ -134,7 +134,7 @@ def walk(request: pytest.FixtureRequest) -> str:
 def test_walks_read_what_protobuf_reads(batch: list[bytes]) -> None:
     """Every form of a record gives the values that protobuf gives, bit for bit, in both walks."""
     for walk in ("few", "many"):
-        check(batch, walk)
+        assert_read_as_protobuf(batch, walk)
 
 
 @given(st.data(), st.lists(records(), min_size=1, max_size=4))
@@ -243,7 +243,9 @@ def test_every_changed_byte_is_refused_or_read_as_protobuf_does(label: bytes, wa
     for place in range(len(record)):
         if place not in names:  # under another name a feature is not a label, and its content not looked at
             bits = [record[place] ^ (1 << k) for k in range(8)] + [(record[place] + k) % 256 for k in range(1, 10)]
-            check([record[:place] + bytes([byte]) + record[place + 1 :] for byte in [*telling, *bits]], walk)
+            assert_read_as_protobuf(
+                [record[:place] + bytes([byte]) + record[place + 1 :] for byte in [*telling, *bits]], walk
+            )
 
 
 @pytest.mark.parametrize(
@@ -261,7 +263,7 @@ def test_every_changed_byte_is_refused_or_read_as_protobuf_does(label: bytes, wa
 def test_unusual_varints_beside_sound_neighbours(label: bytes, walk: str) -> None:
     """Varints at the limits of the format are decided by protobuf, and leave the neighbours as they are."""
     sound = [whole_example(varint(k))[0] for k in (1, -2, 300)]
-    check([sound[0], whole_example(label)[0], *sound[1:], whole_example(label)[0]], walk)
+    assert_read_as_protobuf([sound[0], whole_example(label)[0], *sound[1:], whole_example(label)[0]], walk)
 
 
 @pytest.mark.parametrize("padding", [1, 3, 4, 5, 8])
@@ -269,7 +271,7 @@ def test_lengths_longer_than_need_be(padding: int, walk: str) -> None:
     """Padded lengths are read as protobuf reads them, or refused where it refuses."""
     label = message(3, message(1, b"\x05", padding), padding)
     entry = message(1, message(1, b"label", padding) + message(2, label, padding), padding)
-    check([message(1, entry, padding), whole_example(b"\x05")[0], message(1, entry)], walk)
+    assert_read_as_protobuf([message(1, entry, padding), whole_example(b"\x05")[0], message(1, entry)], walk)
 
 
 @st.composite

@@ -89,7 +89,7 @@ def verdict(model: DatasetSchema, scheme: str, path: Path) -> tuple[Any, ...]:
     return split.records, split.invalid, found.violations, found.low, found.high, [place.record for place in split.bad]
 
 
-def both(folder: Path, model: DatasetSchema, writers: dict[str, Write], values: Sequence[Any]) -> None:
+def assert_one_verdict(folder: Path, model: DatasetSchema, writers: dict[str, Write], values: Sequence[Any]) -> None:
     """Whole numbers as ints and as floats have one verdict, in every format, and in the guard."""
     expected = None
     for name, write in writers.items():
@@ -118,7 +118,9 @@ def test_real_numbers(
     tmp_path_factory: pytest.TempPathFactory, values: list[float], dtype: Any, limits: dict[str, Any]
 ) -> None:
     """One value a record, of every size, with and without limits."""
-    both(tmp_path_factory.mktemp("real"), schema(kind="real_label", dtype=dtype, **limits), SCALARS, values)
+    assert_one_verdict(
+        tmp_path_factory.mktemp("real"), schema(kind="real_label", dtype=dtype, **limits), SCALARS, values
+    )
 
 
 @settings(max_examples=10)
@@ -131,8 +133,10 @@ def test_lists_of_real_numbers(
 ) -> None:
     """Lists of a fixed and of any length, and lists of them."""
     folder = tmp_path_factory.mktemp("lists")
-    both(folder, schema(kind="real_label", dtype=dtype, shape=shape), LISTS, rows)
-    both(folder, schema(kind="real_label", dtype=dtype, shape=[None, *shape]), LISTS, [[row, row] for row in rows])
+    assert_one_verdict(folder, schema(kind="real_label", dtype=dtype, shape=shape), LISTS, rows)
+    assert_one_verdict(
+        folder, schema(kind="real_label", dtype=dtype, shape=[None, *shape]), LISTS, [[row, row] for row in rows]
+    )
 
 
 PARTS = st.sampled_from([0.0, 1.0, 0.5, 0.25, 2.0, -1.0])
@@ -153,7 +157,7 @@ def test_rows_of_classes(
     tmp_path_factory: pytest.TempPathFactory, rows: list[list[float]], label: dict[str, Any]
 ) -> None:
     """Probabilities and k-hot rows: [1, 0, 0] next to [0.5, 0.5, 0]."""
-    both(tmp_path_factory.mktemp("rows"), schema(num_classes=3, **label), LISTS, rows)
+    assert_one_verdict(tmp_path_factory.mktemp("rows"), schema(num_classes=3, **label), LISTS, rows)
 
 
 ITEMS: list[Any] = [1, 1.0, 2.5, -1, 10**30, 10**400, 2**63, True, None, "1", "x", [], [1], [2.5, 1], math.nan, {}]
