@@ -40,18 +40,17 @@ from label_guard.schema.discovery import find_files
 
 _ENGINES = {"beam": "label_guard.engines.beam", "ray": "label_guard.engines.ray", "spark": "label_guard.engines.spark"}
 _WRITTEN = 1 << 20  # characters at a time
+_READING = ("source", "splits", "limit", "trust_statistics", "allow_python")  # as AuditOptions has them
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """The options of one call, as the command line names them."""
 
-    source: str | None
-    splits: tuple[str, ...]
+    reading: AuditOptions
     files: tuple[str, ...]
     workers: int
     shards: tuple[int, int] | None
-    limit: int | None
     reports: tuple[tuple[str, str], ...]
     quarantine: str | None
     baseline: str | None
@@ -60,8 +59,6 @@ class Options:
     label_cache: str | None
     suggest: bool
     duplicates: bool
-    trust_statistics: bool
-    allow_python: bool
     output: str | None
     runner: str
     pipeline: tuple[str, ...]
@@ -131,8 +128,9 @@ def command(schemas: tuple[str, ...], shards: str | None, reports: tuple[str, ..
     """
     files, pipeline = _schemas(schemas, runner)
     targets = tuple(_target(report) for report in reports)
+    reading = AuditOptions(**{name: options.pop(name) for name in _READING})
     chosen = Options(
-        **options, files=tuple(files), shards=_part(shards), reports=targets, runner=runner, pipeline=tuple(pipeline)
+        reading, tuple(files), shards=_part(shards), reports=targets, runner=runner, pipeline=tuple(pipeline), **options
     )
     _refuse(chosen)
     known = read_baseline(chosen.baseline) if chosen.baseline else None
@@ -151,10 +149,7 @@ def command(schemas: tuple[str, ...], shards: str | None, reports: tuple[str, ..
 def _audit(file: str, options: Options, known: Baseline | None) -> int:
     """Audits one dataset, prints the report, and writes what was asked for; returns its exit code."""
     quarantine = QuarantineOptions(options.quarantine) if options.quarantine else None
-    reading = AuditOptions(
-        source=options.source, splits=options.splits, limit=options.limit, quarantine=quarantine,
-        keep_bad=options.keep_bad, trust_statistics=options.trust_statistics, allow_python=options.allow_python,
-    )  # fmt: skip
+    reading: AuditOptions = {**options.reading, "quarantine": quarantine, "keep_bad": options.keep_bad}
     prepared = prepare_audit(file, reading, "audit")
     splits = prepared[1]
     refuse_inputs([path for _, path in _outputs(options, [file])], [*options.files, options.baseline], splits)
@@ -226,12 +221,12 @@ def _write_index(report: AuditReport, file: BinaryIO, path: str) -> None:
 
 def _refuse(options: Options) -> None:
     """Refuse options that contradict each other, before anything is read."""
-    if len(options.files) > 1 and (options.source or options.keep_bad or options.output):
+    if len(options.files) > 1 and (options.reading.get("source") or options.keep_bad or options.output):
         raise UsageError("--source, --baseline, --write-baseline, --good-index and --output are for one schema")
     refuse_doubles(_outputs(options, options.files))
     if options.baseline and options.write_baseline:
         raise UsageError("--baseline reads a file and --write-baseline makes one; pass one of them")
-    partly = options.shards or options.limit
+    partly = options.shards or options.reading.get("limit")
     if partly and (options.write_baseline or options.good_index):
         raise UsageError("--write-baseline and --good-index need all records: not with --shards or --limit")
     if options.shards and options.baseline:
