@@ -201,11 +201,22 @@ def _as_array(value: Any) -> tuple[Array, bool]:
     if isinstance(value, UntypedIntegers):
         return value.array, False
     if isinstance(value, BUFFERS) or hasattr(value, "__array__"):
-        array = np.asarray(value)
+        items = _items_with_nulls(value)
+        array = np.asarray(value) if items is None else np.array(items, object)
         return _unbox(array) if array.dtype == object else (array, True)
     if isinstance(value, str | bytes):
         return np.array(value, object if value[-1:] in _NULS else None), True
     return as_object(value if isinstance(value, Unreadable) else Unreadable(type(value).__name__)), True
+
+
+def _items_with_nulls(value: Any) -> list[Any] | None:
+    """The items of an Arrow, pandas or polars column with nulls, which ``__array__`` would turn into NaN."""
+    nulls = getattr(value, "null_count", 0)
+    if nulls() if callable(nulls) else nulls:  # polars, Arrow
+        return (value.to_list if callable(nulls) else value.to_pylist)()
+    if hasattr(getattr(value, "dtype", None), "na_value") and value.isna().any():  # pandas
+        return value.to_numpy(object, na_value=None).tolist()
+    return None
 
 
 def spec_text(dtype: np.dtype[Any], shape: tuple[int, ...]) -> str:

@@ -150,8 +150,8 @@ class LabelReader:
         if any(value is None for value in values):
             return [], all_rows(size)
         arrays = [cast(Array, value) for value in values if isinstance(value, np.ndarray)]
-        dtypes = {array.dtype for array in arrays}
-        if len(arrays) == len(values) and len(dtypes) == 1 and arrays[0].dtype.kind in "biuf":
+        forms = {(array.dtype, array.shape) for array in arrays}
+        if len(arrays) == len(values) and len(forms) == 1 and arrays[0].dtype.kind in "biuf":
             return self.batch_value(np.stack(arrays, axis=-1), size)
         rows = zip(*cast("list[Sequence[Any]]", values), strict=True)
         return self.values([self._row(list(row)) for row in rows])
@@ -256,8 +256,11 @@ class LabelReader:
         array = column.array
         if not array.size:
             return [Column(column.rows, np.empty(array.shape, np.int64), True, ())]
-        if not _all_text(array):
+        text = _text_records(array)
+        if not text.any():
             return [column]
+        if not text.all():  # a record that holds something else leaves the others as they are
+            return [*self._named(column.taken(text)), column.taken(~text)]
         if array.dtype.kind not in "US":
             array = np.array([_text(item) for item in array.reshape(-1).tolist()], object).reshape(array.shape)
         names, inverse = np.unique(array, return_inverse=True)
@@ -346,9 +349,15 @@ def _batch_items(value: Any, size: int) -> Any:
 
 
 def _all_text(array: Array) -> bool:
-    if array.dtype.kind in _TEXT:
-        return True
-    return array.dtype == object and all(isinstance(item, str | bytes) for item in array.reshape(-1).tolist())
+    return bool(_text_records(array).all())
+
+
+def _text_records(array: Array) -> NDArray[np.bool_]:
+    """Which records of a column hold nothing but texts."""
+    if array.dtype != object:
+        return np.full(len(array), array.dtype.kind in _TEXT)
+    records = array.reshape(len(array), -1).tolist()
+    return np.array([all(isinstance(item, str | bytes) for item in record) for record in records], np.bool_)
 
 
 def _text(value: str | bytes) -> str:

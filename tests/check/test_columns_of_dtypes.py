@@ -61,3 +61,11 @@ def test_values_are_still_checked() -> None:
         assert guard.check({"a": value, "b": np.float64(1)}, batched=False).ok == legal, value
     assert not guard.check({"a": np.int64(1), "b": np.float64("nan")}, batched=False).ok
     assert not guard.check({"a": np.int64(1), "b": "1"}, batched=False).ok
+
+
+def test_columns_of_several_shapes() -> None:
+    """A feature of a column with an axis of its own makes every record bad, and raises nothing."""
+    guard = Guard(DatasetSchema(format=1, name="n", version="1.0.0", labels={"y": _label("int64")}))
+    for first, second in [((2, 1), (2,)), ((2,), (2, 1)), ((2, 1), (2, 1)), ((2, 2), (2,)), ((2, 0), (2,))]:
+        batch = {"a": np.zeros(first, np.int64), "b": np.zeros(second, np.int64)}
+        assert guard.check(batch, batched=True).valid.tolist() == [False, False], (first, second)

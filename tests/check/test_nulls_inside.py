@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -84,3 +85,43 @@ def test_a_null_that_is_not_declared_is_what_is_reported() -> None:
     """Not the sound integer next to it."""
     guard = Guard(schema(**UNMEASURED["multi_label"], dtype=["integer", "floating"], ignore=[float("nan")]))
     assert guard.check({"label": [1, None]}, batched=False).counts == {"LG104": 1}
+
+
+NAMES = schema(kind="multi_label", num_classes=3, class_names=["a", "b", "c"], encoding="ids", dtype="string")
+NAME_LISTS: list[Any] = [["a", "b"], ["a", None], ["b", 3], ["c", "x"], [b"c", "a"], [None, None], np.array(["b", "c"])]
+
+
+@given(rows=st.lists(st.sampled_from(range(len(NAME_LISTS))), min_size=1, max_size=4))
+def test_lists_of_names_are_checked_each_by_itself(rows: list[int]) -> None:
+    """A list that holds None or a number is bad; lists of names of the same length stay as good as they are alone."""
+    labels = [NAME_LISTS[row] for row in rows]
+    alone = [Guard(NAMES).check_records([{"label": label}]).ok for label in labels]
+    assert Guard(NAMES).check({"label": labels}, batched=True).valid.tolist() == alone
+
+
+COLUMNS_WITH_NULLS: dict[str, Callable[[list[Any]], Any]] = {
+    "Arrow": pa.array,
+    "Arrow chunks": lambda items: pa.chunked_array([items[:1], items[1:]]),
+    "Arrow dictionary": lambda items: pa.array(items).dictionary_encode(),
+    "pandas nullable": lambda items: pd.Series(pd.array(items, "Int64")),
+    "pandas Arrow": lambda items: pd.Series(items, dtype=pd.ArrowDtype(pa.int64())),
+    "pandas array": lambda items: pd.array(items, "Int64"),
+}
+
+
+@pytest.mark.parametrize("column", COLUMNS_WITH_NULLS)
+def test_a_null_of_a_column_is_a_null(column: str) -> None:
+    """A column of ids with a null has one record without a label; the ids next to it stay integers."""
+    ids = schema(kind="class_label", num_classes=4)
+    result = Guard(ids).check({"label": COLUMNS_WITH_NULLS[column]([1, None, 5, 3])}, batched=True)
+    assert result.counts == {"LG104": 1, "LG101": 1}
+    measured = schema(kind="multi_label", num_classes=2, columns=["a", "b"], dtype=["int64", "floating"], ignore=[None])
+    batch = {"a": COLUMNS_WITH_NULLS[column]([1, None, 0, 5]), "b": np.array([0, 1, 1, 0])}
+    assert Guard(measured).check(batch, batched=True).valid.tolist() == [True, True, True, False]
+
+
+@pytest.mark.parametrize("names", [pd.Categorical(["a", None, "d"]), pd.Series(["a", None, "d"], dtype="string")])
+def test_a_null_of_a_pandas_column_of_names(names: Any) -> None:
+    """The record without a name has no label; another unknown name is one."""
+    stored = schema(kind="class_label", num_classes=2, class_names=["a", "b"], dtype="string")
+    assert Guard(stored).check({"label": names}, batched=True).counts == {"LG104": 1, "LG113": 1}
