@@ -72,7 +72,7 @@ class LocalFolder:
         Raises:
             OSError: the folder is not there, or cannot be read.
         """
-        return [path.name for path in self._root.iterdir()]
+        return os.listdir(self._root)  # noqa: PTH208  # pathlib makes a Path of each
 
     def open(self, name: str) -> BinaryIO:
         """The file ``name`` for reading.
