@@ -14,6 +14,7 @@ from label_guard.check.primitives import (
     Positions,
     exact,
     greatest_at_or_below,
+    least,
     least_at_or_above,
     member,
     values_at,
@@ -82,7 +83,7 @@ class ClassLabelCheck:
     def _classify(self, positions: NDArray[np.intp], values: Array) -> Iterator[Positions]:
         """One value breaks one rule: declared elsewhere before negative before range."""
         # The common case, where each step counts.
-        if not self.elsewhere and len(values) and np.minimum.reduce(values) >= 0:
+        if not self.elsewhere and len(values) and least(values) >= 0:
             yield Positions("LG101", positions, values)
             return
         elsewhere = member(values, self.elsewhere)

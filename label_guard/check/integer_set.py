@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.primitives import BLOCK_BYTES, Scratch, blocks, integer_bounds
+from label_guard.check.primitives import BLOCK_BYTES, Scratch, blocks, greatest, integer_bounds, least
 from label_guard.core.types import Array
 
 # A lookup table for ids with gaps up to 1 MiB; sparser ids are searched.
@@ -71,10 +71,10 @@ class IntegerSet:
         self._interval = None if self._table is not None or not 0 < size < self._modulus else self._ordered(start)
         # One reduction, of which blocks would save nothing.
         self._has_one_end = not len(self._extras) and self._interval is not None and None in self._interval[1:]
-        # Whether ids from 0 and one negative value are legal, such as -100.
+        # The negative value that is legal alone with ids from 0, such as -100, as unsigned.
         half = self._modulus // 2
         from_zero = self._interval is not None and start == 0 and self.size <= half
-        self._lone = from_zero and (self._extras >= half).tolist() == [True]
+        self._lone = int(self._extras[0]) if from_zero and (self._extras >= half).tolist() == [True] else None
 
     def _widen(self, start: int, size: int, extras: set[int]) -> tuple[int, int]:
         """The interval with the extras that are next to it, which are taken out of ``extras``."""
@@ -89,15 +89,14 @@ class IntegerSet:
             size += 1
         return start, size
 
-    def _ordered(self, start: int) -> tuple[np.dtype[Any], Any | None, Any | None] | None:
-        """The order in which the interval does not wrap, and its least and greatest value (None: the dtype's own)."""
+    def _ordered(self, start: int) -> tuple[np.dtype[Any], int | None, int | None] | None:
+        """The order in which the interval does not wrap, and its first and last value (None: the dtype's own)."""
         for dtype in (self.unsigned, self._signed):
             low, high = integer_bounds(dtype)
-            least = low + (start - low) % self._modulus
-            greatest = least + self.size - 1
-            if greatest <= high:
-                ends = dtype.type(least), dtype.type(greatest)  # scalars of the dtype compare quicker than ints
-                return dtype, None if least == low else ends[0], None if greatest == high else ends[1]
+            first = low + (start - low) % self._modulus
+            last = first + self.size - 1
+            if last <= high:
+                return dtype, None if first == low else first, None if last == high else last
         return None
 
     def all_legal(self, array: Array) -> bool:
@@ -131,29 +130,24 @@ class IntegerSet:
             return bool(np.logical_and.reduce(self._table[self._places(array)]))
         if self._interval is None:
             return False
-        dtype, least, greatest = self._interval
+        dtype, first, last = self._interval
         ordered = array.view(dtype)
-        below = least is not None and np.minimum.reduce(ordered, axis=None) < least
-        return not (below or (greatest is not None and np.maximum.reduce(ordered, axis=None) > greatest))
+        return (last is None or greatest(ordered) <= last) and (first is None or least(ordered) >= first)
 
     def _block_is_legal(self, block: Array) -> bool:
-        if self._lone:
-            return self._is_inside_or_lone(block)
+        if self._lone is not None:
+            return self._is_inside_or(self._lone, block)
         if self._is_inside(block):
             return True
         inside_only = self._interval is not None or self._table is not None
         return not (inside_only and not len(self._extras)) and not self._illegal(block).any()
 
-    def _is_inside_or_lone(self, block: Array) -> bool:
-        greatest = np.maximum.reduce(block)
-        if greatest < self.size:
+    def _is_inside_or(self, lone: int, block: Array) -> bool:
+        most = greatest(block)
+        if most < self.size:
             return True
         signed = block.view(self._signed)
-        return bool(
-            greatest <= self._extras[0]
-            and np.maximum.reduce(signed) < self.size
-            and np.minimum.reduce(signed) >= self._extras.view(self._signed)[0]
-        )
+        return most <= lone and greatest(signed) < self.size and least(signed) >= lone - self._modulus
 
     def _places(self, block: Array) -> Array:
         """The place of each value in the table."""

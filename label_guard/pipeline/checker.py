@@ -433,8 +433,9 @@ def _unreadable_apart(result: CheckResult, records: Sequence[Any]) -> CheckResul
 
 def staying(result: CheckResult, *, padding: bool = True) -> Rows:
     """int[k]: the records that neither break a rule nor are to be skipped; ``padding``: and the rows of padding."""
-    leaves = np.zeros(result.num_records, np.bool_)
+    stays = np.empty(result.num_records, np.bool_)
+    stays.fill(True)  # a third of the time of np.ones
     for rows in (result.invalid_rows, result.skipped, None if padding else result.padding):
         if rows is not None:
-            leaves[rows] = True
-    return (~leaves).nonzero()[0]
+            stays[rows] = False
+    return stays.nonzero()[0]
