@@ -55,7 +55,7 @@ class RuleViolations:
         if self.first is not None and self.shape:
             place = tuple(map(int, np.unravel_index(int(self.first[index]), self.shape)))
         return Violation(
-            self.label, self.rule, value, self.legal, int(self.rows[index]), None, int(self.counts[index]), place
+            self.label, self.rule, value, self.legal, self.rows.item(index), None, self.counts.item(index), place
         )
 
 

@@ -15,6 +15,7 @@ from label_guard.core.types import Array, Rows
 from label_guard.errors import UsageError
 
 BatchRows = tuple[Any, Rows, int]  # a batch, rows of it, and its number of records
+_FEW = 4  # rows that are copied one by one
 ONE_BY_ONE = (
     "; give them one shape in a map before the guard, or leave batch_size= out and pass batched=False: single records "
     "leave the guard, for a map that pads them and a .batch of your own"
@@ -305,28 +306,46 @@ def _join_leaves(leaves: list[Any], parts: Sequence[BatchRows], path: str) -> An
     return joined
 
 
-def fill(parts: Sequence[BatchRows]) -> bool:
-    """Writes the rows of the other parts into the places of the first part that its rows leave free.
+def fill(batch: Any, holes: Rows, size: int, others: Sequence[BatchRows]) -> bool:
+    """Writes rows of other batches into ``batch``.
 
     Args:
-        parts: batches and rows of them, of the first those that stay; as many in all as the first batch has.
+        batch: a batch of ``size`` records.
+        holes: int[k], ascending: the rows to write to.
+        size: its number of records.
+        others: batches and rows of them.
 
     Returns:
-        False, with nothing written, where the batches are not dicts of arrays that are alike.
+        False, with nothing written, where there are fewer rows than holes, or the batches are not dicts of arrays that
+        are alike.
     """
-    (batch, kept, size), *others = parts
-    leaves = _leaves_alike(batch, [other for other, _, _ in others], [length for _, _, length in parts])
+    if sum(len(rows) for _, rows, _ in others) != len(holes):
+        return False
+    leaves = _leaves_alike(batch, [other for other, _, _ in others], [size, *(length for _, _, length in others)])
     if leaves is None:
         return False
-    taken = np.zeros(size, np.bool_)
-    taken[kept] = True
-    holes, at = (~taken).nonzero()[0], 0
+    at = 0
     for number, (_, rows, _) in enumerate(others, 1):
         places = holes[at : at + len(rows)]
         for arrays in leaves:
-            arrays[0][places] = arrays[number][rows]
+            _write_rows(arrays[0], places, arrays[number], rows)
         at += len(rows)
     return True
+
+
+def _write_rows(array: Array, places: Rows, other: Array, rows: Rows) -> None:
+    if len(rows) > _FEW:
+        array[places] = other[rows]
+        return
+    for place, row in zip(places.tolist(), rows.tolist(), strict=True):
+        array[place] = other[row]  # a row by its number takes a quarter of the time of one by an array of numbers
+
+
+def rows_without(left: Rows, size: int) -> Rows:
+    """int[k]: the rows of a batch of ``size`` that are not among ``left``."""
+    stays = np.ones(size, np.bool_)
+    stays[left] = False
+    return stays.nonzero()[0]
 
 
 def _are_dicts_alike(nodes: list[Any]) -> bool:

@@ -431,11 +431,8 @@ def _unreadable_apart(result: CheckResult, records: Sequence[Any]) -> CheckResul
     return CheckResult(result.num_records, tuple(faults), result.skipped, result.padding, result.columns)
 
 
-def staying(result: CheckResult, *, padding: bool = True) -> Rows:
-    """int[k]: the records that neither break a rule nor are to be skipped; ``padding``: and the rows of padding."""
-    stays = np.empty(result.num_records, np.bool_)
-    stays.fill(True)  # a third of the time of np.ones
-    for rows in (result.invalid_rows, result.skipped, None if padding else result.padding):
-        if rows is not None:
-            stays[rows] = False
-    return stays.nonzero()[0]
+def leaving(result: CheckResult, *, padding: bool = True) -> Rows:
+    """int[k], ascending: the rows that break a rule or are to be skipped, and those of padding unless ``padding``."""
+    found = [result.invalid_rows, result.skipped, None if padding else result.padding]
+    rows = [part for part in found if part is not None and len(part)]
+    return np.unique(np.concatenate(rows)) if len(rows) > 1 else rows[0] if rows else result.invalid_rows

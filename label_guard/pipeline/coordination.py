@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ from label_guard.core import tree
 from label_guard.errors import LabelGuardError, UsageError
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.copies import copied
-from label_guard.pipeline.emit import placeholder_batch
+from label_guard.pipeline.emit import finalize_batch, mask_batch, stack_records
 from label_guard.pipeline.state import guard_states
 
 
@@ -74,7 +75,7 @@ class CoordinatedStop:
         """
         if self.batch is None:
             try:
-                self.batch = placeholder_batch(self._config, self._pulled, size, batched=batched)
+                self.batch = _placeholder_batch(self._config, self._pulled, size, batched=batched)
             except UsageError:
                 raise error from None
         self.batch = _mask_all(self._config, self.batch)
@@ -117,3 +118,29 @@ def _mask_all(config: GuardConfig, batch: Any) -> Any:
         place = config.mask.path(path)
         batch = tree.put(batch, place, np.zeros_like(tree.get(batch, place)))
     return batch
+
+
+def _placeholder_batch(config: GuardConfig, pulled: Sequence[Any], size: int, *, batched: bool) -> Any:
+    """A fully masked placeholder batch, used when a host must stop before its first batch.
+
+    Args:
+        config: what the guard does.
+        pulled: a batch, or unbatched records.
+        size: number of records of a full batch.
+        batched: which of both.
+
+    Raises:
+        UsageError: there are none, or a bad label among them has no fixed shape that could be filled.
+    """
+    if not pulled:
+        raise UsageError("no element was read")
+    as_mask = config.replace(on_invalid="mask", quarantine=None)
+    if any(None in converter.label.record_shape for converter in config.converters.values()):
+        raise UsageError("a label of free shape cannot be filled")
+    if batched:
+        result = config.guard.check_batch(pulled[0])
+        batch, good = mask_batch(as_mask, pulled[0], result)
+    else:
+        result = config.guard.check_records(pulled)
+        batch, good = stack_records(as_mask, pulled, result)
+    return finalize_batch(as_mask, batch, result.num_records, full=size, result=result, good=good)

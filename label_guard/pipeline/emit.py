@@ -59,12 +59,11 @@ def _join_columns_of(
     batches = [buffer.batch() for buffer, _ in parts]
     if not all(batch is not None and batching.same_features(batches[0], batch) for batch in batches):
         return None
-    good: Good = {}
     if len(parts) == 1 and len(parts[0][1]) == len(parts[0][0]):
         batch, good = mask_batch(config, batches[0], result)
     else:
         chosen = [(batch, rows, len(buffer)) for batch, (buffer, rows) in zip(batches, parts, strict=True)]
-        batch = join_rows(config, chosen)
+        batch, good = join_rows(config, chosen)
     return _stacked(config, batch), good
 
 
@@ -242,23 +241,39 @@ def violations_of(result: CheckResult, path: str) -> list[RuleViolations]:
     return [found for found in result.faults if found.label == path]
 
 
-def join_rows(config: GuardConfig, parts: Sequence[batching.BatchRows], *, own: bool = False) -> Any:
-    """A batch of the given rows of each batch, its labels as arrays.
-
-    Args:
-        config: what the guard does.
-        parts: batches, and rows of them.
-        own: whether the first batch is the guard's own: if as many rows leave it as come, these take their places.
-
-    Returns:
-        The first batch itself if its free places were filled; else a new one, with the rows in order.
+def join_rows(config: GuardConfig, parts: Sequence[batching.BatchRows]) -> tuple[Any, Good]:
+    """A new batch of the given rows of each batch, in order, as of ``mask_batch``.
 
     Raises:
         UsageError: the batches differ in structure, or in the shape of a feature.
     """
     size = sum(len(rows) for _, rows, _ in parts)
-    filled = own and size == parts[0][2] and batching.fill(parts)
-    return mask_batch(config, parts[0][0] if filled else _joined(config, parts), CheckResult(size))[0]
+    return mask_batch(config, _joined(config, parts), CheckResult(size))
+
+
+def refill(
+    config: GuardConfig, batch: Any, left: Rows, size: int, others: Sequence[batching.BatchRows], own: bool
+) -> tuple[Any, Good]:
+    """A batch without the rows that leave it, topped up with rows of other batches, as of ``mask_batch``.
+
+    Args:
+        config: what the guard does.
+        batch: a batch of ``size`` records.
+        left: int[k], ascending: the rows that leave it.
+        size: its number of records.
+        others: batches, and rows of them.
+        own: whether the batch is the guard's own: if as many rows come as leave, these take their places.
+
+    Returns:
+        The batch itself if its free places were filled; else a new one, with the rows in order.
+
+    Raises:
+        UsageError: the batches differ in structure, or in the shape of a feature.
+    """
+    if own and batching.fill(batch, left, size, others):
+        return mask_batch(config, batch, CheckResult(size))
+    stay = batching.rows_without(left, size)
+    return join_rows(config, [(batch, stay, size), *others] if len(stay) else others)
 
 
 def _joined(config: GuardConfig, parts: Sequence[batching.BatchRows], *, stacked: bool = False) -> Any:
@@ -414,29 +429,3 @@ def _converted(converter: LabelConverter, stored: Any, value: Any, good: Good, *
     if isinstance(value, list):
         return [converter(np.asarray(item), illegal=illegal) for item in cast("list[Any]", value)]
     return converter(np.asarray(value), illegal=illegal)
-
-
-def placeholder_batch(config: GuardConfig, pulled: Sequence[Any], size: int, *, batched: bool) -> Any:
-    """A fully masked placeholder batch, used when a host must stop before its first batch.
-
-    Args:
-        config: what the guard does.
-        pulled: a batch, or unbatched records.
-        size: number of records of a full batch.
-        batched: which of both.
-
-    Raises:
-        UsageError: there are none, or a bad label among them has no fixed shape that could be filled.
-    """
-    if not pulled:
-        raise UsageError("no element was read")
-    as_mask = config.replace(on_invalid="mask", quarantine=None)
-    if any(None in converter.label.record_shape for converter in config.converters.values()):
-        raise UsageError("a label of free shape cannot be filled")
-    if batched:
-        result = config.guard.check_batch(pulled[0])
-        batch, good = mask_batch(as_mask, pulled[0], result)
-    else:
-        result = config.guard.check_records(pulled)
-        batch, good = stack_records(as_mask, pulled, result)
-    return finalize_batch(as_mask, batch, result.num_records, full=size, result=result, good=good)

@@ -7,7 +7,8 @@ from typing import Any
 
 from label_guard.core.plural import counted
 from label_guard.errors import LabelGuardError, UsageError
-from label_guard.pipeline.checker import ElementChecker, staying
+from label_guard.pipeline.batching import rows_without
+from label_guard.pipeline.checker import ElementChecker, leaving
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.copies import copied
 from label_guard.pipeline.counts import Counts
@@ -92,7 +93,7 @@ def spare(own: Mapping[str, Any], upstream: Upstream, checker: ElementChecker) -
     set_upstream(upstream, own["spare"])
     batch = copied(next(upstream))
     result = checker.check_again(batch, write=changed)
-    rows = staying(result, padding=False)
+    rows = rows_without(leaving(result, padding=False), result.num_records)
     rows = rows[rows >= own["spare_from"]]
     size = result.num_records
     if size != own.get("spare_size", size) or (len(rows) != own["pending"] and not changed):

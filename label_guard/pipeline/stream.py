@@ -22,8 +22,8 @@ from label_guard.core.types import Rows
 from label_guard.errors import LabelGuardError, UsageError
 from label_guard.pipeline import emit, emit_record, restore, saved_state
 from label_guard.pipeline import state as states
-from label_guard.pipeline.batching import BatchRows, larger_batch, smaller_batches
-from label_guard.pipeline.checker import ElementChecker, logger, staying
+from label_guard.pipeline.batching import BatchRows, larger_batch, rows_without, smaller_batches
+from label_guard.pipeline.checker import ElementChecker, leaving, logger
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.coordination import CoordinatedStop, StopReason
 from label_guard.pipeline.copies import copied
@@ -33,6 +33,7 @@ from label_guard.pipeline.record_buffer import RecordBuffer
 from label_guard.pipeline.state import Form, Processes, Snapshot, Spare, Upstream
 
 Build = Callable[[], tuple[Any, emit.Good]]
+_NO_ROWS: Rows = np.empty(0, np.intp)
 
 
 class GuardStream:
@@ -241,7 +242,7 @@ class GuardStream:
             full = len(window) == self._size - have
             if len(window):
                 result = self._check_window(window)
-                parts.append((window, self._leave_out(result)))
+                parts.append((window, rows_without(self._leave_out(result), len(window))))
                 have, padding = have + len(parts[-1][1]), padding + result.num_padding
         if self._is_remainder(have, padding) or not have:
             self._finish()
@@ -276,10 +277,10 @@ class GuardStream:
         return self._finish()
 
     def _leave_out(self, result: CheckResult, *, padding: bool = True) -> Rows:
-        """Counts what leaves the stream; int[k]: the rows that stay, those of padding only if ``padding``."""
+        """Counts what leaves the stream; int[k], ascending: its rows, with those of padding unless ``padding``."""
         self.checker.counts.quarantined += result.num_invalid
         self.checker.counts.skipped += 0 if result.skipped is None else len(result.skipped)
-        return staying(result, padding=padding)
+        return leaving(result, padding=padding)
 
     def _is_remainder(self, have: int, padding: int) -> bool:
         """Whether an incomplete batch is left out, and its records, ``padding`` rows apart, counted so."""
@@ -305,30 +306,28 @@ class GuardStream:
     def _next_held(self) -> Any:
         """The records that a policy with refill held back, in one batch; padded where there is a mask."""
         part, self._spare = self._spare.split(self._spare.pending)
-        return self._deliver(len(part[1]), lambda: (emit.join_rows(self.config, [part]), {}), pad=self.config.mask_all)
+        return self._deliver(len(part[1]), lambda: emit.join_rows(self.config, [part]), pad=self.config.mask_all)
 
     def _next_refilled(self) -> Any:
-        parts: list[BatchRows] = []
-        have = padding = 0
-        while not parts and (pulled := self._pull()):
+        batch, left, size, have, padding = None, _NO_ROWS, 0, 0, 0
+        while not have and (pulled := self._pull()):
             batch = pulled[0]
             result = self._check_sized(batch)
             if result.ok and result.skipped is None and result.num_records == self._size:
                 return self._deliver(self._size, lambda: emit.mask_batch(self.config, batch, result), result)  # noqa: B023
-            rows = self._leave_out(result)
-            if len(rows):
-                parts.append((batch, rows, result.num_records))
-                have, padding = len(rows), result.num_padding
-        own = self._owned and bool(parts) and parts[0][2] > 1
-        if not own and have < self._size and self._spare.pending < self._size - have:  # more must be read
-            parts = [(copied(part[0]), *part[1:]) for part in parts]
+            left, size, padding = self._leave_out(result), result.num_records, result.num_padding
+            have = size - len(left)
+        own = self._owned and size > 1
+        if have and not own and self._spare.pending < self._size - have:  # more must be read
+            batch = copied(batch)
+        others: list[BatchRows] = []
         while have < self._size and (self._spare.pending or self._read_spare()):
             part, self._spare = self._spare.split(self._size - have)
-            parts.append(part)
+            others.append(part)
             have += len(part[1])
         if not have or self._is_remainder(have, padding):
             self._finish()
-        return self._deliver(have, lambda: (emit.join_rows(self.config, parts, own=own), {}), padding=padding)
+        return self._deliver(have, lambda: emit.refill(self.config, batch, left, size, others, own), padding=padding)
 
     def _check_sized(self, batch: Any) -> CheckResult:
         result = self.checker.check_batch(batch)
@@ -344,7 +343,7 @@ class GuardStream:
         state = self._upstream.get_state()
         while pulled := self._pull():
             result = self._check_sized(pulled[0])
-            rows = self._leave_out(result, padding=False)  # padding fills no holes
+            rows = rows_without(self._leave_out(result, padding=False), result.num_records)  # padding fills no holes
             if len(rows):
                 batch = pulled[0] if self._owned and result.num_records > 1 else copied(pulled[0])
                 self._spare = Spare(batch, state, rows, result.num_records)

@@ -7,14 +7,12 @@ twice, which readers merge, and never none.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from label_guard.core.strict_json import to_json
 from label_guard.errors import QuarantineError
-from label_guard.quarantine.line import MAX_LINE_BYTES, LineProblem
+from label_guard.quarantine.line import MAX_LINE_BYTES, LineProblem, identity_digest
 from label_guard.quarantine.options import folder_url
 from label_guard.quarantine.reader import DamagedLines, open_parts, scan, sequence_of
 from label_guard.quarantine.storage import LocalFolder, RemoteFolder, open_folder
@@ -102,8 +100,7 @@ def _newest_lines(
                 damaged.add(found.part)
             continue
         lines += 1
-        key = hashlib.blake2b(to_json(found.identity), digest_size=16).digest()
-        places[key] = (found.place.part, found.place.line)
+        places[identity_digest(found.identity)] = (found.place.part, found.place.line)
     newest: dict[str, set[int]] = {}
     for part, line in places.values():
         newest.setdefault(part, set()).add(line)

@@ -6,6 +6,7 @@ of two lines may be joined into one that is JSON again, and a label must not be 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zlib
 from collections.abc import Mapping
@@ -171,6 +172,12 @@ def decode_payload(raw: bytes, place: Place) -> dict[str, Any]:
         return {path: payload.decode(value) for path, value in _object(found or {}).items()}
     except (ValueError, KeyError, RecursionError) as error:
         raise QuarantineError(f"{place} changed while it was read: {error}") from None
+
+
+def identity_digest(identity: tuple[str | None, ...]) -> bytes:
+    """16 bytes that stand for ``QuarantineEntry.identity``; no two identities have the same text."""
+    text = "".join(["-" if part is None else f"{len(part)}:{part}" for part in identity])
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def sealed(line: bytes) -> bytes:

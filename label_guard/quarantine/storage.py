@@ -142,11 +142,11 @@ class LocalFolder:
         return True
 
     def append(self, name: str, data: bytes, *, end: int) -> bool:
-        """Add ``data`` to the file ``name`` in one write.
+        """Add ``data`` to the file ``name``, which only its maker writes to, in one write.
 
         Returns:
-            False where the file is not, or no longer, there with a length of ``end`` bytes; also where it was moved
-            or deleted during the write, so that ``data`` must be written elsewhere.
+            False where the file was moved, deleted or changed by another, before the write or during it: ``data`` must
+            be written elsewhere, too.
 
         Args:
             name: name of the file.
@@ -158,16 +158,8 @@ class LocalFolder:
         """
         path = f"{self._text}{os.sep}{name}"  # runs for each batch with a bad record
         try:
-            descriptor = os.open(path, _APPEND)
-        except FileNotFoundError:
-            return False
-        opened = os.fstat(descriptor)
-        if opened.st_size != end:
-            os.close(descriptor)
-            return False
-        _write(descriptor, data, sync=self._sync)
-        try:
-            return os.path.samestat(opened, os.stat(path))  # noqa: PTH116
+            _write(os.open(path, _APPEND), data, sync=self._sync)
+            return os.stat(path).st_size == end + len(data)  # noqa: PTH116
         except FileNotFoundError:
             return False
 

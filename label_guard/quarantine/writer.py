@@ -8,7 +8,6 @@ twice anyway are merged by the reader (``read_quarantine``), which is the author
 from __future__ import annotations
 
 import errno
-import hashlib
 import logging
 import os
 import socket
@@ -28,6 +27,7 @@ from label_guard.quarantine.line import (
     VERSION,
     QuarantineEntry,
     exceeded,
+    identity_digest,
     sealed,
     violation_fields,
 )
@@ -153,7 +153,7 @@ class QuarantineWriter:
         origin = self._origin
         name = _short(record.record) if record.position is None else None
         place = (origin.dataset, origin.source, origin.split, record.position, name, content)
-        return _identity_digest((*place, origin.view, digest))
+        return identity_digest((*place, origin.view, digest))
 
     def _line(
         self, record: BadRecord, labels: Mapping[str, Any], content: str | None, digest: str, step: int | None
@@ -228,7 +228,7 @@ class QuarantineWriter:
                 break
             if isinstance(found, QuarantineEntry):
                 lines, size = lines + 1, size + found.place.length
-                self._known.add(_identity_digest(found.identity))
+                self._known.add(identity_digest(found.identity))
 
 
 # A forked child has the parent's part name and perhaps its held lock: it must start as new.
@@ -246,10 +246,6 @@ if hasattr(os, "register_at_fork"):
 
 def _rebuild(options: QuarantineOptions, origin: Origin, process_index: int, worker: int) -> QuarantineWriter:
     return QuarantineWriter(options, origin, process_index=process_index, worker=worker)
-
-
-def _identity_digest(identity: tuple[str | None, ...]) -> bytes:
-    return hashlib.blake2b(to_json(identity), digest_size=16).digest()
 
 
 def _content(element: Any) -> str:

@@ -235,23 +235,23 @@ def test_free_places_are_filled_in_order(kinds: list[str], keeps: list[bool], si
     """Rows that stay keep their place, the others are those of the next batches; or nothing is written at all."""
     found = [{kind: ARRAYS[kind](n) for kind in kinds} for n in (len(keeps), *sizes)]
     before = copy.deepcopy(found)
-    parts: list[Any] = [(found[0], np.flatnonzero(keeps), len(keeps))]
+    parts: list[Any] = []
     missing = keeps.count(False)
     for batch, n in zip(found[1:], sizes, strict=True):
         parts.append((batch, np.arange(n)[: min(n, missing)], n))
         missing -= len(parts[-1][1])
-    if missing:
-        return  # the caller joins what does not fill the batch
-    others = [batches.row(batch, int(at), n) for batch, rows, n in parts[1:] for at in rows]
-    wanted = [
-        batches.row(before[0], place, len(keeps)) if keep else others[keeps[:place].count(False)]
-        for place, keep in enumerate(keeps)
-    ]
+    others = [batches.row(batch, int(at), n) for batch, rows, n in parts for at in rows]
     alike = {str(batch.get("other dtype", np.zeros(0)).dtype) for batch in found}
     plain = FILLED.issuperset(kinds) or (len(alike) == 1 and {*FILLED, "other dtype"}.issuperset(kinds))
-    assert batches.fill(parts) == plain
+    holes = np.flatnonzero(~np.array(keeps, np.bool_))
+    filled = plain and not missing
+    assert batches.fill(found[0], holes, len(keeps), parts) == filled
     assert repr(found[1:]) == repr(before[1:])
-    if plain:
+    if filled:
+        wanted = [
+            batches.row(before[0], place, len(keeps)) if keep else others[keeps[:place].count(False)]
+            for place, keep in enumerate(keeps)
+        ]
         assert repr([batches.row(found[0], place, len(keeps)) for place in range(len(keeps))]) == repr(wanted)
     else:
         assert repr(found[0]) == repr(before[0])
