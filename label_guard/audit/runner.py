@@ -31,6 +31,7 @@ from label_guard.sources.csv import CsvFormat
 from label_guard.sources.open import open_source
 from label_guard.sources.source import Source
 from label_guard.sources.uris import separates_splits
+from label_guard.sources.webdataset import WebDatasetFormat
 
 
 class AuditOptions(TypedDict, total=False):
@@ -220,11 +221,12 @@ def open_splits(
 
 
 def _with_names_as_text(source: Source, labels: Mapping[str, Label]) -> Source:
-    """``source``; of CSV, whose fields have no type, names that look like numbers stay text."""
-    if not isinstance(source.format, CsvFormat):
+    """``source``; of CSV and WebDataset, whose texts have no type, names that look like numbers stay text."""
+    kept = source.format
+    if not isinstance(kept, CsvFormat | WebDatasetFormat):
         return source
     texts = [path for path, label in labels.items() if label.stores_names]
-    return replace(source, format=replace(source.format, texts=tuple(sorted(texts))))
+    return replace(source, format=replace(kept, texts=tuple(sorted(texts))))
 
 
 def _declared_source(schema: DatasetSchema, split: str | None, *, allow_python: bool) -> str:

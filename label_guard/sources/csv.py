@@ -14,7 +14,7 @@ from typing import IO
 from label_guard.core.plural import counted
 from label_guard.errors import SourceError
 from label_guard.sources.base import LabelShapes, Piece, RawColumn, did_you_mean, require_fields
-from label_guard.sources.csv_blocks import CsvBlocks, text_or_none
+from label_guard.sources.csv_blocks import CsvBlocks, number_or_text, text_or_none
 from label_guard.sources.files import opened
 from label_guard.sources.line_blocks import LineBlocks
 from label_guard.sources.pieces import blocks
@@ -73,7 +73,7 @@ class CsvFormat:
 
         Plain blocks are read at once, others row by row.
         """
-        plain = CsvBlocks(self.delimiter, self.encoding, width, places, _number, self.texts)
+        plain = CsvBlocks(self.delimiter, self.encoding, width, places, number_or_text, self.texts)
         row = 0
         with opened(path, unzip=True) as file:
             if not number and self.encoding == "utf-8" and file.read(len(BOM_UTF8)) != BOM_UTF8:
@@ -130,7 +130,7 @@ class CsvFormat:
             raise SourceError(
                 f"{path}: its header is one field with {other!r} inside; add ?{option}, as in csv:{path}?{option}"
             )
-        if not self.header and all(isinstance(_number(field), int | float) for field in header):
+        if not self.header and all(isinstance(number_or_text(field), int | float) for field in header):
             shown = ", ".join(header[:5]) + (", ..." if len(header) > 5 else "")
             raise SourceError(
                 f"{path}: its header looks like data ({shown}); add ?header=none where the file has none (columns are "
@@ -287,17 +287,4 @@ def _numbers(texts: list[str]) -> RawColumn:
             return list(map(int, texts))
         except ValueError:
             pass
-    return [_number(text) for text in texts]
-
-
-def _number(text: str) -> int | float | str | None:
-    if not text.strip():
-        return None
-    if "_" in text or not text.isascii():
-        return text
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    return [number_or_text(text) for text in texts]

@@ -120,6 +120,20 @@ def text_or_none(field: str) -> str | None:
     return field if field.strip() else None
 
 
+def number_or_text(text: str) -> int | float | str | None:
+    """A number where a text without a type is plainly one; None where it is blank."""
+    if not text.strip():
+        return None
+    if "_" in text or not text.isascii():
+        return text
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
 def _unquoted(field: str) -> str:
     return field[1:-1].replace('""', '"') if field.startswith('"') else field
 

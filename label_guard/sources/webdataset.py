@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tarfile
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -11,6 +10,7 @@ from typing import IO, Any, cast
 
 from label_guard.errors import SourceError
 from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, LabelShapes, Piece
+from label_guard.sources.csv_blocks import number_or_text, text_or_none
 from label_guard.sources.encoded_labels import decode_pieces
 from label_guard.sources.files import opened, unzipped
 from label_guard.sources.jsonl import MAX_LINE_BYTES, object_paths, parse_object
@@ -19,17 +19,20 @@ from label_guard.sources.pieces import blocks, first_items, labels_of, records_p
 _PEEKED = 64
 _TEXT = 64 << 10
 _HEADER = 16 << 10  # the time that tarfile takes for one is quadratic (CVE-2024-6232)
-_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+([eE][+-]?[0-9]+)?)?")
-_MOST_SIGNS = 40
 _BINARY = ("png", "npy", "bin")
 Sample = dict[str, bytes | str]
 
 
 @dataclass(frozen=True, slots=True)
 class WebDatasetFormat:
-    """A record is a sample: ``cls`` is a number or text, ``json/PATH`` a value inside, ``png`` a mask."""
+    """A record is a sample: ``cls`` is a number or text, ``json/PATH`` a value inside, ``png`` a mask.
+
+    Attributes:
+        texts: members that hold names, which stay text: ``01`` is another name than ``1``.
+    """
 
     name: str = "webdataset"
+    texts: tuple[str, ...] = ()
 
     def fields(self, path: str) -> Sequence[str]:
         names: dict[str, None] = {}
@@ -44,7 +47,7 @@ class WebDatasetFormat:
 
     def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         def labels(sample: Sample) -> dict[str, Any]:
-            return {label: _value(sample, label, wanted) for label in wanted}
+            return {label: _value(sample, label, wanted, self.texts) for label in wanted}
 
         extensions = tuple({label.partition("/")[0] for label in wanted})
         row = 0
@@ -158,7 +161,7 @@ def _data(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes | str:
     return data
 
 
-def _value(sample: Sample, label: str, wanted: LabelShapes) -> Any:
+def _value(sample: Sample, label: str, wanted: LabelShapes, texts: Sequence[str]) -> Any:
     extension, _, inner = label.partition("/")
     data = sample.get(extension)
     if data is None:
@@ -175,14 +178,7 @@ def _value(sample: Sample, label: str, wanted: LabelShapes) -> Any:
         return labels_of(record, [inner])[inner] if inner else record
     if len(wanted[label] or ()) >= 2 or extension.rpartition(".")[2] in _BINARY:
         return data
-    return _text(data)
-
-
-def _text(data: bytes) -> Any:
-    """A number where the text is plainly one, else the text."""
     if len(data) > _TEXT:
         raise ValueError("its text is longer than 64 KiB")
     text = data.decode().strip()
-    if len(text) > _MOST_SIGNS or not _NUMBER.fullmatch(text):
-        return text or None
-    return float(text) if "." in text else int(text)
+    return text_or_none(text) if label in texts else number_or_text(text)

@@ -1,8 +1,10 @@
-"""Names in CSV that look like numbers."""
+"""Names in CSV and WebDataset that look like numbers."""
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,15 @@ def schema(label: dict[str, Any]) -> DatasetSchema:
     return DatasetSchema.model_validate({"format": 1, "name": "n", "version": "1.0.0", "labels": {"y": label}})
 
 
+def write_members(path: Path, texts: list[str]) -> None:
+    """Samples with a member ``y``."""
+    with tarfile.open(path, "w") as archive:
+        for number, text in enumerate(texts):
+            member = tarfile.TarInfo(f"{number:06}.y")
+            member.size = len(text.encode())
+            archive.addfile(member, io.BytesIO(text.encode()))
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(
     texts=st.lists(TEXTS, min_size=1, max_size=8), quoted=st.booleans(), encoding=st.sampled_from(["utf-8", "utf-16"])
@@ -38,12 +49,31 @@ def test_a_name_is_its_text_in_csv_as_in_json_lines(
     rows = "".join(f'x,"{text}"\n' if quoted else f"x,{text}\n" for text in texts)
     (tmp_path / "a.csv").write_text("z,y\n" + rows, encoding=encoding)
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({"y": text}) + "\n" for text in texts))
+    write_members(tmp_path / "a.tar", [text.strip() for text in texts])
     found = []
-    for source in (f"csv:{tmp_path}/a.csv?encoding={encoding}", f"jsonl:{tmp_path}/a.jsonl"):
+    csv = f"csv:{tmp_path}/a.csv?encoding={encoding}"
+    for source in (csv, f"jsonl:{tmp_path}/a.jsonl", f"webdataset:{tmp_path}/a.tar"):
+        names = [text.strip() for text in texts] if source.endswith(".tar") else texts
         report = audit_dataset(schema(LABEL), source=source)
         found.append({one.rule for one in report.findings if one.rule != "LG403"})
-        assert report.splits[0].invalid == sum(text not in NAMES for text in texts)
+        assert report.splits[0].invalid == sum(text not in NAMES for text in names)
     assert found[0] == found[1]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@given(
+    texts=st.lists(
+        st.sampled_from([*NAMES, "1e-05", "+1", ".5", "-inf", "1e400", "9" * 60, ""]), min_size=1, max_size=8
+    )
+)
+def test_numbers_of_webdataset_are_those_of_csv(tmp_path: Path, texts: list[str]) -> None:
+    """The same texts break the same rules in a column of CSV and in members of WebDataset."""
+    (tmp_path / "b.csv").write_text("z,y\n" + "".join(f"x,{text}\n" for text in texts))
+    write_members(tmp_path / "b.tar", texts)
+    for label in (IDS, {"kind": "real_label", "maximum": 9}, {"kind": "real_label", "ignore": [None]}):
+        reports = [audit_dataset(schema(label), source=f"{tmp_path}/{name}") for name in ("b.csv", "b.tar")]
+        found, same = ({path: one.violations for path, one in report.splits[0].labels.items()} for report in reports)
+        assert found == same
 
 
 @pytest.mark.parametrize("name", ["0", "01"])
