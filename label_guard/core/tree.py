@@ -12,9 +12,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-import inspect
-from collections import UserDict
+from collections import OrderedDict, UserDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import FunctionType
 from typing import Any, Final, cast
 
 import numpy as np
@@ -35,7 +35,7 @@ def children(node: Any) -> list[tuple[str, Any]] | None:
     kind = type(node)
     if kind in _LEAVES or issubclass(kind, np.generic):
         return None
-    if kind is dict or isinstance(node, Mapping):
+    if kind is dict or _is_mapping(node):
         return [(str(key), value) for key, value in node.items()]
     fields: tuple[str, ...] | None = getattr(node, "_fields", None) if isinstance(node, tuple) else None
     if fields is not None:
@@ -49,26 +49,46 @@ def children(node: Any) -> list[tuple[str, Any]] | None:
 
 
 def rebuild(node: Any, values: Sequence[Any]) -> Any:
-    """A container like ``node`` with ``values`` in place of its children."""
-    if isinstance(node, Mapping):
+    """A container like ``node`` with ``values`` in place of its children.
+
+    Code of the element's class does not run again: a ``__post_init__`` that scales a feature would scale it twice.
+    """
+    if _is_mapping(node):
         return mapping_like(node, dict(zip(node, values, strict=True)))
-    if isinstance(node, tuple) and hasattr(node, "_fields"):
-        return type(node)(*values)
-    if isinstance(node, tuple | list):
+    if type(node) in (tuple, list):
         return type(node)(values)
-    fields = dict(zip((field.name for field in dataclasses.fields(node)), values, strict=True))
-    if _takes_fields(type(node)):
-        return dataclasses.replace(node, **fields)
+    if isinstance(node, tuple):
+        return _tuple_like(node, values)
     made = copy.copy(node)
-    for name, value in fields.items():
-        object.__setattr__(made, name, value)  # also where the class is frozen
+    if isinstance(node, list):
+        made[:] = values
+        return made
+    for field, value in zip(dataclasses.fields(node), values, strict=True):
+        object.__setattr__(made, field.name, value)  # also where the class is frozen
+    _forget_cached(made)
     return made
 
 
-@functools.lru_cache(maxsize=256)
-def _takes_fields(kind: type) -> bool:
-    """Whether a dataclass is made of its fields: no ``init=False``, no ``InitVar`` and no ``__init__`` of its own."""
-    return list(inspect.signature(kind).parameters) == [field.name for field in dataclasses.fields(kind)]
+def _tuple_like(node: tuple[Any, ...], values: Sequence[Any]) -> Any:
+    """A tuple of the type of ``node``, a named tuple or another subclass, with its attributes."""
+    kind = type(node)
+    made: Any = tuple.__new__(kind, values) if isinstance(kind.__new__, FunctionType) else kind(values)
+    if hasattr(node, "__dict__"):
+        vars(made).update(vars(node))
+        _forget_cached(made)
+    return made
+
+
+def _forget_cached(made: Any) -> None:
+    """Removes what a ``cached_property`` computed from the former values."""
+    for name in list(getattr(made, "__dict__", ())):
+        if isinstance(getattr(type(made), name, None), functools.cached_property):
+            del vars(made)[name]
+
+
+def _is_mapping(node: Any) -> bool:
+    """Whether the features of ``node`` are items; those of a chex dataclass that is a mapping are its fields."""
+    return isinstance(node, dict | UserDict) or (isinstance(node, Mapping) and not dataclasses.is_dataclass(node))
 
 
 def mapping_like(node: Any, features: dict[Any, Any]) -> Any:
@@ -80,9 +100,22 @@ def mapping_like(node: Any, features: dict[Any, Any]) -> Any:
     """
     if type(node) is dict or not isinstance(node, dict | UserDict):
         return features
-    made = copy.copy(node)  # with its attributes: a default factory, the tokens of a BatchEncoding
-    made.clear()
-    made.update(features)
+    made: Any
+    attributes: dict[str, Any] = getattr(node, "__dict__", {})
+    if isinstance(node, OrderedDict):  # copy.copy() would call its class
+        made = OrderedDict.__new__(type(node))
+        OrderedDict.update(made, features)  # a ModelOutput refuses update()
+        vars(made).update(attributes)
+    else:
+        made = copy.copy(node)  # with its attributes: a default factory, the tokens of a BatchEncoding
+        made.clear()
+        made.update(features)
+    if attributes is node:  # the idiom self.__dict__ = self
+        made.__dict__ = made
+        return made
+    for name in attributes.keys() & features.keys():  # features that can be read as attributes, too
+        object.__setattr__(made, name, features[name])
+    _forget_cached(made)
     return made
 
 
@@ -173,7 +206,7 @@ def put(node: Any, path: str, value: Any) -> Any:
         values[position] = value if rest is None else put(values[position], rest, value)
         return rebuild(node, values)
     added = value if rest is None else put({}, rest, value)
-    if isinstance(node, Mapping):
+    if _is_mapping(node):
         return mapping_like(node, {**node, name: added})
     if type(node) in (tuple, list):
         return rebuild(node, [*values, added])
@@ -194,7 +227,7 @@ def put_beside(node: Any, neighbour: str, path: str, value: Any) -> Any:
     """
     name, rest = split_path(node, neighbour)
     if rest is None:
-        flat = "/" in neighbour and isinstance(node, Mapping)
+        flat = "/" in neighbour and _is_mapping(node)
         return mapping_like(node, {**node, path: value}) if flat else put(node, path, value)
     inner = dict(children(node) or ())
     if name in inner and path.startswith(f"{name}/"):
@@ -220,8 +253,8 @@ def without(node: Any, path: str) -> Any:
     pairs = children(node) or []
     if rest is not None:
         return rebuild(node, [without(value, rest) if child == name else value for child, value in pairs])
-    if isinstance(node, Mapping):
-        return {key: value for key, value in node.items() if str(key) != name}
+    if _is_mapping(node):
+        return mapping_like(node, {key: value for key, value in node.items() if str(key) != name})
     return rebuild(node, [value for child, value in pairs if child != name])
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import functools
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
 from dataclasses import InitVar, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -119,3 +122,106 @@ def test_a_dataclass_that_is_not_made_of_its_fields(node: Any) -> None:
     assert dict(tree.children(changed) or ()) == {name: [value, 7] for name, value in tree.children(node) or ()}
     assert tree.get(tree.put(node, "label", 8), "label") == 8
     assert getattr(changed, "origin", None) == getattr(node, "origin", None)
+
+
+@dataclass
+class _Doubled:
+    label: Any
+
+    def __post_init__(self) -> None:
+        self.label = [self.label, self.label]
+
+    @functools.cached_property
+    def first(self) -> Any:
+        return self.label[0]
+
+
+class _NamedPair(NamedTuple):
+    label: Any
+    other: Any
+
+
+class _Both(_NamedPair):
+    def __new__(cls, both: tuple[Any, Any]) -> _Both:
+        return super().__new__(cls, *both)
+
+
+class _Pair(tuple[Any, ...]):
+    def __new__(cls, label: Any, other: Any) -> _Pair:
+        return super().__new__(cls, (label, other))
+
+
+class _List(list[Any]):
+    def __init__(self, label: Any, other: Any) -> None:
+        super().__init__((label, other))
+
+
+class _Dict(dict[str, Any]):
+    def __init__(self, label: Any) -> None:
+        super().__init__(label=[label, label])
+
+
+@pytest.mark.parametrize("node", [_Doubled(1), _Both((1, 2)), _Pair(1, 2), _List(1, 2), _Dict(1)])
+def test_code_of_the_class_does_not_run_again(node: Any) -> None:
+    """A ``__post_init__``, ``__init__`` or ``__new__`` that changes or checks features has run when they were made."""
+    before = [value for _, value in tree.children(node) or ()]
+    changed = tree.rebuild(node, [f"new {value}" for value in before])
+    assert type(changed) is type(node)
+    assert [value for _, value in tree.children(changed) or ()] == [f"new {value}" for value in before]
+    assert [value for _, value in tree.children(node) or ()] == before
+
+
+def test_what_was_computed_from_former_values_is_forgotten() -> None:
+    """A cached property of a new element is computed from the new values."""
+    node = _Doubled(1)
+    assert node.first == 1
+    assert tree.put(node, "label", [5, 6]).first == 5
+
+
+@dataclass
+class _ModelOutput(OrderedDict[str, Any]):  # the form of transformers' ModelOutput
+    label: Any
+    label_valid: Any = None
+
+    def __post_init__(self) -> None:
+        super().__setitem__("label", self.label)
+
+    def update(self, *_args: Any, **_kwargs: Any) -> None:  # type: ignore[override]
+        raise TypeError("update")
+
+
+class _Attributes(dict[str, Any]):
+    def __init__(self, **features: Any) -> None:
+        super().__init__(**features)
+        self.__dict__ = self
+
+
+@pytest.mark.parametrize("node", [_ModelOutput(99), _Attributes(label=99)])
+def test_items_that_are_attributes_too_change_in_both(node: Any) -> None:
+    """An invalid label must not stay where ``batch.label`` reads it, nor a mask be absent there."""
+    changed = tree.put_beside(tree.put(node, "label", 1), "label", "label_valid", False)
+    assert type(changed) is type(node)
+    assert changed["label"] == changed.label == 1
+    assert changed["label_valid"] is changed.label_valid is False
+    assert node["label"] == node.label == 99
+
+
+@dataclass
+class _Mappable(Mapping[str, Any]):  # the form of a chex dataclass
+    label: Any
+
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["label"])
+
+    def __len__(self) -> int:
+        return 1
+
+
+def test_a_dataclass_that_is_a_mapping_keeps_its_type() -> None:
+    """Its fields are its features; one that it lacks cannot be added."""
+    assert tree.put(_Mappable(1), "label", 2) == _Mappable(2)
+    with pytest.raises(TypeError, match="cannot add"):
+        tree.put(_Mappable(1), "other", 2)
