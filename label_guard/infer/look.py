@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
@@ -198,7 +198,7 @@ def _look_into(look: Look, labels: LabelShapes, split: str | None) -> dict[str, 
     names: list[str | None] = [split] if split is not None else [*look.data.splits()] or [None]
     for name in names:
         opened = look.data.open(labels, name)
-        look.features |= opened.features
+        look.features |= {path: _of_splits(look.features.get(path), one) for path, one in opened.features.items()}
         paths = [shard.path for shard in opened.shards()]
         uri = look.data.uri
         look.splits += [SplitFiles(name, uri, tuple(paths))] if name is not None else split_files(uri, paths)
@@ -212,6 +212,16 @@ def _look_into(look: Look, labels: LabelShapes, split: str | None) -> dict[str, 
     # Flat storage: a list of one looks like a single value. Bytes that are a PNG are decoded where a mask is asked for.
     shapes: dict[str, Shape] = {path: (None,) for path, one in look.seen.items() if one.is_ragged}
     return shapes | {path: PICTURE for path, one in look.seen.items() if one.pictures}
+
+
+def _of_splits(known: Feature | None, other: Feature) -> Feature:
+    """What two splits declare of one feature: all class folders of both, else the one with more classes."""
+    if known is None or known.class_names is None or other.class_names is None:
+        return known or other
+    if known.stores_names and other.stores_names:
+        names = tuple(sorted({*known.class_names, *other.class_names}))
+        return replace(known, num_classes=len(names), class_names=names)
+    return max(known, other, key=lambda one: len(one.class_names or ()))
 
 
 def _values(seen: ColumnProfile) -> Counter[int | str]:

@@ -167,7 +167,7 @@ def class_shards(root: str) -> tuple[Shard, ...]:
     """One unit of work or more per class folder.
 
     Raises:
-        SourceError: no folder holds pictures; a class folder is empty, or holds further folders.
+        SourceError: no folder holds pictures; a class folder is empty, or pictures are in folders below it.
     """
     classes = _entries(root)[1]
     if not classes:
@@ -175,10 +175,21 @@ def class_shards(root: str) -> tuple[Shard, ...]:
     for name in classes:
         files, inner = _entries(str(Path(root, name)))
         if inner and not any(map(_is_image, files)):
-            raise SourceError(f"{root}/{name} holds folders, not pictures; if it is a split, pass --split {name}")
+            raise SourceError(
+                f"{root}/{name} holds folders, not pictures; remove it if it is no class, or pass --split {name} if it "
+                "is a split"
+            )
         if not any(map(_is_image, files)):
             raise SourceError(f"{root}/{name} is a class folder without pictures; remove it, or restore its files")
+        below = _tree(str(Path(root, name))) if inner else ()
+        deeper = next((path for path in below if path and _has_image(root, name, path)), None)
+        if deeper is not None:
+            raise SourceError(f"{root}/{name} holds pictures, and {deeper} in it holds more; move them into one folder")
     return _shards(root, classes, _is_image, "*")
+
+
+def _has_image(*folder: str) -> bool:
+    return any(map(_is_image, _entries(str(Path(*folder)))[0]))
 
 
 def class_splits(root: str) -> list[str]:

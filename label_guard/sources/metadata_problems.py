@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from label_guard.core.similar import listed
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.fields import Problem, SchemaPath
 from label_guard.schema.labels import ClassLabel, Label, RealLabel
@@ -41,9 +42,30 @@ def _label_problems(path: str, label: Label, feature: Feature) -> Iterator[Probl
         feature: as the metadata declare it.
     """
     where = ("labels", path)
-    yield from _count_problems(where, label, feature)
-    yield from _name_problems(where, label, feature)
+    if (
+        feature.stores_names
+        and label.stores_names
+        and set(getattr(label, "class_names", None) or ()) != set(feature.class_names or ())
+    ):
+        yield from _stored_name_problems(where, label, feature)
+    else:
+        yield from _count_problems(where, label, feature)
+        yield from _name_problems(where, label, feature)
     yield from _storage_problems(where, label, feature)
+
+
+def _stored_name_problems(where: SchemaPath, label: Label, feature: Feature) -> Iterator[Problem]:
+    """Class folders that a split lacks, or that no class is called as."""
+    declared = () if isinstance(label, RealLabel) else label.class_names or ()
+    found = feature.class_names or ()
+    lacking = [name for name in declared if name not in found]
+    if lacking:
+        message = f"num_classes is {len(declared)} but the dataset lacks {listed(lacking, quote=True)}"
+        yield Problem("LG231", (*where, "num_classes"), message, "find the records of these classes")
+    others = [name for name in found if name not in declared]
+    if others:
+        message = f"the dataset has {listed(others, quote=True)}, which class_names do not declare"
+        yield Problem("LG232", (*where, "class_names"), message, "correct the names there, or declare them")
 
 
 def _count_problems(where: SchemaPath, label: Label, feature: Feature) -> Iterator[Problem]:

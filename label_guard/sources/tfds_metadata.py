@@ -62,6 +62,11 @@ class Feature:
     class_ids: tuple[int, ...] | None = None
 
     @property
+    def stores_names(self) -> bool:
+        """Whether the stored values are the class names, as those of class folders are."""
+        return self.kind == "ClassLabel" and self.dtype == "string"
+
+    @property
     def names_by_id(self) -> dict[int, str]:
         """The class names by stored id; empty where none are declared."""
         names = self.class_names or ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -152,3 +153,21 @@ def test_a_real_target_says_what_is_odd_about_it(tmp_path: Path) -> None:
     assert len(draft_of_values(tmp_path, real).marks["label"]["kind"]) == 1
     real[5] = -999
     assert "-999 may mean that nothing was measured" in draft_of_values(tmp_path, real).marks["label"]["kind"]
+
+
+@pytest.mark.parametrize("lacking", ["train", "val", "both"])
+def test_a_class_folder_that_a_split_lacks_is_a_class(tmp_path: Path, lacking: str) -> None:
+    """The draft declares the class folders of all splits, and says which one a split lacks."""
+    names = ["bird", "cat", "dog", "fish"]
+    absent = {("train", "dog"), ("val", "bird")} if lacking == "both" else {(lacking, "dog")}
+    for split, name in itertools.product(("train", "val"), names):
+        folder = tmp_path / "data" / split / name
+        for number in range(30 if (split, name) not in absent else 0):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{number}.jpg").write_bytes(b"")
+    draft = infer(f"folder:{tmp_path}/data")
+    assert draft.schema["labels"]["label"]["class_names"] == names
+    found = [line for line in draft.head if "LG23" in line]
+    expected = [f"{split}: label: num_classes is 4 but the dataset lacks {name!r}" for split, name in sorted(absent)]
+    assert [line.partition(" in ")[2] for line in found] == expected
+    assert not [line for line in draft.head if "LG113" in line]

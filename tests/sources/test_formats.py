@@ -220,6 +220,10 @@ def test_a_folder_per_class(tmp_path: Path) -> None:
     (tmp_path / "data" / "train" / "emu").mkdir()
     with pytest.raises(SourceError, match="emu is a class folder without pictures"):
         open_source(f"folder:{tmp_path}/data/train", labels=["kind"])
+    (tmp_path / "data" / "train" / "emu").rmdir()
+    save(tmp_path / "data" / "train" / "dog" / "small" / "1" / "0.png", np.zeros((2, 2), np.uint8))
+    with pytest.raises(SourceError, match="dog holds pictures, and small/1 in it holds more"):
+        open_source(f"folder:{tmp_path}/data/train", labels=["kind"])
 
 
 def test_coco_by_image(tmp_path: Path) -> None:
