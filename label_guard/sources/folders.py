@@ -176,7 +176,7 @@ def class_shards(root: str) -> tuple[Shard, ...]:
         files, inner = _entries(str(Path(root, name)))
         if inner and not any(map(_is_image, files)):
             raise SourceError(
-                f"{root}/{name} holds folders, not pictures; remove it if it is no class, or pass --split {name} if it "
+                f"{root}/{name} holds folders, not pictures; remove it if it is not a class, or pass --split {name} if it "
                 "is a split"
             )
         if not any(map(_is_image, files)):
