@@ -20,6 +20,9 @@ _DENSE = 0.8
 _FEW = 5
 _MAX_SHOWN = 5  # rare values that comments name
 _FREQUENT = 20
+_SHORTEST_RUN = 2  # ids in a row from 0 or 1
+_LEAST_FAR = 5
+_MOST_FAR = 2  # values far from the ids that are taken for codes such as "not known"; more are ids with gaps
 SCATTERED = 0.05  # share of values beyond the classes above which nothing is drafted
 Name = TypeVar("Name", int, str)  # an id or a name of a class
 _CERTAIN = math.log(1000)  # of ids with gaps or from an unusual start, in favour of which little speaks beforehand
@@ -101,6 +104,8 @@ def draft_classes(counts: Mapping[int, int], *, scalar: bool, only_label: bool) 
         if not others:
             return refused(f"holds only {shown}: a split without labels")
         return refused(f"holds {shown} and too few other values, such as {others[0]}, to know the classes")
+    far = _far_ids(classes)
+    classes = {value: count for value, count in classes.items() if value not in far}
     if sum(rare.values()) > max(_FEW, SCATTERED * total) or min(classes) < 0:
         first = min(rare or classes)
         return refused(f"holds values such as {first} among {min(classes)}..{max(classes)}, which are not class ids")
@@ -108,6 +113,11 @@ def draft_classes(counts: Mapping[int, int], *, scalar: bool, only_label: bool) 
         return refused(f"holds values up to {max(classes):,}: an id or a count rather than a class")
     drafted = _ids(classes)
     if drafted.fields:
+        for value, count in far.items():
+            drafted.mark(
+                "num_classes",
+                f"{value} {occurs(count, total)} and is left illegal: far from the other ids, it may mean: no label",
+            )
         _mark_rare(drafted, rare, classes, total)
         _add_voids(drafted, voids, total, scalar=scalar, only_label=only_label)
     return drafted
@@ -166,6 +176,19 @@ def _parts(counts: Mapping[int, int]) -> tuple[dict[int, int], dict[int, int], d
         {v: counts[v] for v in known},
         {v: counts[v] for v in inside},
     )
+
+
+def _far_ids(classes: Mapping[int, int]) -> dict[int, int]:
+    """One or two values that are farther from a run of ids from 0 or 1 than the run is long, such as 99 or -999."""
+    first = last = 0 if 0 in classes else 1
+    while last in classes:
+        last += 1
+    others = [value for value in sorted(classes) if not first <= value < last]
+    run = last - first
+    far = max(run, _LEAST_FAR)
+    if run < _SHORTEST_RUN or len(others) > _MOST_FAR or any(first - far <= value < last + far for value in others):
+        return {}
+    return {value: classes[value] for value in others}
 
 
 def least_count(counts: Collection[int]) -> float:
