@@ -176,8 +176,8 @@ def class_shards(root: str) -> tuple[Shard, ...]:
         files, inner = _entries(str(Path(root, name)))
         if inner and not any(map(_is_image, files)):
             raise SourceError(
-                f"{root}/{name} holds folders, not pictures; remove it if it is not a class, or pass --split {name} if it "
-                "is a split"
+                f"{root}/{name} holds folders, not pictures; remove it if it is not a class, or pass --split {name} "
+                "if it is a split"
             )
         if not any(map(_is_image, files)):
             raise SourceError(f"{root}/{name} is a class folder without pictures; remove it, or restore its files")
