@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from label_guard.check.columns import BUFFERS, Column, Unreadable, UntypedIntegers, all_rows, as_array, spec_text
 from label_guard.check.label_check import LabelCheck
-from label_guard.check.reading import bool_words
+from label_guard.check.reading import bool_words, where_array
 from label_guard.check.result import CheckResult, RuleViolations, merged
 from label_guard.core import tree
 from label_guard.core.types import Rows
@@ -189,9 +189,11 @@ class Guard:
         value = tree.get(element, check.where)
         if check.label.where is None and _is_absent(value):
             return columns, missing
-        array, _ = as_array(value)
+        array = where_array(value)
         if array.ndim and array.shape[0] == size:
             return check.leave_out_uncounted(columns, missing, array if array.dtype.kind in "biuf" else list(array))
+        if isinstance(value, list | tuple) and len(cast("Sequence[Any]", value)) == size:  # of several lengths
+            return check.leave_out_uncounted(columns, missing, cast("Sequence[Any]", value))
         if check.label.where is None or _is_absent(value):
             return check.leave_out_uncounted(columns, missing, [tree.MISSING] * size)
         other = f"a batch of {size} under {check.where!r} of {spec_text(array.dtype, array.shape)}"
@@ -372,7 +374,7 @@ def _is_absent(value: Any) -> bool:
 
 def _idle_rows(value: Any, size: int, rank: int) -> NDArray[np.bool_] | None:
     """bool[size]: the rows in which a feature that says what counts is 0 throughout; None where there are none."""
-    array, _ = as_array(value)
+    array = where_array(value)
     if array.dtype.kind not in "biuf" or array.shape[:1] != (size,) or array.ndim > rank + 1 or not array.size:
         return None
     flat = array.reshape(size, -1)

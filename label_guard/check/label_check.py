@@ -10,11 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.columns import Column, Unreadable, as_array, as_object, is_python_number, spec_text
+from label_guard.check.columns import Column, Unreadable, as_object, is_python_number, spec_text
 from label_guard.check.fill_values import FillValues
 from label_guard.check.kinds import ValueCheck, value_check
 from label_guard.check.primitives import is_number, member, ones
-from label_guard.check.reading import LabelReader, broadcasts, checked_label, counted_positions, fits, is_encoded
+from label_guard.check.reading import (
+    LabelReader,
+    broadcasts,
+    checked_label,
+    counted_positions,
+    fits,
+    is_encoded,
+    where_array,
+)
 from label_guard.check.result import RuleViolations, plain
 from label_guard.core import dtypes, plural, tree
 from label_guard.core.similar import closest
@@ -257,7 +265,7 @@ class LabelCheck:
         if self.label.where is None or all(kind in "biuf" and broadcasts(own, shape) for kind, own in kinds):
             yield column
             return
-        fit = np.array([fits(as_array(where[row])[0], shape) for row in column.rows.tolist()], np.bool_)
+        fit = np.array([fits(where_array(where[row]), shape) for row in column.rows.tolist()], np.bool_)
         if fit.any():
             yield column if fit.all() else column.taken(fit)
         spec = spec_text(column.array.dtype, shape)
@@ -394,7 +402,7 @@ def _any(values: Sequence[Any] | Array) -> NDArray[np.bool_]:
     """Whether any position of each record counts; so does a record without positions."""
     if isinstance(values, np.ndarray):
         return np.any(values != 0, axis=tuple(range(1, values.ndim))) | (0 in values.shape[1:])
-    arrays = [as_array(value)[0] for value in values]
+    arrays = [where_array(value) for value in values]
     return np.array([not array.size or bool(np.any(array != 0)) for array in arrays], np.bool_)
 
 
@@ -410,7 +418,7 @@ def _misfit(path: str, where: Any, spec: str) -> Unreadable | None:
         return where
     if where is None or where is tree.MISSING:
         return Unreadable(f"{spec} without {path!r}, which says what counts", "LG104")
-    array, _ = as_array(where)
+    array = where_array(where)
     is_number = array.dtype.kind in "biuf"
     if is_number and array.size and not array.any():
         return None

@@ -398,6 +398,15 @@ def known_values(label: Label, column: Column) -> Column:
 # Positions that do not count --------------------------------------------------------------------------------------
 
 
+def where_array(value: Any) -> Array:
+    """What ``where`` names, as numbers: weights such as ``[1, 0.5]`` and those of bfloat16 as floats."""
+    array, _ = as_array(value)
+    if array.dtype == object and all(isinstance(item, int | float) for item in array.reshape(-1).tolist()):
+        return array.astype(np.bool_).astype(np.float64)  # a whole number may be too large for a float
+    extension = array.dtype.kind == "V" and np.can_cast(array.dtype, np.float32)  # of ml_dtypes
+    return array.astype(np.float32) if extension else array
+
+
 def counted_positions(where: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Which positions of a label of ``shape`` count, by the feature at ``where``, broadcast from the left.
 
@@ -411,7 +420,7 @@ def counted_positions(where: str, value: Any, shape: tuple[int, ...]) -> NDArray
     """
     if value is tree.MISSING or value is None:
         raise UsageError(f"the feature {where!r} is missing: it says which positions of a label count")
-    array, _ = as_array(value)
+    array = where_array(value)
     if not fits(array, shape):
         spec = spec_text(array.dtype, array.shape)
         raise UsageError(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from label_guard.check.columns import BUFFERS, Column, as_array, spec_text
-from label_guard.check.reading import counted_positions
+from label_guard.check.reading import counted_positions, where_array
 from label_guard.check.result import CheckResult, RuleViolations
 from label_guard.core import tree
 from label_guard.core.similar import listed
@@ -415,7 +415,7 @@ def _counted(where: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.bool_
         return counted_positions(where, value, shape)
     except UsageError:
         counts = np.ones(shape, np.bool_)
-        array, _ = as_array(value)
+        array = where_array(value)
         if array.dtype.kind in "biuf" and array.size and array.shape[:1] == shape[:1]:
             counts[~array.reshape(len(array), -1).any(axis=1)] = False
         return counts

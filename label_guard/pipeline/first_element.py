@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from label_guard.check.columns import as_array, spec_text
+from label_guard.check.reading import where_array
 from label_guard.core import tree
 from label_guard.core.similar import closest, listed, near_name
 from label_guard.errors import UsageError
@@ -87,7 +88,7 @@ def _check_where(config: GuardConfig, elements: Sequence[Any]) -> None:
     """Refuses a ``where`` that names a feature without numbers; in a later record that is a violation."""
     for path, label in config.guard.labels.items():
         values = [] if label.where is None else [tree.get(element, label.where) for element in elements]
-        stored = [as_array(value)[0] for value in values if value is not None and value is not tree.MISSING]
+        stored = [where_array(value) for value in values if value is not None and value is not tree.MISSING]
         if stored and not any(array.dtype.kind in "biuf" for array in stored):
             raise UsageError(
                 f"{config.caller}: where of label {path!r} is the feature {label.where!r}, which holds "

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from label_guard.check.columns import Column
 from label_guard.check.fill_values import FillValues
 from label_guard.check.primitives import equals, member
+from label_guard.check.reading import where_array
 from label_guard.check.result import RuleViolations
 from label_guard.core import tree
 from label_guard.core.types import Array
@@ -261,7 +262,7 @@ def _combined(path: str, existing: Any, valid: Mask) -> Any:
         there: Array = np.asarray(existing)
         rank = max(there.ndim, valid.ndim)
         there, valid = (array.reshape(array.shape + (1,) * (rank - array.ndim)) for array in (there, valid))
-        if there.dtype.kind not in "biuf":
+        if where_array(there).dtype.kind not in "biuf":
             raise ValueError(f"it is {there.dtype}, not bool or numbers")
         if any(a != b and 1 not in (a, b) for a, b in zip(there.shape, valid.shape, strict=True)):
             raise ValueError(

@@ -9,6 +9,7 @@ from itertools import product
 from typing import Any
 
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -277,6 +278,40 @@ def _holds(name: str, value: int) -> bool:
 
 def _fits(name: str, value: int) -> bool:
     return value <= np.iinfo(name).max
+
+
+# A label as a list, and what its `where` may hold; the last says whether the record is valid.
+LISTED: list[tuple[list[int], Any, bool]] = [
+    ([1, 2, 3], [1, 1, 0], True),
+    ([1, 12, 3], [1, 0, 1], True),
+    ([1, 12], [1, 0.5], False),
+    ([1, 12], [0.5, 0], True),
+    ([1, 12], [True, False], True),
+    ([1, 12], [True, 2], False),
+    ([5], [2**70], True),
+    ([], [], True),
+    ([12], 1, False),
+    ([1, 2], [1], True),
+    ([1, 2], [1, 1, 1], False),
+    ([1, 2], [[1, 1]], False),
+    ([1, 2], ["a", "b"], False),
+    ([1, 2], "x", False),
+    ([1, 2], None, False),
+    ([1, 12], np.array([0.5, 0], ml_dtypes.bfloat16), True),
+    ([1, 12], np.array([0.5, 2], ml_dtypes.float8_e4m3fn), False),
+]
+
+
+@pytest.mark.parametrize("pair", [*product(range(len(LISTED)), repeat=2)])
+def test_a_where_of_several_forms_counts_record_by_record(pair: tuple[int, int]) -> None:
+    """Lists of any lengths, as readers of JSON and Parquet yield them: an odd one leaves its neighbours as they are."""
+    rows = [LISTED[place] for place in pair]
+    features = {"y": [ids for ids, _, _ in rows], "w": [where for _, where, _ in rows]}
+    guard = guard_of(shape=[None], where="w")
+    expected = [valid for _, _, valid in rows]
+    assert guard.check_columns(guard.gathered(features, len(rows)), len(rows)).valid.tolist() == expected
+    records = [{"y": np.array(ids, np.int64), "w": where} for ids, where, _ in rows]
+    assert guard.check_records(records).valid.tolist() == expected
 
 
 @pytest.mark.parametrize("where", [(0,), (0, 3), (0, 1, 1)])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import grain
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -343,3 +344,17 @@ def test_a_label_counts_by_another_label_as_it_is_stored(
             assert valid == (own in class_ids and own != 0 and stored < 3)
             assert not valid or y == stored
             assert y < 3
+
+
+@pytest.mark.parametrize("policy", ["mask", "drop"])
+@pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn])
+def test_weights_of_jax_dtypes(policy: Any, dtype: Any, tmp_path: Path) -> None:
+    """Loss weights of bfloat16 say what counts, and keep their dtype and their values where they are the mask."""
+    weights = np.array([[0.5, 1, 0], [1, 0.25, 2]], dtype)
+    batch = {"y": np.array([[1, 2, 99], [3, -4, 5]]), "w": weights}
+    label = {"y": ClassLabel(num_classes=10, shape=(3,), where="w")}
+    (out,) = guard_batches([batch], label, on_invalid=policy, valid_key="w", quarantine=tmp_path, stop_above=None)
+    kept = np.array([[0.5, 1, 0], [1, 0, 2]], dtype)
+    np.testing.assert_array_equal(out["w"], kept if policy == "mask" else kept[:1])
+    assert out["w"].dtype == dtype
+    assert out["y"].tolist() == ([[1, 2, 0], [3, 0, 5]] if policy == "mask" else [[1, 2, 0]])
