@@ -40,10 +40,12 @@ def missing_cause(found: LabelStatistics) -> LikelyCause | None:
         [f"{absent:,} of {counted(found.records, 'record')} {agreed(absent, 'has', 'have')} no value"] if absent else []
     )
     parts += [f"{counted(found.not_finite, 'value is', 'values are')} NaN or infinite"] if found.not_finite else []
+    failed = ", or where they are infinite a calculation that failed" if found.not_finite else ""
     text = (
-        f"{' and '.join(parts)}: missing labels. Fill them in, leave these records out, or mark them by a value that "
+        f"{' and '.join(parts)}: missing labels{failed}. Fill them in, leave these records out, or mark them by a "
+        "value that the schema declares as ignored"
     )
-    return LikelyCause("missing-values", f"{text}the schema declares as ignored")
+    return LikelyCause("missing-values", text)
 
 
 def _text_cause(found: LabelStatistics) -> LikelyCause:
@@ -169,9 +171,28 @@ def dtype_cause(label: Label, found: LabelStatistics) -> LikelyCause | None:
         text = f"all labels are whole numbers stored as floats{width}: class ids. Write them as {declared}"
         return LikelyCause("float-ids", text, _dtype_patch(label, found))
     if isinstance(label, ClassLabel) and set(found.dtypes) <= set(_INTEGERS):
-        text = f"labels are {stored}; the schema declares {declared}"
+        narrow = narrow_cause(label, found)
+        if narrow is not None:
+            return narrow
+        indexed = all(dtypes.can_index(name, label.num_classes) for name in found.dtypes if dtypes.is_integer(name))
+        width = "" if indexed else f", with which JAX cannot index {counted(label.num_classes, 'class')}"
+        text = f"labels are {stored}{width}; the schema declares {declared}"
         return LikelyCause("integer-width", text, _dtype_patch(label, found))
     return LikelyCause("wrong-dtype", f"labels are {stored}; the schema declares {declared}")
+
+
+def narrow_cause(label: ClassLabel, found: LabelStatistics) -> LikelyCause | None:
+    """A stored dtype that cannot hold the greatest id, which leaves other legal ids in place of greater ones."""
+    last = label.id_range[1]
+    stored = filter(dtypes.is_integer, sorted(found.dtypes))
+    narrow = next((name for name in stored if dtypes.integer_range(name)[1] < last), None)
+    if narrow is None:
+        return None
+    text = (
+        f"labels are stored as {narrow}, which cannot hold {last}, with {counted(label.num_classes, 'class')}: greater "
+        "ids wrapped around into other legal ids. Store them in a wider dtype and write them again"
+    )
+    return LikelyCause("narrow-dtype-wrap", text)
 
 
 def _fractions(label: ClassLabel, found: LabelStatistics, stored: str) -> LikelyCause:

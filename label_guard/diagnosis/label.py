@@ -52,6 +52,8 @@ def _values(
         return missing or dtype
     cause = arithmetic_cause(label, found)
     cause = cause or value_cause(path, label, found, split, only_label=only_label, run=run)
+    if cause is not None and dtype is not None and dtype.cause == "narrow-dtype-wrap" and cause.cause.endswith("-wrap"):
+        dtype = None  # the same, without the values
     if cause is None and dtype is None and missing is None:
         return legal_cause(label, found) or _empty_lists(label, found)
     first, *more = [one for one in (cause, missing, dtype) if one is not None]

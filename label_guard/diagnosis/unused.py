@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from label_guard.core import dtypes
 from label_guard.core.plural import counted
 from label_guard.diagnosis.cause import LikelyCause, OtherCause, with_alternatives
 from label_guard.diagnosis.evidence import log_classes
+from label_guard.diagnosis.form import narrow_cause
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.schema.labels import ClassLabel
 
@@ -21,19 +21,12 @@ _EVIDENCE = math.log(1000)
 
 def legal_cause(label: ClassLabel, found: LabelStatistics) -> LikelyCause | None:
     """A likely cause although every value is legal; None where nothing is remarkable."""
-    used, declared = sorted(found.class_counts), label.num_classes
+    used = sorted(found.class_counts)
     if not used:
         return _all_ignored(label, found)
-    last = label.id_range[1]  # a dtype that cannot hold it leaves other legal ids in place of greater ones
-    stored = filter(dtypes.is_integer, sorted(found.dtypes))
-    narrow = next((name for name in stored if dtypes.integer_range(name)[1] < last), None)
-    if narrow is not None and used[-1] < last:
-        text = (
-            f"labels are stored as {narrow}, which cannot hold {last}, with "
-            f"{counted(declared, 'class')}: greater ids wrapped around into other legal ids. Store them in a wider "
-            "dtype and write them again"
-        )
-        return LikelyCause("narrow-dtype-wrap", text)
+    narrow = narrow_cause(label, found)
+    if narrow is not None and used[-1] < label.id_range[1]:
+        return narrow
     if label.class_ids is not None or found.invalid:
         return None
     if len(used) == 1:

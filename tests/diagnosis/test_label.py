@@ -56,6 +56,10 @@ CASES: dict[str, tuple[dict[str, Any], Any, str]] = {
     "greater ids than uint8 holds": (
         {"num_classes": 300, "emit": "int32"}, RNG.integers(0, 300, 4000).astype(np.uint8), "narrow-dtype-wrap",
     ),
+    "greater ids than uint8 holds, and no emit": (
+        {"num_classes": 300}, RNG.integers(0, 300, 4000).astype(np.uint8), "narrow-dtype-wrap",
+    ),
+    "128 classes in int8": ({"num_classes": 128}, RNG.integers(0, 128, 4000).astype(np.int8), "integer-width"),
     "above 127 wrapped in int8": (
         {"num_classes": 200, "emit": "int32"}, RNG.integers(0, 200, 400).astype(np.uint8).view(np.int8), "int8-wrap",
     ),
@@ -83,6 +87,14 @@ def test_each_cause_is_named(name: str) -> None:
     found = causes(guard_of(**label), batch)
     assert found, "nothing was said"
     assert found[0].cause == cause
+
+
+@pytest.mark.parametrize(("classes", "stored"), [(300, "uint8"), (200, "int8"), (70_000, "uint16"), (40_000, "int16")])
+def test_no_change_makes_a_dtype_legal_that_cannot_hold_the_ids(classes: int, stored: str) -> None:
+    """Ids that wrapped around are named once, as such, and no dtype is suggested."""
+    found = causes(guard_of(num_classes=classes), RNG.integers(0, classes, 4000).astype(stored))
+    assert found[0].cause.endswith("-wrap")
+    assert not any(one.patch or one.alternatives for one in found)
 
 
 HALF = np.tile([0, 1], 200)
@@ -177,7 +189,7 @@ def test_a_class_more_needs_a_frequent_first_class() -> None:
 
 HEALED = [
     "1-based ids", "one class too few", "raw ids with gaps", "255 in masks", "-100", "some -1", "ids as floats",
-    "another width", "one-hot rows", "k-hot rows", "-1 in lists", "-1 wrapped in uint8",
+    "another width", "128 classes in int8", "one-hot rows", "k-hot rows", "-1 in lists", "-1 wrapped in uint8",
 ]  # fmt: skip
 
 
