@@ -61,6 +61,7 @@ class CheckReport:
         validated: whether the caller said what is expected, so that errors are violations.
         problem: why what is expected cannot be checked; empty where it was.
         audit: the audit behind the findings; None where no label could be declared.
+        fault_of_records: how many records could not be decoded, and why the first of them; empty where all could.
     """
 
     name: str
@@ -77,6 +78,7 @@ class CheckReport:
     validated: bool = False
     problem: str = ""
     audit: AuditReport | None = None
+    fault_of_records: str = ""
 
     @property
     def findings(self) -> list[Finding]:
@@ -96,7 +98,7 @@ class CheckReport:
     @property
     def is_empty(self) -> bool:
         """Whether the data hold no record at all."""
-        return not self.records and not self.faults
+        return not self.records and not self.faults and not self.peeked
 
     @property
     def exit_code(self) -> int:
@@ -223,7 +225,7 @@ def _check(
         drafts = {path: _as_expected(drafted, look.seen[path], expected) for path, drafted in drafts.items()}
     missing = [f"{path} {drafted.comments[0]}" for path, drafted in drafts.items() if not drafted.fields]
     problem = "; ".join(missing) if expected.validates and labels else ""
-    if not look.faults and not any(look.records.values()):
+    if not look.faults and not any(look.records.values()) and not look.peeked:
         problem = "0 records"
     report = None
     if any(drafted.fields for drafted in drafts.values()):
@@ -241,6 +243,7 @@ def _check(
         others=look.others, peeked=look.peeked,
         labels=[LabelOverview(path, look.seen[path], drafted) for path, drafted in drafts.items()],
         validated=expected.validates, problem=problem, audit=report,
+        fault_of_records=look.fault_of_records,
     )  # fmt: skip
 
 

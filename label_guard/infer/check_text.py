@@ -136,7 +136,8 @@ def _others(report: CheckReport) -> Iterator[str]:
 
 
 def _violated(report: CheckReport) -> bool:
-    return bool(report.problem or report.faults) or any(finding.severity == "error" for finding in report.findings)
+    unread = report.problem or report.faults or (report.unreadable and report.audit is None)
+    return bool(unread) or any(finding.severity == "error" for finding in report.findings)
 
 
 def _findings(report: CheckReport) -> Iterator[str]:
@@ -158,6 +159,8 @@ def _problems(report: CheckReport) -> Iterator[str]:
     if report.problem:
         yield f"not validated: {report.problem}"
     yield from (f"not read to the end: {fault}" for fault in report.faults)
+    if report.unreadable and report.audit is None:
+        yield f"LG120 {RULES['LG120'].name}: {report.fault_of_records}"
     for finding in report.findings:
         if finding.rule == "LG404" and report.faults:  # said above
             continue

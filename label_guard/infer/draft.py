@@ -183,7 +183,8 @@ def draft_of(look: Look, drafts: Mapping[str, Drafted], name: str | None = None)
         else:
             draft.head += [f"left out: {path}: {note}" for note in drafted.comments]
     if not draft.schema["labels"]:
-        raise UsageError(f"nothing in {source} can be a label: {'; '.join(draft.head[1:])}")
+        faults = [look.fault_of_records] if look.unreadable else []
+        raise UsageError(f"nothing in {source} can be a label: {'; '.join([*draft.head[1:], *faults])}")
     for one in look.splits:
         examples = {"num_examples": sum(look.records[path] for path in one.paths)} if look.whole else {}
         draft.schema["splits"][one.name] = {**examples, "source": one.uri}

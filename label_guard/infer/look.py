@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from label_guard.core.plural import counted
 from label_guard.errors import LabelGuardError, SourceError
 from label_guard.infer.datasets import Dataset
 from label_guard.infer.profile import ColumnProfile, infer_label
@@ -19,7 +20,8 @@ from label_guard.sources.source import Source
 from label_guard.sources.tfds_metadata import Feature, Shape
 
 _LABEL_NAME = re.compile(
-    r"(^|[/_.-])(label|class|classe|category|categorie|target|y|cls|mask|annotation)s?([_-]?(id|idx|index|name|no))?$"
+    r"(^|[/_.-])(label|class|classe|category|categorie|target|y|cls|mask|annotation)s?([_-]?(id|idx|index|name|no))?"
+    r"([_-](train|test|val|valid|validation|dev))?$"
 )
 _MAX_FIELDS = 200
 _MAX_CHOSEN = 12
@@ -52,6 +54,7 @@ class Look:
         limit: records looked at in each file, or None.
         whole: whether the records looked at are all.
         unreadable: records that could not be decoded.
+        first_unreadable: key of the first of them, and why.
         faults: why files could not be read to their end.
     """
 
@@ -68,7 +71,16 @@ class Look:
     limit: int | None = None
     whole: bool = True
     unreadable: int = 0
+    first_unreadable: str = ""
     faults: list[str] = field(default_factory=list[str])
+
+    @property
+    def fault_of_records(self) -> str:
+        """How many records could not be decoded, and why the first of them; empty where all could."""
+        if not self.unreadable:
+            return ""
+        total = counted(sum(self.records.values()), "record")
+        return f"{self.unreadable:,} of {total} cannot be decoded; first {self.first_unreadable}"
 
 
 def _choose_labels(data: Dataset, split: str | None) -> Look:
@@ -76,7 +88,7 @@ def _choose_labels(data: Dataset, split: str | None) -> Look:
     split = split or next(iter(data.splits()), None)
     fields, declared = data.fields(split), data.declared(split)
     with_names = [path for path, one in declared.items() if one.class_names or one.kind == "ClassLabel"]
-    called = [path for path in fields if _LABEL_NAME.search(path.lower())]
+    called = [path for path in fields if _LABEL_NAME.search(path.lower().strip())]
     labels, why = (called, "by its name") if called else (with_names, "declared by the dataset")
     if data.uri.startswith("tfds:") and with_names:
         labels, why = with_names, "declared by the dataset"
@@ -86,6 +98,7 @@ def _choose_labels(data: Dataset, split: str | None) -> Look:
     seen = _peek(data, split, fields[:_MAX_FIELDS])
     if not labels:
         labels, why = _by_content(seen), BY_CONTENT
+    labels = _of_one_length(data, split, labels)
     others = {path: seen[path].summary() for path in seen if path not in labels}
     peeked = max((seen[path].records for path in others), default=0)
     return Look(data, labels, why if labels else "", others, peeked)
@@ -107,8 +120,25 @@ def _peek(data: Dataset, split: str | None, fields: Sequence[str]) -> dict[str, 
         if pictures:
             seen |= _first_records(data.open(dict.fromkeys(pictures, PICTURE), split), _FIRST_PICTURES)
     except LabelGuardError:  # reading the labels reports it
-        return {}
+        parts = fields if _may_differ_in_length(data) and len(fields) > 1 else ()
+        return {path: one for field in parts for path, one in _peek(data, split, [field]).items()}
     return seen
+
+
+def _may_differ_in_length(data: Dataset) -> bool:
+    """Whether the fields may belong to several splits, as ``y_train`` and ``y_test`` of one archive do."""
+    return data.uri.startswith("npz:")
+
+
+def _of_one_length(data: Dataset, split: str | None, labels: Sequence[str]) -> Sequence[str]:
+    """The first of ``labels``, and the others where they can be read with it."""
+    if not _may_differ_in_length(data) or len(labels) < 2:
+        return labels
+    try:
+        _first_records(data.open(dict.fromkeys(labels), split))
+    except LabelGuardError:
+        return labels[:1]
+    return labels
 
 
 def _first_records(opened: Source, limit: int = _FIRST) -> dict[str, ColumnProfile]:
@@ -239,6 +269,8 @@ def _look_into_file(look: Look, opened: Source, shard: Shard) -> None:
                 one.add(taken.columns[path])
             read += len(taken) + len(taken.unreadable)
             look.unreadable += len(taken.unreadable)
+            if taken.unreadable and not look.first_unreadable:
+                look.first_unreadable = f"{taken.unreadable[0].key}: {taken.unreadable[0].reason}"
             if taken is not chunk:
                 look.whole = False
                 break

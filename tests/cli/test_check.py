@@ -10,6 +10,7 @@ import csv
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from hypothesis.extra import numpy as hnp
 import label_guard
 from label_guard import CheckReport, LabelGuardError, SourceError, UsageError, check_labels
 from label_guard.cli import app
+from label_guard.infer.draft import infer
 from label_guard.sources.schemes import NAMES
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "check"
@@ -145,6 +147,43 @@ def test_the_commands_that_it_names_run(
             app.main(words[1:])
         assert exit_.value.code in (0, 1), line
     Path("NAMES.txt").unlink()
+
+
+NONE_READABLE = {
+    "rows.csv": ("label,id\n" + '"1",cat,0\n' * 30, "the row has 3 fields, the header 2"),
+    "title.csv": ("# made by hand\n" + "label,id\n" + "1,2\n" * 30, "the row has 2 fields, the header 1"),
+    "yolo/a.txt": ("cat 0.5 0.5 0.1 0.1\n", "is not 'class x y width height'"),
+    "lines.jsonl": ('{"label": 1}\n' + '{"label": 1\n' * 30, "not JSON"),
+}
+
+
+@pytest.mark.parametrize("name", NONE_READABLE)
+def test_why_records_cannot_be_read_is_always_said(tmp_path: Path, run: Run, name: str) -> None:
+    """Where hardly a record can be read, and no label is found, the first fault is shown, by ``infer`` as well."""
+    content, why = NONE_READABLE[name]
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(content)
+    data = tmp_path / name.partition("/")[0]
+    for options in ([], ["--num-classes", "3"], ["--label", "label"]):
+        code, out, err = run(data, *options)
+        assert code
+        assert why in out + err or "has no field 'label'" in err, options
+    if name != "lines.jsonl":  # of which one record can be read
+        with pytest.raises(UsageError, match=re.escape(why)):
+            infer(f"{data}")
+
+
+def test_an_archive_of_two_splits(tmp_path: Path, run: Run) -> None:
+    """Arrays of several lengths, as Keras keeps MNIST, are shown: the first that is called a label, and the others."""
+    train, test = np.arange(90) % 3, np.arange(30) % 3
+    arrays = {"x_train": np.zeros((90, 2, 2)), "y_train": train, "x_test": np.zeros((30, 2, 2)), "y_test": test}
+    np.savez(tmp_path / "mnist.npz", **arrays)
+    code, out, _ = run(tmp_path / "mnist.npz")
+    assert (code, "y_train: class ids, int64, 3 classes" in out, "y_test   int64, 0 to 2" in out) == (0, True, True)
+    assert infer(f"{tmp_path}/mnist.npz").schema["labels"]["y_train"]["num_classes"] == 3
+    np.savez(tmp_path / "other.npz", data=np.ones(30), index=np.arange(31))
+    code, out, _ = run(tmp_path / "other.npz")
+    assert (code, "index  int64, 0 to 30" in out) == (0, True)
 
 
 EMPTY = {
