@@ -135,9 +135,11 @@ class Guard:
 
         The fast path for batches: -1 says only that ``check_batch`` must look closer.
         """
-        if self._always_closer or (self._where_paths and self._has_mask(batch)):
+        if self._always_closer:
             return -1
-        return self._clean_size(batch)[0]
+        if type(batch) is dict and not self._has_nested_mask:  # one call less where each counts
+            return -1 if not self._where_paths.isdisjoint(cast("dict[Any, Any]", batch)) else self._clean_size(batch)[0]
+        return -1 if self._has_mask(batch) else self._clean_size(batch)[0]
 
     def _clean_size(self, element: Any) -> tuple[int, LabelCheck | None]:
         """Number of records of a batch whose labels are valid; else -1, and the check that failed, if one did."""
@@ -163,9 +165,6 @@ class Guard:
 
     def _has_mask(self, element: Any) -> bool:
         """Whether ``element`` has a feature that may say which positions of a label count."""
-        features: Any = element
-        if type(element) is dict and not self._has_nested_mask:
-            return not self._where_paths.isdisjoint(features)
         return any(not _is_absent(tree.get(element, path)) for path in self._where_paths)
 
     def check_records(self, records: Sequence[Any]) -> CheckResult:

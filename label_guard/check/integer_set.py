@@ -64,6 +64,7 @@ class IntegerSet:
             extras = {e for e in extras if (e - start) % self._modulus >= size}
             start, size = self._widen(start, size, extras)
         self.offset = np.array(start % self._modulus, self.unsigned)  # arrays take half the time of scalars in a ufunc
+        self._is_shifted = bool(self.offset)
         self.size = size
         self._beyond = None if size >= self._modulus else np.array(size, self.unsigned)
         self.everything = self._table is None and size >= self._modulus
@@ -155,7 +156,7 @@ class IntegerSet:
         return shifted if self._beyond is None else np.minimum(shifted, self._beyond)
 
     def _shifted(self, block: Array) -> Array:
-        if not self.offset:
+        if not self._is_shifted:
             return block
         return np.subtract(block, self.offset, out=_SCRATCH.get(self.unsigned, block.size))
 

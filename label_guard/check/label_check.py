@@ -139,13 +139,14 @@ class LabelCheck:
         """Finds illegal values; ``located``: whether each record takes as many places in the batch as in the column."""
         array, rows = column.array, column.rows
         per_record = max(1, array.size // max(1, array.shape[0]))
+        are_first = not len(rows) or rows.item(-1) < len(rows)  # those of the batch, as nearly always
         for found in check.find(array):
             if len(found.positions):
                 broken, first, counts = found.by_row(per_record)
                 positions = None
                 if located and not found.whole:
                     positions = found.positions
-                    if len(rows) and rows[-1] >= len(rows):  # not the first records of the batch
+                    if not are_first:
                         row, place = np.divmod(positions, per_record)
                         positions = rows[row] * per_record + place
                 at: Array = found.values if first is None else found.values[first]
@@ -153,8 +154,9 @@ class LabelCheck:
                 places = None
                 if array.ndim > 1 and not found.whole:
                     places = (found.positions if first is None else found.positions[first]) % per_record
+                broken = broken if are_first else rows[broken]
                 yield RuleViolations(
-                    self.path, rule, self._legal, rows[broken], counts, values, positions, places, array.shape[1:]
+                    self.path, rule, self._legal, broken, counts, values, positions, places, array.shape[1:]
                 )
 
     def _shown(self, rule: str, values: Array, unknown: tuple[str, ...] | None) -> tuple[str, Array | list[Value]]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from label_guard.check.columns import Column
-from label_guard.check.result import CheckResult
+from label_guard.check.result import CheckResult, RuleViolations
 from label_guard.diagnosis.label import diagnose
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.diagnosis.unused import LEGAL_CAUSES
@@ -38,7 +38,7 @@ class StreamSample:
         self._start = start
         self._dirty: dict[str, LabelStatistics] = {}
         # small ones, with the number of their first record: counted when asked
-        self._uncounted: list[tuple[Mapping[str, Label], CheckResult, int]] = []
+        self._uncounted: list[tuple[Mapping[str, Label], Columns, Sequence[RuleViolations], int, int]] = []
         self._dirty_seen = self._dirty_counted = 0
         self._counted_to = start  # records of the run, up to the end of the last dirty batch that is counted
         self._clean: list[dict[str, tuple[Any, float]]] = []  # values, and how often each counts
@@ -90,20 +90,21 @@ class StreamSample:
             for column in found:
                 size += column.array.nbytes
         if size <= _MOST_BYTES:
-            kept = {path: [column._replace(array=column.array.copy()) for column in columns[path]] for path in columns}
-            result = CheckResult(result.num_records, result.faults, columns=kept)
-            self._uncounted.append((labels, result, first))
+            columns = {
+                path: [column._replace(array=column.array.copy()) for column in found]
+                for path, found in columns.items()
+            }
+            self._uncounted.append((labels, columns, result.faults, result.num_records, first))
         else:
-            self._count(labels, result, first)
+            self._count(labels, columns, result.faults, result.num_records, first)
 
-    def _count(self, labels: Mapping[str, Label], result: CheckResult, first: int) -> None:
-        rows = range(first, first + result.num_records)
-        keys = [""] * result.num_records
-        columns = result.columns or {}
+    def _count(
+        self, labels: Mapping[str, Label], columns: Columns, faults: Sequence[RuleViolations], size: int, first: int
+    ) -> None:
+        rows, keys = range(first, first + size), [""] * size
         for path, label in labels.items():
-            faults = [fault for fault in result.faults if fault.label == path]
             found = self._dirty.setdefault(path, LabelStatistics())
-            found.add(label, columns[path], faults, result.num_records, keys, rows=rows)
+            found.add(label, columns[path], [fault for fault in faults if fault.label == path], size, keys, rows=rows)
 
     @property
     def is_estimate(self) -> bool:
