@@ -24,6 +24,8 @@ from label_guard.core.types import Array
 from label_guard.quarantine.payload import MAX_DEPTH, has_unused_bytes, holds_numbers, is_array
 
 _MAX_NODES = 200_000
+_FEW = 64  # features of a record
+_TEXT = frozenset((str,))
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
@@ -56,7 +58,7 @@ class _Hasher:
             self._put("unknown", os.urandom(16))
             return
         if type(value) is dict:
-            self._add_children(value, depth)
+            self._add_dict(cast("dict[Any, Any]", value), depth)
             return
         if depth and holds_numbers(value):  # nearly every feature
             self.hash.update(_numbers_head(value.dtype, value.shape, self._array_kind(value)))
@@ -73,6 +75,18 @@ class _Hasher:
 
     def _array_kind(self, value: Any) -> str:
         return "scalar" if self._exact and isinstance(value, np.generic) else "array"
+
+    def _add_dict(self, value: dict[Any, Any], depth: int) -> None:
+        if not depth or len(value) > _FEW or not _TEXT.issuperset(map(type, value)):
+            self._add_children(value, depth)
+            return
+        head, names = _names_head(tuple(value))  # nearly every record
+        self.hash.update(head)
+        for key, name in names:
+            self.hash.update(key)
+            self.add(value[name], depth - 1)
+            if self._left < 0:
+                break
 
     def _add_children(self, value: Any, depth: int) -> None:
         pairs = self._pairs(value) if depth else None
@@ -112,13 +126,17 @@ class _Hasher:
         return None if pairs is None else [(_head(name, 0), item) for name, item in pairs]
 
     def _key(self, key: Any) -> bytes:
-        if type(key) is str:  # nearly every key
-            text = key.encode("utf-8", "surrogatepass")
-            return b"3:str %d:%b" % (len(text), text)
         plain = _plain_bytes(key)
         if plain is None:
             return _head("key", 0) + digest(key, exact=self._exact).encode()
         return _head(type(key).__qualname__, len(plain)) + plain
+
+
+@lru_cache(maxsize=16)  # a run has few structures; others may come with names of any length
+def _names_head(names: tuple[str, ...]) -> tuple[bytes, list[tuple[bytes, str]]]:
+    """What is hashed before the features of a dict; and by name, in order, what is hashed before each of them."""
+    texts = {name: name.encode("utf-8", "surrogatepass") for name in names}
+    return _head("dict", len(names)), sorted((_head("str", len(text)) + text, name) for name, text in texts.items())
 
 
 @lru_cache(maxsize=4096)
