@@ -404,6 +404,8 @@ def _is_plain_subclass(value: Any) -> bool:
 
 
 def _leading_length(value: Any) -> int | None:
+    if type(value) is np.ndarray:  # nearly every label
+        return len(value) if value.ndim else None
     if isinstance(value, list | tuple | UntypedIntegers):
         return len(cast("list[Any]", value))
     try:

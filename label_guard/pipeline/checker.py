@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -100,11 +101,16 @@ class BatchWindow:
     def __init__(self, config: GuardConfig, batch: Any, result: CheckResult) -> None:
         self._config, self._batch, self.result = config, batch, result
 
-    def element(self, row: int) -> Any:
-        size, batch = self.result.num_records, self._batch
+    @cached_property
+    def _columns(self) -> Any:
+        """The batch, its labels that are lists as columns of objects."""
+        batch = self._batch
         for path in self._config.guard.labels:
-            batch = batches.with_label_columns(batch, path, size)
-        return batches.row(batch, row, size, self._config.guard.labels)
+            batch = batches.with_label_columns(batch, path, self.result.num_records)
+        return batch
+
+    def element(self, row: int) -> Any:
+        return batches.row(self._columns, row, self.result.num_records, self._config.guard.labels)
 
     def key(self, row: int) -> Any:
         return key_in(self._batch, row)

@@ -168,3 +168,22 @@ def test_nothing_is_opened_without_need(tmp_path: Path) -> None:
     checker.check_batch(_batch(10, 0))
     checker.close()
     assert not (tmp_path / "q").exists()
+
+
+def test_a_list_of_labels_is_read_once_however_many_are_bad(tmp_path: Path) -> None:
+    """The cost of a batch grows with its records: its list of labels is not read again for each bad one."""
+
+    class Counted(list[int]):
+        reads = 0
+
+        def __iter__(self) -> Any:
+            self.reads += 1
+            return super().__iter__()
+
+    reads: list[int] = []
+    for bad in (1, 40):
+        labels = Counted([99] * bad + [0] * (64 - bad))
+        _checker(tmp_path, stop_above=None).check_batch({"label": labels, KEY: np.arange(64) + bad})
+        reads.append(labels.reads)
+    assert reads[0] == reads[1] < 20
+    assert len(read_quarantine(str(tmp_path / "q")).entries) == 41
