@@ -356,7 +356,7 @@ def _text_records(array: Array) -> NDArray[np.bool_]:
     """Which records of a column hold nothing but texts."""
     if array.dtype != object:
         return np.full(len(array), array.dtype.kind in _TEXT)
-    records = array.reshape(len(array), -1).tolist()
+    records = array.reshape(len(array), array.size // max(1, len(array))).tolist()  # -1 fails without a record
     return np.array([all(isinstance(item, str | bytes) for item in record) for record in records], np.bool_)
 
 
