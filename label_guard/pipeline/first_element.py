@@ -69,6 +69,21 @@ def require_key(config: GuardConfig, element: Any) -> None:
             f"a map lost the feature. Return it from the map: {{..., {KEY!r}: record[{KEY!r}]}}; or leave keyed() out, "
             "and bad records are known by their content only"
         )
+    _check_key(config, key_in(element))
+
+
+def _check_key(config: GuardConfig, key: Any) -> None:
+    """Refuses keys that a map cast: as floats, those of two records are equal, and one of them would be lost."""
+    if key is None:
+        return
+    dtype = as_array(key)[0].dtype
+    named = any(config.names.sources)  # the tag of a name lies above the 32nd bit
+    if dtype.kind not in "iu" or (named and dtype.itemsize < np.dtype(np.int64).itemsize):
+        raise UsageError(
+            f"{config.caller}: the record key, the feature {KEY!r}, is {spec_text(dtype, ())} where keyed() and "
+            "with_record_keys add int64: a map changed it. Leave this feature as it is in the map; as floats, the "
+            "keys of several records become equal"
+        )
 
 
 def _check_record_key(config: GuardConfig, element: Any) -> None:
@@ -194,7 +209,7 @@ def _no_label(config: GuardConfig, path: str, element: Any) -> str:
     features = list(_features(element))
     near = closest(path, features) or closest(path.rpartition("/")[2], features)
     return (
-        f"no feature {path!r} in the elements ({name}){f'; did you mean {near!r}?' if near else ';'} They have: "
+        f"no feature {path!r} in the elements ({name}){f'; did you mean {near!r}?' if near else '.'} They have: "
         f"{listed(features) or 'no features'}. Correct the path in the schema, or the map before the guard; a record "
         "without a label must hold None there"
     )
@@ -209,7 +224,8 @@ def _bare(element: Any) -> str:
             f"the elements are lists of {inner} records. Stack each list to a batch before the guard, or yield the "
             "records one by one and pass batch_size=N"
         )
-    if isinstance(element, str | bytes) or as_array(element)[0].dtype == object:
+    has_columns = hasattr(cast("object", element), "columns") or as_array(element)[0].dtype.names is not None
+    if isinstance(element, str | bytes) or has_columns or as_array(element)[0].dtype == object:
         return (
             f"the elements are {kind} objects, which have no features. Make each one a dict in a map before the guard, "
             'such as {"label": label}'

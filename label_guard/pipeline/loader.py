@@ -235,5 +235,5 @@ def _check_iterable(iterable: object) -> None:
             "split, or [batch] for a single batch"
         )
     iterates = isinstance(iterable, Iterable) or hasattr(iterable, "__next__") or hasattr(iterable, "__getitem__")
-    if not iterates or isinstance(iterable, str | bytes | os.PathLike | DatasetSchema):
+    if not iterates or isinstance(iterable, str | bytes | os.PathLike | DatasetSchema | type):
         raise UsageError(f"guard_batches got {shown_type(cast('Any', iterable))}; {wanted}")

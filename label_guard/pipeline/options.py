@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, TypedDict, cast, get_args
 
 import numpy as np
+from pydantic import ValidationError
 from typing_extensions import Unpack
 
 from label_guard.check.guard import Guard
@@ -16,8 +18,8 @@ from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.events import OnEvent
 from label_guard.pipeline.masking import DEFAULT_VALID_KEY, MaskOptions, OnInvalid, Remainder
 from label_guard.pipeline.record_keys import KEY
-from label_guard.quarantine.options import QuarantineOptions
-from label_guard.schema.dataset import DatasetSchema
+from label_guard.quarantine.options import QuarantineOptions, require_folder
+from label_guard.schema.dataset import DatasetSchema, problems_of
 from label_guard.schema.labels import Label
 from label_guard.schema.reader import load_schema
 
@@ -136,6 +138,8 @@ def resolve_options(schema: SchemaLike, caller: str = "guard_labels", **options:
     quarantine: QuarantineOptions | str | os.PathLike[str] | None = chosen["quarantine"]
     if quarantine is not None and not isinstance(quarantine, QuarantineOptions):
         quarantine = QuarantineOptions(os.fspath(quarantine))
+    if quarantine is not None:
+        require_folder(quarantine.url)
     config = GuardConfig(
         guard=guard,
         quarantine=quarantine,
@@ -160,17 +164,54 @@ def _schema_of(schema: object, caller: str) -> DatasetSchema:
     if isinstance(schema, Mapping):
         labels = cast("Mapping[Any, Any]", schema)
         if labels and all(isinstance(label, Label) for label in labels.values()):
-            return DatasetSchema(format=1, name="unnamed", version="0.0.0", labels=dict(labels))
+            return _unnamed_schema(labels, caller)
         hint = "; for the content of a schema file call DatasetSchema.model_validate(...) first" * ("labels" in labels)
-        raise UsageError(f"{caller} got a dict as schema whose values are not label models; pass {forms}{hint}")
+        classes = [label.__name__ for label in labels.values() if isinstance(label, type)]
+        held = f"are classes; call them: {classes[0]}(...)" if classes else f"are not label models; pass {forms}{hint}"
+        raise UsageError(f"{caller} got a dict as schema whose values {held}")
     if not isinstance(schema, DatasetSchema | str | os.PathLike):
         raise UsageError(f"{caller} got {shown_type(schema)} as schema; pass {forms}")
     return load_schema(cast("Any", schema))
 
 
+def _unnamed_schema(labels: Mapping[Any, Label], caller: str) -> DatasetSchema:
+    """The schema of a mapping from label paths to label models.
+
+    Raises:
+        UsageError: a path is not text, or the labels contradict each other.
+    """
+    for path in labels:
+        if not isinstance(path, str):
+            raise UsageError(
+                f"{caller} got {path!r} as the path of a label; a path is text: the name of a feature, names joined by "
+                "'/', or '1' for the second item of a tuple"
+            )
+    try:
+        return DatasetSchema(format=1, name="unnamed", version="0.0.0", labels=dict(labels))
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, problem.path))}: {problem.message}" for problem in problems_of(error)]
+        raise UsageError(f"{caller}: the label models contradict each other: {'; '.join(problems)}") from None
+
+
 def shown_type(value: object) -> str:
     """The type of a wrong argument, for a message."""
-    return "None" if value is None else f"a {type(value).__name__}"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
+def _takes_one(value: object) -> bool:
+    """Whether ``value`` may be called with one argument; a built-in function may not say what it takes."""
+    if not callable(value):
+        return False
+    try:
+        inspect.signature(value).bind({})
+    except TypeError:
+        return False
+    except ValueError:
+        pass
+    return True
 
 
 def _is_text(value: object) -> bool:
@@ -218,7 +259,7 @@ _OPTIONS: dict[str, tuple[Any, Callable[[Any], bool], str]] = {  # default, whet
     "keep_key": (False, *_FLAG),
     "allow_schema_change": (False, *_FLAG),
     "coordinated": (False, *_FLAG),
-    "on_event": (None, lambda value: value is None or callable(value), "it must be a function of one dict, or None"),
+    "on_event": (None, lambda value: value is None or _takes_one(value), "it must be a function of one dict, or None"),
 }
 # That of stop_above depends on on_invalid.
 DEFAULTS = {name: default for name, (default, *_) in _OPTIONS.items() if name != "stop_above"}

@@ -193,6 +193,17 @@ class KeyedSource:
         return key if self.name is None else f"{self.name}/{key}"
 
 
+def require_random_access(source: Any, caller: str) -> None:
+    """Refuses a source whose records cannot be read by position.
+
+    Raises:
+        UsageError: it has no ``__len__`` or ``__getitem__``, or is a class in place of an instance.
+    """
+    if isinstance(source, type) or not hasattr(source, "__len__") or not hasattr(source, "__getitem__"):
+        found = f"the class {source.__name__}" if isinstance(source, type) else type(source).__name__
+        raise UsageError(f"{caller} takes a random-access source with __len__ and __getitem__, not {found}")
+
+
 def keyed(
     source: Any,
     *,
@@ -214,7 +225,8 @@ def keyed(
             it under LG120 and never delivers it. Maps on the way there must pass such an element on.
 
     Raises:
-        UsageError: the source has no random access, ``on_unreadable`` is unknown, or ``parse`` is not a function.
+        UsageError: the source has no random access, ``on_unreadable`` is unknown, ``parse`` is not a function, or
+            ``name`` is not text.
 
     >>> source = keyed([b"3", b"x"], parse=lambda raw: {"label": int(raw)}, on_unreadable="quarantine")
     >>> source[0]["label"], source[1]["label_guard_unreadable"]
@@ -223,10 +235,9 @@ def keyed(
     if isinstance(source, Mapping):
         first = next(iter(cast("Mapping[Any, Any]", source)), "train")
         raise UsageError(f"keyed() takes the source of one split, not a dict of splits: keyed(source[{first!r}])")
-    if not hasattr(source, "__len__") or not hasattr(source, "__getitem__"):
-        raise UsageError(
-            f"keyed() takes a random-access source with __len__ and __getitem__, not {type(source).__name__}"
-        )
+    require_random_access(source, "keyed()")
+    if name is not None and (not isinstance(cast("object", name), str) or not name):
+        raise UsageError(f"name is {name!r}; it must be a string or None")
     if on_unreadable not in get_args(OnUnreadable):
         raise UsageError(f"on_unreadable is {on_unreadable!r}; choose one of {', '.join(get_args(OnUnreadable))}")
     if parse is not None and not callable(cast("object", parse)):

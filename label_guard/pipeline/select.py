@@ -10,10 +10,11 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from label_guard.check.columns import spec_text
 from label_guard.core.files import open_regular, read_text
 from label_guard.core.plural import counted
 from label_guard.errors import UsageError
-from label_guard.pipeline.record_keys import KeyedSource
+from label_guard.pipeline.record_keys import KeyedSource, require_random_access
 
 
 class SelectedRecords:
@@ -64,19 +65,29 @@ def select_records(
             positions, else a text file with one key a line).
 
     Raises:
-        UsageError: a position outside the source, a key it does not have, or a file that cannot be read.
+        UsageError: the source has no random access; a position outside of it, a key it does not have, or what is
+            neither (a mask); or a file that cannot be read.
 
     >>> selected = select_records(["a", "b", "c"], [2, 0])
     >>> list(selected), selected.record_key(0)
     (['c', 'a'], '2')
     """
+    require_random_access(source, "select_records")
     if isinstance(records, str | os.PathLike):
         chosen: Any = _read_index(os.fspath(records), len(source))
     else:
         chosen = records
+    if not hasattr(chosen, "__len__"):
+        raise UsageError(f"select_records got {chosen!r} as records; give a list of positions or of keys, or a file")
     if len(chosen) and isinstance(chosen[0], str):
         chosen = _positions_of(source, chosen)
-    positions = np.asarray(chosen, np.int64)
+    array = np.asarray(chosen)
+    if array.size and (array.ndim != 1 or array.dtype.kind not in "iu"):
+        raise UsageError(
+            f"select_records got records of {spec_text(array.dtype, array.shape)}; give positions, which are integers "
+            "(of a mask: np.flatnonzero(mask)), or keys"
+        )
+    positions = array.astype(np.int64)
     if len(positions) and not (positions.min() >= 0 and positions.max() < len(source)):
         raise UsageError(
             f"positions {positions.min()}..{positions.max()} are not all in a source of "

@@ -7,6 +7,7 @@ import importlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from label_guard.core.files import require_protocol
@@ -130,6 +131,21 @@ def folder_url(value: object) -> str:
     if not isinstance(url, str) or not url:
         raise UsageError(f"quarantine url is {value!r}; give a folder or an fsspec URL")
     return url
+
+
+def require_folder(url: str) -> None:
+    """Finds a file where the folder should be when the pipeline is built, not at the first invalid record.
+
+    Raises:
+        UsageError: the local path ``url``, or a folder that it is in, is a file.
+    """
+    if not is_local(url):
+        return
+    path = Path(url.split("://", 1)[-1])
+    # Path.exists() may raise, for a folder that must not be entered.
+    there = next((place for place in (path, *path.parents) if os.path.exists(place)), None)  # noqa: PTH110
+    if there is not None and not os.path.isdir(there):  # noqa: PTH112
+        raise UsageError(f"quarantine url is {url!r}, but {there} is not a folder; give a folder or an fsspec URL")
 
 
 def _check_protocol(url: str) -> None:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from label_guard.core.escape import terminal
 from label_guard.core.files import open_regular
-from label_guard.errors import SchemaError
+from label_guard.errors import SchemaError, UsageError
 from label_guard.rules.diagnostic import Diagnostic
 from label_guard.rules.registry import RULES
 from label_guard.schema import syntax as nodes
@@ -75,6 +75,7 @@ def load_schema(path: str | os.PathLike[str] | DatasetSchema) -> DatasetSchema:
 
     Raises:
         SchemaError: the file cannot be read or contradicts itself; all problems are in ``diagnostics``.
+        UsageError: as ``read_schema``.
     """
     return path if isinstance(path, DatasetSchema) else sound_schema(read_schema(path))
 
@@ -91,7 +92,16 @@ def sound_schema(file: SchemaFile) -> DatasetSchema:
 
 
 def read_schema(path: str | os.PathLike[str]) -> SchemaFile:
-    """A schema file and everything that is wrong with it; never raises for what the file holds."""
+    """A schema file and everything that is wrong with it; never raises for what the file holds.
+
+    Raises:
+        UsageError: ``path`` is something else, such as the content of a file.
+    """
+    if not isinstance(cast("object", path), str | os.PathLike):
+        raise UsageError(
+            f"a schema is the path of a file or a DatasetSchema, not {type(path).__name__}; for the content of a file "
+            "call DatasetSchema.model_validate(content) first"
+        )
     name = os.fspath(path)
     try:
         with open_regular(name) as stream:

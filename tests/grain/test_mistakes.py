@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from label_guard import ClassLabel, guard_batches
 from label_guard.errors import LabelGuardError, TooManyInvalidError, UsageError
 from label_guard.grain import data_loader_operations, guard_labels, keyed
 from label_guard.jax import sum_summaries
+from label_guard.pipeline.record_keys import KEY
 from label_guard.schema.dataset import DatasetSchema
 
 N = 64
@@ -307,6 +309,37 @@ def test_a_key_lost_in_a_map(place: str) -> None:
         LOST[place](split="train", on_invalid="mask")
 
 
+@pytest.mark.parametrize("cast", [np.float32, np.float64, str])
+@pytest.mark.parametrize("place", PLACES)
+def test_a_key_that_a_map_cast(place: str, cast: Any, tmp_path: Path) -> None:
+    """As floats the keys of two records are equal, and one entry would stand for both: an error, nothing is dropped."""
+
+    class Cast:
+        def __init__(self) -> None:
+            self.source = keyed(RECORDS, name="digits")
+
+        def __len__(self) -> int:
+            return len(self.source)
+
+        def __getitem__(self, place: Any) -> dict[str, Any]:
+            if isinstance(place, slice):
+                return [self[k] for k in range(N)[place]]  # type: ignore[return-value]
+            record = self.source[int(place)]
+            return {**record, KEY: np.int64(record[KEY]).astype(cast)}
+
+    assert f"the feature {KEY!r}, is " in _refused(tmp_path, place, Cast(), make_schema())
+
+
+def test_a_key_of_a_named_source_that_a_map_cast_to_int32() -> None:
+    """The name is in the upper bits of the key."""
+    dataset = grain.MapDataset.source(keyed(RECORDS, name="digits")).map(lambda r: {**r, KEY: np.int32(r[KEY] % 2**31)})
+    guarded = dataset.to_iter_dataset(READ).pipe(
+        guard_labels, make_schema(), split="train", on_invalid="raise", batch_size=8
+    )
+    with pytest.raises(UsageError, match="int32 where keyed"):
+        list(guarded)
+
+
 def test_a_key_lost_in_an_operation() -> None:
     """The same in a DataLoader, where the source was given."""
 
@@ -358,6 +391,9 @@ WRONG_OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "a number for a flag": ({"keep_key": 1}, "keep_key is 1; it must be True or False"),
     "no folder": ({"quarantine": None}, 'pass quarantine="DIR"'),
     "a wrong folder": ({"quarantine": True}, "quarantine is True; it must be a folder"),
+    "a file": ({"quarantine": __file__}, f"{__file__} is not a folder"),
+    "a folder in a file": ({"quarantine": f"file://{__file__}/q"}, f"{__file__} is not a folder"),
+    "no function of one dict": ({"on_event": lambda: None}, "it must be a function of one dict, or None"),
 }
 
 
@@ -375,7 +411,8 @@ CONTENT = make_schema().model_dump(mode="json")
 
 
 @pytest.mark.parametrize(
-    "schema", [CONTENT, CONTENT["labels"], {}, {"label": 10}, None, 10, ["a.yaml"], ClassLabel(num_classes=2)]
+    "schema",
+    [CONTENT, CONTENT["labels"], {}, {"label": 10}, None, 10, ["a.yaml"], ClassLabel(num_classes=2), DatasetSchema],
 )
 @pytest.mark.parametrize("call", CALLS)
 def test_what_is_not_a_schema(call: str, schema: Any) -> None:
@@ -384,9 +421,29 @@ def test_what_is_not_a_schema(call: str, schema: Any) -> None:
         CALLS[call](schema, on_invalid="mask")
     message = str(caught.value)
     function = call.partition(" ")[0]
-    assert message.startswith((f"{function} got a ", f"{function} got None"))
+    assert re.match(rf"{function} got (an? \w+|None|the class DatasetSchema) as schema", message)
     assert '{"label": ClassLabel(num_classes=10)}' in message
     assert ("DatasetSchema.model_validate" in message) == (schema is CONTENT)
+
+
+MAPPINGS: dict[str, tuple[Any, str]] = {
+    "a class": ({"label": ClassLabel}, "whose values are classes; call them: ClassLabel(...)"),
+    "an index": ({1: ClassLabel(num_classes=2)}, "got 1 as the path of a label; a path is text: "),
+    "steps": ({("a", "b"): ClassLabel(num_classes=2)}, "got ('a', 'b') as the path of a label; "),
+    "a where": ({"y": ClassLabel(num_classes=2, where="y")}, "labels.y.where: where names the label 'y' itself"),
+}
+
+
+@pytest.mark.parametrize("name", MAPPINGS)
+@pytest.mark.parametrize("call", CALLS)
+def test_a_wrong_mapping_of_label_models(call: str, name: str) -> None:
+    """A class in place of a label, a path that is not text, and labels that contradict themselves: what to write."""
+    schema, expected = MAPPINGS[name]
+    with pytest.raises(UsageError) as caught:
+        CALLS[call](schema, on_invalid="mask")
+    message = str(caught.value)
+    assert message.startswith(call.partition(" ")[0])
+    assert expected in message
 
 
 @pytest.mark.parametrize("place", PLACES)

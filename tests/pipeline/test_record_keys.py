@@ -136,3 +136,28 @@ def test_selected_records(tmp_path: Path) -> None:
         select_records(source, ["9"])
     with pytest.raises(UsageError, match=r"nowhere\.txt"):
         select_records(source, tmp_path / "nowhere.txt")
+
+
+@pytest.mark.parametrize(
+    ("source", "records", "says"),
+    [
+        ([1, 2, 3], np.array([True, False, True]), r"records of bool\[3\]; .*np.flatnonzero"),
+        ([1, 2, 3], [True, False, True], r"records of bool\[3\]"),
+        ([1, 2, 3], [0.0, 1.5], r"records of float64\[2\]"),
+        ([1, 2, 3], [[0, 1]], r"records of int64\[1, 2\]"),
+        ([1, 2, 3], 2, "got 2 as records"),
+        (iter([1, 2]), [0], "takes a random-access source .*, not list_iterator"),
+        (list, [0], "not the class list"),
+    ],
+)
+def test_what_does_not_select_records(source: Any, records: Any, says: str) -> None:
+    """A mask is not a list of positions: taken for one, it would select the first two records again and again."""
+    with pytest.raises(UsageError, match=says):
+        select_records(source, records)
+
+
+@pytest.mark.parametrize(("source", "options"), [(list, {}), ([], {"name": 3}), ([], {"name": ""})])
+def test_what_cannot_be_keyed(source: Any, options: dict[str, Any]) -> None:
+    """A class in place of an instance and a name that is not text are errors of the call."""
+    with pytest.raises(UsageError, match=r"the class list|name is (3|''); it must be a string"):
+        keyed(source, **options)

@@ -246,8 +246,8 @@ def test_a_valid_batch_without_a_place_for_its_mask(tmp_path: Path) -> None:
 
 def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
     """Where the quarantine cannot be written, the run stops; once it can, the same iterator goes on without loss."""
-    (tmp_path / "q").write_text("in the way")
     stream = _stream(tmp_path, [np.int64(k) for k in (1, 99, 3, 4, 5, 6)])
+    (tmp_path / "q").write_text("in the way")
     with pytest.raises(QuarantineError):
         next(stream)
     assert stream.get_state()["parent"] == {"position": 0}
