@@ -69,8 +69,8 @@ class Guard:
         self._paths = tuple((check, check.path) for check in self.checks)
         own = (check.path for check in self.checks if not check.reader.columns)
         self._stored_paths = (*own, *(path for check in self.checks for path in check.reader.columns))
-        self._where_paths = frozenset(check.where for check in self.checks if check.where is not None)
-        self._has_nested_mask = any("/" in path for path in self._where_paths)
+        self.where_paths = frozenset(check.where for check in self.checks if check.where is not None)
+        self._has_nested_mask = any("/" in path for path in self.where_paths)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Guard, (self.schema, self.split, self.view, self.masks)
@@ -124,7 +124,7 @@ class Guard:
         if size < 0:
             return self._explain_batch(element, invalid)
         skipped = self._skipped(element) if self._skips else None
-        if not self._where_paths:
+        if not self.where_paths:
             return CheckResult(size, (), skipped)
         if skipped is not None:
             return self._explain_batch(element)  # positions that do not count skip no record
@@ -138,7 +138,7 @@ class Guard:
         if self._always_closer:
             return -1
         if type(batch) is dict and not self._has_nested_mask:  # one call less where each counts
-            return -1 if not self._where_paths.isdisjoint(cast("dict[Any, Any]", batch)) else self._clean_size(batch)[0]
+            return -1 if not self.where_paths.isdisjoint(cast("dict[Any, Any]", batch)) else self._clean_size(batch)[0]
         return -1 if self._has_mask(batch) else self._clean_size(batch)[0]
 
     def _clean_size(self, element: Any) -> tuple[int, LabelCheck | None]:
@@ -165,7 +165,7 @@ class Guard:
 
     def _has_mask(self, element: Any) -> bool:
         """Whether ``element`` has a feature that may say which positions of a label count."""
-        return any(not _is_absent(tree.get(element, path)) for path in self._where_paths)
+        return any(not _is_absent(tree.get(element, path)) for path in self.where_paths)
 
     def check_records(self, records: Sequence[Any]) -> CheckResult:
         """Checks unbatched records, vectorised; each is checked independently of the others."""
@@ -227,7 +227,7 @@ class Guard:
             size: number of records.
             untyped: paths whose values are text without types, as in CSV, where bool is written ``True`` or ``false``.
         """
-        masks = {path: bool_words(features[path]) for path in self._where_paths.intersection(untyped, features)}
+        masks = {path: bool_words(features[path]) for path in self.where_paths.intersection(untyped, features)}
         element = {**features, **masks}
         gathered: dict[str, tuple[list[Column], Rows]] = {}
         for check in self.checks:
@@ -280,7 +280,7 @@ class Guard:
     def _result(
         self, size: int, faults: list[RuleViolations], gathered: Mapping[str, tuple[list[Column], Rows]]
     ) -> CheckResult:
-        padding = _padding(gathered.values(), size) if self._where_paths else None
+        padding = _padding(gathered.values(), size) if self.where_paths else None
         columns = {path: found for path, (found, _) in gathered.items()}
         result = CheckResult(size, tuple(faults), padding=padding, columns=columns)
         if self._skips:
@@ -314,7 +314,7 @@ class Guard:
         if self._always_closer:
             return False
         if flat is not None and not self._has_nested_mask:
-            if not self._where_paths.isdisjoint(flat):
+            if not self.where_paths.isdisjoint(flat):
                 return False
         elif self._has_mask(record):
             return False

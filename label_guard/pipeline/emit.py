@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -116,9 +116,10 @@ def stack_records(config: GuardConfig, records: Sequence[Any], result: CheckResu
             raise UsageError(f"{held}{batching.ONE_BY_ONE}") from error
         if violations:
             good[path] = valid
-            where = converter.label.where
-            counts = None if where in config.converters else _where_of_all(where, records, violations)
-            arrays |= {} if where is None or counts is None else {where: counts}
+    bad = frozenset(np.nonzero(~result.valid)[0].tolist() if config.on_invalid == "mask" else ())
+    for where in config.guard.where_paths.difference(config.converters, config.consumed):
+        counts = _where_of_all(where, records, bad)
+        arrays |= {} if counts is None else {where: counts}
     # Features that were read as columns of a label may hold None, and do not leave the guard.
     read = dict.fromkeys(config.consumed, np.empty((len(records), 0)))
     return batching.stack(records, {**read, **arrays}, leave_out=config.dropped_key, name=name), good
@@ -130,18 +131,32 @@ def _forms(columns: Sequence[Column], name: Callable[[int], str]) -> str:
     return listed(f"{spec} ({first})" for spec, first in specs.items())
 
 
-def _where_of_all(path: str | None, records: Sequence[Any], violations: list[RuleViolations]) -> Array | None:
-    """What counts, ``[batch, ...]``, 0 for bad records that lack it; None where it stacks as it is, or not at all."""
-    if path is None:
+def _where_of_all(path: str, records: Sequence[Any], bad: Collection[int]) -> Array | None:
+    """What counts, ``[batch, ...]``, from arrays or lists, 0 for bad records that lack it.
+
+    None where it stacks as it is, or not at all.
+    """
+    if tree.get(records[0], path) is tree.MISSING and not bad:
+        return None  # nearly always: the feature of a mask to come
+    values = [tree.get(record, path) for record in records]
+    are_lists = any(isinstance(value, list | tuple) for value in values)
+    if not are_lists and not bad:
         return None
-    values = [as_array(tree.get(record, path))[0] for record in records]
-    bad = {row for found in violations for row in found.rows.tolist()}
-    forms = {(value.dtype, value.shape) for row, value in enumerate(values) if row not in bad}
-    if len(forms) != 1 or all((value.dtype, value.shape) in forms for value in values):
+    stored = [_plain_array(value) for value in values]
+    forms = [(array.shape, None if are_lists and array.dtype.kind in "biuf" else array.dtype) for array in stored]
+    known = {form for row, form in enumerate(forms) if row not in bad} or set(forms)
+    if len(known) != 1 or (not are_lists and known.issuperset(forms)):
         return None
-    ((dtype, shape),) = forms
-    fits = [value.dtype == dtype and value.shape == shape for value in values]
-    return np.stack([v if fit else np.zeros(shape, dtype) for v, fit in zip(values, fits, strict=True)])
+    (form,) = known
+    zeros = np.zeros_like(stored[forms.index(form)])
+    return np.stack([array if own == form else zeros for array, own in zip(stored, forms, strict=True)])
+
+
+def _plain_array(value: Any) -> Array:
+    try:
+        return np.asarray(cast("Any", value)) if isinstance(value, list | tuple) else as_array(value)[0]
+    except ValueError:  # lists of several lengths
+        return as_array(value)[0]
 
 
 def mask_batch(config: GuardConfig, batch: Any, result: CheckResult) -> tuple[Any, Good]:

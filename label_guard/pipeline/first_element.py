@@ -133,28 +133,38 @@ def _check_form(config: GuardConfig, elements: Sequence[Any]) -> None:
 
 
 def _check_lists(config: GuardConfig, batch: Any) -> None:
-    """Refuses a label that is a list of columns, or may be one: taken for rows it would mix the labels of records."""
-    for path, label in config.guard.read_labels.items():
-        value = tree.get(batch, path)
-        shape = _shape_of_all(value) if isinstance(value, list | tuple) else None
-        if shape is None or len(shape) != len(label.record_shape):
-            continue
-        own, length = len(cast("Sequence[Any]", value)), shape[0]
-        sizes = {size for name in _features(batch) if name != path for size in _sizes(tree.get(batch, name))}
-        both = own == length and None not in label.record_shape  # rows of any length are rarely a square
-        columns = config.lists_are_columns or both or (length in sizes and own not in sizes)
-        if columns and fits_shape(label.record_shape, (own, *shape[1:])):
-            raise UsageError(
-                f"{config.caller}: label {path!r} is a list of {own} arrays of length {length}. Grain's batch and "
-                "PyTorch's collate make one array for each place in a label that is a Python list, not one for each "
-                "record. Make the label an array before it is batched, with np.asarray(...) in a map before .batch or "
-                "in the dataset; or guard the records, with batched=False and batch_size=N in place of .batch(N)"
-            )
+    """Refuses a label, or what counts in it, that is or may be a list of columns: as rows it would mix the records."""
+    for check in config.guard.checks:
+        _check_list(config, batch, check.path, check.checked.record_shape, f"label {check.path!r}")
+        if check.where is not None:
+            name = f"the feature {check.where!r}, which says what counts in label {check.path!r},"
+            shape = _shape_of_all(tree.get(batch, check.where)) or ()
+            _check_list(config, batch, check.where, check.checked.record_shape[: len(shape)], name)
+
+
+def _check_list(config: GuardConfig, batch: Any, path: str, record: tuple[int | None, ...], name: str) -> None:
+    value = tree.get(batch, path)
+    shape = _shape_of_all(value)
+    if shape is None or len(shape) != len(record):
+        return
+    own, length = len(cast("Sequence[Any]", value)), shape[0]
+    sizes = {size for other in _features(batch) if other != path for size in _sizes(tree.get(batch, other))}
+    both = own == length and None not in record  # rows of any length are rarely a square
+    columns = config.lists_are_columns or both or (length in sizes and own not in sizes)
+    if columns and fits_shape(record, (own, *shape[1:])):
+        raise UsageError(
+            f"{config.caller}: {name} is a list of {own} arrays of length {length}. Grain's batch and PyTorch's "
+            "collate make one array for each place in a feature that is a Python list, not one for each record. Make "
+            "it an array before it is batched, with np.asarray(...) in a map before .batch or in the dataset; or guard "
+            "the records, with batched=False and batch_size=N in place of .batch(N)"
+        )
 
 
 def _shape_of_all(values: Any) -> tuple[int, ...] | None:
-    """The shape of each of some arrays or tensors; None where they are not, or differ."""
-    shapes = {tuple(getattr(value, "shape", ())) for value in values}
+    """The shape of each array or tensor in a list or tuple; None where it is something else, or they differ."""
+    if not isinstance(values, list | tuple):
+        return None
+    shapes = {tuple(getattr(value, "shape", ())) for value in cast("Sequence[Any]", values)}
     return next(iter(shapes)) or None if len(shapes) == 1 else None
 
 

@@ -358,3 +358,43 @@ def test_weights_of_jax_dtypes(policy: Any, dtype: Any, tmp_path: Path) -> None:
     np.testing.assert_array_equal(out["w"], kept if policy == "mask" else kept[:1])
     assert out["w"].dtype == dtype
     assert out["y"].tolist() == ([[1, 2, 0], [3, 0, 5]] if policy == "mask" else [[1, 2, 0]])
+
+
+def in_containers(record: dict[str, Any], kind: str) -> dict[str, Any]:
+    """``record`` with its ``w`` as Python values in place of an array."""
+    values = record["w"].tolist()
+    return {**record, "w": tuple(values) if kind == "tuple" else values}
+
+
+@pytest.mark.parametrize("named", ["where", "existing mask"])
+@pytest.mark.parametrize("policy", ["drop", "mask"])
+@pytest.mark.parametrize("kind", ["list", "tuple"])
+def test_lists_of_what_counts(kind: str, policy: Any, named: str, tmp_path: Path) -> None:
+    """A Python list in each record counts position by position as an array does, whatever the size of the batches."""
+    rng = np.random.default_rng(0)
+    where, mask = ("w", "y_valid") if named == "where" else (None, "w")
+    options: dict[str, Any] = {"on_invalid": policy, "stop_above": None, "quarantine": tmp_path, "remainder": "pad"}
+    for places, size, dtype in itertools.product((1, 2, 3), (2, 3), (np.int64, np.float64)):
+        labels = {"y": ClassLabel(num_classes=4, shape=(places,), where=where)}
+        values, weights = rng.choice([0, 1, 2, 3, 3, 3, 99], (8, places)), rng.choice([0, 1, 1], (8, places))
+        records = [{"y": values[k], "w": weights[k].astype(dtype), "id": np.int64(k)} for k in range(8)]
+        options |= {"batched": False, "batch_size": size, "valid_key": mask}
+        arrays = list(guard_batches(records, labels, **options))
+        lists = list(guard_batches([in_containers(record, kind) for record in records], labels, **options))
+        for expected, found in zip(arrays, lists, strict=True):
+            assert expected.keys() == found.keys()
+            np.testing.assert_array_equal(found["y"] * (found[mask] != 0), expected["y"] * (expected[mask] != 0))
+            for name in expected.keys() - {"y"}:
+                np.testing.assert_array_equal(found[name], expected[name])
+                assert found[name].dtype == expected[name].dtype
+
+
+@pytest.mark.parametrize("places", [2, 3])
+@pytest.mark.parametrize("kind", ["list", "tuple"])
+def test_lists_of_what_counts_after_batch(kind: str, places: int) -> None:
+    """Grain makes an array for each place in a list: taken for one of each record, other positions would count."""
+    labels = {"y": ClassLabel(num_classes=4, shape=(places,), where="w")}
+    records = [in_containers({"y": np.arange(places), "w": np.ones(places, np.int64)}, kind) for _ in range(4)]
+    dataset = grain.MapDataset.source(records).to_iter_dataset(grain.ReadOptions(0, 0)).batch(2)
+    with pytest.raises(UsageError, match=f"'w', which says what counts in label 'y', is a list of {places} arrays"):
+        next(iter(dataset.pipe(guard_labels, labels, on_invalid="mask")))
