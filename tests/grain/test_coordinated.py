@@ -96,8 +96,8 @@ def test_every_terminal_condition_is_reported(
 
 def test_a_quarantine_that_cannot_be_written_stops_all_hosts(tmp_path: Path) -> None:
     """The disk of one host that fails does not make the others hang."""
-    (tmp_path / "q").write_text("a file where the folder should be")
     iterator = iter(stacked(records(), on_invalid="drop", stop_above=None, quarantine=tmp_path / "q", coordinated=True))
+    (tmp_path / "q").write_text("a file where the folder should be")
     for _ in range(3):
         batch = next(iterator)
     assert type(stop_requested(iterator)).__name__ == "QuarantineError"
@@ -187,10 +187,10 @@ def test_a_stopped_stream_ends_where_it_would_have_ended(
             whole = len(list(form(data, **{**options, "on_invalid": "mask"}, stop_above=None)))
         else:
             whole = len(list(form(data, **options, stop_above=None)))
-            options["quarantine"].unlink() if options["quarantine"].is_file() else None
-            options["quarantine"] = tmp_path / "file"
-            options["quarantine"].write_text("no folder: the first bad record stops the run")
+            options["quarantine"] = tmp_path / f"file {bad_from}"
         iterator = iter(form(data, **options, coordinated=True))
+        if policy != "raise":
+            options["quarantine"].write_text("no folder: the first bad record stops the run")
         batches = list(iterator)
         assert len(batches) == whole, bad_from
         assert (stop_requested(iterator) is not None) == any(record["y"] == 4 for record in data)
