@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -156,12 +156,9 @@ def stack_lists(batch: Any, leave_out: Iterable[str], path: str = "") -> Any:
     return _stack_feature(cast("list[Any]", batch), path) if isinstance(batch, list) else batch
 
 
-def same_features(first: object, other: object) -> bool:
-    """Whether two batches of records have the same features, each a list or an array in both."""
-    if type(first) is not type(other) or not isinstance(first, dict):
-        return type(first) is type(other)
-    own, others = cast("dict[str, Any]", first), cast("dict[str, Any]", other)
-    return own.keys() == others.keys() and all(same_features(own[name], others[name]) for name in own)
+def same_features(batches: Sequence[Any]) -> bool:
+    """Whether batches of records have the same features, each of one type (a list or an array) in all of them."""
+    return all(len({*map(type, values)}) == 1 and type(values[0]) is not dict for values in _by_feature(batches))
 
 
 def row(batch: Any, position: int, size: int, labels: Collection[str] = (), path: str = "") -> Any:
@@ -321,13 +318,14 @@ def fill(batch: Any, holes: Rows, size: int, others: Sequence[BatchRows]) -> boo
     """
     if sum(len(rows) for _, rows, _ in others) != len(holes):
         return False
-    leaves = _leaves_alike(batch, [other for other, _, _ in others], [size, *(length for _, _, length in others)])
-    if leaves is None:
+    sizes = [size, *(length for _, _, length in others)]
+    features: list[Sequence[Array]] = list(_by_feature([batch, *(other for other, _, _ in others)]))
+    if not all(_can_fill(arrays, sizes) for arrays in features):
         return False
     at = 0
     for number, (_, rows, _) in enumerate(others, 1):
         places = holes[at : at + len(rows)]
-        for arrays in leaves:
+        for arrays in features:
             _write_rows(arrays[0], places, arrays[number], rows)
         at += len(rows)
     return True
@@ -348,30 +346,29 @@ def rows_without(left: Rows, size: int) -> Rows:
     return stays.nonzero()[0]
 
 
-def _are_dicts_alike(nodes: list[Any]) -> bool:
-    if set(map(type, nodes)) != {dict}:
+def _can_fill(arrays: Sequence[Any], sizes: Sequence[int]) -> bool:
+    """Whether rows of the other arrays can be written into the first: arrays of one dtype and shape of a record."""
+    first = arrays[0]
+    if type(first) is not np.ndarray or first.dtype.hasobject or not (first.flags.writeable and first.dtype.isnative):
         return False
-    first: dict[Any, Any] = nodes[0]
-    return all(node.keys() == first.keys() for node in nodes[1:])
+    for array, size in zip(arrays, sizes, strict=True):
+        if type(array) is not np.ndarray or array.dtype != first.dtype or array.shape != (size, *first.shape[1:]):
+            return False
+    return True
 
 
-def _leaves_alike(first: Any, others: list[Any], sizes: list[int]) -> list[list[Array]] | None:
-    """The arrays of each feature; None where a feature is not an array of one dtype and shape in all batches."""
-    if type(first) is np.ndarray:
-        arrays: list[Any] = [first, *others]
-        for array, size in zip(arrays, sizes, strict=True):
-            if type(array) is not np.ndarray or array.dtype != first.dtype or array.shape != (size, *first.shape[1:]):
-                return None
-        return None if first.dtype.hasobject or not (first.flags.writeable and first.dtype.isnative) else [arrays]
-    if not _are_dicts_alike([first, *others]):
-        return None
-    found: list[list[Array]] = []
-    for name in cast("dict[Any, Any]", first):
-        leaves = _leaves_alike(first[name], [other[name] for other in others], sizes)
-        if leaves is None:
-            return None
-        found += leaves
-    return found
+def _by_feature(nodes: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """For each feature, what it is in each node. Nodes that are not all dicts with the same keys are one feature."""
+    if not _are_dicts_alike(nodes):
+        yield nodes
+        return
+    for name in nodes[0]:
+        yield from _by_feature([node[name] for node in nodes])
+
+
+def _are_dicts_alike(nodes: Sequence[Any]) -> bool:
+    first = nodes[0]
+    return type(first) is dict and all(type(node) is dict and node.keys() == first.keys() for node in nodes[1:])
 
 
 def _common(arrays: Sequence[Array]) -> np.dtype[Any]:
