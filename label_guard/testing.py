@@ -198,18 +198,18 @@ def _expected(faulty: FaultyRecords) -> dict[int, Any]:
     return {int(batch[ID][0]): batch for batch in batches}
 
 
-def _compare(batch: Any, place: int, expected: Any, labels: Iterable[str]) -> None:
-    """Asserts that the labels at ``place`` are those of the record, and masked just where the guard masks them."""
+def _compare(batch: Any, row: int, expected: Any, labels: Iterable[str]) -> None:
+    """Asserts that the labels at ``row`` are those of the record, and masked just where the guard masks them."""
     for path in labels:
-        ours, theirs = (np.asarray(tree.get(found, path))[at] for found, at in ((expected, 0), (batch, place)))
+        ours, theirs = (np.asarray(tree.get(found, path))[at] for found, at in ((expected, 0), (batch, row)))
         _require(
             np.array_equal(ours, theirs, equal_nan=True),
-            f"record {batch[ID][place]} was delivered with {path!r} {_brief(theirs)}; the guard emits {_brief(ours)}",
+            f"record {batch[ID][row]} was delivered with {path!r} {_brief(theirs)}; the guard emits {_brief(ours)}",
         )
-        ours, theirs = (_mask(found, path, at) for found, at in ((expected, 0), (batch, place)))
+        ours, theirs = (_mask(found, path, at) for found, at in ((expected, 0), (batch, row)))
         _require(
             bool(np.all(ours == theirs)),
-            f"valid record {batch[ID][place]} was delivered with {path!r} under the mask {_brief(theirs)}; "
+            f"valid record {batch[ID][row]} was delivered with {path!r} under the mask {_brief(theirs)}; "
             f"the guard emits {_brief(ours)}",
         )
 

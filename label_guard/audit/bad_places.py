@@ -126,9 +126,9 @@ class BadPlaces(Sequence[BadPlace]):
         """What the numbers of the column ``prefix``, ``shard`` or ``broken`` are for: starts of keys, shards, rules."""
         return list(self._numbers[column])
 
-    def keys_at(self, places: Sequence[int]) -> list[str]:
+    def keys_at(self, indices: Sequence[int]) -> list[str]:
         """The keys of some records."""
-        return [place.record for place in self._places(self.columns()[np.array(places, np.int64)])]
+        return [place.record for place in self._places(self.columns()[np.array(indices, np.int64)])]
 
     def repeated(self, most: int) -> tuple[str, ...]:
         """The first keys that several records have; these are in order."""
@@ -186,8 +186,8 @@ def _ranks(names: list[str], key: Callable[[str], str]) -> NDArray[np.int64]:
 _PLACES: TypeAdapter[list[BadPlace]] = TypeAdapter(list[BadPlace])
 
 
-def _read(found: Any) -> BadPlaces:
-    return found if isinstance(found, BadPlaces) else BadPlaces(_PLACES.validate_python(found))
+def _read(value: Any) -> BadPlaces:
+    return value if isinstance(value, BadPlaces) else BadPlaces(_PLACES.validate_python(value))
 
 
 JsonPlaces = Annotated[

@@ -157,9 +157,9 @@ class _Pairing:
             first = int(self._places[1][rows[1][0]])
             yield from ((fresh, times, first) for fresh, times in _unknown(before, today))
 
-    def _broken(self, place: int, rows: NDArray[np.int64]) -> Counter[Rules]:
-        codes: list[int] = self._codes[place][rows].tolist()
-        return Counter(frozenset(self._rules[place][code]) for code in codes)
+    def _broken(self, side: int, rows: NDArray[np.int64]) -> Counter[Rules]:
+        codes: list[int] = self._codes[side][rows].tolist()
+        return Counter(frozenset(self._rules[side][code]) for code in codes)
 
     def fixed(self) -> tuple[int, list[int]]:
         """How many records of the baseline are not bad any more, and the first of these, a place for each key."""
@@ -268,5 +268,5 @@ def _read_records(stream: JsonStream, places: BadPlaces, forms: set[int], where:
             places.add([key], "", [0], [tuple(broken)])
 
 
-def _are_rules(found: Any) -> bool:
-    return isinstance(found, list) and all(isinstance(rule, str) for rule in cast("list[Any]", found))
+def _are_rules(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(rule, str) for rule in cast("list[Any]", value))

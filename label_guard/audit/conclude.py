@@ -28,7 +28,7 @@ def conclude(
     *,
     part: tuple[int, int] | None = None,
     problems: Sequence[str] = (),
-    place: SchemaPlace | None = None,
+    schema_place: SchemaPlace | None = None,
 ) -> AuditReport:
     """Returns the report of folded splits.
 
@@ -37,7 +37,7 @@ def conclude(
         splits: one for each split.
         part: ``(i, n)`` where these are a part of an audit over several machines.
         problems: what could not be written.
-        place: where the schema is written.
+        schema_place: where the schema is written.
     """
     damaged = any(shard.error for split in splits for shard in split.shards)
     return AuditReport(
@@ -51,13 +51,15 @@ def conclude(
         not_checked=list_not_checked(schema, splits),
         problems=list(problems),
         schema_file=schema,
-        schema_place=place,
+        schema_place=schema_place,
     )
 
 
 def _again(report: AuditReport, splits: Sequence[SplitReport]) -> AuditReport:
     """``report`` with other splits, and what follows from them."""
-    found = conclude(report.schema_file, splits, part=report.part, problems=report.problems, place=report.schema_place)
+    found = conclude(
+        report.schema_file, splits, part=report.part, problems=report.problems, schema_place=report.schema_place
+    )
     if report.duplicates is not None:
         found = with_duplicates(found, report.duplicates)
     return found.model_copy(update={"thumbnails": report.thumbnails})
@@ -83,12 +85,12 @@ def with_baseline(report: AuditReport, baseline: Baseline) -> AuditReport:
     return _again(report, splits)
 
 
-def with_duplicates(report: AuditReport, found: Duplicates) -> AuditReport:
+def with_duplicates(report: AuditReport, duplicates: Duplicates) -> AuditReport:
     """Returns the report with what ``find_duplicates`` found."""
     findings = list(report.findings)
     words = (
-        ("LG406", found.conflicting, "the same content under different labels"),
-        ("LG407", found.shared, "the same content in several splits"),
+        ("LG406", duplicates.conflicting, "the same content under different labels"),
+        ("LG407", duplicates.shared, "the same content in several splits"),
     )
     for rule, groups, what in words:
         if groups.groups:
@@ -98,12 +100,12 @@ def with_duplicates(report: AuditReport, found: Duplicates) -> AuditReport:
             message = f"{number} have {what}; first {shown}"
             findings.append(finding_of(rule, first[0].split or None, message))
     known = {shard.name for split in report.splits for shard in split.shards if shard.error}
-    for split, shard, why in found.unread:
+    for split, shard, why in duplicates.unread:
         if shard not in known:
             message = f"whole records of {shard} could not be read to compare them: {why}"
             findings.append(finding_of("LG402", split or None, message, fix=REPLACE))
-    complete = report.complete and not found.unread and not found.stopped
-    return report.model_copy(update={"findings": findings, "duplicates": found, "complete": complete})
+    complete = report.complete and not duplicates.unread and not duplicates.stopped
+    return report.model_copy(update={"findings": findings, "duplicates": duplicates, "complete": complete})
 
 
 def _in(split: str) -> str:
@@ -137,7 +139,7 @@ def merge_reports(parts: Sequence[AuditReport]) -> AuditReport:
     schema = parts[0].schema_file
     splits = [merge_splits(schema, [part.splits[place] for part in parts]) for place in range(len(splits))]
     problems = [text for part in parts for text in part.problems]
-    merged = conclude(schema, splits, problems=problems, place=parts[0].schema_place)
+    merged = conclude(schema, splits, problems=problems, schema_place=parts[0].schema_place)
     problem = next(find_contradictions(merged), None)
     if problem is not None:
         raise UsageError(f"the parts are not of one audit: {problem}")

@@ -117,54 +117,54 @@ def _of_labels(split: SplitReport, labels: Mapping[str, Label]) -> Iterator[str]
         yield f"invalid is {split.invalid}, its labels have {invalid}"
 
 
-def _of_label(label: Label, found: LabelStatistics, *, whole: bool) -> Iterator[str]:
-    records = [counts[0] for counts in found.violations.values()]
-    if max(records, default=0) > found.invalid or found.invalid > sum(records) or found.invalid > found.records:
-        yield f"{found.invalid} invalid of {counted(found.records, 'record')}, violations {found.violations}"
-    for rule, (number, positions) in found.violations.items():
-        examples = found.examples.get(rule, [])
+def _of_label(label: Label, stats: LabelStatistics, *, whole: bool) -> Iterator[str]:
+    records = [counts[0] for counts in stats.violations.values()]
+    if max(records, default=0) > stats.invalid or stats.invalid > sum(records) or stats.invalid > stats.records:
+        yield f"{stats.invalid} invalid of {counted(stats.records, 'record')}, violations {stats.violations}"
+    for rule, (number, positions) in stats.violations.items():
+        examples = stats.examples.get(rule, [])
         if not 1 <= number <= positions or not 1 <= len(examples) <= min(number, MAX_EXAMPLES):
             numbers = counted(number, "record"), counted(positions, "position"), counted(len(examples), "example")
             yield f"{rule}: {', '.join(numbers)}"
-    if set(found.examples) != set(found.violations):
-        yield f"examples of {sorted(found.examples)}, violations of {sorted(found.violations)}"
-    if found.illegal_values.positions and not found.invalid:
-        yield f"{counted(found.illegal_values.positions, 'illegal value')}, and no invalid record"
-    typed = found.dtypes.total()
-    if typed > found.records or typed != sum(found.shapes.values()):
-        yield f"{counted(found.records, 'record')}, {typed} by dtype, {sum(found.shapes.values())} by shape"
+    if set(stats.examples) != set(stats.violations):
+        yield f"examples of {sorted(stats.examples)}, violations of {sorted(stats.violations)}"
+    if stats.illegal_values.positions and not stats.invalid:
+        yield f"{counted(stats.illegal_values.positions, 'illegal value')}, and no invalid record"
+    typed = stats.dtypes.total()
+    if typed > stats.records or typed != sum(stats.shapes.values()):
+        yield f"{counted(stats.records, 'record')}, {typed} by dtype, {sum(stats.shapes.values())} by shape"
     for name in ("normalized", "one_hot", "nothing_left"):
-        if getattr(found, name) > found.records:
-            yield f"{name} is {getattr(found, name)} of {counted(found.records, 'record')}"
-    unknown = set(found.sentinels) - set(label.sentinels)
+        if getattr(stats, name) > stats.records:
+            yield f"{name} is {getattr(stats, name)} of {counted(stats.records, 'record')}"
+    unknown = set(stats.sentinels) - set(label.sentinels)
     if unknown:
         yield f"sentinels {sorted(unknown)} are not declared"
-    yield from _of_classes(label, found, whole=whole)
+    yield from _of_classes(label, stats, whole=whole)
 
 
-def _of_classes(label: Label, found: LabelStatistics, *, whole: bool) -> Iterator[str]:
+def _of_classes(label: Label, stats: LabelStatistics, *, whole: bool) -> Iterator[str]:
     """Yields where values are not those of the records; of files that a footer proved legal none were counted."""
-    ids, counts = found.class_counts.arrays()
-    holders, records = found.class_records.arrays()
-    if not np.array_equal(ids, holders) or (records > counts).any() or (records > found.records).any():
+    ids, counts = stats.class_counts.arrays()
+    holders, records = stats.class_records.arrays()
+    if not np.array_equal(ids, holders) or (records > counts).any() or (records > stats.records).any():
         yield "class_records are not those of class_counts"
     known = label.id_set
     strange = next((i for i in ids.tolist() if i not in known), None)
     if strange is not None:
         yield f"class_counts has {strange}, which is not a class id"
-    cells = _cells(found)
+    cells = _cells(stats)
     if not isinstance(label, ClassLabel) or cells is None or label.where is not None:
         return
-    seen = found.positions + found.fractional + found.not_finite
+    seen = stats.positions + stats.fractional + stats.not_finite
     if seen > cells or (whole and seen < cells):
         yield f"{counted(seen, 'value is', 'values are')} counted, expected {cells} by shape"
 
 
-def _cells(found: LabelStatistics) -> int | None:
+def _cells(stats: LabelStatistics) -> int | None:
     """Number of values by shape; None where some are not numbers, or have too many shapes to be listed."""
-    if "..." in found.shapes or not all(name.rstrip("0123456789") in _NUMBERS for name in found.dtypes):
+    if "..." in stats.shapes or not all(name.rstrip("0123456789") in _NUMBERS for name in stats.dtypes):
         return None
-    return sum(math.prod(json.loads(shape)) * records for shape, records in found.shapes.items())
+    return sum(math.prod(json.loads(shape)) * records for shape, records in stats.shapes.items())
 
 
 def _of_places(split: SplitReport) -> Iterator[str]:

@@ -151,11 +151,11 @@ def _record_findings(schema: DatasetSchema, split: SplitReport, labels: Mapping[
             yield finding_of("LG402", split.split, shard.error, fix=REPLACE)
 
 
-def _rarest(found: LabelStatistics, rule: str, first: Any) -> str:
+def _rarest(stats: LabelStatistics, rule: str, first: Any) -> str:
     """The rarest illegal values of a rule with their places, so that one odd value shows among a million others."""
     if rule not in ("LG101", "LG102"):
         return ""
-    values = {v: one for v, one in found.illegal_values.values.items() if (v < 0) == (rule == "LG102") and v != first}
+    values = {v: one for v, one in stats.illegal_values.values.items() if (v < 0) == (rule == "LG102") and v != first}
     ranked = sorted(values.items(), key=lambda pair: (pair[1].positions, pair[0]))[:_RAREST]
     shown = [f"{value} ({times(one.positions)}, first {one.first[2] or one.first[0]})" for value, one in ranked]
     return f"; rarest: {', '.join(shown)}" if shown else ""
@@ -256,10 +256,10 @@ def _below(least: int, label: ClassLabel | MultiLabel, records: Mapping[int, int
     return count, list(islice(fewer, min(count, _SHOWN)))
 
 
-def _some(count: int, places: Sequence[int], ids: Sequence[int], label: ClassLabel | MultiLabel) -> str:
+def _some(count: int, indices: Sequence[int], ids: Sequence[int], label: ClassLabel | MultiLabel) -> str:
     names = label.class_names
-    shown = [f"{ids[place]} ({names[place]})" if names else str(ids[place]) for place in places]
-    return ", ".join(shown) + (f" and {count - len(places):,} more" if count > len(places) else "")
+    shown = [f"{ids[place]} ({names[place]})" if names else str(ids[place]) for place in indices]
+    return ", ".join(shown) + (f" and {count - len(indices):,} more" if count > len(indices) else "")
 
 
 def _distribution_shifts(schema: DatasetSchema, splits: Sequence[SplitReport]) -> Iterator[Finding]:

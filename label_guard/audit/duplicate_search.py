@@ -121,14 +121,14 @@ def _write_run(folder: Path, number: int, waiting: list[DigestRows]) -> None:
 # Groups ---------------------------------------------------------------------------------------------------------------
 
 
-def _compare(runs: Sequence[Path], found: FoundGroups, prefixes: Sequence[str]) -> None:
+def _compare(runs: Sequence[Path], groups: FoundGroups, prefixes: Sequence[str]) -> None:
     """Compares sorted runs piece by piece, each piece a range of digests."""
     for rows in _pieces(runs):
         same = (rows["high"][1:] == rows["high"][:-1]) & (rows["low"][1:] == rows["low"][:-1])
         # Where a group starts and ends: its first row, and one past its last.
         edges = np.flatnonzero(np.diff(np.concatenate([[False], same, [False]]).astype(np.int8)))
         for first, last in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-            found.add(rows[first : last + 1], prefixes)
+            groups.add(rows[first : last + 1], prefixes)
 
 
 def _pieces(runs: Sequence[Path]) -> Iterator[DigestRows]:

@@ -286,10 +286,10 @@ def _read_piece(archive: zipfile.ZipFile, number: int, wanted: LabelShapes, star
     return Piece(rows, columns, unreadable, names)
 
 
-def _rows(found: Any) -> list[int]:
-    if not isinstance(found, list) or not all(type(row) is int for row in cast("list[Any]", found)):
+def _rows(value: Any) -> list[int]:
+    if not isinstance(value, list) or not all(type(row) is int for row in cast("list[Any]", value)):
         raise ValueError("rows are not a list of integers")
-    return cast("list[int]", found)
+    return cast("list[int]", value)
 
 
 def _read_column(archive: zipfile.ZipFile, column: dict[str, Any]) -> RawColumn:

@@ -34,7 +34,7 @@ class AuditPlan:
         items: a unit of work each: the number of its job, and a file or a part of a large one.
         count: how many items there are.
         limited: whether records are left out.
-        place: where the schema is written; None for a schema made in Python.
+        schema_place: where the schema is written; None for a schema made in Python.
         part: ``(i, n)``: only every n-th file from the i-th.
     """
 
@@ -44,7 +44,7 @@ class AuditPlan:
     items: tuple[Item, ...]
     count: int
     limited: bool
-    place: SchemaPlace | None = None
+    schema_place: SchemaPlace | None = None
     part: tuple[int, int] | None = None
 
     def without_items(self) -> AuditPlan:
@@ -66,14 +66,16 @@ class AuditPlan:
             for split, source in self.splits
         ]
         lost = [text for fold in folds.values() for text in fold.problems()]
-        return conclude(self.schema, reports, part=self.part, problems=[*lost, *problems], place=self.place)
+        return conclude(
+            self.schema, reports, part=self.part, problems=[*lost, *problems], schema_place=self.schema_place
+        )
 
 
 def plan_audit(
     schema: DatasetSchema,
     splits: Sources,
     options: ReadOptions = ReadOptions(),
-    place: SchemaPlace | None = None,
+    schema_place: SchemaPlace | None = None,
     *,
     part: tuple[int, int] | None = None,
 ) -> AuditPlan:
@@ -85,7 +87,7 @@ def plan_audit(
         schema: the schema.
         splits: the opened source of each split, from ``open_splits``.
         options: how shards are read.
-        place: where the schema is written, for reports that name lines of it.
+        schema_place: where the schema is written, for reports that name lines of it.
         part: ``(i, n)``: only every n-th file from the i-th, 0-based, of all splits together.
 
     Raises:
@@ -107,7 +109,7 @@ def plan_audit(
         items += [(number, shard) for shard in (mine.shards() if whole else mine.parts(PART_BYTES))]
     described = tuple((split, describe_source(schema, split, source)) for split, source in splits)
     return AuditPlan(
-        schema, described, tuple(jobs), tuple(items), len(items), options.limit is not None, place=place, part=part
+        schema, described, tuple(jobs), tuple(items), len(items), options.limit is not None, schema_place, part
     )
 
 

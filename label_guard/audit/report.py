@@ -318,9 +318,9 @@ def _split_from_version_1(split: Mapping[str, Any]) -> dict[str, Any]:
     return {**split, "bad": places, "baseline": baseline, "labels": labels}
 
 
-def _label_from_version_1(found: Mapping[str, Any]) -> dict[str, Any]:
+def _label_from_version_1(label: Mapping[str, Any]) -> dict[str, Any]:
     nowhere = ("", 0, "")
-    values = {value: (count, count, nowhere, nowhere) for value, count in found["illegal"].items()}
-    overflow = found.get("illegal_overflow", 0)
-    kept = {name: value for name, value in found.items() if name not in ("illegal", "illegal_overflow")}
+    values = {value: (count, count, nowhere, nowhere) for value, count in label["illegal"].items()}
+    overflow = label.get("illegal_overflow", 0)
+    kept = {name: value for name, value in label.items() if name not in ("illegal", "illegal_overflow")}
     return {**kept, "illegal_values": {"values": values, "overflow": {"positions": overflow}}}

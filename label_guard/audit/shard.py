@@ -147,31 +147,31 @@ def _violations(labels: Mapping[str, LabelStatistics]) -> dict[str, int]:
     }
 
 
-def _certify(shard: Shard, guard: Guard, found: SplitFold) -> bool:
-    """Fills ``found`` from the footer where it proves the shard legal; returns whether it does."""
+def _certify(shard: Shard, guard: Guard, fold: SplitFold) -> bool:
+    """Fills ``fold`` from the footer where it proves the shard legal; returns whether it does."""
     try:
         proven = certify(shard, guard.labels)
     except SourceError:
         return False  # reading names the fault
     if proven is not None:
-        found.labels, found.shards[0].certified = proven, True
-        found.shards[0].records = next(iter(proven.values())).records
+        fold.labels, fold.shards[0].certified = proven, True
+        fold.shards[0].records = next(iter(proven.values())).records
     return proven is not None
 
 
-def _quarantine(writer: QuarantineWriter, records: Sequence[BadRecord], found: SplitFold) -> None:
+def _quarantine(writer: QuarantineWriter, records: Sequence[BadRecord], fold: SplitFold) -> None:
     """Writes invalid records. Once that cannot be done the shard goes on without the quarantine, and counts them."""
     try:
-        if not found.not_quarantined:
+        if not fold.not_quarantined:
             writer.append(records)
             return
     except QuarantineError as error:
-        found.errors.add(("quarantine", str(error)))
-    found.not_quarantined += len(records)
+        fold.errors.add(("quarantine", str(error)))
+    fold.not_quarantined += len(records)
 
 
-def _add_chunk(job: SplitJob, guard: Guard, writer: QuarantineWriter | None, chunk: Chunk, found: SplitFold) -> None:
-    counts, keep_bad = found.shards[0], job.options.keep_bad
+def _add_chunk(job: SplitJob, guard: Guard, writer: QuarantineWriter | None, chunk: Chunk, fold: SplitFold) -> None:
+    counts, keep_bad = fold.shards[0], job.options.keep_bad
     size = len(chunk)
     counts.records += size + len(chunk.unreadable)
     counts.unreadable += len(chunk.unreadable)
@@ -181,7 +181,7 @@ def _add_chunk(job: SplitJob, guard: Guard, writer: QuarantineWriter | None, chu
         counts.blocks = Blocks.of(u.row for u in chunk.unreadable).merge(counts.blocks)
     if keep_bad:
         keys, places = [str(u.key) for u in chunk.unreadable], [u.row for u in chunk.unreadable]
-        found.bad.add(keys, counts.name, places, [("LG120",)] * len(keys))
+        fold.bad.add(keys, counts.name, places, [("LG120",)] * len(keys))
     if not size:
         return
     gathered = guard.gathered(chunk.columns, size, job.source.untyped)
@@ -190,7 +190,7 @@ def _add_chunk(job: SplitJob, guard: Guard, writer: QuarantineWriter | None, chu
     counts.padding += result.num_padding
     for path, label in guard.read_labels.items():
         faults: list[RuleViolations] = [fault for fault in result.faults if fault.label == path]
-        found.labels[path].add(label, gathered[path][0], faults, size, chunk.keys, file=counts.name, rows=chunk.rows)
+        fold.labels[path].add(label, gathered[path][0], faults, size, chunk.keys, file=counts.name, rows=chunk.rows)
     if result.ok:
         return
     rows: list[int] = result.invalid_rows.tolist()
@@ -198,9 +198,9 @@ def _add_chunk(job: SplitJob, guard: Guard, writer: QuarantineWriter | None, chu
     if keep_bad:
         broken = _broken(result.faults, size)
         keys, places = (str(chunk.keys[row]) for row in rows), (int(chunk.rows[row]) for row in rows)
-        found.bad.add(keys, counts.name, places, (broken[row] for row in rows))
+        fold.bad.add(keys, counts.name, places, (broken[row] for row in rows))
     if writer is not None:
-        _quarantine(writer, [_bad_record(counts.name, chunk, row, result.of_row(row)) for row in rows], found)
+        _quarantine(writer, [_bad_record(counts.name, chunk, row, result.of_row(row)) for row in rows], fold)
 
 
 def _broken(faults: Sequence[RuleViolations], size: int) -> list[tuple[str, ...]]:

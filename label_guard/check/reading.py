@@ -439,9 +439,9 @@ def fits(where: Any, shape: tuple[int, ...]) -> bool:
     return array.dtype.kind in "biuf" and broadcasts(array.shape, shape)
 
 
-def broadcasts(own: tuple[int, ...], shape: tuple[int, ...]) -> bool:
-    """Whether a feature of the shape ``own`` broadcasts from the left over a label of ``shape``."""
-    return len(own) <= len(shape) and all(n in (1, m) for n, m in zip(own, shape, strict=False))
+def broadcasts(feature: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether a feature of the shape ``feature`` broadcasts from the left over a label of ``shape``."""
+    return len(feature) <= len(shape) and all(n in (1, m) for n, m in zip(feature, shape, strict=False))
 
 
 def _dtype_of(value: Any) -> Any:

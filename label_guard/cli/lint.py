@@ -75,20 +75,23 @@ def command(files: tuple[str, ...], style: str, select: str, ignore: str, source
     return code
 
 
-def _first(found: list[Diagnostic]) -> list[Diagnostic]:
+def _first(diagnostics: list[Diagnostic]) -> list[Diagnostic]:
     """The first problems of one file, errors before others, and how many more there are."""
-    if len(found) <= _MAX_LISTED:
-        return found
-    found.sort(key=lambda one: one.severity != "error")
-    more = f"{len(found):,} problems are in this file, of which {_MAX_LISTED:,} are listed"
-    return [replace(found[0], message=more, fix="correct those that are listed first"), *found[:_MAX_LISTED]]
+    if len(diagnostics) <= _MAX_LISTED:
+        return diagnostics
+    diagnostics.sort(key=lambda one: one.severity != "error")
+    more = f"{len(diagnostics):,} problems are in this file, of which {_MAX_LISTED:,} are listed"
+    return [
+        replace(diagnostics[0], message=more, fix="correct those that are listed first"),
+        *diagnostics[:_MAX_LISTED],
+    ]
 
 
-def exit_code(found: Sequence[Diagnostic]) -> int:
+def exit_code(diagnostics: Sequence[Diagnostic]) -> int:
     """0: clean, or only warnings. 1: errors. 2: a file could not be read, so not all of the work was done."""
-    if any(diagnostic.rule == "LG200" for diagnostic in found):
+    if any(diagnostic.rule == "LG200" for diagnostic in diagnostics):
         return 2
-    return int(any(diagnostic.severity == "error" for diagnostic in found))
+    return int(any(diagnostic.severity == "error" for diagnostic in diagnostics))
 
 
 def _codes(text: str) -> list[str]:

@@ -50,12 +50,12 @@ def command() -> None:
         "0: all lines were read. 2: a line is damaged, or a record could not be checked.",
     )
 )
-@click.argument("place", metavar="DIR", shell_complete=files)
+@click.argument("folder", metavar="DIR", shell_complete=files)
 @click.option("--schema", type=given, metavar="FILE", help="Also say how many records this schema would now accept.")
-def summary(place: str, schema: str | None) -> int:
+def summary(folder: str, schema: str | None) -> int:
     """Count records by rule, label, split, source and writer."""
-    found = summarize_quarantine(place)
-    _say(f"{place}: {_records(found.records, found.contents)}, {counted(found.lines, 'line')} in "
+    found = summarize_quarantine(folder)
+    _say(f"{folder}: {_records(found.records, found.contents)}, {counted(found.lines, 'line')} in "
          f"{counted(found.parts, 'part')}")  # fmt: skip
     _table("by rule", Counter({_rule(rule): number for rule, number in found.rules.items()}))
     _table("by label", Counter({label or "(the whole record)": number for label, number in found.labels.items()}))
@@ -68,16 +68,16 @@ def summary(place: str, schema: str | None) -> int:
     code = _damage(found)
     if schema is None:
         return code
-    result = Recheck(schema, [group[0] for group in read_quarantine(place).records])
+    result = Recheck(schema, [group[0] for group in read_quarantine(folder).records])
     _say(f"with {schema}: {result.counts('resolved', 'open')}")
     return max(code, _unchecked(result))
 
 
-def _writers(found: QuarantineSummary) -> None:
-    if not found.writers:
+def _writers(summary: QuarantineSummary) -> None:
+    if not summary.writers:
         return
     _say("written by")
-    ordered = sorted(found.writers.items(), key=lambda item: (-item[1].lines, item[0]))
+    ordered = sorted(summary.writers.items(), key=lambda item: (-item[1].lines, item[0]))
     for (host, process, worker), wrote in ordered[:_MAX_WRITERS]:
         steps = "" if wrote.steps is None else f", steps {wrote.steps[0]} to {wrote.steps[1]}"
         _say(f"  host {host}, process {process}, worker {worker}: {counted(wrote.lines, 'line')}, {wrote.first} to "
@@ -92,11 +92,11 @@ def _writers(found: QuarantineSummary) -> None:
         "0: done. 2: parts with damaged lines were left as they are.",
     )
 )
-@click.argument("place", metavar="DIR", shell_complete=files)
-def compact(place: str) -> int:
+@click.argument("folder", metavar="DIR", shell_complete=files)
+def compact(folder: str) -> int:
     """Merge many part files into few, each entry once. Runs may keep writing meanwhile."""
-    done = compact_quarantine(place)
-    _say(f"{place}: {counted(done.parts_before, 'part')} became {done.parts_after}; {counted(done.lines, 'line')}, "
+    done = compact_quarantine(folder)
+    _say(f"{folder}: {counted(done.parts_before, 'part')} became {done.parts_after}; {counted(done.lines, 'line')}, "
          f"{done.entries} written")  # fmt: skip
     return _damage(done)
 
@@ -107,7 +107,7 @@ def compact(place: str) -> int:
         "0: all lines were read. 2: a line is damaged.",
     )
 )
-@click.argument("place", metavar="DIR", shell_complete=files)
+@click.argument("folder", metavar="DIR", shell_complete=files)
 @click.option(
     "--rule", type=given, metavar="CODE", shell_complete=rule_codes, help="Only records that broke this rule."
 )
@@ -116,11 +116,11 @@ def compact(place: str) -> int:
     "--limit", type=click.IntRange(min=0), default=20, show_default=True, metavar="N", help="Show at most N records."
 )
 @click.option("--pictures", type=given, metavar="FOLDER", help="Write the pictures of these records there, as PNG.")
-def show(place: str, rule: str | None, record: str | None, limit: int, pictures: str | None) -> int:
+def show(folder: str, rule: str | None, record: str | None, limit: int, pictures: str | None) -> int:
     """Show the records, what is wrong with them and what is kept."""
     if rule is not None and rule not in RULES:
         raise UsageError(f"unknown rule {rule!r}; see: label-guard rule")
-    contents = read_quarantine(place)
+    contents = read_quarantine(folder)
     groups = [
         group
         for group in contents.records
@@ -129,7 +129,7 @@ def show(place: str, rule: str | None, record: str | None, limit: int, pictures:
     ]
     code = _damage(contents)
     if record is not None and not groups:
-        raise UsageError(f"no record {terminal(record)} in the quarantine {place}; see: quarantine show {place}")
+        raise UsageError(f"no record {terminal(record)} in the quarantine {folder}; see: quarantine show {folder}")
     for number, group in enumerate(groups[:limit], 1):
         _show(group)
         if pictures is not None:
@@ -147,18 +147,18 @@ def show(place: str, rule: str | None, record: str | None, limit: int, pictures:
         "0: all entries were written. 2: a line is damaged, or an entry could not be written.",
     )
 )
-@click.argument("place", metavar="DIR", shell_complete=files)
+@click.argument("folder", metavar="DIR", shell_complete=files)
 @click.option("--format", "form", type=click.Choice(["jsonl", "csv", "npz"]), required=True, help="What to write.")
 @click.option(
     "--output", type=given, metavar="FILE", required=True, help="File to write; it appears complete or not at all."
 )
-def export(place: str, form: str, output: str) -> int:
+def export(folder: str, form: str, output: str) -> int:
     """Write the entries for other tools.
 
     jsonl: whole entries, each once. csv: a row for each violation. npz: the labels of each record as arrays.
     """
-    refuse_inputs([output], [place], [])
-    contents = read_quarantine(place)
+    refuse_inputs([output], [folder], [])
+    contents = read_quarantine(folder)
     code = _damage(contents)
     with whole_file(output) as file:
         if form == "jsonl":
@@ -180,24 +180,24 @@ def export(place: str, form: str, output: str) -> int:
         "0: the schema accepts all of them. 1: some are still bad. 2: some could not be checked or written.",
     )
 )
-@click.argument("place", metavar="DIR", shell_complete=files)
+@click.argument("folder", metavar="DIR", shell_complete=files)
 @click.option("--schema", type=given, metavar="FILE", required=True, help="The corrected schema.")
 @click.option("--split", type=given, metavar="NAME", help="Only records of this split.")
 @click.option("--keys", type=given, metavar="FILE",
               help="Write the keys of accepted records, one a line (.npy: their positions), "
               "for select_records.")  # fmt: skip
 @click.option("--output", type=given, metavar="FILE", help="Write accepted records that are kept whole, as JSON lines.")
-def recheck(place: str, schema: str, split: str | None, keys: str | None, output: str | None) -> int:
+def recheck(folder: str, schema: str, split: str | None, keys: str | None, output: str | None) -> int:
     """Check the records again with a corrected schema."""
     outputs = [(option, path) for option, path in (("--keys", keys), ("--output", output)) if path is not None]
     refuse_doubles(outputs)
-    refuse_inputs([path for _, path in outputs], [place, schema], [])
+    refuse_inputs([path for _, path in outputs], [folder, schema], [])
     if split is not None:
         split_bases(split)
-    contents = read_quarantine(place)
+    contents = read_quarantine(folder)
     newest = [group[0] for group in contents.records if split is None or is_split(group[0].split, split)]
     result = Recheck(schema, newest)
-    _say(f"{place} with {schema}: {result.counts('accepted', 'still bad')}")
+    _say(f"{folder} with {schema}: {result.counts('accepted', 'still bad')}")
     _table("still bad by rule", Counter(_rule(rule) for rules in result.rejected.values() for rule in rules))
     code = max(_damage(contents), _unchecked(result), 1 if result.rejected else 0)
     if keys is not None:
@@ -336,14 +336,14 @@ def _table(title: str, counts: Counter[str]) -> None:
         _say(f"  {name:<{width}}  {count}")
 
 
-def _damage(found: QuarantineContents | QuarantineSummary | Compaction) -> int:
+def _damage(contents: QuarantineContents | QuarantineSummary | Compaction) -> int:
     """Report damaged lines. A torn last line is what a crash leaves, and the next run writes that record again."""
-    for problem in found.problems[:20]:
+    for problem in contents.problems[:20]:
         _warn(f"skipped {problem}")
-    if found.num_problems > 20:
-        _warn(f"skipped {counted(found.num_problems - 20, 'more damaged line')}")
-    torn = 0 if isinstance(found, Compaction) else found.num_torn  # compact drops such a line
-    return 2 if found.num_problems > torn else 0
+    if contents.num_problems > 20:
+        _warn(f"skipped {counted(contents.num_problems - 20, 'more damaged line')}")
+    torn = 0 if isinstance(contents, Compaction) else contents.num_torn  # compact drops such a line
+    return 2 if contents.num_problems > torn else 0
 
 
 def _unchecked(result: Recheck) -> int:

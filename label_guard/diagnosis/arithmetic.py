@@ -15,24 +15,24 @@ _CHARACTERS = {*_DIGITS, 9, 10, 13, 32, 43, 45, 46}
 _BASES = (1000, 256, 65536, 100, 10_000, 512, 1024, 4096)  # class * base + instance
 
 
-def arithmetic_cause(label: ClassLabel, found: LabelStatistics) -> LikelyCause | None:
+def arithmetic_cause(label: ClassLabel, stats: LabelStatistics) -> LikelyCause | None:
     """The cause that follows from illegal values before their counts are weighed; None where there is none."""
-    illegal = {int(v): n for v, n in found.illegal.items()}
+    illegal = {int(v): n for v, n in stats.illegal.items()}
     if not illegal:
         return None
-    words = characters(found)
+    words = characters(stats)
     if words is not None and label.num_classes <= _DIGITS.stop:
         return LikelyCause("ascii", words)
     for rule in (_truncated, _wrapped, _lossy, _no_ids):
-        cause = rule(label, found, illegal)
+        cause = rule(label, stats, illegal)
         if cause is not None:
             return cause
     return None
 
 
-def _truncated(label: ClassLabel, found: LabelStatistics, illegal: dict[int, int]) -> LikelyCause | None:
+def _truncated(label: ClassLabel, stats: LabelStatistics, illegal: dict[int, int]) -> LikelyCause | None:
     ids = label.id_set
-    if found.illegal_overflow or not all(abs(v) >= 2**31 and v % 2**32 in ids for v in illegal):
+    if stats.illegal_overflow or not all(abs(v) >= 2**31 and v % 2**32 in ids for v in illegal):
         return None
     if all(v in WELL_KNOWN for v in illegal):
         return None
@@ -45,21 +45,21 @@ def _truncated(label: ClassLabel, found: LabelStatistics, illegal: dict[int, int
     return LikelyCause("int32-truncation", text)
 
 
-def _wrapped(label: ClassLabel, found: LabelStatistics, illegal: dict[int, int]) -> LikelyCause | None:
+def _wrapped(label: ClassLabel, stats: LabelStatistics, illegal: dict[int, int]) -> LikelyCause | None:
     """Ids beyond a signed width that became negative."""
     top = label.id_range[1]
     for bits in (8, 16, 32):
         low, whole = -(2 ** (bits - 1)), 2**bits
         wrapped = [v for v in illegal if low <= v <= top - whole]
         # The kept values are the nearest to 0: with the extremes inside both ranges, the others are wrapped too.
-        others = found.illegal_overflow and not ((found.low or 0) >= low and (found.high or 0) <= top)
+        others = stats.illegal_overflow and not ((stats.low or 0) >= low and (stats.high or 0) <= top)
         if top < 2 ** (bits - 1) or not wrapped or others:
             continue
         rest = [v for v in illegal if v not in wrapped and v not in WELL_KNOWN]
         if rest or (len(wrapped) < 3 and all(v in WELL_KNOWN for v in wrapped)):
             continue
-        example = int(found.low or 0) if found.illegal_overflow else min(wrapped)
-        count = sum(illegal[v] for v in wrapped) + found.illegal_overflow
+        example = int(stats.low or 0) if stats.illegal_overflow else min(wrapped)
+        count = sum(illegal[v] for v in wrapped) + stats.illegal_overflow
         text = (
             f"{counted(count, 'label is', 'labels are')} negative, {example}..{max(wrapped)}, with "
             f"{counted(label.num_classes, 'class')}: ids above {2 ** (bits - 1) - 1:,} wrapped around in int{bits} "
@@ -70,11 +70,11 @@ def _wrapped(label: ClassLabel, found: LabelStatistics, illegal: dict[int, int])
     return None
 
 
-def characters(found: LabelStatistics) -> str | None:
+def characters(stats: LabelStatistics) -> str | None:
     """The words for values that are all characters of numbers; None where they are not."""
-    values = {*found.class_counts, *(v for v in found.illegal if v not in (0, 255))}
+    values = {*stats.class_counts, *(v for v in stats.illegal if v not in (0, 255))}
     digits = values & set(_DIGITS)
-    if len(digits) < 2 or not values <= _CHARACTERS or found.illegal_overflow:
+    if len(digits) < 2 or not values <= _CHARACTERS or stats.illegal_overflow:
         return None
     return (
         f"the values are {min(digits)}..{max(digits)}, the ASCII characters {chr(int(min(digits)))} to "
@@ -82,15 +82,15 @@ def characters(found: LabelStatistics) -> str | None:
     )
 
 
-def _lossy(label: ClassLabel, found: LabelStatistics, illegal: dict[int, int]) -> LikelyCause | None:
+def _lossy(label: ClassLabel, stats: LabelStatistics, illegal: dict[int, int]) -> LikelyCause | None:
     """Values between the ids of a mask, as JPEG or interpolation leaves them."""
-    if label.rank < 2 or found.illegal_overflow or len(illegal) < 8:
+    if label.rank < 2 or stats.illegal_overflow or len(illegal) < 8:
         return None
-    used = sorted({*found.class_counts, *found.sentinels})
+    used = sorted({*stats.class_counts, *stats.sentinels})
     if len(used) < 2 or not all(used[0] < v < used[-1] for v in illegal):
         return None
     gap = max(b - a for a, b in pairwise(used))
-    share = sum(illegal.values()) / max(1, found.positions)
+    share = sum(illegal.values()) / max(1, stats.positions)
     if gap < 8 or share > 0.7:
         return None
     text = (
@@ -102,14 +102,14 @@ def _lossy(label: ClassLabel, found: LabelStatistics, illegal: dict[int, int]) -
     return with_alternatives("lossy-mask", text, [other])
 
 
-def _no_ids(label: ClassLabel, found: LabelStatistics, illegal: dict[int, int]) -> LikelyCause | None:
+def _no_ids(label: ClassLabel, stats: LabelStatistics, illegal: dict[int, int]) -> LikelyCause | None:
     """Most values are illegal, and far more distinct ones than classes: the column or file holds something else."""
-    bad = found.illegal_values.positions
-    distinct, total = found.illegal_values.distinct, max(1, found.positions)
+    bad = stats.illegal_values.positions
+    distinct, total = stats.illegal_values.distinct, max(1, stats.positions)
     known = sum(n for v, n in illegal.items() if v in WELL_KNOWN)
     if bad - known < 0.7 * total or distinct < 12:
         return None
-    values = sorted({*found.class_counts, *illegal} - set(WELL_KNOWN))
+    values = sorted({*stats.class_counts, *illegal} - set(WELL_KNOWN))
     dense = len(values) >= 0.8 * (values[-1] - values[0] + 1)
     # A dense range from the first id on is another set of classes, unless it is all that a byte holds.
     whole_byte = values[0] <= 1 and 240 <= values[-1] <= 255 and label.num_classes < 128
@@ -118,12 +118,12 @@ def _no_ids(label: ClassLabel, found: LabelStatistics, illegal: dict[int, int]) 
         return None
     if dense and starts and not whole_byte and values[0] >= 0:
         return None
-    if distinct <= label.num_classes and not found.illegal_overflow:
+    if distinct <= label.num_classes and not stats.illegal_overflow:
         return None  # may be ids with gaps, or from another start
-    about = "about " if found.illegal_overflow else ""
+    about = "about " if stats.illegal_overflow else ""
     text = (
         f"{bad:,} of {counted(total, 'value')} {agreed(bad, 'is not a declared id', 'are not declared ids')}, with "
-        f"{about}{distinct:,} distinct values from {found.low} to {found.high}{found.illegal_values.often_beyond()} "
+        f"{about}{distinct:,} distinct values from {stats.low} to {stats.high}{stats.illegal_values.often_beyond()} "
         f"for {counted(label.num_classes, 'class')}: not class ids but something else, such as an image, a count, an "
         f"identifier{_packed(label, illegal)}. Check that the right column or file is read"
     )

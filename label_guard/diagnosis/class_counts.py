@@ -176,18 +176,18 @@ def count_values(values: Ids, low: int, high: int) -> tuple[Ids, Ids]:
     return np.arange(low, high + 1), np.bincount(values - low if low else values, minlength=high - low + 1)
 
 
-def read_counts(found: Any) -> ClassCounts:
+def read_counts(values: Any) -> ClassCounts:
     """Counts out of the keys and values of a JSON object.
 
     Raises:
         ValueError: a key is not an integer of 64 bits, or a count is not a number of positions.
     """
-    if isinstance(found, ClassCounts):
-        return found
-    if not isinstance(found, Mapping):
+    if isinstance(values, ClassCounts):
+        return values
+    if not isinstance(values, Mapping):
         raise ValueError("expected counts by class id")
     counts: dict[int, int] = {}
-    for key, count in cast("Mapping[Any, Any]", found).items():
+    for key, count in cast("Mapping[Any, Any]", values).items():
         if type(count) is not int or not 0 <= count < 1 << 62:
             raise ValueError(f"the count of {key} is {count!r}")
         counts[_id(key)] = count

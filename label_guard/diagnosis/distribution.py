@@ -143,6 +143,6 @@ class Distribution(BaseModel):
         self.pairs.update(other.pairs)
 
 
-def _edge(places: NDArray[np.int64], shift: int) -> NDArray[np.float64]:
+def _edge(bins: NDArray[np.int64], shift: int) -> NDArray[np.float64]:
     """The least number of a bin; the greatest double in place of infinity."""
-    return np.minimum(places << shift, np.float64(np.finfo(np.float64).max).view(np.int64)).view(np.float64)
+    return np.minimum(bins << shift, np.float64(np.finfo(np.float64).max).view(np.int64)).view(np.float64)

@@ -23,7 +23,7 @@ from label_guard.core.types import Array
 from label_guard.diagnosis.overflow import Count, Overflow
 
 Value = int | float
-Place = tuple[str, Count, str]  # file, record within it, record key
+RecordPlace = tuple[str, Count, str]  # file, record within it, record key
 T = TypeVar("T")
 
 
@@ -68,8 +68,8 @@ class IllegalValue(NamedTuple):
 
     positions: Count
     records: Count
-    first: Place
-    last: Place
+    first: RecordPlace
+    last: RecordPlace
 
     def merge(self, other: IllegalValue) -> IllegalValue:
         """Both together."""
@@ -164,7 +164,7 @@ class IllegalValues(BaseModel):
             return ""
         return f", of those far away most often {found[0][0]} (at most {times(found[0][1])})"
 
-    def add(self, values: Array, rows: Array, place_of: Callable[[int], Place]) -> None:
+    def add(self, values: Array, rows: Array, place_of: Callable[[int], RecordPlace]) -> None:
         """Counts ``values`` that occur in ``rows`` (ascending) of a chunk; ``place_of`` says where a row is."""
         numbers, place, counts = np.unique(values, return_inverse=True, return_counts=True)
         order = np.argsort(place.reshape(-1), kind="stable")
@@ -227,9 +227,9 @@ class IllegalValues(BaseModel):
             self.values = {value: one for value, one in self.values.items() if value in chosen}
 
 
-def by_value(found: Mapping[Value, T]) -> dict[str, T]:
-    """``found`` as a JSON object, in order of the numbers."""
-    return {str(value): found[value] for value in sorted(found)}
+def by_value(mapping: Mapping[Value, T]) -> dict[str, T]:
+    """``mapping`` as a JSON object, in order of the numbers."""
+    return {str(value): mapping[value] for value in sorted(mapping)}
 
 
 def kept(values: Iterable[Value], most: int) -> list[Value]:

@@ -6,9 +6,8 @@ import math
 from typing import NamedTuple
 
 from label_guard.core.plural import counted
-from label_guard.diagnosis.illegal import IllegalValues
-from label_guard.diagnosis.illegal import Place as RecordPlace
-from label_guard.diagnosis.readings import Seen
+from label_guard.diagnosis.illegal import IllegalValues, RecordPlace
+from label_guard.diagnosis.readings import ObservedValues
 from label_guard.schema.labels import ClassLabel
 
 _LEAST = 5  # occurrences below which chance explains a place
@@ -17,8 +16,8 @@ LIKELY = -5.0  # log probability above which a place is as chance would have it
 _DENSE = 0.9  # a run in which nearly every record has the value is what sorted records look like
 
 
-class Place(NamedTuple):
-    """Where illegal values are.
+class ClusterCause(NamedTuple):
+    """The cause that the place of illegal values shows.
 
     Attributes:
         cause: short name of the cause.
@@ -31,20 +30,20 @@ class Place(NamedTuple):
     sorted: bool = False
 
 
-def clustered(seen: Seen, chance: float = _CHANCE) -> Place | None:
-    """The cause that a place shows; None where illegal values are spread as chance would.
+def clustered(observed: ObservedValues, chance: float = _CHANCE) -> ClusterCause | None:
+    """The cause of values that are close together; None where illegal values are spread as chance would.
 
     Args:
-        seen: the integers of the label.
+        observed: the integers of the label.
         chance: log probability below which a place is more than chance.
     """
-    illegal = seen.found.illegal_values
-    if seen.run or len(illegal.files) + illegal.clean_files == 1:
-        return _in_a_run(seen.label, illegal, seen.run or seen.found.records, chance)
+    illegal = observed.stats.illegal_values
+    if observed.run or len(illegal.files) + illegal.clean_files == 1:
+        return _in_a_run(observed.label, illegal, observed.run or observed.stats.records, chance)
     return _in_files(illegal, chance)
 
 
-def _in_files(illegal: IllegalValues, chance: float) -> Place | None:
+def _in_files(illegal: IllegalValues, chance: float) -> ClusterCause | None:
     number = len(illegal.files) + illegal.clean_files
     if number < 2:
         return None
@@ -67,7 +66,7 @@ def _in_files(illegal: IllegalValues, chance: float) -> Place | None:
             "values): these files follow another convention or are corrupt. Compare them with the others and write "
             "them again"
         )
-        return Place("mixed-files", text)
+        return ClusterCause("mixed-files", text)
     return None
 
 
@@ -95,7 +94,7 @@ def _span(ranges: list[tuple[int | None, int | None]]) -> tuple[int | None, int 
     return min(lows, default=None), max(highs, default=None)
 
 
-def _in_a_run(label: ClassLabel, illegal: IllegalValues, whole: int, chance: float) -> Place | None:
+def _in_a_run(label: ClassLabel, illegal: IllegalValues, whole: int, chance: float) -> ClusterCause | None:
     """Whether all illegal values are within a few of the ``whole`` records of a file, or of a pipeline's run."""
     values = [one for one in illegal.values.values() if one.first[0] == one.last[0]]
     if not values or len(values) < len(illegal.values):
@@ -117,7 +116,7 @@ def _in_a_run(label: ClassLabel, illegal: IllegalValues, whole: int, chance: flo
         f"{_name(first)} to {_name(last)}: this block follows another convention or is corrupt. Compare it with the "
         "others and write it again"
     )
-    return Place("corrupt-block" if len(values) >= _LEAST else "mixed-conventions", text, sorted=dense and ends)
+    return ClusterCause("corrupt-block" if len(values) >= _LEAST else "mixed-conventions", text, sorted=dense and ends)
 
 
 def _name(place: RecordPlace) -> str:

@@ -34,12 +34,12 @@ from label_guard.core.strict_json import strict_json
 from label_guard.core.types import Array
 from label_guard.diagnosis.class_counts import ClassCounts, JsonCounts, count_ids
 from label_guard.diagnosis.distribution import Distribution
-from label_guard.diagnosis.illegal import IllegalValues, Place, extreme, whole
+from label_guard.diagnosis.illegal import IllegalValues, RecordPlace, extreme, whole
 from label_guard.diagnosis.overflow import Count
 from label_guard.rules.registry import RULES
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel
 
-PlaceOf = Callable[[int], Place]
+PlaceOf = Callable[[int], RecordPlace]
 Rule = Annotated[str, StringConstraints(pattern=f"^({'|'.join(RULES)})$")]
 MAX_SHAPES = 16
 _TOLERANCE = 1e-3  # of the sum of a row of probabilities, as soft_label has by default
@@ -123,9 +123,9 @@ class LabelStatistics(BaseModel):
     examples: dict[Rule, list[Example]] = Field(default_factory=dict[str, list[Example]])
 
     @field_serializer("violations", "texts", "dtypes", "shapes", "examples", "sentinels")
-    def _in_order(self, found: dict[Any, Any]) -> dict[str, Any]:
+    def _in_order(self, mapping: dict[Any, Any]) -> dict[str, Any]:
         """One order, whatever order they came in."""
-        return {str(key): found[key] for key in sorted(found)}
+        return {str(key): mapping[key] for key in sorted(mapping)}
 
     @property
     def illegal(self) -> dict[int | float, int]:
@@ -204,8 +204,8 @@ class LabelStatistics(BaseModel):
             example = Example(record=key, value=one.value, legal=one.legal, count=one.count, place=one.place)
             self._keep_examples(fault.rule, [example])
 
-    def _keep_examples(self, rule: str, found: Sequence[Example]) -> None:
-        both = [*self.examples.get(rule, []), *found]
+    def _keep_examples(self, rule: str, examples: Sequence[Example]) -> None:
+        both = [*self.examples.get(rule, []), *examples]
         self.examples[rule] = sorted(both, key=lambda example: natural_order(example.record))[:MAX_EXAMPLES]
 
     def _add_column(self, label: Label, column: Column, place_of: PlaceOf) -> None:

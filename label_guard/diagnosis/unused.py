@@ -19,44 +19,44 @@ _ENOUGH_UNUSED = 120
 _EVIDENCE = math.log(1000)
 
 
-def legal_cause(label: ClassLabel, found: LabelStatistics) -> LikelyCause | None:
+def legal_cause(label: ClassLabel, stats: LabelStatistics) -> LikelyCause | None:
     """A likely cause although every value is legal; None where nothing is remarkable."""
-    used = sorted(found.class_counts)
+    used = sorted(stats.class_counts)
     if not used:
-        return _all_ignored(label, found)
-    narrow = narrow_cause(label, found)
+        return _all_ignored(label, stats)
+    narrow = narrow_cause(label, stats)
     if narrow is not None and used[-1] < label.id_range[1]:
         return narrow
-    if label.class_ids is not None or found.invalid:
+    if label.class_ids is not None or stats.invalid:
         return None
     if len(used) == 1:
-        return _constant(label, found, used[0])
-    return _unused(label, found, used)
+        return _constant(label, stats, used[0])
+    return _unused(label, stats, used)
 
 
-def _all_ignored(label: ClassLabel, found: LabelStatistics) -> LikelyCause | None:
-    ignored = sum(found.sentinels[value] for value in label.ignore)
-    if not ignored or ignored != found.positions:
+def _all_ignored(label: ClassLabel, stats: LabelStatistics) -> LikelyCause | None:
+    ignored = sum(stats.sentinels[value] for value in label.ignore)
+    if not ignored or ignored != stats.positions:
         return None
     return LikelyCause("all-ignored", "every value is an ignore value: no label left to learn from")
 
 
-def _constant(label: ClassLabel, found: LabelStatistics, value: int) -> LikelyCause | None:
-    if found.records < _LEAST_RECORDS or label.num_classes < 2:
+def _constant(label: ClassLabel, stats: LabelStatistics, value: int) -> LikelyCause | None:
+    if stats.records < _LEAST_RECORDS or label.num_classes < 2:
         return None
     text = (
-        f"all {found.class_counts[value]:,} values are {value}: the label is always the same, one class only of "
+        f"all {stats.class_counts[value]:,} values are {value}: the label is always the same, one class only of "
         f"{label.num_classes:,}. Check that the right column or file is read"
     )
     return LikelyCause("constant-label", text)
 
 
-def _unused(label: ClassLabel, found: LabelStatistics, used: list[int]) -> LikelyCause | None:
+def _unused(label: ClassLabel, stats: LabelStatistics, used: list[int]) -> LikelyCause | None:
     """The ends of the range are never used while everything between is, and often."""
     declared, first, last = label.num_classes, used[0], used[-1]
     if used != list(range(first, last + 1)) or len(used) == declared:
         return None
-    counts = found.class_counts.arrays()[1]
+    counts = stats.class_counts.arrays()[1]
     if int(counts.min()) * (declared - len(used)) < _ENOUGH_UNUSED:
         return None
     if log_classes(counts, len(used)) - log_classes(counts, declared) < _EVIDENCE:

@@ -10,7 +10,7 @@ import numpy as np
 
 from label_guard.diagnosis.cause import TO_CHANGE, LikelyCause, OtherCause, with_alternatives
 from label_guard.diagnosis.places import LIKELY, clustered, whole_files
-from label_guard.diagnosis.readings import Reading, Scored, Seen, score
+from label_guard.diagnosis.readings import ObservedValues, Reading, ScoredReading, score
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.diagnosis.wording import advice, alternative, name_of, named_by_number, text_of
 from label_guard.schema.labels import ClassLabel
@@ -33,41 +33,41 @@ _RULES_OF_VALUES = frozenset({"LG101", "LG102", "LG110"})
 
 
 def value_cause(
-    path: str, label: ClassLabel, found: LabelStatistics, split: str | None, *, only_label: bool, run: int
+    path: str, label: ClassLabel, stats: LabelStatistics, split: str | None, *, only_label: bool, run: int
 ) -> LikelyCause | None:
     """The likely cause of illegal class ids; None where there are none. Arguments are those of ``diagnose``."""
-    if not found.illegal_values.positions:
+    if not stats.illegal_values.positions:
         return None
-    seen = Seen(label, found, run)
-    if not found.class_counts and len(seen.illegal) == 1 and not seen.far:
-        constant = _no_label_at_all(path, seen, split)
+    observed = ObservedValues(label, stats, run)
+    if not stats.class_counts and len(observed.illegal) == 1 and not observed.far:
+        constant = _no_label_at_all(path, observed, split)
         if constant is not None:
             return constant
-    scored = score(seen)
+    scored = score(observed)
     ranked = [one for one, share in scored if share >= _PLAUSIBLE]
     best = ranked[0]
     voids = best.reading.voids and best.reading.cause != "undeclared-ignore"
     plain = ("stray", "undeclared-ignore") if voids else ("stray",)  # readings of the declared classes alone
     strays = sum(share for one, share in scored if one.reading.cause in plain)
-    others = _twins(seen, best, strays, [alternative(seen, one) for one in ranked[1:]])
-    place = clustered(seen)
+    others = _twins(observed, best, strays, [alternative(observed, one) for one in ranked[1:]])
+    place = clustered(observed)
     if place is not None and not (place.sorted and best.reading.cause in (*_MOVED, "undeclared-ignore")):
-        readings = [one for one in (alternative(seen, best), *others) if one.cause not in ("stray", "noise")]
+        readings = [one for one in (alternative(observed, best), *others) if one.cause not in ("stray", "noise")]
         return with_alternatives(place.cause, place.text, readings)
     if others:
-        return with_alternatives(name_of(seen, best), text_of(seen, best), others)
-    certain = _certain(seen, best)
-    patch: Mapping[str, Any] = patch_of(seen, best.reading, only_label=only_label) if certain else {}
-    finding = text_of(seen, best) + advice(seen, best)
+        return with_alternatives(name_of(observed, best), text_of(observed, best), others)
+    certain = _certain(observed, best)
+    patch: Mapping[str, Any] = patch_of(observed, best.reading, only_label=only_label) if certain else {}
+    finding = text_of(observed, best) + advice(observed, best)
     to_change = "" if best.reading.cause == "stray" else TO_CHANGE
-    return LikelyCause(name_of(seen, best), finding, patch, to_change=to_change)
+    return LikelyCause(name_of(observed, best), finding, patch, to_change=to_change)
 
 
-def _no_label_at_all(path: str, seen: Seen, split: str | None) -> LikelyCause | None:
+def _no_label_at_all(path: str, observed: ObservedValues, split: str | None) -> LikelyCause | None:
     """Every value is the same well-known number."""
-    value = next(iter(seen.illegal))
+    value = next(iter(observed.illegal))
     where = f"the split {split}" if split else "the data"
-    if value == -1 and seen.label.rank == 0:
+    if value == -1 and observed.label.rank == 0:
         text = f"every label is -1: {where} looks unlabeled"
         if split is None or split.startswith("train"):
             return LikelyCause("unlabeled-split", f"{text}; find its labels before you train on it")
@@ -78,94 +78,94 @@ def _no_label_at_all(path: str, seen: Seen, split: str | None) -> LikelyCause | 
     return None
 
 
-def _twins(seen: Seen, best: Scored, strays: float, others: list[OtherCause]) -> list[OtherCause]:
+def _twins(observed: ObservedValues, best: ScoredReading, strays: float, others: list[OtherCause]) -> list[OtherCause]:
     """``others`` with causes that leave the very same counts; ``strays``: probability of strays."""
     reading = best.reading
-    rare = {v: n for v, n in seen.illegal.items() if reading.cause != "stray" and not _frequent(seen, v)}
+    rare = {v: n for v, n in observed.illegal.items() if reading.cause != "stray" and not _frequent(observed, v)}
     chance = _CHANCE_MOVED if reading.cause in _MOVED else _CHANCE
-    alone = len(seen.illegal.keys() - set(reading.voids)) == 1
-    if rare and (strays > chance or (alone and min(rare.values()) * _RARER < seen.usual_count)):
-        stray = alternative(seen, Scored(Reading("stray", reading.low, reading.high, 1.0), rare))
+    alone = len(observed.illegal.keys() - set(reading.voids)) == 1
+    if rare and (strays > chance or (alone and min(rare.values()) * _RARER < observed.usual_count)):
+        stray = alternative(observed, ScoredReading(Reading("stray", reading.low, reading.high, 1.0), rare))
         return [stray, *others] if min(rare.values()) < _LEAST else [*others, stray]
     if reading.cause == "ids-with-gaps":
-        return [*others, *_twins_of_gaps(seen, reading)]
-    if reading.cause == "one-class-too-few" and whole_files(seen.found.illegal_values):
+        return [*others, *_twins_of_gaps(observed, reading)]
+    if reading.cause == "one-class-too-few" and whole_files(observed.stats.illegal_values):
         text = (
             f"every {reading.high} is in a file that holds only {reading.high}: these files are of another kind, or "
             "are corrupt"
         )
         return [*others, OtherCause("mixed-files", text)]
     lookup = OtherCause("lookup-failed", "-1 marks names that were not found in a list of classes")
-    if reading.cause == "stray" and best.noise.keys() == {-1} and not seen.far:
+    if reading.cause == "stray" and best.noise.keys() == {-1} and not observed.far:
         return [*others, lookup]
     if reading.cause == "undeclared-ignore":
-        return [*others, *_twins_of_void(seen, reading, lookup)]
+        return [*others, *_twins_of_void(observed, reading, lookup)]
     return others
 
 
-def _twins_of_void(seen: Seen, reading: Reading, lookup: OtherCause) -> list[OtherCause]:
+def _twins_of_void(observed: ObservedValues, reading: Reading, lookup: OtherCause) -> list[OtherCause]:
     """What an undeclared void value may be as well: a failed lookup, class 0 less one, or one of two classes."""
     for bits in (8, 16):
-        if 2**bits - 1 in reading.voids and f"uint{bits}" in seen.found.dtypes and not seen.count(reading.high):
+        if 2**bits - 1 in reading.voids and f"uint{bits}" in observed.stats.dtypes and not observed.count(reading.high):
             text = f"ids less one in uint{bits}, where {2**bits - 1} is class 0; the last class is never used"
             return [OtherCause("minus-one-shift", text)]
-    if reading.voids == (255,) and seen.label.rank > 1 and _apart(seen, reading.high, 255) and reading.high > 1:
+    if reading.voids == (255,) and observed.label.rank > 1 and _apart(observed, reading.high, 255) and reading.high > 1:
         text = "ids less one in uint8 in some records, where 255 is class 0: the last class need not occur in them"
         return [OtherCause("minus-one-shift", text)]
-    binary = _twin_of_two_classes(seen, reading)
+    binary = _twin_of_two_classes(observed, reading)
     if binary is not None:
         return [binary]
-    absent = [value for value in seen.label.raw_ids if not seen.count(value)]
-    if len(absent) > _UNSEEN * _chao(seen.found.class_counts.arrays()[1].tolist()) and reading.voids != (-100,):
+    absent = [value for value in observed.label.raw_ids if not observed.count(value)]
+    if len(absent) > _UNSEEN * _chao(observed.stats.class_counts.arrays()[1].tolist()) and reading.voids != (-100,):
         text = (
             f"{reading.voids[0]} marks what was not found in a list of classes, such as class {absent[0]}, never used"
         )
         return [OtherCause("lookup-failed", text)]
-    if -1 in reading.voids and seen.label.rank < 2:
-        ragged = any(n is None for n in seen.label.record_shape)
-        if (ragged or seen.label.rank == 0) and seen.count(-1) < _RARE_MINUS_ONE * seen.total:
+    if -1 in reading.voids and observed.label.rank < 2:
+        ragged = any(n is None for n in observed.label.record_shape)
+        if (ragged or observed.label.rank == 0) and observed.count(-1) < _RARE_MINUS_ONE * observed.total:
             return [lookup]
     return []
 
 
-def _twin_of_two_classes(seen: Seen, reading: Reading) -> OtherCause | None:
+def _twin_of_two_classes(observed: ObservedValues, reading: Reading) -> OtherCause | None:
     """The same counts from two conventions for two classes: 0 and 1 with 0 and 255, or with -1 and 1."""
-    if tuple(seen.label.raw_ids) != (0, 1):
+    if tuple(observed.label.raw_ids) != (0, 1):
         return None
-    if reading.voids == (255,) and _apart(seen, 1, 255):
+    if reading.voids == (255,) and _apart(observed, 1, 255):
         return OtherCause("mixed-conventions", "0 and 255 in some records, 0 and 1 in others: 255 is class 1")
-    if reading.voids == (-1,) and seen.label.rank == 0:
+    if reading.voids == (-1,) and observed.label.rank == 0:
         return OtherCause("plus-minus-one", "-1 and 1 are the two classes, and 0 is not known or of other records")
     return None
 
 
-def _apart(seen: Seen, value: int, void: int) -> bool:
+def _apart(observed: ObservedValues, value: int, void: int) -> bool:
     """Whether there are records enough for ``value`` and ``void`` never to be in the same one."""
-    found = seen.found
-    return found.class_records[value] + found.illegal_values.values[void].records <= found.records
+    stats = observed.stats
+    return stats.class_records[value] + stats.illegal_values.values[void].records <= stats.records
 
 
-def _twins_of_gaps(seen: Seen, reading: Reading) -> list[OtherCause]:
+def _twins_of_gaps(observed: ObservedValues, reading: Reading) -> list[OtherCause]:
     """What ids with gaps may be as well: numbers in another order, or classes and a value far from them."""
     ids = list(reading.ids or (0,))
     steps = [after - before for before, after in pairwise(ids)]
     if len(set(steps)) == 1 and ids[0] in (0, steps[0]):
         return []
-    new = [value for value in ids if value in seen.illegal]
-    if len(new) == 1 and new[0] > seen.label.num_classes and len(ids) > 2:
+    new = [value for value in ids if value in observed.illegal]
+    if len(new) == 1 and new[0] > observed.label.num_classes and len(ids) > 2:
         return [OtherCause("other-classes", f"{new[0]} is one of more classes, of which some never occur")]
     if steps[-1] > ids[-2] - ids[0] + 8 and len(ids) > 2:
         return [OtherCause("undeclared-ignore", f"{ids[-1]} is far from the other ids and means that there is none")]
-    if ids[-1] > _WIDEST_IDS * seen.label.num_classes + 8:
+    if ids[-1] > _WIDEST_IDS * observed.label.num_classes + 8:
         return [OtherCause("not-ids", "numbers in another order than the classes, such as grey levels or hashes")]
-    if not _all_seen(seen, reading):
+    if not _all_seen(observed, reading):
         return [OtherCause("other-classes", "more classes than are declared, of which some never occur by chance")]
     return []
 
 
-def _all_seen(seen: Seen, reading: Reading) -> bool:
+def _all_seen(observed: ObservedValues, reading: Reading) -> bool:
     """Whether the gaps are more than chance leaves unseen."""
-    counts = [seen.count(value) for value in reading.ids or ()]
+    counts = [observed.count(value) for value in reading.ids or ()]
     unseen = max(min(counts.count(1), 1), _chao(counts))
     return _UNSEEN * unseen < reading.high + 1 - len(counts)
 
@@ -182,63 +182,65 @@ def _chao(counts: Sequence[int]) -> float:
 # A change of the schema --------------------------------------------------------------------------------------------
 
 
-def _certain(seen: Seen, best: Scored) -> bool:
+def _certain(observed: ObservedValues, best: ScoredReading) -> bool:
     """Whether the reading explains everything, and each value that it makes legal occurs often, anywhere."""
-    found, reading = seen.found, best.reading
-    if best.probability < _CERTAIN or best.noise or seen.far or found.fractional or found.not_finite:
+    stats, reading = observed.stats, best.reading
+    if best.probability < _CERTAIN or best.noise or observed.far or stats.fractional or stats.not_finite:
         return False
-    if found.violations.keys() - _RULES_OF_VALUES:
+    if stats.violations.keys() - _RULES_OF_VALUES:
         return False
     if reading.cause == "ids-with-gaps":
         ids = reading.ids or ()
-        new = all(_frequent(seen, value, most=_LEAST) for value in ids if value in seen.illegal)
-        return new and all(_one_of_many(seen, value) for value in ids)
+        new = all(_frequent(observed, value, most=_LEAST) for value in ids if value in observed.illegal)
+        return new and all(_one_of_many(observed, value) for value in ids)
     if reading.cause == "one-class-too-few":
-        if seen.count(reading.low) < min(_FREQUENT, max(seen.usual_count / 4, min(_LEAST, seen.usual_count))):
+        usual = observed.usual_count
+        if observed.count(reading.low) < min(_FREQUENT, max(usual / 4, min(_LEAST, usual))):
             return False  # an extra class may have been sorted first
-        if clustered(seen, LIKELY):
+        if clustered(observed, LIKELY):
             return False  # some files, or the records of a run, may count from another start
-    if any(seen.count(value) < min(_FREQUENT, _LEAST_VOID * seen.total) for value in reading.voids):
+    if any(observed.count(value) < min(_FREQUENT, _LEAST_VOID * observed.total) for value in reading.voids):
         return False
-    return all(_frequent(seen, value) for value in seen.illegal)
+    return all(_frequent(observed, value) for value in observed.illegal)
 
 
-def _frequent(seen: Seen, value: int, *, most: int = _FREQUENT) -> bool:
+def _frequent(observed: ObservedValues, value: int, *, most: int = _FREQUENT) -> bool:
     """Whether ``value`` occurs often enough (``most`` times suffice), and in enough records, to be no accident."""
-    count, found = seen.count(value), seen.found
-    usual = max(seen.usual_count, float(np.median(seen.counts)))  # few classes may be legal
+    count, stats = observed.count(value), observed.stats
+    usual = max(observed.usual_count, float(np.median(observed.counts)))  # few classes may be legal
     if count < min(most, max(_LEAST, usual / 4)) or count * _RARER < usual:
         return False
-    illegal = found.illegal_values.values.get(value)
-    records = found.class_records[value] if illegal is None else illegal.records
-    length = found.positions / max(1, found.records)
+    illegal = stats.illegal_values.values.get(value)
+    records = stats.class_records[value] if illegal is None else illegal.records
+    length = stats.positions / max(1, stats.records)
     if illegal is not None and length >= _LONG and count > _WHOLE * records * length:
         return False  # whole records of it are damaged
-    return records >= min(_LEAST, max(2, found.records // 10)) and records * _RARER >= seen.usual_records
+    return records >= min(_LEAST, max(2, stats.records // 10)) and records * _RARER >= observed.usual_records
 
 
-def _one_of_many(seen: Seen, value: int) -> bool:
+def _one_of_many(observed: ObservedValues, value: int) -> bool:
     """Whether ``value`` is frequent, or about as rare as others in the tail of uneven classes: a stray is so alone."""
-    count = seen.count(value)
-    if count * _RARER < np.median(seen.counts):
+    count = observed.count(value)
+    if count * _RARER < np.median(observed.counts):
         return False
-    enough = min(_FREQUENT, max(_LEAST + 1, float(np.median(seen.counts)) / 3))
-    return count >= enough or int(np.count_nonzero(seen.counts <= 2 * count + 1)) >= max(3, len(seen.counts) // 20)
+    enough = min(_FREQUENT, max(_LEAST + 1, float(np.median(observed.counts)) / 3))
+    as_rare = int(np.count_nonzero(observed.counts <= 2 * count + 1))
+    return count >= enough or as_rare >= max(3, len(observed.counts) // 20)
 
 
-def patch_of(seen: Seen, reading: Reading, *, only_label: bool) -> Mapping[str, Any]:
+def patch_of(observed: ObservedValues, reading: Reading, *, only_label: bool) -> Mapping[str, Any]:
     """The fields that declare what ``reading`` says; empty where no change is ever suggested for its cause.
 
     Args:
-        seen: the integers of the label.
+        observed: the integers of the label.
         reading: what they mean.
         only_label: whether the schema has no other label: then a record without it may be unlabeled.
     """
-    label = seen.label
+    label = observed.label
     void = _patch_of_voids(label, reading, only_label=only_label)
     if reading.cause == "undeclared-ignore":
         return void
-    if reading.cause == "one-class-too-few" and label.class_names is None and seen.label.rank < 2:
+    if reading.cause == "one-class-too-few" and label.class_names is None and observed.label.rank < 2:
         return {"num_classes": label.num_classes + 1, **void}
     if reading.cause in ("one-based", "offset") and reading.low > 0 and not named_by_number(label):
         return {"class_ids": {"start": reading.low}, **void}

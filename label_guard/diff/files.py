@@ -161,10 +161,10 @@ def _diagnostics(pairs: list[_Pair], fail_on: FailOn, revision: Revision | None 
     return [found for pair in in_order for found in _pair_diagnostics(*pair, fail_on, revision)]
 
 
-def _report(found: list[Diagnostic], files_checked: int) -> DiagnosticReport:
+def _report(diagnostics: list[Diagnostic], files_checked: int) -> DiagnosticReport:
     """The report; rules of schema files and LG343 say that a pair could not be compared."""
-    complete = not any(diagnostic.rule.startswith(("LG2", "LG343")) for diagnostic in found)
-    return DiagnosticReport(found, "diff", files_checked, complete)
+    complete = not any(diagnostic.rule.startswith(("LG2", "LG343")) for diagnostic in diagnostics)
+    return DiagnosticReport(diagnostics, "diff", files_checked, complete)
 
 
 def _pair_diagnostics(

@@ -193,13 +193,13 @@ def _resolved_changes(old: DatasetSchema, new: DatasetSchema) -> Iterator[Change
                 reported.setdefault(label, {_topic(change.path[0]) for change in found})
 
 
-def _is_news(change: Change, own: set[str], reported: set[str | int]) -> bool:
+def _is_news(change: Change, own_fields: set[str], reported: set[str | int]) -> bool:
     """Whether a view reports a change: of a field that it sets, or that its split did not report.
 
     The dtype that a view inherits is the emitted one, whose changes the split reports at dtype, emit or num_classes.
     """
     field = change.path[0]
-    return field in own or (_topic(field) not in reported and field != "dtype")
+    return field in own_fields or (_topic(field) not in reported and field != "dtype")
 
 
 def _topic(field: str | int) -> str | int:

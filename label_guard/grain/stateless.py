@@ -46,13 +46,13 @@ def guard_map(ds: Any, config: GuardConfig, options: Mapping[str, Any], batched:
     return ds.filter(GuardFilter(config)).map(GuardMap(config, False, checked=True))
 
 
-def _refuse_stateful(options: Mapping[str, Any], place: str) -> None:
+def _refuse_stateful(options: Mapping[str, Any], stage: str) -> None:
     if options.get("coordinated"):
-        raise UsageError(f"coordinated=True needs a state, which {place} does not have; guard an IterDataset")
+        raise UsageError(f"coordinated=True needs a state, which {stage} does not have; guard an IterDataset")
     if options.get("stop_above", "default") not in ("default", None):
-        raise UsageError(f"stop_above needs counts over the run, which {place} has no state for; guard an IterDataset")
+        raise UsageError(f"stop_above needs counts over the run, which {stage} has no state for; guard an IterDataset")
     if options.get("remainder", "short") != "short":
-        raise UsageError(f"remainder is for stages that build batches; on {place} it has nothing to act on")
+        raise UsageError(f"remainder is for stages that build batches; on {stage} it has nothing to act on")
 
 
 class _Stateless:

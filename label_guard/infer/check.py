@@ -15,9 +15,9 @@ from label_guard.check.reading import stored_features
 from label_guard.core.plural import counted
 from label_guard.errors import SchemaError, SourceError, UsageError
 from label_guard.infer.classes import Drafted
+from label_guard.infer.dataset_profile import profile_dataset
 from label_guard.infer.datasets import ArrayDataset, Dataset, UriDataset, array_dataset
 from label_guard.infer.draft import LIMIT, Draft, audited, draft_labels, draft_of, sound
-from label_guard.infer.look import look_at
 from label_guard.infer.names import separator_of_ids
 from label_guard.infer.profile import ColumnProfile
 from label_guard.schema.dataset import DatasetSchema
@@ -33,12 +33,12 @@ class LabelOverview:
 
     Attributes:
         path: its path.
-        seen: what its records hold.
+        profile: what its records hold.
         drafted: the label that would declare it, with what was guessed; without fields where none does, and why.
     """
 
     path: str
-    seen: ColumnProfile
+    profile: ColumnProfile
     drafted: Drafted
 
 
@@ -130,7 +130,7 @@ class CheckReport:
             "complete": self.whole,
             "labels": {
                 one.path: {
-                    "holds": one.seen.summary(),
+                    "holds": one.profile.summary(),
                     "declared_as": one.drafted.fields or None,
                     "in_doubt": one.drafted.doubts,
                     "notes": list(one.drafted.comments),
@@ -214,36 +214,36 @@ def _check(
     data: Dataset, name: str, assumed: Sequence[str], expected: _Expected, split: str | None, limit: int | None
 ) -> CheckReport:
     quick = limit is None and not expected.validates
-    look = look_at(
+    dataset = profile_dataset(
         data, labels=expected.labels, split=split, limit=LIMIT if quick else limit, budget=_BUDGET if quick else None
     )
-    labels = look.labels
+    labels = dataset.labels
     if len(labels) > 1 and expected.num_classes is not None:
         raise UsageError(f"{len(labels)} fields look like labels: {', '.join(labels)}; name one with --label PATH")
-    drafts = draft_labels(look)
+    drafts = draft_labels(dataset)
     if expected.validates:
-        drafts = {path: _as_expected(drafted, look.seen[path], expected) for path, drafted in drafts.items()}
+        drafts = {path: _as_expected(drafted, dataset.profiles[path], expected) for path, drafted in drafts.items()}
     missing = [f"{path} {drafted.comments[0]}" for path, drafted in drafts.items() if not drafted.fields]
     problem = "; ".join(missing) if expected.validates and labels else ""
-    if not look.faults and not any(look.records.values()) and not look.peeked:
+    if not dataset.faults and not any(dataset.records.values()) and not dataset.peeked:
         problem = "0 records"
     report = None
     if any(drafted.fields for drafted in drafts.values()):
-        draft = draft_of(look, drafts)
+        draft = draft_of(dataset, drafts)
         try:
-            report = _audited(data, draft, look.limit, expected)
+            report = _audited(data, draft, dataset.limit, expected)
         except SchemaError as error:
             problem = str(error)
     if expected.validates and not labels and not problem:
         problem = "no field looks like a label; name one with --label PATH"
     return CheckReport(
         name=name, uri=data.uri, assumed=assumed,
-        splits={one.name: (sum(look.records[path] for path in one.paths), len(one.paths)) for one in look.splits},
-        whole=look.whole, unreadable=look.unreadable, faults=look.faults, why=look.why,
-        others=look.others, peeked=look.peeked,
-        labels=[LabelOverview(path, look.seen[path], drafted) for path, drafted in drafts.items()],
+        splits={one.name: (sum(dataset.records[path] for path in one.paths), len(one.paths)) for one in dataset.splits},
+        whole=dataset.whole, unreadable=dataset.unreadable, faults=dataset.faults, why=dataset.why,
+        others=dataset.others, peeked=dataset.peeked,
+        labels=[LabelOverview(path, dataset.profiles[path], drafted) for path, drafted in drafts.items()],
         validated=expected.validates, problem=problem, audit=report,
-        fault_of_records=look.fault_of_records,
+        fault_of_records=dataset.fault_of_records,
     )  # fmt: skip
 
 
@@ -259,7 +259,7 @@ def _audited(data: Dataset, draft: Draft, limit: int | None, expected: _Expected
     return audit(sound(draft.schema)) if expected.validates else audited(draft, audit)[1]
 
 
-def _as_expected(drafted: Drafted, seen: ColumnProfile, expected: _Expected) -> Drafted:
+def _as_expected(drafted: Drafted, profile: ColumnProfile, expected: _Expected) -> Drafted:
     """The label that declares what the caller expects, in the form in which it is stored."""
     names = expected.class_names
     count = expected.num_classes if names is None else len(names)
@@ -269,18 +269,18 @@ def _as_expected(drafted: Drafted, seen: ColumnProfile, expected: _Expected) -> 
     if drafted.fields.get("kind") in _ROWS:
         kept = {name: value for name, value in drafted.fields.items() if name not in ("num_classes", "class_names")}
         return Drafted({**kept, **given}, notes=drafted.notes)
-    separator = separator_of_ids([text for text in seen.texts if not text.isdigit()])
+    separator = separator_of_ids([text for text in profile.texts if not text.isdigit()])
     if separator is not None:
         return Drafted({"kind": "multi_label", **given, "encoding": "ids", "separator": separator})
-    if seen.texts and not seen.dtypes:
-        frequent = sorted(text for text, _ in seen.texts.most_common(count))
+    if profile.texts and not profile.dtypes:
+        frequent = sorted(text for text, _ in profile.texts.most_common(count))
         legal = list(names) if names is not None else frequent
         return Drafted({"kind": "class_label", "num_classes": len(legal), "class_names": legal, "dtype": ["string"]})
     declared = drafted.fields.get("class_ids") if drafted.fields.get("num_classes") == count else None
-    shape = seen.record_shape[: 2 if seen.has_colours else None]  # of a picture nothing can be a class id
+    shape = profile.record_shape[: 2 if profile.has_colours else None]  # of a picture nothing can be a class id
     fields = {
-        "kind": "class_label", **given, "shape": shape, "dtype": sorted(seen.dtypes) or ["integer"],
+        "kind": "class_label", **given, "shape": shape, "dtype": sorted(profile.dtypes) or ["integer"],
         **({"class_ids": declared} if declared and drafted.fields.get("class_names") else {}),
-        **({"emit": "int32"} if seen.is_float else {}),
+        **({"emit": "int32"} if profile.is_float else {}),
     }  # fmt: skip
     return Drafted(fields)

@@ -9,8 +9,8 @@ from label_guard.core.escape import shell_word, terminal
 from label_guard.core.plural import counted
 from label_guard.core.similar import listed, shortened
 from label_guard.diagnosis.cause import TO_CHANGE
+from label_guard.infer.dataset_profile import ONLY_FIELD
 from label_guard.infer.histogram import bars, drawn
-from label_guard.infer.look import ONLY_FIELD
 from label_guard.infer.profile import ColumnProfile
 from label_guard.rules.registry import RULES
 from label_guard.schema.labels import KINDS
@@ -80,34 +80,34 @@ def _head(report: CheckReport) -> Iterator[str]:
 
 
 def _label(label: LabelOverview, why: str) -> Iterator[str]:
-    seen, fields = label.seen, label.drafted.fields
-    yield f"{label.path}: {_kind(fields, seen)}{f'  ({why})' if why else ''}"
-    yield from (f"  {line}" for line in drawn(bars(seen, fields)))
-    if not seen.is_scalar and seen.shapes.get((0,)):
-        yield f"  {counted(seen.shapes[(0,)], 'record')} with an empty list"
-    if seen.missing:
-        yield f"  {counted(seen.missing, 'record')} without a value"
+    profile, fields = label.profile, label.drafted.fields
+    yield f"{label.path}: {_kind(fields, profile)}{f'  ({why})' if why else ''}"
+    yield from (f"  {line}" for line in drawn(bars(profile, fields)))
+    if not profile.is_scalar and profile.shapes.get((0,)):
+        yield f"  {counted(profile.shapes[(0,)], 'record')} with an empty list"
+    if profile.missing:
+        yield f"  {counted(profile.missing, 'record')} without a value"
     if not fields:
         yield f"  undecided: it {'; '.join(label.drafted.notes)}"
     for name, texts in label.drafted.marks.items():
         yield from (f"  in doubt: {name} {shortened(str(fields.get(name)), 40)}: {text}" for text in texts)
 
 
-def _kind(fields: Mapping[str, Any], seen: ColumnProfile) -> str:
+def _kind(fields: Mapping[str, Any], profile: ColumnProfile) -> str:
     """What a label is, such as ``class ids, int64, 10 classes``."""
     kind, classes = fields.get("kind"), counted(fields.get("num_classes", 0), "class", "classes")
-    stored = ", ".join(sorted(seen.dtypes)) or "text"
+    stored = ", ".join(sorted(profile.dtypes)) or "text"
     if kind == "class_label":
-        what = "class names" if seen.texts else "class ids"
-        parts = [what, stored, classes, *_ids(fields), *([] if seen.is_scalar else [seen.shape_text])]
+        what = "class names" if profile.texts else "class ids"
+        parts = [what, stored, classes, *_ids(fields), *([] if profile.is_scalar else [profile.shape_text])]
     elif kind == "multi_label":
         parts = ["lists of class ids" if fields.get("encoding") == "ids" else "k-hot rows", stored, classes]
     elif kind == "soft_label":
         parts = ["one-hot rows" if fields.get("one_hot") else "probabilities", stored, classes]
     elif kind == "real_label":
-        parts = ["real numbers", seen.summary()]
+        parts = ["real numbers", profile.summary()]
     else:
-        parts = [seen.summary()]
+        parts = [profile.summary()]
     for name in ("ignore", "unlabeled"):
         if fields.get(name) is not None:
             parts.append(f"{name} {fields[name]}")
@@ -204,7 +204,7 @@ def _next(report: CheckReport) -> Iterator[str]:
 
 def _expectation(label: LabelOverview) -> str:
     fields = label.drafted.fields
-    if label.seen.texts and not label.seen.dtypes:
+    if label.profile.texts and not label.profile.dtypes:
         return " --class-names NAMES.txt"
     if fields.get("kind") == "real_label" or "class_ids" in fields:
         return ""

@@ -20,8 +20,8 @@ from label_guard.audit.suggest import apply_patch, suggest
 from label_guard.core.plural import counted
 from label_guard.errors import SchemaError, SourceError, UsageError
 from label_guard.infer.classes import Drafted
+from label_guard.infer.dataset_profile import BY_CONTENT, DatasetProfile, profile_dataset
 from label_guard.infer.datasets import UriDataset
-from label_guard.infer.look import BY_CONTENT, Look, look_at
 from label_guard.infer.profile import infer_label
 from label_guard.infer.split_counts import mark_other_classes, without_unlabeled_splits
 from label_guard.infer.splits import in_place_of
@@ -100,8 +100,8 @@ def infer(
         declared = draft.schema.get("splits", {})
         draft.schema["splits"] = {one: {**fields, "source": source} for one, fields in declared.items()}
     else:
-        look = look_at(UriDataset(source), labels=labels, split=split, limit=limit)
-        draft = draft_of(look, draft_labels(look), name)
+        dataset = profile_dataset(UriDataset(source), labels=labels, split=split, limit=limit)
+        draft = draft_of(dataset, draft_labels(dataset), name)
     draft.head += [f"TODO check, {note}" for note in assumed]
     draft, _ = audited(draft, lambda schema: audit_dataset(schema, limit=limit))
     for one in draft.schema.get("splits", {}).values():
@@ -152,28 +152,28 @@ def _label_of(path: str, feature: Feature) -> dict[str, Any]:
 # From data ------------------------------------------------------------------------------------------------------------
 
 
-def draft_of(look: Look, drafts: Mapping[str, Drafted], name: str | None = None) -> Draft:
+def draft_of(dataset: DatasetProfile, drafts: Mapping[str, Drafted], name: str | None = None) -> Draft:
     """The draft of what was seen, without what an audit of it finds.
 
     Args:
-        look: what was seen.
+        dataset: the profile of the dataset.
         drafts: its labels, from ``draft_labels``.
         name: name of the dataset; else from the source.
 
     Raises:
         UsageError: nothing there can be a label.
     """
-    source = look.data.uri
-    if not look.labels:
-        shown = [f"{path} ({what})" for path, what in list(look.others.items())[:_MAX_SHOWN]]
+    source = dataset.data.uri
+    if not dataset.labels:
+        shown = [f"{path} ({what})" for path, what in list(dataset.others.items())[:_MAX_SHOWN]]
         there = ", ".join(shown) or "not known before they are read"
         raise UsageError(f"nothing in {source} looks like a label; name it with --label PATH; its fields: {there}")
-    total = sum(look.records.values())
+    total = sum(dataset.records.values())
     draft = Draft(
         {"format": 1, "name": name or _name_of(source), "version": "1.0.0", "labels": {}, "splits": {}},
         [
             f"Drafted from {source}: {counted(total, 'record was', 'records were')} "
-            f"read{'' if look.whole else ', not all of them'}."
+            f"read{'' if dataset.whole else ', not all of them'}."
         ],
     )
     for path, drafted in drafts.items():
@@ -183,33 +183,33 @@ def draft_of(look: Look, drafts: Mapping[str, Drafted], name: str | None = None)
         else:
             draft.head += [f"left out: {path}: {note}" for note in drafted.comments]
     if not draft.schema["labels"]:
-        faults = [look.fault_of_records] if look.unreadable else []
+        faults = [dataset.fault_of_records] if dataset.unreadable else []
         raise UsageError(f"nothing in {source} can be a label: {'; '.join([*draft.head[1:], *faults])}")
-    for one in look.splits:
-        examples = {"num_examples": sum(look.records[path] for path in one.paths)} if look.whole else {}
+    for one in dataset.splits:
+        examples = {"num_examples": sum(dataset.records[path] for path in one.paths)} if dataset.whole else {}
         draft.schema["splits"][one.name] = {**examples, "source": one.uri}
     return draft
 
 
-def draft_labels(look: Look) -> dict[str, Drafted]:
+def draft_labels(dataset: DatasetProfile) -> dict[str, Drafted]:
     """The labels that declare what was seen; without fields where none does, and why."""
-    return {path: _draft_label(look, path) for path in look.labels}
+    return {path: _draft_label(dataset, path) for path in dataset.labels}
 
 
-def _draft_label(look: Look, path: str) -> Drafted:
+def _draft_label(dataset: DatasetProfile, path: str) -> Drafted:
     """One label of what was seen, with the class names and ids that the dataset declares."""
-    feature = look.features.get(path)
+    feature = dataset.features.get(path)
     names = None if feature is None else feature.class_names
-    seen, by_split = look.seen[path], look.by_split.get(path, {})
-    seen = replace(seen, counts=without_unlabeled_splits(seen.counts, by_split))
-    drafted = infer_label(seen, only_label=len(look.labels) == 1, class_names=names)
+    profile, by_split = dataset.profiles[path], dataset.by_split.get(path, {})
+    profile = replace(profile, counts=without_unlabeled_splits(profile.counts, by_split))
+    drafted = infer_label(profile, only_label=len(dataset.labels) == 1, class_names=names)
     if drafted.fields.get("kind") == "class_label" and not names:
         mark_other_classes(drafted, by_split)
     if names and feature is not None and feature.class_ids and drafted.fields.get("kind") == "class_label":
         ids = list(feature.class_ids)
         drafted.fields |= {"num_classes": len(names), "class_names": list(names), "class_ids": ids}
         drafted.marks.pop("num_classes", None)
-    if look.why == BY_CONTENT and drafted.fields:
+    if dataset.why == BY_CONTENT and drafted.fields:
         drafted.choice = f"{BY_CONTENT}; remove {path!r} if it is not a label"
     return drafted
 

@@ -31,27 +31,27 @@ class Bar:
     outside: bool = False
 
 
-def bars(seen: ColumnProfile, fields: Mapping[str, Any]) -> list[Bar]:
+def bars(profile: ColumnProfile, fields: Mapping[str, Any]) -> list[Bar]:
     """The bars of a column: of its classes, of its names, or of ranges of its values.
 
     Args:
-        seen: what the column holds.
+        profile: what the column holds.
         fields: the label that declares it; empty where none does.
     """
     kind = fields.get("kind")
-    if kind in ("multi_label", "soft_label") and seen.rows.totals is not None:
-        names = fields.get("class_names") or range(len(seen.rows.totals))
-        return [Bar(_short(str(name)), round(count)) for name, count in zip(names, seen.rows.totals, strict=False)]
-    if seen.texts:
-        known = set(fields.get("class_names", seen.texts))
-        counts = dict.fromkeys(fields.get("class_names", ()), 0) | dict(seen.texts)
+    if kind in ("multi_label", "soft_label") and profile.rows.totals is not None:
+        names = fields.get("class_names") or range(len(profile.rows.totals))
+        return [Bar(_short(str(name)), round(count)) for name, count in zip(names, profile.rows.totals, strict=False)]
+    if profile.texts:
+        known = set(fields.get("class_names", profile.texts))
+        counts = dict.fromkeys(fields.get("class_names", ()), 0) | dict(profile.texts)
         if not fields and max(counts.values()) == 1:  # identifiers
             return []
         ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
         return [Bar(_short(repr(text) if text not in known else text), n, text not in known) for text, n in ranked]
-    if kind == "class_label" and not seen.many and not seen.fractions:
-        return _of_ids(seen.counts, fields)
-    return _of_ranges(seen)
+    if kind == "class_label" and not profile.many and not profile.fractions:
+        return _of_ids(profile.counts, fields)
+    return _of_ranges(profile)
 
 
 def _of_ids(counts: Mapping[int, int], fields: Mapping[str, Any]) -> list[Bar]:
@@ -70,14 +70,14 @@ def _of_ids(counts: Mapping[int, int], fields: Mapping[str, Any]) -> list[Bar]:
     return [Bar(_short(titles[value]), counts.get(value, 0), value not in legal) for value in shown]
 
 
-def _of_ranges(seen: ColumnProfile) -> list[Bar]:
+def _of_ranges(profile: ColumnProfile) -> list[Bar]:
     """Ten ranges between the least and the greatest value."""
-    values = np.array([*seen.counts, *seen.sample], np.float64)
-    weights = np.array([*seen.counts.values(), *[1] * len(seen.sample)], np.int64)
+    values = np.array([*profile.counts, *profile.sample], np.float64)
+    weights = np.array([*profile.counts.values(), *[1] * len(profile.sample)], np.int64)
     if not values.size:
         return []
     low, high = float(values.min()), float(values.max())
-    whole = not seen.sample and high - low < EXACT
+    whole = not profile.sample and high - low < EXACT
     if whole:
         step = max(1, math.ceil((high - low + 1) / _BINS))
         edges = np.arange(low, high + step + 1, step)

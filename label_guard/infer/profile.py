@@ -233,103 +233,104 @@ def number(value: float) -> str:
     return f"{int(value):,}" if value == math.floor(value) and abs(value) < 1e15 else f"{value:g}"
 
 
-def infer_label(seen: ColumnProfile, *, only_label: bool = True, class_names: Sequence[str] | None = None) -> Drafted:
+def infer_label(
+    profile: ColumnProfile, *, only_label: bool = True, class_names: Sequence[str] | None = None
+) -> Drafted:
     """The label that holds what was seen; without fields where there can be none, and why.
 
     Args:
-        seen: what the column holds.
+        profile: what the column holds.
         only_label: whether the schema has no other label.
         class_names: names of the classes by the dataset's own metadata: they count more than what was seen.
 
-    >>> seen = ColumnProfile()
-    >>> seen.add(np.array([0, 1, 2, 2]))
-    >>> infer_label(seen).fields
+    >>> profile = ColumnProfile()
+    >>> profile.add(np.array([0, 1, 2, 2]))
+    >>> infer_label(profile).fields
     {'kind': 'class_label', 'num_classes': 3, 'dtype': ['int64'], 'shape': []}
     """
-    kinds = {np.dtype(name).kind for name in seen.dtypes}
-    if seen.texts and not kinds and not seen.other:
-        return _texts(seen, class_names)
-    no_numbers = _no_numbers(seen, kinds)
+    kinds = {np.dtype(name).kind for name in profile.dtypes}
+    if profile.texts and not kinds and not profile.other:
+        return _texts(profile, class_names)
+    no_numbers = _no_numbers(profile, kinds)
     if no_numbers is not None:
         return no_numbers
     if kinds == {"b"}:
-        drafted = _bools(seen)
+        drafted = _bools(profile)
     elif class_names and "f" not in kinds:
-        drafted = named_classes(class_names, seen.counts, scalar=not seen.record_shape, only_label=only_label)
-        drafted.fields |= {"dtype": sorted(seen.dtypes), "shape": seen.record_shape}
+        drafted = named_classes(class_names, profile.counts, scalar=not profile.record_shape, only_label=only_label)
+        drafted.fields |= {"dtype": sorted(profile.dtypes), "shape": profile.record_shape}
     else:
-        drafted = _rows(seen) or (
-            _real(seen) if kinds == {"f"} and seen.fractions else _ids(seen, only_label=only_label)
+        drafted = _rows(profile) or (
+            _real(profile) if kinds == {"f"} and profile.fractions else _ids(profile, only_label=only_label)
         )
     if not drafted.fields:
         return drafted
-    notes = [
-        f"seen: {', '.join(sorted(seen.dtypes))}; {seen.shape_text}; values {seen.low or 0:g} to {seen.high or 0:g}"
-    ]
+    values = f"values {profile.low or 0:g} to {profile.high or 0:g}"
+    notes = [f"seen: {', '.join(sorted(profile.dtypes))}; {profile.shape_text}; {values}"]
     ignore = drafted.fields.get("ignore", ())
     if None not in ignore:
-        notes += _missing_note(seen)
-    wrong = seen.infinite + (0 if _NAN in ignore else seen.nan)
+        notes += _missing_note(profile)
+    wrong = profile.infinite + (0 if _NAN in ignore else profile.nan)
     if wrong:
         notes.append(f"TODO check: {counted(wrong, 'value is', 'values are')} NaN or infinite, which breaks LG107")
     drafted.notes = [*notes, *drafted.notes]
     return drafted
 
 
-def _no_numbers(seen: ColumnProfile, kinds: set[str]) -> Drafted | None:
+def _no_numbers(profile: ColumnProfile, kinds: set[str]) -> Drafted | None:
     """Returns why no label of numbers can hold what was seen; None where one may."""
-    if seen.texts and kinds:
-        separator = separator_of_ids(seen.texts)
+    if profile.texts and kinds:
+        separator = separator_of_ids(profile.texts)
         if separator is not None:
             return lists_of_ids(separator)
         return refused("holds text in some records and numbers in others")
-    if seen.other:
-        return refused(f"holds values of type {', '.join(sorted(seen.other))}, which are not numbers")
-    if not kinds or seen.low is None or seen.high is None:
+    if profile.other:
+        return refused(f"holds values of type {', '.join(sorted(profile.other))}, which are not numbers")
+    if not kinds or profile.low is None or profile.high is None:
         return refused("holds no value")
-    if kinds > {"b"} or len(kinds - {"u"}) > 1 or len({len(shape) for shape in seen.shapes if shape != (0,)}) > 1:
-        return refused(f"holds records of several forms: {', '.join(sorted(seen.dtypes))}; {seen.shape_text}")
+    if kinds > {"b"} or len(kinds - {"u"}) > 1 or len({len(shape) for shape in profile.shapes if shape != (0,)}) > 1:
+        return refused(f"holds records of several forms: {', '.join(sorted(profile.dtypes))}; {profile.shape_text}")
     return None
 
 
-def _texts(seen: ColumnProfile, class_names: Sequence[str] | None) -> Drafted:
+def _texts(profile: ColumnProfile, class_names: Sequence[str] | None) -> Drafted:
     """Class names in place of ids."""
-    if seen.many:
+    if profile.many:
         return refused(f"holds more than {_MAX_DISTINCT:,} distinct texts: captions or identifiers")
-    drafted = known_names(class_names, seen.texts) if class_names else draft_names(seen.texts)
+    drafted = known_names(class_names, profile.texts) if class_names else draft_names(profile.texts)
     if drafted.fields:
         drafted.fields["shape"] = []
-        seen_as = f"seen: text; one value a record; {len(seen.texts):,} distinct"
-        drafted.notes = [seen_as, *_missing_note(seen), *drafted.notes]
+        seen_as = f"seen: text; one value a record; {len(profile.texts):,} distinct"
+        drafted.notes = [seen_as, *_missing_note(profile), *drafted.notes]
     return drafted
 
 
-def _missing_note(seen: ColumnProfile) -> list[str]:
-    if not seen.missing:
+def _missing_note(profile: ColumnProfile) -> list[str]:
+    if not profile.missing:
         return []
-    return [f"TODO check: {counted(seen.missing, 'record has', 'records have')} no value, which breaks LG104"]
+    return [f"TODO check: {counted(profile.missing, 'record has', 'records have')} no value, which breaks LG104"]
 
 
-def _bools(seen: ColumnProfile) -> Drafted:
+def _bools(profile: ColumnProfile) -> Drafted:
     """Two classes, or k-hot rows, stored as bool."""
-    shape = seen.record_shape
+    shape = profile.record_shape
     if len(shape) == 1 and shape[0] is not None and shape[0] > 1:
         drafted = Drafted({"kind": "multi_label", "num_classes": shape[0], "dtype": ["bool"], "shape": []})
         drafted.mark("kind", "every row is bool: taken for k-hot")
     else:
         drafted = Drafted({"kind": "class_label", "num_classes": 2, "dtype": ["bool"], "shape": shape})
         drafted.mark("kind", "stored as bool: taken for two classes, False and True")
-        if len(seen.counts) < 2:
-            drafted.mark("num_classes", f"every value is {bool(seen.high)}")
+        if len(profile.counts) < 2:
+            drafted.mark("num_classes", f"every value is {bool(profile.high)}")
     return drafted
 
 
-def _rows(seen: ColumnProfile) -> Drafted | None:
+def _rows(profile: ColumnProfile) -> Drafted | None:
     """A row of a number for each class: probabilities, one-hot or k-hot."""
-    shape, rows = seen.record_shape, seen.rows
-    if not shape or shape[-1] is None or shape[-1] < 2 or seen.infinite or (seen.nan and len(shape) > 1):
+    shape, rows = profile.record_shape, profile.rows
+    if not shape or shape[-1] is None or shape[-1] < 2 or profile.infinite or (profile.nan and len(shape) > 1):
         return None
-    classes, outer = {"num_classes": shape[-1]}, {"dtype": sorted(seen.dtypes), "shape": shape[:-1]}
+    classes, outer = {"num_classes": shape[-1]}, {"dtype": sorted(profile.dtypes), "shape": shape[:-1]}
     if rows.one_hot == rows.count:
         return Drafted(
             {"kind": "soft_label", **classes, "one_hot": True, **outer}, notes=["every row is one 1 and zeros"]
@@ -339,48 +340,48 @@ def _rows(seen: ColumnProfile) -> Drafted | None:
         alike = f", though {rows.one_hot:,} of {rows.count:,} {agreed(rows.one_hot, 'is', 'are')} one 1 and zeros"
         mostly = alike if rows.one_hot >= (1 - STRAYS) * rows.count else ""
         drafted.mark("kind", f"every row is zeros and ones: taken for k-hot{mostly}")
-        _ignore_unmeasured(drafted, seen)
+        _ignore_unmeasured(drafted, profile)
         return drafted
-    if rows.sums == rows.count and seen.fractions:
+    if rows.sums == rows.count and profile.fractions:
         return Drafted({"kind": "soft_label", **classes, **outer}, notes=["every row sums to 1"])
     if rows.percent:
         return refused("holds rows that sum to 100: percentages; divide them by 100 for a soft_label")
-    if len(shape) == 1 and not seen.fractions and {-1} < set(seen.counts) <= {-1, 0, 1}:
-        if 0 in seen.counts:
+    if len(shape) == 1 and not profile.fractions and {-1} < set(profile.counts) <= {-1, 0, 1}:
+        if 0 in profile.counts:
             return refused(
                 "holds rows of -1, 0 and 1, where 0 or -1 may mean: not known",
                 by_hand="kind: multi_label with positive, negative and ignore",
             )
         drafted = Drafted({"kind": "multi_label", **classes, "positive": 1, "negative": -1, **outer})
         drafted.mark("kind", "every row is -1 and 1: taken for k-hot")
-        _ignore_unmeasured(drafted, seen)
+        _ignore_unmeasured(drafted, profile)
         return drafted
-    nearly = nearly_rows(rows, {**classes, **outer}, whole=not seen.fractions) if len(shape) == 1 else None
+    nearly = nearly_rows(rows, {**classes, **outer}, whole=not profile.fractions) if len(shape) == 1 else None
     if nearly is not None:
         return nearly
-    if seen.has_colours:
+    if profile.has_colours:
         return refused(f"has {shape[-1]} colour channels: a picture of a mask; map each colour to its id")
     return None
 
 
-def _real(seen: ColumnProfile) -> Drafted:
-    shape = seen.record_shape
-    drafted = Drafted({"kind": "real_label", "dtype": sorted(seen.dtypes), "shape": shape})
+def _real(profile: ColumnProfile) -> Drafted:
+    shape = profile.record_shape
+    drafted = Drafted({"kind": "real_label", "dtype": sorted(profile.dtypes), "shape": shape})
     drafted.mark("kind", "add minimum and maximum where the target has bounds")
-    total = seen.size
-    if 0 < seen.fractions <= STRAYS * total:
-        few = counted(seen.fractions, "value has", "values have")
+    total = profile.size
+    if 0 < profile.fractions <= STRAYS * total:
+        few = counted(profile.fractions, "value has", "values have")
         drafted.mark("kind", f"of {counted(total, 'value')} {few} a fraction: strays among class ids?")
-    for value in sorted({seen.low or 0.0, seen.high or 0.0} & _UNMEASURED):
+    for value in sorted({profile.low or 0.0, profile.high or 0.0} & _UNMEASURED):
         drafted.mark("kind", f"{value:g} may mean that nothing was measured")
-    _ignore_unmeasured(drafted, seen)
+    _ignore_unmeasured(drafted, profile)
     return drafted
 
 
-def _ignore_unmeasured(drafted: Drafted, seen: ColumnProfile) -> None:
+def _ignore_unmeasured(drafted: Drafted, profile: ColumnProfile) -> None:
     """Declares NaN, and missing single values, to be values for "not measured" where they are frequent."""
-    total = seen.size + seen.missing
-    unmeasured = [("NaN", seen.nan, _NAN), ("null", 0 if seen.record_shape else seen.missing, None)]
+    total = profile.size + profile.missing
+    unmeasured = [("NaN", profile.nan, _NAN), ("null", 0 if profile.record_shape else profile.missing, None)]
     frequent = max(min(_FREQUENT, max(3, total / 20)), total / 1000)
     ignored = [(name, count, value) for name, count, value in unmeasured if count >= frequent]
     if ignored:
@@ -389,20 +390,20 @@ def _ignore_unmeasured(drafted: Drafted, seen: ColumnProfile) -> None:
         drafted.mark("ignore", f"{shown}: taken for: not measured")
 
 
-def _ids(seen: ColumnProfile, *, only_label: bool) -> Drafted:
+def _ids(profile: ColumnProfile, *, only_label: bool) -> Drafted:
     """Class ids: how many there are, where they start, which values are not classes."""
-    shape = seen.record_shape
-    if seen.many:
-        return refused(f"holds values up to {seen.high:g}: an id or a count rather than a class")
-    drafted = draft_classes(seen.counts, scalar=not shape, only_label=only_label)
-    if seen.is_float and not drafted.fields and min(seen.counts) < -100:
-        return _real(seen)
+    shape = profile.record_shape
+    if profile.many:
+        return refused(f"holds values up to {profile.high:g}: an id or a count rather than a class")
+    drafted = draft_classes(profile.counts, scalar=not shape, only_label=only_label)
+    if profile.is_float and not drafted.fields and min(profile.counts) < -100:
+        return _real(profile)
     if not drafted.fields:
         return drafted
-    drafted.fields |= {"dtype": sorted(seen.dtypes), "shape": shape}
-    if seen.is_float:
+    drafted.fields |= {"dtype": sorted(profile.dtypes), "shape": shape}
+    if profile.is_float:
         drafted.fields["emit"] = "int32"
         drafted.mark("dtype", "ids are stored as floats")
-    elif "int8" in seen.dtypes and max(seen.counts) > 126:
+    elif "int8" in profile.dtypes and max(profile.counts) > 126:
         drafted.mark("dtype", "int8 cannot index this many classes")
     return drafted

@@ -99,10 +99,10 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, spec: Label, where: jax.
     return loss if keep is None else jnp.where(keep, loss, 0)
 
 
-def _kept(places: jax.Array, labels: jax.Array, spec: Label, where: jax.Array | None) -> jax.Array | None:
-    """Bool of the shape of ``places``: which count in the loss; None where all do."""
+def _kept(positions: jax.Array, labels: jax.Array, spec: Label, where: jax.Array | None) -> jax.Array | None:
+    """Bool of the shape of ``positions``: which count in the loss; None where all do."""
     skipped = _skipped(labels, spec)
-    keep = None if where is None else _broadcast(places, where).astype(bool)
+    keep = None if where is None else _broadcast(positions, where).astype(bool)
     if skipped is None:
         return keep
     return ~skipped if keep is None else keep & ~skipped

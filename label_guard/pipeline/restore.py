@@ -15,15 +15,15 @@ from label_guard.pipeline.counts import Counts
 from label_guard.pipeline.state import Form, Spare, Upstream
 
 
-def form(given_form: Form, own: Mapping[str, Any]) -> Form:
+def form(given_form: Form, state: Mapping[str, Any]) -> Form:
     """Returns the form that is given now, else the one in the state: the next element may be invalid and mislead.
 
     A form that was given before and is not given now (a Batch was removed) is inferred again.
     """
     if given_form is not Form.UNKNOWN:
         return given_form
-    given = own.get("form_given", 0)
-    return Form.UNKNOWN if given and not own["pending"] else Form(own["form"])
+    given = state.get("form_given", 0)
+    return Form.UNKNOWN if given and not state["pending"] else Form(state["form"])
 
 
 def set_upstream(upstream: Upstream, state: Any) -> None:
@@ -43,18 +43,18 @@ def set_upstream(upstream: Upstream, state: Any) -> None:
         ) from error
 
 
-def refuse_pending(own: Mapping[str, Any], saved: Form, config: GuardConfig) -> None:
+def refuse_pending(state: Mapping[str, Any], saved: Form, config: GuardConfig) -> None:
     """Refuses a state with records that were read ahead, where they could not be delivered.
 
     Args:
-        own: the guard's part of a checkpoint.
+        state: the guard's part of a checkpoint.
         saved: form of the stage that made it.
         config: options of the stage that takes it.
 
     Raises:
         UsageError: names their number and what to do.
     """
-    pending, policy = own["pending"], config.on_invalid
+    pending, policy = state["pending"], config.on_invalid
     if pending and saved is Form.RECORDS:
         raise UsageError(
             f"the checkpoint was made by a guard on batches, which holds {counted(pending, 'record')} of a batch that "
@@ -68,38 +68,38 @@ def refuse_pending(own: Mapping[str, Any], saved: Form, config: GuardConfig) -> 
         )
 
 
-def counts(own: Mapping[str, Any] | None, config: GuardConfig) -> Counts:
+def counts(state: Mapping[str, Any] | None, config: GuardConfig) -> Counts:
     """The counts of a state, none without one. Under other label rules the limits begin again."""
-    if own is None:
+    if state is None:
         return Counts()
-    found = Counts.from_state(own["counts"])
-    if own["digest"] != config.guard.digest:
+    found = Counts.from_state(state["counts"])
+    if state["digest"] != config.guard.digest:
         found.begin_limits()
     return found
 
 
-def spare(own: Mapping[str, Any], upstream: Upstream, checker: ElementChecker) -> Spare:
+def spare(state: Mapping[str, Any], upstream: Upstream, checker: ElementChecker) -> Spare:
     """Reads the spare batch of a state again, uncounted: its bad rows are in the quarantine already.
 
     Args:
-        own: the guard's part of a checkpoint.
+        state: the guard's part of a checkpoint.
         upstream: the iterator, positioned before the spare batch.
         checker: checks it again.
 
     Raises:
         UsageError: upstream yields another batch there.
     """
-    changed = own["digest"] != checker.config.guard.digest  # other records may be valid now
-    set_upstream(upstream, own["spare"])
+    changed = state["digest"] != checker.config.guard.digest  # other records may be valid now
+    set_upstream(upstream, state["spare"])
     batch = copied(next(upstream))
     result = checker.check_again(batch, write=changed)
     rows = rows_without(leaving(result, padding=False), result.num_records)
-    rows = rows[rows >= own["spare_from"]]
+    rows = rows[rows >= state["spare_from"]]
     size = result.num_records
-    if size != own.get("spare_size", size) or (len(rows) != own["pending"] and not changed):
+    if size != state.get("spare_size", size) or (len(rows) != state["pending"] and not changed):
         raise UsageError(
-            f"the checkpoint holds {counted(own['pending'], 'record')} of a batch of {own.get('spare_size')}, and now "
-            f"upstream yields {len(rows)} of a batch of {size} there; restore with the same batch size, data and order "
-            "before the guard"
+            f"the checkpoint holds {counted(state['pending'], 'record')} of a batch of {state.get('spare_size')}, "
+            f"and now upstream yields {len(rows)} of a batch of {size} there; restore with the same batch size, data "
+            "and order before the guard"
         )
-    return Spare(batch, own["spare"], rows, size)
+    return Spare(batch, state["spare"], rows, size)

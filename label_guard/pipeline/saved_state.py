@@ -56,14 +56,14 @@ def own_part(state: object) -> Mapping[str, Any] | None:
     return read
 
 
-def _refuse_contradictions(own: Mapping[str, Any]) -> None:
-    counts, pending = own["counts"], own["pending"]
+def _refuse_contradictions(state: Mapping[str, Any]) -> None:
+    counts, pending = state["counts"], state["pending"]
     parts = sum(counts[name] for name in _PARTS) + pending
     if counts["seen"] != parts:
         _refuse(f"counts {counted(counts['seen'], 'record')} seen, and {parts} delivered, left out or pending")
-    size = own.get("spare_size", pending)
-    if not (own["spare_from"] < size and pending <= size if pending else own["spare_from"] == -1 and not size):
-        _refuse(f"holds {counted(pending, 'pending record')} of a batch of {size}, from record {own['spare_from']}")
+    size = state.get("spare_size", pending)
+    if not (state["spare_from"] < size and pending <= size if pending else state["spare_from"] == -1 and not size):
+        _refuse(f"holds {counted(pending, 'pending record')} of a batch of {size}, from record {state['spare_from']}")
 
 
 def _mapping(value: object, name: str) -> Mapping[str, Any]:

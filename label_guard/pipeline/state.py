@@ -149,25 +149,25 @@ class MadeBy(NamedTuple):
     coordinated: int
     form_given: int
 
-    def refuse_changed(self, own: Mapping[str, Any], *, allow_schema_change: bool) -> None:
+    def refuse_changed(self, state: Mapping[str, Any], *, allow_schema_change: bool) -> None:
         """Refuses a state that this guard cannot go on from.
 
         Args:
-            own: the guard's own part of the state.
+            state: the guard's own part of the state.
             allow_schema_change: whether label rules may differ.
 
         Raises:
             SchemaChangedError: the state was made under other label rules.
             UsageError: it was made with another number of worker processes, each of which reads a share of its own.
         """
-        if own["digest"] != self.digest and not allow_schema_change:
+        if state["digest"] != self.digest and not allow_schema_change:
             raise SchemaChangedError(
-                f"the checkpoint was made under the label rules of {own.get('rules', 'another schema')} "
-                f"({own['digest']}); this guard checks {self.rules} ({self.digest}), so batches would not go on as "
+                f"the checkpoint was made under the label rules of {state.get('rules', 'another schema')} "
+                f"({state['digest']}); this guard checks {self.rules} ({self.digest}), so batches would not go on as "
                 "they were. Restore with the old rules, or pass allow_schema_change=True"
             )
-        workers = own.get("workers", self.workers)
-        if workers != self.workers and own["counts"].get("seen"):
+        workers = state.get("workers", self.workers)
+        if workers != self.workers and state["counts"].get("seen"):
             raise UsageError(
                 f"the checkpoint was made with {counted(workers, 'worker process')} and this pipeline has "
                 f"{self.workers}; each reads a share of its own, so records would be lost or delivered twice. Restore "
@@ -196,10 +196,10 @@ def made_by(config: GuardConfig, processes: Processes, form_given: Form) -> Made
     )
 
 
-def summary_of_state(own: Mapping[str, Any]) -> Summary:
+def summary_of_state(state: Mapping[str, Any]) -> Summary:
     """The summary in the guard's own part of a state."""
-    counts = Counts.from_state(own["counts"])
-    return summary_of(counts, int(own["pending"]), int(own["refused"]), int(own.get("in_worker", 0)))
+    counts = Counts.from_state(state["counts"])
+    return summary_of(counts, int(state["pending"]), int(state["refused"]), int(state.get("in_worker", 0)))
 
 
 def guard_states(state: Any) -> Iterator[Mapping[str, Any]]:

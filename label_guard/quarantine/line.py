@@ -193,11 +193,14 @@ def _seal(body: bytes) -> bytes:
 _SEAL_BYTES = len(_seal(b""))
 
 
-def violation_fields(found: Violation) -> dict[str, Any]:
+def violation_fields(violation: Violation) -> dict[str, Any]:
     """A violation as the fields of a line."""
-    value = strict_json(found.value)
+    value = strict_json(violation.value)
     value = value[:_MAX_VALUE] if isinstance(value, str) else value
-    return {"label": found.label, "rule": found.rule, "value": value, "legal": found.legal, "count": found.count}
+    return {
+        "label": violation.label, "rule": violation.rule, "value": value, "legal": violation.legal,
+        "count": violation.count,
+    }  # fmt: skip
 
 
 def exceeded(raw: bytes) -> str | None:
@@ -270,8 +273,8 @@ def _parse(raw: bytes, place: Place) -> QuarantineEntry:
     )
 
 
-def _violation(found: Any, record: str | None) -> Violation:
-    fields = _object(found)
+def _violation(entry: Any, record: str | None) -> Violation:
+    fields = _object(entry)
     value: Value = fields["value"]
     count = _count(fields, "count")
     if isinstance(value, list | dict):
@@ -280,10 +283,10 @@ def _violation(found: Any, record: str | None) -> Violation:
     return Violation(label, rule, value, legal, record=record, count=count)
 
 
-def _written(found: Any) -> Written | None:
-    if found is None:
+def _written(value: Any) -> Written | None:
+    if value is None:
         return None
-    fields = _object(found)
+    fields = _object(value)
     step = None if fields.get("step") is None else _count(fields, "step")
     return Written(
         _required(fields, "time"), _required(fields, "host"), _count(fields, "process"), _count(fields, "worker"), step

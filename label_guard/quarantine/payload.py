@@ -51,20 +51,20 @@ def flatten(element: Any) -> dict[str, Any]:
     return found
 
 
-def _collect(node: Any, path: str, found: dict[str, Any], *, top: bool) -> None:
+def _collect(node: Any, path: str, leaves: dict[str, Any], *, top: bool) -> None:
     pairs = None if isinstance(node, list) and not top else tree.children(node)
     for name, value in pairs or ():
         inner = name if top else f"{path}/{name}"
-        if holds_numbers(value) and inner not in found:  # nearly every leaf
-            found[inner] = value
+        if holds_numbers(value) and inner not in leaves:  # nearly every leaf
+            leaves[inner] = value
         else:
-            _collect(value, inner, found, top=False)
+            _collect(value, inner, leaves, top=False)
     if pairs:
         return
     name, number = path, 2
-    while name in found:  # a flat key "a/b" next to a nested one
+    while name in leaves:  # a flat key "a/b" next to a nested one
         name, number = f"{path}#{number}", number + 1
-    found[name] = node
+    leaves[name] = node
 
 
 def encode_leaves(leaves: Mapping[str, Any]) -> bytes:

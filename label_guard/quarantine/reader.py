@@ -43,12 +43,12 @@ class DamagedLines:
     num_problems: int = 0
     num_torn: int = 0
 
-    def add(self, found: LineProblem) -> None:
+    def add(self, problem: LineProblem) -> None:
         """Counts a damaged line, and keeps it while there are few."""
         self.num_problems += 1
-        self.num_torn += found.kind == "torn"
+        self.num_torn += problem.kind == "torn"
         if len(self.problems) < _MAX_PROBLEMS:
-            self.problems.append(found)
+            self.problems.append(problem)
 
 
 @dataclass(frozen=True, slots=True)

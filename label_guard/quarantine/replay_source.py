@@ -76,6 +76,6 @@ def replay(url: str | os.PathLike[str], *, split: str | None = None) -> ReplaySo
     return ReplaySource(whole)
 
 
-def is_split(own: str | None, asked: str) -> bool:
-    """Whether a record of split ``own`` (``train[:90%]``) belongs to the split ``asked`` (``train``)."""
-    return own is not None and (own == asked or own.partition("[")[0] == asked)
+def is_split(split: str | None, asked: str) -> bool:
+    """Whether a record of split ``split`` (``train[:90%]``) belongs to the split ``asked`` (``train``)."""
+    return split is not None and (split == asked or split.partition("[")[0] == asked)

@@ -240,9 +240,9 @@ class RemoteFolder:
         self._filesystem.rm([f"{self._root}/{name}" for name in names])
 
 
-def _opened(name: str, found: Future[BinaryIO]) -> tuple[str, BinaryIO | Exception]:
+def _opened(name: str, future: Future[BinaryIO]) -> tuple[str, BinaryIO | Exception]:
     try:
-        return name, found.result()
+        return name, future.result()
     except Exception as error:  # an fsspec backend may raise anything
         return name, error
 

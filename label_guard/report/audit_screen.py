@@ -46,11 +46,11 @@ def _histograms(report: AuditReport, split: SplitReport, width: int) -> Iterator
             yield Line(f"  {terminal(path)}  {_blocks(heights)}  {_range(label, found)}", "cause")
 
 
-def _bars(path: str, label: ClassLabel | MultiLabel, found: LabelStatistics, width: int) -> Iterator[Line]:
+def _bars(path: str, label: ClassLabel | MultiLabel, stats: LabelStatistics, width: int) -> Iterator[Line]:
     rows: list[tuple[str, int]] = []
     for place, raw in enumerate(label.raw_ids):
         name = f" {label.class_names[place]}" if label.class_names else ""
-        rows.append((terminal(f"{raw}{name}")[:_MOST_CHARACTERS], found.class_counts[raw]))
+        rows.append((terminal(f"{raw}{name}")[:_MOST_CHARACTERS], stats.class_counts[raw]))
     most = max((count for _, count in rows), default=0)
     if not most:
         return
@@ -63,18 +63,18 @@ def _bars(path: str, label: ClassLabel | MultiLabel, found: LabelStatistics, wid
         yield Line(f"    {name:<{names}}  {bar:<{room}} {count:>{digits},}", "cause")
 
 
-def _class_heights(label: ClassLabel | MultiLabel, found: LabelStatistics) -> list[float]:
+def _class_heights(label: ClassLabel | MultiLabel, stats: LabelStatistics) -> list[float]:
     """Occurrences of neighbouring classes, in columns of equal numbers of classes."""
-    ids, counts = found.class_counts.arrays()
+    ids, counts = stats.class_counts.arrays()
     raw = label.raw_ids
     places = ids - raw.start if isinstance(raw, range) else np.searchsorted(np.sort(np.asarray(raw)), ids)
     columns = min(_COLUMNS, label.num_classes)
     return np.bincount(places * columns // label.num_classes, counts, columns).tolist()
 
 
-def _number_heights(found: LabelStatistics) -> list[float]:
+def _number_heights(stats: LabelStatistics) -> list[float]:
     """Occurrences of real numbers, or of the entropies of rows of probabilities, in columns of equal width."""
-    numbers = found.distribution.values if len(found.distribution.values.counts) else found.distribution.entropy
+    numbers = stats.distribution.values if len(stats.distribution.values.counts) else stats.distribution.entropy
     bins = np.array(list(numbers.bins())).reshape(-1, 3)
     if not len(bins) or bins[0, 0] == bins[-1, 1]:
         return []
@@ -87,9 +87,9 @@ def _blocks(heights: Sequence[float]) -> str:
     return "".join(" " if not height else _LEVELS[min(7, int(8 * height / most))] for height in heights)
 
 
-def _range(label: Label, found: LabelStatistics) -> str:
+def _range(label: Label, stats: LabelStatistics) -> str:
     if isinstance(label, ClassLabel | MultiLabel):
         return f"{counted(label.num_classes, 'class')} in order of the ids"
-    if isinstance(label, RealLabel) and found.low is not None and found.high is not None:
-        return f"{found.low:g} to {found.high:g}"
+    if isinstance(label, RealLabel) and stats.low is not None and stats.high is not None:
+        return f"{stats.low:g} to {stats.high:g}"
     return "entropy of rows, certain ones on the left"

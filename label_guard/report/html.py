@@ -225,19 +225,19 @@ class LabelView:
     Attributes:
         path: path of the label.
         label: the label of the schema.
-        found: its statistics.
+        stats: its statistics.
         draw: whether the page has room for its charts.
     """
 
     path: str
     label: Label
-    found: LabelStatistics
+    stats: LabelStatistics
     draw: bool
 
     @cached_property
     def ids(self) -> Sequence[int]:
         """Stored ids of the classes; none where the label has none or none was counted."""
-        return self.label.raw_ids if self.found.class_counts else ()
+        return self.label.raw_ids if self.stats.class_counts else ()
 
     @cached_property
     def names(self) -> Sequence[str]:
@@ -249,19 +249,19 @@ class LabelView:
         """Drawings of the counts; none where nothing was counted or the page has enough of them."""
         if not self.draw or not self.ids:
             return []
-        drawn = _drawn(self.ids, self.found.class_counts)
-        charts = class_charts(drawn, self._names_of(drawn), self.found.class_counts)
-        return [*charts[:-1], rank_chart(self.found.class_counts)] if charts and len(drawn) > _VOCABULARY else charts
+        drawn = _drawn(self.ids, self.stats.class_counts)
+        charts = class_charts(drawn, self._names_of(drawn), self.stats.class_counts)
+        return [*charts[:-1], rank_chart(self.stats.class_counts)] if charts and len(drawn) > _VOCABULARY else charts
 
     @property
     def skewed(self) -> bool:
         """Whether most bars are flat on a linear scale."""
-        return bool(self.ids) and _is_skewed(self.ids, self.found.class_counts)
+        return bool(self.ids) and _is_skewed(self.ids, self.stats.class_counts)
 
     @cached_property
     def unused(self) -> tuple[int, list[str]]:
         """The number of classes that are never used, and the first of them as ranges."""
-        ids, counts = self.ids, self.found.class_counts
+        ids, counts = self.ids, self.stats.class_counts
         if not isinstance(ids, range):
             unused = [raw for raw in ids if not counts.get(raw)]
             return len(unused), ranges(unused, MAX_ROWS)
@@ -273,19 +273,19 @@ class LabelView:
     @cached_property
     def illegal(self) -> Sequence[tuple[int | float, IllegalValue]]:
         """Invalid values, the rarest first; of many, the rarest and the most frequent ones."""
-        found = sorted(self.found.illegal_values.values.items(), key=lambda pair: (pair[1].positions, pair[0]))
+        found = sorted(self.stats.illegal_values.values.items(), key=lambda pair: (pair[1].positions, pair[0]))
         half = _MAX_ILLEGAL // 2
         return found if len(found) <= _MAX_ILLEGAL else [*found[:half], *found[-half:]]
 
     @property
     def more_illegal(self) -> int:
         """Positions of invalid values that are not in ``illegal``."""
-        return self.found.illegal_values.positions - sum(one.positions for _, one in self.illegal)
+        return self.stats.illegal_values.positions - sum(one.positions for _, one in self.illegal)
 
     @property
     def histograms(self) -> list[HistogramView]:
         """Drawings of numbers that are not class ids."""
-        label, numbers = self.label, self.found.distribution
+        label, numbers = self.label, self.stats.distribution
         views: list[HistogramView | None] = []
         if self.draw and isinstance(label, RealLabel):
             views.append(histogram_view("Values", numbers.values, label.minimum, label.maximum))
@@ -297,7 +297,7 @@ class LabelView:
     @cached_property
     def grid(self) -> tuple[list[str], list[list[tuple[int, float]]]]:
         """Names of the most frequent classes of a multi_label, and how often they occur together."""
-        counts, pairs = self.found.class_counts, self.found.distribution.pairs
+        counts, pairs = self.stats.class_counts, self.stats.distribution.pairs
         if not isinstance(self.label, MultiLabel) or not pairs:
             return [], []
         top = sorted(range(self.label.num_classes), key=lambda index: (-counts[index], index))[:MAX_GRID]
@@ -310,18 +310,18 @@ class LabelView:
         if len(self.ids) <= _VOCABULARY:
             return []
         end = 1 + (self.ids[-1] if isinstance(self.ids, range) else max(self.ids))
-        beyond = [raw for raw in range(end, end + _NEAR) if self.found.illegal.get(raw)]
+        beyond = [raw for raw in range(end, end + _NEAR) if self.stats.illegal.get(raw)]
         if not beyond:
             return []
-        legal = [(raw, self.found.class_counts[raw], True) for raw in range(end - _NEAR, end)]
-        return legal + [(raw, self.found.illegal.get(raw, 0), False) for raw in range(end, beyond[-1] + 1)]
+        legal = [(raw, self.stats.class_counts[raw], True) for raw in range(end - _NEAR, end)]
+        return legal + [(raw, self.stats.illegal.get(raw, 0), False) for raw in range(end, beyond[-1] + 1)]
 
     @property
     def tables(self) -> Iterator[ClassTable]:
         """Tables of all classes, or of the most frequent and the rarest."""
         if not self.ids or not isinstance(self.label, ClassLabel | MultiLabel):
             return
-        counts, ids = self.found.class_counts, _drawn(self.ids, self.found.class_counts)
+        counts, ids = self.stats.class_counts, _drawn(self.ids, self.stats.class_counts)
         if len(ids) <= MAX_ROWS:
             yield self._table(f"Counts of {counted(len(ids), 'class', 'classes')}", ids, range(len(ids)))
             return
@@ -333,12 +333,12 @@ class LabelView:
             rarest = used[::-1][: min(_HEAD, len(used) - _HEAD)]
             yield self._table(f"The {counted(len(rarest), 'rarest class')} in use", ids, rarest)
 
-    def _table(self, caption: str, ids: Sequence[int], places: Sequence[int]) -> ClassTable:
-        total, names = self.found.class_counts.total(), self._names_of(ids)
+    def _table(self, caption: str, ids: Sequence[int], indices: Sequence[int]) -> ClassTable:
+        total, names = self.stats.class_counts.total(), self._names_of(ids)
         rows: list[tuple[int, str, int, int, float]] = []
-        for at in places:
-            count, records = self.found.class_counts[ids[at]], self.found.class_records[ids[at]]
-            share = records / self.found.records if isinstance(self.label, MultiLabel) else count / total
+        for at in indices:
+            count, records = self.stats.class_counts[ids[at]], self.stats.class_records[ids[at]]
+            share = records / self.stats.records if isinstance(self.label, MultiLabel) else count / total
             rows.append((ids[at], names[at] if names else "", count, records, share))
         return caption, rows, any(count != records for _, _, count, records, _ in rows)
 

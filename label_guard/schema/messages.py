@@ -81,8 +81,8 @@ def _place(loc: SchemaPath) -> tuple[SchemaPath, str | int, SchemaPath]:
             return loc, "", ()
 
 
-def _problem(found: Any, path: SchemaPath, look_for_near: bool) -> Problem:
-    kind, value = found["type"], found["input"]
+def _problem(error: Any, path: SchemaPath, look_for_near: bool) -> Problem:
+    kind, value = error["type"], error["input"]
     if path[-1:] == ("[key]",):
         return Problem("LG207", path[:-1], f"{shown(path[-2])} is not the name of a split", "name the whole split")
     if kind == "missing":
@@ -92,29 +92,29 @@ def _problem(found: Any, path: SchemaPath, look_for_near: bool) -> Problem:
         rule, _, what, fix, fix_kind = _RULES[path]
         return Problem(rule, path, f"{path[-1]} {shown(value)} {what}", fix, fix_kind)
     if kind == "extra_forbidden":
-        return _unknown(path, value, found["fields"], look_for_near)
+        return _unknown(path, value, error["fields"], look_for_near)
     if kind in ("union_tag_not_found", "union_tag_invalid"):
         where = (*path, "kind")
         if kind == "union_tag_not_found":
             return Problem("LG207", where, "kind is missing", f"add kind: one of {', '.join(KINDS)}", "missing")
-        tag = found["ctx"]["tag"]
+        tag = error["ctx"]["tag"]
         return Problem("LG207", where, f"kind {tag!r} is not known", suggestion(tag, KINDS))
     is_class_name = path[-2:-1] == ("class_names",) and isinstance(path[-1], int)
     if kind == "string_type" and is_class_name and not isinstance(value, dict | list):
         return Problem("LG212", path, f"class name {shown(value)} is not a string", "put it in quotes")
-    return _wrong_value(found, path)
+    return _wrong_value(error, path)
 
 
-def _wrong_value(found: Any, path: SchemaPath) -> Problem:
-    kind, value, name = found["type"], found["input"], _name(path)
+def _wrong_value(error: Any, path: SchemaPath) -> Problem:
+    kind, value, name = error["type"], error["input"], _name(path)
     if kind == "literal_error":
-        choices = [choice.strip("'") for choice in found["ctx"]["expected"].replace(" or ", ", ").split(", ")]
+        choices = [choice.strip("'") for choice in error["ctx"]["expected"].replace(" or ", ", ").split(", ")]
         return Problem("LG207", path, f"{name} {shown(value)} is not known", suggestion(str(value), choices))
     if kind == "too_short":
         return Problem("LG207", path, f"{name} must not be empty", "declare at least one")
     if kind == "string_too_short":
         return Problem("LG207", path, f"{name} must not be empty", "")
-    message = f"{name} must be {_wanted(found)}, got {shown(value)}"
+    message = f"{name} must be {_wanted(error)}, got {shown(value)}"
     return Problem("LG207", path, message, *_fix(kind, path, value))
 
 
@@ -152,12 +152,12 @@ def _name(path: SchemaPath) -> str:
     return str(path[-1]) if path else "the schema"
 
 
-def _wanted(found: Any) -> str:
-    _, branch, rest = _place(tuple(found["loc"]))
+def _wanted(error: Any) -> str:
+    _, branch, rest = _place(tuple(error["loc"]))
     if branch and not rest:
         return "a list of integers, or {start: 1}"
-    wanted = _WANTED.get(found["type"])
-    return str(found["msg"]) if wanted is None else wanted.format(**found.get("ctx", {}))
+    wanted = _WANTED.get(error["type"])
+    return str(error["msg"]) if wanted is None else wanted.format(**error.get("ctx", {}))
 
 
 def _fix(kind: str, path: SchemaPath, value: object) -> tuple[str, FixKind]:

@@ -21,20 +21,20 @@ class _Comment(NamedTuple):
     codes: tuple[str, ...]
 
 
-def apply_noqa(file: SchemaFile, found: Sequence[Diagnostic], *, with_source: bool = False) -> list[Diagnostic]:
-    """``found`` without what a comment of its line quiets, and with what is wrong with the comments.
+def apply_noqa(file: SchemaFile, diagnostics: Sequence[Diagnostic], *, with_source: bool = False) -> list[Diagnostic]:
+    """``diagnostics`` without what a comment of its line quiets, and with what is wrong with the comments.
 
-    What keeps a file from loading cannot be quieted, and is not in ``found``: a pipeline would refuse the file all
-    the same.
+    What keeps a file from loading cannot be quieted, and is not in ``diagnostics``: a pipeline would refuse the file
+    all the same.
 
     Args:
         file: the schema file, with its comments.
-        found: diagnostics of its content.
+        diagnostics: diagnostics of its content.
         with_source: whether the file was compared with a source (LG23x).
     """
     quiet = quieted_lines(file)
-    used = {(diagnostic.line, diagnostic.rule) for diagnostic in found}
-    kept = [diagnostic for diagnostic in found if (diagnostic.line, diagnostic.rule) not in quiet]
+    used = {(diagnostic.line, diagnostic.rule) for diagnostic in diagnostics}
+    kept = [diagnostic for diagnostic in diagnostics if (diagnostic.line, diagnostic.rule) not in quiet]
     errors = {(diagnostic.line, diagnostic.rule) for diagnostic in file.diagnostics}
     for comment in _comments(file):
         for rule, message, fix in _problems(comment, used, errors, with_source):

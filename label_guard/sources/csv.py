@@ -61,19 +61,19 @@ class CsvFormat:
             doubled = [label for label in wanted if header.count(label) > 1]
             if doubled:
                 raise SourceError(f"{path} has {header.count(doubled[0])} columns named {doubled[0]!r}; rename one")
-            places = {label: header.index(label) for label in wanted}
+            indices = {label: header.index(label) for label in wanted}
             by_rows = self.encoding not in _BLOCK_ENCODINGS or not self.delimiter.isascii() or not wanted
             if by_rows or lines.has_lone_return:
-                yield from _pieces(rows, 0, len(header), places, self.texts)
+                yield from _pieces(rows, 0, len(header), indices, self.texts)
                 return
-        yield from self._in_blocks(path, len(header), places, lines.number)
+        yield from self._in_blocks(path, len(header), indices, lines.number)
 
-    def _in_blocks(self, path: str, width: int, places: Mapping[str, int], number: int) -> Iterator[Piece]:
+    def _in_blocks(self, path: str, width: int, indices: Mapping[str, int], number: int) -> Iterator[Piece]:
         """The pieces of a file whose encoding is ASCII below 128, ``number`` lines of which precede the rows.
 
         Plain blocks are read at once, others row by row.
         """
-        plain = CsvBlocks(self.delimiter, self.encoding, width, places, number_or_text, self.texts)
+        plain = CsvBlocks(self.delimiter, self.encoding, width, indices, number_or_text, self.texts)
         row = 0
         with opened(path, unzip=True) as file:
             if not number and self.encoding == "utf-8" and file.read(len(BOM_UTF8)) != BOM_UTF8:
@@ -91,7 +91,7 @@ class CsvFormat:
                 # Without quotes a row is a line, and nothing reaches into the next block.
                 apart = b'"' not in block and block.endswith(b"\n")
                 lines = _Lines(io.BytesIO(block) if apart else blocks_of_lines.rest(block), self.encoding, path, number)
-                for piece in _pieces(_rows(lines, self.delimiter), row, width, places, self.texts):
+                for piece in _pieces(_rows(lines, self.delimiter), row, width, indices, self.texts):
                     yield piece
                     row += len(piece.rows) + len(piece.unreadable)
                 if not apart:
@@ -232,10 +232,10 @@ def _rows(lines: _Lines, delimiter: str) -> Iterator[list[str] | str]:
 
 
 def _pieces(
-    rows: Iterator[list[str] | str], first: int, width: int, places: Mapping[str, int], texts: Sequence[str]
+    rows: Iterator[list[str] | str], first: int, width: int, indices: Mapping[str, int], texts: Sequence[str]
 ) -> Iterator[Piece]:
     for block in blocks(rows, lambda _: 1, _ROWS):
-        yield _piece(first, block, width, places, texts)
+        yield _piece(first, block, width, indices, texts)
         first += len(block)
 
 
@@ -248,19 +248,19 @@ def _reason(error: csv.Error) -> str:
 
 
 def _piece(
-    first: int, block: list[list[str] | str], width: int, places: Mapping[str, int], texts: Sequence[str]
+    first: int, block: list[list[str] | str], width: int, indices: Mapping[str, int], texts: Sequence[str]
 ) -> Piece:
     unreadable: list[tuple[int, str]] = []
     rows: list[int] = []
     found: list[list[str]] = []
     for number, row in enumerate(block, first):
-        fault = row if isinstance(row, str) else _fault(row, width, places)
+        fault = row if isinstance(row, str) else _fault(row, width, indices)
         if fault:
             unreadable.append((number, fault))
         elif not isinstance(row, str):
             rows.append(number)
             found.append(row)
-    fields = {label: [row[k] for row in found] for label, k in places.items()}
+    fields = {label: [row[k] for row in found] for label, k in indices.items()}
     columns: dict[str, RawColumn] = {
         label: list(map(text_or_none, column)) if label in texts else _numbers(column)
         for label, column in fields.items()
@@ -268,10 +268,10 @@ def _piece(
     return Piece(rows if unreadable else range(first, first + len(block)), columns, unreadable)
 
 
-def _fault(row: list[str], width: int, places: Mapping[str, int]) -> str:
+def _fault(row: list[str], width: int, indices: Mapping[str, int]) -> str:
     if len(row) != width:
         return f"the row has {counted(len(row), 'field')}, the header {width}"
-    broken = next((label for label, k in places.items() if not row[k].isascii() and _shown(row[k]) != row[k]), None)
+    broken = next((label for label, k in indices.items() if not row[k].isascii() and _shown(row[k]) != row[k]), None)
     return "" if broken is None else f"column {broken!r} holds bytes that are not text in this encoding"
 
 

@@ -31,7 +31,7 @@ class CsvBlocks:
         delimiter: between fields, one ASCII character.
         encoding: of the text, one in which a byte below 128 is always the ASCII character.
         width: number of fields of a row.
-        places: the label columns by path.
+        indices: of the label columns, by path.
         value_of: the value of a field.
         texts: the label columns whose fields stay text.
     """
@@ -39,7 +39,7 @@ class CsvBlocks:
     delimiter: str
     encoding: str
     width: int
-    places: Mapping[str, int]
+    indices: Mapping[str, int]
     value_of: Callable[[str], Any]
     texts: Sequence[str] = ()
 
@@ -65,8 +65,8 @@ class CsvBlocks:
             return None
         ends[:, -1] -= buffer[ends[:, -1] - 1] == _RETURN
         columns: dict[str, RawColumn] = {}
-        for path, place in self.places.items():
-            fields = starts[:, place], ends[:, place]
+        for path, index in self.indices.items():
+            fields = starts[:, index], ends[:, index]
             numbers = None if path in self.texts else _digits(buffer, *fields)
             column = UntypedIntegers(numbers) if numbers is not None else self._column(path, data, *fields)
             if column is None:

@@ -77,9 +77,9 @@ class ExampleFormat:
     def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         return self._labels(self.frames(path), wanted)
 
-    def _labels(self, found: Iterator[Frames], wanted: LabelShapes) -> Iterator[Piece]:
+    def _labels(self, blocks: Iterator[Frames], wanted: LabelShapes) -> Iterator[Piece]:
         stored = {label: () if label in self.encodings else shape for label, shape in wanted.items()}
-        for frames in _gathered(found, wanted):
+        for frames in _gathered(blocks, wanted):
             columns, odd = read_labels(frames.records, stored)
             rows = frames.rows
             if odd:
@@ -100,19 +100,19 @@ class IndexedExampleFormat(ExampleFormat):
         return self._labels(self.frames(path, part), wanted)
 
 
-def _gathered(found: Iterator[Frames], wanted: LabelShapes) -> Iterator[Frames]:
-    """Gathers the records of ``found`` into larger blocks.
+def _gathered(blocks: Iterator[Frames], wanted: LabelShapes) -> Iterator[Frames]:
+    """Gathers the records of ``blocks`` into larger blocks.
 
     A block of few records, as large ones come, waits for the next blocks, without the pictures of its records.
 
     Raises:
-        SourceError: as ``found`` does; what precedes the fault is yielded first.
+        SourceError: as ``blocks`` does; what precedes the fault is yielded first.
     """
     names = {path.encode() for path in wanted}
     waiting: list[Frames] = []
     rows = size = 0
     try:
-        for frames in found:
+        for frames in blocks:
             many = len(frames.records) >= _FEW_RECORDS
             if not many:
                 records = [bytes(wire.without_payloads(record, names)) for record in frames.records]

@@ -76,23 +76,23 @@ class _Bounded:
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self._place = 0
+        self._offset = 0
         self._last = self._again = b""
         self.limit = _HEADER
 
     def tell(self) -> int:
         """Position of the next byte."""
-        return self._place
+        return self._offset
 
-    def seek(self, place: int) -> int:
+    def seek(self, offset: int) -> int:
         """Moves; one byte back is free, where gzip would unpack the file once more."""
-        if place == self._place - 1 and self._last and not self._again:
+        if offset == self._offset - 1 and self._last and not self._again:
             self._again = self._last
         else:
-            self._file.seek(place)
+            self._file.seek(offset)
             self._again = b""
-        self._place, self._last = place, b""
-        return place
+        self._offset, self._last = offset, b""
+        return offset
 
     def read(self, size: int = -1) -> bytes:
         """Up to ``size`` bytes."""
@@ -100,7 +100,7 @@ class _Bounded:
             raise ValueError(f"a header is larger than {_HEADER >> 10} KiB")
         data = self._again + self._file.read(size - len(self._again)) if size else b""
         self._again = b"" if size else self._again
-        self._place += len(data)
+        self._offset += len(data)
         self._last = data[-1:] or self._last
         return data
 

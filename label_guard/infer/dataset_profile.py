@@ -37,7 +37,7 @@ PICTURE: Shape = (None, None)
 
 
 @dataclass(slots=True)
-class Look:
+class DatasetProfile:
     """What the first records of a dataset hold.
 
     Attributes:
@@ -46,7 +46,7 @@ class Look:
         why: the criterion; empty where the user named them.
         others: what the other fields hold, by the first records.
         peeked: how many records those are.
-        seen: what was seen, by label path.
+        profiles: what the records hold, by label path.
         by_split: occurrences of whole numbers and of texts by label path and split, where there are several splits.
         features: the labels as the dataset's own metadata declare them.
         splits: its splits, with their files.
@@ -63,7 +63,7 @@ class Look:
     why: str = ""
     others: Mapping[str, str] = field(default_factory=dict[str, str])
     peeked: int = 0
-    seen: dict[str, ColumnProfile] = field(default_factory=dict[str, ColumnProfile])
+    profiles: dict[str, ColumnProfile] = field(default_factory=dict[str, ColumnProfile])
     by_split: dict[str, dict[str, Counter[int | str]]] = field(default_factory=dict[str, dict[str, Counter[int | str]]])
     features: dict[str, Feature] = field(default_factory=dict[str, Feature])
     splits: list[SplitFiles] = field(default_factory=list[SplitFiles])
@@ -83,7 +83,7 @@ class Look:
         return f"{self.unreadable:,} of {total} cannot be decoded; first {self.first_unreadable}"
 
 
-def _choose_labels(data: Dataset, split: str | None) -> Look:
+def _choose_labels(data: Dataset, split: str | None) -> DatasetProfile:
     """Returns the fields that are labels: those called so, declared, or that hold few values."""
     split = split or next(iter(data.splits()), None)
     fields, declared = data.fields(split), data.declared(split)
@@ -95,13 +95,13 @@ def _choose_labels(data: Dataset, split: str | None) -> Look:
     fields = [path for path in fields if not _is_part_of_picture(path, fields)]
     if len(fields) == 1:
         labels, why = fields, ONLY_FIELD
-    seen = _peek(data, split, fields[:_MAX_FIELDS])
+    profiles = _peek(data, split, fields[:_MAX_FIELDS])
     if not labels:
-        labels, why = _by_content(seen), BY_CONTENT
+        labels, why = _by_content(profiles), BY_CONTENT
     labels = _of_one_length(data, split, labels)
-    others = {path: seen[path].summary() for path in seen if path not in labels}
-    peeked = max((seen[path].records for path in others), default=0)
-    return Look(data, labels, why if labels else "", others, peeked)
+    others = {path: profiles[path].summary() for path in profiles if path not in labels}
+    peeked = max((profiles[path].records for path in others), default=0)
+    return DatasetProfile(data, labels, why if labels else "", others, peeked)
 
 
 def _is_part_of_picture(path: str, fields: Sequence[str]) -> bool:
@@ -115,14 +115,14 @@ def _peek(data: Dataset, split: str | None, fields: Sequence[str]) -> dict[str, 
     if not fields:
         return {}
     try:
-        seen = _first_records(data.open(dict.fromkeys(fields), split))
-        pictures = [path for path, one in seen.items() if one.pictures]
+        profiles = _first_records(data.open(dict.fromkeys(fields), split))
+        pictures = [path for path, one in profiles.items() if one.pictures]
         if pictures:
-            seen |= _first_records(data.open(dict.fromkeys(pictures, PICTURE), split), _FIRST_PICTURES)
+            profiles |= _first_records(data.open(dict.fromkeys(pictures, PICTURE), split), _FIRST_PICTURES)
     except LabelGuardError:  # reading the labels reports it
         parts = fields if _may_differ_in_length(data) and len(fields) > 1 else ()
         return {path: one for field in parts for path, one in _peek(data, split, [field]).items()}
-    return seen
+    return profiles
 
 
 def _may_differ_in_length(data: Dataset) -> bool:
@@ -142,22 +142,22 @@ def _of_one_length(data: Dataset, split: str | None, labels: Sequence[str]) -> S
 
 
 def _first_records(opened: Source, limit: int = _FIRST) -> dict[str, ColumnProfile]:
-    seen = {path: ColumnProfile() for path in opened.labels}
+    profiles = {path: ColumnProfile() for path in opened.labels}
     read = 0
     for number, chunk in enumerate(opened.read(opened.shards()[0])):
-        for path, one in seen.items():
+        for path, one in profiles.items():
             one.add(chunk.columns[path][: limit - read])
         read += len(chunk)
         if read >= limit or number >= _FIRST_CHUNKS:
             break
-    return seen
+    return profiles
 
 
-def _by_content(seen: Mapping[str, ColumnProfile]) -> list[str]:
+def _by_content(profiles: Mapping[str, ColumnProfile]) -> list[str]:
     """The fields that hold classes: names or whole numbers of one value a record, else rows and masks."""
     scalars: list[str] = []
     others: list[str] = []
-    for path, one in seen.items():
+    for path, one in profiles.items():
         fields = infer_label(one).fields
         distinct = len(one.texts) + len(one.counts)
         few = distinct <= max(_FEW_VALUES, one.records // _RECORDS_EACH)
@@ -167,14 +167,14 @@ def _by_content(seen: Mapping[str, ColumnProfile]) -> list[str]:
     return (scalars or others)[:_MAX_CHOSEN]
 
 
-def look_at(
+def profile_dataset(
     data: Dataset,
     *,
     labels: Sequence[str] = (),
     split: str | None = None,
     limit: int | None = None,
     budget: int | None = None,
-) -> Look:
+) -> DatasetProfile:
     """Reads the first records of every file.
 
     Args:
@@ -187,16 +187,16 @@ def look_at(
     Raises:
         SourceError: the data, or a label, are not there.
     """
-    look = Look(data, tuple(labels)) if labels else _choose_labels(data, split)
-    look.limit = limit
-    shapes: dict[str, Shape | None] = dict.fromkeys(look.labels)
+    dataset = DatasetProfile(data, tuple(labels)) if labels else _choose_labels(data, split)
+    dataset.limit = limit
+    shapes: dict[str, Shape | None] = dict.fromkeys(dataset.labels)
     if budget is not None and limit is not None and shapes:
-        look.limit = min(limit, _affordable(data, shapes, split, budget))
-    better = _look_into(look, shapes, split)
+        dataset.limit = min(limit, _affordable(data, shapes, split, budget))
+    better = _profile_files(dataset, shapes, split)
     if better:
-        look = Look(data, look.labels, look.why, look.others, look.peeked, limit=look.limit)
-        _look_into(look, shapes | better, split)
-    return look
+        dataset = DatasetProfile(data, dataset.labels, dataset.why, dataset.others, dataset.peeked, limit=dataset.limit)
+        _profile_files(dataset, shapes | better, split)
+    return dataset
 
 
 def _affordable(data: Dataset, labels: LabelShapes, split: str | None, budget: int) -> int:
@@ -222,26 +222,27 @@ def _size(column: RawColumn) -> int:
     return sum(sizes)
 
 
-def _look_into(look: Look, labels: LabelShapes, split: str | None) -> dict[str, Shape]:
-    """Fills ``look``; returns the shapes by which the labels must be read again."""
-    look.seen = {path: ColumnProfile() for path in labels}
-    names: list[str | None] = [split] if split is not None else [*look.data.splits()] or [None]
+def _profile_files(dataset: DatasetProfile, labels: LabelShapes, split: str | None) -> dict[str, Shape]:
+    """Fills ``dataset``; returns the shapes by which the labels must be read again."""
+    dataset.profiles = {path: ColumnProfile() for path in labels}
+    names: list[str | None] = [split] if split is not None else [*dataset.data.splits()] or [None]
     for name in names:
-        opened = look.data.open(labels, name)
-        look.features |= {path: _of_splits(look.features.get(path), one) for path, one in opened.features.items()}
+        opened = dataset.data.open(labels, name)
+        dataset.features |= {path: _of_splits(dataset.features.get(path), one) for path, one in opened.features.items()}
         paths = [shard.path for shard in opened.shards()]
-        uri = look.data.uri
-        look.splits += [SplitFiles(name, uri, tuple(paths))] if name is not None else split_files(uri, paths)
+        uri = dataset.data.uri
+        dataset.splits += [SplitFiles(name, uri, tuple(paths))] if name is not None else split_files(uri, paths)
         for shard in opened.shards():
-            before = {path: _values(one) for path, one in look.seen.items()} if names[1:] or look.splits[1:] else {}
-            _look_into_file(look, opened, shard)
+            several = names[1:] or dataset.splits[1:]
+            before = {path: _values(one) for path, one in dataset.profiles.items()} if several else {}
+            _profile_file(dataset, opened, shard)
             for path, counts in before.items():
-                split_of = next(one.name for one in look.splits if shard.path in one.paths)
-                found = look.by_split.setdefault(path, {}).setdefault(split_of, Counter())
-                found.update(_values(look.seen[path]) - counts)
+                split_of = next(one.name for one in dataset.splits if shard.path in one.paths)
+                of_split = dataset.by_split.setdefault(path, {}).setdefault(split_of, Counter())
+                of_split.update(_values(dataset.profiles[path]) - counts)
     # Flat storage: a list of one looks like a single value. Bytes that are a PNG are decoded where a mask is asked for.
-    shapes: dict[str, Shape] = {path: (None,) for path, one in look.seen.items() if one.is_ragged}
-    return shapes | {path: PICTURE for path, one in look.seen.items() if one.pictures}
+    shapes: dict[str, Shape] = {path: (None,) for path, one in dataset.profiles.items() if one.is_ragged}
+    return shapes | {path: PICTURE for path, one in dataset.profiles.items() if one.pictures}
 
 
 def _of_splits(known: Feature | None, other: Feature) -> Feature:
@@ -254,27 +255,27 @@ def _of_splits(known: Feature | None, other: Feature) -> Feature:
     return max(known, other, key=lambda one: len(one.class_names or ()))
 
 
-def _values(seen: ColumnProfile) -> Counter[int | str]:
+def _values(profile: ColumnProfile) -> Counter[int | str]:
     """Occurrences of whole numbers and of texts; of many none."""
-    few = len(seen.counts) + len(seen.texts) <= _FEW_KEPT
-    return Counter[int | str]({**seen.counts, **seen.texts}) if few else Counter[int | str]()
+    few = len(profile.counts) + len(profile.texts) <= _FEW_KEPT
+    return Counter[int | str]({**profile.counts, **profile.texts}) if few else Counter[int | str]()
 
 
-def _look_into_file(look: Look, opened: Source, shard: Shard) -> None:
-    read, limit = 0, look.limit
+def _profile_file(dataset: DatasetProfile, opened: Source, shard: Shard) -> None:
+    read, limit = 0, dataset.limit
     try:
         for chunk in opened.read(shard):
             taken = chunk if limit is None else chunk.first(limit - read)
-            for path, one in look.seen.items():
+            for path, one in dataset.profiles.items():
                 one.add(taken.columns[path])
             read += len(taken) + len(taken.unreadable)
-            look.unreadable += len(taken.unreadable)
-            if taken.unreadable and not look.first_unreadable:
-                look.first_unreadable = f"{taken.unreadable[0].key}: {taken.unreadable[0].reason}"
+            dataset.unreadable += len(taken.unreadable)
+            if taken.unreadable and not dataset.first_unreadable:
+                dataset.first_unreadable = f"{taken.unreadable[0].key}: {taken.unreadable[0].reason}"
             if taken is not chunk:
-                look.whole = False
+                dataset.whole = False
                 break
     except SourceError as error:
-        look.whole = False
-        look.faults.append(str(error))
-    look.records[shard.path] += read
+        dataset.whole = False
+        dataset.faults.append(str(error))
+    dataset.records[shard.path] += read
