@@ -57,7 +57,6 @@ def outcome(ds: grain.IterDataset) -> dict[str, Any]:
 def main(arguments: list[str]) -> None:
     """Print one JSON object: by case, what arrived."""
     folder = Path(arguments[1])
-    (folder / "file").write_text("not a folder")
     keys_only = QuarantineOptions(str(folder / "bad"), payload="none")
     cases = {
         "raise": pipeline([1, 2, 99, -1], 1, 4, on_invalid="raise"),
@@ -65,6 +64,7 @@ def main(arguments: list[str]) -> None:
         "share": pipeline([99] * 40, 1, 32, quarantine=str(folder / "many")),
         "none valid": pipeline([99] * 100, None, 500, quarantine=keys_only, stop_above=None),
     }
+    (folder / "file").write_text("not a folder")
     print(json.dumps({name: outcome(ds) for name, ds in cases.items() if name in arguments[2:]}))
 
 
