@@ -382,4 +382,4 @@ def test_a_limit_counts_records_that_cannot_be_decoded(tmp_path: Path, limit: in
     assert (split.records, split.unreadable) == (min(30, limit), unreadable)
     assert split.labels["label"].records == min(30, limit) - unreadable
     (label,) = check_labels(f"jsonl:{tmp_path}/a.jsonl", label="label", limit=limit).labels
-    assert sum(label.seen.counts.values()) == min(30, limit) - unreadable
+    assert sum(label.profile.counts.values()) == min(30, limit) - unreadable

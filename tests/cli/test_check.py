@@ -305,7 +305,7 @@ def test_no_array_ends_in_a_fault(values: np.ndarray, num_classes: int | None) -
     assert isinstance(report, CheckReport)
     assert str(report)
     assert json.dumps(report.to_json())
-    if num_classes is not None and report.ok and values.dtype.kind in "iu" and report.labels[0].seen.is_scalar:
+    if num_classes is not None and report.ok and values.dtype.kind in "iu" and report.labels[0].profile.is_scalar:
         assert values.size == 0 or (values.min() >= 0 and values.max() < num_classes)
 
 

@@ -36,8 +36,8 @@ def pool() -> Iterator[Executor]:
 def schema_of(report: CheckReport, uri: str, split: str | None) -> DatasetSchema:
     """One class, so that most records are invalid."""
     (label,) = report.labels
-    text = bool(label.seen.texts)
-    shape = [None] * max(map(len, label.seen.shapes), default=0)
+    text = bool(label.profile.texts)
+    shape = [None] * max(map(len, label.profile.shapes), default=0)
     fields = {"kind": "class_label", "num_classes": 1, "shape": [] if text else shape}
     fields |= {"class_names": ["bee"], "dtype": "string"} if text else {}
     splits = {split or "all": {"source": uri}}
