@@ -13,6 +13,8 @@ from label_guard.core.types import Array
 # A lookup table for ids with gaps up to 1 MiB; sparser ids are searched.
 MAX_TABLE = 1 << 20
 _SMALL = 4096  # values of a block
+_SHORT = 64  # values of a block that are looked up one by one: 1.5 us, where the table takes 4 us
+_MOST_IDS = 4096  # that are kept for it
 _FEW = 4  # as many values are compared one after another, more are searched
 
 _SCRATCH = Scratch()
@@ -51,6 +53,7 @@ class IntegerSet:
         low, high = integer_bounds(dtype)
         held = [i for i in ids if low <= i <= high] if isinstance(ids, tuple) else []
         extras = {s % self._modulus for s in sentinels if low <= s <= high}
+        legal = frozenset({i % self._modulus for i in held} | extras)
         self._table: NDArray[np.bool_] | None = None
         start, size = _span(ids, held, low, high)
         if isinstance(ids, tuple) and len(set(held)) != size:
@@ -70,6 +73,8 @@ class IntegerSet:
         self.everything = self._table is None and size >= self._modulus
         self._extras = np.array(sorted(extras), self.unsigned)
         self._interval = None if self._table is not None or not 0 < size < self._modulus else self._ordered(start)
+        listed = isinstance(ids, tuple) and self._interval is None and len(held) <= _MOST_IDS
+        self._legal = legal if listed else None
         # One reduction, of which blocks would save nothing.
         self._has_one_end = not len(self._extras) and self._interval is not None and None in self._interval[1:]
         # The negative value that is legal alone with ids from 0, such as -100, as unsigned.
@@ -136,6 +141,8 @@ class IntegerSet:
         return (last is None or greatest(ordered) <= last) and (first is None or least(ordered) >= first)
 
     def _block_is_legal(self, block: Array) -> bool:
+        if self._legal is not None and block.size <= _SHORT:
+            return self._legal.issuperset(block.tolist())
         if self._lone is not None:
             return self._is_inside_or(self._lone, block)
         if self._is_inside(block):
