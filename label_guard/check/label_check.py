@@ -23,6 +23,7 @@ from label_guard.check.reading import (
     is_encoded,
     where_array,
 )
+from label_guard.check.real_label import legal_dtypes
 from label_guard.check.result import RuleViolations, plain
 from label_guard.core import dtypes, plural, tree
 from label_guard.core.similar import closest
@@ -30,8 +31,8 @@ from label_guard.core.types import Array, Rows
 from label_guard.errors import UsageError
 from label_guard.rules.violation import Value
 from label_guard.schema.fields import fits_shape
-from label_guard.schema.labels import ClassLabel, Label, MultiLabel
-from label_guard.schema.stored_dtypes import Kind, admitted_dtypes, joined_dtype
+from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel
+from label_guard.schema.stored_dtypes import Kind, joined_dtype
 
 _NO_ROWS: Rows = np.empty(0, np.intp)
 _MOST_REMEMBERED = 4_096  # legal scalars of a label
@@ -67,7 +68,7 @@ class LabelCheck:
         self._check = value_check(self.checked, elsewhere)
         self._python_checks: dict[str, ValueCheck] = {}
         self._clean_scalars: set[tuple[type, Any]] = set()
-        self._admitted = frozenset(map(np.dtype, admitted_dtypes(self.checked)))
+        self._admitted = frozenset(legal_dtypes(self.checked))
         self._tail = self.checked.record_shape
         self.rank = len(self._tail)
         self.has_free_shape = None in self._tail
@@ -367,6 +368,8 @@ class LabelCheck:
         text = f"dtype {' or '.join(names)}"
         if isinstance(self.label, ClassLabel) and not admitted.issuperset(self.checked.stored_dtypes):
             return f"{text} wide enough to index {self.label.num_classes} classes"
+        if stored is not None and isinstance(self.label, RealLabel) and stored.name in self.checked.stored_dtypes:
+            return f"{text} that can hold {self._legal}"
         return text
 
     def _shape_legal(self) -> str:

@@ -18,7 +18,8 @@ from label_guard.check.primitives import (
     member,
     values_at,
 )
-from label_guard.schema.labels import RealLabel
+from label_guard.schema.labels import Label, RealLabel
+from label_guard.schema.stored_dtypes import admitted_dtypes
 
 Limits = tuple[Any, Any]
 
@@ -112,6 +113,14 @@ def limits_in(label: RealLabel, dtype: np.dtype[Any], targets: list[np.dtype[Any
         return None
     limits = max(low), min(high)
     return limits if limits[0] <= limits[1] else None
+
+
+def legal_dtypes(label: Label) -> Iterator[np.dtype[Any]]:
+    """The dtypes of legal arrays: of a real_label those that hold a legal number, to write where none was measured."""
+    targets = [] if label.emit is None else [np.dtype(label.emit)]
+    for dtype in map(np.dtype, admitted_dtypes(label)):
+        if not isinstance(label, RealLabel) or limits_in(label, dtype, targets) is not None:
+            yield dtype
 
 
 def _converted_finite(target: np.dtype[Any]) -> tuple[float, float]:

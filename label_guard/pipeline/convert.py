@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from label_guard.check.columns import Column
 from label_guard.check.fill_values import FillValues
 from label_guard.check.integer_set import MAX_TABLE
-from label_guard.check.primitives import integer_bounds, member
+from label_guard.check.primitives import equals, exact, integer_bounds, member
 from label_guard.check.reading import checked_label, is_encoded
 from label_guard.check.real_label import limits_in
 from label_guard.core.types import Array
@@ -125,6 +125,8 @@ def _k_hot(column: Column, label: Label) -> Column:
 def cast_labels(label: Label, array: Array, dtype: np.dtype[Any], *, illegal: bool = False) -> Array:
     """Casts ``array`` to ``dtype``; a legal number that rounding moves past a limit becomes the nearest legal one.
 
+    A sentinel stays one where ``dtype`` holds it.
+
     Args:
         label: the label, whose limits bound a real number.
         array: labels ``[batch, ...]`` of the stored dtype.
@@ -135,6 +137,11 @@ def cast_labels(label: Label, array: Array, dtype: np.dtype[Any], *, illegal: bo
         return array
     with np.errstate(over="ignore", invalid="ignore"):
         out = array.astype(dtype)
+        if array.dtype.kind == dtype.kind == "f":  # the 0.1 of a float32 is not that of a float64
+            for sentinel in label.sentinels:
+                same, scalar = equals(array, sentinel), exact(dtype, sentinel)
+                if same is not None and scalar is not None:
+                    out[same] = scalar
         if isinstance(label, RealLabel):
             return _inside(label, array, out)
         if illegal and dtype.kind in "iu":

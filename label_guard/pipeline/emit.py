@@ -18,12 +18,20 @@ from label_guard.errors import UsageError
 from label_guard.pipeline import batching
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.convert import LabelConverter
-from label_guard.pipeline.masking import Mask, add_mask, join_columns, validity, zero_last
+from label_guard.pipeline.masking import (
+    Mask,
+    add_mask,
+    join_columns,
+    uncounted_columns,
+    validity,
+    with_uncounted,
+    zero_last,
+)
 from label_guard.pipeline.record_buffer import RecordBuffer
 from label_guard.schema.fields import fits_shape
 from label_guard.schema.labels import Label
 
-Good = Mapping[str, NDArray[np.bool_]]
+Good = Mapping[str, Mask]
 
 
 def join_buffers(
@@ -93,7 +101,7 @@ def stack_records(config: GuardConfig, records: Sequence[Any], result: CheckResu
         UsageError: the records differ in structure, or in the shape of a feature.
     """
     arrays: dict[str, Array] = {}
-    good: dict[str, NDArray[np.bool_]] = {}
+    good: dict[str, Mask] = {}
     columns = config.guard.record_columns(records)
 
     def name(row: int) -> str:
@@ -103,7 +111,9 @@ def stack_records(config: GuardConfig, records: Sequence[Any], result: CheckResu
     for path, converter in config.converters.items():
         violations = violations_of(result, path)
         if violations and config.on_invalid != "mask":
-            delivered = as_stored(converter, columns[path], len(records))
+            stored = [tree.get(record, path) for record in records]
+            counted = with_uncounted(converter, columns[path], stored, violations)
+            delivered = as_stored(converter, counted, len(records))
             arrays |= {} if delivered is None else {path: delivered}
             continue
         found = columns[path]
@@ -114,7 +124,7 @@ def stack_records(config: GuardConfig, records: Sequence[Any], result: CheckResu
         except ValueError as error:
             held = f"label {path!r} cannot be batched: records hold {_forms(found, name)}"
             raise UsageError(f"{held}{batching.ONE_BY_ONE}") from error
-        if violations:
+        if not valid.all():
             good[path] = valid
     bad = frozenset(np.nonzero(~result.valid)[0].tolist() if config.on_invalid == "mask" else ())
     for where in config.guard.where_paths.difference(config.converters, config.consumed):
@@ -165,7 +175,7 @@ def mask_batch(config: GuardConfig, batch: Any, result: CheckResult) -> tuple[An
     Returns:
         The batch, the same object where it needs no change; and by label, where the stored values are still there.
     """
-    good: dict[str, NDArray[np.bool_]] = {}
+    good: dict[str, Mask] = {}
     for path, converter in config.converters.items():
         value = tree.get(batch, path)
         violations = violations_of(result, path)
@@ -175,11 +185,15 @@ def mask_batch(config: GuardConfig, batch: Any, result: CheckResult) -> tuple[An
             batch = tree.put(batch, path, value)
         elif violations:
             read = converter.is_encoded or _is_list(value)
-            array = as_stored(converter, _columns(config, batch, path, result), size) if read else None
+            columns = _columns(config, batch, path, result)
+            array = as_stored(converter, with_uncounted(converter, columns, value, violations), size) if read else None
             batch = batch if array is None else tree.put(batch, path, array)
         elif converter.is_encoded or _is_list(value) or not converter.admits(value):
             columns = _columns(config, batch, path, result)
-            batch = tree.put(batch, path, _as_array(converter, columns, value, size))
+            array, valid = _as_array(converter, columns, value, size)
+            batch = tree.put(batch, path, array)
+            if not all(mask.all() for mask in valid):
+                good[path] = valid
     return batch, good
 
 
@@ -215,40 +229,25 @@ def _columns(config: GuardConfig, batch: Any, path: str, result: CheckResult) ->
     return (config.guard.batch_columns(batch, result.num_records) if found is None else found)[path]
 
 
-def _as_array(converter: LabelConverter, columns: list[Column], value: Any, size: int) -> Array | list[Array]:
-    """Legal labels of a batch as one array, or as a list of arrays where they differ in shape."""
+def _as_array(
+    converter: LabelConverter, columns: list[Column], value: Any, size: int
+) -> tuple[Array | list[Array], Mask]:
+    """Legal labels of a batch as one array, or as a list of arrays where they differ in shape; as ``join_columns``."""
     if not size:
-        return np.empty((0, *(length or 0 for length in converter.label.record_shape)), converter.fill.dtype())
+        empty = np.empty((0, *(length or 0 for length in converter.label.record_shape)), converter.fill.dtype())
+        return empty, np.empty(empty.shape, np.bool_)
     if converter.is_ids or None not in converter.label.record_shape:
-        return join_columns(converter, columns, size)[0]
-    absent = sorted(set(range(size)) - {row for column in columns for row in column.rows.tolist()})
-    stored = [None if value is None or value is tree.MISSING else value[row] for row in absent]
-    found = uncounted_columns(converter, stored)
-    columns = [*columns, *(column._replace(rows=np.array([row])) for row, column in zip(absent, found, strict=True))]
+        return join_columns(converter, columns, size)
+    columns = with_uncounted(converter, columns, [None] * size if value is tree.MISSING else value)
     if len({column.array.shape[1:] for column in columns}) == 1:
-        return join_columns(converter, columns, size)[0]
+        return join_columns(converter, columns, size)
     items = {
         int(row): column._replace(rows=np.zeros(1, np.intp), array=column.array[k : k + 1])
         for column in columns
         for k, row in enumerate(column.rows)
     }
-    return [join_columns(converter, [items[row]], 1)[0][0] for row in range(size)]
-
-
-def uncounted_columns(converter: LabelConverter, values: Sequence[Any]) -> list[Column]:
-    """Legal labels in place of those that do not count (``where`` is 0), each in its own shape if that fits."""
-    return [
-        Column(np.array([row]), _legal_like(converter, as_array(value)[0])[None], True)
-        for row, value in enumerate(values)
-    ]
-
-
-def _legal_like(converter: LabelConverter, stored: Array) -> Array:
-    wanted = converter.label.record_shape
-    shape = stored.shape if fits_shape(wanted, stored.shape) else tuple(length or 0 for length in wanted)
-    dtype = stored.dtype if stored.dtype in converter.admitted else converter.fill.dtype()
-    legal = converter.fill.of_position.record(dtype)
-    return np.zeros(shape, dtype) if legal is None else np.broadcast_to(legal, shape)
+    joined = [join_columns(converter, [items[row]], 1) for row in range(size)]
+    return [array[0] for array, _ in joined], [valid[0] for _, valid in joined]
 
 
 def violations_of(result: CheckResult, path: str) -> list[RuleViolations]:
@@ -386,7 +385,7 @@ def _padded(config: GuardConfig, batch: Any, good: Good, size: int, padding: int
         value = tree.get(batch, where)
         if isinstance(value, list) or np.ndim(value):  # else it is absent, or no feature of records: all are bad
             batch = tree.put(batch, where, zero_last(value, padding))
-    return batch, {path: valid[rows] for path, valid in good.items()}
+    return batch, {path: [v[row] for row in rows] if isinstance(v, list) else v[rows] for path, v in good.items()}
 
 
 def _rows_wrong_as_a_whole(faults: Sequence[RuleViolations]) -> int:

@@ -17,8 +17,8 @@ from label_guard.core.types import Array
 from label_guard.pipeline import batching
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.convert import LabelConverter
-from label_guard.pipeline.emit import as_stored, finalize_batch, uncounted_columns, violations_of
-from label_guard.pipeline.masking import Mask, add_mask, join_columns, validity
+from label_guard.pipeline.emit import as_stored, finalize_batch, violations_of
+from label_guard.pipeline.masking import Mask, add_mask, join_columns, uncounted_columns, validity
 from label_guard.pipeline.record_keys import KEY
 from label_guard.schema.labels import Label
 
@@ -66,7 +66,7 @@ def finalize_record(config: GuardConfig, record: Any, result: CheckResult) -> An
             continue
         values, valid = array
         record = tree.put(record, path, values)
-        good |= {path: valid} if violations and config.on_invalid == "mask" else {}
+        good |= {} if valid.all() else {path: valid}
         extra = [config.mask.path(path)] if config.mask.key is not None else []
         extra += [] if converter.label.where is None else [converter.label.where]
         for place in set(extra) - set(expanded):

@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.columns import Column
+from label_guard.check.columns import Column, as_array
 from label_guard.check.fill_values import FillValues
 from label_guard.check.primitives import equals, member
 from label_guard.check.reading import where_array
@@ -21,6 +21,7 @@ from label_guard.core import tree
 from label_guard.core.types import Array
 from label_guard.errors import UsageError
 from label_guard.pipeline.convert import LabelConverter, cast_labels
+from label_guard.schema.fields import fits_shape
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
 from label_guard.schema.stored_dtypes import Kind, joined_dtype
 
@@ -89,7 +90,8 @@ def join_columns(
         violations: what the check found in this label. If there are any, its shape is fixed.
 
     Returns:
-        The array ``[size, ...]`` and bool of the same shape: True where it holds a stored value.
+        The array ``[size, ...]`` and bool of the same shape: True where it holds a stored value. A sentinel that the
+        dtype of the array cannot hold is replaced, as bad values are.
 
     Raises:
         ValueError: records differ in shape, where the shape is free.
@@ -113,13 +115,51 @@ def join_columns(
         keep = np.array([row not in whole for row in column.rows.tolist()], np.bool_)
         rows, values = column.rows[keep], column.array[keep]
         if values.dtype == object:
-            array[rows] = np.array(values.tolist(), array.dtype).reshape(values.shape)
+            converted = np.array(values.tolist(), array.dtype).reshape(values.shape)
         else:
-            array[rows] = cast_labels(label, values, array.dtype)
-        good[rows] = True
+            converted = cast_labels(label, values, array.dtype)
+        lost = _lost_sentinels(label, values, converted)
+        if lost.any():
+            converted[lost] = fill.of_position.value(array.dtype)
+        array[rows], good[rows] = converted, ~lost
     if violations:
         _mask_positions(fill, array, good, violations)
     return array, good
+
+
+def with_uncounted(
+    converter: LabelConverter, columns: list[Column], stored: Any, violations: Sequence[RuleViolations] = ()
+) -> list[Column]:
+    """``columns`` with a legal label for each record that has none as nothing of it counts (``where`` is 0).
+
+    Args:
+        converter: the label, compiled.
+        columns: the labels that count.
+        stored: the labels of all records, as stored; None where all lack one.
+        violations: what the check found: the label of a bad record may be in no column, too.
+    """
+    if converter.label.where is None or stored is None:
+        return columns
+    here = [column.rows for column in columns] + [found.rows for found in violations]
+    absent = sorted(set(range(len(stored))).difference(*(rows.tolist() for rows in here)))
+    found = uncounted_columns(converter, [stored[row] for row in absent])
+    return [*columns, *(column._replace(rows=np.array([row])) for row, column in zip(absent, found, strict=True))]
+
+
+def uncounted_columns(converter: LabelConverter, values: Sequence[Any]) -> list[Column]:
+    """Legal labels in place of those that do not count (``where`` is 0), each in its own shape if that fits."""
+    return [
+        Column(np.array([row]), _legal_like(converter, as_array(value)[0])[None], True)
+        for row, value in enumerate(values)
+    ]
+
+
+def _legal_like(converter: LabelConverter, stored: Array) -> Array:
+    wanted = converter.label.record_shape
+    shape = stored.shape if fits_shape(wanted, stored.shape) else tuple(length or 0 for length in wanted)
+    dtype = stored.dtype if stored.dtype in converter.admitted else converter.fill.dtype()
+    legal = converter.fill.of_position.record(dtype)
+    return np.zeros(shape, dtype) if legal is None else np.broadcast_to(legal, shape)
 
 
 def _joined_dtype(label: Label, columns: Sequence[Column]) -> np.dtype[Any] | None:
@@ -136,6 +176,17 @@ def _joined_dtype(label: Label, columns: Sequence[Column]) -> np.dtype[Any] | No
         if name is not None:
             return np.dtype(name)
     return None
+
+
+def _lost_sentinels(label: Label, stored: Array, converted: Array) -> Valid:
+    """Bool like ``stored``: where it holds a sentinel that the dtype of ``converted`` cannot hold."""
+    if stored.dtype == converted.dtype or not (label.sentinels or label.ignores_nan or label.ignores_null):
+        return np.zeros(stored.shape, np.bool_)
+    if stored.dtype == object:
+        declared = np.isin(stored, np.array(label.sentinels, object))
+    else:
+        declared = ~is_not_sentinel(label, stored)
+    return declared & is_not_sentinel(label, converted)
 
 
 def _mask_positions(fill: FillValues, array: Array, good: Valid, violations: Sequence[RuleViolations]) -> None:
@@ -177,14 +228,14 @@ def _spread(label: Label, array: Array, positions: Array) -> Array:
 # The mask ---------------------------------------------------------------------------------------------------------
 
 
-def validity(label: Label, value: Any, size: int, good: Valid | None, padding: int) -> Mask:
+def validity(label: Label, value: Any, size: int, good: Mask | None, padding: int) -> Mask:
     """The validity mask of a batch of ``size``, before it is combined with an existing feature.
 
     Args:
         label: the resolved label.
         value: the label, as stored; a list where records differ in shape.
         size: number of records, padding included.
-        good: False where a bad value was replaced; None: nowhere.
+        good: False where a stored value was replaced; None: nowhere.
         padding: number of last records that only fill the batch.
 
     Returns:
@@ -197,6 +248,7 @@ def validity(label: Label, value: Any, size: int, good: Valid | None, padding: i
         return valid
     if is_elementwise(label) and isinstance(value, list):
         masks = [is_not_sentinel(label, np.asarray(item)) for item in cast("list[Array]", value)]
+        masks = masks if good is None else [mask & kept for mask, kept in zip(masks, good, strict=True)]
         return [mask if row < size - padding else np.zeros_like(mask) for row, mask in enumerate(masks)]
     if not is_elementwise(label):
         valid = np.ones(size, np.bool_)
@@ -204,7 +256,7 @@ def validity(label: Label, value: Any, size: int, good: Valid | None, padding: i
         valid = is_not_sentinel(label, np.asarray(value))
     else:
         valid = np.ones((size, *(length or 1 for length in label.record_shape)), np.bool_)
-    if good is not None:
+    if isinstance(good, np.ndarray):
         valid &= good if is_elementwise(label) else np.logical_and.reduce(good.reshape(size, -1), axis=1)
     if padding:
         valid[-padding:] = False

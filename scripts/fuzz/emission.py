@@ -33,6 +33,7 @@ class Case:
         options: of ``guard_batches``.
         batches: sizes of the batches that the loader makes; empty where it yields records.
         as_lists: whether the labels of a batch are lists.
+        counts: the feature ``w`` of each record: 0 where its label does not count, if the schema says so.
     """
 
     schema: DatasetSchema
@@ -40,6 +41,7 @@ class Case:
     options: dict[str, Any]
     batches: list[int] = field(default_factory=list)
     as_lists: bool = False
+    counts: list[int] = field(default_factory=list)
 
 
 def dtypes(names: list[str]) -> st.SearchStrategy[Any]:
@@ -61,6 +63,7 @@ def class_labels(draw: st.DrawFn) -> dict[str, Any]:
     label["on_unlabeled"] = draw(st.sampled_from([None, None, "keep", "replace", "skip"]))
     label["unlabeled"] = draw(st.sampled_from([-7, 4, 400])) if label["on_unlabeled"] else None
     label["shape"] = draw(st.sampled_from([[], [], [2], [2, 2], [None]]))
+    label["where"] = draw(st.sampled_from([None, None, None, "w"]))
     if len(label["shape"]) == 1:
         label["unique"] = draw(st.booleans())
         label["min_length"], label["max_length"] = draw(st.sampled_from([(None, None), (1, None), (None, 1)]))
@@ -74,7 +77,7 @@ def other_labels(draw: st.DrawFn) -> dict[str, Any]:
     kind = draw(st.sampled_from(["multi_label", "soft_label", "real_label", "real_label"]))
     if kind == "multi_label":
         label = {"num_classes": 3, "dtype": draw(dtypes(["bool", *INTEGERS, *FLOATS]))}
-        label["ignore"] = draw(st.sampled_from([[], [], [-1], [9]]))
+        label["ignore"] = draw(st.sampled_from([[], [], [-1], [9], [70000], [math.nan], [None], [-1, None]]))
         label["on_ignore"] = draw(st.sampled_from(["keep", "replace"]))
         label["min_positive"], label["max_positive"] = draw(st.sampled_from([(None, None), (1, 2), (None, 0)]))
     elif kind == "soft_label":
@@ -86,6 +89,9 @@ def other_labels(draw: st.DrawFn) -> dict[str, Any]:
             st.sampled_from([(None, None), (0.1, None), (None, -0.1), (0, 100_000), (0.1, 0.7), (-3, 2**60)])
         )
         label |= {"minimum": low, "maximum": high}
+        label["ignore"] = draw(st.sampled_from([[], [], [-999], [1e6], [-0.05, None], [math.nan], [None]]))
+        label["on_ignore"] = draw(st.sampled_from([None, "keep", "replace"]))
+    label["where"] = draw(st.sampled_from([None, None, "w"]))
     return {"kind": kind, "shape": shape, **label}
 
 
@@ -100,6 +106,10 @@ def _schema(label: dict[str, Any], emit: str | None) -> DatasetSchema | None:
     return None
 
 
+def _ignored(label: dict[str, Any]) -> list[Any]:
+    return [math.nan if value is None else value for value in label["ignore"]]
+
+
 def _numbers(label: dict[str, Any]) -> list[Any]:
     """Values in and near the legal ones, most of them legal."""
     if label["kind"] == "class_label":
@@ -108,7 +118,7 @@ def _numbers(label: dict[str, Any]) -> list[Any]:
         extra = [label["unlabeled"]] if label["unlabeled"] is not None else []
         return [*(i for i in raw * 3), *label["ignore"], *extra, -1, 255, count, 2**32 + 1, 59]
     if label["kind"] == "multi_label":
-        return [0, 1, 0, 1, *label["ignore"], 2, -1]
+        return [0, 1, 0, 1, *_ignored(label), 2, -1]
     if label["kind"] == "soft_label":
         return [0.0, 1.0, 0.5, 0.25, 1 / 3, 0.1, 0.7, 0.2, math.nan]
     limits = [v for v in (label["minimum"], label["maximum"]) if v is not None]
@@ -121,6 +131,7 @@ def _numbers(label: dict[str, Any]) -> list[Any]:
         100,
         *limits,
         *limits,
+        *_ignored(label),
         -0.1,
         -5,
         65504,
@@ -176,20 +187,23 @@ def cases(draw: st.DrawFn) -> Case:
         "remainder": draw(st.sampled_from(["short", "drop", "pad"])),
         "batch_size": draw(st.integers(max([1, *batches]), 5)),
     }
-    return Case(schema, values, options, batches, draw(st.booleans()))
+    counts = draw(st.lists(st.sampled_from([0, 1, 1]), min_size=len(values), max_size=len(values)))
+    return Case(schema, values, options, batches, draw(st.booleans()), counts)
 
 
 def _elements(case: Case) -> list[Any]:
-    records = [{"n": np.int64(k), "y": value} for k, value in enumerate(case.values)]
+    records = [
+        {"n": np.int64(k), "y": value, "w": np.float32(counts)}
+        for k, (value, counts) in enumerate(zip(case.values, case.counts, strict=True))
+    ]
     if not case.batches:
         return records
     elements, rest = [], records
     for size in case.batches:
         head, rest = rest[:size], rest[size:]
         if head:
-            elements.append(
-                {"n": np.array([r["n"] for r in head]), "y": _column([r["y"] for r in head], case.as_lists)}
-            )
+            features = {name: np.array([r[name] for r in head]) for name in ("n", "w")}
+            elements.append({**features, "y": _column([r["y"] for r in head], case.as_lists)})
     return elements
 
 
@@ -207,7 +221,8 @@ def check_case(case: Case) -> None:
     """Raises where something leaves the guard that the emitted schema refuses, or an error that is not ours."""
     emitted = case.schema.emitted("train")
     checked = Guard(case.schema, "train")
-    valid = [checked.check_records([{"y": value}]).ok for value in case.values]
+    counts = np.array(case.counts, np.float32)
+    valid = [checked.check_records([{"y": v, "w": w}]).ok for v, w in zip(case.values, counts, strict=True)]
     with tempfile.TemporaryDirectory() as folder:
         options = {**case.options, "quarantine": folder, "stop_above": None, "batched": bool(case.batches)}
         try:
@@ -225,7 +240,7 @@ def check_case(case: Case) -> None:
         _check_mask(case, batch)
         if case.options["on_invalid"] == "report":
             continue
-        result = Guard(emitted, "train").check_batch({"y": batch["y"]})
+        result = Guard(emitted, "train").check_batch({"y": batch["y"], "w": batch["w"]})
         assert result.ok, (result.violations, batch)
         if isinstance(batch["y"], list):
             continue
@@ -234,7 +249,7 @@ def check_case(case: Case) -> None:
         dtypes_seen.add(batch["y"].dtype)
         for row, number in enumerate(batch["n"].tolist()):
             if valid[number] and not _is_padding(case, batch, row):
-                _check_value(case, case.values[number], batch["y"][row])
+                _check_value(case, number, batch, row)
     if case.schema.labels["y"].emitted_dtype is not None:
         assert len(dtypes_seen) <= 1
 
@@ -255,19 +270,29 @@ def _check_mask(case: Case, batch: Any) -> None:
         assert len(batch["n"]) == case.options["batch_size"]
 
 
-def _check_value(case: Case, value: Any, out: Any) -> None:
+def _check_value(case: Case, number: int, batch: Any, row: int) -> None:
     """A valid label leaves as the oracle has it: position by position, in plain Python numbers."""
     label = case.schema.stored("train")["y"]
-    for stored, emitted in zip(_flat(value), _flat(out), strict=True):
-        if label.kind == "class_label":
+    if label.where is not None and not case.counts[number]:
+        assert not np.any(batch.get("y_valid", [False] * len(batch["n"]))[row])
+        return
+    stored_flat = [math.nan] * batch["y"][row].size if case.values[number] is None else _flat(case.values[number])
+    for place, (stored, emitted) in enumerate(zip(stored_flat, _flat(batch["y"][row]), strict=True)):
+        if label.kind in ("multi_label", "real_label") and _is_unmeasured(label, stored):
+            assert not np.ravel(batch["y_valid"][row])[place], (stored, emitted)
+            assert math.isfinite(emitted), (stored, emitted)
+        elif label.kind == "class_label":
             expected = _dense(label, stored)
             assert emitted == expected, (stored, emitted, expected)
         elif label.kind == "multi_label":
-            replaced = stored in label.sentinels and label.on_ignore == "replace"
-            assert emitted == (0 if replaced else stored), (stored, emitted)
+            assert emitted == stored, (stored, emitted)
         else:
             bound = 2e-3 * abs(float(stored)) + 1e-6
             assert abs(float(emitted) - float(stored)) <= bound, (stored, emitted)
+
+
+def _is_unmeasured(label: Any, stored: Any) -> bool:
+    return stored is None or stored != stored or any(math.isclose(stored, s, rel_tol=1e-3) for s in label.sentinels)
 
 
 def _flat(value: Any) -> list[Any]:
