@@ -298,8 +298,8 @@ def _joined(config: GuardConfig, parts: Sequence[batching.BatchRows], *, stacked
             continue
         parts = _each(parts, lambda batch, size, path=path: batching.with_label_columns(batch, path, size))
         values = [tree.get(batch, path) for batch, _, _ in parts]
-        if any(value is tree.MISSING for value in values):
-            continue  # made of other features
+        if any(value is tree.MISSING for value in values) or all(value is None for value in values):
+            continue  # made of other features, or without a value in any record
         arrays = [np.asarray(value) for value in values]
         same = len({(array.dtype, array.shape[1:]) for array in arrays}) == 1 and arrays[0].dtype != object
         if not same or (converter.is_encoded and arrays[0].dtype.kind not in "biuf"):

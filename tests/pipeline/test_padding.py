@@ -157,3 +157,14 @@ def test_padding_of_any_where(policy: Any, where: Any, padded: Any) -> None:
     found = batch.get("w")
     assert (found.tolist() if isinstance(found, np.ndarray) else found) == padded
     assert not batch["y_valid"][2]
+
+
+@pytest.mark.parametrize("records", [1, 2])
+def test_a_batch_without_a_single_label_is_padded(records: int) -> None:
+    """Reported as it is, a batch of records that all lack the label gets padding, and a mask of the records."""
+    elements = [{"y": None, "id": k} for k in range(records)]
+    options: dict[str, Any] = {"on_invalid": "report", "remainder": "pad", "stop_above": None}
+    [batch] = guard_batches(elements, MASK_ONLY, batched=False, batch_size=3, **options)
+    assert batch["y"] is None
+    assert batch["id"].tolist() == [*range(records), *[0] * (3 - records)]
+    assert batch["y_valid"].tolist() == [k < records for k in range(3)]
