@@ -201,23 +201,39 @@ def recheck(folder: str, schema: str, split: str | None, keys: str | None, outpu
     _table("still bad by rule", Counter(_rule(rule) for rules in result.rejected.values() for rule in rules))
     code = max(_damage(contents), _unchecked(result), 1 if result.rejected else 0)
     if keys is not None:
-        code = max(code, _write_keys(keys, result.accepted))
+        code = max(code, _write_keys(keys, result.accepted, result.record_key))
     if output is not None:
         code = max(code, _write_whole(output, result.accepted))
     return code
 
 
-def _write_keys(path: str, accepted: Sequence[QuarantineEntry]) -> int:
+def _write_keys(path: str, accepted: Sequence[QuarantineEntry], record_key: str | None) -> int:
     groups = sorted({f"{entry.dataset} {entry.split} of source {entry.source}" for entry in accepted})
     if len(groups) > 1:
         raise UsageError(f"the records come from {terminal('; '.join(groups))}: one key file needs one; pass --split")
     if path.endswith(".npy"):
         return _write_positions(path, accepted)
-    keys = [entry.record for entry in accepted if entry.record is not None and "\n" not in entry.record]
+    misread = next((entry.record for entry in accepted if _is_misread(entry, record_key)), None)
+    if misread is not None:
+        raise UsageError(
+            f"the records are named by a feature (record_key), and select_records would take {misread} for the "
+            "position of a record; write positions (--keys FILE.npy), or read the records with "
+            "label_guard.quarantine.replay"
+        )
+    keys = [entry.record for entry in accepted if entry.record and "\n" not in entry.record]
     with whole_file(path) as file:
         file.write("".join(f"{key}\n" for key in keys).encode("utf-8", "surrogateescape"))
     _warn(f"wrote {counted(len(keys), 'key')} to {path}")
     return _left_out(len(accepted) - len(keys), "have no key that a file of lines can hold")
+
+
+def _is_misread(entry: QuarantineEntry, record_key: str | None) -> bool:
+    """Whether the key of a record is a number that is, or may be, not its position in the source."""
+    if entry.record is None or not entry.record.isdecimal() or len(entry.record) > len(str(_POSITION)):
+        return False
+    position = entry.position or ""
+    known = position.isdecimal() and len(position) < 20
+    return record_key is not None or (known and int(position) & _POSITION != int(entry.record))
 
 
 def _write_positions(path: str, accepted: Sequence[QuarantineEntry]) -> int:

@@ -18,6 +18,7 @@ class Recheck:
         entries: the newest entry of each record.
 
     Attributes:
+        record_key: the feature by which the schema names records, if any.
         accepted: entries that the schema accepts.
         rejected: those it does not accept, with the rules they break.
         unchecked: those that cannot be checked, because of their payload or split, with the reason.
@@ -25,6 +26,7 @@ class Recheck:
 
     def __init__(self, schema: str, entries: Sequence[QuarantineEntry]) -> None:
         self._schema = load_schema(schema)
+        self.record_key = self._schema.record_key
         self._guards: dict[tuple[str | None, str | None], Guard] = {}
         self.accepted: list[QuarantineEntry] = []
         self.rejected: dict[QuarantineEntry, list[str]] = {}

@@ -122,6 +122,34 @@ def test_positions_of_several_sources_are_not_mixed(tmp_path: Path, capsys: pyte
         assert {int(record["label"]) for record in chosen} <= {8, 9, 10, 11}
 
 
+@pytest.mark.parametrize("form", ["keyed", "named", "no keys"])
+@pytest.mark.parametrize("reversed_ids", [True, False])
+def test_numbers_of_a_record_key_are_not_taken_for_positions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str, reversed_ids: bool
+) -> None:
+    """``select_records`` reads the key 3 as the fourth record: keys that would select other records are not written."""
+    records = [{**record, "id": np.int64(11 - k if reversed_ids else k)} for k, record in enumerate(RECORDS)]
+    text = (
+        "format: 1\nname: d\nversion: 1.0.0\nrecord_key: id\nlabels:\n  label: {kind: class_label, num_classes: %d}\n"
+    )
+    for classes in (8, 12):
+        (tmp_path / f"{classes}.yaml").write_text(text % classes)
+    source: Any = {"keyed": keyed(records), "named": keyed(records, name="a"), "no keys": records}[form]
+    dataset = grain.MapDataset.source(source).to_iter_dataset()
+    list(dataset.pipe(guard_labels, tmp_path / "8.yaml", batch_size=4, quarantine=tmp_path / "q", stop_above=None))
+    arguments = ["quarantine", "recheck", str(tmp_path / "q"), "--schema", str(tmp_path / "12.yaml"), "--keys"]
+    for name in ("keys.txt", "keys.npy"):
+        with pytest.raises(SystemExit) as ended:
+            cli.main([*arguments, str(tmp_path / name)])
+        message = capsys.readouterr().err
+        if ended.value.code == 0:
+            chosen = select_records(source, str(tmp_path / name))
+            assert sorted(int(record["label"]) for record in chosen) == [8, 9, 10, 11]
+        else:
+            assert ended.value.code == 2
+            assert "for the position of a record" in message or "no known position" in message
+
+
 def audited(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
     """Exit code and output of an audit."""
     with pytest.raises(SystemExit) as ended:
