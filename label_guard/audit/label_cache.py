@@ -12,7 +12,6 @@ import hashlib
 import io
 import itertools
 import json
-import logging
 import math
 import shutil
 import zipfile
@@ -25,6 +24,7 @@ from typing import Any, ClassVar, NamedTuple, cast
 import numpy as np
 
 from label_guard.core.files import open_regular
+from label_guard.core.log import logger
 from label_guard.core.plural import counted
 from label_guard.core.temporary import temporary_folder
 from label_guard.errors import LabelGuardError, SourceError, UsageError
@@ -38,7 +38,6 @@ VERSION = 2  # of the file
 _INDEX = "index.json"
 _MAX_MEMBER = 256 << 20  # bytes of one member once it is unpacked; a shard with larger pieces is not kept
 _MAX_ROW = 1 << 53
-_logger = logging.getLogger("label_guard")
 
 
 class Entry(NamedTuple):
@@ -241,7 +240,7 @@ def _is_intact(path: str, name: str, entry: Entry) -> bool:
     except Exception:  # a damaged archive raises almost anything
         intact = False
     if not intact:
-        _logger.warning("the entry of %s in the label cache %s is damaged and not used", entry.shard, path)
+        logger.warning("the entry of %s in the label cache %s is damaged and not used", entry.shard, path)
     return intact
 
 

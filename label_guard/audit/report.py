@@ -22,6 +22,7 @@ from label_guard.audit.bad_places import BadPlaces, JsonPlaces
 from label_guard.audit.baseline import Comparison
 from label_guard.audit.blocks import Blocks
 from label_guard.audit.duplicates import Duplicates
+from label_guard.core.escape import terminal
 from label_guard.core.html_table import html_table
 from label_guard.diagnosis.cause import OtherCause
 from label_guard.diagnosis.overflow import Count
@@ -273,7 +274,7 @@ class AuditReport(_Model):
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{name} {value}" for name, value in self._overview())
-        return f"AuditReport({self.dataset} {self.schema_version}: {counts})"
+        return terminal(f"AuditReport({self.dataset} {self.schema_version}: {counts})")
 
     __str__ = __repr__
 

@@ -16,6 +16,7 @@ from label_guard.check.label_check import LabelCheck
 from label_guard.check.reading import bool_words, where_array
 from label_guard.check.result import CheckResult, RuleViolations, merged
 from label_guard.core import tree
+from label_guard.core.escape import terminal
 from label_guard.core.types import Rows
 from label_guard.errors import UsageError
 from label_guard.schema.dataset import DatasetSchema
@@ -77,7 +78,7 @@ class Guard:
 
     def __repr__(self) -> str:
         place = "".join(f", {part}" for part in (self.split, self.view) if part)
-        return f"Guard({self.schema.name}{place})"
+        return terminal(f"Guard({self.schema.name}{place})")
 
     @cached_property
     def digest(self) -> str:

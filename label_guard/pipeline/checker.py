@@ -13,6 +13,7 @@ import numpy as np
 
 from label_guard.check.result import CheckResult, RuleViolations
 from label_guard.core import tree
+from label_guard.core.log import logger
 from label_guard.core.plural import agreed, counted
 from label_guard.core.types import Rows
 from label_guard.errors import InvalidLabelError, LabelGuardError, UsageError
@@ -28,8 +29,6 @@ from label_guard.quarantine.options import BadRecord, Origin
 from label_guard.quarantine.writer import QuarantineWriter
 from label_guard.rules.violation import Violation
 from label_guard.schema.labels import ClassLabel
-
-logger = logging.getLogger("label_guard")
 
 _LOG_EVERY_SECONDS = 60.0
 _MAX_SHOWN = 10  # violations in an error message

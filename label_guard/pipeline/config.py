@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from label_guard.check.guard import Guard
+from label_guard.core.escape import terminal
 from label_guard.pipeline.convert import LabelConverter
 from label_guard.pipeline.events import OnEvent
 from label_guard.pipeline.masking import MaskOptions, OnInvalid, Remainder
@@ -120,7 +121,7 @@ class GuardConfig:
         return [(name, value) for name, value in chosen.items() if value is not None]
 
     def __str__(self) -> str:
-        return ", ".join(f"{name}={value}" for name, value in self.described())
+        return terminal(", ".join(f"{name}={value}" for name, value in self.described()))
 
     def replace(self, **changes: Any) -> GuardConfig:
         """A configuration with some fields changed."""

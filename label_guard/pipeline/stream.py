@@ -18,12 +18,13 @@ from typing import Any, NoReturn
 import numpy as np
 
 from label_guard.check.result import CheckResult
+from label_guard.core.log import logger
 from label_guard.core.types import Rows
 from label_guard.errors import LabelGuardError, UsageError
 from label_guard.pipeline import emit, emit_record, restore, saved_state
 from label_guard.pipeline import state as states
 from label_guard.pipeline.batching import BatchRows, larger_batch, rows_without, smaller_batches
-from label_guard.pipeline.checker import ElementChecker, leaving, logger
+from label_guard.pipeline.checker import ElementChecker, leaving
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.coordination import CoordinatedStop, StopReason
 from label_guard.pipeline.copies import copied

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import operator
 import os
 from collections.abc import Sequence
 from typing import Any
 
+from label_guard.core.log import logger
 from label_guard.core.plural import counted
 from label_guard.core.strict_json import to_json
 from label_guard.quarantine.line import QuarantineEntry
 from label_guard.quarantine.reader import read_quarantine
 from label_guard.schema.split_spec import split_bases
-
-_logger = logging.getLogger("label_guard")
 
 
 class ReplaySource:
@@ -69,7 +67,7 @@ def replay(url: str | os.PathLike[str], *, split: str | None = None) -> ReplaySo
     whole = [entry for entry in newest if entry.payload_kind == "full"]
     left_out = len(newest) - len(whole)
     if left_out or contents.problems:
-        _logger.warning(
+        logger.warning(
             "replay of %s: %d of %d records are not kept whole and left out; %d damaged lines were skipped",
             contents.url, left_out, len(newest), contents.num_problems,
         )  # fmt: skip

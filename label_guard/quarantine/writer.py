@@ -8,7 +8,6 @@ twice anyway are merged by the reader (``read_quarantine``), which is the author
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import socket
 import threading
@@ -49,7 +48,6 @@ _ADVICE = {
     errno.EEXIST: "a file is in the place of the folder; choose another name",
     errno.ENOTDIR: "a file is in the place of a folder; choose another name",
 }
-_logger = logging.getLogger("label_guard")
 
 
 class QuarantineWriter:

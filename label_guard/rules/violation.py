@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from label_guard.core.escape import terminal
 from label_guard.core.plural import counted
 
 # A JSON form of a label value; the exact bytes are in the quarantine's payload.
@@ -39,4 +40,4 @@ class Violation:
         where = f"record {self.record}" if self.record is not None else f"row {self.row}"
         value = f"{self.value} at {list(self.place)}" if self.place else self.value
         more = f" (and {counted(self.count - 1, 'more position')} of this record)" if self.count > 1 else ""
-        return f"{self.rule} {self.label}: {where}: {value}, expected {self.legal}{more}"
+        return terminal(f"{self.rule} {self.label}: {where}: {value}, expected {self.legal}{more}")

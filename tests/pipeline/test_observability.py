@@ -16,6 +16,8 @@ from tensorboardX.proto import event_pb2
 from tensorboardX.record_writer import RecordWriter  # noqa: F401  # the writer that the recipe uses is installed
 
 from label_guard import (
+    DatasetSchema,
+    Guard,
     InvalidLabelError,
     LabelGuardError,
     Summary,
@@ -122,6 +124,35 @@ def test_summaries_are_readable() -> None:
     assert pickle.loads(pickle.dumps(found)) == found
     assert Summary.from_numbers(found.to_numbers()) == found
     assert found + found == Summary.from_numbers([2 * number for number in found.to_numbers()])
+
+
+@pytest.mark.parametrize("policy", ["drop", "mask", "report", "raise"])
+@pytest.mark.parametrize("form", ["loader", "stateless"])
+def test_names_of_others_are_escaped(form: str, policy: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Names of a schema and keys of records break no line of log, events or ``repr``, and hold no control character."""
+    hostile, events = "a\x1b[31m\u202e\n::error::b", []
+    labels = {hostile: {"kind": "class_label", "num_classes": 2, "class_names": ["a", hostile], "dtype": "string"}}
+    schema = DatasetSchema.model_validate(
+        {"format": 1, "name": hostile, "version": "1.0.0", "record_key": "id", "labels": labels}
+    )
+    records = [{hostile: np.str_("c" if k == 2 else hostile), "id": f"{hostile}{k}"} for k in range(40)]
+    options = {"on_invalid": policy, "quarantine": tmp_path, "on_event": events.append, "batched": False}
+    shown: list[str] = []
+    with contextlib.suppress(InvalidLabelError), caplog.at_level("INFO"):
+        if form == "loader":
+            guarded: Any = guard_batches(records, schema, batch_size=4, **options)
+            shown += [repr(guarded), repr(Guard(schema))]
+            shown += [repr(guarded) for _ in guarded]
+        else:
+            guarded = grain.MapDataset.source(records).pipe(guard_labels, schema, **options)
+            shown += [repr(guarded), *(str(guarded[k]) for k in range(3) if k < 2)]
+            guarded[2]
+    shown += [line for record in caplog.records for line in record.getMessage().split("\n")]
+    shown += [line for event in events for line in event["message"].split("\n")]
+    assert any("LG113" in line for line in shown)
+    for line in shown:
+        assert line.isprintable()
+        assert not line.startswith("::")
 
 
 def test_datasets_and_reports_are_readable(tmp_path: Path) -> None:
