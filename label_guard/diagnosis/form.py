@@ -12,6 +12,7 @@ from label_guard.diagnosis.cause import LikelyCause, OtherCause, with_alternativ
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.schema.fields import fits_shape
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel, SoftLabel
+from label_guard.schema.stored_dtypes import admitted_dtypes
 
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "Python int")
 _FLOATS = ("float16", "float32", "float64", "Python float")
@@ -161,7 +162,7 @@ def _rows_declared(label: MultiLabel | SoftLabel, stats: LabelStatistics) -> Lik
 
 def dtype_cause(label: Label, stats: LabelStatistics) -> LikelyCause | None:
     """The cause of a wrong dtype; with a change only where every value is legal but for its dtype."""
-    if "LG103" not in stats.violations or not stats.dtypes:
+    if "LG103" not in stats.violations or not stats.dtypes or (stats.texts and _are_admitted(label, stats)):
         return None
     stored, declared = ", ".join(sorted(stats.dtypes)), ", ".join(label.dtype or label.DEFAULT_DTYPES)
     if isinstance(label, ClassLabel) and set(stats.dtypes) <= set(_FLOATS):
@@ -179,6 +180,14 @@ def dtype_cause(label: Label, stats: LabelStatistics) -> LikelyCause | None:
         text = f"labels are {stored}{width}; the schema declares {declared}"
         return LikelyCause("integer-width", text, _dtype_patch(label, stats))
     return LikelyCause("wrong-dtype", f"labels are {stored}; the schema declares {declared}")
+
+
+def _are_admitted(label: Label, stats: LabelStatistics) -> bool:
+    """Whether the numbers themselves are of a dtype that is legal."""
+    admitted = admitted_dtypes(label)
+    known = {*admitted, *(f"Python {'int' if dtypes.is_integer(name) else 'float'}" for name in admitted)}
+    texts = {name for name in stats.dtypes if name.startswith(("str", "bytes", "object"))}
+    return set(stats.dtypes) - texts <= known
 
 
 def narrow_cause(label: ClassLabel, stats: LabelStatistics) -> LikelyCause | None:

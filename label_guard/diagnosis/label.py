@@ -38,7 +38,8 @@ def diagnose(
     if not stats.records:
         return []
     form = form_cause(label, stats)
-    if form is not None and form.cause != "trailing-axis":
+    few_texts = 0 < 2 * stats.texts.total() < stats.records  # numbers next to them have causes of their own
+    if form is not None and form.cause != "trailing-axis" and not few_texts:
         return [form]
     values = _values(path, label, stats, split, only_label=only_label, run=run)
     if form is not None:

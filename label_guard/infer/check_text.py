@@ -98,7 +98,7 @@ def _kind(fields: Mapping[str, Any], profile: ColumnProfile) -> str:
     kind, classes = fields.get("kind"), counted(fields.get("num_classes", 0), "class", "classes")
     stored = ", ".join(sorted(profile.dtypes)) or "text"
     if kind == "class_label":
-        what = "class names" if profile.texts else "class ids"
+        what = "class names" if profile.texts and not profile.dtypes else "class ids"
         parts = [what, stored, classes, *_ids(fields), *([] if profile.is_scalar else [profile.shape_text])]
     elif kind == "multi_label":
         parts = ["lists of class ids" if fields.get("encoding") == "ids" else "k-hot rows", stored, classes]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -42,6 +43,9 @@ def bars(profile: ColumnProfile, fields: Mapping[str, Any]) -> list[Bar]:
     if kind in ("multi_label", "soft_label") and profile.rows.totals is not None:
         names = fields.get("class_names") or range(len(profile.rows.totals))
         return [Bar(_short(str(name)), round(count)) for name, count in zip(names, profile.rows.totals, strict=False)]
+    if profile.texts and profile.dtypes:  # numbers, and texts among them
+        strays = [Bar(_short(repr(text)), count, bool(fields)) for text, count in profile.texts.most_common(_LEAST)]
+        return [*bars(replace(profile, texts=Counter()), fields), *strays]
     if profile.texts:
         known = set(fields.get("class_names", profile.texts))
         counts = dict.fromkeys(fields.get("class_names", ()), 0) | dict(profile.texts)

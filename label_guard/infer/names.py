@@ -17,6 +17,7 @@ _SLIPS = 20  # occurrences up to which a text may be a slip of a name one edit a
 _SLIP_RATIO = 50  # how often the name must occur for one slip
 _MIN_EDITED = 4  # letters of a name below which one edit says nothing
 _NUMBERS = re.compile(r"[\s\d.,;:|/+-]*\d[\s\d.,;:|/+-]*")
+_THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+")
 _NOTHING = {"", "nan", "null", "none", "na", "n/a", "<na>", "nat", "-", "?"}
 _SEPARATORS = ("|", ";", ",", " ")
 
@@ -84,7 +85,8 @@ def _no_names(counts: Mapping[str, int], total: int) -> Drafted | None:
     if separator is not None and len(numbers) == len(counts):
         return lists_of_ids(separator)
     if len(numbers) == len(counts):
-        return refused(f"holds numbers stored as text, such as {_shown(numbers[0])}: store them as numbers")
+        comma = ", without commas" if any("," in text for text in numbers) else ""
+        return refused(f"holds numbers stored as text, such as {_shown(numbers[0])}: store them as numbers{comma}")
     if sum(counts[text] for text in numbers) > SCATTERED * total:
         return refused(f"holds names and numbers stored as text, such as {_shown(numbers[0])}")
     if max(map(len, counts)) > _MAX_LENGTH or total < _REPEATED * len(counts):
@@ -105,9 +107,17 @@ def separator_of_ids(texts: Collection[str]) -> str | None:
     """Returns what separates whole numbers in all of ``texts``; None where they are not such lists."""
     for separator in (" ", ",", ";", "|"):
         lists = [text.split(separator) for text in texts]
-        if lists and all(len(ids) > 1 and all(one.strip().isdigit() for one in ids) for ids in lists):
+        if separator == "," and all(map(_THOUSANDS.fullmatch, texts)):
+            continue
+        if lists and all(len(ids) > 1 and all(map(_is_id, ids)) for ids in lists):
             return separator
     return None
+
+
+def _is_id(text: str) -> bool:
+    """Whether a text is a whole number as ids are written: 05 is a part of the number 0,05."""
+    text = text.strip()
+    return text.isdigit() and (text == "0" or not text.startswith("0"))
 
 
 def lists_of_ids(separator: str) -> Drafted:

@@ -12,6 +12,7 @@ import numpy as np
 
 from label_guard.check.columns import as_array, as_float, gather, is_python_number
 from label_guard.core.plural import agreed, counted
+from label_guard.core.similar import shortened
 from label_guard.core.types import Array
 from label_guard.diagnosis.illegal import extreme
 from label_guard.infer.classes import Drafted, draft_classes, named_classes, occurs, refused
@@ -24,6 +25,8 @@ _MAX_SAMPLE = 10_000
 PNG = b"\x89PNG\r\n\x1a\n"
 _NAN = float("nan")  # one object, so that ``in`` finds it
 _UNMEASURED = {sign * nines for sign in (-1.0, 1.0) for nines in (99, 999, 9999, 99999)}
+_FEW_TEXTS = 3  # among numbers, fewer than which are strays in any data
+_LEAST_WIDTH = 8  # of a picture
 _FREQUENT = 20  # occurrences of NaN, fewer in small data, that make it a value for "not measured"
 
 
@@ -113,10 +116,19 @@ class ColumnProfile:
         return sum(math.prod(shape) * records for shape, records in self.shapes.items())
 
     @property
+    def has_stray_texts(self) -> bool:
+        """Whether some records hold a text where nearly all hold a number, such as a header within a file."""
+        count = sum(self.texts.values())
+        return 0 < count <= max(_FEW_TEXTS, STRAYS * self.records) < self.records / 2 and self.is_scalar
+
+    @property
     def has_colours(self) -> bool:
         """Whether the records look like pictures of several channels, not like masks."""
-        shape = self.record_shape
-        return len(shape) == 3 and shape[-1] in (3, 4) and "uint8" in self.dtypes and (self.high or 0) > 100
+        shape, high = self.record_shape, self.high or 0
+        if len(shape) != 3 or "uint8" not in self.dtypes:
+            return False
+        wide = all(length is None or length >= _LEAST_WIDTH for length in shape[:2])
+        return (shape[-1] in (3, 4) and high > 100) or (shape[-1] in (2, 3, 4) and wide and high > 1)
 
     def summary(self) -> str:
         """What the column holds, in a few words.
@@ -158,7 +170,7 @@ class ColumnProfile:
     def _add_mixed(self, value: Any) -> None:
         """Looks at one record whose values are not of one kind of numbers."""
         array, kind = as_array(value)[0], type(value).__name__
-        items = array.reshape(-1).tolist() if array.dtype == object else []
+        items = array.reshape(-1).tolist() if array.dtype.kind in "OUS" else []
         if isinstance(value, list) and any(item is None for item in cast("list[Any]", value)):
             self.missing += 1
         elif items and all(map(is_python_number, items)):
@@ -166,7 +178,8 @@ class ColumnProfile:
             numbers = whole if whole.dtype.kind == "u" else np.array(list(map(as_float, items)))
             self._add_array(numbers.reshape(1, *array.shape), has_width=False)
         else:
-            self.other[kind] += 1
+            texts = bool(items) and all(isinstance(item, str | bytes) for item in items)
+            self.other["list of text" if texts else kind] += 1
 
     def _add_array(self, array: Array, *, has_width: bool = True) -> None:
         """Looks at ``array``, ``[records, ...]``."""
@@ -265,6 +278,11 @@ def infer_label(
         )
     if not drafted.fields:
         return drafted
+    for text, count in profile.texts.most_common(_FEW_TEXTS):
+        field_name = "num_classes" if "num_classes" in drafted.fields else "kind"
+        drafted.mark(
+            field_name, f"the text {shortened(text, 40)!r} {occurs(count, profile.records)} and is left illegal"
+        )
     values = f"values {profile.low or 0:g} to {profile.high or 0:g}"
     notes = [f"seen: {', '.join(sorted(profile.dtypes))}; {profile.shape_text}; {values}"]
     ignore = drafted.fields.get("ignore", ())
@@ -283,7 +301,15 @@ def _no_numbers(profile: ColumnProfile, kinds: set[str]) -> Drafted | None:
         separator = separator_of_ids(profile.texts)
         if separator is not None:
             return lists_of_ids(separator)
-        return refused("holds text in some records and numbers in others")
+        if not profile.has_stray_texts:
+            text, count = profile.texts.most_common(1)[0]
+            found = f"such as {shortened(text, 40)!r}, which {occurs(count, profile.records)}"
+            return refused(f"holds text in some records and numbers in others, {found}")
+    if profile.other.keys() == {"list of text"}:
+        return refused(
+            "holds lists of text: several names a record",
+            by_hand="kind: multi_label with encoding: ids and dtype: string",
+        )
     if profile.other:
         return refused(f"holds values of type {', '.join(sorted(profile.other))}, which are not numbers")
     if not kinds or profile.low is None or profile.high is None:
@@ -360,7 +386,8 @@ def _rows(profile: ColumnProfile) -> Drafted | None:
     if nearly is not None:
         return nearly
     if profile.has_colours:
-        return refused(f"has {shape[-1]} colour channels: a picture of a mask; map each colour to its id")
+        channels = "2 channels, such as grey and alpha" if shape[-1] == 2 else f"{shape[-1]} colour channels"
+        return refused(f"has {channels}: a picture of a mask; map each colour to its id")
     return None
 
 

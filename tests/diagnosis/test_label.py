@@ -97,6 +97,17 @@ def test_no_change_makes_a_dtype_legal_that_cannot_hold_the_ids(classes: int, st
     assert not any(one.patch or one.alternatives for one in found)
 
 
+@pytest.mark.parametrize(
+    ("values", "cause"), [(IDS + 1, "one-based"), (np.where(VOID, -100, IDS), "undeclared-ignore")]
+)
+def test_a_few_texts_hide_no_cause_of_the_numbers(values: Any, cause: str) -> None:
+    """Texts among numbers are named, and so is what is wrong with the numbers, without a change of the schema."""
+    found = causes(guard_of(), [*values.tolist(), "label", "n/a"])
+    assert [one.cause for one in found] == ["names-for-ids", cause]
+    assert not any(one.patch for one in found)
+    assert [one.cause for one in causes(guard_of(), [*IDS.tolist(), "label"])] == ["names-for-ids"]
+
+
 HALF = np.tile([0, 1], 200)
 GAPS = np.repeat(np.arange(2, 200, 6), 20)
 TWO_STORIES: dict[str, tuple[dict[str, Any], Any, str]] = {

@@ -293,6 +293,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "captions": (np.array([f"photo {k}" for k in range(90)]), "captions or identifiers"),
     "two spellings": (np.array(["cat", "Cat", "cat"] * 50), "a spelling of 'cat'"),
     "lists of names": (np.array(["rust", "scab", "rust scab"] * 50), "lists of names separated by ' '"),
+    "decimal commas": (np.array([f"{k // 1000},{k % 1000:03}" for k in range(0, 9000, 37)]), "such as '0,000'"),
+    "thousands": (np.array([f"{k},500" for k in range(90)]), "store them as numbers, without commas"),
+    "gray pictures": (RNG.integers(0, 4, (9, 16, 16, 1)).astype(np.uint8).repeat(3, -1), "3 colour channels"),
+    "alpha": (np.stack([RNG.integers(0, 4, (9, 16, 16)), np.full((9, 16, 16), 255)], -1).astype(np.uint8), "alpha"),
     "lists of ids": (np.array(["16 0", "3 1 2"] * 50), "lists of class ids separated by ' '"),
     "white space": (np.array(["cat", "dog\n"] * 50), "white space around it"),
     "characters": (RNG.integers(48, 58, 500).astype(np.uint8), "ASCII characters of digits"),
@@ -310,6 +314,29 @@ def test_what_is_not_class_ids_is_refused_with_the_reason(tmp_path: Path, name: 
     np.savez(tmp_path / "train.npz", label=values)
     with pytest.raises(UsageError, match=reason.replace("(", r"\(")):
         infer(f"npz:{tmp_path}/train.npz")
+
+
+@pytest.mark.parametrize("text", ["label", "", "NA", "3"])
+def test_a_few_texts_among_ids_are_left_illegal(tmp_path: Path, text: str) -> None:
+    """A header within a file, or a number in quotes, does not keep the ids from being drafted, and is named."""
+    lines = [json.dumps({"label": one}) for one in [*IDS.tolist(), text]]
+    (tmp_path / "train.jsonl").write_text("\n".join(lines))
+    draft = infer(f"{tmp_path}/train.jsonl")
+    assert draft.schema["labels"]["label"]["num_classes"] == 10
+    mark = f"the text {text!r} occurs once in 1,001 and is left illegal"
+    assert draft.marks["label"]["num_classes"] == [mark]
+    assert any("LG103" in line for line in draft.head)
+    (tmp_path / "train.jsonl").write_text("\n".join([*lines, *lines[-1:] * 100]))
+    with pytest.raises(UsageError, match=f"numbers in others, such as {text!r}, which occurs 101 times in 1,101"):
+        infer(f"{tmp_path}/train.jsonl")
+
+
+@pytest.mark.parametrize("values", [[["cat"], ["dog", "emu"]], [["cat"], ["dog"]], [[], ["dog", "emu"]]])
+def test_lists_of_names_are_refused_as_such(tmp_path: Path, values: Any) -> None:
+    """The reason says what they are, and how to declare them."""
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps({"tags": one}) for one in values * 9))
+    with pytest.raises(UsageError, match=r"holds lists of text: .* kind: multi_label with encoding: ids"):
+        infer(f"{tmp_path}/a.jsonl", labels=["tags"])
 
 
 def test_records_are_never_left_out_beside_another_label(tmp_path: Path) -> None:
