@@ -41,18 +41,12 @@ def refuse_second_remap(ds: Any, config: GuardConfig) -> None:
     """Refuse a guard on stored labels where another already mapped them to dense ids.
 
     Raises:
-        UsageError: it would map legal dense ids once more, and nothing would show.
+        UsageError: as ``GuardConfig.refuse_second_remap``.
     """
     for node in _private.nodes_before(ds):
         before = _guard_at(node)
-        if before is None or config.guard.view is not None:
-            continue
-        for path, label in before.guard.labels.items():
-            if getattr(label, "remaps", False) and path in config.guard.labels:
-                raise UsageError(
-                    f"label {path!r} was already guarded and mapped to dense ids upstream; guarding it again as "
-                    "stored would map it twice. Give the second guard a view= of the schema"
-                )
+        if before is not None:
+            config.refuse_second_remap(before)
 
 
 def with_names(ds: Any, config: GuardConfig, batched: bool | None) -> GuardConfig:

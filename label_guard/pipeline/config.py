@@ -9,6 +9,7 @@ from typing import Any
 
 from label_guard.check.guard import Guard
 from label_guard.core.escape import terminal
+from label_guard.errors import UsageError
 from label_guard.pipeline.convert import LabelConverter
 from label_guard.pipeline.events import OnEvent
 from label_guard.pipeline.masking import MaskOptions, OnInvalid, Remainder
@@ -122,6 +123,21 @@ class GuardConfig:
 
     def __str__(self) -> str:
         return terminal(", ".join(f"{name}={value}" for name, value in self.described()))
+
+    def refuse_second_remap(self, before: GuardConfig) -> None:
+        """Refuses this guard on stored labels after ``before``, where that mapped them to dense ids.
+
+        Raises:
+            UsageError: it would map legal dense ids once more, and nothing would show.
+        """
+        if self.guard.view is not None:
+            return
+        for path, label in before.guard.labels.items():
+            if getattr(label, "remaps", False) and path in self.guard.labels:
+                raise UsageError(
+                    f"label {path!r} was already guarded and mapped to dense ids upstream; guarding it again as "
+                    "stored would map it twice. Give the second guard a view= of the schema"
+                )
 
     def replace(self, **changes: Any) -> GuardConfig:
         """A configuration with some fields changed."""

@@ -14,6 +14,7 @@ from label_guard.core.html_table import html_table
 from label_guard.errors import UsageError
 from label_guard.pipeline import saved_state
 from label_guard.pipeline.checker import warn_about_policy
+from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.counts import Summary
 from label_guard.pipeline.options import GuardOptions, SchemaLike, resolve_options, shown_type
 from label_guard.pipeline.state import STATE_KEY
@@ -203,6 +204,9 @@ def guard_batches(iterable: Iterable[Any], schema: SchemaLike, **options: Unpack
     if "remainder" not in options and _drops_remainder(iterable, options):
         options["remainder"] = "drop"  # the loader promises full batches
     config = resolve_options(schema, "guard_batches", **options)
+    before: Any = getattr(getattr(iterable, "stream", iterable), "config", None)  # of a guard itself
+    if isinstance(before, GuardConfig):
+        config.refuse_second_remap(before)
     warn_about_policy(config)
     return GuardedBatches(GuardStream(config, upstream), upstream)
 

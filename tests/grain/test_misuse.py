@@ -51,6 +51,10 @@ def _guard(ds: Any, schema: DatasetSchema = SCHEMA, **options: Any) -> Any:
     return ds.pipe(guard_labels, schema, **{"split": "train", "on_invalid": "mask", **options})
 
 
+def _batches(loader: Any) -> Any:
+    return guard_batches(loader, REMAPPED, split="train", on_invalid="mask")
+
+
 def _operations(**options: Any) -> Any:
     return data_loader_operations(SCHEMA, **{"split": "train", "on_invalid": "mask", **options})
 
@@ -76,6 +80,10 @@ BUILT: dict[str, tuple[Callable[[], Any], str]] = {
     "no dataset": (lambda: guard_labels(iter(RECORDS), SCHEMA, split="train", on_invalid="mask"), "guard_batches"),
     "a second remap": (lambda: _guard(_guard(_iter(), REMAPPED, batch_size=2), REMAPPED), "map it twice"),
     "a second remap on a MapDataset": (lambda: _guard(_guard(_map(), REMAPPED), REMAPPED), "map it twice"),
+    "a second remap of guarded batches": (lambda: _batches(_batches(RECORDS)), "map it twice"),
+    "a second remap of one pass over them": (lambda: _batches(iter(_batches(RECORDS))), "map it twice"),
+    "a second remap of a guarded dataset": (lambda: _batches(_guard(_iter(), REMAPPED, batch_size=2)), "map it twice"),
+    "a second remap of its iterator": (lambda: _batches(iter(_guard(_iter(), REMAPPED, batch_size=2))), "map it twice"),
     "a slip in the mask's placeholder": (
         lambda: _guard(_iter(), batch_size=2, valid_key="{lable}_valid"),
         "valid_key is '{lable}_valid'; it must be a string or None, and {label} is the only placeholder",
