@@ -40,7 +40,7 @@ def number(value: Any) -> Value:
     raise ValueError(f"{value!r} is not a number")
 
 
-_NUMBER = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,40})?(e[+-]?[0-9]{1,3})?")
+_NUMBER = re.compile(r"-?[0-9]{1,309}(\.[0-9]{1,40})?(e[+-]?[0-9]{1,3})?")
 Number = Annotated[Value, PlainValidator(number), WithJsonSchema({"type": "string", "pattern": f"^{_NUMBER.pattern}$"})]
 
 # Distinct illegal values kept for each label: well-known numbers, then the smallest by magnitude. Of the rest the

@@ -135,7 +135,8 @@ def _evidence(observed: ObservedValues, reading: Reading) -> tuple[dict[int, int
         classes, size = observed.inside(reading.low, reading.high), reading.high - reading.low + 1
         outside = np.flatnonzero((observed.values < reading.low) | (observed.values > reading.high))
     else:
-        member = np.isin(observed.values, np.array(reading.ids, np.int64))
+        near = [value for value in reading.ids if abs(value) < _FAR]
+        member = np.isin(observed.values, np.array(near, np.int64))
         classes, size, outside = observed.counts[member], len(reading.ids), np.flatnonzero(~member)
     rest = dict(zip(observed.values[outside].tolist(), observed.counts[outside].tolist(), strict=True))
     voids = [rest.pop(value) for value in reading.voids]

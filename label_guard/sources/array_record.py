@@ -46,7 +46,8 @@ def open_reader(path: str, name: str = "") -> Any:
     """
     module = framework("array_record.python.array_record_module", "records")
     if not Path(path).is_file():
-        raise SourceError(f"cannot read {name or path}: the file does not exist")
+        problem = "expected a regular file" if Path(path).exists() else "the file does not exist"
+        raise SourceError(f"cannot read {name or path}: {problem}")
     reader = module.ArrayRecordReader(path, _OPTIONS)
     if not reader.ok():  # the reader itself would go on, with 0 records
         raise SourceError(f"{name or path} is not an ArrayRecord file, or it is truncated: its footer cannot be read")

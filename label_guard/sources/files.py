@@ -93,15 +93,11 @@ def _local_files(pattern: str) -> list[str]:
     if plain is not None:
         with contextlib.suppress(ValueError, OSError):  # "**.csv"; a name that is too long
             found = list(Path(*path.parts[:plain]).glob("/".join(path.parts[plain:])))
-    paths = sorted(name.as_posix() for name in found if _may_hold_records(name) and not name.name.startswith("."))
+    # A link to a file that is gone, a pipe and a device are named when they are read, not left out.
+    paths = sorted(name.as_posix() for name in found if not name.is_dir() and not name.name.startswith("."))
     if not paths:
         raise SourceError(f"no file matches {pattern}")
     return paths
-
-
-def _may_hold_records(path: Path) -> bool:
-    """A file, or a link to one that is gone: reading reports it, as a cache that lost a part has them."""
-    return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 def _remote_files(pattern: str) -> dict[str, int | None]:

@@ -117,6 +117,19 @@ def parts(folder: Path, count: int, **options: Any) -> list[Any]:
     return [parse_report(json.dumps(audited(folder, shards=(i, count), **options))) for i in range(count)]
 
 
+@pytest.mark.parametrize(
+    "number", ["1e41", "1e200", "1.7976931348623157e308", "-1e300", "1e-320", "9", str(2**63 + 1), str(10**400)]
+)
+@pytest.mark.parametrize("label", [{"num_classes": 2}, {"num_classes": 2, "class_ids": [2**63, 5]}])
+def test_a_report_of_any_number_is_read_again(tmp_path: Path, label: dict[str, Any], number: str) -> None:
+    """Whatever number a file holds where an id is declared: the audit ends, its report can be read."""
+    (tmp_path / "a.jsonl").write_text(f'{{"a": {number}}}\n{{"a": 1}}\n{{"a": 5}}\n{{"a": 7}}\n')
+    ids = DatasetSchema(format=1, name="d", version="1.0.0", labels={"a": {"kind": "class_label", **label}})
+    report = audit_dataset(ids, source=f"jsonl:{tmp_path}/a.jsonl")
+    assert parse_report(json.dumps(report.to_json())).to_json() == report.to_json()
+    assert report.exit_code == 1
+
+
 @pytest.mark.parametrize("count", range(1, 6))
 def test_all_parts_are_merged(tmp_path: Path, count: int) -> None:
     """Any number of parts, those without a file included, gives the report of the whole."""
