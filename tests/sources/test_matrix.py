@@ -86,8 +86,9 @@ def _reads_remote(scheme: str, path: Path, uri: str, report: CheckReport) -> boo
     query = uri.partition("?")[2]
     remote = f"{scheme}:memory://matrix/{path.name}{'?' + query if query else ''}"
     try:
-        source = open_source(remote, labels=[report.labels[0].path], split=next(iter(report.splits)))
-        return sum(len(chunk) for shard in source.shards() for chunk in source.read(shard)) == report.records
+        split, (records, _) = next(iter(report.splits.items()))
+        source = open_source(remote, labels=[report.labels[0].path], split=split)
+        return sum(len(chunk) for shard in source.shards() for chunk in source.read(shard)) == records
     except LabelGuardError:
         return False
 
