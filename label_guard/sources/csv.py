@@ -15,7 +15,7 @@ from label_guard.core.plural import counted
 from label_guard.errors import SourceError
 from label_guard.sources.base import LabelShapes, Piece, RawColumn, did_you_mean, require_fields
 from label_guard.sources.csv_blocks import CsvBlocks, number_or_text, text_or_none
-from label_guard.sources.files import opened
+from label_guard.sources.files import opened_text
 from label_guard.sources.line_blocks import LineBlocks
 from label_guard.sources.pieces import blocks
 
@@ -75,7 +75,7 @@ class CsvFormat:
         """
         plain = CsvBlocks(self.delimiter, self.encoding, width, indices, number_or_text, self.texts)
         row = 0
-        with opened(path, unzip=True) as file:
+        with opened_text(path) as file:
             if not number and self.encoding == "utf-8" and file.read(len(BOM_UTF8)) != BOM_UTF8:
                 file.seek(0)
             for _ in range(number):
@@ -101,7 +101,7 @@ class CsvFormat:
 
     @contextmanager
     def _rows(self, path: str) -> Generator[tuple[list[str], Iterator[list[str] | str], _Lines]]:
-        with opened(path, unzip=True) as file:
+        with opened_text(path) as file:
             lines = _Lines(file, self.encoding, path)
             rows = _rows(lines, self.delimiter)
             try:

@@ -146,6 +146,23 @@ def opened(path: str, *, unzip: bool = False) -> Generator[IO[bytes]]:
         raise
 
 
+@contextlib.contextmanager
+def opened_text(path: str) -> Generator[IO[bytes]]:
+    """A file of text for reading, unzipped on the way where its name ends in ``.gz``.
+
+    Raises:
+        SourceError: as ``opened``; or the file is packed under the name of a text: its bytes would be taken for rows.
+    """
+    with opened(path, unzip=True) as file:
+        head = file.read(4)
+        file.seek(0)
+        if head.startswith(b"\x1f\x8b"):
+            raise SourceError(f"{path} is packed by gzip; unpack it, or give it a name that ends in .gz")
+        if head == b"PK\x03\x04":
+            raise SourceError(f"{path} is a zip archive or a workbook; unpack it, or save its sheet as CSV")
+        yield file
+
+
 def unzipped(file: IO[bytes]) -> gzip.GzipFile:
     """What a gzip file holds.
 

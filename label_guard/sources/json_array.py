@@ -12,7 +12,7 @@ from typing import Any, cast
 from label_guard.core.plural import counted
 from label_guard.errors import SourceError
 from label_guard.sources.base import CHUNK_BYTES, LabelShapes, Piece, require_fields
-from label_guard.sources.files import is_file_within, is_remote, opened
+from label_guard.sources.files import is_file_within, is_remote, opened_text
 from label_guard.sources.json_stream import JsonStream
 from label_guard.sources.jsonl import object_paths, require_object
 from label_guard.sources.pieces import blocks, first_items, labels_of, records_piece
@@ -199,7 +199,7 @@ def categories(path: str) -> Mapping[str, Feature]:
 
 @contextlib.contextmanager
 def _stream(path: str, form: str) -> Generator[JsonStream]:
-    with opened(path, unzip=True) as file:
+    with opened_text(path) as file:
         try:
             yield JsonStream(file)
         except ValueError as error:

@@ -11,7 +11,7 @@ from typing import IO, Any, cast
 from label_guard.core.strict_json import unique_pairs
 from label_guard.errors import SourceError
 from label_guard.sources.base import CHUNK_BYTES, LabelShapes, Piece
-from label_guard.sources.files import opened
+from label_guard.sources.files import opened_text
 from label_guard.sources.json_lines_pattern import LinePatterns
 from label_guard.sources.line_blocks import LineBlocks
 from label_guard.sources.pieces import blocks, first_items, labels_of, records_piece
@@ -31,7 +31,7 @@ class JsonLinesFormat:
     def fields(self, path: str) -> Sequence[str]:
         names: dict[str, None] = {}
         faults: list[str] = []
-        with opened(path, unzip=True) as file:
+        with opened_text(path) as file:
             for line in first_items(_lines(file), _PEEKED_LINES):
                 try:
                     names |= dict.fromkeys(object_paths(parse_object(line)))
@@ -42,7 +42,7 @@ class JsonLinesFormat:
         return list(names)
 
     def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
-        with opened(path, unzip=True) as file:
+        with opened_text(path) as file:
             row, patterns = 0, LinePatterns(wanted)
             whole_lines = LineBlocks(file, MAX_LINE_BYTES)
             for text in whole_lines:

@@ -15,7 +15,7 @@ import numpy as np
 
 from label_guard.errors import SourceError
 from label_guard.sources.csv import csv_format
-from label_guard.sources.files import find_shards, is_remote, opened
+from label_guard.sources.files import find_shards, is_remote, opened, opened_text
 from label_guard.sources.raw_numbers import index_of
 from label_guard.sources.uris import CONVERSIONS, full_uri, parse_uri
 
@@ -80,6 +80,8 @@ def _is_text(path: str) -> bool:
             head = file.read(_HEAD)
     except (SourceError, ValueError, OSError):
         return False
+    if _encoding(head).startswith("utf-16"):  # of which every second byte may be 0
+        head = head.decode(_encoding(head), "replace").removeprefix("\ufeff").encode()
     controls = sum(byte < 32 and byte not in b"\t\r\n" for byte in head)
     mostly_ascii = sum(byte < 128 for byte in head) > 0.7 * len(head) or not _encoding(head)
     return bool(head.strip()) and not controls and mostly_ascii and not head.lstrip().startswith(b"<")
@@ -89,7 +91,7 @@ def _is_text(path: str) -> bool:
 
 
 def _csv_options(path: str, delimiter: str | None) -> dict[str, str]:
-    with opened(path, unzip=True) as file:
+    with opened_text(path) as file:
         head = file.read(_HEAD)
     encoding = _encoding(head)
     text = head.decode(encoding or "utf-8", "replace").removeprefix("\ufeff")

@@ -1,5 +1,6 @@
 """infer and check read files that no option describes: they say what they took for what."""
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ TEXTS = {
     "pandas.csv": (b",0,1\n0,3,4\n1,3,4\n", "?header=first"),
     "excel.csv": ("L\u00e4nge;label\n5,1;3\n4,2;1\n".encode("latin-1"), "?delimiter=;&encoding=latin-1"),
     "windows.csv": ("\ufefflabel,x\n3,4\n".encode("utf-16"), "?encoding=utf-16"),
+    "notepad.txt": ("label\tx\nc\u00e9\t4\nb\t5\n".encode("utf-16"), "?delimiter=tab&encoding=utf-16"),
     "no_mark.csv": ("label,x\n3,4\n".encode("utf-16-le"), "?encoding=utf-16-le"),
     "big.csv": ("\u540d\u524d;label\n\u72ac\u72ac;4,5\n".encode("utf-16-be"), "?delimiter=;&encoding=utf-16-be"),
     "usual.csv": (b"label,x\n3,4\n2,1\n", ""),
@@ -117,3 +119,14 @@ def test_a_delimiter_may_be_given_by_its_name(tmp_path: Path, delimiter: str, si
     assert list_fields(uri) == ["0", "1"]
     with pytest.raises(SourceError, match="delimiter is 'dot'; expected one character"):
         readable_uri(f"csv:{tmp_path}/a.csv?delimiter=dot")
+
+
+@pytest.mark.parametrize("scheme", ["csv", "jsonl", "json"])
+def test_packed_files_under_the_name_of_a_text_are_said_to_be_packed(tmp_path: Path, scheme: str) -> None:
+    """The bytes of gzip and zip are not taken for rows, nor their delimiter suggested."""
+    path = tmp_path / f"labels.{scheme}"
+    for content, message in ((gzip.compress(b"label\n1\n"), "packed by gzip"), (b"PK\x03\x04;;", "a zip archive")):
+        path.write_bytes(content)
+        for source in (str(path), f"{scheme}:{path}"):
+            with pytest.raises(SourceError, match=message):
+                open_source(readable_uri(source)[0], labels=["label"])
