@@ -10,7 +10,9 @@ from typing import Any
 
 from label_guard.core.log import logger
 from label_guard.core.plural import counted
+from label_guard.core.similar import listed
 from label_guard.core.strict_json import to_json
+from label_guard.errors import UsageError
 from label_guard.quarantine.line import QuarantineEntry
 from label_guard.quarantine.reader import read_quarantine
 from label_guard.schema.split_spec import split_bases
@@ -43,7 +45,7 @@ class ReplaySource:
         return f"ReplaySource({counted(len(self), 'record')}, {self.source_id})"
 
 
-def replay(url: str | os.PathLike[str], *, split: str | None = None) -> ReplaySource:
+def replay(url: str | os.PathLike[str], *, split: str | None = None, dataset: str | None = None) -> ReplaySource:
     """The records of a quarantine, each once with its newest labels, as a source.
 
     Elements are dicts of leaves by path, with their exact types: nested features come as ``objects/label``. They are
@@ -52,18 +54,25 @@ def replay(url: str | os.PathLike[str], *, split: str | None = None) -> ReplaySo
     Args:
         url: the folder.
         split: only records of this split; ``train`` includes ``train[:90%]``.
+        dataset: only records of the dataset (the schema) of this name; needed where a folder holds several.
 
     Returns:
         A source of the records that are kept whole; how many are not is logged as a warning.
 
     Raises:
         QuarantineError: the folder does not exist, or cannot be listed.
-        UsageError: ``split`` is malformed.
+        UsageError: ``split`` is malformed, or records of several datasets are there and ``dataset`` is not given.
     """
     if split is not None:
         split_bases(split)
     contents = read_quarantine(url)
     newest = [group[0] for group in contents.records if split is None or is_split(group[0].split, split)]
+    newest = [entry for entry in newest if dataset is None or entry.dataset == dataset]
+    names = sorted({entry.dataset for entry in newest})
+    if len(names) > 1:
+        raise UsageError(
+            f"{contents.url} holds records of the datasets {listed(names)}; pass dataset= for those of one"
+        )
     whole = [entry for entry in newest if entry.payload_kind == "full"]
     left_out = len(newest) - len(whole)
     if left_out or contents.problems:

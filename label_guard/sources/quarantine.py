@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from label_guard.core.plural import counted
+from label_guard.core.similar import listed
 from label_guard.errors import QuarantineError, SourceError
 from label_guard.quarantine.line import QuarantineEntry
 from label_guard.quarantine.reader import QuarantineContents, read_quarantine
@@ -37,11 +38,17 @@ class QuarantineFormat:
     def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         contents = _contents(path)
         entries = self._entries(contents)
+        datasets = sorted({entry.dataset for entry in entries})
+        if len(datasets) > 1:
+            raise SourceError(
+                f"{path} holds records of the datasets {listed(datasets)}, and a schema describes one; check those of "
+                "one with: label-guard quarantine recheck"
+            )
         for start in range(0, len(entries), _MAX_RECORDS):
             yield _piece(start, entries[start : start + _MAX_RECORDS], wanted)
         if damaged := contents.num_problems - contents.num_torn:
-            listed = [str(problem) for problem in contents.problems if problem.kind != "torn"]
-            first = f", the first is {listed[0]}" if listed else ""
+            shown = [str(problem) for problem in contents.problems if problem.kind != "torn"]
+            first = f", the first is {shown[0]}" if shown else ""
             raise SourceError(f"{path}: {counted(damaged, 'damaged line was', 'damaged lines were')} skipped{first}")
 
     def _entries(self, contents: QuarantineContents) -> list[QuarantineEntry]:

@@ -150,6 +150,28 @@ def test_numbers_of_a_record_key_are_not_taken_for_positions(
             assert "for the position of a record" in message or "no known position" in message
 
 
+def _schema_of_dataset(folder: Path, name: str, num_classes: int) -> Path:
+    label = f"{{kind: class_label, num_classes: {num_classes}}}"
+    text = f"format: 1\nname: {name}\nversion: 1.0.0\nlabels:\n  label: {label}\n"
+    path = folder / f"{name}-{num_classes}.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_records_of_two_datasets_are_not_mixed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One folder may hold several datasets: a source of its records is of one, and an audit of all is not complete."""
+    for name, num_classes in (("cats", 8), ("dogs", 10)):
+        schema = _schema_of_dataset(tmp_path, name, num_classes)
+        list(guard_batches(RECORDS, schema, batched=False, quarantine=tmp_path / "q", stop_above=None))
+    with pytest.raises(UsageError, match=r"holds records of the datasets cats, dogs; pass dataset="):
+        replay(tmp_path / "q")
+    assert [int(record["label"]) for record in replay(tmp_path / "q", dataset="dogs")] == [10, 11]
+    corrected = _schema_of_dataset(tmp_path, "cats", 12)
+    code, output = audited(capsys, corrected, "--source", f"quarantine:{tmp_path / 'q'}")
+    assert code == 2
+    assert "holds records of the datasets cats, dogs" in output
+
+
 def audited(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
     """Exit code and output of an audit."""
     with pytest.raises(SystemExit) as ended:
