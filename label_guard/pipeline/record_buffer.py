@@ -188,4 +188,7 @@ def _column_of(value: Any, size: int) -> Any:
         return None
     if value.ndim == 0:  # a row of its column would be a scalar, which a quarantine keeps apart
         return None
-    return np.empty((size, *value.shape), value.dtype)
+    try:
+        return np.empty((size, *value.shape), value.dtype)
+    except (MemoryError, ValueError):  # the dataset may hold fewer records than a batch of that size
+        return None

@@ -122,3 +122,15 @@ def test_one_record_that_differs_changes_nothing_for_the_others(tmp_path: Any, p
     entries = read_quarantine(str(tmp_path / "q")).entries
     assert sorted(entry.payload["name"] for entry in entries) == sorted(f"r{k}" for k in np.flatnonzero(labels > 9))
     assert all(type(entry.payload["id"]) is int for entry in entries)
+
+
+@pytest.mark.parametrize("size", [10**12, 2**63 - 1])
+def test_a_batch_size_beyond_memory_delivers_what_there_is(size: int) -> None:
+    """Memory grows with the records that are read, not with the batch that was asked for."""
+    records = [{"x": np.full(3, k), "label": np.int64(k)} for k in range(4)]
+    guarded = guard_batches(
+        records, {"label": ClassLabel(num_classes=4)}, batch_size=size, batched=False, on_invalid="raise"
+    )
+    (batch,) = guarded
+    assert batch["x"].shape == (4, 3)
+    assert_conserved(guarded.summary)
