@@ -143,6 +143,10 @@ def describe_source(schema: DatasetSchema, split: str | None, source: Source) ->
         for path, problem in split_problems(schema, split, source.features, source.expected_records)
         if (path, problem.rule) not in source.quiet
     ]
+    if source.metadata_fault:
+        contradictions.append(
+            ("LG231", "", source.metadata_fault, "correct the metadata: nothing was compared with them")
+        )
     return SourceReport(**source.describe(), contradictions=tuple(contradictions))
 
 

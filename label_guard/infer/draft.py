@@ -18,8 +18,9 @@ from label_guard.audit.report import AuditReport
 from label_guard.audit.runner import audit_dataset
 from label_guard.audit.suggest import apply_patch, suggest
 from label_guard.core.plural import counted
+from label_guard.core.similar import shortened
 from label_guard.errors import SchemaError, SourceError, UsageError
-from label_guard.infer.classes import Drafted
+from label_guard.infer.classes import Drafted, refused
 from label_guard.infer.dataset_profile import BY_CONTENT, DatasetProfile, profile_dataset
 from label_guard.infer.datasets import UriDataset
 from label_guard.infer.profile import infer_label
@@ -202,13 +203,17 @@ def _draft_label(dataset: DatasetProfile, path: str) -> Drafted:
     names = None if feature is None else feature.class_names
     profile, by_split = dataset.profiles[path], dataset.by_split.get(path, {})
     profile = replace(profile, counts=without_unlabeled_splits(profile.counts, by_split))
+    if feature is not None and feature.class_ids and profile.texts and not profile.dtypes:
+        shown = shortened(min(profile.texts), 40)
+        return refused(f"holds ids stored as text, such as {shown!r}: store them as numbers, as the dataset names them")
     drafted = infer_label(profile, only_label=len(dataset.labels) == 1, class_names=names)
     if drafted.fields.get("kind") == "class_label" and not names:
         mark_other_classes(drafted, by_split)
     if names and feature is not None and feature.class_ids and drafted.fields.get("kind") == "class_label":
         ids = list(feature.class_ids)
         drafted.fields |= {"num_classes": len(names), "class_names": list(names), "class_ids": ids}
-        drafted.marks.pop("num_classes", None)
+        for guessed in ("num_classes", "class_ids"):
+            drafted.marks.pop(guessed, None)
     if dataset.why == BY_CONTENT and drafted.fields:
         drafted.choice = f"{BY_CONTENT}; remove {path!r} if it is not a label"
     return drafted

@@ -217,6 +217,10 @@ class PicturedFormat(Format, Protocol):
         ...
 
 
+class MetadataError(SourceError):
+    """The metadata of a dataset contradict themselves; its records can be read."""
+
+
 def framework(module: str, extra: str) -> Any:
     """The optional ``module``, imported only when a source needs it.
 

@@ -15,7 +15,15 @@ import numpy as np
 from label_guard.core.files import read_bounded
 from label_guard.core.plural import counted
 from label_guard.errors import SourceError
-from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, LabelShapes, Piece, Shard, require_fields
+from label_guard.sources.base import (
+    CHUNK_BYTES,
+    MAX_LABEL_BYTES,
+    LabelShapes,
+    MetadataError,
+    Piece,
+    Shard,
+    require_fields,
+)
 from label_guard.sources.encoded_labels import Encoding, decode
 from label_guard.sources.files import is_file_within
 from label_guard.sources.pieces import records_piece, values_column
@@ -359,7 +367,11 @@ def yolo_classes(root: str) -> Mapping[str, Feature]:
         listed = cast("dict[object, object]", names)
         ids = tuple(sorted([key for key in listed if isinstance(key, int)]))
         if len(ids) < len(listed):
-            raise SourceError(f"{root}: the names of data.yaml are not numbered")
+            raise MetadataError(f"{root}: the names of data.yaml are not numbered")
+        if type(found.get("nc")) is int and found["nc"] != len(ids):
+            raise MetadataError(
+                f"{root}: data.yaml has nc: {found['nc']} but {counted(len(ids), 'name')}; correct what is wrong"
+            )
         gaps = None if ids == tuple(range(len(ids))) else ids
         texts = tuple(str(listed[one]) for one in ids)
         return {"label": Feature("ClassLabel", len(ids), texts, shape=(None,), class_ids=gaps)}
@@ -377,6 +389,6 @@ def _data_yaml(root: str) -> dict[str, Any]:
                 yaml: Any = YAML(typ="safe", pure=True)
                 found: Any = yaml.load(read_bounded(path, 1 << 20).decode())
             except (OSError, ValueError, YAMLError, RecursionError) as error:
-                raise SourceError(f"cannot read {path}: {str(error).splitlines()[0]}") from None
+                raise MetadataError(f"cannot read {path}: {str(error).splitlines()[0]}") from None
             return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
     return {}

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from label_guard.core.plural import counted
 from label_guard.errors import SourceError
-from label_guard.sources.base import CHUNK_BYTES, LabelShapes, Piece, require_fields
+from label_guard.sources.base import CHUNK_BYTES, LabelShapes, MetadataError, Piece, require_fields
 from label_guard.sources.files import is_file_within, is_remote, opened_text
 from label_guard.sources.json_stream import JsonStream
 from label_guard.sources.jsonl import object_paths, require_object
@@ -188,9 +188,9 @@ def categories(path: str) -> Mapping[str, Feature]:
     try:
         names = {int(one["id"]): str(one["name"]) for one in found}
     except (TypeError, KeyError, ValueError) as error:
-        raise SourceError(f"{path}: its categories are not as COCO writes them: {error}") from None
+        raise MetadataError(f"{path}: its categories are not as COCO writes them: {error}") from None
     if len(names) < len(found):
-        raise SourceError(f"{path}: two of its categories have the same id")
+        raise MetadataError(f"{path}: two of its categories have the same id")
     ids = tuple(sorted(names))
     if not ids:
         return {}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import cast
 
 from label_guard.errors import SourceError, UsageError
-from label_guard.sources.base import LabelShapes, Shard, require_fields
+from label_guard.sources.base import LabelShapes, MetadataError, Shard, require_fields
 from label_guard.sources.files import resolve
 from label_guard.sources.python_function import FunctionFormat
 from label_guard.sources.quarantine import QuarantineFormat
@@ -69,8 +69,9 @@ def open_source(
     known = peek_fields(form, files)
     if scheme.named or len(known) > 1:
         require_fields([*wanted, *([record_key] if record_key else [])], known, uri)
-    features = _features_of(scheme, _declared(scheme, place, split, files), wanted)
-    return Source(uri, split, form, files, wanted, record_key, scheme.numbered, features=features)
+    declared, fault = _declared(scheme, place, split, files)
+    features = _features_of(scheme, declared, wanted)
+    return Source(uri, split, form, files, wanted, record_key, scheme.numbered, features=features, metadata_fault=fault)
 
 
 def _features_of(scheme: Scheme, declared: Mapping[str, Feature], wanted: Iterable[str]) -> dict[str, Feature]:
@@ -81,12 +82,19 @@ def _features_of(scheme: Scheme, declared: Mapping[str, Feature], wanted: Iterab
     return {path: declared[path] for path in paths if path in declared}
 
 
-def _declared(scheme: Scheme, where: str, split: str | None, files: Sequence[Shard]) -> Mapping[str, Feature]:
-    """What the metadata declare; empty where the first file cannot be read, which reading will report."""
+def _declared(
+    scheme: Scheme, where: str, split: str | None, files: Sequence[Shard]
+) -> tuple[Mapping[str, Feature], str]:
+    """What the metadata declare, and how they contradict themselves.
+
+    Nothing where the first file cannot be read, which reading will report.
+    """
     try:
-        return scheme.declared(where, split, tuple(files))
+        return scheme.declared(where, split, tuple(files)), ""
+    except MetadataError as error:
+        return {}, str(error)
     except SourceError:
-        return {}
+        return {}, ""
 
 
 def declared_features(uri: str, *, split: str | None = None) -> Mapping[str, Feature]:

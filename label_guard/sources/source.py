@@ -40,6 +40,7 @@ class Source:
         metadata: what the dataset says of itself, for the report.
         features: the labels as the dataset's own metadata declare them (TFDS, Hugging Face, COCO, ...), where they do.
         expected_records: how many records its metadata promise for the split, or None.
+        metadata_fault: how these metadata contradict themselves, so that nothing was compared with them; else empty.
         quiet: label path and rule of the contradictions with its metadata that are not reported.
     """
 
@@ -53,6 +54,7 @@ class Source:
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
     expected_records: int | None = None
     features: Mapping[str, Feature] = field(default_factory=dict[str, Feature])
+    metadata_fault: str = ""
     quiet: frozenset[tuple[str, str]] = frozenset()
 
     def shards(self) -> list[Shard]:

@@ -158,3 +158,26 @@ def test_what_was_not_checked_is_listed(tmp_path: Path) -> None:
     assert line.startswith("test: label: whether its classes are distributed as in train (LG405)")
     limited = audit_dataset(schema, limit=20)
     assert any("train: a limit, or a stop, left records unread" in line for line in limited.not_checked)
+
+
+def test_metadata_that_contradict_themselves_are_reported(tmp_path: Path) -> None:
+    """Two categories of one id, or more classes than names: the labels are checked, and the audit says so."""
+    images = [{"id": 1}]
+    boxes = [{"id": k, "image_id": 1, "category_id": 1 + k % 2} for k in range(9)]
+    names = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}, {"id": 2, "name": "emu"}]
+    (tmp_path / "a.json").write_text(json.dumps({"images": images, "annotations": boxes, "categories": names}))
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.txt").write_text("0 0.5 0.5 0.1 0.1\n1 0.5 0.5 0.1 0.1\n")
+    (tmp_path / "data.yaml").write_text("train: images\nnc: 3\nnames: [cat, dog]\n")
+    coco = {"category_id": {"kind": "class_label", "num_classes": 2, "class_ids": {"start": 1}}}
+    yolo = {"label": {"kind": "class_label", "num_classes": 2, "shape": [None]}}
+    for source, labels, text in (
+        (f"coco:{tmp_path}/a.json", coco, "same id"),
+        (f"yolo:{tmp_path}", yolo, "nc: 3 but 2"),
+    ):
+        schema = DatasetSchema.model_validate({"format": 1, "name": "x", "version": "1.0.0", "labels": labels})
+        report = audit_dataset(schema, source=source)
+        assert [one.rule for one in report.findings] == ["LG231"]
+        assert text in report.findings[0].message
+        assert report.exit_code == 1
+        assert report.splits[0].invalid == 0

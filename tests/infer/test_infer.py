@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import json
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from label_guard import UsageError, check_labels, load_schema
+from label_guard import SourceError, UsageError, check_labels, load_schema
 from label_guard.audit.runner import audit_dataset
 from label_guard.infer.draft import infer
 from label_guard.lint.linter import lint_file
@@ -337,6 +338,26 @@ def test_lists_of_names_are_refused_as_such(tmp_path: Path, values: Any) -> None
     (tmp_path / "a.jsonl").write_text("\n".join(json.dumps({"tags": one}) for one in values * 9))
     with pytest.raises(UsageError, match=r"holds lists of text: .* kind: multi_label with encoding: ids"):
         infer(f"{tmp_path}/a.jsonl", labels=["tags"])
+
+
+def test_category_ids_as_text_are_refused_as_such(tmp_path: Path) -> None:
+    """Ids of COCO in quotes are not class names, and no schema is made of both."""
+    names = [{"id": 1, "name": "cat"}, {"id": 3, "name": "dog"}]
+    boxes = [{"id": k, "image_id": k, "category_id": str(1 + 2 * (k % 2))} for k in range(40)]
+    (tmp_path / "a.json").write_text(json.dumps({"images": [], "annotations": boxes, "categories": names}))
+    with pytest.raises(UsageError, match="ids stored as text, such as '1': store them as numbers"):
+        infer(f"{tmp_path}/a.json")
+
+
+@pytest.mark.parametrize("names", ["[cat, dog]", "{0: cat, 1: dog}"])
+def test_a_data_yaml_that_contradicts_itself_is_an_error(tmp_path: Path, names: str) -> None:
+    """The number of classes of YOLO must be that of its names."""
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    for count, sound in ((2, True), (3, False)):
+        (tmp_path / "data.yaml").write_text(f"train: images\nnc: {count}\nnames: {names}\n")
+        with contextlib.nullcontext() if sound else pytest.raises(SourceError, match="nc: 3 but 2 names"):
+            assert infer(f"{tmp_path}").schema["labels"]["label"]["num_classes"] == 2
 
 
 def test_records_are_never_left_out_beside_another_label(tmp_path: Path) -> None:
