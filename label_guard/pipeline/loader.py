@@ -17,7 +17,7 @@ from label_guard.pipeline.checker import warn_about_policy
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.counts import Summary
 from label_guard.pipeline.options import GuardOptions, SchemaLike, resolve_options, shown_type
-from label_guard.pipeline.state import STATE_KEY
+from label_guard.pipeline.state import STATE_KEY, Form
 from label_guard.pipeline.stream import GuardStream
 from label_guard.schema.dataset import DatasetSchema
 
@@ -25,41 +25,59 @@ _ENDED = "ended"
 
 
 class _Counted:
-    """An iterable as upstream: its state is how many elements were read, restored by reading them again."""
+    """An iterable as upstream: its state is how much of it was read, restored by reading that again.
 
-    def __init__(self, iterable: Iterable[Any]) -> None:
+    Args:
+        iterable: yields elements.
+        feature: path of a feature of the elements, of which each record of a batch has one.
+
+    Attributes:
+        in_batches: whether a state is restored by the number of records, so that a loader of batches of another size
+            goes on at the same record.
+    """
+
+    def __init__(self, iterable: Iterable[Any], feature: str) -> None:
         self._iterable = iterable
+        self._feature = feature
         self._iterator: Iterator[Any] | None = None
-        self._read = 0
+        self._read = self._rows = 0
+        self.in_batches = False
 
     def __next__(self) -> Any:
         if self._iterator is None:
             self._iterator = iter(self._iterable)
         element = next(self._iterator)
         self._read += 1
+        self._rows += _length(tree.get(element, self._feature))
         return element
 
     def get_state(self) -> dict[str, int]:
-        """The number of elements read."""
-        return {"read": self._read}
+        """The number of elements read, and how long they were."""
+        return {"read": self._read, "rows": self._rows}
 
     def set_state(self, state: dict[str, int]) -> None:
         """Reads and drops elements up to the place of ``state``.
 
         Raises:
-            UsageError: the iterable cannot be started again, or ends before that place.
+            UsageError: the iterable cannot be started again, ends before that place, or has none such.
         """
         place = saved_state.number({"read": state["read"]}, "read")  # a KeyError where another pipeline made the state
+        rows = saved_state.number(state, "rows", inside="parent/") if self.in_batches and "rows" in state else 0
         if place < self._read or self._iterator is None:
             self.restart(
                 f"cannot go back to element {place} of an iterator at {self._read}; restore into a new guard over a "
                 "fresh iterable"
             )
-        while self._read < place:
+        while self._rows < rows if rows else self._read < place:
             try:
                 next(self)
             except StopIteration:
                 raise UsageError(f"the iterable ends at {self._read}, before element {place}") from None
+        if rows and self._rows != rows:
+            raise UsageError(
+                f"{rows} records were read when the state was made, and now no batch ends there: {self._read} of them "
+                f"hold {self._rows}; restore over a loader of the same batch size, data and order"
+            )
 
     def __len__(self) -> int:
         return len(cast("Sized", self._iterable))
@@ -69,7 +87,15 @@ class _Counted:
         iterator = iter(self._iterable)
         if iterator is self._iterator:
             raise UsageError(refusal)
-        self._iterator, self._read = iterator, 0
+        self._iterator, self._read, self._rows = iterator, 0, 0
+
+
+def _length(value: Any) -> int:
+    """Length of a feature; 0 where it has none."""
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple) and shape:
+        return cast("tuple[int, ...]", shape)[0]
+    return len(cast("list[Any]", value)) if isinstance(value, list) else 0
 
 
 class GuardedBatches:
@@ -144,21 +170,37 @@ class GuardedBatches:
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on after the last batch delivered before ``state`` was taken; after a whole pass, with the next one.
 
-        An iterable with ``get_state`` and ``set_state`` (Grain's) is set; any other is read up to that place.
+        An iterable with ``get_state`` and ``set_state`` (Grain's) is set; any other is read up to that place: that
+        record of batches, that element of others.
 
         Raises:
             SchemaChangedError: the state was made under other label rules.
-            UsageError: the state is not one of ``guard_batches``, or the iterable cannot get there.
+            UsageError: the state is not one of ``guard_batches``, or the iterable cannot get there, or is another one.
         """
         if not isinstance(cast("object", state), Mapping) or STATE_KEY not in state:
             raise UsageError("not a state of guard_batches: it has no key 'label_guard'")
         ended = bool(saved_state.number(state, _ENDED, greatest=1)) if _ENDED in state else False
+        own = saved_state.own_part(state)
+        if own is not None and isinstance(self._upstream, _Counted):
+            saved = Form(own["form"])
+            _refuse_other_form(saved, Form.of(self.stream.config.batched))
+            self._upstream.in_batches = saved is Form.BATCHES
         self.stream.set_state(state)
         self._pass, self._begun, self._ended = None, ended and isinstance(self._upstream, _Counted), ended
 
     def close(self) -> None:
         """Closes the quarantine's part file."""
         self.stream.close()
+
+
+def _refuse_other_form(saved: Form, given: Form) -> None:
+    """Refuses to go on over records after as many batches, or over batches after as many records."""
+    if Form.UNKNOWN not in (saved, given) and saved is not given:
+        before, now = ("batches", "records") if saved is Form.BATCHES else ("records", "batches")
+        raise UsageError(
+            f"the state counts the {before} that were read, and now the elements are {now} (batched=); restore over a "
+            f"loader of the same {before}"
+        )
 
 
 class _Pass:
@@ -198,12 +240,12 @@ def guard_batches(iterable: Iterable[Any], schema: SchemaLike, **options: Unpack
     [([1, 0], [True, False]), ([2, 3], [True, True])]
     """
     _check_iterable(iterable)
-    upstream: Any = iterable
-    if not (hasattr(iterable, "get_state") and hasattr(iterable, "set_state") and hasattr(iterable, "__next__")):
-        upstream = _Counted(iterable)
     if "remainder" not in options and _drops_remainder(iterable, options):
         options["remainder"] = "drop"  # the loader promises full batches
     config = resolve_options(schema, "guard_batches", **options)
+    upstream: Any = iterable
+    if not (hasattr(iterable, "get_state") and hasattr(iterable, "set_state") and hasattr(iterable, "__next__")):
+        upstream = _Counted(iterable, next(iter(config.guard.features)))
     before: Any = getattr(getattr(iterable, "stream", iterable), "config", None)  # of a guard itself
     if isinstance(before, GuardConfig):
         config.refuse_second_remap(before)

@@ -95,6 +95,36 @@ def test_states_that_do_not_fit(tmp_path: Path) -> None:
         guard_batches(_batches(), _schema(12), **_options(tmp_path)).restore(guarded.state())
 
 
+def _loader(size: int) -> list[dict[str, Any]]:
+    """40 records of which some are bad, one by one where ``size`` is 0, else in batches."""
+    labels = np.where(np.arange(40) % 7 == 3, 55, np.arange(40) % 10)
+    if not size:
+        return [{"id": k, "label": labels[k]} for k in range(40)]
+    return [{"id": np.arange(k, min(40, k + size)), "label": labels[k : k + size]} for k in range(0, 40, size)]
+
+
+@pytest.mark.parametrize("policy", ["drop", "mask", "report"])
+@pytest.mark.parametrize("sizes", [(a, b) for a in (0, 1, 3, 4, 8) for b in (0, 1, 3, 4, 8)])
+def test_restore_over_other_elements(tmp_path: Path, policy: Any, sizes: tuple[int, int]) -> None:
+    """A loader with another batch size, or of records in place of batches: every record once, or an error."""
+    options = _options(tmp_path, on_invalid=policy)
+
+    def guard(size: int) -> Any:
+        return guard_batches(_loader(size), _schema(), batched=size > 0, batch_size=size or 4, **options)
+
+    for steps in range(4):
+        first, second = guard(sizes[0]), guard(sizes[1])
+        ids = [k for _ in range(steps) for k in next(first)["id"].tolist()]
+        try:
+            second.restore(first.state())
+        except UsageError:
+            assert sizes[0] != sizes[1]
+            continue
+        ids += [k for batch in second for k in batch["id"].tolist()]
+        dropped = [k for k in range(40) if k % 7 == 3] if policy == "drop" else []
+        assert sorted(ids) == sorted(set(range(40)) - set(dropped))
+
+
 def test_raise_tries_again(tmp_path: Path) -> None:
     """After an error the next call refuses the same batch again, and nothing is skipped."""
     guarded = guard_batches(_batches(), _schema(), on_invalid="raise")
@@ -102,7 +132,7 @@ def test_raise_tries_again(tmp_path: Path) -> None:
         with pytest.raises(InvalidLabelError):
             next(guarded)
     assert guarded.summary.refused == 4
-    assert guarded.state()["parent"] == {"read": 0}
+    assert guarded.state()["parent"] == {"read": 0, "rows": 0}
 
 
 def test_a_loader_that_restarts(tmp_path: Path) -> None:

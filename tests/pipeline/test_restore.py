@@ -217,7 +217,10 @@ def test_another_size_of_full_batches(tmp_path: Path, policy: str, sizes: tuple[
 
 @pytest.mark.parametrize("policy", ["mask", "raise", "report"])
 def test_other_sizes_under_remainder_drop(tmp_path: Path, policy: str) -> None:
-    """A loader does not show its batch size: larger batches go on, a stream of smaller ones asks for batch_size=."""
+    """A loader does not show its batch size: larger batches go on, a stream of smaller ones asks for batch_size=.
+
+    They go on at the same record, so that none is lost; where no batch ends there it is an error.
+    """
 
     def guarded(size: int, count: int = 48, **more: Any) -> Any:
         batches = [{"y": np.arange(size) % 10} for _ in range(count // size)]
@@ -225,15 +228,18 @@ def test_other_sizes_under_remainder_drop(tmp_path: Path, policy: str) -> None:
 
     first = guarded(8)
     next(first)
+    with pytest.raises(UsageError, match="8 records were read when the state was made, and now no batch ends there"):
+        guarded(16).restore(first.state())
+    next(first)
     for size, more in [(16, {}), (4, {"batch_size": 4}), (8, {})]:
         again = guarded(size, **more)
         again.restore(first.state())
-        assert [len(batch["y"]) for batch in again] == [size] * (48 // size - 1)
+        assert [len(batch["y"]) for batch in again] == [size] * ((48 - 16) // size)
     again = guarded(4)
     again.restore(first.state())
     with pytest.raises(UsageError, match=r"with batches of 8 records.*batches of 4 that come now: pass batch_size="):
         list(again)
-    last = guarded(4, 8)  # one short batch is the last one
+    last = guarded(4, 20)  # one short batch is the last one
     last.restore(first.state())
     assert not list(last)
     assert last.summary.remainder == 4
