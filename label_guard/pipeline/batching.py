@@ -196,7 +196,10 @@ def holds_rows(node: Any, size: int) -> bool | None:
 
     None where both fit: ``size`` arrays of length ``size``, alike in dtype and shape. Lists of Python values are
     rows, as in JSON and Hugging Face datasets; containers of features hold arrays, as Grain and PyTorch make them.
+    A tuple is a container as soon as one item is a feature; PyTorch makes one of the texts of a batch, too.
     """
+    if type(node) is tuple:
+        return len(cast("tuple[Any, ...]", node)) == size and _are_values(cast("tuple[Any, ...]", node), size)
     if not isinstance(node, list) or len(cast("list[Any]", node)) != size:
         return False
     values = cast("list[Any]", node)
@@ -206,6 +209,16 @@ def holds_rows(node: Any, size: int) -> bool | None:
         return True
     alike = {(np.shape(value), str(getattr(value, "dtype", None))) for value in values}
     return None if len(alike) == 1 else False
+
+
+def _are_values(items: tuple[Any, ...], size: int) -> bool | None:
+    """Whether no item of a tuple is a feature of ``size`` records, or holds features; None for lists of that length."""
+    lists = [isinstance(item, list | tuple) for item in items]
+    lengths = [len(i) if is_list else next(iter(np.shape(i)), None) for i, is_list in zip(items, lists, strict=True)]
+    if all(lists) and set(lengths) == {size}:
+        return None
+    holds_features = any(not is_list and tree.children(i) is not None for i, is_list in zip(items, lists, strict=True))
+    return size not in lengths and not holds_features
 
 
 def _contains_label(path: str, labels: Iterable[str]) -> bool:
@@ -240,7 +253,8 @@ def _join(nodes: list[Any], parts: Sequence[BatchRows], path: str, labels: tuple
     if _are_dicts_alike(nodes):
         return {key: _join([n[key] for n in nodes], parts, _inside(path, str(key)), labels) for key in nodes[0]}
     if labels is not None and not _contains_label(path, labels) and _all_rows(nodes, parts, path):
-        return [node[position] for node, (_, rows, _) in zip(nodes, parts, strict=True) for position in rows.tolist()]
+        taken = [node[position] for node, (_, rows, _) in zip(nodes, parts, strict=True) for position in rows.tolist()]
+        return tuple(taken) if isinstance(nodes[0], tuple) else taken
     first, *others = [tree.children(node) for node in nodes]
     if first is None:
         return _join_leaves(nodes, parts, path)
@@ -260,13 +274,16 @@ def _all_rows(nodes: list[Any], parts: Sequence[BatchRows], path: str) -> bool:
         return all(found)
     if len(clear) == 1:
         return clear == {True}
+    doubtful = next(node for node, rows in zip(nodes, found, strict=True) if rows is None)
     size = max(len(cast("list[Any]", node)) for node, rows in zip(nodes, found, strict=True) if rows is None)
     if size == 1:
         return True
+    is_tuple = isinstance(doubtful, tuple)
     raise UsageError(
-        f"feature {path!r} is a list of {size} arrays of length {size} in a batch of as many records: it may hold one "
-        "array for each record, or one for each of several features, so records cannot be taken out of it or added. "
-        "Make it a tuple or a dict of features, or an array with a leading axis of records"
+        f"feature {path!r} is a {'tuple' if is_tuple else 'list'} of {size} {'lists' if is_tuple else 'arrays'} of "
+        f"length {size} in a batch of as many records: it may hold one {'list' if is_tuple else 'array'} for each "
+        "record, or one for each of several features, so records cannot be taken out of it or added. "
+        f"Make it a {'' if is_tuple else 'tuple or a '}dict of features, or an array with a leading axis of records"
     )
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.columns import BUFFERS, Column, as_array, spec_text
+from label_guard.check.columns import BUFFERS, Column, spec_text
 from label_guard.check.reading import counted_positions, where_array
 from label_guard.check.result import CheckResult, RuleViolations
 from label_guard.core import tree
@@ -22,6 +22,7 @@ from label_guard.pipeline.masking import (
     Mask,
     add_mask,
     join_columns,
+    stack_where,
     uncounted_columns,
     validity,
     with_uncounted,
@@ -128,7 +129,7 @@ def stack_records(config: GuardConfig, records: Sequence[Any], result: CheckResu
             good[path] = valid
     bad = frozenset(np.nonzero(~result.valid)[0].tolist() if config.on_invalid == "mask" else ())
     for where in config.guard.where_paths.difference(config.converters, config.consumed):
-        counts = _where_of_all(where, records, bad)
+        counts = stack_where(where, records, bad)
         arrays |= {} if counts is None else {where: counts}
     # Features that were read as columns of a label may hold None, and do not leave the guard.
     read = dict.fromkeys(config.consumed, np.empty((len(records), 0)))
@@ -139,34 +140,6 @@ def _forms(columns: Sequence[Column], name: Callable[[int], str]) -> str:
     """The dtypes and shapes of ``columns``, each with the name of its first record."""
     specs = {spec_text(one.array.dtype, one.array.shape[1:]): name(int(one.rows[0])) for one in columns}
     return listed(f"{spec} ({first})" for spec, first in specs.items())
-
-
-def _where_of_all(path: str, records: Sequence[Any], bad: Collection[int]) -> Array | None:
-    """What counts, ``[batch, ...]``, from arrays or lists, 0 for bad records that lack it.
-
-    None where it stacks as it is, or not at all.
-    """
-    if tree.get(records[0], path) is tree.MISSING and not bad:
-        return None  # nearly always: the feature of a mask to come
-    values = [tree.get(record, path) for record in records]
-    are_lists = any(isinstance(value, list | tuple) for value in values)
-    if not are_lists and not bad:
-        return None
-    stored = [_plain_array(value) for value in values]
-    forms = [(array.shape, None if are_lists and array.dtype.kind in "biuf" else array.dtype) for array in stored]
-    known = {form for row, form in enumerate(forms) if row not in bad} or set(forms)
-    if len(known) != 1 or (not are_lists and known.issuperset(forms)):
-        return None
-    (form,) = known
-    zeros = np.zeros_like(stored[forms.index(form)])
-    return np.stack([array if own == form else zeros for array, own in zip(stored, forms, strict=True)])
-
-
-def _plain_array(value: Any) -> Array:
-    try:
-        return np.asarray(cast("Any", value)) if isinstance(value, list | tuple) else as_array(value)[0]
-    except ValueError:  # lists of several lengths
-        return as_array(value)[0]
 
 
 def mask_batch(config: GuardConfig, batch: Any, result: CheckResult) -> tuple[Any, Good]:
@@ -291,8 +264,8 @@ def refill(
 
 
 def _joined(config: GuardConfig, parts: Sequence[batching.BatchRows], *, stacked: bool = False) -> Any:
-    """As ``join_rows``, the labels as stored. A label is a value: a list of labels is cut by record."""
-    separate: dict[str, list[Any]] = {}
+    """As ``join_rows``, the labels as stored. Labels and what counts in them are values: lists are cut by record."""
+    separate: dict[str, Any] = {}
     for path, converter in config.converters.items():
         if _are_alike([tree.get(batch, path) for batch, _, _ in parts]):
             continue
@@ -305,9 +278,14 @@ def _joined(config: GuardConfig, parts: Sequence[batching.BatchRows], *, stacked
         if not same or (converter.is_encoded and arrays[0].dtype.kind not in "biuf"):
             separate[path] = [a[row] for a, (_, rows, _) in zip(arrays, parts, strict=True) for row in rows.tolist()]
             parts = _each(parts, lambda batch, size, path=path: tree.put(batch, path, np.empty((size, 0))))
+    counted = {path: tree.get(parts[0][0], path) for path in config.guard.where_paths.difference(config.converters)}
+    lists = {path: value for path, value in counted.items() if type(value) in (list, tuple)}
+    for path in lists:
+        parts = _each(parts, lambda batch, size, path=path: batching.with_label_columns(batch, path, size))
     joined = batching.join(parts, config.guard.labels, stacked=stacked)
-    for path, label in separate.items():
-        joined = tree.put(joined, path, label)
+    separate |= {path: tree.rebuild(value, tree.get(joined, path).tolist()) for path, value in lists.items()}
+    for path, values in separate.items():
+        joined = tree.put(joined, path, values)
     return joined
 
 

@@ -5,7 +5,7 @@ Pure functions; input arrays are never written.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -337,3 +337,31 @@ def zero_last(value: Any, padding: int) -> Any:
     array = np.array(value)
     array[-padding:] = np.zeros((), array.dtype)
     return array
+
+
+def stack_where(path: str, records: Sequence[Any], bad: Collection[int]) -> Array | None:
+    """What counts, ``[batch, ...]``, from arrays or lists, 0 for bad records that lack it.
+
+    None where it stacks as it is, or not at all.
+    """
+    if tree.get(records[0], path) is tree.MISSING and not bad:
+        return None  # nearly always: the feature of a mask to come
+    values = [tree.get(record, path) for record in records]
+    are_lists = any(isinstance(value, list | tuple) for value in values)
+    if not are_lists and not bad:
+        return None
+    stored = [_plain_array(value) for value in values]
+    forms = [(array.shape, None if are_lists and array.dtype.kind in "biuf" else array.dtype) for array in stored]
+    known = {form for row, form in enumerate(forms) if row not in bad} or set(forms)
+    if len(known) != 1 or (not are_lists and known.issuperset(forms)):
+        return None
+    (form,) = known
+    zeros = np.zeros_like(stored[forms.index(form)])
+    return np.stack([array if own == form else zeros for array, own in zip(stored, forms, strict=True)])
+
+
+def _plain_array(value: Any) -> Array:
+    try:
+        return np.asarray(cast("Any", value)) if isinstance(value, list | tuple) else as_array(value)[0]
+    except ValueError:  # lists of several lengths
+        return as_array(value)[0]

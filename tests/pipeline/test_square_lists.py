@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from label_guard import ClassLabel, UsageError, guard_batches
+from label_guard.core.types import Array
 from label_guard.grain import guard_labels
 from label_guard.quarantine.reader import read_quarantine
 
@@ -146,3 +147,68 @@ def test_rows_that_are_arrays(tmp_path: Path) -> None:
     guarded = guard_batches(wrong, schema, on_invalid="mask", **options)
     list(guarded)
     assert guarded.summary.by_rule == {"LG105": 3}
+
+
+def in_container(values: Array, kind: str) -> Any:
+    """The values of a batch as loaders hand them on: PyTorch makes a tuple of texts, a collate function one of any."""
+    made = {"array": lambda: values, "list": values.tolist, "tuple": lambda: tuple(values.tolist())}
+    made |= {"tuple of rows": lambda: tuple(map(tuple, values.tolist())), "tuple of arrays": lambda: tuple(values)}
+    return made[kind]()
+
+
+@pytest.mark.parametrize("what", ["names", "numbers", "tokens", "where"])
+@pytest.mark.parametrize("kind", ["list", "tuple", "tuple of rows", "tuple of arrays"])
+def test_a_value_for_each_record_leaves_with_it(kind: str, what: str, tmp_path: Path) -> None:
+    """A tuple, or a list, of a value for each record is cut by record, in batches and in the quarantine."""
+    count = 10
+    features: dict[str, Array] = {
+        "names": np.array([f"{k}.png" for k in range(count)]),
+        "numbers": np.arange(count) * 1.5,
+        "tokens": np.arange(count * 5).reshape(count, 5),
+        "where": np.array([k % 3 for k in range(count)]),
+    }
+    if kind == "tuple of rows" and what != "tokens":
+        kind = "tuple"
+    labels = np.array([99 if k in (1, 2, 5) else k % 4 for k in range(count)])
+    schema = {"y": ClassLabel(num_classes=4, where="where" if what == "where" else None)}
+    found: dict[str, list[Any]] = {}
+    for form in ("array", kind):
+        batches = [
+            {"y": labels[at : at + 4], "x": features["numbers"][at : at + 4]}
+            | {what: in_container(features[what][at : at + 4], form)}
+            for at in range(0, count, 4)
+        ]
+        options: dict[str, Any] = {"quarantine": tmp_path / form, "stop_above": None, "batched": True}
+        guarded = list(guard_batches(batches, schema, **options))
+        kept = read_quarantine(str(tmp_path / form)).entries
+        rows = [
+            (float(x), np.asarray(own).tolist(), int(y), bool(batch.get("y_valid", [True] * 4)[row]))
+            for batch in guarded
+            for row, (x, own, y) in enumerate(zip(batch["x"], batch[what], batch["y"], strict=True))
+        ]
+        found[form] = [rows, sorted(float(entry.payload["x"]) for entry in kept)]
+        assert what != "names" or {entry.payload["names"] for entry in kept} == {"1.png", "2.png", "5.png"}
+        assert {type(batch[what]) for batch in guarded} == {type(batches[0][what])}
+    assert found[kind] == found["array"]
+    assert {x: own for x, own, *_ in found[kind][0]}.items() <= dict(
+        zip(features["numbers"].tolist(), features[what].tolist(), strict=True)
+    ).items()
+
+
+def test_a_tuple_of_features_stays_one(tmp_path: Path) -> None:
+    """A tuple of arrays is a container of features, also where it has as many as the batch has records."""
+    batches = [
+        {"y": np.array([1, 77]) if at == 0 else np.arange(2), "x": (np.arange(at, at + 2), np.arange(at, at + 2) * 10)}
+        for at in (0, 2, 4)
+    ]
+    guarded = guard_batches(batches, {"y": ClassLabel(num_classes=10)}, quarantine=tmp_path, stop_above=None)
+    found = [pair for batch in guarded for pair in zip(*map(np.ndarray.tolist, batch["x"]), strict=True)]
+    assert sorted(found) == [(k, 10 * k) for k in (0, 2, 3, 4, 5)]
+
+
+def test_a_tuple_of_lists_of_the_batch_size_is_refused(tmp_path: Path) -> None:
+    """Two lists of two numbers in a batch of two may be rows or features: no silent choice."""
+    batch = {"x": ([1, 2], [3, 4]), "y": np.array([77, 1])}
+    guarded = guard_batches([batch], {"y": SCHEMA["label"]}, batched=True, quarantine=tmp_path, stop_above=None)
+    with pytest.raises(UsageError, match="'x' is a tuple of 2 lists of length 2"):
+        next(iter(guarded))
