@@ -195,6 +195,22 @@ def test_records_with_nothing_to_learn_are_findings(tmp_path: Path) -> None:
     assert "1 of 2 records holds nothing to learn" in found["some"].message
 
 
+@pytest.mark.parametrize(("split", "values", "found"), [
+    ("train", [-1] * 9, True), ("train", [-1] * 8 + [0], False), ("test", [-1] * 9, False), (None, [-1] * 9, True), ("all", [-1] * 9, True),
+])  # fmt: skip
+def test_a_training_split_without_a_label_is_an_error(
+    tmp_path: Path, split: str | None, values: list[int], found: bool
+) -> None:
+    """``unlabeled`` says that some records, or a test split, have no label; nothing can be trained on -1 alone."""
+    pq.write_table(pa.table({"label": values}), tmp_path / "a.parquet")
+    label = {"kind": "class_label", "num_classes": 2, "unlabeled": -1, "on_unlabeled": "skip"}
+    fields: dict[str, Any] = {"format": 1, "name": "t", "version": "1.0.0", "labels": {"label": label}}
+    fields |= {"splits": {split: {}}} if split else {}
+    report = audit_dataset(DatasetSchema.model_validate(fields), source=f"parquet:{tmp_path}/a.parquet")
+    assert [(one.rule, one.severity) for one in report.findings if one.rule == "LG408"] == [("LG408", "error")] * found
+    assert bool(report.exit_code) == found
+
+
 UNLEARNED: dict[str, tuple[dict[str, Any], list[Any], list[Any], int]] = {
     "NaN": ({"kind": "real_label", "ignore": [float("nan")]}, [1.5, float("nan"), 2.5], [1, 1, 1], 1),
     "null": ({"kind": "real_label", "ignore": [None]}, [1.5, None, None], [1, 1, 1], 2),
