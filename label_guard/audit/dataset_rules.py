@@ -170,7 +170,7 @@ def _empty_findings(split: SplitReport, labels: Mapping[str, Label]) -> Iterator
         empty, records = found.nothing_left - padding, found.records - padding
         trains = split.split in (None, "all") or split.split.startswith(
             "train"
-        )  # others may have their labels withheld
+        )  # those of others may be withheld
         declared = getattr(label, "unlabeled", None) is not None and not (trains and empty == records)
         if empty and not declared:
             share = f"{empty:,} of {counted(records, 'record')} {agreed(empty, 'holds', 'hold')}"

@@ -196,7 +196,8 @@ def test_records_with_nothing_to_learn_are_findings(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("split", "values", "found"), [
-    ("train", [-1] * 9, True), ("train", [-1] * 8 + [0], False), ("test", [-1] * 9, False), (None, [-1] * 9, True), ("all", [-1] * 9, True),
+    ("train", [-1] * 9, True), ("train", [-1] * 8 + [0], False), ("test", [-1] * 9, False), (None, [-1] * 9, True),
+    ("all", [-1] * 9, True),
 ])  # fmt: skip
 def test_a_training_split_without_a_label_is_an_error(
     tmp_path: Path, split: str | None, values: list[int], found: bool
