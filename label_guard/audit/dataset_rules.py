@@ -168,9 +168,7 @@ def _empty_findings(split: SplitReport, labels: Mapping[str, Label]) -> Iterator
         if found.nothing_left == found.records:
             padding = 0  # a split of nothing but padding has nothing to learn either
         empty, records = found.nothing_left - padding, found.records - padding
-        trains = split.split in (None, "all") or split.split.startswith(
-            "train"
-        )  # those of others may be withheld
+        trains = split.split in (None, "all") or split.split.startswith("train")  # those of others may be withheld
         declared = getattr(label, "unlabeled", None) is not None and not (trains and empty == records)
         if empty and not declared:
             share = f"{empty:,} of {counted(records, 'record')} {agreed(empty, 'holds', 'hold')}"
