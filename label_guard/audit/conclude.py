@@ -55,7 +55,7 @@ def conclude(
     )
 
 
-def _again(report: AuditReport, splits: Sequence[SplitReport]) -> AuditReport:
+def _with_splits(report: AuditReport, splits: Sequence[SplitReport]) -> AuditReport:
     """``report`` with other splits, and what follows from them."""
     found = conclude(
         report.schema_file, splits, part=report.part, problems=report.problems, schema_place=report.schema_place
@@ -82,7 +82,7 @@ def with_baseline(report: AuditReport, baseline: Baseline) -> AuditReport:
         split.model_copy(update={"baseline": compare(before, split.bad, whole=split.counted)})
         for split, before in zip(report.splits, known, strict=True)
     ]
-    return _again(report, splits)
+    return _with_splits(report, splits)
 
 
 def with_duplicates(report: AuditReport, duplicates: Duplicates) -> AuditReport:
@@ -95,7 +95,7 @@ def with_duplicates(report: AuditReport, duplicates: Duplicates) -> AuditReport:
     for rule, groups, what in words:
         if groups.groups:
             first = groups.examples[0]
-            shown = "; ".join(f"{_in(member.split)}{member.record} {{{member.labels}}}" for member in first)
+            shown = "; ".join(f"{_split_prefix(member.split)}{member.record} {{{member.labels}}}" for member in first)
             number = f"{counted(groups.records, 'record')} in {counted(groups.groups, 'group')}"
             message = f"{number} have {what}; first {shown}"
             findings.append(finding_of(rule, first[0].split or None, message))
@@ -108,7 +108,7 @@ def with_duplicates(report: AuditReport, duplicates: Duplicates) -> AuditReport:
     return report.model_copy(update={"findings": findings, "duplicates": duplicates, "complete": complete})
 
 
-def _in(split: str) -> str:
+def _split_prefix(split: str) -> str:
     return f"{split}: " if split else ""
 
 
@@ -146,13 +146,13 @@ def merge_reports(parts: Sequence[AuditReport]) -> AuditReport:
     return merged.model_copy(update={"thumbnails": pictures})
 
 
-def _require_same_source(mine: SplitReport, theirs: SplitReport) -> None:
-    for name in type(mine.source).model_fields:
-        values = getattr(mine.source, name), getattr(theirs.source, name)
+def _require_same_source(first: SplitReport, second: SplitReport) -> None:
+    for name in type(first.source).model_fields:
+        values = getattr(first.source, name), getattr(second.source, name)
         if values[0] != values[1]:
             raise UsageError(
-                f"the parts were read from different data: split {mine.split}, {name} {values[0]!r} and {values[1]!r}; "
-                "merge what --shards I/N wrote of the same files"
+                f"the parts were read from different data: split {first.split}, {name} {values[0]!r} and "
+                f"{values[1]!r}; merge what --shards I/N wrote of the same files"
             )
 
 
@@ -193,7 +193,7 @@ def parse_report(text: str) -> AuditReport:
         if problem is not None:
             reason = f"its numbers contradict each other: {problem}"
             raise UsageError(f"{reason}; make it again with audit --report json=FILE")
-        return _again(report, report.splits)
+        return _with_splits(report, report.splits)
     except ValidationError as error:
         first = error.errors()[0]
         raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -219,17 +219,17 @@ def _class_findings(
         others = [one for one in splits if one is not split and one.counted and path in one.labels]
         ids = label.raw_ids
         used = found.class_records.table()
-        count, unused = _below(1, label, used)
+        count, unused = _classes_below(1, label, used)
         if count and not is_vocabulary(label, split, path):
             share = f"{count} of {counted(label.num_classes, 'class')} {agreed(count, 'is', 'are')} never used"
-            message = f"{path}: {share}: {_some(count, unused, ids, label)}"
+            message = f"{path}: {share}: {_class_list(count, unused, ids, label)}"
             elsewhere = [one.split for one in others if all(one.labels[path].class_counts[ids[p]] for p in unused)]
             if elsewhere:
                 message += f"; they are used in {elsewhere[0]}"
             yield finding_of("LG403", split.split, message, label=path)
-        count, rare = _below(least, label, used)
+        count, rare = _classes_below(least, label, used)
         if count:
-            names = _some(count, rare, ids, label)
+            names = _class_list(count, rare, ids, label)
             message = (
                 f"{path}: {counted(count, 'class has', 'classes have')} fewer than min_class_count "
                 f"{counted(least, 'record')}: {names}"
@@ -246,8 +246,8 @@ def is_vocabulary(label: ClassLabel | MultiLabel, split: SplitReport, path: str)
     return (tokens and label.num_classes >= _VOCABULARY) or split.labels[path].class_counts.total() < label.num_classes
 
 
-def _below(least: int, label: ClassLabel | MultiLabel, records: Mapping[int, int]) -> tuple[int, list[int]]:
-    """How many classes have fewer than ``least`` records, and the places of the first of them.
+def _classes_below(least: int, label: ClassLabel | MultiLabel, records: Mapping[int, int]) -> tuple[int, list[int]]:
+    """How many classes have fewer than ``least`` records, and the indices of the first of them.
 
     In time that grows with the classes in use: a schema may declare two thousand million.
     """
@@ -258,7 +258,7 @@ def _below(least: int, label: ClassLabel | MultiLabel, records: Mapping[int, int
     return count, list(islice(fewer, min(count, _SHOWN)))
 
 
-def _some(count: int, indices: Sequence[int], ids: Sequence[int], label: ClassLabel | MultiLabel) -> str:
+def _class_list(count: int, indices: Sequence[int], ids: Sequence[int], label: ClassLabel | MultiLabel) -> str:
     names = label.class_names
     shown = [f"{ids[place]} ({names[place]})" if names else str(ids[place]) for place in indices]
     return ", ".join(shown) + (f" and {count - len(indices):,} more" if count > len(indices) else "")

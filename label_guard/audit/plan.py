@@ -147,8 +147,8 @@ def fold_items(auditor: ShardAuditor, items: Iterable[Item]) -> tuple[LabelGuard
     return None, folds
 
 
-def merge_folds(mine: Folds, theirs: Folds) -> Folds:
-    """Returns ``mine`` with ``theirs`` added to it; ``theirs`` is not changed."""
-    for split, fold in theirs.items():
-        mine.setdefault(split, SplitFold()).merge(fold)
-    return mine
+def merge_folds(folds: Folds, others: Folds) -> Folds:
+    """Returns ``folds`` with ``others`` added to it; ``others`` is not changed."""
+    for split, fold in others.items():
+        folds.setdefault(split, SplitFold()).merge(fold)
+    return folds

@@ -237,11 +237,11 @@ def kept(values: Iterable[Value], most: int) -> list[Value]:
     return sorted(values, key=lambda v: (v not in _FIRST, abs(v), v))[:most]
 
 
-def extreme(choose: Callable[..., Any], mine: Any, theirs: Any) -> Any:
+def extreme(choose: Callable[..., Any], first: Any, second: Any) -> Any:
     """``choose`` of both, where None means "no value"."""
-    if mine is None or theirs is None:
-        return theirs if mine is None else mine
-    return choose(mine, theirs)
+    if first is None or second is None:
+        return second if first is None else first
+    return choose(first, second)
 
 
 def whole(value: Value) -> Value:

@@ -75,7 +75,7 @@ class FindDuplicates(beam.PTransform):
         splits = [job.split or "" for job in self._jobs]
         return (
             digests.records
-            | "Group" >> beam.CombinePerKey(Merging(list, _held))
+            | "Group" >> beam.CombinePerKey(Merging(list, _merge_records))
             | "Compare" >> beam.FlatMap(_groups, splits)
             | "Count" >> beam.CombineGlobally(Merging(partial(FoundGroups, splits), FoundGroups.merge))
             | "Found" >> beam.Map(FoundGroups.result, AsList(digests.unread))
@@ -98,10 +98,10 @@ def _digested(numbered: NumberedItem, jobs: Sequence[SplitJob], content: tuple[s
         yield TaggedOutput("unread", (jobs[split].split or "", shard.name, why))
 
 
-def _held(mine: list[bytes], theirs: list[bytes]) -> list[bytes]:
+def _merge_records(records: list[bytes], others: list[bytes]) -> list[bytes]:
     """The records of one content, as many as decide what a report says of it."""
-    mine += theirs
-    return mine if len(mine) < _HELD else _condensed(mine)
+    records += others
+    return records if len(records) < _HELD else _condensed(records)
 
 
 def _rows(records: Sequence[bytes]) -> DigestRows:

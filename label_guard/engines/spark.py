@@ -104,9 +104,9 @@ def _folds(context: Any, plan: AuditPlan) -> Folds:
 
 
 def _merge(
-    mine: tuple[LabelGuardError | None, Folds], theirs: tuple[LabelGuardError | None, Folds]
+    first: tuple[LabelGuardError | None, Folds], second: tuple[LabelGuardError | None, Folds]
 ) -> tuple[LabelGuardError | None, Folds]:
-    return mine[0] or theirs[0], merge_folds(mine[1], theirs[1])
+    return first[0] or second[0], merge_folds(first[1], second[1])
 
 
 def _reason(error: Exception) -> str:
