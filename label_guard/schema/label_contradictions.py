@@ -10,12 +10,15 @@ from label_guard.core import dtypes
 from label_guard.core.plural import counted
 from label_guard.schema.fields import Problem, SchemaPath
 
+MOST_POSITIONS = 2**28  # of one record: a picture of 16,384 x 16,384 pixels
+
 if TYPE_CHECKING:
     from label_guard.schema.labels import ClassLabel, Label, MultiLabel, RealLabel, SoftLabel
 
 
 def label_problems(label: Label) -> Iterator[Problem]:
     """Yields the contradictions between the fields of one label; paths start at the label."""
+    yield from _size_problems(label)
     if label.kind == "class_label":
         yield from _class_problems(label)
     elif label.kind == "multi_label":
@@ -24,6 +27,16 @@ def label_problems(label: Label) -> Iterator[Problem]:
         yield from _soft_problems(label)
     else:
         yield from _real_problems(label)
+
+
+def _size_problems(label: Label) -> Iterator[Problem]:
+    """A record that was not measured, or is masked, takes this memory, however little the dataset holds."""
+    classes = label.num_classes if label.kind == "multi_label" or label.kind == "soft_label" else 1
+    size = math.prod(length for length in label.shape if length is not None) * classes
+    if size > MOST_POSITIONS:
+        message = f"one record has {size:,} positions, more than {MOST_POSITIONS:,}"
+        field = "num_classes" if classes > MOST_POSITIONS else "shape"
+        yield Problem("LG207", (field,), message, "declare null for a length that is not fixed, or fewer classes")
 
 
 def number_text(value: float) -> str:

@@ -37,6 +37,37 @@ def test_many_problems_of_one_file_are_counted_and_few_are_listed(
     assert len(out) < 1_500_000
 
 
+@pytest.mark.parametrize(
+    "label",
+    [
+        "kind: class_label, num_classes: 3, shape: [16384, 16385]",
+        "kind: class_label, num_classes: 3, shape: [2147483647, null, 2147483647]",
+        "kind: real_label, shape: [268435457], ignore: [null]",
+        "kind: soft_label, num_classes: 2147483647",
+        "kind: multi_label, num_classes: 65536, shape: [4097]",
+        "kind: multi_label, num_classes: 2147483647, encoding: ids",
+    ],
+)
+def test_the_positions_of_a_record_are_bounded(label: str) -> None:
+    """A record that is masked or was not measured takes the memory of its declared shape, whatever was stored."""
+    text = f"format: 1\nname: d\nversion: 1.0.0\nlabels: {{y: {{{label}}}}}\n"
+    (found,) = lint_text(text, "d.yaml")
+    assert found.rule == "LG207"
+    assert "positions, more than 268,435,456" in found.message
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        "kind: class_label, num_classes: 2147483647, shape: [16384, 16384]",
+        "kind: soft_label, num_classes: 268435456, shape: [null]",
+    ],
+)
+def test_the_largest_record_is_possible(label: str) -> None:
+    """The bound is inclusive; a length that is null does not count."""
+    assert not lint_text(f"format: 1\nname: d\nversion: 1.0.0\nlabels: {{y: {{{label}}}}}\n", "d.yaml")
+
+
 @pytest.mark.parametrize("field", ["class_names", "class_ids", "ignore", "dtype"])
 def test_a_list_of_wrong_items_is_one_problem(field: str) -> None:
     """An error for each of 200,000 items takes a gigabyte."""
