@@ -62,7 +62,7 @@ def test_any_tree_of_merges_finds_what_the_local_search_finds(
     numbered = list(enumerate(plan.items))
     digests = [pair for item in numbered for pair in beam_duplicates._digested(item, plan.jobs, content)]
     order.shuffle(digests)
-    combine = beam_duplicates.Merging(list, beam_duplicates._held)
+    combine = beam_duplicates.Merging(list, beam_duplicates._merge_records)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(beam_duplicates, "_HELD", held)
         parts: list[dict[bytes, list[bytes]]] = [{}, {}, {}]
