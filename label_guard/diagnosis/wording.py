@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
 from label_guard.core.plural import agreed, counted, times
@@ -77,7 +77,7 @@ def _stray(observed: ObservedValues, scored: ScoredReading) -> str:
         named = f": {_values(scored.noise)}" if scored.noise else ""
         return (
             f"{share} {agreed(count, 'is', 'are')} illegal{named}: {agreed(count, 'a stray', 'strays')}, too few to be "
-            "a class or a shift"
+            f"a class or a shift{_converted_nan(observed.stats.illegal)}"
         )
     illegal = observed.stats.illegal_values
     about = "about " if illegal.overflow.positions else ""
@@ -97,7 +97,13 @@ def _void(observed: ObservedValues, scored: ScoredReading) -> str:
     if observed.label.rank == 0 and scored.reading.voids == (-1,):
         return f"{counts}: records without a label, which would train the last class"
     wrap = " (in uint8, -1 or a raw 0 less one also becomes 255)" if "uint8" in observed.stats.dtypes else ""
-    return f"{counts}: it looks like {kind} that is not declared{wrap}"
+    return f"{counts}: it looks like {kind} that is not declared{wrap}{_converted_nan(scored.reading.voids)}"
+
+
+def _converted_nan(values: Iterable[int | float]) -> str:
+    """What the least integer of a width may come from."""
+    found = next((value for value in values if value in (-(2**31), -(2**63))), None)
+    return "" if found is None else f" (NaN becomes {found} where it is converted to an integer)"
 
 
 def _voids_too(scored: ScoredReading) -> str:

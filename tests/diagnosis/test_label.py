@@ -358,3 +358,13 @@ def test_a_second_cause_leaves_no_word_of_a_change() -> None:
     assert cause.patch == {}
     assert "change the schema" not in cause.text
     assert cause.text.count("look at some of these records") == 1
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_the_integer_that_nan_becomes_is_named_as_such(dtype: str) -> None:
+    """The least integer of a width is what NumPy makes of NaN, whatever its share."""
+    least = np.iinfo(dtype).min
+    for count in (3, 30):
+        batch = np.where(np.arange(2000) < count, least, np.arange(2000) % 10).astype(dtype)
+        (cause,) = causes(guard_of(), np.random.default_rng(1).permutation(batch))
+        assert f"NaN becomes {least} where it is converted to an integer" in cause.text
