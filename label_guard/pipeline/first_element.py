@@ -103,11 +103,14 @@ def _check_where(config: GuardConfig, elements: Sequence[Any]) -> None:
     """Refuses a ``where`` that names a feature without numbers; in a later record that is a violation."""
     for path, label in config.guard.labels.items():
         values = [] if label.where is None else [tree.get(element, label.where) for element in elements]
-        stored = [where_array(value) for value in values if value is not None and value is not tree.MISSING]
+        values = [value for value in values if value is not None and value is not tree.MISSING]
+        stored = [where_array(value) for value in values]
         if stored and not any(array.dtype.kind in "biuf" for array in stored):
+            is_masked = isinstance(values[0], np.ma.MaskedArray)
+            held = "a masked array" if is_masked else spec_text(stored[0].dtype, stored[0].shape)
             raise UsageError(
-                f"{config.caller}: where of label {path!r} is the feature {label.where!r}, which holds "
-                f"{spec_text(stored[0].dtype, stored[0].shape)}; it must hold bool or numbers: 0 does not count"
+                f"{config.caller}: where of label {path!r} is the feature {label.where!r}, which holds {held}; it must "
+                "hold bool or numbers: 0 does not count"
             )
 
 

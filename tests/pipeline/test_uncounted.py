@@ -279,12 +279,22 @@ def test_batches_of_records_without_their_where(odd: dict[str, Any], place: int,
         assert {batch[name].dtype for batch in batches} == {np.dtype(bool)}
 
 
-@pytest.mark.parametrize("where", ["cat", np.array(["a", "b"]), {"a": 1}])
-def test_a_where_without_numbers_from_the_start(where: Any) -> None:
+@pytest.mark.parametrize(
+    ("where", "held"),
+    [
+        ("cat", "str"),
+        (np.array(["a", "b"]), r"str32\[2\]"),
+        ({"a": 1}, "object"),
+        (np.ma.array(1, mask=False), "a masked array;"),
+    ],
+)
+def test_a_where_without_numbers_from_the_start(where: Any, held: str) -> None:
     """A ``where`` that holds no numbers in the first element is a mistake of the schema: an error at once."""
     label = ClassLabel(num_classes=5, where="w")
     for options in ({"batched": False}, {"batch_size": 2, "batched": False}):
-        with pytest.raises(UsageError, match=r"where of label 'y' is the feature 'w', which holds .*bool or numbers"):
+        with pytest.raises(
+            UsageError, match=f"where of label 'y' is the feature 'w', which holds {held}.*bool or numbers"
+        ):
             list(guard_batches([{"y": np.int64(1), "w": where}] * 4, schema_of(label), on_invalid="raise", **options))
 
 
