@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from label_guard.check.columns import as_array, as_float, gather, is_python_number
+from label_guard.core import dtypes
 from label_guard.core.plural import agreed, counted
 from label_guard.core.similar import shortened
 from label_guard.core.types import Array
@@ -310,8 +311,13 @@ def _no_numbers(profile: ColumnProfile, kinds: set[str]) -> Drafted | None:
             "holds lists of text: several names a record",
             by_hand="kind: multi_label with encoding: ids and dtype: string",
         )
+    if profile.other.keys() == {"Decimal"}:
+        return refused("holds decimals, which NumPy has no dtype for: convert the column to integers or floats")
     if profile.other:
         return refused(f"holds values of type {', '.join(sorted(profile.other))}, which are not numbers")
+    unknown = sorted(set(profile.dtypes) - set(dtypes.NAMES))
+    if unknown:
+        return refused(f"holds {unknown[0]}, a dtype that labels cannot have: convert it to float64")
     if not kinds or profile.low is None or profile.high is None:
         return refused("holds no value")
     if kinds > {"b"} or len(kinds - {"u"}) > 1 or len({len(shape) for shape in profile.shapes if shape != (0,)}) > 1:

@@ -27,6 +27,7 @@ ENCODINGS = (
 _ROWS = 8192
 _MAX_ROW = 32 << 20  # characters
 _SKIPPED = 1 << 20
+_LENGTH_OF_NOTE = len("sep=;")
 _OTHER_DELIMITERS = {";": ";", "\t": "tab", "|": "|"}
 # A row that cannot be read is tried again from its second line; text made for it could do so without end.
 _MAX_REREAD = 4
@@ -124,6 +125,9 @@ class CsvFormat:
     def _check_header(self, header: list[str], path: str) -> None:
         if any(_shown(name) != name for name in header):
             raise SourceError(f"cannot read {path} as CSV: its header is not {self.encoding}; add ?encoding=NAME")
+        first = self.delimiter.join(header)
+        if first.startswith("sep=") and len(first) == _LENGTH_OF_NOTE:
+            raise SourceError(f"{path}: its first line, {first!r}, is a note for Excel; remove it")
         other = next((sign for sign in _OTHER_DELIMITERS if len(header) == 1 and sign in header[0]), None)
         if other is not None:
             option = f"delimiter={_OTHER_DELIMITERS[other]}"

@@ -8,6 +8,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -298,6 +299,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "thousands": (np.array([f"{k},500" for k in range(90)]), "store them as numbers, without commas"),
     "gray pictures": (RNG.integers(0, 4, (9, 16, 16, 1)).astype(np.uint8).repeat(3, -1), "3 colour channels"),
     "alpha": (np.stack([RNG.integers(0, 4, (9, 16, 16)), np.full((9, 16, 16), 255)], -1).astype(np.uint8), "alpha"),
+    "long doubles": (IDS.astype(np.longdouble), "a dtype that labels cannot have: convert it to float64"),
     "lists of ids": (np.array(["16 0", "3 1 2"] * 50), "lists of class ids separated by ' '"),
     "white space": (np.array(["cat", "dog\n"] * 50), "white space around it"),
     "characters": (RNG.integers(48, 58, 500).astype(np.uint8), "ASCII characters of digits"),
@@ -338,6 +340,14 @@ def test_lists_of_names_are_refused_as_such(tmp_path: Path, values: Any) -> None
     (tmp_path / "a.jsonl").write_text("\n".join(json.dumps({"tags": one}) for one in values * 9))
     with pytest.raises(UsageError, match=r"holds lists of text: .* kind: multi_label with encoding: ids"):
         infer(f"{tmp_path}/a.jsonl", labels=["tags"])
+
+
+def test_decimals_are_refused_as_such(tmp_path: Path) -> None:
+    """The reason says how a column of decimals must be stored."""
+    values = pa.array([Decimal(k % 3) for k in range(60)], pa.decimal128(5, 0))
+    pq.write_table(pa.table({"label": values}), tmp_path / "a.parquet")
+    with pytest.raises(UsageError, match=r"holds decimals, .* convert the column to integers or floats"):
+        infer(f"{tmp_path}/a.parquet")
 
 
 def test_category_ids_as_text_are_refused_as_such(tmp_path: Path) -> None:

@@ -130,3 +130,12 @@ def test_packed_files_under_the_name_of_a_text_are_said_to_be_packed(tmp_path: P
         for source in (str(path), f"{scheme}:{path}"):
             with pytest.raises(SourceError, match=message):
                 open_source(readable_uri(source)[0], labels=["label"])
+
+
+@pytest.mark.parametrize("sign", [",", ";", "\t"])
+def test_the_note_of_excel_about_the_delimiter_is_refused_as_such(tmp_path: Path, sign: str) -> None:
+    """The line before the header is not taken for the names of the columns."""
+    path = tmp_path / "labels.csv"
+    path.write_text(f"sep={sign}\n" + f"label{sign}id\n" + f"cat{sign}1\ndog{sign}2\n" * 9)
+    with pytest.raises(SourceError, match="is a note for Excel; remove it"):
+        list_fields(readable_uri(str(path))[0])
