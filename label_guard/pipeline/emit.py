@@ -22,6 +22,7 @@ from label_guard.pipeline.masking import (
     Mask,
     add_mask,
     join_columns,
+    numeric_rows,
     stack_where,
     uncounted_columns,
     validity,
@@ -341,7 +342,8 @@ def finalize_batch(
         wrong = _rows_wrong_as_a_whole(broken)
         numeric = not wrong or _is_numeric(value, converter, size + padding)
         if path in config.masks:
-            valid = validity(converter.label, value if numeric else None, size + padding, good.get(path), padding)
+            held = value if numeric else numeric_rows(converter.label, value, size + padding)
+            valid = validity(converter.label, held, size + padding, good.get(path), padding)
             valid = _where_counted(converter.label, stored, valid, good)
             batch = add_mask(batch, path, config.masks[path], valid, config.mask)
         if converter.changes and numeric and wrong < size:

@@ -104,14 +104,24 @@ def _check_where(config: GuardConfig, elements: Sequence[Any]) -> None:
     for path, label in config.guard.labels.items():
         values = [] if label.where is None else [tree.get(element, label.where) for element in elements]
         values = [value for value in values if value is not None and value is not tree.MISSING]
-        stored = [where_array(value) for value in values]
-        if stored and not any(array.dtype.kind in "biuf" for array in stored):
+        if values and not any(map(_holds_numbers, values)):
+            stored = where_array(values[0])
             is_masked = isinstance(values[0], np.ma.MaskedArray)
-            held = "a masked array" if is_masked else spec_text(stored[0].dtype, stored[0].shape)
+            held = "a masked array" if is_masked else spec_text(stored.dtype, stored.shape)
             raise UsageError(
                 f"{config.caller}: where of label {path!r} is the feature {label.where!r}, which holds {held}; it must "
                 "hold bool or numbers: 0 does not count"
             )
+
+
+def _holds_numbers(where: Any) -> bool:
+    """Whether a feature holds numbers, in a batch of records of several lengths in one record at least."""
+    array = where_array(where)
+    if array.dtype.kind in "biuf":
+        return True
+    if isinstance(where, list | tuple):
+        return any(where_array(row).dtype.kind in "biuf" for row in cast("Sequence[Any]", where))
+    return array.dtype == object and array.ndim > 0 and any(where_array(row).dtype.kind in "biuf" for row in array)
 
 
 def _check_form(config: GuardConfig, elements: Sequence[Any]) -> None:

@@ -263,6 +263,16 @@ def validity(label: Label, value: Any, size: int, good: Mask | None, padding: in
     return valid
 
 
+def numeric_rows(label: Label, value: Any, size: int) -> list[Array] | None:
+    """A label of a batch, bad as a whole, as a list of arrays of numbers of several lengths; None where it is not."""
+    rows = value.tolist() if getattr(value, "dtype", None) == np.dtype(object) else value
+    if not isinstance(rows, list):
+        return None
+    arrays = [as_array(row)[0] for row in cast("list[Any]", rows)]
+    legal = all(array.dtype.kind in "biuf" and fits_shape(label.record_shape, array.shape) for array in arrays)
+    return arrays if legal and len(arrays) == size else None
+
+
 def add_mask(batch: Any, label_path: str, path: str, valid: Mask, options: MaskOptions) -> Any:
     """``batch`` with the mask at ``path``, next to its label.
 

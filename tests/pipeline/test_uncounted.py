@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -408,3 +409,35 @@ def test_lists_of_what_counts_after_batch(kind: str, places: int) -> None:
     dataset = grain.MapDataset.source(records).to_iter_dataset(grain.ReadOptions(0, 0)).batch(2)
     with pytest.raises(UsageError, match=f"'w', which says what counts in label 'y', is a list of {places} arrays"):
         next(iter(dataset.pipe(guard_labels, labels, on_invalid="mask")))
+
+
+RAGGED_FORMS: dict[str, Callable[[list[Any]], Any]] = {
+    "list of arrays": list,
+    "array of arrays": lambda rows: np.array([*rows, None], object)[:-1],
+    "lists": lambda rows: [row.tolist() for row in rows],
+}
+
+
+@pytest.mark.parametrize("form", RAGGED_FORMS)
+@pytest.mark.parametrize("where", ["w", None])
+@pytest.mark.parametrize("policy", ["drop", "report"])
+def test_batches_of_records_of_several_lengths(policy: Any, where: str | None, form: str, tmp_path: Path) -> None:
+    """Each record has its own where and its own mask, whatever its neighbours hold."""
+    label = ClassLabel(num_classes=20, shape=(None,), where=where, ignore=(-100,))
+    random = np.random.default_rng(0)
+    for trial in range(8):
+        lengths = random.integers(1, 5, 4)
+        ids = [np.where(random.random(n) < 0.1, -1, random.choice([*range(20), -100], n)) for n in lengths]
+        counts = [np.append(random.integers(0, 2, n - 1), 1) for n in lengths]
+        counted = [count != 0 if where else np.ones(len(count), np.bool_) for count in counts]
+        valid = [not (row[count] == -1).any() for row, count in zip(ids, counted, strict=True)]
+        batch = {"y": RAGGED_FORMS[form](ids), "w": RAGGED_FORMS[form](counts), "k": np.arange(4)}
+        folder = tmp_path / f"{trial}"
+        guarded = guard_batches(
+            [batch], {"y": label}, on_invalid=policy, batched=True, stop_above=None, quarantine=folder
+        )
+        kept = [k for k in range(4) if valid[k] or policy == "report"]
+        found = [(k, mask) for out in guarded for k, mask in zip(out["k"], out["y_valid"], strict=True)]
+        assert [k for k, _ in found] == kept
+        for k, mask in found:
+            np.testing.assert_array_equal(mask, counted[k] & (ids[k] != -100))
