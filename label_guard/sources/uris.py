@@ -227,9 +227,16 @@ def _folder_uris(path: Path, names: set[str]) -> list[str]:
         found = [guess for guess in guesses if guess is not None]
     if not found and folders:
         inner = {Path(file).suffix.lower() for name in folders for file in _first_files(path / name)}
-        found = [f"{scheme}:{path}" for ends, scheme in ((".txt", "yolo"),) if inner == {ends}]
+        found = [f"yolo:{path}"] if inner == {".txt"} or ("labels" in folders and _holds_texts(path / "labels")) else []
         found = found or _prepared_below(path)[:_MAX_FILES] or [f"folder:{path}"]
     return found
+
+
+def _holds_texts(labels: Path) -> bool:
+    """Whether the folder ``labels`` of YOLO, or the splits in it, hold texts alone."""
+    inner = [name for name in _visible(labels) if (labels / name).is_dir()]
+    files = [*_first_files(labels), *(file for name in inner for file in _first_files(labels / name))]
+    return {Path(file).suffix.lower() for file in files} == {".txt"}
 
 
 def _of_suffix(path: Path, suffix: str, files: Sequence[str]) -> list[str]:

@@ -139,3 +139,17 @@ def test_the_note_of_excel_about_the_delimiter_is_refused_as_such(tmp_path: Path
     path.write_text(f"sep={sign}\n" + f"label{sign}id\n" + f"cat{sign}1\ndog{sign}2\n" * 9)
     with pytest.raises(SourceError, match="is a note for Excel; remove it"):
         list_fields(readable_uri(str(path))[0])
+
+
+@pytest.mark.parametrize("labels", ["labels", "labels/train2017"])
+def test_labels_of_yolo_next_to_pictures_need_no_data_yaml(tmp_path: Path, labels: str) -> None:
+    """``images`` and ``labels``, as COCO128 has them, are YOLO, with pictures or without; class folders are not."""
+    images = tmp_path / labels.replace("labels", "images")
+    for folder in (images, tmp_path / labels):
+        folder.mkdir(parents=True)
+    (tmp_path / labels / "1.txt").write_text("3 0.5 0.5 0.1 0.1\n")
+    assert full_uri(str(tmp_path)) == f"yolo:{tmp_path}"
+    (images / "1.jpg").write_bytes(b"")
+    assert full_uri(str(tmp_path)) == f"yolo:{tmp_path}"
+    (tmp_path / labels / "1.txt").rename(tmp_path / labels / "1.jpg")
+    assert full_uri(str(tmp_path)) == f"folder:{tmp_path}"
