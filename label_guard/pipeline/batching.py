@@ -194,8 +194,8 @@ def row(batch: Any, position: int, size: int, labels: Collection[str] = (), path
 def holds_rows(node: Any, size: int) -> bool | None:
     """Whether a list holds one value for each of ``size`` records: False where it is a container of batched features.
 
-    None where both fit: ``size`` arrays of length ``size``, alike in dtype and shape. Lists of Python values are
-    rows, as in JSON and Hugging Face datasets; containers of features hold arrays, as Grain and PyTorch make them.
+    None where both fit: ``size`` arrays or tuples of length ``size``, alike in dtype and shape. Lists of Python values
+    are rows, as in JSON and Hugging Face datasets; containers hold arrays, as Grain and PyTorch make them, or tuples.
     A tuple is a container as soon as one item is a feature; PyTorch makes one of the texts of a batch, too.
     """
     if type(node) is tuple:
@@ -205,7 +205,7 @@ def holds_rows(node: Any, size: int) -> bool | None:
     values = cast("list[Any]", node)
     if not all(np.shape(value)[:1] == (size,) for value in values):
         return True
-    if any(isinstance(value, list | tuple) for value in values):
+    if any(isinstance(value, list) for value in values):
         return True
     alike = {(np.shape(value), str(getattr(value, "dtype", None))) for value in values}
     return None if len(alike) == 1 else False
@@ -274,16 +274,16 @@ def _all_rows(nodes: list[Any], parts: Sequence[BatchRows], path: str) -> bool:
         return all(found)
     if len(clear) == 1:
         return clear == {True}
-    doubtful = next(node for node, rows in zip(nodes, found, strict=True) if rows is None)
-    size = max(len(cast("list[Any]", node)) for node, rows in zip(nodes, found, strict=True) if rows is None)
-    if size == 1:
+    doubtful: Any = next(node for node, rows in zip(nodes, found, strict=True) if rows is None)
+    if all(len(node) == 1 for node, rows in zip(nodes, found, strict=True) if rows is None):
         return True
-    is_tuple = isinstance(doubtful, tuple)
+    kind, item = type(doubtful).__name__, type(doubtful[0]).__name__
+    item = item if item in ("list", "tuple") else "array"
+    remedy = "a dict of features" if "tuple" in (kind, item) else "a tuple or a dict of features"
     raise UsageError(
-        f"feature {path!r} is a {'tuple' if is_tuple else 'list'} of {size} {'lists' if is_tuple else 'arrays'} of "
-        f"length {size} in a batch of as many records: it may hold one {'list' if is_tuple else 'array'} for each "
-        "record, or one for each of several features, so records cannot be taken out of it or added. "
-        f"Make it a {'' if is_tuple else 'tuple or a '}dict of features, or an array with a leading axis of records"
+        f"feature {path!r} is a {kind} of {len(doubtful)} {item}s of length {len(doubtful)} in a batch of as many "
+        f"records: it may hold one {item} for each record, or one for each of several features, so records cannot be "
+        f"taken out of it or added. Make it {remedy}, or an array with a leading axis of records"
     )
 
 

@@ -206,9 +206,17 @@ def test_a_tuple_of_features_stays_one(tmp_path: Path) -> None:
     assert sorted(found) == [(k, 10 * k) for k in (0, 2, 3, 4, 5)]
 
 
-def test_a_tuple_of_lists_of_the_batch_size_is_refused(tmp_path: Path) -> None:
-    """Two lists of two numbers in a batch of two may be rows or features: no silent choice."""
-    batch = {"x": ([1, 2], [3, 4]), "y": np.array([77, 1])}
+@pytest.mark.parametrize(
+    ("square", "named"),
+    [
+        (([1, 2], [3, 4]), "tuple of 2 lists"),
+        ([("a", "b"), ("c", "d")], "list of 2 tuples"),
+        ((("a", "b"),) * 2, "tuple of 2 tuples"),
+    ],
+)
+def test_a_square_of_python_values_is_refused(square: Any, named: str, tmp_path: Path) -> None:
+    """PyTorch collates pairs of texts to a list of two tuples: in a batch of two they may be rows or features."""
+    batch = {"x": square, "y": np.array([77, 1])}
     guarded = guard_batches([batch], {"y": SCHEMA["label"]}, batched=True, quarantine=tmp_path, stop_above=None)
-    with pytest.raises(UsageError, match="'x' is a tuple of 2 lists of length 2"):
+    with pytest.raises(UsageError, match=f"'x' is a {named} of length 2.*Make it a dict of features, or an array"):
         next(iter(guarded))
