@@ -11,6 +11,7 @@ import re
 import stat
 from collections.abc import Generator
 from contextlib import contextmanager
+from glob import has_magic
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
@@ -115,9 +116,38 @@ def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
     """
     mode = Path(path).stat().st_mode
     kind = next((name for test, name in _IRREGULAR if test(mode)), None)
+    if stat.S_ISDIR(mode):
+        os.scandir(path).close()  # one that cannot be listed is named as that
     if kind is not None:
         raise OSError(errno.EINVAL, f"it is {kind}, expected a regular file")
     return Path(path).open("rb")
+
+
+def closed_folders(folder: Path, pattern: str) -> list[Path]:
+    """The folders that a glob below ``folder`` looks into and may not read: ``Path.glob`` passes over them."""
+    parts = pattern.split("/")
+    closed: dict[Path, None] = {}
+    for k in range(len(parts)):
+        places = [folder] if not k else folder.glob("/".join(parts[:k]))
+        if any(map(has_magic, parts[: k + 1])):
+            closed |= dict.fromkeys(place for place in places if _is_closed(place, parts[k]))
+        if parts[k] == "**":  # looks into what it matches
+            closed |= dict.fromkeys(p for p in folder.glob("/".join(parts[: k + 1])) if _is_closed(p, "*"))
+    return list(closed)
+
+
+def _is_closed(folder: Path, part: str) -> bool:
+    """Whether a folder cannot be searched for what a part of a glob means."""
+    try:
+        if has_magic(part):
+            os.scandir(folder).close()
+        else:
+            (folder / part).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def read_text(path: str | os.PathLike[str]) -> str:

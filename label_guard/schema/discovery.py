@@ -8,6 +8,7 @@ from glob import has_magic
 from pathlib import Path
 from typing import Any, cast
 
+from label_guard.core.files import closed_folders
 from label_guard.errors import UsageError
 from label_guard.rules.diagnostic import Diagnostic
 
@@ -39,26 +40,36 @@ def find_files(names: Sequence[str | os.PathLike[str]]) -> tuple[list[str], list
 
 def _files_of(name: str) -> list[str]:
     path = Path(name)
-    if path.is_dir():
+    if _is_folder(path):
         return sorted(_files_below(path))
     if os.path.lexists(path) or not has_magic(name):
         return [name]
     root = Path(path.anchor)
     try:
-        matches = sorted(root.glob(str(path.relative_to(root))))
+        names = path.relative_to(root).as_posix()
+        matches = sorted([*root.glob(names), *closed_folders(root, names)])
     except ValueError:  # ** next to other characters
         return []
-    return [file for match in matches for file in (_files_of(str(match)) if match.is_dir() else [str(match)])]
+    return [file for match in matches for file in (_files_of(str(match)) if _is_folder(match) else [str(match)])]
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a folder on the way may not be searched: whoever reads the path reports it
+        return False
 
 
 def _files_below(top: Path) -> Iterator[str]:
     """The schema files in and below a folder, through links too, each folder once.
 
-    Links that lead nowhere, pipes and devices are among them: whoever reads them reports them.
+    Links that lead nowhere, pipes and devices, and folders that cannot be listed are among them: whoever reads them
+    reports them.
     """
+    closed: list[OSError] = []
     above = {top.resolve(), *top.resolve().parents}
     seen: set[Path] = set()
-    for place, folders, files in os.walk(top, followlinks=True):
+    for place, folders, files in os.walk(top, onerror=closed.append, followlinks=True):
         # Hidden folders hold what tools keep (.git, .venv), not what people wrote.
         inside = {name: Path(place, name).resolve() for name in folders if name[0] != "."}
         folders[:] = sorted(name for name, real in inside.items() if real not in seen and real not in above)
@@ -68,6 +79,7 @@ def _files_below(top: Path) -> Iterator[str]:
         for name in files:
             if name[0] != "." and is_schema_name(name):
                 yield str(Path(place, name))
+    yield from (str(error.filename) for error in closed)
 
 
 def is_schema_name(name: str) -> bool:

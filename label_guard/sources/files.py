@@ -15,7 +15,7 @@ from typing import IO, Any, cast
 
 from typing_extensions import override
 
-from label_guard.core.files import filesystem_of, is_url, open_object, open_regular, require_protocol
+from label_guard.core.files import closed_folders, filesystem_of, is_url, open_object, open_regular, require_protocol
 from label_guard.errors import LabelGuardError, SourceError
 from label_guard.sources.base import Shard
 
@@ -91,8 +91,11 @@ def _local_files(pattern: str) -> list[str]:
     plain = next((k for k, part in enumerate(path.parts) if glob.has_magic(part)), None)
     found: list[Path] = []
     if plain is not None:
+        folder, names = Path(*path.parts[:plain]), "/".join(path.parts[plain:])
         with contextlib.suppress(ValueError, OSError):  # "**.csv"; a name that is too long
-            found = list(Path(*path.parts[:plain]).glob("/".join(path.parts[plain:])))
+            found = list(folder.glob(names))
+            if closed := closed_folders(folder, names):
+                raise SourceError(f"cannot read the folder {closed[0]}, in which {pattern} may name files")
     # A link to a file that is gone, a pipe and a device are named when they are read, not left out.
     paths = sorted(name.as_posix() for name in found if not name.is_dir() and not name.name.startswith("."))
     if not paths:
