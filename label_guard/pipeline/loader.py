@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any, cast
 
 from typing_extensions import Unpack
@@ -246,9 +246,12 @@ def guard_batches(iterable: Iterable[Any], schema: SchemaLike, **options: Unpack
     upstream: Any = iterable
     if not (hasattr(iterable, "get_state") and hasattr(iterable, "set_state") and hasattr(iterable, "__next__")):
         upstream = _Counted(iterable, next(iter(config.guard.features)))
-    before: Any = getattr(getattr(iterable, "stream", iterable), "config", None)  # of a guard itself
-    if isinstance(before, GuardConfig):
-        config.refuse_second_remap(before)
+    operations: Any = getattr(iterable, "_operations", None)  # of a DataLoader
+    own = cast("Sequence[Any]", operations) if isinstance(operations, list | tuple) else ()
+    for stage in (iterable, getattr(iterable, "stream", None), *own):
+        before: Any = getattr(stage, "config", None)
+        if isinstance(before, GuardConfig):
+            config.refuse_second_remap(before)
     warn_about_policy(config)
     return GuardedBatches(GuardStream(config, upstream), upstream)
 

@@ -84,6 +84,16 @@ BUILT: dict[str, tuple[Callable[[], Any], str]] = {
     "a second remap of one pass over them": (lambda: _batches(iter(_batches(RECORDS))), "map it twice"),
     "a second remap of a guarded dataset": (lambda: _batches(_guard(_iter(), REMAPPED, batch_size=2)), "map it twice"),
     "a second remap of its iterator": (lambda: _batches(iter(_guard(_iter(), REMAPPED, batch_size=2))), "map it twice"),
+    "a second remap of a DataLoader": (
+        lambda: _batches(
+            grain.DataLoader(
+                data_source=RECORDS,
+                sampler=grain.samplers.IndexSampler(len(RECORDS), num_epochs=1),
+                operations=data_loader_operations(REMAPPED, split="train", on_invalid="mask"),
+            )
+        ),
+        "map it twice",
+    ),
     "a slip in the mask's placeholder": (
         lambda: _guard(_iter(), batch_size=2, valid_key="{lable}_valid"),
         "valid_key is '{lable}_valid'; it must be a string or None, and {label} is the only placeholder",
