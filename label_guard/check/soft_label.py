@@ -31,7 +31,7 @@ class SoftLabelCheck:
             plainly = _is_plainly_one_hot(self._as_stored(array))
             return plainly or not any(len(found.positions) for found in self.find(array))
         array = self._as_stored(array)
-        with np.errstate(invalid="ignore"):  # inf - inf is NaN, which the next line refuses
+        with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN are refused in the next lines
             sums = np.add.reduce(array, axis=-1, dtype=np.float64)
         # A NaN or infinity anywhere makes the sum differ from 1, so finiteness needs no pass of its own.
         near = bool(np.all(np.abs(sums - 1) <= self.label.tolerance))
@@ -45,7 +45,7 @@ class SoftLabelCheck:
         good: Array = np.logical_and.reduce(finite, axis=1)
         one_hot = self.label.one_hot
         wrong: Array = (~((rows == 0) | (rows == 1)) if one_hot else rows < 0) & good[:, None]
-        with np.errstate(invalid="ignore"):  # inf - inf in a row that LG107 already names
+        with np.errstate(over="ignore", invalid="ignore"):  # inf - inf in a row that LG107 already names
             sums = np.add.reduce(rows, axis=1, dtype=np.float64)
         right: Array = sums == 1 if one_hot else np.abs(sums - 1) <= self.label.tolerance
         off = np.flatnonzero(good & ~wrong.any(axis=1) & ~right)

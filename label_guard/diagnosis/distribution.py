@@ -116,7 +116,8 @@ class Distribution(BaseModel):
 
     def _add_rows(self, rows: NDArray[Any]) -> None:
         numbers = np.ascontiguousarray(rows, np.float64)
-        sums: NDArray[np.float64] = numbers.sum(axis=1).round(6)
+        with np.errstate(over="ignore", invalid="ignore"):
+            sums: NDArray[np.float64] = numbers.sum(axis=1).round(6)
         self.sums.add(sums)
         sound = np.isfinite(sums) & (sums > 0) & (numbers >= 0).all(axis=1)
         shares: NDArray[np.float64] = numbers[sound] / sums[sound, None]

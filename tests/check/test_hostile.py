@@ -8,6 +8,7 @@ import contextlib
 import enum
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 
 from label_guard import ClassLabel, DatasetSchema, Guard, MultiLabel, RealLabel, SoftLabel, guard_batches
+from label_guard.audit import audit_dataset
 from label_guard.errors import InvalidLabelError, LabelGuardError
 
 
@@ -202,3 +204,15 @@ def test_a_name_that_ends_in_nul_is_not_the_name(form: Callable[[list[Any]], Any
     assert guard.check({"label": [[name] for name in names]}, batched=True).invalid_rows.tolist() == [1, 2, 3]
     numbers = Guard(DatasetSchema(format=1, name="x", version="1.0.0", labels={"label": ClassLabel(num_classes=2)}))
     assert numbers.check({"label": form(names)}, batched=True).counts == {"LG103": 5}
+
+
+@pytest.mark.parametrize("row", [[1e308, 1e308], [-1e308, -1e308], [np.inf, -np.inf], [1.7e308, np.nan]], ids=str)
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_a_sum_beyond_float64_is_a_verdict_without_a_warning(row: list[float], one_hot: bool, tmp_path: Path) -> None:
+    """A program whose warnings are errors goes on; so does an audit."""
+    label = SoftLabel(num_classes=2, one_hot=one_hot)
+    schema = DatasetSchema(format=1, name="t", version="1.0.0", labels={"y": label})
+    assert Guard(schema).check({"y": np.array([row])}, batched=True).num_invalid == 1
+    assert Guard(schema).check({"y": row}, batched=False).num_invalid == 1
+    np.savez(tmp_path / "y.npz", y=np.array([row]))
+    assert audit_dataset(schema, source=f"npz:{tmp_path}/y.npz").splits[0].invalid == 1
