@@ -197,6 +197,8 @@ class _Lines(Iterator[str]):
         self._fed += len(line)
         if self._size > _MAX_ROW:
             raise csv.Error(f"the row is longer than {_MAX_ROW >> 20} MiB")
+        if "\0" in line:  # csv.reader would take a hole, the newlines in it included, for part of a field
+            raise csv.Error("it holds a zero byte, which text has not: the file is damaged, or in another encoding")
         if self._fed > _MAX_REREAD * self._read + _MAX_REREAD * _MAX_ROW:
             raise SourceError(f"cannot read {self._path} as CSV: too many quotes are opened and not closed")
         return line

@@ -9,6 +9,7 @@ import math
 import os
 import struct
 import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Generator, Iterator, Sequence
@@ -238,4 +239,6 @@ def _header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtyp
 
 @functools.lru_cache(64)  # read once to find the fields and again with the array; NumPy takes 50 us to parse one
 def _parsed(text: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    return npy_format.read_array_header_2_0(io.BytesIO(len(text).to_bytes(4, "little") + text))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that a header of Python 2 takes longer to parse
+        return npy_format.read_array_header_2_0(io.BytesIO(len(text).to_bytes(4, "little") + text))

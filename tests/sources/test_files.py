@@ -278,6 +278,14 @@ def test_damaged_npy_header(tmp_path_factory: pytest.TempPathFactory, place: int
             assert len(values(chunks_of(uri))) <= 80
 
 
+def test_an_array_that_python_2_wrote_is_read_without_a_warning(tmp_path: Path) -> None:
+    """Its header has long integers: ``(3L,)``."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.arange(3))
+    (tmp_path / "a.npy").write_bytes(buffer.getvalue().replace(b"(3,), ", b"(3L,),"))
+    assert values(chunks_of(f"npy:{tmp_path}/a.npy")) == [0, 1, 2]
+
+
 @pytest.mark.parametrize("rows", [0, 3])
 @pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
 def test_an_array_that_is_cut_anywhere_is_an_error(tmp_path: Path, rows: int, version: tuple[int, int]) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from label_guard.audit.runner import audit_dataset
@@ -263,10 +263,36 @@ def test_a_quote_that_is_never_closed_costs_one_row(tmp_path: Path, line_end: st
 
 def test_a_fault_in_a_text_column_costs_no_label(tmp_path: Path) -> None:
     """Bytes that are not UTF-8 matter only inside a label; a field that is too long costs its own row."""
-    (tmp_path / "a.csv").write_bytes(b'note,label\n\xff,1\n"a\0b",2\nx,\xff3\n' + b"y" * 200_000 + b",4\nz,5\n")
+    (tmp_path / "a.csv").write_bytes(b'note,label\n\xff,1\n"a\xffb",2\nx,\xff3\n' + b"y" * 200_000 + b",4\nz,5\n")
     values, unreadable = read(f"csv:{tmp_path}/a.csv")
     assert values == [1, 2, 5]
     assert [row for row, _ in unreadable] == [2, 3]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    start=st.integers(11, 180), size=st.integers(1, 60), cell=st.sampled_from(["%d", '"%d"']), form=st.integers(0, 2)
+)
+def test_a_hole_of_zeros_never_joins_rows(
+    tmp_path_factory: pytest.TempPathFactory, start: int, size: int, cell: str, form: int
+) -> None:
+    """A block that the disk lost: what is read is what was written, the rest is named, in blocks or by rows."""
+    path = tmp_path_factory.mktemp("hole") / "a.csv"
+    encoding, delimiter = [("utf-8", ","), ("utf-8", "tab"), ("gb18030", ",")][form]
+    sign = "\t" if delimiter == "tab" else delimiter
+    rows = ["name" + sign + "label", *(f"picture{k}" + sign + cell % k for k in range(15))]
+    data = bytearray("\n".join([*rows, ""]).encode())
+    start = min(start, len(data) - size)
+    before = bytes(data[:start]).count(b"\n")
+    lost = bytes(data[start : start + size]).count(b"\n")
+    data[start : start + size] = bytes(size)
+    path.write_bytes(data)
+    kept, unreadable = read(f"csv:{path}?encoding={encoding}&delimiter={delimiter}")
+    assert kept == [k for k in range(15) if not before - 1 <= k < before + lost]
+    ((row, reason),) = unreadable
+    assert row == before - 1
+    assert reason.startswith(f"line {before + 1}: ")
+    assert "zero byte" in reason
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
