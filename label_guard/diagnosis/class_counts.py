@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, cast
 
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 from typing_extensions import override
 
-Ids = NDArray[np.int64]
+Ids = NDArray[Any]  # int64, or Python integers where one is beyond it: no dtype holds these and negative ones
+_BEYOND = 1 << 63
 _MIN_PENDING = 1 << 12
 _ID = re.compile("-?[0-9]{1,20}")
 _TABLE = 4  # cells for each value: up to there a table of rows by ids costs less than sorting
@@ -40,7 +42,8 @@ class ClassCounts(Mapping[int, int]):
         self._size = 0
         self._table: dict[int, int] | None = None
         if counts:
-            ids = np.array(sorted(counts), np.int64)
+            keys = sorted(counts)
+            ids = np.array(keys, np.object_ if keys[-1] >= _BEYOND else np.int64)
             self.add(ids, np.array([counts[i] for i in ids.tolist()], np.int64))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -55,7 +58,7 @@ class ClassCounts(Mapping[int, int]):
             counts: int[k], 0 or more.
         """
         some = np.flatnonzero(counts)
-        self._append(ids[some].astype(np.int64), counts[some].astype(np.int64))
+        self._append(exact_ids(ids[some]), counts[some].astype(np.int64))
 
     def _append(self, ids: Ids, counts: Ids) -> None:
         if ids.size:
@@ -128,7 +131,7 @@ def _sum(parts: Iterable[tuple[Ids, Ids]]) -> tuple[Ids, Ids]:
         return known[0]
     ids = np.concatenate([ids for ids, _ in known])
     low, high = int(ids.min()), int(ids.max())
-    if high - low < _DENSE * ids.size:
+    if high - low < _DENSE * ids.size and ids.dtype != np.object_:
         distinct, where = low + np.arange(high - low + 1), ids - low
     else:
         distinct, where = np.unique(ids, return_inverse=True)
@@ -138,17 +141,30 @@ def _sum(parts: Iterable[tuple[Ids, Ids]]) -> tuple[Ids, Ids]:
     return distinct[used], total[used]
 
 
+def exact_ids(values: NDArray[Any]) -> Ids:
+    """Whole numbers as int64, or as Python integers where one is beyond it."""
+    wide = values.dtype.kind in "Of" or values.dtype.newbyteorder("=") == np.uint64
+    if wide and values.size and values.max() >= _BEYOND:
+        return np.array([int(value) for value in values.tolist()], np.object_)
+    return values.astype(np.int64, copy=False)
+
+
 def count_ids(positions: ClassCounts, records: ClassCounts, ids: Ids, rows: Ids | None, low: int, high: int) -> None:
     """Counts legal ids: in ``positions`` each, in ``records`` once for each row.
 
     Args:
         positions: what each id is added to.
         records: what the distinct ids of each row are added to.
-        ids: int64[k], from ``low`` to ``high``.
+        ids: int64[k] or Python integers, from ``low`` to ``high``.
         rows: int64[k], ascending: the row of each; None where each has a row of its own.
         low: smallest legal id.
         high: greatest legal id.
     """
+    if high + 1 >= _BEYOND:
+        positions.update(Counter(ids.tolist()))
+        held = zip(range(len(ids)) if rows is None else rows.tolist(), ids.tolist(), strict=True)
+        records.update(Counter(one for _, one in set(held)))
+        return
     if rows is None:
         found = count_values(ids, low, high)
         positions.add(*found)
@@ -197,7 +213,7 @@ def read_counts(values: Any) -> ClassCounts:
 def _id(key: Any) -> int:
     if type(key) is not int and not _ID.fullmatch(str(key)):
         raise ValueError(f"{key!r} is not a class id")
-    if not -(1 << 63) <= int(key) < 1 << 63:
+    if not -(1 << 63) <= int(key) < 1 << 64:
         raise ValueError(f"{key} does not fit 64 bits")
     return int(key)
 

@@ -7,7 +7,15 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, StrictInt, model_serializer
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StrictInt,
+    model_serializer,
+)
 
 from label_guard.check.columns import Column
 from label_guard.check.primitives import member
@@ -20,6 +28,12 @@ MAX_PAIR_CLASSES = 64  # pairs grow with the square of the classes
 _FINEST = 44  # bits of a double that a bin leaves out: 256 bins between a power of two and the next
 _COARSEST = 55  # 511 bins hold every double, and one of them those nearer to 0 than 1e-306
 _BLOCK = 1 << 16  # rows of one matrix product: float32 is exact up to 2**24
+
+
+def _bins(counts: ClassCounts) -> ClassCounts:
+    if counts.arrays()[0].dtype != np.int64:
+        raise ValueError("a bin does not fit int64")
+    return counts
 
 
 class Histogram(BaseModel):
@@ -38,7 +52,7 @@ class Histogram(BaseModel):
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
     shift: Annotated[StrictInt, Field(ge=_FINEST, le=_COARSEST)] = _FINEST
-    counts: JsonCounts = Field(default_factory=ClassCounts)
+    counts: Annotated[JsonCounts, AfterValidator(_bins)] = Field(default_factory=ClassCounts)
 
     def add(self, values: Array) -> None:
         """Counts ``values``; NaN and infinity are left out."""

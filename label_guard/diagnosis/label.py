@@ -8,6 +8,7 @@ from label_guard.core.plural import agreed, counted
 from label_guard.diagnosis.arithmetic import arithmetic_cause
 from label_guard.diagnosis.cause import LikelyCause, OtherCause, with_alternatives
 from label_guard.diagnosis.form import dtype_cause, form_cause, missing_cause
+from label_guard.diagnosis.readings import FAR
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.diagnosis.unused import legal_cause
 from label_guard.diagnosis.values import value_cause
@@ -55,8 +56,8 @@ def _values(
     if isinstance(label, RealLabel):
         return _real_cause(stats, split) or missing or dtype_cause(label, stats)
     dtype = dtype_cause(label, stats)
-    if not isinstance(label, ClassLabel):
-        return missing or dtype
+    if not isinstance(label, ClassLabel) or max(map(abs, label.id_range)) >= FAR:
+        return missing or dtype  # the readings of ids are computed in int64
     cause = arithmetic_cause(label, stats)
     cause = cause or value_cause(path, label, stats, split, only_label=only_label, run=run)
     if cause is not None and dtype is not None and dtype.cause == "narrow-dtype-wrap" and cause.cause.endswith("-wrap"):

@@ -25,7 +25,7 @@ _RARE_VOID = 0.01
 _MOST_VOIDS = 3
 _MANY_VALUES = 20_000  # with more distinct values, fewer combinations of void values are tried
 _WIDEST = 8  # classes of another set are looked for up to so many times the declared number
-_FAR = 2**62
+FAR = 2**62
 _MOVED_SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _SURE = 5.0  # standard deviations of one of many counts
 
@@ -50,8 +50,8 @@ class ObservedValues:
 
     def __init__(self, label: ClassLabel, stats: LabelStatistics, run: int = 0) -> None:
         self.label, self.stats, self.run = label, stats, run
-        self.illegal = {int(v): n for v, n in stats.illegal.items() if abs(v) < _FAR}
-        self.far = stats.illegal_overflow + sum(n for v, n in stats.illegal.items() if abs(v) >= _FAR)
+        self.illegal = {int(v): n for v, n in stats.illegal.items() if abs(v) < FAR}
+        self.far = stats.illegal_overflow + sum(n for v, n in stats.illegal.items() if abs(v) >= FAR)
         both = {**stats.class_counts, **self.illegal}
         self.values: Array = np.array(sorted(both), np.int64)
         self.counts: Array = np.array([both[value] for value in self.values.tolist()], np.int64)
@@ -135,7 +135,7 @@ def _evidence(observed: ObservedValues, reading: Reading) -> tuple[dict[int, int
         classes, size = observed.inside(reading.low, reading.high), reading.high - reading.low + 1
         outside = np.flatnonzero((observed.values < reading.low) | (observed.values > reading.high))
     else:
-        near = [value for value in reading.ids if abs(value) < _FAR]
+        near = [value for value in reading.ids if abs(value) < FAR]
         member = np.isin(observed.values, np.array(near, np.int64))
         classes, size, outside = observed.counts[member], len(reading.ids), np.flatnonzero(~member)
     rest = dict(zip(observed.values[outside].tolist(), observed.counts[outside].tolist(), strict=True))

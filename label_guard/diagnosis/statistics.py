@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -32,7 +33,7 @@ from label_guard.check.result import RuleViolations
 from label_guard.core.record_key import natural_order
 from label_guard.core.strict_json import strict_json
 from label_guard.core.types import Array
-from label_guard.diagnosis.class_counts import ClassCounts, JsonCounts, count_ids
+from label_guard.diagnosis.class_counts import ClassCounts, JsonCounts, count_ids, exact_ids
 from label_guard.diagnosis.distribution import Distribution
 from label_guard.diagnosis.illegal import IllegalValues, RecordPlace, extreme, whole
 from label_guard.diagnosis.overflow import Count
@@ -297,16 +298,14 @@ class LabelStatistics(BaseModel):
         if everything and low <= values.min() and values.max() <= high:  # as nearly all chunks are
             if isinstance(label, ClassLabel):
                 rows = None if values.shape[1] == 1 else np.repeat(np.arange(len(values)), values.shape[1])
-                ids = values.astype(np.int64, copy=False).reshape(-1)
+                ids = exact_ids(values.reshape(-1))
                 count_ids(self.class_counts, self.class_records, ids, rows, low, high)
             return
         inside = np.asarray((values >= low) & (values <= high))
         if counted is not None:
             inside &= counted.reshape(values.shape)
-        ids = values[inside].astype(np.int64)
-        legal = np.ones(ids.size, np.bool_)
-        if known is not None:
-            legal[known.illegal_positions(ids)] = False
+        ids = exact_ids(values[inside])
+        legal = _are_declared(label, known, ids)
         if isinstance(label, ClassLabel):
             rows = np.nonzero(inside)[0][legal] if inside.shape[1] > 1 else None
             count_ids(self.class_counts, self.class_records, ids[legal], rows, low, high)
@@ -380,7 +379,6 @@ def _kind_of_text(value: str) -> str:
 # The set of a label with gaps in its ids costs as much as it has classes: made once for a label, not for a chunk.
 _sets: OrderedDict[int, tuple[Label, int, int, IntegerSet]] = OrderedDict()
 _MAX_SETS = 16
-_MOST_ID = 2**63 - 1  # ids are counted as int64
 
 
 def _ids_of(label: ClassLabel | MultiLabel) -> tuple[int, int, IntegerSet | None]:
@@ -394,7 +392,18 @@ def _ids_of(label: ClassLabel | MultiLabel) -> tuple[int, int, IntegerSet | None
     if found is None:
         low, high = label.id_range
         # The label is kept, so that no other one has its id.
-        found = _sets[id(label)] = (label, low, min(high, _MOST_ID), IntegerSet(np.dtype(np.int64), ids))
+        found = _sets[id(label)] = (label, low, high, IntegerSet(np.dtype(np.int64), ids))
         if len(_sets) > _MAX_SETS:
             _sets.popitem(last=False)
     return found[1:]
+
+
+def _are_declared(label: ClassLabel | MultiLabel, known: IntegerSet | None, ids: Array) -> NDArray[np.bool_]:
+    """Which of ``ids``, all from the smallest to the greatest class id, are declared."""
+    if known is not None and ids.dtype == np.object_:
+        declared = label.id_set
+        return np.array([one in declared for one in ids.tolist()])
+    legal = np.ones(ids.size, np.bool_)
+    if known is not None:
+        legal[known.illegal_positions(ids)] = False
+    return legal

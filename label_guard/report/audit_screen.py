@@ -10,6 +10,7 @@ import numpy as np
 from label_guard.audit.report import AuditReport, SplitReport
 from label_guard.core.escape import terminal
 from label_guard.core.plural import counted
+from label_guard.diagnosis.class_counts import exact_ids
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.report.audit_text import Line, text_lines
 from label_guard.report.screen import show_lines
@@ -67,9 +68,10 @@ def _class_heights(label: ClassLabel | MultiLabel, stats: LabelStatistics) -> li
     """Occurrences of neighbouring classes, in columns of equal numbers of classes."""
     ids, counts = stats.class_counts.arrays()
     raw = label.raw_ids
-    places = ids - raw.start if isinstance(raw, range) else np.searchsorted(np.sort(np.asarray(raw)), ids)
+    gaps = None if isinstance(raw, range) else np.sort(exact_ids(np.array(raw, np.object_)))
+    places = ids - raw[0] if gaps is None else np.searchsorted(gaps, ids)
     columns = min(_COLUMNS, label.num_classes)
-    return np.bincount(places * columns // label.num_classes, counts, columns).tolist()
+    return np.bincount(places.astype(np.int64) * columns // label.num_classes, counts, columns).tolist()
 
 
 def _number_heights(stats: LabelStatistics) -> list[float]:

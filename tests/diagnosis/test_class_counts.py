@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from label_guard.diagnosis import class_counts
 from label_guard.diagnosis.class_counts import ClassCounts
 
-IDS = st.one_of(st.integers(-5, 20), st.integers(-(2**62), 2**62))
+IDS = st.one_of(st.integers(-5, 20), st.integers(-(2**62), 2**62), st.integers(2**63 - 2, 2**63 + 2))
 PARTS = st.lists(st.dictionaries(IDS, st.integers(0, 1000), max_size=6), max_size=8)
 
 

@@ -7,6 +7,7 @@ import json
 import math
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -93,3 +94,9 @@ def test_pairs_of_many_classes_are_not_counted() -> None:
     found.add(MultiLabel(num_classes=65), column(np.ones((2, 65), np.int64)))
     assert found == Distribution()
     assert json.loads(found.model_dump_json()) == {}
+
+
+def test_a_bin_that_no_number_has_is_refused() -> None:
+    """A report that was edited: the edges of a bin are computed in int64."""
+    with pytest.raises(ValueError, match="a bin does not fit int64"):
+        Histogram.model_validate({"counts": {str(2**63): 1}})

@@ -186,11 +186,26 @@ def test_ids_that_are_far_apart_cost_no_table(ids: list[int], values: list[int])
     assert dict(found.class_records.items()) == dict(records)
 
 
-def test_ids_beyond_int64_are_no_error() -> None:
-    """A schema may declare ids that only uint64 holds."""
-    guard = guard_of(num_classes=2, class_ids=[5, 2**64 - 1], ignore=[], dtype="uint64")
-    found = statistics_of(guard, [np.uint64(5), np.uint64(2**64 - 1), np.uint64(7)])
-    assert found.class_counts[5] == 1
+_BEYOND = [2**63 - 1, 2**63, 2**63 + 1, 2**64 - 1]
+
+
+@given(
+    ids=st.lists(st.sampled_from([*_BEYOND, 2**63 + 2, 0, 5]), min_size=1, max_size=5, unique=True).map(tuple)
+    | st.sampled_from([2**63 - 1, 2**63, 2**63 + 1]).map(lambda start: range(start, start + 3)),
+    values=st.lists(st.lists(st.sampled_from([*_BEYOND, 2**63 + 3, 0, 5, 7]), min_size=2, max_size=2), min_size=1),
+    is_list=st.booleans(),
+)
+def test_ids_beyond_int64_are_counted(ids: tuple[int, ...] | range, values: list[list[int]], *, is_list: bool) -> None:
+    """Ids that only uint64 holds, in scalars and lists: as plain counting finds them, also through JSON."""
+    declared = {"start": ids.start} if isinstance(ids, range) else list(ids)
+    shape = {"shape": [2]} if is_list else {}
+    guard = guard_of(num_classes=len(ids), class_ids=declared, ignore=[], dtype="uint64", **shape)
+    rows = values if is_list else [row[:1] for row in values]
+    found = statistics_of(guard, [np.array(row if is_list else row[0], np.uint64) for row in rows])
+    assert dict(found.class_counts) == dict(Counter(value for row in rows for value in row if value in ids))
+    assert dict(found.class_records) == dict(Counter(value for row in rows for value in {*row} if value in ids))
+    assert found.illegal_values.positions == sum(value not in ids for row in rows for value in row)
+    assert LabelStatistics.model_validate_json(found.model_dump_json()).class_counts == found.class_counts
 
 
 @given(
