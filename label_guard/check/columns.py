@@ -201,7 +201,7 @@ def _as_array(value: Any) -> tuple[Array, bool]:
     if isinstance(value, UntypedIntegers):
         return value.array, False
     if isinstance(value, BUFFERS) or hasattr(value, "__array__"):
-        items = _items_with_nulls(value)
+        items = items_with_nulls(value)
         array = np.asarray(value) if items is None else np.array(items, object)
         return _unbox(array) if array.dtype == object else (array, True)
     if isinstance(value, str | bytes):
@@ -209,14 +209,26 @@ def _as_array(value: Any) -> tuple[Array, bool]:
     return as_object(value if isinstance(value, Unreadable) else Unreadable(type(value).__name__)), True
 
 
-def _items_with_nulls(value: Any) -> list[Any] | None:
+def items_with_nulls(value: Any) -> list[Any] | None:
     """The items of an Arrow, pandas or polars column with nulls, which ``__array__`` would turn into NaN."""
     nulls = getattr(value, "null_count", 0)
-    if nulls() if callable(nulls) else nulls:  # polars, Arrow
-        return (value.to_list if callable(nulls) else value.to_pylist)()
+    if callable(nulls):  # polars
+        return value.to_list() if nulls() else None
+    if hasattr(value, "to_pylist"):  # Arrow
+        return value.to_pylist() if _holds_null(value) else None
     if hasattr(getattr(value, "dtype", None), "na_value") and value.isna().any():  # pandas
         return value.to_numpy(object, na_value=None).tolist()
     return None
+
+
+def _holds_null(column: Any) -> bool:
+    """Whether an Arrow column holds a null, also inside its lists."""
+    if column.null_count:
+        return True
+    if hasattr(column, "chunks"):
+        return any(map(_holds_null, column.chunks))
+    inner = column.flatten() if hasattr(column, "flatten") else []
+    return any(map(_holds_null, inner if isinstance(inner, list) else [inner]))
 
 
 def spec_text(dtype: np.dtype[Any], shape: tuple[int, ...]) -> str:

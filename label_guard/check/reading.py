@@ -19,6 +19,7 @@ from label_guard.check.columns import (
     as_float,
     gather,
     is_python_number,
+    items_with_nulls,
     spec_text,
 )
 from label_guard.core import tree
@@ -169,6 +170,8 @@ class LabelReader:
             return [], everything
         if isinstance(value, np.ndarray) and cast(Array, value).dtype.hasobject and value.ndim:
             value = list(cast(Array, value))  # ragged batches: checked record by record
+        elif not isinstance(value, np.ndarray):
+            value = items_with_nulls(value) or value
         if isinstance(value, list | tuple | UntypedIntegers):
             values = cast("Sequence[Any]", value)
             return self.values(values) if len(values) == size else (None, _NO_ROWS)

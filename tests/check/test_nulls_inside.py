@@ -120,6 +120,22 @@ def test_a_null_of_a_column_is_a_null(column: str) -> None:
     assert Guard(measured).check(batch, batched=True).valid.tolist() == [True, True, True, False]
 
 
+ROWS_WITH_NULLS = st.lists(st.none() | st.lists(st.none() | st.integers(-1, 4), max_size=2), min_size=1, max_size=5)
+PAIRS_WITH_NULLS = st.lists(st.none() | st.tuples(*[st.none() | st.integers(-1, 4)] * 2).map(list), min_size=1)
+
+
+@given(rows=ROWS_WITH_NULLS | PAIRS_WITH_NULLS, chunked=st.booleans(), start=st.integers(0, 2))
+def test_a_null_in_a_list_of_a_column_costs_its_own_record(rows: list[Any], chunked: bool, start: int) -> None:
+    """An Arrow batch of lists, of every list type and sliced, has the verdicts of its records one by one."""
+    kinds = [*LISTS, *([lambda item: pa.list_(item, 2)] if all(row is None or len(row) == 2 for row in rows) else [])]
+    for kind in kinds:
+        batch = pa.array(rows, kind(pa.int16()))[start:]
+        whole = pa.chunked_array([batch[:1], batch[1:]]) if chunked else batch
+        alone = [Guard(IDS).check_records([{"label": row}]).ok for row in rows[start:]]
+        if alone:
+            assert Guard(IDS).check({"label": whole}, batched=True).valid.tolist() == alone
+
+
 @pytest.mark.parametrize("names", [pd.Categorical(["a", None, "d"]), pd.Series(["a", None, "d"], dtype="string")])
 def test_a_null_of_a_pandas_column_of_names(names: Any) -> None:
     """The record without a name has no label; another unknown name is one."""
