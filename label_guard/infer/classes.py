@@ -123,24 +123,29 @@ def draft_classes(counts: Mapping[int, int], *, scalar: bool, only_label: bool) 
     return drafted
 
 
-def named_classes(names: Sequence[str], counts: Mapping[int, int], *, scalar: bool, only_label: bool) -> Drafted:
+def declared_classes(
+    number: int, names: Sequence[str] | None, counts: Mapping[int, int], *, scalar: bool, only_label: bool
+) -> Drafted:
     """The class_label that metadata declare; values that contradict it are said, and frequent void values declared.
 
     Args:
-        names: class names in order of the ids.
+        number: number of classes.
+        names: class names in order of the ids; None where the metadata have none.
         counts: occurrences by value.
         scalar: whether a record holds one value.
         only_label: whether the schema has no other label.
     """
-    drafted = Drafted({"kind": "class_label", "num_classes": len(names), "class_names": list(names)})
-    drafted.notes.append("class names are those of the dataset's metadata")
+    drafted = Drafted({"kind": "class_label", "num_classes": number})
+    if names:
+        drafted.fields["class_names"] = list(names)
+    what = "class names are those" if names else "the number of classes is that"
+    drafted.notes.append(f"{what} of the dataset's metadata")
     total = sum(counts.values())
-    outside = {value: count for value, count in counts.items() if not 0 <= value < len(names)}
+    outside = {value: count for value, count in counts.items() if not 0 <= value < number}
     voids = {v: outside.pop(v) for v in VOIDS if v in outside and outside[v] >= max(_FREQUENT, total / 1000)}
     for value, count in sorted(outside.items(), key=lambda pair: (-pair[1], pair[0]))[:3]:
-        drafted.mark(
-            "num_classes", f"the metadata name {counted(len(names), 'class')}, but {value} {occurs(count, total)}"
-        )
+        declared = f"the metadata {'name' if names else 'declare'} {counted(number, 'class')}"
+        drafted.mark("num_classes", f"{declared}, but {value} {occurs(count, total)}")
     _add_voids(drafted, voids, total, scalar=scalar, only_label=only_label)
     return drafted
 

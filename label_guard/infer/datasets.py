@@ -40,7 +40,7 @@ class UriDataset:
         if self.uri.startswith(_UNLISTED):
             return {}
         if self.uri.startswith("tfds:"):
-            return read_metadata(self.uri.removeprefix("tfds:")).features
+            return read_metadata(self.uri.removeprefix("tfds:")).stored_features
         return declared_features(self.uri, split=split)
 
     def open(self, labels: LabelShapes, split: str | None) -> Source:

@@ -96,8 +96,9 @@ def infer(
         SchemaError: no valid schema can be made of it.
     """
     source, assumed = readable_uri(source)
-    if source.startswith("tfds:"):
-        draft = of_metadata(read_metadata(source.removeprefix("tfds:")), labels, name)
+    metadata = read_metadata(source.removeprefix("tfds:")) if source.startswith("tfds:") else None
+    if metadata is not None and all(_declares_classes(metadata, path) for path in labels):
+        draft = of_metadata(metadata, labels, name)
         declared = draft.schema.get("splits", {})
         draft.schema["splits"] = {one: {**fields, "source": source} for one, fields in declared.items()}
     else:
@@ -110,19 +111,26 @@ def infer(
     return draft
 
 
+def _declares_classes(metadata: TfdsMetadata, path: str) -> bool:
+    """Whether the metadata say how many classes a label has; if not, its records show it."""
+    feature = metadata.stored_features.get(path)
+    return feature is not None and feature.num_classes is not None
+
+
 def of_metadata(metadata: TfdsMetadata, labels: Sequence[str] = (), name: str | None = None) -> Draft:
     """The draft that TFDS's metadata alone give: every ClassLabel, and the splits with their sizes.
 
     Raises:
         SourceError: no ClassLabel is declared, or a label is not there.
     """
-    declared = {path: one for path, one in metadata.features.items() if one.kind == "ClassLabel" and one.num_classes}
-    unknown = [path for path in labels if path not in metadata.features]
+    known = metadata.stored_features
+    declared = {path: one for path, one in known.items() if one.kind == "ClassLabel" and one.num_classes}
+    unknown = [path for path in labels if path not in known]
     if unknown:
-        raise SourceError(f"{metadata.name} has no feature {unknown[0]!r}{did_you_mean(unknown[0], metadata.features)}")
-    features = {path: metadata.features[path] for path in labels} if labels else declared
+        raise SourceError(f"{metadata.name} has no feature {unknown[0]!r}{did_you_mean(unknown[0], known)}")
+    features = {path: known[path] for path in labels} if labels else declared
     if not features:
-        there = ", ".join(f"{path} ({one.kind})" for path, one in metadata.features.items()) or "none"
+        there = ", ".join(f"{path} ({one.kind})" for path, one in known.items()) or "none"
         raise SourceError(f"{metadata.name} declares no ClassLabel; its features: {there}")
     splits = {split: {"num_examples": one.num_examples} for split, one in metadata.splits.items()}
     draft = Draft(
@@ -147,7 +155,8 @@ def _label_of(path: str, feature: Feature) -> dict[str, Any]:
     label: dict[str, Any] = {"kind": "class_label", "num_classes": feature.num_classes}
     if feature.class_names is not None:
         label["class_names"] = list(feature.class_names)
-    return {**label, "dtype": feature.stored_dtype, "shape": list(feature.shape)}
+    dtype = feature.stored_dtype or feature.dtype
+    return {**label, **({"dtype": dtype} if dtype else {}), "shape": list(feature.shape)}
 
 
 # From data ------------------------------------------------------------------------------------------------------------
@@ -200,14 +209,14 @@ def draft_labels(dataset: DatasetProfile) -> dict[str, Drafted]:
 def _draft_label(dataset: DatasetProfile, path: str) -> Drafted:
     """One label of what was seen, with the class names and ids that the dataset declares."""
     feature = dataset.features.get(path)
-    names = None if feature is None else feature.class_names
+    names, number = (None, None) if feature is None else (feature.class_names, feature.num_classes)
     profile, by_split = dataset.profiles[path], dataset.by_split.get(path, {})
     profile = replace(profile, counts=without_unlabeled_splits(profile.counts, by_split))
     if feature is not None and feature.class_ids and profile.texts and not profile.dtypes:
         shown = shortened(min(profile.texts), 40)
         return refused(f"holds ids stored as text, such as {shown!r}: store them as numbers, as the dataset names them")
-    drafted = infer_label(profile, only_label=len(dataset.labels) == 1, class_names=names)
-    if drafted.fields.get("kind") == "class_label" and not names:
+    drafted = infer_label(profile, only_label=len(dataset.labels) == 1, class_names=names, num_classes=number)
+    if drafted.fields.get("kind") == "class_label" and not (names or number):
         mark_other_classes(drafted, by_split)
     if names and feature is not None and feature.class_ids and drafted.fields.get("kind") == "class_label":
         ids = list(feature.class_ids)

@@ -16,7 +16,7 @@ from label_guard.core.plural import agreed, counted
 from label_guard.core.similar import shortened
 from label_guard.core.types import Array
 from label_guard.diagnosis.illegal import extreme
-from label_guard.infer.classes import Drafted, draft_classes, named_classes, occurs, refused
+from label_guard.infer.classes import Drafted, declared_classes, draft_classes, occurs, refused
 from label_guard.infer.names import draft_names, known_names, lists_of_ids, separator_of_ids
 from label_guard.infer.rows import STRAYS, RowProperties, nearly_rows
 from label_guard.sources.base import RawColumn
@@ -248,7 +248,11 @@ def number(value: float) -> str:
 
 
 def infer_label(
-    profile: ColumnProfile, *, only_label: bool = True, class_names: Sequence[str] | None = None
+    profile: ColumnProfile,
+    *,
+    only_label: bool = True,
+    class_names: Sequence[str] | None = None,
+    num_classes: int | None = None,
 ) -> Drafted:
     """The label that holds what was seen; without fields where there can be none, and why.
 
@@ -256,6 +260,7 @@ def infer_label(
         profile: what the column holds.
         only_label: whether the schema has no other label.
         class_names: names of the classes by the dataset's own metadata: they count more than what was seen.
+        num_classes: the number of classes by these metadata, where they have no names.
 
     >>> profile = ColumnProfile()
     >>> profile.add(np.array([0, 1, 2, 2]))
@@ -270,8 +275,10 @@ def infer_label(
         return no_numbers
     if kinds == {"b"}:
         drafted = _bools(profile)
-    elif class_names and "f" not in kinds:
-        drafted = named_classes(class_names, profile.counts, scalar=not profile.record_shape, only_label=only_label)
+    elif (class_names or num_classes) and "f" not in kinds:
+        number = len(class_names or ()) or num_classes or 0
+        is_scalar = not profile.record_shape
+        drafted = declared_classes(number, class_names, profile.counts, scalar=is_scalar, only_label=only_label)
         drafted.fields |= {"dtype": sorted(profile.dtypes), "shape": profile.record_shape}
     else:
         drafted = _rows(profile) or (

@@ -14,13 +14,14 @@ from label_guard.sources.tfds_metadata import Feature, TfdsMetadata
 
 def source_problems(schema: DatasetSchema, metadata: TfdsMetadata) -> Iterator[Problem]:
     """Where the metadata contradict the schema."""
+    features = metadata.features | metadata.stored_features
     for path, label in schema.labels.items():
         where = ("labels", path)
-        feature = metadata.features.get(path)
+        feature = features.get(path)
         if feature is None and not metadata.complete:
             continue
         if feature is None:
-            fix = suggestion(path, list(metadata.features))
+            fix = suggestion(path, list(features))
             yield Problem("LG230", where, f"the dataset has no feature {path!r}", fix)
         else:
             yield from _label_problems(path, label, feature)

@@ -12,7 +12,7 @@ from label_guard.sources.base import LabelShapes, Shape, Shard, did_you_mean, re
 from label_guard.sources.encoded_labels import Encoding
 from label_guard.sources.files import sizes_in
 from label_guard.sources.source import Source, peek_fields
-from label_guard.sources.tfds_metadata import Feature, SplitInfo, TfdsMetadata, read_metadata
+from label_guard.sources.tfds_metadata import Feature, SplitInfo, TfdsMetadata, flat_path, read_metadata
 
 _FORMATS = {form.name: form for form in (array_record.FORMAT, tf_record.FORMAT)}
 
@@ -60,7 +60,7 @@ def open_tfds(uri: str, folder: str, split: str | None, labels: LabelShapes, rec
         record_key,
         metadata={"dataset": metadata.name, "version": metadata.version},
         expected_records=_split(uri, metadata, split).num_examples,
-        features={path: metadata.features[path] for path in labels if path in metadata.features},
+        features={path: one for path, one in metadata.stored_features.items() if path in labels},
     )
 
 
@@ -92,6 +92,6 @@ def how_stored(path: str, feature: Feature) -> Stored:
         return Stored(path, feature.shape, Encoding("image")) if len(feature.shape) <= 3 else Stored(path, None)
     if feature.encoding == "bytes" or feature.encoding == "zlib":
         return Stored(path, feature.shape, Encoding(feature.encoding, feature.dtype or "uint8"))
-    if feature.ragged:
-        return Stored(f"{path}/ragged_flat_values", (None,))
+    if feature.is_flat:
+        return Stored(flat_path(path), (None,))
     return Stored(path, feature.shape if feature.kind == "Text" or feature.stored_dtype else None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -62,6 +62,11 @@ class Feature:
     class_ids: tuple[int, ...] | None = None
 
     @property
+    def is_flat(self) -> bool:
+        """Whether a record keeps all its values in one list, under a key of their own."""
+        return self.ragged and not self.kind.endswith("Image") and self.encoding == "none"
+
+    @property
     def stores_names(self) -> bool:
         """Whether the stored values are the class names, as those of class folders are."""
         return self.kind == "ClassLabel" and self.dtype == "string"
@@ -101,6 +106,23 @@ class TfdsMetadata:
     splits: dict[str, SplitInfo] = field(default_factory=dict[str, SplitInfo])
     features: dict[str, Feature] = field(default_factory=dict[str, Feature])
     complete: bool = True
+
+    @property
+    def stored_features(self) -> dict[str, Feature]:
+        """The features by the paths that labels have: a ragged one by that of its flat values, a list of any length."""
+        return {
+            flat_path(path) if one.is_flat else path: replace(one, shape=(None,), ragged=False) if one.is_flat else one
+            for path, one in self.features.items()
+        }
+
+
+def flat_path(path: str) -> str:
+    """The path of the values of a ragged feature.
+
+    >>> flat_path("captions/ids")
+    'captions/ids/ragged_flat_values'
+    """
+    return f"{path}/ragged_flat_values"
 
 
 def record_name(filename: str | os.PathLike[str], index: int) -> str:

@@ -10,10 +10,14 @@ import google_crc32c
 import numpy as np
 import pytest
 
+from label_guard import check_labels, infer_schema
 from label_guard.errors import SourceError
+from label_guard.infer.draft import sound
 from label_guard.sources.array_record import frames
+from label_guard.sources.metadata_problems import source_problems
 from label_guard.sources.open import open_source
 from label_guard.sources.source import Source
+from label_guard.sources.tfds_metadata import read_metadata
 
 BUILDER = """
 import io, sys
@@ -42,6 +46,8 @@ class Faulty(tfds.core.GeneratorBasedBuilder):
             "mask": F.LabeledImage(labels=3, shape=(None, None, 1), encoding_format="png"),
             "packed": F.Tensor(shape=(4,), dtype=np.int32, encoding="zlib"),
             "nest": F.FeaturesDict({"a": F.ClassLabel(num_classes=4)}),
+            "rows/ragged_flat_values": F.Sequence(F.ClassLabel(num_classes=30)),
+            "measure": F.Scalar(np.float32),
         }
         return tfds.core.DatasetInfo(builder=self, features=F.FeaturesDict(features))
 
@@ -55,6 +61,7 @@ class Faulty(tfds.core.GeneratorBasedBuilder):
                 "objects": [{"label": j, "bbox": F.BBox(0.0, 0.0, 1.0, 1.0)} for j in range(i % 3)],
                 "grid": np.arange(6, dtype=np.int32).reshape(2, 3) + i, "mask": png(i % 9),
                 "packed": np.arange(4, dtype=np.int32) + i, "nest": {"a": i % 4},
+                "rows/ragged_flat_values": [i % 5, 0][: i % 3], "measure": i / 2,
             }
 
 NARROW = False
@@ -256,3 +263,44 @@ def test_ragged_features_are_stored_flat(folder: Path) -> None:
         open_source(f"tfds:{folder}", labels=["captions"], split="train")
     source = open_source(f"tfds:{folder}", labels=["captions/ragged_flat_values"], split="train")
     assert source.labels == {"captions/ragged_flat_values": (None,)}
+
+
+@pytest.fixture
+def ragged(folder: Path) -> Path:
+    """The dataset with ``rows`` declared as a sequence of sequences, which records keep flat."""
+    info = json.loads((folder / "features.json").read_text())
+    rows = info["featuresDict"]["features"].pop("rows/ragged_flat_values")
+    info["featuresDict"]["features"]["rows"] = {"sequence": {"feature": rows, "length": "-1"}}
+    (folder / "features.json").write_text(json.dumps(info))
+    return folder
+
+
+DECLARED = {
+    "kind": {"num_classes": 10, "shape": ()},
+    "one": {"num_classes": 5, "shape": (1,)},
+    "objects/label": {"num_classes": 3, "shape": (None,)},
+    "nest/a": {"num_classes": 4, "shape": ()},
+    "rows/ragged_flat_values": {"num_classes": 30, "shape": (None,)},
+}
+
+
+def test_the_classes_that_the_metadata_count_are_those_of_check_and_infer(ragged: Path) -> None:
+    """ClassLabels without names keep their number of classes, ragged ones too, and fit their metadata."""
+    checked = check_labels(ragged)
+    assert {one.path for one in checked.labels} == set(DECLARED)
+    for one in checked.labels:
+        assert one.drafted.fields["num_classes"] == DECLARED[one.path]["num_classes"]
+    assert "LG231" not in {finding.rule for finding in checked.findings}
+    drafted = sound(infer_schema(f"tfds:{ragged}").schema)
+    found = {path: {"num_classes": one.num_classes, "shape": one.shape} for path, one in drafted.labels.items()}
+    assert found == DECLARED
+    assert not list(source_problems(drafted, read_metadata(ragged)))
+
+
+@pytest.mark.parametrize("label", ["kind", "grid", "mask", "packed", "measure", "rows/ragged_flat_values"])
+def test_infer_takes_what_check_names(ragged: Path, label: str) -> None:
+    """The command that check ends with works for each feature, whether the metadata declare its classes or not."""
+    assert f"--label {label} " in str(check_labels(ragged, label=label))
+    schema = sound(infer_schema(f"tfds:{ragged}", labels=[label]).schema)
+    assert list(schema.labels) == [label]
+    assert sorted(schema.splits) == ["test", "train"]
