@@ -75,7 +75,7 @@ class Options:
         "0: clean, or only warnings. 1: errors. 2: not all records could be read, or an output could not be written.",
     )
 )
-@click.argument("schemas", nargs=-1, required=True, metavar="SCHEMAS...", shell_complete=completion.files)
+@click.argument("schemas", nargs=-1, type=given, required=True, metavar="SCHEMAS...", shell_complete=completion.files)
 @click.option(
     "--source",
     type=given,

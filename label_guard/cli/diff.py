@@ -22,7 +22,7 @@ from label_guard.rules.diagnostic import DiagnosticReport
         "0: no change that fails. 1: such a change. 2: a file could not be compared.",
     )
 )
-@click.argument("paths", nargs=-1, metavar="OLD NEW | [PATHS]...", shell_complete=files)
+@click.argument("paths", nargs=-1, type=given, metavar="OLD NEW | [PATHS]...", shell_complete=files)
 @click.option("--against", "ref", type=given, metavar="REF", help="Compare PATHS with this git revision.")
 @click.option("--exact", is_flag=True, help="Compare with REF itself, not with its merge base with HEAD.")
 @click.option(

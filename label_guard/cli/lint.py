@@ -29,7 +29,7 @@ _CODES = "Codes, or beginnings of codes, separated by commas"
         "label-guard lint configs/voc.yaml --fix", "0: clean, or only warnings. 1: errors. 2: a file could not be read."
     )
 )
-@click.argument("files", nargs=-1, metavar="[FILES]...", shell_complete=completion.files)
+@click.argument("files", nargs=-1, type=given, metavar="[FILES]...", shell_complete=completion.files)
 @click.option("--format", "style", type=click.Choice(FORMATS), default="text", show_default=True)
 @click.option(
     "--select",

@@ -20,7 +20,7 @@ from label_guard.report.audit_text import render_audit
         "0: the audit found nothing. 1: it has findings. 2: parts are missing, incomplete or of different audits.",
     )
 )
-@click.argument("parts", nargs=-1, required=True, metavar="PART.json...", shell_complete=files)
+@click.argument("parts", nargs=-1, type=given, required=True, metavar="PART.json...", shell_complete=files)
 @click.option("--output", type=given, metavar="FILE", help="Write the merged audit as JSON.")
 def command(parts: tuple[str, ...], output: str | None) -> int:
     """Merge the parts of one audit."""

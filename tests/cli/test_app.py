@@ -164,14 +164,18 @@ OPTIONS = [
     ["merge", "a.csv", "--output", ""],
     ["lint", "schema.yaml", "--source", ""],
     ["diff", "--against", "", "schema.yaml"],
+    *([command, ""] for command in ("lint", "audit", "check", "infer", "merge", "report")),
+    ["lint", "schema.yaml", ""],
+    ["audit", "schema.yaml", "", "--source", "csv:a.csv"],
+    ["diff", "schema.yaml", ""],
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("line", OPTIONS, ids=" ".join)
-def test_an_option_without_its_value_is_not_left_out(
+def test_an_empty_option_or_argument_is_not_left_out(
     folder: Path, line: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A variable that is not set ("$KNOWN") is an error: nothing runs as if the option had not been there."""
+    """A variable that is not set ("$KNOWN") is an error: nothing runs as if it had not been there, or on this folder."""
     monkeypatch.chdir(folder)
     with pytest.raises(SystemExit) as exit_:
         app.main(line)

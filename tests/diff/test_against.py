@@ -356,7 +356,7 @@ def test_an_unsound_new_file_is_reported_with_its_own_faults(repository: Path) -
     [
         (["--against", "nowhere"], "no branch, tag or commit 'nowhere' exists here"),
         (["--against", "--output=/tmp/x"], "is not a git revision; name a branch, tag or commit"),
-        (["--against", ""], "it is empty; leave out the option"),
+        (["--against", ""], "it is empty; leave it out"),
         (["--against", "main..work"], "'main..work' exists here"),
         (["--against", "main; touch pwned"], "'main; touch pwned' exists here"),
         (["--against", "$(touch pwned)"], "exists here"),

@@ -308,6 +308,18 @@ def test_recheck_by_split(capsys: pytest.CaptureFixture[str], tmp_path: Path, sc
     assert "2 accepted" in run(capsys, *arguments, "--split", "train")[1]
 
 
+@pytest.mark.parametrize("split", ["tran", "Train", "tran[:90%]"])
+def test_recheck_of_a_misspelt_split(capsys: pytest.CaptureFixture[str], tmp_path: Path, schema: str, split: str) -> None:
+    """Neither the quarantine nor the schema has the split: an error that lists the splits, not 0 accepted and exit 0."""
+    folder = tmp_path / "q"
+    write(folder, origin("train"), bad("f__1", np.int64(10)))
+    code, output, messages = run(capsys, "recheck", str(folder), "--schema", schema, "--split", split)
+    assert (code, output) == (2, "")
+    assert "has no split" in messages
+    assert "train, test" in messages
+    assert run(capsys, "recheck", str(folder), "--schema", schema, "--split", "test")[0] == 0  # declared, and clean
+
+
 def test_recheck_never_calls_unchecked_records_accepted(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, schema: str
 ) -> None:
