@@ -309,7 +309,9 @@ def test_recheck_by_split(capsys: pytest.CaptureFixture[str], tmp_path: Path, sc
 
 
 @pytest.mark.parametrize("split", ["tran", "Train", "tran[:90%]"])
-def test_recheck_of_a_misspelt_split(capsys: pytest.CaptureFixture[str], tmp_path: Path, schema: str, split: str) -> None:
+def test_recheck_of_a_misspelt_split(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, schema: str, split: str
+) -> None:
     """Neither the quarantine nor the schema has the split: an error that lists the splits, not 0 accepted and exit 0."""
     folder = tmp_path / "q"
     write(folder, origin("train"), bad("f__1", np.int64(10)))
