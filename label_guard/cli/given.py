@@ -8,7 +8,7 @@ import click
 def given(value: str) -> str:
     """A text that is not empty.
 
-    With ``KNOWN`` unset, ``--baseline "$KNOWN"`` must not run as without the option, nor ``lint "$KNOWN"`` on this folder.
+    With ``KNOWN`` unset, ``--baseline "$KNOWN"`` must not run without the option, nor ``lint "$KNOWN"`` on this folder.
 
     Raises:
         click.BadParameter: it is empty.

@@ -6,7 +6,7 @@ import dataclasses
 import importlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -27,7 +27,9 @@ class QuarantineOptions:
     """Where and how invalid records are kept.
 
     Attributes:
-        url: a folder (text or ``os.PathLike``), or any fsspec URL of one.
+        url: a folder (text or ``os.PathLike``), or any fsspec URL of one. A relative path starts at the working directory
+            of this moment, in every process and after a change of the directory.
+        place: ``url``, made absolute.
         payload: what is kept of a record: ``full``, its ``labels``, or ``none`` (then no label value appears in the
             quarantine, the log or an error either).
         max_payload_bytes: a record whose encoded payload is larger keeps only its labels; 0 to 128 MiB.
@@ -47,9 +49,11 @@ class QuarantineOptions:
     max_bytes: int = 1 << 30
     durability: Durability = "flush"
     file_mode: int | None = None
+    place: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "url", folder_url(self.url))
+        object.__setattr__(self, "place", _absolute(self.url))
         for name, known in (("payload", get_args(PayloadKind)), ("durability", get_args(Durability))):
             if getattr(self, name) not in known:
                 raise UsageError(f"quarantine {name} is {getattr(self, name)!r}; it must be one of: {', '.join(known)}")
@@ -119,6 +123,16 @@ class BadRecord:
     labels: Mapping[str, Any]
     violations: tuple[Violation, ...]
     position: str | None = None
+
+
+def _absolute(url: str) -> str:
+    """``url``, where it is a path in full: records must not go on elsewhere after a change of the working directory."""
+    if not is_local(url):
+        return url
+    try:
+        return str(Path(url.split("://", 1)[-1]).absolute())
+    except OSError:  # the working directory was deleted
+        return url
 
 
 def folder_url(value: object) -> str:

@@ -8,7 +8,7 @@ import os
 import posixpath
 import stat
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,6 +73,10 @@ class LocalFolder:
             OSError: the folder is not there, or cannot be read.
         """
         return os.listdir(self._root)  # noqa: PTH208  # pathlib makes a Path of each
+
+    def holds(self, names: Iterable[str]) -> bool:
+        """Whether all of the files are there."""
+        return all(os.path.exists(f"{self._text}{os.sep}{name}") for name in names)  # noqa: PTH110  # as append
 
     def open(self, name: str) -> BinaryIO:
         """The file ``name`` for reading.

@@ -117,6 +117,7 @@ class QuarantineWriter:
         self._lock = threading.Lock()
         self._folder: LocalFolder | RemoteFolder | None = None
         self._known: set[bytes] = set()
+        self._read: set[str] = set()  # parts whose lines are known
         self._sequence = 0
         self._part: str | None = None
         self._end = 0
@@ -126,10 +127,13 @@ class QuarantineWriter:
         folder = self._folder
         if folder is None:
             options = self._options
-            folder = open_folder(options.url, sync=options.durability == "fsync", mode=options.file_mode)
+            folder = open_folder(options.place, sync=options.durability == "fsync", mode=options.file_mode)
             if isinstance(folder, LocalFolder):
                 self._read_own_parts(folder)
             self._folder = folder
+        elif isinstance(folder, LocalFolder) and not folder.holds(self._read):
+            self._known.clear()  # their lines were deleted: the records must be written again
+            self._read_own_parts(folder)
         lines: dict[bytes, bytes] = {}
         for record in records:
             labels = {path: value for path, value in record.labels.items() if value is not tree.MISSING}
@@ -210,9 +214,11 @@ class QuarantineWriter:
         folder.create(part, data)
         if isinstance(folder, LocalFolder):
             self._part, self._end = part, len(data)
+            self._read.add(part)
 
     def _read_own_parts(self, folder: LocalFolder) -> None:
         """Take over what earlier parts of this process and worker index hold, line by line, newest part first."""
+        self._read.clear()
         try:
             names = folder.names()
         except FileNotFoundError:
@@ -226,6 +232,7 @@ class QuarantineWriter:
                 break
             if isinstance(found, QuarantineEntry):
                 lines, size = lines + 1, size + found.place.length
+                self._read.add(found.place.part)
                 self._known.add(identity_digest(found.identity))
 
 

@@ -175,7 +175,7 @@ OPTIONS = [
 def test_an_empty_option_or_argument_is_not_left_out(
     folder: Path, line: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A variable that is not set ("$KNOWN") is an error: nothing runs as if it had not been there, or on this folder."""
+    """A variable that is not set ("$KNOWN") is an error: nothing runs without it, or on the current folder."""
     monkeypatch.chdir(folder)
     with pytest.raises(SystemExit) as exit_:
         app.main(line)

@@ -312,7 +312,7 @@ def test_recheck_by_split(capsys: pytest.CaptureFixture[str], tmp_path: Path, sc
 def test_recheck_of_a_misspelt_split(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, schema: str, split: str
 ) -> None:
-    """Neither the quarantine nor the schema has the split: an error that lists the splits, not 0 accepted and exit 0."""
+    """Neither the quarantine nor the schema has the split: an error that lists the splits, not an exit with 0."""
     folder = tmp_path / "q"
     write(folder, origin("train"), bad("f__1", np.int64(10)))
     code, output, messages = run(capsys, "recheck", str(folder), "--schema", schema, "--split", split)

@@ -297,6 +297,40 @@ def test_a_folder_deleted_during_the_run_is_made_again(tmp_path: Path) -> None:
     assert names(str(folder)) == ["b"]
 
 
+@pytest.mark.parametrize("lost", ["the folder", "its own part", "a part of an earlier run"])
+def test_records_whose_part_was_deleted_are_written_again(tmp_path: Path, lost: str) -> None:
+    """A second epoch does not count a record as kept whose line someone deleted, as in a notebook that starts over."""
+    folder = tmp_path / "q"
+    writer_of(str(folder)).append([bad("a")])
+    (earlier,) = folder.iterdir()
+    writer = writer_of(str(folder))
+    assert writer.append([bad("a"), bad("b")]) == 1
+    for file in folder.iterdir():
+        if lost == "the folder" or (file == earlier) == (lost == "a part of an earlier run"):
+            file.unlink()
+    if lost == "the folder":
+        folder.rmdir()
+    assert writer.append([bad("a"), bad("b")]) == (2 if lost == "the folder" else 1)
+    assert writer.append([bad("a"), bad("b")]) == 0
+    assert sorted(names(str(folder)), key=str) == ["a", "b"]
+
+
+@pytest.mark.parametrize("form", ["{}", "./{}", "file://{}", "other/../{}"])
+def test_a_change_of_the_working_directory_does_not_move_the_quarantine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """A relative folder is that of the moment when it was given: for later records, and for workers started later."""
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    writer = writer_of(form.format("q"))
+    writer.append([bad("a")])
+    monkeypatch.chdir(tmp_path / "other")
+    assert writer.append([bad("a"), bad("b")]) == 1
+    pickle.loads(pickle.dumps(writer)).append([bad("c")])
+    assert sorted(names(str(tmp_path / "q")), key=str) == ["a", "b", "c"]
+    assert not list((tmp_path / "other").iterdir())
+
+
 RECORDS = [bad(str(key), note="x" * key) for key in range(4)]
 
 
