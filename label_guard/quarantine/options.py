@@ -27,8 +27,8 @@ class QuarantineOptions:
     """Where and how invalid records are kept.
 
     Attributes:
-        url: a folder (text or ``os.PathLike``), or any fsspec URL of one. A relative path starts at the working directory
-            of this moment, in every process and after a change of the directory.
+        url: a folder (text or ``os.PathLike``), or any fsspec URL of one. A relative path starts at the working
+            directory of this moment, in every process and after a change of the directory.
         place: ``url``, made absolute.
         payload: what is kept of a record: ``full``, its ``labels``, or ``none`` (then no label value appears in the
             quarantine, the log or an error either).
