@@ -366,6 +366,8 @@ class LabelCheck:
         admitted = {dtype.name for dtype in self._admitted}
         names = [name for name in names if name != "bool" or name in admitted] or names  # bool holds no ignore value
         text = f"dtype {' or '.join(names)}"
+        if stored is not None and not stored.isnative:
+            return f"{text} in the byte order of this machine"
         if isinstance(self.label, ClassLabel) and not admitted.issuperset(self.checked.stored_dtypes):
             return f"{text} wide enough to index {self.label.num_classes} classes"
         if stored is not None and isinstance(self.label, RealLabel) and stored.name in self.checked.stored_dtypes:

@@ -66,8 +66,8 @@ def require_key(config: GuardConfig, element: Any) -> None:
     if config.names.sources and key_in(element) is None:
         raise UsageError(
             f"{config.caller}: the elements have no feature {KEY!r}, which keyed() or with_record_keys added upstream; "
-            f"a map lost the feature. Return it from the map: {{..., {KEY!r}: record[{KEY!r}]}}; or leave keyed() out, "
-            "and bad records are known by their content only"
+            f"a map lost the feature. Return it from the map: {{..., {KEY!r}: record[{KEY!r}]}}; if an earlier guard "
+            "took it, pass keep_key=True there; or leave keyed() out, and bad records are known by their content only"
         )
     _check_key(config, key_in(element))
 

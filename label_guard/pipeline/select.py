@@ -101,11 +101,11 @@ def _positions_of(source: Any, keys: Sequence[str]) -> list[int]:
     places = {names.record_key(position): position for position in range(len(source))}
     unknown = [key for key in keys if key not in places]
     if unknown:
-        some = (
-            f"; pass only the keys of this source, which begin with '{names.name}/'" if names.name is not None else ""
-        )
+        begin = "" if names.name is None else f", which begin with '{names.name}/'"
         raise UsageError(
-            f"the source has no record {unknown[0]!r} ({len(unknown)} of {counted(len(keys), 'key')} unknown){some}"
+            f"the source has no record {unknown[0]!r} ({len(unknown)} of {counted(len(keys), 'key')} unknown); "
+            f"pass only the keys of this source{begin}; for records named by a record_key pass their positions "
+            "(label-guard quarantine recheck --keys FILE.npy)"
         )
     return [places[key] for key in keys]
 

@@ -165,6 +165,18 @@ def test_floats_that_a_schema_cannot_declare_are_compared_by_name(dtype: str) ->
     assert (found.value, found.legal) == (dtype, "dtype float16 or float32 or float64")
 
 
+@pytest.mark.parametrize("name", DTYPES)
+def test_a_foreign_byte_order_is_named(name: str) -> None:
+    """``>i8, expected dtype integer`` would be no answer: ``>i8`` holds integers."""
+    label, legal = DTYPES[name]
+    schema = DatasetSchema(format=1, name="t", version="1.0.0", labels={"y": label})
+    stored = ">f8" if name == "real_label" else ">i8"
+    [found] = Guard(schema).check_batch({"y": np.ones((1,) if name == "scalar" else (1, 2), stored)}).violations
+    assert str(found.value).startswith(stored)
+    assert found.legal.startswith(legal)
+    assert found.legal.endswith("in the byte order of this machine")
+
+
 @pytest.mark.parametrize("make", [memoryview, lambda numbers: array.array("q", numbers.tolist())])
 def test_buffers_are_read_as_arrays(make: Callable[[Any], Any]) -> None:
     """A memoryview and an array.array have a dtype and a shape: their numbers are checked, and leave as arrays."""

@@ -353,6 +353,20 @@ def test_a_key_lost_in_an_operation() -> None:
         _loader(source, Lose(), *operations)
 
 
+@pytest.mark.parametrize("policy", ["drop", "mask", "raise", "report"])
+def test_two_guards_in_one_data_loader(policy: str, tmp_path: Path) -> None:
+    """The first takes the key away: the error of the second says how it stays, and then both name their records."""
+    source = keyed(RECORDS)
+    options: dict[str, Any] = {"source": source, "split": "train", "on_invalid": policy, "stop_above": None}
+    if policy == "drop":
+        options["quarantine"] = str(tmp_path)
+    second = data_loader_operations(make_schema(), **options)
+    with pytest.raises(UsageError, match=r"if an earlier guard took it, pass keep_key=True there"):
+        _loader(source, *data_loader_operations(make_schema(), **options), *second)
+    first = data_loader_operations(make_schema(), keep_key=True, **options)
+    assert _loader(source, *first, *second)
+
+
 @pytest.mark.parametrize("place", ["MapDataset", "DataLoader", "records", "after batch"])
 def test_a_dataset_that_is_wrong_as_a_whole(tmp_path: Path, place: str) -> None:
     """A fault that hits every record stops each placement within its first records, with the likely cause."""
