@@ -67,7 +67,7 @@ def _join_columns_of(
 ) -> tuple[Any, Good] | None:
     """As ``join_buffers``, from the columns of uniform records; None where they are not uniform."""
     batches = [buffer.batch() for buffer, _ in parts]
-    if None in batches or not batching.same_features(batches):
+    if any(batch is None for batch in batches) or not batching.same_features(batches):
         return None
     if len(parts) == 1 and len(parts[0][1]) == len(parts[0][0]):
         batch, good = mask_batch(config, batches[0], result)
