@@ -8,7 +8,7 @@ import os
 import posixpath
 import stat
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,9 +74,12 @@ class LocalFolder:
         """
         return os.listdir(self._root)  # noqa: PTH208  # pathlib makes a Path of each
 
-    def holds(self, names: Iterable[str]) -> bool:
+    def holds(self, names: Collection[str]) -> bool:
         """Whether all of the files are there."""
-        return all(os.path.exists(f"{self._text}{os.sep}{name}") for name in names)  # noqa: PTH110  # as append
+        try:
+            return set(names) <= set(self.names())
+        except FileNotFoundError:
+            return not names
 
     def open(self, name: str) -> BinaryIO:
         """The file ``name`` for reading.

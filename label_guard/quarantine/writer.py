@@ -131,16 +131,17 @@ class QuarantineWriter:
             if isinstance(folder, LocalFolder):
                 self._read_own_parts(folder)
             self._folder = folder
-        elif isinstance(folder, LocalFolder) and not folder.holds(self._read):
-            self._known.clear()  # their lines were deleted: the records must be written again
-            self._read_own_parts(folder)
         lines: dict[bytes, bytes] = {}
+        looked = False
         for record in records:
             labels = {path: value for path, value in record.labels.items() if value is not tree.MISSING}
             content = None if record.position is not None else _content(record.element)
             # The digest of a small label gives its value away, so a quarantine without payloads leaves it out.
             digest = "" if self._options.payload == "none" else digest_of(labels)
             key = self._key(record, content, digest)
+            if key in self._known and not looked:  # once, and only where a record is not written
+                looked = True
+                self._forget_deleted(folder)
             if key not in self._known and key not in lines:
                 lines[key] = self._line(record, labels, content, digest, step)
         if lines:
@@ -215,6 +216,12 @@ class QuarantineWriter:
         if isinstance(folder, LocalFolder):
             self._part, self._end = part, len(data)
             self._read.add(part)
+
+    def _forget_deleted(self, folder: LocalFolder | RemoteFolder) -> None:
+        """Where someone deleted a part, reads again which records there are: the others must be written again."""
+        if isinstance(folder, LocalFolder) and not folder.holds(self._read):
+            self._known.clear()
+            self._read_own_parts(folder)
 
     def _read_own_parts(self, folder: LocalFolder) -> None:
         """Take over what earlier parts of this process and worker index hold, line by line, newest part first."""
