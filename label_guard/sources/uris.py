@@ -25,6 +25,7 @@ _MAGIC = ((b"PAR1", "parquet"), (b"\x93NUMPY", "npy"), (b"ARROW1", "arrow"))
 _ZIP = b"PK\x03\x04"
 _HEAD = 1 << 16
 _MARKS = (("state.json", "arrow"), ("dataset_dict.json", "arrow"), ("dataset_info.json", "tfds"))
+_QUARANTINE_PART = re.compile(r"(?:compacting-)?part-(?:[0-9]+|compact)-[0-9]+-[0-9]{16,18}-[0-9a-f]{12}\.jsonl")
 _MAX_FILES = 8  # of a folder that a message lists
 _NOT_DATA = ("readme", "license", "licence", "classes", "requirements")
 # Files that people keep labels in and that are not read: how to turn them into one that is.
@@ -219,6 +220,8 @@ def _folder_uris(path: Path, names: set[str]) -> list[str]:
         return [f"yolo:{path}"]
     folders = {name for name in names if (path / name).is_dir()}
     files = sorted(name for name in names - folders if Path(name).stem.lower() not in _NOT_DATA)
+    if files and all(_QUARANTINE_PART.fullmatch(name) for name in files):
+        return [f"quarantine:{path}"]
     suffixes = {Path(name).suffix.lower() for name in files}
     found = [one for suffix in sorted(suffixes) for one in _of_suffix(path, suffix, files)]
     found += [f"yolo:{path}"] if ".txt" in suffixes else []

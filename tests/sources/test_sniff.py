@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from label_guard.errors import SourceError
+from label_guard.quarantine import Origin, QuarantineOptions, QuarantineWriter, compact_quarantine
 from label_guard.sources.open import list_fields, open_source
 from label_guard.sources.sniff import readable_uri
 from label_guard.sources.uris import full_uri
+from tests.quarantine_records import bad
 
 TEXTS = {
     "iris.data": (b"5.1,3.5,Iris-setosa\n4.9,3.0,Iris-setosa\n", "?header=none"),
@@ -60,6 +62,23 @@ def test_the_width_of_bare_numbers_is_found(
     found = np.concatenate([chunk.columns["label"] for chunk in source.read(source.shards()[0])])
     np.testing.assert_array_equal(found, numbers)
     assert len(notes) == 1
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_a_quarantine_folder_is_not_taken_for_json_lines(tmp_path: Path, compacted: bool) -> None:
+    """Its lines hold the labels in a payload: as JSON lines they had no field ``label``."""
+    place = str(tmp_path / "q")
+    for _ in range(2):
+        writer = QuarantineWriter(QuarantineOptions(place), Origin("d", "1.0.0", "d1", None, None, "s1"))
+        writer.append([bad("a", np.int64(10))])
+        writer.append([bad("b", np.int64(11))])
+        writer.close()
+        writer.append([bad("c", np.int64(12))])
+    if compacted:
+        compact_quarantine(place)
+    assert full_uri(place) == f"quarantine:{place}"
+    (tmp_path / "q" / "mine.jsonl").write_text('{"label": 1}\n')
+    assert full_uri(place) == f"jsonl:{place}/*.jsonl"  # somebody's own lines: no quarantine
 
 
 @pytest.mark.parametrize("above", ["", "insects", "a/insects"])
