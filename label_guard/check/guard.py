@@ -250,7 +250,7 @@ class Guard:
             found, missing = self._counted_batch(check, element, size)
             if found is None:
                 found, missing = [], all_rows(size)
-                faults += [check.wrong_length(missing, tree.get(element, check.path))] if size else []
+                faults += [check.wrong_length(missing, element)] if size else []
             else:
                 faults += self._check(check, found, missing, size, invalid=check is invalid)
             gathered[check.path] = (found, missing)

@@ -156,9 +156,8 @@ class LabelCheck:
                 if array.ndim > 1 and not found.whole:
                     places = (found.positions if first is None else found.positions[first]) % per_record
                 broken = broken if are_first else rows[broken]
-                yield RuleViolations(
-                    self.path, rule, self._legal, broken, counts, values, positions, places, array.shape[1:]
-                )
+                legal = self._lists_legal() if rule == "LG111" else self._legal
+                yield RuleViolations(self.path, rule, legal, broken, counts, values, positions, places, array.shape[1:])
 
     def _shown(self, rule: str, values: Array, unknown: tuple[str, ...] | None) -> tuple[str, Array | list[Value]]:
         """The rule and the values as they are stored: names in place of what they were read as."""
@@ -297,9 +296,11 @@ class LabelCheck:
         """The violation of records without this label."""
         return self.bad_rows("LG104", rows, "missing", self._legal)
 
-    def wrong_length(self, rows: Rows, value: Any) -> RuleViolations:
+    def wrong_length(self, rows: Rows, element: Any) -> RuleViolations:
         """The violation of a batch whose label has not one value per record."""
-        return self.bad_rows("LG105", rows, _shape_text(value), f"[{len(rows)}, ...]")
+        path, value = self.reader.of_other_length(element, len(rows)) or (self.path, None)
+        column = f" of {path!r}" if self.reader.columns else ""
+        return self.bad_rows("LG105", rows, f"{_shape_text(value)}{column}", f"[{len(rows)}, ...]")
 
     def _kind_is_right(self, array: Array) -> bool:
         return array.size == 0 or any(dtype.kind in _KINDS[array.dtype.kind] for dtype in self._admitted)
@@ -361,7 +362,7 @@ class LabelCheck:
     def _dtype_legal(self, stored: np.dtype[Any] | None = None) -> str:
         """The legal dtypes; by name where ``stored`` is not NumPy's own: a bfloat16 is floating, to its users."""
         names = self.label.dtype or self.label.DEFAULT_DTYPES
-        if stored is not None and not is_number(stored) and stored.kind in "fV" and set(names) & set(dtypes.FAMILIES):
+        if stored is not None and _is_foreign(stored, names) and set(names) & set(dtypes.FAMILIES):
             names = dtypes.expand(names)
         admitted = {dtype.name for dtype in self._admitted}
         names = [name for name in names if name != "bool" or name in admitted] or names  # bool holds no ignore value
@@ -373,6 +374,15 @@ class LabelCheck:
         if stored is not None and isinstance(self.label, RealLabel) and stored.name in self.checked.stored_dtypes:
             return f"{text} that can hold {self._legal}"
         return text
+
+    def _lists_legal(self) -> str:
+        """The legal lists of ids: how long, and whether an id may repeat."""
+        if not isinstance(self.checked, ClassLabel):
+            return self._legal
+        least, most = self.checked.min_length, self.checked.max_length
+        parts = [] if least is None else [f"at least {plural.counted(least, 'id')}"]
+        parts += [] if most is None else [f"at most {plural.counted(most, 'id')}"]
+        return ", ".join([*parts, *(["no id twice"] if self.checked.unique else [])])
 
     def _shape_legal(self) -> str:
         return f"shape {list(self._tail)}".replace("None", "null")
@@ -389,6 +399,11 @@ class LabelCheck:
 _MOST_NEAR = 100  # unknown names that a near one is looked for
 _KINDS = {"i": "iu", "u": "iu", "f": "f", "b": "b"}
 _KIND: dict[str, Kind] = {"i": "i", "u": "i", "f": "f", "b": "b"}
+
+
+def _is_foreign(dtype: np.dtype[Any], legal: Sequence[str]) -> bool:
+    """Whether a float is none that labels can have, though ``floating`` would say so to its users."""
+    return dtype.kind in "fV" and (not is_number(dtype) or (dtype.itemsize > 8 and "floating" in legal))
 
 
 def _taken(where: Sequence[Any] | Array, rows: Rows) -> Sequence[Any] | Array:

@@ -149,13 +149,21 @@ class LabelReader:
             return self.batch_value(tree.get(element, self.path), size)
         values = [_batch_items(tree.get(element, path), size) for path in self.columns]
         if any(value is None for value in values):
-            return [], all_rows(size)
+            return (None, _NO_ROWS) if self.of_other_length(element, size) else ([], all_rows(size))
         arrays = [cast(Array, value) for value in values if isinstance(value, np.ndarray)]
         forms = {(array.dtype, array.shape) for array in arrays}
         if len(arrays) == len(values) and len(forms) == 1 and arrays[0].dtype.kind in "biuf":
             return self.batch_value(np.stack(arrays, axis=-1), size)
         rows = zip(*cast("list[Sequence[Any]]", values), strict=True)
         return self.values([self._row(list(row)) for row in rows])
+
+    def of_other_length(self, element: Any, size: int) -> tuple[str, Any] | None:
+        """The path and value of the first feature of the label that has not ``size`` values; None where each has."""
+        for path in self.columns or (self.path,):
+            value = tree.get(element, path)
+            if value is not None and value is not tree.MISSING and _batch_items(value, size) is None:
+                return path, value
+        return None
 
     def batch_value(self, value: Any, size: int) -> tuple[list[Column] | None, Rows]:
         """Reads the labels of a batch from the value of its label.

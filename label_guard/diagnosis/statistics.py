@@ -220,6 +220,8 @@ class LabelStatistics(BaseModel):
             self._add_texts(label, array)
         if array.dtype.kind not in "biuf" or not array.dtype.isnative or not array.size:
             return
+        if array.dtype.itemsize > 8:  # a long double, whose numbers are none of Python's
+            array = array.astype(np.float64)
         counted = column.counts
         self._add_range(array if counted is None else array[counted])
         self.distribution.add(label, stored)

@@ -191,15 +191,19 @@ def _next(report: CheckReport) -> Iterator[str]:
             yield f"label-guard check {data} --label {shell_word(path)}"
         return
     named = ["" if report.why == ONLY_FIELD else f" --label {shell_word(label.path)}" for label in report.labels]
-    if not report.validated:
+    if not report.validated and not report.labels[0].profile.has_colours:
         first = report.labels[0]
         yield f"label-guard check {data}{f'{named[0]}{_expectation(first)}' or f' --label {shell_word(first.path)}'}"
     elif report.findings:
         yield f"label-guard rule {report.findings[0].rule}"
-    # infer leaves lists of ids to be written by hand.
-    if report.audit is not None and all(label.drafted.fields.get("encoding") != "ids" for label in report.labels):
+    if report.audit is not None and all(map(_is_drafted_by_infer, report.labels)):
         name = shell_word(f"{report.audit.dataset}.yaml")
         yield f"label-guard infer {data}{''.join(named)} --output {name}"
+
+
+def _is_drafted_by_infer(label: LabelOverview) -> bool:
+    """Whether ``infer`` drafts a label: it leaves lists of ids to be written by hand, and refuses colours."""
+    return label.drafted.fields.get("encoding") != "ids" and not label.profile.has_colours
 
 
 def _expectation(label: LabelOverview) -> str:

@@ -69,3 +69,15 @@ def test_columns_of_several_shapes() -> None:
     for first, second in [((2, 1), (2,)), ((2,), (2, 1)), ((2, 1), (2, 1)), ((2, 2), (2,)), ((2, 0), (2,))]:
         batch = {"a": np.zeros(first, np.int64), "b": np.zeros(second, np.int64)}
         assert guard.check(batch, batched=True).valid.tolist() == [False, False], (first, second)
+
+
+@pytest.mark.parametrize("other", [np.zeros(3, np.int64), [0, 1, 1], np.zeros((5, 1), np.int64), np.int64(1), "name"])
+def test_a_column_of_another_length_is_named(other: Any) -> None:
+    """A feature without one value per record is LG105 and names the column; one that is not there is LG104."""
+    guard = Guard(DatasetSchema(format=1, name="n", version="1.0.0", labels={"y": _label(None)}))
+    good = np.zeros(4, np.int64)
+    result = guard.check({"a": good, "b": other}, batched=True)
+    assert result.counts == {"LG105": 4}
+    assert str(result.violations[0].value).endswith(" of 'b'")
+    assert guard.check({"a": good}, batched=True).counts == {"LG104": 4}
+    assert guard.check({"a": good, "b": None}, batched=True).counts == {"LG104": 4}

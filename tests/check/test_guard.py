@@ -321,3 +321,24 @@ def test_a_batch_without_records_breaks_no_rule(label: tuple[int, ...], where: t
     guard = guard_of({"y": {"kind": "class_label", "num_classes": 3, "shape": [3], "where": "w"}})
     found = guard.check_batch({"y": np.zeros(label, np.int64), "w": np.ones(where, np.bool_)})
     assert (found.ok, found.num_records) == (True, 0)
+
+
+@pytest.mark.parametrize(
+    ("rules", "ids", "legal"),
+    [
+        ({"min_length": 1}, [], "at least 1 id"),
+        ({"max_length": 2}, [0, 1, 2], "at most 2 ids"),
+        ({"min_length": 1, "max_length": 2}, [], "at least 1 id, at most 2 ids"),
+        ({"unique": True}, [1, 1], "no id twice"),
+        ({"unique": True, "max_length": 2}, [1, 1], "at most 2 ids, no id twice"),
+    ],
+)
+@pytest.mark.parametrize("kind", [{"kind": "class_label", "shape": [None]}, {"kind": "multi_label", "encoding": "ids"}])
+def test_a_list_is_refused_by_what_lists_must_be(
+    kind: dict[str, Any], rules: dict[str, Any], ids: list[int], legal: str
+) -> None:
+    """LG111 names the rules of length and repeats as what was expected, not the legal ids."""
+    label = {**kind, **rules, "num_classes": 3}
+    schema = DatasetSchema.model_validate({"format": 1, "name": "x", "version": "1.0.0", "labels": {"y": label}})
+    (found,) = Guard(schema).check({"y": np.array(ids, np.int64)}, batched=False).violations
+    assert (found.rule, found.legal) == ("LG111", legal)

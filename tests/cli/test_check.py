@@ -23,6 +23,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from PIL import Image
 
 import label_guard
 from label_guard import CheckReport, LabelGuardError, SourceError, UsageError, check_labels
@@ -147,6 +148,18 @@ def test_the_commands_that_it_names_run(
             app.main(words[1:])
         assert exit_.value.code in (0, 1), line
     Path("NAMES.txt").unlink()
+
+
+@pytest.mark.parametrize("expected", [(), ("--num-classes", "9")])
+def test_colours_lead_to_no_command_that_refuses_them(tmp_path: Path, run: Run, expected: tuple[str, ...]) -> None:
+    """A mask of colours must be converted first: neither ``infer`` nor a number of classes helps."""
+    picture = np.random.default_rng(0).integers(0, 255, (8, 8, 3)).astype(np.uint8)
+    Image.fromarray(picture).save(tmp_path / "mask.png")
+    code, out, _ = run(tmp_path / "mask.png", *expected)
+    assert code == (1 if expected else 0)
+    assert "colours" in out or "3 colour channels" in out
+    assert "label-guard infer" not in out
+    assert "label-guard check" not in out
 
 
 NONE_READABLE = {

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -239,3 +240,23 @@ def test_nan_that_is_declared_is_in_no_count() -> None:
     found = statistics_of(guard, [np.array([1, np.nan, np.nan], np.float32)])
     assert dict(found.class_counts.items()) == {0: 1}
     assert (found.low, found.high) == (1, 1)
+
+
+LONG_LABELS: list[dict[str, Any]] = [
+    {"kind": "class_label", "num_classes": 5, "shape": [5]},
+    {"kind": "multi_label", "num_classes": 5},
+    {"kind": "soft_label", "num_classes": 5},
+    {"kind": "real_label", "minimum": 0, "shape": [5]},
+]
+
+
+@pytest.mark.parametrize("label", LONG_LABELS)
+@given(numbers=st.lists(st.floats(-9, 9) | st.integers(-9, 9).map(float), min_size=5, max_size=5))
+def test_long_doubles_are_counted_as_doubles(label: dict[str, Any], numbers: list[float]) -> None:
+    """Statistics of a dtype that labels cannot have, wider than a double, can be written and read back."""
+    schema = DatasetSchema.model_validate({"format": 1, "name": "t", "version": "1.0.0", "labels": {"y": label}})
+    wide, usual = (
+        LabelStatistics.model_validate_json(statistics_of(Guard(schema), [np.array(numbers, dtype)]).model_dump_json())
+        for dtype in (np.longdouble, np.float64)
+    )
+    assert (wide.illegal, wide.low, wide.high) == (usual.illegal, usual.low, usual.high)
