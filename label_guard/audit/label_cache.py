@@ -30,7 +30,7 @@ from label_guard.core.temporary import temporary_folder
 from label_guard.errors import LabelGuardError, SourceError, UsageError
 from label_guard.quarantine.payload import NotEncodableError, decode, encode
 from label_guard.quarantine.storage import whole_file
-from label_guard.sources.base import FilePart, Format, LabelShapes, Piece, RawColumn, Shard
+from label_guard.sources.base import FilePart, Format, IndexedFormat, LabelShapes, Piece, RawColumn, Shard
 from label_guard.sources.files import identity_of
 from label_guard.sources.source import Source, read_shard
 
@@ -141,11 +141,13 @@ class CachedFormat:
         Raises:
             SourceError: the file cannot be read, or its entry in the label cache is damaged.
         """
-        shard, identity = Shard(path, path, 0, part=part), identity_of(path)
-        if identity is None:
+        shard = Shard(path, path, 0, part=part)
+        others = self.format.read_with(path) if isinstance(self.format, IndexedFormat) else ()
+        identities = [identity_of(one) for one in (path, *others)]
+        if None in identities:
             yield from read_shard(self.format, shard, wanted)
             return
-        about = [path, identity, self.name, _settings(self.format), sorted(wanted.items()), *(part or ())]
+        about = [path, identities, self.name, _settings(self.format), sorted(wanted.items()), *(part or ())]
         name = f"{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]}.zip"
         entry = self.cache.entries.get(name)
         if entry is not None and _is_intact(self.cache.path, name, entry):
@@ -181,9 +183,11 @@ class CachedFormat:
 
 
 def _settings(form: Format) -> list[str]:
-    """The options of a format, such as a delimiter: they change what is read."""
-    names = [one.name for one in dataclasses.fields(cast("Any", form))]
-    return [f"{name}={getattr(form, name)}" for name in names if isinstance(getattr(form, name), str | int | tuple)]
+    """The options of a format, such as a delimiter or how labels are encoded: they change what is read."""
+    found = {one.name: getattr(form, one.name) for one in dataclasses.fields(cast("Any", form))}
+    encodings: Mapping[str, Any] = found.pop("encodings", {})
+    plain = [f"{name}={value}" for name, value in found.items() if isinstance(value, str | int | tuple)]
+    return [*plain, *(f"{label}: {how}" for label, how in sorted(encodings.items()))]
 
 
 def _written_entry(partial: Path, shard: str) -> Generator[None, Piece | None]:

@@ -200,6 +200,15 @@ class DivisibleFormat(Format, Protocol):
 
 
 @runtime_checkable
+class IndexedFormat(Format, Protocol):
+    """A format whose files may have others next to them that say how they are read."""
+
+    def read_with(self, path: str) -> Sequence[str]:
+        """Paths of the other files that are read with the file ``path``."""
+        ...
+
+
+@runtime_checkable
 class FilesFormat(Format, Protocol):
     """A format whose records are files of their own, by which they are named."""
 

@@ -22,6 +22,8 @@ from label_guard.sources.base import Shard
 # What reading a damaged file may raise: reported as one error, without a traceback.
 READ_ERRORS = (OSError, EOFError, zlib.error)
 _LOCAL = ("file://", "local://")
+_HTTP = ("http://", "https://")
+_HTTP_VERSIONS = ("ETag", "Content-MD5", "Digest", "Last-Modified")  # header fields, as fsspec names them
 
 
 def is_remote(path: str) -> bool:
@@ -219,7 +221,11 @@ def identity_of(path: str) -> list[str] | None:
     try:
         if is_remote(path):
             filesystem, name = filesystem_of(path)
-            return [str(filesystem.ukey(name))]
+            if not path.startswith(_HTTP):
+                return [str(filesystem.ukey(name))]
+            about = filesystem.info(name)  # fsspec makes its key of the address alone
+            versions = [f"{key} {about[key]}" for key in _HTTP_VERSIONS if about.get(key)]
+            return [str(about.get("size")), *versions] if versions else None
         found = Path(path).stat()
         if not stat.S_ISREG(found.st_mode):  # what a folder holds changes without it
             return None

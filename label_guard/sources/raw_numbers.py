@@ -49,6 +49,9 @@ class RawFormat:
             raise SourceError(f"{path} holds bare numbers; say which: raw:{path}?dtype=uint16")
         return ("label",)
 
+    def read_with(self, path: str) -> Sequence[str]:
+        return () if self.dtype else (index_of(path),)
+
     def read(self, path: str, wanted: LabelShapes, part: FilePart = WHOLE_FILE) -> Iterator[Piece]:
         if len(wanted) != 1:
             raise SourceError(f"{path} holds one label, but {len(wanted)} are wanted: {', '.join(wanted)}")

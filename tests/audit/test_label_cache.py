@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import hashlib
 import io
 import json
 import os
+import struct
+import threading
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,6 +30,7 @@ from label_guard.audit.label_cache import CachedFormat, open_label_cache, requir
 from label_guard.audit.runner import audit_dataset
 from label_guard.cli import app as cli
 from label_guard.sources.base import Chunk, Piece, Shard
+from label_guard.sources.encoded_labels import Encoding
 from label_guard.sources.open import open_source
 from label_guard.sources.source import Source
 
@@ -77,6 +83,73 @@ def test_a_changed_file_is_read_anew_and_the_others_are_not(tmp_path: Path, work
     assert {(s.name, s.invalid) for s in found.splits[0].shards} == {("a.parquet", 1), ("b.parquet", 2)}
     with zipfile.ZipFile(kept) as archive:
         assert len(json.loads(archive.read("index.json"))["entries"]) == 2
+
+
+def test_an_index_that_changed_cuts_the_labels_of_its_file_again(tmp_path: Path) -> None:
+    """Megatron's ``.idx`` says what the numbers of the ``.bin`` file are, which stays as it is."""
+    kept, source = str(tmp_path / "labels.label_cache"), f"raw:{tmp_path}/d.bin"
+    np.array([1, 256, 2], "<u2").tofile(tmp_path / "d.bin")
+    for code, length, bad in ((8, 3, 1), (1, 6, 0), (8, 1, 0)):
+        head = b"MMIDIDX\0\0" + struct.pack("<QBQQ", 1, code, 1, 2)
+        index = np.array([length], "<i4").tobytes() + np.array([0, 0, 1], "<i8").tobytes()
+        (tmp_path / "d.idx").write_bytes(head + index)
+        os.utime(tmp_path / "d.idx", ns=(code, code + length))
+        for _ in range(2):
+            found = audit_dataset(schema_of(10, shape=[None]), source=source, label_cache=kept)
+            assert (found.complete, found.splits[0].invalid) == (True, bad)
+            assert found.splits[0].labels["label"].positions == length
+
+
+def test_labels_that_are_encoded_otherwise_are_read_again(tmp_path: Path) -> None:
+    """The metadata of a TFDS folder say how: they may be corrected, and the files stay as they are."""
+    record = b"\n\x15\n\x13\n\5label\x12\n\n\x08\n\6\1\2\3\4\5\6"  # a tf.Example whose label is these six bytes
+    (tmp_path / "a.tfrecord").write_bytes(framed(record))
+    source = open_source(f"tfrecord:{tmp_path}/a.tfrecord", labels={"label": (None,)})
+    forms: list[Any] = [source.format]
+    forms += [
+        replace(forms[0], encodings={"label": Encoding(*how)}) for how in (("bytes",), ("zlib",), ("bytes", "<u2"))
+    ]
+    for form in forms:
+        plain = chunks_of(replace(source, format=form))
+        with open_label_cache(str(tmp_path / "s"), []) as cache:
+            assert cache is not None
+            found = chunks_of(replace(source, format=CachedFormat(form, cache)))
+            assert not cache.save()
+        values = [[np.asarray(value).tolist() for value in one.columns["label"]] for one in found]
+        assert values == [[np.asarray(value).tolist() for value in one.columns["label"]] for one in plain]
+        assert [one.unreadable for one in found] == [one.unreadable for one in plain]
+
+
+def framed(record: bytes) -> bytes:
+    """One record in TFRecord framing."""
+
+    def masked(data: bytes) -> bytes:
+        crc = google_crc32c.value(data)
+        return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
+
+    length = struct.pack("<Q", len(record))
+    return length + masked(length) + record + masked(record)
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """Prints nothing."""
+
+
+def test_a_file_that_a_web_server_replaced_is_read_again(tmp_path: Path) -> None:
+    """The key that fsspec has for it is made of its address alone."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(tmp_path)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        source = f"csv:http://127.0.0.1:{server.server_port}/a.csv"
+        for day, label in enumerate((1, 77, 3, 3)):
+            (tmp_path / "a.csv").write_text(f"label\n{label:02}\n")
+            os.utime(tmp_path / "a.csv", (86_400 * (day + 1),) * 2)
+            found = audit_dataset(schema_of(), source=source, label_cache=str(tmp_path / "s"))
+            assert (found.complete, found.splits[0].invalid) == (True, int(label > 9))
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def chunks_of(source: Any) -> list[Chunk]:
