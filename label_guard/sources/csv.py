@@ -14,7 +14,7 @@ from typing import IO
 from label_guard.core.plural import counted
 from label_guard.errors import SourceError
 from label_guard.sources.base import LabelShapes, Piece, RawColumn, did_you_mean, require_fields
-from label_guard.sources.csv_blocks import CsvBlocks, number_or_text, text_or_none
+from label_guard.sources.csv_blocks import ERASED, CsvBlocks, number_or_text, text_or_none
 from label_guard.sources.files import opened_text
 from label_guard.sources.line_blocks import LineBlocks
 from label_guard.sources.pieces import blocks
@@ -26,6 +26,7 @@ ENCODINGS = (
 )  # fmt: skip
 _ROWS = 8192
 _MAX_ROW = 32 << 20  # characters
+_ERASED = "\udcff" * len(ERASED)  # as decoded where 255 is not text
 _SKIPPED = 1 << 20
 _LENGTH_OF_NOTE = len("sep=;")
 _OTHER_DELIMITERS = {";": ";", "\t": "tab", "|": "|"}
@@ -197,8 +198,11 @@ class _Lines(Iterator[str]):
         self._fed += len(line)
         if self._size > _MAX_ROW:
             raise csv.Error(f"the row is longer than {_MAX_ROW >> 20} MiB")
-        if "\0" in line:  # csv.reader would take a hole, the newlines in it included, for part of a field
+        # csv.reader would take a hole, which swallowed newlines, for part of a field.
+        if "\0" in line:
             raise csv.Error("it holds a zero byte, which text has not: the file is damaged, or in another encoding")
+        if _ERASED in line:
+            raise csv.Error(f"it holds {len(_ERASED)} bytes of 255 in a row, as erased flash memory has: it is damaged")
         if self._fed > _MAX_REREAD * self._read + _MAX_REREAD * _MAX_ROW:
             raise SourceError(f"cannot read {self._path} as CSV: too many quotes are opened and not closed")
         return line

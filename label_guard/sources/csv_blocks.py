@@ -18,6 +18,7 @@ from label_guard.check.columns import UntypedIntegers
 from label_guard.sources.base import RawColumn
 
 _NEWLINE, _RETURN, _QUOTE, _ZERO = b'\n\r"0'
+ERASED = b"\xff" * 16
 _MOST_DIGITS = 18  # of an int64
 
 Positions = NDArray[np.intp]
@@ -49,7 +50,7 @@ class CsvBlocks:
         Returns:
             The number of rows, and the labels by path; None where the strict reader must look.
         """
-        if b"\0" in block or (b"\r" in block and block.count(b"\r") != block.count(b"\r\n")):
+        if b"\0" in block or ERASED in block or (b"\r" in block and block.count(b"\r") != block.count(b"\r\n")):
             return None
         data = block if block.endswith(b"\n") else block + b"\n"
         buffer = np.frombuffer(data, np.uint8)
