@@ -154,6 +154,11 @@ def raw_line(entry: QuarantineEntry) -> bytes:
     place = entry.place
     try:
         raw = open_folder(place.url).read_range(place.part, place.offset, place.length)
+    except FileNotFoundError:
+        raise QuarantineError(
+            f"cannot read {place}: the part was deleted or compacted, or the working directory changed, since the "
+            "quarantine was read; read it again"
+        ) from None
     except OSError as error:
         raise QuarantineError(f"cannot read {place}: {error.strerror or error}") from None
     if len(raw) != place.length:

@@ -57,7 +57,8 @@ def replay(url: str | os.PathLike[str], *, split: str | None = None, dataset: st
         dataset: only records of the dataset (the schema) of this name; needed where a folder holds several.
 
     Returns:
-        A source of the records that are kept whole; how many are not is logged as a warning.
+        A source of the records that are kept whole; how many are not is logged as a warning, and so is a ``split`` or
+        ``dataset`` of which the folder holds none.
 
     Raises:
         QuarantineError: the folder does not exist, or cannot be listed.
@@ -68,6 +69,10 @@ def replay(url: str | os.PathLike[str], *, split: str | None = None, dataset: st
     contents = read_quarantine(url)
     newest = [group[0] for group in contents.records if split is None or is_split(group[0].split, split)]
     newest = [entry for entry in newest if dataset is None or entry.dataset == dataset]
+    if contents.records and not newest:
+        asked = " and ".join(f"{word} {name!r}" for word, name in (("dataset", dataset), ("split", split)) if name)
+        held = listed(sorted({f"{entry.dataset} ({entry.split or 'no split'})" for entry in contents.entries}))
+        logger.warning("replay of %s: none of its records is of %s; they are of %s", contents.url, asked, held)
     names = sorted({entry.dataset for entry in newest})
     if len(names) > 1:
         raise UsageError(

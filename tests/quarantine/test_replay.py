@@ -11,12 +11,12 @@ import grain
 import numpy as np
 import pytest
 
-from label_guard import ClassLabel, UsageError, guard_batches, read_quarantine
+from label_guard import ClassLabel, QuarantineError, UsageError, guard_batches, read_quarantine
 from label_guard.cli import app as cli
 from label_guard.grain import guard_labels
 from label_guard.pipeline.record_keys import keyed
 from label_guard.pipeline.select import select_records
-from label_guard.quarantine import replay
+from label_guard.quarantine import compact_quarantine, replay
 
 RECORDS = [{"image": np.full(3, k, np.uint8), "label": np.int64(k)} for k in range(12)]
 
@@ -96,6 +96,37 @@ def test_recheck_writes_positions_for_select_records(tmp_path: Path) -> None:
         )
     assert ended.value.code == 1
     assert [int(record["label"]) for record in select_records(dataset, str(keys))] == [8, 9]
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"split": "trian"}, "is of split 'trian'; they"),
+        ({"dataset": "dog"}, "is of dataset 'dog'; they"),
+    ],
+)
+def test_a_misspelt_split_or_dataset_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, asked: dict[str, str], says: str
+) -> None:
+    """A source of 0 records out of a quarantine that holds some is never silent."""
+    guard(RECORDS, 8, tmp_path / "q")
+    caplog.clear()
+    assert len(replay(tmp_path / "q")) == 4
+    assert not caplog.records
+    assert len(replay(tmp_path / "q", **asked)) == 0  # type: ignore[arg-type]
+    assert says in caplog.text
+    assert "unnamed (no split)" in caplog.text
+
+
+def test_a_part_that_was_compacted_since_is_named(tmp_path: Path) -> None:
+    """The records of an open source are read from its parts; once these are merged, it must be opened again."""
+    guard(RECORDS[:10], 8, tmp_path / "q")
+    guard(RECORDS, 8, tmp_path / "q")
+    source = replay(tmp_path / "q")
+    compact_quarantine(tmp_path / "q")
+    with pytest.raises(QuarantineError, match=r"deleted or compacted.*read it again"):
+        source[0]
+    assert len([record["label"] for record in replay(tmp_path / "q")]) == 4
 
 
 def test_positions_of_several_sources_are_not_mixed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
