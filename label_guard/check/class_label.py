@@ -20,7 +20,7 @@ from label_guard.check.primitives import (
     values_at,
 )
 from label_guard.core.plural import counted
-from label_guard.schema.labels import ClassLabel
+from label_guard.schema.labels import ClassLabel, Label
 
 
 class ClassLabelCheck:
@@ -110,3 +110,12 @@ class ClassLabelCheck:
         rows = np.flatnonzero(bad)
         described = np.array([f"{counted(int(lengths[row]), 'id')}: {array[row][:8].tolist()}" for row in rows], object)
         yield Positions("LG111", rows, described, whole=True)
+
+
+def legal_lists(label: Label) -> str:
+    """The legal lists of ids: how long, and whether an id may repeat."""
+    if not isinstance(label, ClassLabel):
+        return label.legal
+    parts = [] if label.min_length is None else [f"at least {counted(label.min_length, 'id')}"]
+    parts += [] if label.max_length is None else [f"at most {counted(label.max_length, 'id')}"]
+    return ", ".join([*parts, *(["no id twice"] if label.unique else [])])

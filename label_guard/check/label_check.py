@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from label_guard.check.class_label import legal_lists
 from label_guard.check.columns import Column, Unreadable, as_object, is_python_number, spec_text
 from label_guard.check.fill_values import FillValues
 from label_guard.check.kinds import ValueCheck, value_check
-from label_guard.check.primitives import is_number, member, ones
+from label_guard.check.primitives import is_foreign_float, member, ones
 from label_guard.check.reading import (
     LabelReader,
     broadcasts,
@@ -156,7 +157,7 @@ class LabelCheck:
                 if array.ndim > 1 and not found.whole:
                     places = (found.positions if first is None else found.positions[first]) % per_record
                 broken = broken if are_first else rows[broken]
-                legal = self._lists_legal() if rule == "LG111" else self._legal
+                legal = legal_lists(self.checked) if rule == "LG111" else self._legal
                 yield RuleViolations(self.path, rule, legal, broken, counts, values, positions, places, array.shape[1:])
 
     def _shown(self, rule: str, values: Array, unknown: tuple[str, ...] | None) -> tuple[str, Array | list[Value]]:
@@ -362,7 +363,7 @@ class LabelCheck:
     def _dtype_legal(self, stored: np.dtype[Any] | None = None) -> str:
         """The legal dtypes; by name where ``stored`` is not NumPy's own: a bfloat16 is floating, to its users."""
         names = self.label.dtype or self.label.DEFAULT_DTYPES
-        if stored is not None and _is_foreign(stored, names) and set(names) & set(dtypes.FAMILIES):
+        if stored is not None and is_foreign_float(stored, names) and set(names) & set(dtypes.FAMILIES):
             names = dtypes.expand(names)
         admitted = {dtype.name for dtype in self._admitted}
         names = [name for name in names if name != "bool" or name in admitted] or names  # bool holds no ignore value
@@ -374,15 +375,6 @@ class LabelCheck:
         if stored is not None and isinstance(self.label, RealLabel) and stored.name in self.checked.stored_dtypes:
             return f"{text} that can hold {self._legal}"
         return text
-
-    def _lists_legal(self) -> str:
-        """The legal lists of ids: how long, and whether an id may repeat."""
-        if not isinstance(self.checked, ClassLabel):
-            return self._legal
-        least, most = self.checked.min_length, self.checked.max_length
-        parts = [] if least is None else [f"at least {plural.counted(least, 'id')}"]
-        parts += [] if most is None else [f"at most {plural.counted(most, 'id')}"]
-        return ", ".join([*parts, *(["no id twice"] if self.checked.unique else [])])
 
     def _shape_legal(self) -> str:
         return f"shape {list(self._tail)}".replace("None", "null")
@@ -399,11 +391,6 @@ class LabelCheck:
 _MOST_NEAR = 100  # unknown names that a near one is looked for
 _KINDS = {"i": "iu", "u": "iu", "f": "f", "b": "b"}
 _KIND: dict[str, Kind] = {"i": "i", "u": "i", "f": "f", "b": "b"}
-
-
-def _is_foreign(dtype: np.dtype[Any], legal: Sequence[str]) -> bool:
-    """Whether a float is none that labels can have, though ``floating`` would say so to its users."""
-    return dtype.kind in "fV" and (not is_number(dtype) or (dtype.itemsize > 8 and "floating" in legal))
 
 
 def _taken(where: Sequence[Any] | Array, rows: Rows) -> Sequence[Any] | Array:

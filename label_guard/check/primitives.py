@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -113,6 +113,11 @@ def greatest(array: Array) -> int:
 def is_number(dtype: np.dtype[Any]) -> bool:
     """Whether ``dtype`` is one of NumPy's own numbers; those of ml_dtypes pass for kinds ``f`` and ``V``."""
     return dtype.kind in "biu" or np.issubdtype(dtype, np.floating)
+
+
+def is_foreign_float(dtype: np.dtype[Any], legal: Sequence[str]) -> bool:
+    """Whether a float is none that labels can have, though ``floating`` would say so to its users."""
+    return dtype.kind in "fV" and (not is_number(dtype) or (dtype.itemsize > 8 and "floating" in legal))
 
 
 def integer_bounds(dtype: np.dtype[Any]) -> tuple[int, int]:

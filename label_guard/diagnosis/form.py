@@ -15,6 +15,7 @@ from label_guard.schema.labels import ClassLabel, Label, MultiLabel, SoftLabel
 from label_guard.schema.stored_dtypes import admitted_dtypes
 
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "Python int")
+_OFTEN = 20
 _FLOATS = ("float16", "float32", "float64", "Python float")
 
 
@@ -148,6 +149,11 @@ def _rows_declared(label: MultiLabel | SoftLabel, stats: LabelStatistics) -> Lik
         return LikelyCause("ids-for-rows", text)
     if not isinstance(label, MultiLabel) or "LG108" not in stats.violations:
         return None
+    if _has_other_positive(label, stats):
+        value = next(iter(stats.illegal))
+        text = f"rows hold 0 and {value} ({times(stats.illegal[value])}), and no 1: {value} for present. Write 1 for it"
+        other = OtherCause("undeclared-ignore", f"{value} marks what is not known: declare ignore: [{value}]")
+        return with_alternatives("other-positive", text, [other])
     if (stats.low, stats.high) != (-1, 1) or set(stats.illegal) != {-1}:
         return None
     text = f"rows hold -1 ({times(stats.illegal[-1])}) and 1 for absent and present, not 0 and 1. Write 0 for -1"
@@ -155,6 +161,14 @@ def _rows_declared(label: MultiLabel | SoftLabel, stats: LabelStatistics) -> Lik
     if stats.illegal[-1] > stats.class_counts.total() / 2:
         return with_alternatives("plus-minus-one", text, [other])
     return with_alternatives(other.cause, other.text, [OtherCause("plus-minus-one", text)])
+
+
+def _has_other_positive(label: MultiLabel, stats: LabelStatistics) -> bool:
+    """Whether rows hold 0 and one other value, often, where 0 and 1 are declared."""
+    if label.positive != 1 or label.negative != 0 or len(stats.illegal) != 1 or stats.class_counts.total():
+        return False
+    ((value, count),) = stats.illegal.items()
+    return (stats.low, stats.high) == (0, value) and count >= max(_OFTEN, stats.records / _OFTEN)
 
 
 # Dtypes ------------------------------------------------------------------------------------------------------------

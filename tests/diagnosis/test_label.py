@@ -108,6 +108,21 @@ def test_a_few_texts_hide_no_cause_of_the_numbers(values: Any, cause: str) -> No
     assert [one.cause for one in causes(guard_of(), [*IDS.tolist(), "label"])] == ["names-for-ids"]
 
 
+@pytest.mark.parametrize("value", [2, 100, 255])
+def test_another_value_for_present_is_named(value: int) -> None:
+    """Rows of 0 and one frequent value have a cause and no change; a few strays, or ones next to them, have not."""
+    rows = np.eye(4, dtype=np.uint8)[RNG.integers(0, 4, 200)]
+    guard = guard_of(kind="multi_label", num_classes=4)
+    (found,) = causes(guard, rows * np.uint8(value))
+    assert (found.cause, dict(found.patch)) == ("other-positive", {})
+    assert [one.cause for one in found.alternatives] == ["undeclared-ignore"]
+    few, mixed = np.zeros_like(rows), rows.copy()
+    few[:3, 0] = mixed[:60, 0] = value
+    declared = guard_of(kind="multi_label", num_classes=4, positive=value)
+    for other, batch in [(guard, few), (guard, mixed), (guard, rows), (declared, rows * np.uint8(value))]:
+        assert "other-positive" not in {one.cause for one in causes(other, batch)}
+
+
 HALF = np.tile([0, 1], 200)
 GAPS = np.repeat(np.arange(2, 200, 6), 20)
 TWO_STORIES: dict[str, tuple[dict[str, Any], Any, str]] = {
