@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, cast
 
 from typing_extensions import Unpack
 
@@ -23,7 +24,7 @@ from label_guard.audit.workers import AuditControl, Progress, run_shards
 from label_guard.check.reading import stored_features
 from label_guard.core.documented_options import shows_options, unknown_option
 from label_guard.errors import UsageError
-from label_guard.quarantine.options import QuarantineOptions
+from label_guard.quarantine.options import QuarantineOptions, options_of
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.labels import Label
 from label_guard.schema.reader import load_schema, read_schema, sound_schema
@@ -46,7 +47,7 @@ class AuditOptions(TypedDict, total=False):
     limit: int | None
     """At most so many records of each shard; the report is then incomplete."""
 
-    quarantine: QuarantineOptions | None
+    quarantine: QuarantineOptions | str | os.PathLike[str] | None
     """Where invalid records are written, in the pipeline's format, payload labels. Each process writes files of its
     own."""
 
@@ -84,14 +85,20 @@ def prepare_audit(schema: DatasetSchema | str | Path, options: AuditOptions, cal
     message = unknown_option(options, AuditOptions, caller)
     if message is not None:
         raise UsageError(message)
+    source = cast("object", options.get("source"))
+    splits, limit = options.get("splits", ()), options.get("limit")
+    if source is not None and not isinstance(source, str):
+        raise UsageError(f"source is {source!r}; give a path or URI as text")
+    if isinstance(splits, str):
+        raise UsageError(f"splits is {splits!r}; give a list of names, such as [{splits!r}]")
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise UsageError(f"limit is {limit!r}; give a number of records, 1 or more, or None")
     file = None if isinstance(schema, DatasetSchema) else read_schema(schema)
     loaded = load_schema(schema) if file is None else sound_schema(file)
     base = None if file is None else str(Path(file.path).resolve().parent)  # what its sources are relative to
-    opened = open_splits(
-        loaded, options.get("source"), options.get("splits", ()), base, allow_python=options.get("allow_python", False)
-    )
+    opened = open_splits(loaded, source, splits, base, allow_python=options.get("allow_python", False))
     reading = ReadOptions(
-        options.get("limit"), options.get("quarantine"), options.get("keep_bad", False),
+        limit, options_of(options.get("quarantine")), options.get("keep_bad", False),
         options.get("trust_statistics", False),
     )  # fmt: skip
     return loaded, with_comments(file, opened), reading, None if file is None else SchemaPlace.of(file)
@@ -163,6 +170,10 @@ def audit_prepared(
     """
     if executor is not None and (workers or label_cache or duplicates):
         raise UsageError("executor= may run on other machines: not with workers=, label_cache= or duplicates=")
+    if type(workers) is not int or workers < 0:
+        raise UsageError(f"workers is {workers!r}; give a number of processes, 0 or more")
+    if shards is not None and not _is_part(shards):
+        raise UsageError(f"shards is {shards!r}; give (i, n), the i-th of n parts, with 0 <= i < n")
     schema, splits, options, place = prepared
     if label_cache is not None:
         for _, source in splits:
@@ -178,6 +189,14 @@ def audit_prepared(
         found = find_duplicates(plan, content, workers=workers, control=control)
         report = with_duplicates(report, found)
     return report
+
+
+def _is_part(shards: object) -> bool:
+    match shards:
+        case (int(index), int(count)):
+            return 0 <= index < count
+        case _:
+            return False
 
 
 def open_splits(

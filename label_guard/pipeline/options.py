@@ -18,7 +18,7 @@ from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.events import OnEvent
 from label_guard.pipeline.masking import DEFAULT_VALID_KEY, MaskOptions, OnInvalid, Remainder
 from label_guard.pipeline.record_keys import KEY
-from label_guard.quarantine.options import QuarantineOptions, require_folder
+from label_guard.quarantine.options import QuarantineOptions, options_of, require_folder
 from label_guard.schema.dataset import DatasetSchema, problems_of
 from label_guard.schema.labels import Label
 from label_guard.schema.reader import load_schema
@@ -135,9 +135,7 @@ def resolve_options(schema: SchemaLike, caller: str = "guard_labels", **options:
     masked = () if mask.key is None else dataset.checked(split, view)
     guard = Guard(dataset, split, view, {path: mask.path(path) for path in masked})
     stop_above = DEFAULT_STOP_ABOVE if chosen["on_invalid"] in ("drop", "mask") else None
-    quarantine: QuarantineOptions | str | os.PathLike[str] | None = chosen["quarantine"]
-    if quarantine is not None and not isinstance(quarantine, QuarantineOptions):
-        quarantine = QuarantineOptions(os.fspath(quarantine))
+    quarantine = options_of(chosen["quarantine"])
     if quarantine is not None:
         require_folder(quarantine.url)
     config = GuardConfig(

@@ -147,6 +147,15 @@ def folder_url(value: object) -> str:
     return url
 
 
+def options_of(value: QuarantineOptions | str | os.PathLike[str] | None) -> QuarantineOptions | None:
+    """The options of a quarantine that may be given as its folder alone.
+
+    Raises:
+        UsageError: ``value`` is something else.
+    """
+    return value if value is None or isinstance(value, QuarantineOptions) else QuarantineOptions(folder_url(value))
+
+
 def require_folder(url: str) -> None:
     """Finds a file where the folder should be when the pipeline is built, not at the first invalid record.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.proto import tf_example_pb2
 
-from label_guard import DatasetSchema, QuarantineOptions, check_labels, read_quarantine
+from label_guard import DatasetSchema, QuarantineOptions, UsageError, check_labels, read_quarantine
 from label_guard.audit.conclude import merge_reports, parse_report
 from label_guard.audit.runner import audit_dataset
 from label_guard.cli import app as cli
@@ -89,6 +90,31 @@ def test_the_audit_names_exactly_the_planted_faults(tmp_path: Path, schema: Data
     assert report.splits[0].labels["label"].violations == {"LG101": [8, 8], "LG102": [4, 4]}
     assert {entry.record for entry in read_quarantine(str(tmp_path / "q")).entries} == planted
     assert (report.complete, report.exit_code) == (True, 1)
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_quarantine_may_be_its_folder_alone(
+    tmp_path: Path, schema: DatasetSchema, kind: Callable[[Path], Any]
+) -> None:
+    """As in a pipeline: a text or a path."""
+    report = audit_dataset(schema, source=write(tmp_path, "csv"), quarantine=kind(tmp_path / "q"))
+    assert (report.complete, report.exit_code) == (True, 1)
+    assert len(read_quarantine(str(tmp_path / "q")).entries) == SHARDS * len(FAULTS)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"shards": (2, 2)}, {"shards": (-1, 2)}, {"shards": (0, 0)}, {"shards": "0/2"}, {"shards": 1},
+        {"limit": -1}, {"limit": 0}, {"limit": "3"}, {"workers": -1}, {"workers": "2"}, {"splits": "train"},
+        {"source": 7}, {"source": Path("a.csv")}, {"quarantine": 7},
+    ],
+)  # fmt: skip
+def test_an_option_out_of_its_range_is_named(tmp_path: Path, schema: DatasetSchema, options: dict[str, Any]) -> None:
+    """None of them is taken for something else: part 2 of 2, counted from 1, was part 0, and -1 left records out."""
+    (name,) = options
+    with pytest.raises(UsageError, match=rf"^{name} (url )?is "):
+        audit_dataset(schema, **{"source": write(tmp_path, "csv"), **options})
 
 
 def test_any_cut_gives_the_same_report_byte_for_byte(tmp_path: Path, schema: DatasetSchema) -> None:
