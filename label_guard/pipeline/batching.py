@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from label_guard.check.columns import as_array, spec_text
+from label_guard.check.columns import as_array, items_with_nulls, spec_text
 from label_guard.core import tree
 from label_guard.core.plural import counted
 from label_guard.core.similar import listed
@@ -419,12 +419,16 @@ def smaller_batches(before: int, now: int) -> UsageError:
 def with_label_columns(batch: Any, path: str, size: int) -> Any:
     """``batch`` with its label at ``path``, if a list of ``size`` values, as an object array: a value, not structure.
 
+    So is a column with nulls, of Arrow or pandas.
+
     Args:
         batch: the element.
         path: path of the label.
         size: number of records in ``batch``.
     """
     value = tree.get(batch, path)
+    if not isinstance(value, list | tuple | np.ndarray):
+        value = items_with_nulls(value)
     if not isinstance(value, list | tuple) or len(cast("list[Any]", value)) != size:
         return batch
     column = np.empty(size, object)

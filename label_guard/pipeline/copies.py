@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from label_guard.check.columns import BUFFERS
+from label_guard.check.columns import BUFFERS, items_with_nulls
 from label_guard.core import tree
 
 _IMMUTABLE = (int, float, complex, str, bytes, bool, np.generic, type(None))
@@ -59,6 +59,8 @@ def _copied_foreign(value: Any) -> Any:
         return clone()
     if isinstance(value, _MUTABLE):
         return copy(value)
+    if hasattr(value, "take") and items_with_nulls(value) is not None:  # as an array, nulls would be NaN
+        return value.take(list(range(len(value))))
     if isinstance(value, BUFFERS) or hasattr(value, "__array__"):
         try:
             return np.array(np.asarray(value))  # np.array(value) alone trusts __array__ to have copied

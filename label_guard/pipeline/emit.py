@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.columns import BUFFERS, Column, spec_text
+from label_guard.check.columns import BUFFERS, Column, items_with_nulls, spec_text
 from label_guard.check.reading import counted_positions, where_array
 from label_guard.check.result import CheckResult, RuleViolations
 from label_guard.core import tree
@@ -172,10 +172,13 @@ def mask_batch(config: GuardConfig, batch: Any, result: CheckResult) -> tuple[An
 
 
 def _is_list(value: Any) -> bool:
-    """Whether a label of a batch is a list, None, absent, a buffer, or an array of objects or text: not of numbers."""
+    """Whether a label of a batch is a list, None, absent, a buffer, a column of lists or with nulls: not of numbers."""
     if isinstance(value, np.ndarray):
         return cast(Array, value).dtype.kind in "OUS"
-    return value is None or value is tree.MISSING or isinstance(value, (list, tuple, *BUFFERS))
+    if value is None or value is tree.MISSING or isinstance(value, (list, tuple, *BUFFERS)):
+        return True
+    of_arrow = hasattr(value, "to_pylist") and np.asarray(value).dtype.kind in "OUS"
+    return of_arrow or items_with_nulls(value) is not None
 
 
 def as_stored(converter: LabelConverter, columns: list[Column], size: int) -> Array | None:
@@ -417,8 +420,8 @@ def _counted(where: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.bool_
 
 def _converted(converter: LabelConverter, stored: Any, value: Any, good: Good, *, illegal: bool) -> Any:
     where = converter.label.where
-    if where is not None and isinstance(value, np.ndarray):
-        array = cast(Array, value)
+    if where is not None and not isinstance(value, list):
+        array = np.asarray(value)
         value = converter.fill_uncounted(array, _counts(where, stored, array.shape, good))
     if isinstance(value, list):
         return [converter(np.asarray(item), illegal=illegal) for item in cast("list[Any]", value)]
