@@ -144,14 +144,19 @@ def next_steps(config: GuardConfig, counts: Counts | None = None, batch_size: in
     schema = "" if config.schema_file is None else f" --schema {shlex.quote(config.schema_file)}"
     place = "" if counts is None else f"{_place(counts, batch_size)} of this run; "
     if config.quarantine is None:
-        target = "SCHEMA" if config.schema_file is None else shlex.quote(config.schema_file)
+        target = "SCHEMA" if config.schema_file is None else _argument(config.schema_file)
         after = f"{place}to check all records run label-guard audit {target} --source URI"
     else:
         folder = config.quarantine.url
         after = (
-            f"{place}the bad records are in {folder}: run label-guard quarantine summary {shlex.quote(folder)}{schema}"
+            f"{place}the bad records are in {folder}: run label-guard quarantine summary {_argument(folder)}{schema}"
         )
     return after[0].upper() + after[1:]
+
+
+def _argument(path: str) -> str:
+    """``path`` as a shell and a command take it: one that begins with a dash is no option."""
+    return shlex.quote(f"./{path}" if path.startswith("-") else path)
 
 
 def _place(counts: Counts, batch_size: int) -> str:

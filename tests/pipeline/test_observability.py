@@ -6,6 +6,7 @@ import contextlib
 import json
 import pickle
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from label_guard import (
     guard_batches,
     read_quarantine,
 )
+from label_guard.cli import app as cli
 from label_guard.grain import guard_labels, summary
 from tests.schemas import one_label
 
@@ -175,6 +177,20 @@ def test_datasets_and_reports_are_readable(tmp_path: Path) -> None:
     assert "<th>quarantined</th><td>1</td>" in iterator._repr_html_()
     assert repr(report).startswith("AuditReport(n 1.0.0: records 2 (1 bad), findings ")
     assert "<th>error LG101 label-out-of-range</th>" in report._repr_html_()
+
+
+@pytest.mark.parametrize("folder", ["-q", "--help", "a b", "it's", "$HOME", "q;ls"])
+def test_the_command_of_a_stop_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+    """Whatever the folder is called, the command is copied and run as it is."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidLabelError) as stopped:
+        list(guard_batches([{"y": np.array([10])}], SCHEMA, on_invalid="raise", batched=True, quarantine=folder))
+    command = str(stopped.value).rpartition(": run ")[2]
+    arguments = shlex.split(command)
+    assert arguments[:3] == ["label-guard", "quarantine", "summary"]
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments[1:])
+    assert ended.value.code == 0
 
 
 def test_a_stop_says_what_to_do_next(tmp_path: Path) -> None:
