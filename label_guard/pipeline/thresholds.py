@@ -155,7 +155,7 @@ def next_steps(config: GuardConfig, counts: Counts | None = None, batch_size: in
 
 
 def _argument(path: str) -> str:
-    """``path`` as a shell and a command take it: one that begins with a dash is no option."""
+    """``path`` as a shell and a command take it: one that begins with a dash is not taken for an option."""
     return shlex.quote(f"./{path}" if path.startswith("-") else path)
 
 
