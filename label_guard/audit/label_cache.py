@@ -34,7 +34,7 @@ from label_guard.sources.base import FilePart, Format, IndexedFormat, LabelShape
 from label_guard.sources.files import identity_of
 from label_guard.sources.source import Source, read_shard
 
-VERSION = 2  # of the file
+VERSION = 3  # of the file, and of how sources are read: labels that an older reader joined are not used
 _INDEX = "index.json"
 _MAX_MEMBER = 256 << 20  # bytes of one member once it is unpacked; a shard with larger pieces is not kept
 _MAX_ROW = 1 << 53
