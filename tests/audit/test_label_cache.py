@@ -233,7 +233,7 @@ def test_a_file_that_is_no_label_cache_is_refused_and_left_as_it_is(tmp_path: Pa
     """A wrong path never overwrites a user's file."""
     source, wrong = write(tmp_path, {"a": [0]}), tmp_path / "notes.txt"
     wrong.write_text("mine")
-    with pytest.raises(UsageError, match="is not a label cache of version 2"):
+    with pytest.raises(UsageError, match="is not a label cache of version 3"):
         audit_dataset(schema_of(), source=source, label_cache=str(wrong))
     assert wrong.read_text() == "mine"
 
@@ -313,7 +313,7 @@ def test_an_entry_whose_parts_disagree_is_one_line(tmp_path: Path, damage: str) 
 
 @pytest.mark.parametrize(
     "index",
-    [b"{}", b"[]", b'{"label_cache": 1}', b'{"label_cache": 2, "entries": {"a": 1}}', b"[" * 200_000, b"\xff", None],
+    [b"{}", b"[]", b'{"label_cache": 1}', b'{"label_cache": 3, "entries": {"a": 1}}', b"[" * 200_000, b"\xff", None],
     ids=["empty", "list", "version", "entries", "deep", "bytes", "none"],
 )
 def test_a_damaged_index_is_refused_before_anything_is_read(tmp_path: Path, index: bytes | None) -> None:
@@ -322,7 +322,7 @@ def test_a_damaged_index_is_refused_before_anything_is_read(tmp_path: Path, inde
     with zipfile.ZipFile(kept, "w") as outer:
         outer.writestr("other" if index is None else "index.json", index or b"")
     before = kept.read_bytes()
-    with pytest.raises(UsageError, match="is not a label cache of version 2"):
+    with pytest.raises(UsageError, match="is not a label cache of version 3"):
         audit_dataset(schema_of(), source=source, label_cache=str(kept))
     assert kept.read_bytes() == before
 
