@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from label_guard.check.columns import BUFFERS, Column, Unreadable, UntypedIntegers, all_rows, as_array, spec_text
+from label_guard.check.counted_positions import where_array
 from label_guard.check.label_check import LabelCheck
-from label_guard.check.reading import bool_words, where_array
+from label_guard.check.reading import bool_words
 from label_guard.check.result import CheckResult, RuleViolations, merged
 from label_guard.core import tree
 from label_guard.core.escape import terminal

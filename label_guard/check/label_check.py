@@ -12,18 +12,11 @@ from numpy.typing import NDArray
 
 from label_guard.check.class_label import legal_lists
 from label_guard.check.columns import Column, Unreadable, as_object, is_python_number, spec_text
+from label_guard.check.counted_positions import broadcasts, counted_positions, fits, where_array
 from label_guard.check.fill_values import FillValues
 from label_guard.check.kinds import ValueCheck, value_check
 from label_guard.check.primitives import is_foreign_float, member, ones
-from label_guard.check.reading import (
-    LabelReader,
-    broadcasts,
-    checked_label,
-    counted_positions,
-    fits,
-    is_encoded,
-    where_array,
-)
+from label_guard.check.reading import LabelReader, checked_label, is_encoded
 from label_guard.check.real_label import legal_dtypes
 from label_guard.check.result import RuleViolations, plain
 from label_guard.core import dtypes, plural, tree

@@ -284,20 +284,20 @@ def infer_label(
         drafted = _rows(profile) or (
             _real(profile) if kinds == {"f"} and profile.fractions else _ids(profile, only_label=only_label)
         )
-    if not drafted.fields:
-        return drafted
+    return _with_notes(drafted, profile) if drafted.fields else drafted
+
+
+def _with_notes(drafted: Drafted, profile: ColumnProfile) -> Drafted:
+    """``drafted`` with what was observed, and what of it is left illegal."""
+    field_name = "num_classes" if "num_classes" in drafted.fields else "kind"
     for text, count in profile.texts.most_common(_FEW_TEXTS):
-        field_name = "num_classes" if "num_classes" in drafted.fields else "kind"
-        drafted.mark(
-            field_name, f"the text {shortened(text, 40)!r} {occurs(count, profile.records)} and is left illegal"
-        )
+        seen = f"the text {shortened(text, 40)!r} {occurs(count, profile.records)}"
+        drafted.mark(field_name, f"{seen} and is left illegal")
     values = f"values {profile.low or 0:g} to {profile.high or 0:g}"
     notes = [f"seen: {', '.join(sorted(profile.dtypes))}; {profile.shape_text}; {values}"]
     ignore = drafted.fields.get("ignore", ())
-    if None not in ignore:
-        notes += _missing_note(profile)
-    wrong = profile.infinite + (0 if _NAN in ignore else profile.nan)
-    if wrong:
+    notes += [] if None in ignore else _missing_note(profile)
+    if wrong := profile.infinite + (0 if _NAN in ignore else profile.nan):
         notes.append(f"TODO check: {counted(wrong, 'value is', 'values are')} NaN or infinite, which breaks LG107")
     drafted.notes = [*notes, *drafted.notes]
     return drafted

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from label_guard.check.columns import BUFFERS, Column, items_with_nulls, spec_text
-from label_guard.check.reading import counted_positions, where_array
+from label_guard.check.counted_positions import counted_positions, where_array
 from label_guard.check.result import CheckResult, RuleViolations
 from label_guard.core import tree
 from label_guard.core.similar import listed
@@ -128,13 +128,18 @@ def stack_records(config: GuardConfig, records: Sequence[Any], result: CheckResu
             raise UsageError(f"{held}{batching.ONE_BY_ONE}") from error
         if not valid.all():
             good[path] = valid
-    bad = frozenset(np.nonzero(~result.valid)[0].tolist() if config.on_invalid == "mask" else ())
-    for where in config.guard.where_paths.difference(config.converters, config.consumed):
-        counts = stack_where(where, records, bad)
-        arrays |= {} if counts is None else {where: counts}
+    arrays |= _stacked_where(config, records, result)
     # Features that were read as columns of a label may hold None, and do not leave the guard.
     read = dict.fromkeys(config.consumed, np.empty((len(records), 0)))
     return batching.stack(records, {**read, **arrays}, leave_out=config.dropped_key, name=name), good
+
+
+def _stacked_where(config: GuardConfig, records: Sequence[Any], result: CheckResult) -> dict[str, Array]:
+    """By path, what counts in labels, where it does not stack as it is."""
+    bad = frozenset(np.nonzero(~result.valid)[0].tolist() if config.on_invalid == "mask" else ())
+    paths = config.guard.where_paths.difference(config.converters, config.consumed)
+    stacked = {path: stack_where(path, records, bad) for path in paths}
+    return {path: counts for path, counts in stacked.items() if counts is not None}
 
 
 def _forms(columns: Sequence[Column], name: Callable[[int], str]) -> str:
@@ -320,7 +325,7 @@ def finalize_batch(
 
     Args:
         config: what the guard does.
-        batch: a batch that is valid, or that ``mask_batch`` or ``stack_records`` made.
+        batch: one that is valid, or that ``mask_batch`` or ``stack_records`` made.
         size: its number of records.
         full: number of records to pad it to.
         stacked: whether the guard stacked it of records.
@@ -335,8 +340,7 @@ def finalize_batch(
         batch = tree.without(batch, path)
     good = good or {}
     faults = result.faults if result is not None and config.on_invalid == "report" else ()
-    padding = max(0, full - size)
-    if padding:
+    if padding := max(0, full - size):
         batch, good = _padded(config, batch, good, size, padding, stacked=stacked)
     stored = batch
     for path, converter in config.converters.items():

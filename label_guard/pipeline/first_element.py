@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from label_guard.check.columns import as_array, spec_text
-from label_guard.check.reading import where_array
+from label_guard.check.counted_positions import where_array
 from label_guard.core import tree
 from label_guard.core.similar import closest, listed, near_name
 from label_guard.errors import UsageError

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from label_guard.check.columns import Column, as_array
+from label_guard.check.counted_positions import where_array
 from label_guard.check.fill_values import FillValues
 from label_guard.check.primitives import equals, member
-from label_guard.check.reading import where_array
 from label_guard.check.result import RuleViolations
 from label_guard.core import tree
 from label_guard.core.types import Array
@@ -113,18 +113,23 @@ def join_columns(
     good = np.zeros(array.shape, np.bool_)
     for column in usable:
         keep = np.array([row not in whole for row in column.rows.tolist()], np.bool_)
-        rows, values = column.rows[keep], column.array[keep]
-        if values.dtype == object:
-            converted = np.array(values.tolist(), array.dtype).reshape(values.shape)
-        else:
-            converted = cast_labels(label, values, array.dtype)
-        lost = _lost_sentinels(label, values, converted)
-        if lost.any():
-            converted[lost] = fill.of_position.value(array.dtype)
-        array[rows], good[rows] = converted, ~lost
+        rows = column.rows[keep]
+        array[rows], good[rows] = _converted(converter, column.array[keep], array.dtype)
     if violations:
         _mask_positions(fill, array, good, violations)
     return array, good
+
+
+def _converted(converter: LabelConverter, values: Array, dtype: np.dtype[Any]) -> tuple[Array, NDArray[np.bool_]]:
+    """Stored values in ``dtype``, and where they are still what was stored: a sentinel may have no place there."""
+    if values.dtype == object:
+        converted = np.array(values.tolist(), dtype).reshape(values.shape)
+    else:
+        converted = cast_labels(converter.label, values, dtype)
+    lost = _lost_sentinels(converter.label, values, converted)
+    if lost.any():
+        converted[lost] = converter.fill.of_position.value(dtype)
+    return converted, ~lost
 
 
 def with_uncounted(

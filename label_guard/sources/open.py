@@ -61,9 +61,7 @@ def open_source(
     if name == "tfds":
         return open_tfds(uri, place, split, wanted, record_key)
     if name == "quarantine":
-        folder, shard = QuarantineFormat(split), Shard(place, place.rstrip("/").rpartition("/")[2], 0)
-        require_fields(wanted, folder.fields(place), uri)
-        return Source(uri, split, folder, (shard,), wanted, record_key)
+        return _open_quarantine(uri, place, split, wanted, record_key)
     scheme = SCHEMES[name]
     form, files = scheme.form(options), scheme.find(place, split)
     known = peek_fields(form, files)
@@ -72,6 +70,12 @@ def open_source(
     declared, fault = _declared(scheme, place, split, files)
     features = _features_of(scheme, declared, wanted)
     return Source(uri, split, form, files, wanted, record_key, scheme.numbered, features=features, metadata_fault=fault)
+
+
+def _open_quarantine(uri: str, place: str, split: str | None, wanted: LabelShapes, record_key: str | None) -> Source:
+    folder, shard = QuarantineFormat(split), Shard(place, place.rstrip("/").rpartition("/")[2], 0)
+    require_fields(wanted, folder.fields(place), uri)
+    return Source(uri, split, folder, (shard,), wanted, record_key)
 
 
 def _features_of(scheme: Scheme, declared: Mapping[str, Feature], wanted: Iterable[str]) -> dict[str, Feature]:
