@@ -29,7 +29,7 @@ class QuarantineOptions:
     Attributes:
         url: a folder (text or ``os.PathLike``), or any fsspec URL of one. A relative path starts at the working
             directory of this moment, in every process and after a change of the directory.
-        place: ``url``, made absolute.
+        folder: ``url``, as an absolute path where it is local.
         payload: what is kept of a record: ``full``, its ``labels``, or ``none`` (then no label value appears in the
             quarantine, the log or an error either).
         max_payload_bytes: a record whose encoded payload is larger keeps only its labels; 0 to 128 MiB.
@@ -49,11 +49,11 @@ class QuarantineOptions:
     max_bytes: int = 1 << 30
     durability: Durability = "flush"
     file_mode: int | None = None
-    place: str = field(init=False, repr=False, compare=False)
+    folder: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "url", folder_url(self.url))
-        object.__setattr__(self, "place", _absolute(self.url))
+        object.__setattr__(self, "folder", _absolute(self.url))
         for name, known in (("payload", get_args(PayloadKind)), ("durability", get_args(Durability))):
             if getattr(self, name) not in known:
                 raise UsageError(f"quarantine {name} is {getattr(self, name)!r}; it must be one of: {', '.join(known)}")

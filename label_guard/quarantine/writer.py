@@ -127,7 +127,7 @@ class QuarantineWriter:
         folder = self._folder
         if folder is None:
             options = self._options
-            folder = open_folder(options.place, sync=options.durability == "fsync", mode=options.file_mode)
+            folder = open_folder(options.folder, sync=options.durability == "fsync", mode=options.file_mode)
             if isinstance(folder, LocalFolder):
                 self._read_own_parts(folder)
             self._folder = folder
