@@ -122,9 +122,10 @@ class Guard:
 
     def check_batch(self, element: Any) -> CheckResult:
         """Checks a batch: every label ``[batch, ...]``, at its stored width."""
-        size, invalid = self._clean_size(element)
-        if size < 0:
+        labels, invalid = self._clean(element)
+        if not labels:
             return self._explain_batch(element, invalid)
+        size = len(labels[self.checks[0].path])
         skipped = self._skipped(element) if self._skips else None
         if not self.where_paths:
             return CheckResult(size, (), skipped)
@@ -132,41 +133,46 @@ class Guard:
             return self._explain_batch(element)  # positions that do not count skip no record
         return CheckResult(size, (), None, self._padding_of(element, size))
 
-    def clean_size(self, batch: Any) -> int:
-        """Number of records of a batch whose labels are arrays that are valid, none to be skipped, all of which counts.
+    def clean_batch(self, batch: Any, size: int) -> dict[str, Any]:
+        """By path, the labels of a batch of ``size`` if they are valid arrays, all of which counts, none to be skipped.
 
-        The fast path for batches: -1 says only that ``check_batch`` must look closer.
+        The fast path for batches: nothing says only that ``check_batch`` must look closer.
         """
-        if self._always_closer:
-            return -1
-        if type(batch) is dict and not self._has_nested_mask:  # one call less where each counts
-            return -1 if not self.where_paths.isdisjoint(cast("dict[Any, Any]", batch)) else self._clean_size(batch)[0]
-        return -1 if self._has_mask(batch) else self._clean_size(batch)[0]
+        return {} if self._always_closer else self._clean(batch, size, whole=True)[0]
 
-    def _clean_size(self, element: Any) -> tuple[int, LabelCheck | None]:
-        """Number of records of a batch whose labels are valid; else -1, and the check that failed, if one did."""
-        if self._decodes:
-            return -1, None
+    def _clean(self, element: Any, size: int = -1, *, whole: bool = False) -> tuple[dict[str, Any], LabelCheck | None]:
+        """The labels of a batch if they are valid; else none, and the check that failed, if one did.
+
+        Args:
+            element: the batch.
+            size: its number of records; -1 where it is not known.
+            whole: a batch with a feature that says what counts is not for this.
+        """
         features: Any = element
         is_flat = type(element) is dict
-        size = -1
+        if self._decodes or (whole and self.where_paths and self._has_mask(features)):
+            return {}, None
+        labels: dict[str, Any] = {}
         for check, path in self._paths:
             value: Any = features[path] if is_flat and path in features else tree.get(element, path)
             if type(value) is not np.ndarray:
                 if not _is_plain_subclass(value):
-                    return -1, None
+                    return {}, None
                 value = np.asarray(value)  # np.matrix has two dimensions, whatever is done to it
             if not value.ndim or size not in (-1, len(value)):
-                return -1, None
+                return {}, None
             if not check.clean(value):
-                return -1, check
+                return {}, check
             if self._declares_where and not check.is_counted_by(element, value.shape):
-                return -1, None
+                return {}, None
             size = len(value)
-        return size, None
+            labels[path] = value
+        return labels, None
 
     def _has_mask(self, element: Any) -> bool:
         """Whether ``element`` has a feature that may say which positions of a label count."""
+        if type(element) is dict and not self._has_nested_mask:
+            return not self.where_paths.isdisjoint(cast("dict[str, Any]", element))
         return any(not _is_absent(tree.get(element, path)) for path in self.where_paths)
 
     def check_records(self, records: Sequence[Any]) -> CheckResult:
@@ -199,13 +205,6 @@ class Guard:
             return check.leave_out_uncounted(columns, missing, [tree.MISSING] * size)
         other = f"a batch of {size} under {check.where!r} of {spec_text(array.dtype, array.shape)}"
         return check.leave_out_uncounted(columns, missing, [Unreadable(other, "LG105")] * size)
-
-    def stored(self, element: Any) -> dict[str, Any]:
-        """By label path, the arrays or scalars of an element that passed ``is_clean_record`` or ``clean_size``."""
-        found: dict[str, Any] = {}
-        for _, path in self._paths:
-            found[path] = tree.get(element, path)
-        return found
 
     def check_columns(self, gathered: Mapping[str, tuple[list[Column], Rows]], size: int) -> CheckResult:
         """Checks ``size`` records that are gathered already: by label, columns and the rows that lack a value."""
@@ -307,27 +306,25 @@ class Guard:
             idle = own if idle is None else idle & own
         return None if idle is None or not idle.any() else np.flatnonzero(idle)
 
-    def is_clean_record(self, record: Any) -> bool:
-        """Whether every label of ``record`` is an array or NumPy scalar that is valid, and none is to be skipped.
+    def clean_record(self, record: Any) -> dict[str, Any]:
+        """By path, the labels of a record that are arrays or NumPy scalars and valid, the record not to be skipped.
 
-        The fast path for records one by one: False says only that ``check_records`` must look closer.
+        The fast path for records one by one: nothing says only that ``check_records`` must look closer.
         """
-        flat = cast("dict[str, Any]", record) if type(record) is dict else None
-        if self._always_closer:
-            return False
-        if flat is not None and not self._has_nested_mask:
-            if not self.where_paths.isdisjoint(flat):
-                return False
-        elif self._has_mask(record):
-            return False
+        features: Any = record
+        is_flat = type(record) is dict
+        if self._always_closer or (self.where_paths and self._has_mask(features)):
+            return {}
+        labels: dict[str, Any] = {}
         for check, path in self._paths:
-            value = flat[path] if flat is not None and path in flat else tree.get(record, path)
+            value: Any = features[path] if is_flat and path in features else tree.get(record, path)
             if type(value) is np.ndarray:
                 if not check.clean(value[None]):
-                    return False
+                    return {}
             elif not isinstance(value, np.generic) or not check.clean_scalar(cast("np.generic[Any]", value)):
-                return False
-        return True
+                return {}
+            labels[path] = value
+        return labels
 
     def is_batched(self, element: Any) -> bool:
         """Whether ``element`` is a batch, inferred from the ranks of its labels.

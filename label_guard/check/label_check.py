@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.class_label import legal_lists
+from label_guard.check.class_label import ClassLabelCheck, legal_lists
 from label_guard.check.columns import Column, Unreadable, as_object, is_python_number, spec_text
 from label_guard.check.counted_positions import broadcasts, counted_positions, fits, where_array
 from label_guard.check.fill_values import FillValues
@@ -60,6 +60,7 @@ class LabelCheck:
         self.reader = LabelReader(path, label)
         self.checked = checked_label(label)
         self._check = value_check(self.checked, elsewhere)
+        self._tests: dict[np.dtype[Any], Callable[[Array], bool]] = {}
         self._python_checks: dict[str, ValueCheck] = {}
         self._clean_scalars: set[tuple[type, Any]] = set()
         self._admitted = frozenset(legal_dtypes(self.checked))
@@ -76,9 +77,15 @@ class LabelCheck:
 
     def clean(self, array: Array) -> bool:
         """Whether every record of ``array`` (``[n, ...]``) is legal: the fast path."""
+        test = self._tests.get(array.dtype)
+        if test is None:
+            if array.dtype not in self._admitted:
+                return False
+            check = self._check
+            test = check.test(array.dtype) if isinstance(check, ClassLabelCheck) else check.clean
+            self._tests[array.dtype] = test
         shape = array.shape[1:]
-        fits = self.fits(shape) if self.has_free_shape else shape == self._tail
-        return fits and array.dtype in self._admitted and self._check.clean(array)
+        return (self.fits(shape) if self.has_free_shape else shape == self._tail) and test(array)
 
     def clean_scalar(self, value: np.generic) -> bool:
         """Whether one NumPy scalar is legal. Legal values are remembered: a run sees few distinct ones, very often."""

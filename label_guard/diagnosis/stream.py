@@ -50,19 +50,16 @@ class StreamSample:
         self._clean_seen += 1
         return self._clean_seen % self._stride == 0
 
-    def add_clean(self, columns: Columns) -> None:
-        """Samples a clean batch."""
-        self.add_stored({path: _counted(found) for path, found in columns.items()})
+    def add_clean(self, labels: Mapping[str, Any], times: int = 1) -> None:
+        """Samples a clean batch or record.
 
-    def add_stored(self, labels: Mapping[str, Any], times: int = 1) -> None:
-        """Samples a clean batch or record, all positions of whose labels count; it represents ``times`` of them."""
+        Args:
+            labels: by path, the arrays or NumPy scalars, of which every position counts.
+            times: number of batches or records that it represents.
+        """
         kept: dict[str, tuple[Any, float]] = {}
         for path, value in labels.items():
-            small = type(value) is np.ndarray and 0 < value.size <= _POSITIONS and value.dtype.kind in "iuf"
-            if small:
-                kept[path] = (value.flatten(), times)
-            else:
-                kept[path] = (value, times) if isinstance(value, np.generic) else _thinned(np.asarray(value), times)
+            kept[path] = (value.copy(), times) if value.size <= _POSITIONS else _thinned(value, times)
         self._clean.append(kept)
         if len(self._clean) > _BATCHES:
             self._clean = self._clean[1::2]
@@ -134,7 +131,7 @@ class StreamSample:
             return whole
         share = self._dirty_counted / self._dirty_seen * self._clean_seen / max(1, len(self._clean))
         for sample in self._clean:
-            values, weight = np.atleast_1d(sample[path][0]), sample[path][1]
+            values, weight = np.ravel(sample[path][0]), sample[path][1]
             if values.size and values.dtype.kind in "iuf":
                 clean = LabelStatistics()
                 clean.add_legal_ids(label, values)
@@ -143,9 +140,9 @@ class StreamSample:
         return whole
 
 
-def _counted(columns: list[Column]) -> NDArray[Any]:
-    """The values of a batch that count; none where it has several dtypes or shapes."""
-    if len(columns) != 1:
+def counted_values(columns: list[Column]) -> NDArray[Any]:
+    """The values of a batch that count; none where it has several dtypes or shapes, or is text."""
+    if len(columns) != 1 or columns[0].array.dtype.kind not in "iuf":
         return np.empty(0, np.int64)
     array, counts = columns[0].array, columns[0].counts
     return array if counts is None or counts.shape != array.shape else array[counts]

@@ -133,7 +133,7 @@ class GuardMap(_Stateless, grain.transforms.Map):
         return finalize_batch(self.config, batch, result.num_records, result=result, good=good)
 
     def _map_record(self, record: Any) -> Any:
-        if self.config.guard.is_clean_record(record):
+        if self.config.guard.clean_record(record):
             self._count_valid()
             return finalize_plain(self.config, record)
         result = CheckResult(1) if self._checked else self.config.guard.check_records([record])
@@ -151,7 +151,7 @@ class GuardFilter(_Stateless, grain.transforms.Filter):
     def filter(self, element: Any) -> bool:
         """Whether the element is valid and has a label; where not, it is in the quarantine."""
         self._check_first(element)
-        if self.config.guard.is_clean_record(element):
+        if self.config.guard.clean_record(element):
             self._count_valid()
             return True
         result = self.config.guard.check_records([element])

@@ -16,6 +16,7 @@ from label_guard.core import tree
 from label_guard.core.log import logger
 from label_guard.core.plural import agreed, counted
 from label_guard.core.types import Rows
+from label_guard.diagnosis.stream import counted_values
 from label_guard.errors import InvalidLabelError, LabelGuardError, UsageError
 from label_guard.pipeline import batching as batches
 from label_guard.pipeline.config import GuardConfig
@@ -135,8 +136,9 @@ class ElementChecker:
         self._stateless = stateless
         self.counts = Counts()
         self._limit = InvalidRatioLimit(config)
-        self._is_clean_record, self._clean_size = config.guard.is_clean_record, config.guard.clean_size
+        self._clean_record, self._clean_batch = config.guard.clean_record, config.guard.clean_batch
         self._has_keys = bool(config.names.sources)
+        _ = config.guard.digest, config.passes_untouched  # worked out before training waits for a batch
         # Of other kinds a likely cause is worked out from invalid records alone.
         self._samples_clean = any(isinstance(label, ClassLabel) for label in config.guard.read_labels.values())
         self._worker = worker
@@ -184,17 +186,17 @@ class ElementChecker:
             self._check_clean(result, batch)
         return result
 
-    def passes(self, element: Any, size: int = 0) -> bool:
-        """Whether a record, or a batch of ``size``, is plainly valid; False where a full check must look at it."""
+    def plain_labels(self, element: Any, size: int = 0) -> dict[str, Any]:
+        """The labels of a record, or of a batch of ``size``, if it is plainly valid; else a full check must look."""
         counts, number = self.counts, size or 1
         seen = counts.seen - counts.earlier_seen
         if not self._checked_first or counts.window_seen + number >= WINDOW or seen < RUN <= seen + number:
-            return False
-        clean = self._clean_size(element) == size if size else self._is_clean_record(element)
-        return clean and not (self._has_keys and key_in(element) is None)
+            return {}
+        labels = self._clean_batch(element, size) if size else self._clean_record(element)
+        return {} if self._has_keys and key_in(element) is None else labels
 
-    def count_plain(self, element: Any, size: int = 0) -> None:
-        """Counts a record, or a batch of ``size``, that passed and is delivered."""
+    def count_plain(self, labels: dict[str, Any], size: int = 0) -> None:
+        """Counts a record, or a batch of ``size``, with ``plain_labels``, which is delivered."""
         counts, number = self.counts, size or 1
         counts.seen += number
         counts.window_seen += number
@@ -203,7 +205,7 @@ class ElementChecker:
         if self._samples_clean and (size or not counts.seen & 3):  # of single records, one in four
             sample = self._limit.sample
             if sample.wants_clean():
-                sample.add_stored(self.config.guard.stored(element), 1 if size else 4)
+                sample.add_clean(labels, 1 if size else 4)
 
     def check_again(self, batch: Any, *, write: bool) -> CheckResult:
         """Checks a batch that was counted before; ``write``: under other rules, so what is bad now must be written."""
@@ -217,7 +219,7 @@ class ElementChecker:
             columns = result.columns
             if columns is None:
                 columns = self.config.guard.batch_columns(batch, result.num_records)
-            self._limit.sample.add_clean(columns)
+            self._limit.sample.add_clean({path: counted_values(found) for path, found in columns.items()})
         if self._limit.is_due(self.counts, result.num_records - result.num_padding):
             self._limit.check(self.counts, result, lambda: self._first_example)
 

@@ -26,7 +26,7 @@ from label_guard.schema.labels import Label
 def finalize_plain(config: GuardConfig, record: Any) -> Any:
     """Converts a record whose labels are valid arrays or NumPy scalars, of which everything counts, at the least cost.
 
-    As ``finalize_record`` for a record that passed ``Guard.is_clean_record``.
+    As ``finalize_record`` for a record that passed ``Guard.clean_record``.
     """
     if not config.keep_key:
         record = batching.without_key(record, KEY)

@@ -77,6 +77,7 @@ class GuardStream:
         self._form = self._given_form = Form.of(batched if config.batched is None else config.batched)
         self._size = config.batch_size or 0
         self._may_grow = False  # the first batch after a restore may be larger: another batch size upstream
+        self._may_pass = False
         self._ahead: list[Any] = []
         self._spare = Spare()
         self._before: Snapshot | None = None  # before the current batch
@@ -91,7 +92,7 @@ class GuardStream:
             if self._refused is not None:
                 self.set_state(self.get_state(), retried=True)
             parent = None if self._start else self._upstream.get_state()
-            if self._may_pass() and (element := self._next_plain(parent)) is not None:
+            if self._may_pass and (element := self._next_plain(parent)) is not None:
                 return element
             self._before = self._snapshot(parent)
         try:
@@ -107,6 +108,7 @@ class GuardStream:
             self.checker.fail(error)
             batch = None
         self._start = None
+        self._may_pass = self.stop is None and self._passes_plain()
         return batch if self.checker.error is None else self._masked(self.checker.error)
 
     def _next(self) -> Any:
@@ -118,10 +120,8 @@ class GuardStream:
             return self._next_held()
         return self._next_refilled() if self.config.refills else self._next_of_batches()
 
-    def _may_pass(self) -> bool:
+    def _passes_plain(self) -> bool:
         """Whether the next record or batch, if plainly valid, goes on by itself."""
-        if self._start is not None or self.stop is not None or self._form is Form.UNKNOWN:
-            return False
         if self._form is Form.RECORDS:
             return not self._size
         return self._size > 0 and not self._may_grow and (self.config.refills or not self._spare.pending)
@@ -142,13 +142,13 @@ class GuardStream:
 
     def _passed(self, element: Any, finalize: Callable[[GuardConfig, Any, int], Any]) -> Any:
         """A record or full batch as it leaves, counted, if it is plainly valid; else None: a full check must look."""
-        if not self.checker.passes(element, size := self._size):
+        if not (labels := self.checker.plain_labels(element, size := self._size)):
             return None
         try:
             ready = finalize(self.config, element, size) if size else emit_record.finalize_plain(self.config, element)
         except LabelGuardError:  # raised again after the full check, where the batch counts as refused
             return None
-        self.checker.count_plain(element, size)
+        self.checker.count_plain(labels, size)
         return ready
 
     def _masked(self, error: LabelGuardError) -> Any:
@@ -423,7 +423,7 @@ class GuardStream:
             form = restore.form(self._given_form, own)
             restore.refuse_pending(own, form, self.config)
         self._ahead.clear()
-        self._spare, self._refused, self._start, self._form = Spare(), None, None, form
+        self._spare, self._refused, self._start, self._form, self._may_pass = Spare(), None, None, form, False
         self.stop = CoordinatedStop(self.config) if self.config.coordinated else None
         self.checker.restart(restore.counts(own, self.config), retried=retried)
         if own is None:

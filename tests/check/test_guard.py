@@ -189,7 +189,7 @@ def test_records_that_are_skipped_are_legal_rows() -> None:
 @pytest.mark.parametrize("ignore", [(), (-1,), (255,), (7, 9)])
 @pytest.mark.parametrize("dtypes", [("uint8", "int8"), ("int64",), ("int8",)])
 def test_the_short_way_of_single_records_is_right(ignore: tuple[int, ...], dtypes: tuple[str, ...]) -> None:
-    """is_clean_record agrees with check_records on every value of 8 bits and its neighbours, twice, in every dtype."""
+    """clean_record agrees with check_records on every value of 8 bits and its neighbours, twice, in every dtype."""
     legal = [value for value in ignore if all(np.iinfo(name).min <= value <= np.iinfo(name).max for name in dtypes)]
     guard = guard_of(num_classes=6, dtype=list(dtypes), ignore=legal)
     values: list[Any] = [np.dtype(name).type(v) for name in ("uint8", "int8") for v in range(256) if _fits(name, v)]
@@ -199,7 +199,7 @@ def test_the_short_way_of_single_records_is_right(ignore: tuple[int, ...], dtype
     values += [np.void(b"\1"), np.zeros(1, [("a", "i8")])[0], np.timedelta64(1), np.timedelta64(1, "s")]
     for value in [*values, *values]:  # the second time legal ones are remembered
         record = {"y": value}
-        if guard.is_clean_record(record):
+        if guard.clean_record(record):
             assert guard.check_records([record]).ok, value
         elif isinstance(value, np.integer):
             assert not guard.check_records([record]).ok, value
@@ -208,7 +208,7 @@ def test_the_short_way_of_single_records_is_right(ignore: tuple[int, ...], dtype
 @pytest.mark.parametrize("ignore", [(), (-1,), (255,), (7, 9)])
 @pytest.mark.parametrize("dtypes", [("uint8", "int8"), ("int64",), ("int8",)])
 def test_the_short_way_of_batches_is_right(ignore: tuple[int, ...], dtypes: tuple[str, ...]) -> None:
-    """clean_size agrees with check_batch on batches of two values, of every value of 8 bits and in every dtype."""
+    """clean_batch agrees with check_batch on batches of two values, of every value of 8 bits and in every dtype."""
     legal = [value for value in ignore if all(np.iinfo(name).min <= value <= np.iinfo(name).max for name in dtypes)]
     guard = guard_of(num_classes=6, dtype=list(dtypes), ignore=legal)
     stored = [np.array([1, v], name) for name in ("uint8", "int8") for v in range(-128, 256) if _holds(name, v)]
@@ -216,7 +216,7 @@ def test_the_short_way_of_batches_is_right(ignore: tuple[int, ...], dtypes: tupl
     odd = [np.float32([1, 2]), np.array(1), [1, 2], np.array([[1, 2]]), None, np.array([1, None]), np.array(["1", "2"])]
     for value in [*stored, *wide, *odd]:
         result = guard.check_batch({"y": value})
-        if guard.clean_size({"y": value}) != -1:
+        if guard.clean_batch({"y": value}, 2):
             assert (result.ok, result.num_records) == (True, 2), value
         elif isinstance(value, np.ndarray) and value.dtype.kind in "iu" and value.ndim == 1:
             assert not result.ok, value
@@ -227,12 +227,13 @@ def test_batches_that_need_a_closer_look() -> None:
     label = {"kind": "class_label", "num_classes": 10}
     model = DatasetSchema.model_validate({"format": 1, "name": "t", "version": "1.0.0", "labels": {"a/y": label}})
     masked, y, zeros = Guard(model, masks={"a/y": "a/y_valid"}), np.arange(3), np.zeros(3, bool)
-    assert masked.clean_size({"a": {"y": y}}) == masked.clean_size({"a/y": y}) == 3
+    assert masked.clean_batch({"a": {"y": y}}, 3) == masked.clean_batch({"a/y": y}, 3) == {"a/y": y}
+    assert masked.clean_batch({"a/y": y}, 2) == {}
     for batch in ({"a": {"y": y, "y_valid": zeros}}, {"a/y": y, "a/y_valid": zeros}, {"b": y}, [y], None):
-        assert masked.clean_size(batch) == -1, batch
-    assert guard_of(where="w").clean_size({"y": y, "w": zeros}) == -1
-    assert guard_of(unlabeled=-1, on_unlabeled="skip").clean_size({"y": y}) == -1
-    assert guard_of({"y": label, "z": label}).clean_size({"y": y, "z": y[:2]}) == -1
+        assert masked.clean_batch(batch, 3) == {}, batch
+    assert guard_of(where="w").clean_batch({"y": y, "w": zeros}, 3) == {}
+    assert guard_of(unlabeled=-1, on_unlabeled="skip").clean_batch({"y": y}, 3) == {}
+    assert guard_of({"y": label, "z": label}).clean_batch({"y": y, "z": y[:2]}, 3) == {}
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])

@@ -360,7 +360,7 @@ def test_clean_batches_of_a_stream_count_too() -> None:
         if not result.ok and sample.wants_dirty():
             sample.add_dirty(guard.labels, result, 32 * (number + 1))
         elif result.ok and sample.wants_clean():
-            sample.add_clean(guard.batch_columns({"y": batch}, len(batch)))
+            sample.add_clean({"y": batch})
     assert len(sample._clean) <= 257
     assert "a stray" in sample.diagnosis(guard.labels, 96_000)
 
