@@ -21,7 +21,7 @@ from label_guard.errors import InvalidLabelError, LabelGuardError, UsageError
 from label_guard.pipeline import batching as batches
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.counts import Counts, Summary, summary_of
-from label_guard.pipeline.events import EventKind
+from label_guard.pipeline.events import EventKind, call_on_event
 from label_guard.pipeline.first_element import check_first_elements, require_key
 from label_guard.pipeline.processes import process_count, process_index_of
 from label_guard.pipeline.record_keys import KEY, UNREADABLE, key_in, own_name, reason_in
@@ -254,7 +254,10 @@ class ElementChecker:
         Raises:
             LabelGuardError: ``error``.
         """
-        self._emit("stopped", lambda: error)
+        try:
+            self._emit("stopped", lambda: error)
+        except Exception as failed:  # an alert that fails must not hide why the run stops
+            error.add_note(f"on_event raised {type(failed).__name__}: {failed}")
         if not self.config.coordinated:
             raise error
         self.error = self.error or error
@@ -268,8 +271,9 @@ class ElementChecker:
             pending = counts.seen - counts.delivered - counts.quarantined - counts.skipped - counts.remainder
             metrics = self.summary(pending).as_metrics(prefix="")
             name, split = guard.schema.name, guard.split or ""
-            self.config.on_event(
-                {"event": event, "dataset": name, "split": split, "message": str(message()), "metrics": metrics}
+            call_on_event(
+                self.config.on_event,
+                {"event": event, "dataset": name, "split": split, "message": str(message()), "metrics": metrics},
             )
 
     def _count(self, result: CheckResult) -> None:

@@ -29,3 +29,15 @@ class GuardEvent(TypedDict):
 
 
 OnEvent = Callable[[GuardEvent], object]
+
+
+def call_on_event(on_event: OnEvent, event: GuardEvent) -> None:
+    """Calls ``on_event`` with ``event``.
+
+    Raises:
+        RuntimeError: it raised StopIteration, which within ``next`` would end the stream as if all records were read.
+    """
+    try:
+        on_event(event)
+    except StopIteration as error:
+        raise RuntimeError(f"on_event raised StopIteration at the event {event['event']!r}") from error

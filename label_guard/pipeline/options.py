@@ -199,9 +199,13 @@ def shown_type(value: object) -> str:
     return "None" if value is None else f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
 
 
+# A call of such a function only makes an object: nothing of its body runs.
+_MAKE_AN_OBJECT = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+
+
 def _takes_one(value: object) -> bool:
-    """Whether ``value`` may be called with one argument; a built-in function may not say what it takes."""
-    if not callable(value):
+    """Whether a call with one argument runs ``value``; a built-in function may not say what it takes."""
+    if not callable(value) or any(makes(value) or makes(type(value).__call__) for makes in _MAKE_AN_OBJECT):
         return False
     try:
         inspect.signature(value).bind({})
@@ -257,7 +261,11 @@ _OPTIONS: dict[str, tuple[Any, Callable[[Any], bool], str]] = {  # default, whet
     "keep_key": (False, *_FLAG),
     "allow_schema_change": (False, *_FLAG),
     "coordinated": (False, *_FLAG),
-    "on_event": (None, lambda value: value is None or _takes_one(value), "it must be a function of one dict, or None"),
+    "on_event": (
+        None,
+        lambda value: value is None or _takes_one(value),
+        "it must be a function of one dict, or None; a call of an async function or a generator runs nothing",
+    ),
 }
 # That of stop_above depends on on_invalid.
 DEFAULTS = {name: default for name, (default, *_) in _OPTIONS.items() if name != "stop_above"}

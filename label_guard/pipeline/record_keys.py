@@ -144,6 +144,8 @@ class KeyedSource:
             if self._parse is not None:
                 record = self._mapping(self._parse(record))
         except Exception as error:
+            if isinstance(error, StopIteration) and self.on_unreadable == "raise":  # within next, it ends the stream
+                raise RuntimeError(f"record {position} cannot be read: StopIteration was raised") from error
             if self.on_unreadable == "raise":
                 raise
             record = {UNREADABLE: f"{type(error).__name__}: {error}"[:_MAX_REASON]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import pickle
 import re
@@ -19,6 +20,7 @@ from tensorboardX.record_writer import RecordWriter  # noqa: F401  # the writer 
 from label_guard import (
     DatasetSchema,
     Guard,
+    GuardEvent,
     InvalidLabelError,
     LabelGuardError,
     Summary,
@@ -28,7 +30,7 @@ from label_guard import (
     read_quarantine,
 )
 from label_guard.cli import app as cli
-from label_guard.grain import guard_labels, summary
+from label_guard.grain import guard_labels, keyed, summary
 from tests.schemas import one_label
 
 SCHEMA = one_label("y", 4)
@@ -112,10 +114,85 @@ def test_a_resumed_run_reports_no_second_first_record(tmp_path: Path) -> None:
     assert [event["event"] for event in events] == ["ended"]
 
 
-def test_on_event_must_be_a_function(tmp_path: Path) -> None:
-    """Another value is refused when the guard is made."""
-    with pytest.raises(UsageError, match="on_event is 'log'"):
-        pipeline(tmp_path, on_event="log")
+async def alert_later(event: object) -> None:
+    """A coroutine, of which a plain call runs nothing."""
+
+
+class Later:
+    """Its call makes a coroutine."""
+
+    async def __call__(self, event: object) -> None:
+        """As ``alert_later``."""
+
+
+def alert_lazily(event: object) -> Any:
+    """A generator, of which a plain call runs nothing."""
+    yield event
+
+
+@pytest.mark.parametrize("value", ["log", alert_later, functools.partial(alert_later), Later(), alert_lazily])
+def test_on_event_must_be_a_function(tmp_path: Path, value: Any) -> None:
+    """Another value, or a function of which a call runs nothing, is refused when the guard is made."""
+    with pytest.raises(UsageError, match=r"on_event is .*it must be a function of one dict"):
+        pipeline(tmp_path, on_event=value)
+
+
+def exhausted(event: object) -> object:
+    """Takes the next item where none is left: a StopIteration, which ``for`` takes for the end of its stream."""
+    return next(iter([]))
+
+
+RECORDS = [{"y": np.int64(9 if k == 5 else k % 4)} for k in range(20)]
+PLACES: dict[str, Any] = {
+    "records": lambda **own: iter(in_memory(RECORDS).pipe(guard_labels, SCHEMA, batch_size=4, **own)),
+    "batches": lambda **own: iter(in_memory(RECORDS).batch(4).pipe(guard_labels, SCHEMA, **own)),
+    "records out": lambda **own: iter(in_memory(RECORDS).pipe(guard_labels, SCHEMA, batched=False, **own)),
+    "guard_batches": lambda **own: guard_batches(RECORDS, SCHEMA, batched=False, batch_size=4, **own),
+    "MapDataset": lambda **own: iter(grain.MapDataset.source(RECORDS).pipe(guard_labels, SCHEMA, **own)),
+}
+
+
+def in_memory(records: Any) -> Any:
+    """A dataset that reads without threads."""
+    return grain.MapDataset.source(records).to_iter_dataset(grain.ReadOptions(0, 0))
+
+
+@pytest.mark.parametrize("policy", ["drop", "mask", "report", "raise"])
+@pytest.mark.parametrize("place", PLACES)
+def test_on_event_ends_no_stream_in_silence(place: str, policy: str, tmp_path: Path) -> None:
+    """A StopIteration of on_event is an error; as it is, the loop would end as if every record had been read."""
+    with pytest.raises(RuntimeError, match="on_event raised StopIteration at the event 'first_invalid'"):
+        list(PLACES[place](on_invalid=policy, quarantine=tmp_path / "q", on_event=exhausted))
+
+
+@pytest.mark.parametrize("failure", [ValueError("no network"), StopIteration()])
+@pytest.mark.parametrize("place", PLACES)
+def test_an_alert_that_fails_does_not_hide_the_stop(place: str, failure: Exception, tmp_path: Path) -> None:
+    """The error that ends the run is raised, whatever on_event raises when it is reported, and notes that."""
+
+    def alert(event: GuardEvent) -> None:
+        if event["event"] == "stopped":
+            raise failure
+
+    with pytest.raises(InvalidLabelError) as caught:
+        list(PLACES[place](on_invalid="raise", on_event=alert))
+    for error in (caught.value, pickle.loads(pickle.dumps(caught.value))):
+        assert any("on_event raised" in note for note in error.__notes__)
+
+
+@pytest.mark.parametrize("stage", ["source", "parse"])
+def test_a_source_ends_no_stream_in_silence(stage: str) -> None:
+    """A StopIteration of a keyed source or of its parse is an error, not the end of the records."""
+
+    class Source(list[Any]):
+        def __getitem__(self, position: Any) -> Any:
+            return exhausted(position) if position == 5 and stage == "source" else super().__getitem__(position)
+
+    def parse(record: Any) -> Any:
+        return exhausted(record) if record["y"] == 9 and stage == "parse" else record
+
+    with pytest.raises(RuntimeError, match="record 5 cannot be read: StopIteration"):
+        list(in_memory(keyed(Source(RECORDS), parse=parse)))
 
 
 def test_summaries_are_readable() -> None:
