@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +19,6 @@ from label_guard.sources.base import (
     CHUNK_BYTES,
     MAX_LABEL_BYTES,
     LabelShapes,
-    MetadataError,
     Piece,
     Shard,
     require_fields,
@@ -30,10 +29,10 @@ from label_guard.sources.pieces import records_piece, values_column
 from label_guard.sources.tfds_metadata import Feature
 
 _FILES = 2000  # of one unit of work
-_MAX_TEXT = 32 << 20
+MAX_TEXT = 32 << 20
+SPLITS = ("train", "val", "valid", "validation", "test")
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".npy", ".avif", ".jxl")
 _NOT_LABELS = ("classes.txt", "names.txt", "obj.names", "readme.txt", "train.txt", "val.txt", "test.txt")
-_YAML = ("data.yaml", "dataset.yaml", "data.yml", "dataset.yml")
 
 
 def _is_image(name: str) -> bool:
@@ -50,7 +49,7 @@ def is_label_text(name: str) -> bool:
     return name.lower().endswith(".txt") and name.lower() not in _NOT_LABELS
 
 
-def _entries(folder: str) -> tuple[list[str], list[str]]:
+def entries(folder: str) -> tuple[list[str], list[str]]:
     """The visible files and sub-folders of a folder, sorted.
 
     Raises:
@@ -70,7 +69,7 @@ def _shards(root: str, folders: Sequence[str], fits: Callable[[str], bool], patt
     shards: list[Shard] = []
     for folder in folders:
         path = os.path.join(root, folder) if folder else root  # noqa: PTH118
-        count = sum(fits(name) and fnmatchcase(name, pattern) for name in _entries(path)[0])
+        count = sum(fits(name) and fnmatchcase(name, pattern) for name in entries(path)[0])
         for start in range(0, count, _FILES):
             name = (folder or Path(root).name) + (f"+{start}" if start else "")
             shards.append(Shard(f"{path}#{pattern}#{start}", name, len(shards)))
@@ -80,7 +79,7 @@ def _shards(root: str, folders: Sequence[str], fits: Callable[[str], bool], patt
 def _files_of(shard: str, fits: Callable[[str], bool]) -> tuple[str, list[str], dict[int, str]]:
     """The folder, the names of the files, and the keys of their records by position: the folder and the name."""
     folder, pattern, start = shard.rsplit("#", 2)
-    files = [name for name in _entries(folder)[0] if fits(name) and fnmatchcase(name, pattern)]
+    files = [name for name in entries(folder)[0] if fits(name) and fnmatchcase(name, pattern)]
     files = files[int(start) : int(start) + _FILES]
     return folder, files, {row: f"{Path(folder).name}/{name}" for row, name in enumerate(files)}
 
@@ -90,7 +89,7 @@ def _rows_of(shard: str, fits: Callable[[str], bool], keys: Iterable[str]) -> di
     return {row: key for row, key in _files_of(shard, fits)[2].items() if key in wanted}
 
 
-def _chosen_files(where: str) -> tuple[str, str] | None:
+def chosen_files(where: str) -> tuple[str, str] | None:
     """The folder and the pattern of a path that names files in one folder; None for a path that is a folder."""
     path = Path(where)
     if path.is_dir() or not path.parent.is_dir():
@@ -100,16 +99,15 @@ def _chosen_files(where: str) -> tuple[str, str] | None:
     return (str(path.parent), path.name) if glob.has_magic(path.name) and "#" not in path.name else None
 
 
-def _tree(root: str, depth: int = 8) -> Iterator[str]:
+def tree(root: str) -> Iterator[str]:
     """``""`` and the paths of all folders below ``root``, links not followed."""
-    pending = [("", depth)]
+    pending = [""]
     while pending:
-        folder, left = pending.pop(0)
+        folder = pending.pop(0)
         yield folder
         path = Path(root, folder)
-        if left:
-            inner = [name for name in _entries(str(path))[1] if not (path / name).is_symlink()]
-            pending += [(f"{folder}/{name}" if folder else name, left - 1) for name in inner]
+        inner = [name for name in entries(str(path))[1] if not (path / name).is_symlink()]
+        pending += [f"{folder}/{name}" if folder else name for name in inner]
 
 
 def split_folder(root: str, split: str | None) -> str:
@@ -118,7 +116,7 @@ def split_folder(root: str, split: str | None) -> str:
     Raises:
         SourceError: ``root`` is not a folder.
     """
-    if _chosen_files(root) is not None:
+    if chosen_files(root) is not None:
         return root
     if not Path(root).is_dir():
         raise SourceError(f"{root} is not a folder, or a pattern of files in one folder")
@@ -126,20 +124,36 @@ def split_folder(root: str, split: str | None) -> str:
     return str(inner) if split and inner.is_dir() else root
 
 
-def file_shards(where: str, fits: Callable[[str], bool], what: str) -> tuple[Shard, ...]:
+def require_split(root: str, split: str, there: Iterable[str]) -> None:
+    """Checks that ``root`` does not hold other splits instead: their records would be taken for those of ``split``.
+
+    Raises:
+        SourceError: ``split`` and some of ``there`` are usual names of splits.
+    """
+    others = sorted(set(there) & set(SPLITS))
+    if split in SPLITS and others:
+        raise SourceError(f"{root} has no split {split!r}; it has {', '.join(map(repr, others))}")
+
+
+def file_shards(
+    where: str, fits: Callable[[str], bool], what: str, inner: Sequence[str] | None = None
+) -> tuple[Shard, ...]:
     """Units of work over the files of a pattern, or of a folder and all folders below it.
 
     Args:
         where: the pattern or folder.
         fits: which names are those of records.
         what: these files, in words.
+        inner: paths of the folders in ``where`` that are read, instead of all.
 
     Raises:
         SourceError: none is found.
     """
-    chosen = _chosen_files(where)
-    folder, inner, pattern = (where, list(_tree(where)), "*") if chosen is None else (chosen[0], [""], chosen[1])
-    shards = _shards(folder, inner, fits, pattern)
+    chosen = chosen_files(where)
+    if chosen is None:
+        shards = _shards(where, list(tree(where)) if inner is None else inner, fits, "*")
+    else:
+        shards = _shards(chosen[0], [""], fits, chosen[1])
     if not shards:
         raise SourceError(f"{where} holds no {what}")
     return shards
@@ -177,11 +191,11 @@ def class_shards(root: str) -> tuple[Shard, ...]:
     Raises:
         SourceError: no folder holds pictures; a class folder is empty, or pictures are in folders below it.
     """
-    classes = _entries(root)[1]
+    classes = entries(root)[1]
     if not classes:
         raise SourceError(f"{root} holds no folders; expected one per class")
     for name in classes:
-        files, inner = _entries(str(Path(root, name)))
+        files, inner = entries(str(Path(root, name)))
         if inner and not any(map(_is_image, files)):
             raise SourceError(
                 f"{root}/{name} holds folders, not pictures; remove it if it is not a class, or pass --split {name} "
@@ -189,7 +203,7 @@ def class_shards(root: str) -> tuple[Shard, ...]:
             )
         if not any(map(_is_image, files)):
             raise SourceError(f"{root}/{name} is a class folder without pictures; remove it, or restore its files")
-        below = _tree(str(Path(root, name))) if inner else ()
+        below = tree(str(Path(root, name))) if inner else ()
         deeper = next((path for path in below if path and _has_image(root, name, path)), None)
         if deeper is not None:
             raise SourceError(f"{root}/{name} holds pictures, and {deeper} in it holds more; move them into one folder")
@@ -197,14 +211,14 @@ def class_shards(root: str) -> tuple[Shard, ...]:
 
 
 def _has_image(*folder: str) -> bool:
-    return any(map(_is_image, _entries(str(Path(*folder)))[0]))
+    return any(map(_is_image, entries(str(Path(*folder)))[0]))
 
 
 def class_splits(root: str) -> list[str]:
     """The sub-folders of ``root`` that hold class folders; empty where it holds class folders itself."""
     splits: list[str] = []
-    for name in _entries(root)[1]:
-        files, inner = _entries(str(Path(root, name)))
+    for name in entries(root)[1]:
+        files, inner = entries(str(Path(root, name)))
         if any(map(_is_image, files)):
             return []
         splits += [name] if inner else []
@@ -213,11 +227,28 @@ def class_splits(root: str) -> list[str]:
 
 def declared_classes(root: str) -> Mapping[str, Feature]:
     """The class names: those of the folders, sorted."""
-    names = tuple(_entries(root)[1])
+    names = tuple(entries(root)[1])
     return {"label": Feature("ClassLabel", len(names), names, "string")}
 
 
 # Masks ----------------------------------------------------------------------------------------------------------------
+
+
+def mask_shards(where: str, split: str | None) -> tuple[Shard, ...]:
+    """Units of work over PNG files: of a pattern, of the sub-folder that is called as the split, or of the folder.
+
+    Raises:
+        SourceError: there are none, or sub-folders for other splits.
+    """
+    folder = split_folder(where, split)
+    if split and folder == where:
+        require_split(where, split, mask_splits(where))
+    return file_shards(folder, is_png, "PNG files")
+
+
+def mask_splits(where: str) -> list[str]:
+    """The sub-folders that are called as a split usually is."""
+    return [name for name in entries(where)[1] if name in SPLITS] if Path(where).is_dir() else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +313,7 @@ class YoloFolder:
         root, pictures = _pictures_folder(Path(folder))
         for place in (Path(folder), pictures):
             names = {
-                Path(name).stem: name for name in (_entries(str(place))[0] if place.is_dir() else ()) if _is_image(name)
+                Path(name).stem: name for name in (entries(str(place))[0] if place.is_dir() else ()) if _is_image(name)
             }
             files_there = {row: place / names[stem] for row, stem in stems.items() if stem in names}
             found |= {row: str(file) for row, file in files_there.items() if is_file_within(file, root)}
@@ -306,7 +337,7 @@ def _pictures_folder(labels: Path) -> tuple[Path, Path]:
 
 def _yolo_labels(file: Path) -> dict[str, Any]:
     try:
-        ids, boxes = _boxes(read_bounded(file, _MAX_TEXT))
+        ids, boxes = _boxes(read_bounded(file, MAX_TEXT))
     except (OSError, ValueError) as error:
         raise ValueError(f"{file.name}: {error}") from None
     return {"label": ids, "bbox": boxes}
@@ -333,62 +364,3 @@ def _boxes(data: bytes) -> tuple[Any, Any]:
             raise ValueError(f"line {number} is not 'class x y width height': {line[:60]!r}") from None
         boxes.append(numbers[:4])
     return ids, np.array(boxes, np.float64).reshape(-1, 4)
-
-
-def yolo_folder(root: str, split: str | None) -> str:
-    """The folder of the labels of a split: as data.yaml names its pictures, else ``labels/SPLIT`` or ``SPLIT/labels``.
-
-    Raises:
-        SourceError: ``root`` is not a folder, or its data.yaml is damaged.
-    """
-    if split is None or _chosen_files(root) is not None:
-        return split_folder(root, None)
-    named = _data_yaml(root).get({"validation": "val"}.get(split, split))
-    places = [named.replace("images", "labels").lstrip("./")] if isinstance(named, str) else []
-    for place in (*places, f"labels/{split}", f"{split}/labels", split):
-        if Path(root, place).is_dir() and ".." not in Path(place).parts:
-            return str(Path(root, place))
-    return split_folder(root, split)
-
-
-def yolo_classes(root: str) -> Mapping[str, Feature]:
-    """The class names of data.yaml, in the folder or one above it; empty where there is none.
-
-    Raises:
-        SourceError: data.yaml is damaged.
-    """
-    root = (_chosen_files(root) or (root,))[0]
-    folders = (Path(root), *Path(root).resolve().parents[:2])
-    found = next((data for folder in folders if (data := _data_yaml(str(folder)))), dict[str, Any]())
-    names: Any = found.get("names")
-    if isinstance(names, list):
-        names = dict(enumerate(cast("list[Any]", names)))
-    if isinstance(names, dict) and names:
-        listed = cast("dict[object, object]", names)
-        ids = tuple(sorted([key for key in listed if isinstance(key, int)]))
-        if len(ids) < len(listed):
-            raise MetadataError(f"{root}: the names of data.yaml are not numbered")
-        if type(found.get("nc")) is int and found["nc"] != len(ids):
-            raise MetadataError(
-                f"{root}: data.yaml has nc: {found['nc']} but {counted(len(ids), 'name')}; correct what is wrong"
-            )
-        gaps = None if ids == tuple(range(len(ids))) else ids
-        texts = tuple(str(listed[one]) for one in ids)
-        return {"label": Feature("ClassLabel", len(ids), texts, shape=(None,), class_ids=gaps)}
-    count = found.get("nc")
-    return {"label": Feature("ClassLabel", count, shape=(None,))} if type(count) is int and count > 0 else {}
-
-
-def _data_yaml(root: str) -> dict[str, Any]:
-    from ruamel.yaml import YAML, YAMLError
-
-    for name in _YAML:
-        path = Path(root, name)
-        if path.is_file():
-            try:
-                yaml: Any = YAML(typ="safe", pure=True)
-                found: Any = yaml.load(read_bounded(path, 1 << 20).decode())
-            except (OSError, ValueError, YAMLError, RecursionError) as error:
-                raise MetadataError(f"cannot read {path}: {str(error).splitlines()[0]}") from None
-            return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
-    return {}

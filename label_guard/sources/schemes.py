@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from label_guard.errors import SourceError
-from label_guard.sources import array_record, arrow_files, folders, json_array, parquet, tf_record
+from label_guard.sources import array_record, arrow_files, folders, json_array, parquet, tf_record, yolo_layout
 from label_guard.sources.base import Format, Shard
 from label_guard.sources.csv import csv_format
 from label_guard.sources.files import find_shards
@@ -60,6 +60,11 @@ class Scheme:
         return files
 
 
+def _yolo_shards(where: str, split: str | None) -> tuple[Shard, ...]:
+    folder, inner = yolo_layout.label_folders(where, split)
+    return folders.file_shards(folder, folders.is_label_text, "YOLO label files (*.txt)", inner)
+
+
 SCHEMES: dict[str, Scheme] = {
     "array_record": Scheme(lambda _: array_record.FORMAT, suffixes=("array_record", "arrayrecord")),
     "tfrecord": Scheme(lambda _: tf_record.FORMAT, suffixes=("tfrecord", "tfrecords", "tfrec")),
@@ -93,11 +98,10 @@ SCHEMES: dict[str, Scheme] = {
     ),
     "yolo": Scheme(
         lambda _: folders.YoloFolder(),
-        lambda where, split: folders.file_shards(
-            folders.yolo_folder(where, split), folders.is_label_text, "YOLO label files (*.txt)"
-        ),
-        lambda where, _split, _files: folders.yolo_classes(where),
+        lambda where, split: _yolo_shards(where, split),
+        lambda where, _split, _files: yolo_layout.class_names(where),
         splits=True,
+        split_names=yolo_layout.split_names,
     ),
     "folder": Scheme(
         lambda _: folders.ClassFolders(),
@@ -109,10 +113,11 @@ SCHEMES: dict[str, Scheme] = {
     ),
     "masks": Scheme(
         lambda _: folders.MaskFolder(),
-        lambda where, split: folders.file_shards(folders.split_folder(where, split), folders.is_png, "PNG files"),
+        folders.mask_shards,
         suffixes=("png",),
         named=False,
         splits=True,
+        split_names=folders.mask_splits,
     ),
 }
 NAMES = ("tfds", *SCHEMES, "quarantine", "python")

@@ -292,6 +292,80 @@ def test_yolo_with_data_yaml(tmp_path: Path) -> None:
     assert source.features["label"].class_names == ("cat", "dog")
 
 
+@pytest.mark.parametrize(
+    ("yaml", "files", "found"),
+    [
+        ("train: [images/train, images/extra]", ["labels/train/1", "labels/extra/2", "labels/val/3"], [1, 2]),
+        ("train: [images/train, images/train/more]", ["labels/train/1", "labels/train/more/2"], [1, 2]),
+        ("train: train.txt", ["labels/train/1", "labels/other/2"], [2]),
+        ("train: [train.txt, images/train]", ["labels/train/1", "labels/other/2", "labels/val/3"], [1, 2]),
+        ("path: sub\ntrain: images/train", ["sub/labels/train/1", "labels/train/2"], [1]),
+        ("path: gone\ntrain: images/train", ["labels/train/1", "labels/2"], [1]),
+        ("train: ../train/images\nval: ../valid/images", ["train/labels/1", "valid/labels/2"], [1]),
+        ("train: my_images/images", ["my_images/labels/1", "my_labels/labels/2"], [1]),
+        ("train: {root}/images/a", ["labels/a/1", "labels/train/2"], [1]),
+        ("train: /gone/images/train", ["labels/train/1", "labels/val/2"], [1]),
+        ("names: [a]", ["labels/1", "labels/deep/a/b/c/d/e/f/g/h/2"], [1, 2]),
+    ],
+)
+def test_every_place_that_data_yaml_names_is_read(
+    tmp_path: Path, yaml: str, files: list[str], found: list[int]
+) -> None:
+    """Several folders, lists of pictures, ``path``, places outside: the labels of the split, and no others."""
+    _write_yolo_split(tmp_path, yaml, files)
+    source = open_source(f"yolo:{tmp_path}", labels=["label"], split="train")
+    assert sorted(value[0] for value in read(source)[0]) == found
+    names = [shard.name for shard in source.shards()]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("yaml", "files", "message"),
+    [
+        ("train: [images/train, images/extra]", ["labels/train/1"], "labels/extra is not a folder"),
+        ("train: [images/train, /gone/images]", ["labels/train/1"], "a place outside the dataset"),
+        ("train: images/t2017", ["labels/train/1"], "labels/t2017 is not a folder"),
+        ("train: images/train/../../../etc", ["labels/train/1", "labels/2"], None),
+        ("train: /gone/images/t2017", ["labels/1"], "a place outside the dataset"),
+        ("train: train.txt", ["labels/other/2", "labels/other/3"], "lists some pictures of labels/other only"),
+        ("train: train.txt", ["labels/train/2"], "labels/other, which is not a folder"),
+        ("val: images", ["labels/2"], "has no split 'train'; it has 'val'"),
+        ("names: [a]", ["labels/val/2"], "has no split 'train'; it has 'val'"),
+        ("names: [a]", ["val/labels/2"], "has no split 'train'; it has 'val'"),
+    ],
+)
+def test_labels_of_yolo_that_are_not_where_data_yaml_says_are_an_error(
+    tmp_path: Path, yaml: str, files: list[str], message: str | None
+) -> None:
+    """A place that is not there, or is outside the dataset, is named; other records never take the place of its own."""
+    _write_yolo_split(tmp_path, yaml, files)
+    if message is None:
+        assert read(open_source(f"yolo:{tmp_path}", labels=["label"], split="train"))[0] == [[1]]
+        return
+    with pytest.raises(SourceError, match=message):
+        open_source(f"yolo:{tmp_path}", labels=["label"], split="train")
+
+
+def _write_yolo_split(root: Path, yaml: str, files: list[str]) -> None:
+    """A text for each file, with the number in its name as class id; ``train.txt`` lists images/other/2.jpg."""
+    (root / "data.yaml").write_text(yaml.format(root=root))
+    if "train.txt" in yaml:
+        (root / "train.txt").write_text("./images/other/2.jpg\r\n\n")
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / f"{file}.txt").write_text(f"{file[-1]} 0.5 0.5 0.1 0.1\n")
+
+
+def test_masks_of_other_splits_are_not_taken_for_those_of_a_split(tmp_path: Path) -> None:
+    """A folder with ``train`` and ``val`` holds no ``test``; a folder without such names is read whole."""
+    for name in ("train", "val"):
+        save(tmp_path / "m" / name / "0.png", np.zeros((2, 2), np.uint8))
+    with pytest.raises(SourceError, match="has no split 'test'; it has 'train', 'val'"):
+        open_source(f"masks:{tmp_path}/m", labels=["mask"], split="test")
+    assert len(read(open_source(f"masks:{tmp_path}/m", labels=["mask"]))[0]) == 2
+    assert len(read(open_source(f"masks:{tmp_path}/m/val", labels=["mask"], split="test"))[0]) == 1
+
+
 # Metadata -------------------------------------------------------------------------------------------------------------
 
 
