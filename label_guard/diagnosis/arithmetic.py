@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 
 from label_guard.core.plural import agreed, counted
 from label_guard.diagnosis.cause import LikelyCause, OtherCause, with_alternatives
 from label_guard.diagnosis.illegal import WELL_KNOWN
+from label_guard.diagnosis.readings import WIDEST
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.schema.labels import ClassLabel
 
 _DIGITS = range(48, 58)
 _CHARACTERS = {*_DIGITS, 9, 10, 13, 32, 43, 45, 46}
+_APART = 8  # least distance of two grey levels
+_LEVELS = 256  # with more classes, values are not grey levels
+_LEVEL = 0.02  # share of a mask that a grey level has, and what is blended has not
 _BASES = (1000, 256, 65536, 100, 10_000, 512, 1024, 4096)  # class * base + instance
 
 
@@ -23,11 +28,37 @@ def arithmetic_cause(label: ClassLabel, stats: LabelStatistics) -> LikelyCause |
     words = characters(stats)
     if words is not None and label.num_classes <= _DIGITS.stop:
         return LikelyCause("ascii", words)
-    for rule in (_truncated, _wrapped, _lossy, _no_ids):
+    for rule in (_swapped, _truncated, _wrapped, _lossy, _no_ids):
         cause = rule(label, stats, illegal)
         if cause is not None:
             return cause
     return None
+
+
+def _swapped(label: ClassLabel, stats: LabelStatistics, illegal: dict[int, int]) -> LikelyCause | None:
+    """Ids whose bytes are in the other order."""
+    if stats.illegal_overflow or len(illegal) < 2:
+        return None
+    ids, first = label.id_set, min(illegal, key=lambda v: (-illegal[v], v))
+    for bits in (16, 32, 64):
+        found = [_bytes_swapped(v, bits) for v in (*illegal, *stats.class_counts)]
+        if label.id_range[1] >= 2 ** (bits // 2) or not all(v in ids for v in found):
+            continue
+        text = (
+            f"each of the {counted(len(illegal), 'illegal value')} is a legal id with its {bits // 8} bytes in the "
+            f"other order: {first} becomes {_bytes_swapped(first, bits)}. Read the labels in the byte order that they "
+            "were written in"
+        )
+        gaps = OtherCause("ids-with-gaps", "raw ids that are multiples of 256")
+        return with_alternatives("byte-order", text, [gaps] if bits == 16 else [])
+    return None
+
+
+def _bytes_swapped(value: int, bits: int) -> int:
+    """``value`` of ``bits`` bits with its bytes in the other order, without a sign; -1 where it does not fit."""
+    if not -(2 ** (bits - 1)) <= value < 2**bits:
+        return -1
+    return int.from_bytes((value % 2**bits).to_bytes(bits // 8, "big"), "little")
 
 
 def _truncated(label: ClassLabel, stats: LabelStatistics, illegal: dict[int, int]) -> LikelyCause | None:
@@ -83,23 +114,44 @@ def characters(stats: LabelStatistics) -> str | None:
 
 
 def _lossy(label: ClassLabel, stats: LabelStatistics, illegal: dict[int, int]) -> LikelyCause | None:
-    """Values between the ids of a mask, as JPEG or interpolation leaves them."""
+    """Values around the ids or grey levels of a mask, as JPEG or interpolation leaves them."""
     if label.rank < 2 or stats.illegal_overflow or len(illegal) < 8:
         return None
-    used = sorted({*stats.class_counts, *stats.sentinels})
-    if len(used) < 2 or not all(used[0] < v < used[-1] for v in illegal):
+    counts = Counter({**stats.class_counts, **stats.sentinels, **illegal})
+    used = sorted(counts.keys() - illegal.keys())
+    inside = len(used) > 1 and all(used[0] < v < used[-1] for v in illegal)
+    if inside and max(b - a for a, b in pairwise(used)) >= _APART:
+        return _blended("declared ids", used, illegal, counts)
+    raw = sorted({*label.raw_ids, *stats.sentinels}) if label.num_classes <= _LEVELS else []
+    levels = raw if _apart(raw) else sorted(v for v, n in counts.items() if n >= _LEVEL * counts.total())
+    blended = {v: n for v, n in counts.items() if v not in levels}
+    if not _apart(levels) or len(levels) > label.num_classes + len(stats.sentinels) or len(blended) < 8:
         return None
-    gap = max(b - a for a, b in pairwise(used))
-    share = sum(illegal.values()) / max(1, stats.positions)
-    if gap < 8 or share > 0.7:
+    overshoot = min(b - a for a, b in pairwise(levels)) // 2
+    if min(blended) < levels[0] - overshoot or max(blended) > levels[-1] + overshoot:
         return None
+    return _blended("declared ids" if levels == raw else "frequent values", levels, blended, counts)
+
+
+def _blended(what: str, levels: list[int], blended: dict[int, int], counts: Counter[int]) -> LikelyCause | None:
+    """The cause of ``blended`` values next to ``levels``; None where they are most of the mask."""
+    share = sum(blended.values()) / counts.total()
+    if share > 0.7:
+        return None
+    shown = ", ".join(map(str, levels)) if len(levels) < 6 else f"{levels[0]}..{levels[-1]}"
     text = (
-        f"{share:.1%} of the values, {len(illegal)} distinct ones, lie between the declared ids {used[0]}..{used[-1]}: "
+        f"{share:.1%} of the values, {len(blended)} distinct ones, lie between or next to the {what} {shown}: "
         "a mask that was saved as JPEG or resized with interpolation. Make it again with a lossless format and "
         "nearest-neighbour resizing"
     )
-    other = OtherCause("noise", "random or corrupt values")
-    return with_alternatives("lossy-mask", text, [other])
+    others = [OtherCause("noise", "random or corrupt values")]
+    if what == "frequent values" and len(levels) > 2:
+        others.append(OtherCause("other-classes", "more classes than are declared, most of them rare"))
+    return with_alternatives("lossy-mask", text, others)
+
+
+def _apart(ids: list[int]) -> bool:
+    return len(ids) > 1 and min(b - a for a, b in pairwise(ids)) >= _APART
 
 
 def _no_ids(label: ClassLabel, stats: LabelStatistics, illegal: dict[int, int]) -> LikelyCause | None:
@@ -113,6 +165,9 @@ def _no_ids(label: ClassLabel, stats: LabelStatistics, illegal: dict[int, int]) 
     dense = len(values) >= 0.8 * (values[-1] - values[0] + 1)
     # A dense range from the first id on is another set of classes, unless it is all that a byte holds.
     whole_byte = values[0] <= 1 and 240 <= values[-1] <= 255 and label.num_classes < 128
+    # So many are not classes: numbers of records occur once each, and tokens go far beyond the declared ids.
+    identifiers = total < 2 * distinct or distinct > WIDEST * label.num_classes + 32
+    dense = dense and not identifiers
     starts = values[0] in (0, 1, label.id_range[0]) or values[0] < 0
     if distinct <= 2 * label.num_classes and dense and not whole_byte:
         return None

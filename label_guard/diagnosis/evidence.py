@@ -49,6 +49,8 @@ def log_noise(noise: Mapping[int, int], far: int, total: int, low: int, high: in
     count = sum(noise.values()) + far
     share = log_mean([count * math.log(rate) + (total - count) * math.log1p(-rate) for rate in _RATES])
     values = sum(n * math.log(_noise_probability(value, low, high)) for value, n in noise.items())
+    if all(0 <= value <= 255 for value in noise):  # bytes that were overwritten are even over all of a byte
+        values = log_mean([values, -count * math.log(256)])
     return share + values - 25.0 * far
 
 

@@ -55,6 +55,8 @@ def _in_files(illegal: IllegalValues, chance: float) -> ClusterCause | None:
     for value, count in sorted(counts.items(), key=lambda pair: -pair[1])[:8]:
         names = [name for name, one in illegal.files.items() if value is None or value in one.values]
         held = sum(illegal.files[name].positions for name in names)
+        if value is not None and count < illegal.values[value].positions:
+            continue  # files with many values do not list it
         if count < _LEAST or not 0 < held < whole or count * math.log(held / whole) + math.log(number) > chance:
             continue
         if _sorted_by_class(illegal, names):
@@ -97,8 +99,8 @@ def _span(ranges: list[tuple[int | None, int | None]]) -> tuple[int | None, int 
 def _in_a_run(label: ClassLabel, illegal: IllegalValues, whole: int, chance: float) -> ClusterCause | None:
     """Whether all illegal values are within a few of the ``whole`` records of a file, or of a pipeline's run."""
     values = [one for one in illegal.values.values() if one.first[0] == one.last[0]]
-    if not values or len(values) < len(illegal.values):
-        return None
+    if not values or len(values) < len(illegal.values) or illegal.overflow.positions:
+        return None  # some are in other files, or their places are not known
     first = min(values, key=lambda one: one.first[1]).first
     last = max(values, key=lambda one: one.last[1]).last
     span, records = last[1] - first[1] + 1, sum(one.records for one in values)

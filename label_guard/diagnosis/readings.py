@@ -24,7 +24,7 @@ _VOIDS = {255: 0.3, -1: 0.3, -100: 0.3}  # how likely it is that each is used wi
 _RARE_VOID = 0.01
 _MOST_VOIDS = 3
 _MANY_VALUES = 20_000  # with more distinct values, fewer combinations of void values are tried
-_WIDEST = 8  # classes of another set are looked for up to so many times the declared number
+WIDEST = 8  # classes of another set are looked for up to so many times the declared number
 FAR = 2**62
 _MOVED_SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _SURE = 5.0  # standard deviations of one of many counts
@@ -252,7 +252,7 @@ def _may_be_mixed(observed: ObservedValues, low: int, high: int) -> bool:
 def _wider(observed: ObservedValues, low: int, high: int) -> Iterator[Reading]:
     """More classes than are declared, up to each of the greatest plausible ids."""
     size = high - low + 1
-    above = sorted(v for v in observed.illegal if high + 1 < v <= high + _WIDEST * size + 32 and v not in (255, 65535))
+    above = sorted(v for v in observed.illegal if high + 1 < v <= high + WIDEST * size + 32 and v not in (255, 65535))
     if not above:
         return
     ends = {above[-1]}
@@ -280,6 +280,8 @@ def _gaps(observed: ObservedValues) -> Iterator[Reading]:
     step = int(np.gcd.reduce(observed.values))
     for chosen in (observed.values, observed.values[frequent]):
         ids = [v for v in chosen.tolist() if step > 1 or v not in WELL_KNOWN or 0 <= v < top]
+        if len(ids) == size - 1 and 2 * ids[-1] > 255 and 255 in chosen:
+            ids.append(255)  # the brightest of the grey levels
         new = [v for v in ids if v in observed.illegal]
         often = 2 * sum(observed.illegal[v] > 1 for v in new) > len(new)
         lone = len(new) == 1 and new[0] > 2 * size + 8 and not binary

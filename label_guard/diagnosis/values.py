@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -27,6 +28,7 @@ _WIDEST_IDS = 6  # times the number of classes: ids with gaps beyond this may no
 _WHOLE = 0.95  # share of its records that a value fills where whole records are damaged
 _LONG = 16  # positions of a record from which that says something
 _UNSEEN = 4  # times more gaps, or unused classes, than are estimated to be unseen by chance
+_FEW_CLASSES = 50  # of more classes it is hardly ever the last one that a list lacks
 _RARE_MINUS_ONE = 0.03  # below this share -1 may as well come from names that were not found
 _MOVED = ("one-based", "zero-based", "offset", "minus-one-shift")
 _RULES_OF_VALUES = frozenset({"LG101", "LG102", "LG110"})
@@ -95,12 +97,31 @@ def _twins(observed: ObservedValues, best: ScoredReading, strays: float, others:
             "are corrupt"
         )
         return [*others, OtherCause("mixed-files", text)]
+    if reading.cause == "other-classes" and best.noise:
+        return [*others, alternative(observed, ScoredReading(_declared(observed), observed.illegal))]
+    if reading.cause == "mixed" and observed.count(reading.low) >= _least_inside(observed, reading):
+        extra = Reading("one-class-too-few", reading.low, reading.high, 1.0)
+        return [*others, alternative(observed, ScoredReading(extra, {}))]
+    if reading.cause == "minus-one-shift" and reading.low == -1 and observed.label.num_classes <= _FEW_CLASSES:
+        text = f"-1 marks what was not found in a list of classes, such as class {reading.high + 1}, never used"
+        return [*others, OtherCause("lookup-failed", text)]
     lookup = OtherCause("lookup-failed", "-1 marks names that were not found in a list of classes")
     if reading.cause == "stray" and best.noise.keys() == {-1} and not observed.far:
         return [*others, lookup]
     if reading.cause == "undeclared-ignore":
         return [*others, *_twins_of_void(observed, reading, lookup)]
     return others
+
+
+def _declared(observed: ObservedValues) -> Reading:
+    return Reading("stray", *observed.label.id_range, 1.0)
+
+
+def _least_inside(observed: ObservedValues, reading: Reading) -> float:
+    """The fewest positions that a class between the ends has, as far as chance goes: ``low`` has lost none above it."""
+    inside = observed.inside(reading.low + 1, reading.high - 1)
+    least = float(inside.min()) if inside.size == reading.high - reading.low - 1 else 0.0
+    return least - 3 * math.sqrt(least)
 
 
 def _twins_of_void(observed: ObservedValues, reading: Reading, lookup: OtherCause) -> list[OtherCause]:

@@ -1,0 +1,158 @@
+"""Counts that two causes explain equally well, and claims that the statistics cannot prove."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from label_guard import DatasetSchema, Guard
+from label_guard.diagnosis.cause import LikelyCause
+from label_guard.diagnosis.label import diagnose
+from label_guard.diagnosis.statistics import LabelStatistics
+
+
+def causes(files: Any, **label: Any) -> list[LikelyCause]:
+    """The diagnosis of one label, stored in one file or several."""
+    fields = {"kind": "class_label", "num_classes": 10, **label}
+    guard = Guard(DatasetSchema.model_validate({"format": 1, "name": "t", "version": "1.0.0", "labels": {"y": fields}}))
+    whole = LabelStatistics()
+    for number, values in enumerate(files if isinstance(files, list) else [files]):
+        result = guard.check({"y": values}, batched=True)
+        found = LabelStatistics()
+        columns = guard.batch_columns({"y": values}, result.num_records)["y"]
+        keys = [str(i) for i in range(len(values))]
+        found.add(guard.labels["y"], columns, result.faults, result.num_records, keys, file=f"{number}")
+        found.end_of_file(f"{number}")
+        whole = whole.merge(found)
+    return diagnose("y", guard.labels["y"], whole)
+
+
+def readings(found: list[LikelyCause]) -> list[str]:
+    """The names of the one cause and its alternatives; a cause of several readings suggests no change."""
+    assert len(found) == 1
+    assert not (found[0].alternatives and found[0].patch)
+    return [found[0].cause, *(other.cause for other in found[0].alternatives)]
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("rate", [0.001, 0.02])
+@pytest.mark.parametrize("classes", [5, 40])
+def test_random_bytes_are_noise(classes: int, rate: float, seed: int) -> None:
+    """Bytes that were overwritten are not another set of classes, however many there are."""
+    rng = np.random.default_rng(seed)
+    masks = rng.integers(0, classes, (40, 32, 32)).astype(np.uint8)
+    hit = rng.random(masks.shape) < rate
+    masks[hit] = rng.integers(0, 256, hit.sum())
+    assert readings(causes(masks, num_classes=classes, shape=[32, 32]))[0] in ("noise", "lossy-mask")
+    assert readings(causes(masks.reshape(-1)[:20_000], num_classes=classes))[0] in ("noise", "stray")
+
+
+@pytest.mark.parametrize("records", [60, 1_000, 12_000])
+@pytest.mark.parametrize("start", [0, 1, 1_000_000])
+def test_numbers_of_records_are_not_ids(records: int, start: int) -> None:
+    """A column that numbers the records holds no other set of classes, and no block of corrupt records."""
+    numbers = np.arange(records) + start
+    assert readings(causes(numbers)) == ["not-ids"]
+    assert readings(causes(np.random.default_rng(0).permutation(numbers))) == ["not-ids"]
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 10**6), st.sampled_from([30, 300, 6_000]), st.sampled_from([1, 4]))
+def test_all_illegal_values_are_where_it_says(seed: int, distinct: int, number: int) -> None:
+    """A text that says where all values are is true, also where not all of them are kept."""
+    rng = np.random.default_rng(seed)
+    size = 4 * distinct
+    files = [rng.integers(0, 10, size) for _ in range(number)]
+    for values in files[: rng.integers(1, number + 1)]:
+        first, last = sorted(rng.integers(0, size + 1, 2).tolist())
+        values[first:last] = rng.integers(10, 10 + distinct, last - first)
+    for found in causes(files):
+        block = re.match(r"all ([0-9,]+) illegal values are in a run of ([0-9,]+) of", found.finding)
+        if block:
+            illegal = np.flatnonzero(files[0] > 9)
+            counted, span = (int(text.replace(",", "")) for text in block.groups())
+            assert (counted, span) == (len(illegal), illegal[-1] - illegal[0] + 1)
+        one = re.match(r"all ([0-9,]+) values of ([0-9]+) are in", found.finding)
+        if one:
+            assert int(one[1].replace(",", "")) == sum(int((values == int(one[2])).sum()) for values in files)
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("share", [0.002, 0.01, 0.02, 0.04, 0.07])
+@pytest.mark.parametrize(("classes", "size"), [(3, 20_000), (10, 2_000), (10, 20_000), (100, 50_000)])
+def test_a_rare_class_more_is_never_called_two_conventions(classes: int, size: int, share: float, seed: int) -> None:
+    """Where the first id is as frequent as the others, it has lost nothing to its neighbour."""
+    rng = np.random.default_rng(seed)
+    values = np.where(rng.random(size) < share, classes, rng.integers(0, classes, size))
+    found = readings(causes(values, num_classes=classes))
+    assert "mixed" not in found or "one-class-too-few" in found
+
+
+@pytest.mark.parametrize("share", [0.2, 0.35, 0.5])
+def test_two_conventions_are_named_alone(share: float) -> None:
+    """Where the first id has lost what the id after the last has won, that is the one cause."""
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 10, 20_000)
+    assert readings(causes(values + (rng.random(20_000) < share))) == ["mixed"]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("classes", [3, 10, 40])
+def test_a_last_class_that_was_not_found_looks_like_ids_less_one(classes: int, rank: int) -> None:
+    """-1 for the last class and ids less one leave the same counts: both are named."""
+    values = np.random.default_rng(0).integers(0, classes, 8_000)
+    shape = {"shape": [4]} if rank else {}
+    for stored in (np.where(values == classes - 1, -1, values), values - 1):
+        batch = stored.reshape(-1, 4) if rank else stored
+        assert {"minus-one-shift", "lookup-failed"} <= set(readings(causes(batch, num_classes=classes, **shape)))
+
+
+def blurred(levels: list[int], seed: int, *, ringing: bool) -> Any:
+    """Masks of a few levels: at borders means of neighbours, and where ``ringing`` values next to the levels."""
+    rng = np.random.default_rng(seed)
+    blocks = np.array(levels)[rng.integers(0, len(levels), (16, 6, 6))]
+    masks = np.kron(blocks, np.ones((8, 8), int)).astype(float)
+    masks[:, :, 8:-1:8] += rng.random((16, 48, 5)) * (masks[:, :, 7:-2:8] - masks[:, :, 8:-1:8])
+    if ringing:
+        masks += np.where(rng.random(masks.shape) < 0.05, rng.normal(0, 3, masks.shape), 0)
+    return masks.round().clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("ringing", [False, True])
+@pytest.mark.parametrize("levels", [[0, 255], [0, 128, 255], [0, 50, 100, 150, 200], [0, 63, 127, 191, 255]])
+def test_grey_levels_that_were_blended(levels: list[int], ringing: bool) -> None:
+    """A mask of grey levels saved as JPEG or resized is lossy, whether or not the levels are declared."""
+    masks = blurred(levels, 0, ringing=ringing)
+    for declared in ({}, {"class_ids": levels}):
+        found = causes(masks, num_classes=len(levels), shape=[48, 48], **declared)
+        assert readings(found)[0] == "lossy-mask"
+
+
+def test_levels_without_blending_are_ids_with_gaps() -> None:
+    """255 is the brightest of five grey levels, and not a value for "nothing" next to four."""
+    levels = np.array([0, 63, 127, 191, 255], np.uint8)
+    masks = levels[np.random.default_rng(0).integers(0, 5, (8, 16, 16))]
+    assert "ids-with-gaps" in readings(causes(masks, num_classes=5, shape=[16, 16]))
+
+
+@pytest.mark.parametrize("classes", [3, 10, 200])
+@pytest.mark.parametrize("dtype", ["int16", "uint16", "int32", "uint32", "int64"])
+def test_bytes_in_the_other_order(dtype: str, classes: int) -> None:
+    """Ids read in the other byte order are named as such, whatever they were converted to."""
+    values = np.random.default_rng(0).integers(0, classes, 4_000).astype(dtype)
+    swapped = values.byteswap()
+    assert readings(causes(swapped, num_classes=classes, emit="int32"))[0] == "byte-order"
+    assert readings(causes(swapped.astype(np.int64), num_classes=classes))[0] == "byte-order"
+
+
+@pytest.mark.parametrize("classes", [10, 300, 70_000])
+def test_illegal_values_next_to_sound_ids_are_in_no_other_byte_order(classes: int) -> None:
+    """Ids that are used, and illegal values that become legal when their bytes are reversed."""
+    values = np.random.default_rng(0).integers(0, classes, 4_000)
+    values[::40], values[1::40] = -1, 256 * (classes % 256)
+    assert "byte-order" not in readings(causes(values, num_classes=classes))
