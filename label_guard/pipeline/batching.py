@@ -13,6 +13,7 @@ from label_guard.core.plural import counted
 from label_guard.core.similar import listed
 from label_guard.core.types import Array, Rows
 from label_guard.errors import UsageError
+from label_guard.pipeline.batch_forms import belongs_to_batch, holds_rows
 
 BatchRows = tuple[Any, Rows, int]  # a batch, rows of it, and its number of records
 _FEW = 4  # rows that are copied one by one
@@ -187,38 +188,11 @@ def row(batch: Any, position: int, size: int, labels: Collection[str] = (), path
     try:
         array: Any = np.asanyarray(batch)
     except Exception:  # arrays of other libraries may refuse (JAX's PRNG keys); they have rows all the same
-        array = batch if hasattr(batch, "shape") and hasattr(batch, "__getitem__") else np.empty(())
-    return array[position] if array.shape[:1] == (size,) else None
-
-
-def holds_rows(node: Any, size: int) -> bool | None:
-    """Whether a list holds one value for each of ``size`` records: False where it is a container of batched features.
-
-    None where both fit: ``size`` arrays or tuples of length ``size``, alike in dtype and shape. Lists of Python values
-    are rows, as in JSON and Hugging Face datasets; containers hold arrays, as Grain and PyTorch make them, or tuples.
-    A tuple is a container as soon as one item is a feature; PyTorch makes one of the texts of a batch, too.
-    """
-    if type(node) is tuple:
-        return len(cast("tuple[Any, ...]", node)) == size and _are_values(cast("tuple[Any, ...]", node), size)
-    if not isinstance(node, list) or len(cast("list[Any]", node)) != size:
-        return False
-    values = cast("list[Any]", node)
-    if not all(np.shape(value)[:1] == (size,) for value in values):
-        return True
-    if any(isinstance(value, list) for value in values):
-        return True
-    alike = {(np.shape(value), str(getattr(value, "dtype", None))) for value in values}
-    return None if len(alike) == 1 else False
-
-
-def _are_values(items: tuple[Any, ...], size: int) -> bool | None:
-    """Whether no item of a tuple is a feature of ``size`` records, or holds features; None for lists of that length."""
-    lists = [isinstance(item, list | tuple) for item in items]
-    lengths = [len(i) if is_list else next(iter(np.shape(i)), None) for i, is_list in zip(items, lists, strict=True)]
-    if all(lists) and set(lengths) == {size}:
+        array = batch
+    try:
+        return array[position] if array.shape[:1] == (size,) else None
+    except Exception:  # or have no shape, or do not give one (a nested tensor)
         return None
-    holds_features = any(not is_list and tree.children(i) is not None for i, is_list in zip(items, lists, strict=True))
-    return size not in lengths and not holds_features
 
 
 def _contains_label(path: str, labels: Iterable[str]) -> bool:
@@ -292,23 +266,36 @@ def _join_leaves(leaves: list[Any], parts: Sequence[BatchRows], path: str) -> An
         arrays = [np.asarray(leaf) for leaf in leaves]
     except Exception as error:  # a foreign array may raise anything, such as a tensor that needs a gradient
         raise ValueError(f"feature {path!r} cannot be read as an array: {error}") from error
-    shapes = {array.shape[1:] for array in arrays}
-    total = 0
-    for array, (_, rows, size) in zip(arrays, parts, strict=True):
-        if not array.ndim:
-            return leaves[0]  # belongs to the batch, not to its records
+    whole = [belongs_to_batch(array, path, size) for array, (_, _, size) in zip(arrays, parts, strict=True)]
+    if all(whole):
+        return leaves[0]
+    if any(whole):
+        raise ValueError(f"feature {path!r} is {listed({_spec(leaf): None for leaf in leaves})}")
+    _require_rows(arrays, parts, path)
+    joined = _take_rows(arrays, parts)
+    if any(isinstance(leaf, np.ma.MaskedArray) for leaf in leaves):
+        hidden = _join_leaves([np.ma.getmaskarray(leaf) for leaf in leaves], parts, path)
+        return np.ma.array(joined, mask=hidden, fill_value=getattr(leaves[0], "fill_value", None))
+    return joined
+
+
+def _require_rows(arrays: Sequence[Array], parts: Sequence[BatchRows], path: str) -> None:
+    """Checks that every array has a row for each record of its batch, of one shape and one kind."""
+    for array, (_, _, size) in zip(arrays, parts, strict=True):
         if len(array) != size:
             raise ValueError(
                 f"feature {path!r} is {spec_text(array.dtype, array.shape)} in a batch of {counted(size, 'record')}, "
                 "so records cannot be taken out of it or added. Give it a leading axis of records, or add it after "
                 "the guard"
             )
-        total += len(rows)
-    if len(shapes) > 1:
+    if len({array.shape[1:] for array in arrays}) > 1:
         raise ValueError(f"a feature has shapes {', '.join(str(list(array.shape[1:])) for array in arrays)}")
     if len({array.dtype.kind in "SUT" for array in arrays if array.dtype.kind != "O"}) > 1:  # NumPy would write text
         raise ValueError(f"feature {path!r} has the dtypes {listed(str(array.dtype) for array in arrays)}")
-    joined = np.empty((total, *shapes.pop()), _common(arrays))
+
+
+def _take_rows(arrays: Sequence[Array], parts: Sequence[BatchRows]) -> Array:
+    joined = np.empty((sum(len(rows) for _, rows, _ in parts), *arrays[0].shape[1:]), _common(arrays))
     at = 0
     for array, (_, rows, _) in zip(arrays, parts, strict=True):
         # Any mode but "raise" writes into ``out`` without a buffer of its size; the rows are known to be inside.
@@ -390,7 +377,10 @@ def _are_dicts_alike(nodes: Sequence[Any]) -> bool:
 
 def _common(arrays: Sequence[Array]) -> np.dtype[Any]:
     """The dtype of a feature that is joined: NumPy's, but integers stay integers where one dtype holds them all."""
-    common = np.result_type(*{array.dtype for array in arrays})
+    dtypes = {array.dtype for array in arrays}
+    if len(dtypes) == 1:
+        return arrays[0].dtype  # NumPy would give the byte order of this machine
+    common = np.result_type(*dtypes)
     if common.kind != "f" or not all(array.dtype.kind in "iu" for array in arrays):
         return common
     filled = [array for array in arrays if array.size]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grain
@@ -96,6 +99,92 @@ def test_lists_with_a_label_inside_are_containers() -> None:
     assert [x.tolist() for x in taken] == [[[3, 4]], [[7, 8]]]
     first = batches.row(pair, 0, 2, ["1"])
     assert [x.tolist() for x in first] == [[1, 2], [5, 6]]
+
+
+class Pictures:
+    """Pictures of a batch with their masks, as DETR's loader has them; NumPy cannot read it."""
+
+    def __init__(self, size: int) -> None:
+        self.tensors, self.mask = np.arange(size), np.ones(size, bool)
+
+
+class Shapeless:
+    """A tensor that neither becomes an array nor gives its shape, as PyTorch's nested tensors."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        raise RuntimeError("no sizes")
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise TypeError("no array")
+
+
+OBJECTS: dict[str, Any] = {
+    "Pictures": Pictures(3),
+    "SimpleNamespace": SimpleNamespace(x=np.arange(3)),
+    "set": {0, 1, 2},
+    "list_iterator": iter([0, 1, 2]),
+    "dict_keys": {0: 0, 1: 1, 2: 2}.keys(),
+    "Shapeless": Shapeless(),
+}
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+@pytest.mark.parametrize("policy", ["drop", "mask", "report"])
+def test_objects_that_cannot_be_cut_by_record(tmp_path: Path, name: str, policy: str) -> None:
+    """Records are taken neither out of a batch with such a feature nor put into it; without that it passes as it is."""
+    batch = {"label": np.array([1, 10, 2]), "deep": {"x": OBJECTS[name]}}
+    schema = one_label("label", 10)
+    guarded = guard_batches([batch] * 2, schema, on_invalid=policy, quarantine=str(tmp_path), stop_above=None)
+    if policy == "drop":
+        with pytest.raises(UsageError, match=f"feature 'deep/x' (is a {name} object|cannot be read as an array)"):
+            next(guarded)
+    else:
+        assert [found["deep"]["x"] is OBJECTS[name] for found in guarded] == [True, True]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, 7, 0.5, "train", b"x", np.float32(3), np.array(3), Decimal(2), datetime(2026, 1, 1), Path("a"), lambda: 1],
+)
+def test_values_of_a_batch(value: Any) -> None:
+    """One number, text or name of a whole batch stays; where another batch has an array there, it is an error."""
+    rows = np.array([1])
+    parts = [({"x": value, "y": np.arange(2)}, rows, 2)] * 2
+    joined = batches.join(parts)
+    assert joined["x"] is value
+    assert joined["y"].tolist() == [1, 1]
+    other = ({"x": np.arange(2), "y": np.arange(2)}, rows, 2)
+    for mixed in ([parts[0], other], [other, parts[0]]):
+        with pytest.raises(UsageError, match="feature 'x' is "):
+            batches.join(mixed)
+
+
+NESTED = st.recursive(st.integers(0, 9) | st.text(max_size=2), lambda inner: st.lists(inner, max_size=3), max_leaves=6)
+
+
+@given(st.lists(st.lists(NESTED, max_size=3), min_size=1, max_size=5), st.booleans(), st.data())
+def test_lists_of_any_nesting_are_rows(values: list[Any], pairs: bool, data: st.DataObject) -> None:
+    """Polygons, lists of lists of any lengths, pairs of a name and a list: row k is item k of a list of records."""
+    size = len(values)
+    column = [(str(k), value) for k, value in enumerate(values)] if pairs else values
+    chosen = data.draw(st.lists(st.integers(0, size - 1), max_size=size))
+    if pairs and size == 2:
+        return  # as many pairs as the length of one: refused, see below
+    batch = {"x": column, "y": np.arange(size)}
+    joined = batches.join([(batch, np.array(chosen, np.intp), size)])
+    assert joined["x"] == [column[k] for k in chosen]
+    assert [batches.row(batch, k, size)["x"] for k in range(size)] == column
+
+
+def test_arrays_keep_their_masks_and_byte_order() -> None:
+    """Values that a masked array hides stay hidden, and big-endian arrays stay big-endian."""
+    batch = {"m": np.ma.array(np.arange(3), mask=[True, False, True]), "b": np.arange(3, dtype=">f4")}
+    plain = {"m": np.arange(3) + 5, "b": np.arange(3, dtype=">f4")}
+    joined = batches.join([(batch, np.array([0, 1]), 3), (plain, np.array([2]), 3)])
+    assert joined["m"].filled(-1).tolist() == [-1, 1, 7]
+    assert joined["b"].dtype == np.dtype(">f4")
+    assert joined["b"].tolist() == [0, 1, 2]
 
 
 def test_join_may_repeat_rows() -> None:
