@@ -60,9 +60,8 @@ class _Hasher:
         if type(value) is dict:
             self._add_dict(cast("dict[Any, Any]", value), depth)
             return
-        if depth and holds_numbers(value):  # nearly every feature
-            self.hash.update(_numbers_head(value.dtype, value.shape, self._array_kind(value)))
-            self.hash.update(value.tobytes())
+        if depth and holds_numbers(value):
+            self._add_numbers(b"", value)
             return
         plain = _plain_bytes(value)
         array = _as_plain_array(value) if plain is None else None
@@ -72,6 +71,11 @@ class _Hasher:
             self._add_array(array, depth, self._array_kind(value))
         else:
             self._add_children(value, depth)
+
+    def _add_numbers(self, key: bytes, value: Array) -> None:
+        kind = "scalar" if self._exact and type(value) is not np.ndarray else "array"
+        self.hash.update(key + _numbers_head(value.dtype, value.shape, kind))
+        self.hash.update(value.tobytes())
 
     def _array_kind(self, value: Any) -> str:
         return "scalar" if self._exact and isinstance(value, np.generic) else "array"
@@ -83,8 +87,13 @@ class _Hasher:
         head, names = _names_head(tuple(value))  # nearly every record
         self.hash.update(head)
         for key, name in names:
-            self.hash.update(key)
-            self.add(value[name], depth - 1)
+            item = value[name]
+            if depth > 1 and self._left > 0 and holds_numbers(item):  # nearly every feature
+                self._left -= 1
+                self._add_numbers(key, item)
+            else:
+                self.hash.update(key)
+                self.add(item, depth - 1)
             if self._left < 0:
                 break
 
