@@ -128,14 +128,13 @@ class _GuardDatasetIterator(grain.DatasetIterator):
         )
 
     def __next__(self) -> Any:
-        try:
-            element = next(self.stream)
-        except absl_flags.UnparsedFlagAccessError as error:
-            raise UsageError(_UNPARSED) from error
         if not self._is_marked:
             _private.mark_as_output(self)
             self._is_marked = True
-        return element
+        try:
+            return next(self.stream)
+        except absl_flags.UnparsedFlagAccessError as error:
+            raise UsageError(_UNPARSED) from error
 
     def get_state(self) -> dict[str, Any]:
         return self.stream.get_state()
