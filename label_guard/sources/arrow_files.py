@@ -49,6 +49,7 @@ class ArrowFormat:
                         label: leaf_column(part.column(leaf.names[0]), leaf.names[1:]) for label, leaf in leaves.items()
                     }
                     yield from decode_pieces(Piece(range(row, row + part.num_rows), columns), wanted, {})
+                    _require_mapped(path, file)
                     row += part.num_rows
 
 
@@ -67,6 +68,16 @@ def _reader(path: str, chosen: Sequence[int] | None = None) -> Generator[tuple[A
                 yield reader, source
         except (arrow.ArrowException, ValueError) as error:
             raise SourceError(f"cannot read {path} as Arrow: {error}") from None
+
+
+def _require_mapped(path: str, file: Any) -> None:
+    """Checks that all that is mapped is still there: reading beyond the end of a file ends the process.
+
+    Raises:
+        SourceError: the file is shorter than when it was opened.
+    """
+    if not is_remote(path) and Path(path).stat().st_size < file.size():
+        raise SourceError(f"{path} got shorter while it was read; read it again once nothing writes to it")
 
 
 def _batches(reader: Any, file: Any) -> Iterator[Any]:

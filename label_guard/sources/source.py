@@ -18,7 +18,7 @@ from label_guard.sources.base import (
     Shard,
     Unreadable,
 )
-from label_guard.sources.files import is_remote, size_of
+from label_guard.sources.files import identity_of, is_remote, size_of
 from label_guard.sources.tfds_metadata import Feature
 
 # A first shard may be damaged while the others are sound; where so many are, reading will report it.
@@ -88,8 +88,10 @@ class Source:
         """The labels of one file, or of one part of it, in order, in chunks of about 2 MiB.
 
         Raises:
-            SourceError: the shard is missing, truncated or of another format. What could be read has been yielded.
+            SourceError: the shard is missing, truncated or of another format, or a local file changed while it was
+                read. What could be read has been yielded.
         """
+        before = None if is_remote(shard.path) else identity_of(shard.path)
         wanted = dict(self.labels)
         if self.record_key is not None:
             wanted.setdefault(self.record_key, ())
@@ -104,6 +106,8 @@ class Source:
                 for row, reason in piece.unreadable
             )
             yield Chunk(piece.rows, keys, columns, unreadable)
+        if before is not None and identity_of(shard.path) != before:
+            raise SourceError(f"{shard.path} changed while it was read; read it again once nothing writes to it")
 
     @property
     def untyped(self) -> frozenset[str]:
