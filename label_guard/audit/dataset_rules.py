@@ -36,12 +36,12 @@ def find_all(schema: DatasetSchema, splits: Sequence[SplitReport]) -> list[Findi
         labels = schema.stored(split.split)
         found += _record_findings(schema, split, labels)
         found += _empty_findings(split, labels)
-        if split.counted:
+        if split.whole:
             found += _count_findings(split)
             found += _class_findings(schema, split, labels, splits)
         for rule, path, message, fix in split.source.contradictions:
             found.append(finding_of(rule, split.split, f"{path}: {message}" if path else message, label=path, fix=fix))
-    return [*found, *_distribution_shifts(schema, splits)]
+    return [*found, *_distribution_shifts(schema, splits), *_nothing_quarantined(splits)]
 
 
 def find_causes(schema: DatasetSchema, splits: Sequence[SplitReport]) -> list[Cause]:
@@ -81,6 +81,10 @@ def list_not_checked(schema: DatasetSchema, splits: Sequence[SplitReport]) -> li
                 f"{name}: {counted(split.certified, 'file is', 'files are')} legal by Parquet statistics; no class was "
                 "counted"
             )
+        if split.source.format == "quarantine":
+            rules = "LG401, LG403, LG404, LG405"
+            found.append(f"{name}: rules about a split as a whole ({rules}): a quarantine holds some of its records")
+            continue
         for path, label in schema.stored(split.split).items():
             if not isinstance(label, ClassLabel | MultiLabel):
                 continue
@@ -91,7 +95,7 @@ def list_not_checked(schema: DatasetSchema, splits: Sequence[SplitReport]) -> li
     found += [
         f"{split.split}: {path}: whether its classes are distributed as in train (LG405), which takes "
         f"{RECORDS_PER_CLASS} records per class in both"
-        for split, path, distance in _distances(schema, splits)
+        for split, path, distance in _distances(schema, [one for one in splits if one.source.format != "quarantine"])
         if distance is None
     ]
     return found
@@ -173,7 +177,8 @@ def _empty_findings(split: SplitReport, labels: Mapping[str, Label]) -> Iterator
         if empty and not declared:
             share = f"{empty:,} of {counted(records, 'record')} {agreed(empty, 'holds', 'hold')}"
             message = f"{path}: {share} nothing to learn: no position is labeled"
-            severity: Severity = "error" if empty == records else "warning"
+            every = empty == records and split.source.format != "quarantine"
+            severity: Severity = "error" if every else "warning"
             yield finding_of("LG408", split.split, message, label=path, severity=severity)
 
 
@@ -208,6 +213,14 @@ def _count_findings(split: SplitReport) -> Iterator[Finding]:
             yield finding_of("LG401", split.split, message, fix=fix)
 
 
+def _nothing_quarantined(splits: Sequence[SplitReport]) -> Iterator[Finding]:
+    """Yields a finding where a quarantine holds no record of any split: the wrong folder, or other splits."""
+    empty = [one.source.format == "quarantine" and one.counted and not one.records for one in splits]
+    if empty and all(empty):
+        fix = "check the folder, and the names of the splits"
+        yield finding_of("LG401", splits[0].split, "the quarantine holds no record of these splits", fix=fix)
+
+
 def _class_findings(
     schema: DatasetSchema, split: SplitReport, labels: Mapping[str, Label], splits: Sequence[SplitReport]
 ) -> Iterator[Finding]:
@@ -216,7 +229,7 @@ def _class_findings(
         found = split.labels[path]
         if not isinstance(label, ClassLabel | MultiLabel) or not found.class_counts or split.certified:
             continue
-        others = [one for one in splits if one is not split and one.counted and path in one.labels]
+        others = [one for one in splits if one is not split and one.whole and path in one.labels]
         ids = label.raw_ids
         used = found.class_records.table()
         count, unused = _classes_below(1, label, used)
@@ -266,7 +279,7 @@ def _class_list(count: int, indices: Sequence[int], ids: Sequence[int], label: C
 
 def _distribution_shifts(schema: DatasetSchema, splits: Sequence[SplitReport]) -> Iterator[Finding]:
     """Splits whose classes are distributed differently from train's."""
-    known = [split for split in splits if split.counted and not split.certified]
+    known = [split for split in splits if split.whole and not split.certified]
     for split, path, distance in _distances(schema, known):
         if distance is not None and distance > MAX_TOTAL_VARIATION:
             message = f"{path}: the classes are distributed differently from train: total variation {distance:.2f}"

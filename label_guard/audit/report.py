@@ -145,6 +145,11 @@ class SplitReport(_Model):
     repeated_keys: tuple[str, ...] = ()
 
     @property
+    def whole(self) -> bool:
+        """Whether all records of the split were read, so that rules about the split as a whole apply."""
+        return self.counted and self.source.format != "quarantine"
+
+    @property
     def certified(self) -> int:
         """Number of shards that a footer proved legal: their records count, their classes were not counted."""
         return sum(shard.certified for shard in self.shards)

@@ -91,3 +91,13 @@ def replay(url: str | os.PathLike[str], *, split: str | None = None, dataset: st
 def is_split(split: str | None, asked: str) -> bool:
     """Whether a record of split ``split`` (``train[:90%]``) belongs to the split ``asked`` (``train``)."""
     return split is not None and (split == asked or split.partition("[")[0] == asked)
+
+
+def may_be_of(split: str | None, asked: str) -> bool:
+    """Whether a record of ``split`` (None, ``train+test``) may be one of ``asked`` (``train``, ``train[:9]``)."""
+    return split is None or not _bases(split).isdisjoint(_bases(asked))
+
+
+def _bases(split: str) -> set[str]:
+    """As ``split_bases``, of text that a line of a quarantine holds: whatever it is."""
+    return {term.partition("[")[0].strip() for term in split.split("+")}

@@ -11,7 +11,7 @@ from label_guard.core.similar import listed
 from label_guard.errors import QuarantineError, SourceError
 from label_guard.quarantine.line import QuarantineEntry
 from label_guard.quarantine.reader import QuarantineContents, read_quarantine
-from label_guard.quarantine.replay_source import is_split
+from label_guard.quarantine.replay_source import is_split, may_be_of
 from label_guard.schema.split_spec import split_bases
 from label_guard.sources.base import LabelShapes, Piece
 from label_guard.sources.pieces import labels_of, records_piece, values_column
@@ -46,6 +46,9 @@ class QuarantineFormat:
             )
         for start in range(0, len(entries), _MAX_RECORDS):
             yield _piece(start, entries[start : start + _MAX_RECORDS], wanted)
+        if unknown := sum(self._is_unclear(group[0].split) for group in contents.records):
+            found = counted(unknown, "record was left out, which", "records were left out, which")
+            raise SourceError(f"{path}: {found} may be of split {self.split} or not: it is not in their lines")
         if damaged := contents.num_problems - contents.num_torn:
             shown = [str(problem) for problem in contents.problems if problem.kind != "torn"]
             first = f", the first is {shown[0]}" if shown else ""
@@ -56,6 +59,9 @@ class QuarantineFormat:
             split_bases(self.split)
         newest = [group[0] for group in contents.records]
         return [entry for entry in newest if self.split is None or is_split(entry.split, self.split)]
+
+    def _is_unclear(self, split: str | None) -> bool:
+        return self.split is not None and not is_split(split, self.split) and may_be_of(split, self.split)
 
 
 def _contents(path: str) -> QuarantineContents:
@@ -74,4 +80,9 @@ def _piece(start: int, entries: Sequence[QuarantineEntry], wanted: LabelShapes) 
 def _labels(entry: QuarantineEntry, wanted: LabelShapes) -> dict[str, Any]:
     if entry.payload_kind == "none":
         raise ValueError(f"the labels of record {entry.name} are not kept (payload none)")
+    lacking = [
+        path for path in wanted if entry.payload_kind == "labels" and path not in {*entry.labels, *entry.payload}
+    ]
+    if lacking:
+        raise ValueError(f"{lacking[0]} of record {entry.name} is not kept (payload labels)")
     return labels_of(entry.payload, wanted)

@@ -338,6 +338,85 @@ def test_recheck_never_calls_unchecked_records_accepted(
     assert messages.count("not checked") == 5
 
 
+@pytest.mark.parametrize("payload", ["labels", "full"])
+def test_recheck_under_a_where_that_was_not_kept(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, schema: str, payload: str
+) -> None:
+    """With payload="labels" a mask that the corrected schema names is not there: not checked, rather than still bad."""
+    folder = tmp_path / "q"
+    Path(schema).write_text(SCHEMA.replace("int64}", "int64, where: real}"))
+    write(folder, origin(), bad("f__1", np.int64(10), real=np.bool_(True)), payload=payload)
+    code, output, messages = run(capsys, "recheck", str(folder), "--schema", schema)
+    assert code == (0 if payload == "full" else 2)
+    assert ("0 accepted, 0 still bad, 1 not checked" in output) == (payload == "labels")
+    assert ("real (where of label 'label') was not kept" in messages) == (payload == "labels")
+
+
+@pytest.mark.parametrize("declared", ["train: {}\n  test: {}", "train: {}", None])
+@pytest.mark.parametrize("written", [None, "train", "train+test"])
+@pytest.mark.parametrize("split", [None, "train"])
+def test_a_record_of_no_known_split_is_never_left_out_in_silence(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    schema: str,
+    split: str | None,
+    written: str | None,
+    declared: str | None,
+) -> None:
+    """The schema got its splits after the stop: each record is checked, or the exit code is 2 (an audit: 1 or 2)."""
+    folder = tmp_path / "q"
+    head, _, _ = SCHEMA.partition("splits:")
+    Path(schema).write_text(head if declared is None else f"{head}splits:\n  {declared}\n")
+    write(folder, origin(written), bad("f__1", np.int64(10)))
+    chosen = [] if split is None else ["--split", split]
+    code, output, messages = run(capsys, "recheck", str(folder), "--schema", schema, *chosen)
+    assert code == (0 if "1 accepted" in output else 2)
+    assert code == 0 or "1 not checked" in output or "has no split" in messages
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["audit", schema, "--source", f"quarantine:{folder}", *chosen])
+    assert (stopped.value.code == 0) == ("1 record in 1 file" in capsys.readouterr().out)
+
+
+def test_an_audit_of_a_quarantine_takes_it_for_a_part(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Its records and classes are some of the split's: the declared count, unused and rare classes are not compared."""
+    folder, schema = tmp_path / "q", tmp_path / "s.yaml"
+    head, _, _ = SCHEMA.partition("splits:")
+    limits = "limits: {min_class_count: 5}\n"
+    schema.write_text(f"{head}splits:\n  train: {{num_examples: 1500}}\n  test: {{num_examples: 297}}\n{limits}")
+    write(folder, origin(), *(bad(f"f__{k}", np.int64(10)) for k in range(50)))
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["audit", str(schema), "--source", f"quarantine:{folder}"])
+    output = capsys.readouterr().out
+    assert stopped.value.code == 0
+    assert "train: 50 records in 1 file, 0 bad" in output
+    assert "train: rules about a split as a whole (LG401, LG403, LG404, LG405): a quarantine holds some" in output
+
+
+def test_an_audit_of_a_quarantine_without_these_splits_is_not_clean(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, schema: str
+) -> None:
+    """No record of it is of a split of the schema, which was renamed: exit 1, not "nothing found"."""
+    folder = tmp_path / "q"
+    write(folder, origin("training"), bad("f__1", np.int64(10)))
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["audit", schema, "--source", f"quarantine:{folder}"])
+    assert stopped.value.code == 1
+    assert "the quarantine holds no record of these splits" in capsys.readouterr().out
+
+
+def test_an_audit_of_a_corrected_quarantine_may_ignore_every_record(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, schema: str
+) -> None:
+    """It declares an ignore value: its records hold nothing to learn, which is not an error of the split."""
+    folder = tmp_path / "q"
+    Path(schema).write_text(SCHEMA.replace("int64}", "int64, ignore: [255]}"))
+    write(folder, origin(), bad("f__1", np.int64(255)))
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["audit", schema, "--source", f"quarantine:{folder}"])
+    assert "LG408 nothing-to-learn: [warning]" in capsys.readouterr().out
+    assert stopped.value.code == 0
+
+
 def test_recheck_says_what_it_cannot_write(capsys: pytest.CaptureFixture[str], tmp_path: Path, schema: str) -> None:
     """Accepted records without a key, or not kept whole, are counted and exit 2."""
     folder = tmp_path / "q"
