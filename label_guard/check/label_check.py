@@ -20,7 +20,7 @@ from label_guard.check.reading import LabelReader, checked_label, is_encoded
 from label_guard.check.real_label import legal_dtypes
 from label_guard.check.result import RuleViolations, plain
 from label_guard.core import dtypes, plural, tree
-from label_guard.core.similar import closest
+from label_guard.core.similar import closest, folded, quoted_apart
 from label_guard.core.types import Array, Rows
 from label_guard.errors import UsageError
 from label_guard.rules.violation import Value
@@ -174,10 +174,10 @@ class LabelCheck:
         """An unknown name, and the class name that was probably meant."""
         if name not in self._near and len(self._near) < _MOST_NEAR:
             names: tuple[str, ...] = getattr(self.label, "class_names", None) or ()
-            same = next((known for known in names if known.strip().casefold() == name.strip().casefold()), None)
-            self._near[name] = same or closest(name, names)
+            key = folded(name)
+            self._near[name] = next((known for known in names if folded(known) == key), None) or closest(name, names)
         near = self._near.get(name)
-        return repr(name) if near is None else f"{name!r} (did you mean {near!r}?)"
+        return repr(name) if near is None else "{} (did you mean {}?)".format(*quoted_apart(name, near))
 
     def _wrong_text(self, array: Array, rows: Rows) -> Iterator[RuleViolations]:
         """Texts where numbers are declared, or the reverse; shown as they are."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 MAX_SHOWN = 10  # names that a message lists
 _MAX_LENGTH = 100  # characters of a name worth comparing: the cost grows with the square
 _MAX_CHOICES = 2_000
+# Cyrillic and Greek letters that look like Latin ones, typed by accident where both keyboards are in use.
+_LATIN = str.maketrans("авеіјкмнорстухѕԁһԛԝο", "abeijkmhopctyxsdhqwo")
 
 
 def near_name(name: str, choices: Sequence[str], synonyms: Mapping[str, str] | None = None) -> str | None:
@@ -49,6 +52,31 @@ def closest(name: str, choices: Iterable[str]) -> str | None:
     near = get_close_matches(name, names, n=1)
     near = near or [n for n in names if n.split("/")[-1] == name or n.startswith(f"{name}/")]
     return near[0] if near else None
+
+
+def folded(name: str) -> str:
+    r"""Returns ``name`` without what a reader overlooks: two names that look alike give the same text.
+
+    That is case, white space, how accents are composed, the width of characters, characters that do not print, and
+    letters of other alphabets that look like Latin ones.
+
+    >>> folded("Cafe\u0301  Noir") == folded("caf\u00e9 noir"), folded("c\u0430t\u200b")
+    (True, 'cat')
+    """
+    if not name.isascii():
+        name = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).translate(_LATIN)
+        name = "".join(c for c in name if unicodedata.category(c) != "Cf" and not "\ufe00" <= c <= "\ufe0f")
+    return " ".join(name.split()).casefold()
+
+
+def quoted_apart(first: str, second: str) -> tuple[str, str]:
+    r"""Returns two names in quotes, with escapes where they would look the same.
+
+    >>> quoted_apart("Cat", "cat"), quoted_apart("cat", "c\u0430t")
+    (("'Cat'", "'cat'"), ("'cat'", "'c\\u0430t'"))
+    """
+    same = folded(first) == folded(second) and first.split() != second.split() and first.casefold() != second.casefold()
+    return (ascii(first), ascii(second)) if same else (repr(first), repr(second))
 
 
 def listed(names: Iterable[str], *, quote: bool = False, most: int = MAX_SHOWN) -> str:

@@ -181,7 +181,7 @@ def _pair_diagnostics(
     if old.schema is None:
         return [_unreadable(old, new, revision)]
     found = diff_files(old, new, fail_on)
-    if revision is not None and os.path.normpath(old.path) != os.path.normpath(new.path):
+    if revision is not None and revision.path_of(old.path) != revision.path_of(new.path):
         message = f"the file was {old.path} (compatible): its path is not part of the rules"
         found.insert(0, Diagnostic("LG342", severity, message, file=new.path))
     return found

@@ -211,6 +211,8 @@ def _remote_and_branch(ref: str) -> tuple[str, str] | None:
 def _unknown(ref: str) -> str:
     shown = terminal(ref)
     found = _remote_and_branch(ref)
+    if found is not None and re.search(r"[~^]", ref) and _is_shallow():
+        return _too_shallow(f"to {shown}", found[0])
     if found is None or not re.fullmatch(r"[\w./@+-]+", ref):
         return f"no branch, tag or commit {shown!r} exists here; git branch --all and git tag list those that do"
     remote, branch = found
@@ -229,6 +231,10 @@ _IN_ACTIONS = " (on GitHub: actions/checkout with fetch-depth: 0; on GitLab: GIT
 def _no_merge_base(ref: str) -> str:
     found = _remote_and_branch(ref)
     if found is not None and _is_shallow():
-        fetch = shlex.join(["git", "fetch", "--unshallow", found[0]])
-        return f"this shallow clone does not reach back to where HEAD left {terminal(ref)}; run: {fetch}{_IN_ACTIONS}"
+        return _too_shallow(f"to where HEAD left {terminal(ref)}", found[0])
     return f"HEAD and {terminal(ref)} have no common commit; --exact compares with {terminal(ref)} itself"
+
+
+def _too_shallow(where: str, remote: str) -> str:
+    fetch = shlex.join(["git", "fetch", "--unshallow", remote])
+    return f"this shallow clone does not reach back {where}; run: {fetch}{_IN_ACTIONS}"

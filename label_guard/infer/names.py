@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 
 from label_guard.core.plural import counted
-from label_guard.core.similar import shortened
+from label_guard.core.similar import folded, quoted_apart, shortened
 from label_guard.infer.classes import SCATTERED, Drafted, is_rare, least_count, occurs, refused
 
 MAX_NAMES = 1_000  # more distinct texts are captions, paths or identifiers
@@ -28,7 +28,7 @@ def draft_names(counts: Mapping[str, int]) -> Drafted:
     >>> draft_names({"cat": 60, "dog": 50, "Cat": 1}).fields
     {'kind': 'class_label', 'num_classes': 2, 'class_names': ['cat', 'dog'], 'dtype': ['string']}
     """
-    total, usable = sum(counts.values()), {text: n for text, n in counts.items() if _key(text) not in _NOTHING}
+    total, usable = sum(counts.values()), {text: n for text, n in counts.items() if folded(text) not in _NOTHING}
     no_names = _no_names(usable, total)
     if no_names is not None:
         return no_names
@@ -39,8 +39,9 @@ def draft_names(counts: Mapping[str, int]) -> Drafted:
     left = {text: n for text, n in counts.items() if text not in classes}
     if sum(left.values()) > SCATTERED * total:
         text = max(left, key=lambda one: left[one])
-        why = f"a spelling of {_shown(slips[text])}?" if text in slips else "no class by their number?"
-        return refused(f"holds texts such as {_shown(text)}, which {occurs(left[text], total)}: {why}")
+        shown, meant = _shown_apart(text, slips.get(text, text))
+        why = f"a spelling of {meant}?" if text in slips else "no class by their number?"
+        return refused(f"holds texts such as {shown}, which {occurs(left[text], total)}: {why}")
     if len(classes) < 2 or len(classes) > MAX_NAMES:
         found = counted(len(classes), "text that could be a class name", "texts that could be class names")
         return refused(f"holds {found}; expected 2 to {MAX_NAMES:,}")
@@ -70,9 +71,9 @@ def known_names(names: Sequence[str], counts: Mapping[str, int]) -> Drafted:
 
 
 def _mark(drafted: Drafted, left: Mapping[str, int], slips: Mapping[str, str], total: int) -> None:
-    meant = {text: f", perhaps {_shown(name)}," for text, name in slips.items()}
+    named = {text: "{}, perhaps {},".format(*_shown_apart(text, name)) for text, name in slips.items()}
     ranked = sorted(left.items(), key=lambda pair: (-pair[1], pair[0]))
-    texts = [f"{_shown(text)}{meant.get(text, '')} {occurs(n, total)} and is left illegal" for text, n in ranked]
+    texts = [f"{named.get(text, _shown(text))} {occurs(n, total)} and is left illegal" for text, n in ranked]
     drafted.mark_first(texts, _MAX_SHOWN, "more text is left illegal", "more texts are left illegal")
 
 
@@ -140,11 +141,11 @@ def _are_lists(counts: Mapping[str, int], separator: str) -> bool:
 
 
 def _slips(counts: Mapping[str, int], classes: Mapping[str, int]) -> dict[str, str]:
-    """Returns the name that is meant by texts that differ from it in case, white space, or, if rare, in one edit."""
+    """Returns the name that is meant by texts that look like it or, if rare, differ from it in one edit."""
     slips: dict[str, str] = {}
     by_key: dict[str, str] = {}
     for text in sorted(counts, key=lambda one: (-counts[one], one)):
-        usual = by_key.setdefault(_key(text), text)
+        usual = by_key.setdefault(folded(text), text)
         if usual != text:
             slips[text] = usual
     rare = [text for text in counts if text not in slips and counts[text] <= _SLIPS and len(text) >= _MIN_EDITED]
@@ -157,10 +158,6 @@ def _slips(counts: Mapping[str, int], classes: Mapping[str, int]) -> dict[str, s
     return slips
 
 
-def _key(text: str) -> str:
-    return " ".join(text.split()).casefold()
-
-
 def _one_edit(first: str, second: str) -> bool:
     """Whether one letter was changed, added or lost; a changed digit makes another name."""
     if abs(len(first) - len(second)) > 1:
@@ -169,6 +166,11 @@ def _one_edit(first: str, second: str) -> bool:
     start = next((k for k, (a, b) in enumerate(zip(short, long, strict=False)) if a != b), len(short))
     changed = short[start : start + 1] + long[start : start + 1]
     return not re.search(r"\d", changed) and short[start + (len(short) == len(long)) :] == long[start + 1 :]
+
+
+def _shown_apart(text: str, name: str) -> tuple[str, str]:
+    """The text and the name that it may mean."""
+    return quoted_apart(shortened(text, 40), shortened(name, 40))
 
 
 def _shown(text: str) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
+from label_guard.core.similar import folded, quoted_apart
 from label_guard.errors import UsageError
 from label_guard.rules.diagnostic import Diagnostic
 from label_guard.rules.registry import RULES
@@ -60,8 +62,9 @@ def chosen_rules(select: Sequence[str] = (), ignore: Sequence[str] = ()) -> froz
 
 
 def _advice(file: SchemaFile) -> Iterator[Problem]:
+    stored = _stored_names(file)
     for path, names in _class_names(file):
-        yield from _name_advice(path, names)
+        yield from _name_advice(path, names, stored=path[-2] in stored)
     if file.schema is not None:
         yield from _split_advice(file.schema)
         yield from _sentinel_advice(file.schema)
@@ -76,6 +79,19 @@ def _class_names(file: SchemaFile) -> Iterator[tuple[SchemaPath, list[Node]]]:
                 yield path, node.value
 
 
+def _stored_names(file: SchemaFile) -> set[str | int]:
+    """The labels of which a split or view holds class names in place of ids."""
+    dtypes = chain.from_iterable(
+        _below(file.root or Node(None), (*section, "labels", "*", "dtype"))
+        for section in ((), ("splits", "*"), ("views", "*"))
+    )
+    return {path[-2] for path, node in dtypes if "string" in _texts(node)}
+
+
+def _texts(node: Node) -> list[object]:
+    return [one.value for one in node.value] if isinstance(node.value, list) else [node.value]
+
+
 def _below(node: Node, steps: Sequence[str], path: SchemaPath = ()) -> Iterator[tuple[SchemaPath, Node]]:
     """The nodes that ``steps`` lead to, where ``*`` is any key, with their paths."""
     if not steps:
@@ -85,7 +101,7 @@ def _below(node: Node, steps: Sequence[str], path: SchemaPath = ()) -> Iterator[
             yield from _below(child, steps[1:], (*path, key))
 
 
-def _name_advice(path: SchemaPath, names: list[Node]) -> Iterator[Problem]:
+def _name_advice(path: SchemaPath, names: list[Node], *, stored: bool) -> Iterator[Problem]:
     first: dict[str, str] = {}
     for position, node in enumerate(names):
         name, place = node.value, (*path, position)
@@ -94,13 +110,15 @@ def _name_advice(path: SchemaPath, names: list[Node]) -> Iterator[Problem]:
         if node.plain is not None and _YAML_1_1.fullmatch(node.plain):
             message = f"class name {name} without quotes is not a string to a YAML 1.1 reader"
             yield Problem("LG213", place, message, f'write "{name}"', "quote")
-        if name != name.strip() or not name:
-            what = "begins or ends with white space" if name else "is empty"
-            fix, kind = ("remove it", "strip") if name else ("name the class", "")
+        key = folded(name)
+        if name != name.strip() or not key:
+            what = "begins or ends with white space" if key else "is empty"
+            fix, kind = ("remove it", "strip") if key else ("name the class", "")
+            if key and stored:  # without it other values would be legal
+                fix, kind = "remove it here and in the data", ""
             yield Problem("LG219", place, f"class name {name!r} {what}", fix, kind)
-        key = " ".join(name.split()).casefold()
         if key in first and first[key] != name:
-            message = f"class names {first[key]!r} and {name!r} differ only by case or white space"
+            message = f"class names {' and '.join(quoted_apart(first[key], name))} look alike"
             yield Problem("LG210", place, message, "make sure that they are two classes")
         first.setdefault(key, name)
 

@@ -127,9 +127,10 @@ RULES = (
     Rule(
         "LG210",
         "similar-class-names",
-        "Two class names differ only by case or white space.",
+        "Two class names look alike.",
         why="'Fire truck' and 'fire truck' are two classes to the loss and one to people: annotators split between them"
-        " by chance, and neither is learned well.",
+        " by chance, and neither is learned well. The same holds for names that differ by white space, by how an accent"
+        " is composed, by characters that do not print, or by a Cyrillic letter that looks like a Latin one.",
         breaks=_label("kind: class_label, num_classes: 2, class_names: [Fire truck, fire truck]"),
         holds=_label("kind: class_label, num_classes: 2, class_names: [fire truck, fire engine]"),
         fix="Merge them in the data, or give them names that people can distinguish.",
@@ -230,7 +231,7 @@ RULES = (
         why="A blank at an end is invisible in a report and different in a lookup by name.",
         breaks=_label('kind: class_label, num_classes: 2, class_names: ["cat ", dog]'),
         holds=_label("kind: class_label, num_classes: 2, class_names: [cat, dog]"),
-        fix="Remove the blank; label-guard lint --fix does.",
+        fix="Remove the blank; label-guard lint --fix does, but not with dtype: string, where the data hold the name.",
         severity="warning",
     ),
     Rule(

@@ -130,6 +130,10 @@ def _narrow_problems(label: ClassLabel) -> Iterator[Problem]:
                 message = "bool holds the class ids 0 and 1, which class_ids cannot rename"
             yield Problem("LG203", ("dtype",), message, "store integers")
     if not named or len(named) < len(label.dtype or ()):
+        beyond = next((v for v in label.id_range if not -(2**63) <= v < 2**64), None)
+        if beyond is not None:
+            message = f"the class id {beyond} is beyond the 64 bits of the widest dtype"
+            yield Problem("LG203", ("class_ids",), message, "declare smaller ids")
         return
     # A declared id needs one dtype that holds it: of [int8, uint8], int8 alone holds -1.
     out = [v for v in (*label.id_range, *label.sentinels) if not any(dtypes.holds_value(name, v) for name in named)]

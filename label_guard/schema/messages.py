@@ -95,6 +95,8 @@ def _problem(error: Any, path: SchemaPath, look_for_near: bool) -> Problem:
         return _unknown(path, value, error["fields"], look_for_near)
     if kind in ("union_tag_not_found", "union_tag_invalid"):
         where = (*path, "kind")
+        if kind == "union_tag_not_found" and "<<" in value:
+            return _merged((*path, "<<"))
         if kind == "union_tag_not_found":
             return Problem("LG207", where, "kind is missing", f"add kind: one of {', '.join(KINDS)}", "missing")
         tag = error["ctx"]["tag"]
@@ -120,6 +122,8 @@ def _wrong_value(error: Any, path: SchemaPath) -> Problem:
 
 def _unknown(path: SchemaPath, value: object, fields: Sequence[str], look_for_near: bool) -> Problem:
     name = str(path[-1])
+    if name == "<<":
+        return _merged(path)
     if path[:-1] == ("limits",) and isinstance(value, dict):
         fix = f"put the limits of a split there: splits: {{{name}: {{limits: ...}}}}"
         return Problem("LG206", path, f"unknown field {name!r}", fix)
@@ -133,6 +137,10 @@ def _unknown(path: SchemaPath, value: object, fields: Sequence[str], look_for_ne
         message = f"{name} is a field of {', '.join(homes)}, not of this kind"
         return Problem("LG206", path, message, "remove it, or change kind")
     return Problem("LG206", path, f"unknown field {name!r}", f"known fields: {', '.join(fields)}")
+
+
+def _merged(path: SchemaPath) -> Problem:
+    return Problem("LG206", path, "merge keys (<<) are of YAML 1.1 and are not followed", "write the fields themselves")
 
 
 def suggestion(value: str, choices: Iterable[str]) -> str:

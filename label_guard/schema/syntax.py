@@ -188,7 +188,8 @@ def _parse_yaml(text: str) -> Node:
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
         words = f"not YAML: {error.problem}" + (f" {error.context}" if error.context is not None else "")
         if "'\\t'" in str(error.problem):
-            words = "a tab indents this line; YAML wants spaces"
+            indents = not text.splitlines()[line - 1][: column - 1].strip()
+            words = f"a tab {'indents' if indents else 'is in'} this line; write spaces"
         raise UnreadableError(words, line, column) from None
     except YAMLStreamError as error:
         raise UnreadableError(f"not YAML: {error}") from None

@@ -299,6 +299,15 @@ def test_files_are_named_from_the_current_folder(repository: Path) -> None:
     assert result.code == 1
 
 
+@pytest.mark.parametrize("name", ["../configs", "../configs/one.yaml", "./one.yaml", "{configs}", "../configs/*.yaml"])
+def test_a_file_named_in_another_way_has_not_moved(repository: Path, name: str) -> None:
+    """However a file is named, its place is what the repository says."""
+    configs = repository / "configs"
+    edit(configs / "one.yaml", "version: 1.0.0", "version: 1.0.1")
+    found = diff("--against", "HEAD", "--fail-on", "any", name.format(configs=configs), cwd=configs)
+    assert (found.code, found.found) == (0, [])
+
+
 def test_odd_file_names_are_followed(repository: Path) -> None:
     """Spaces, quotes, line ends and what looks like an option or a glob are only names."""
     names = ["a b.yaml", "-x.yaml", "q'\".yaml", "näh.yaml", "new\nline.yaml", "[o]ne.yaml", ":(top)x.yaml"]
@@ -425,6 +434,15 @@ def test_a_shallow_clone_is_reported_what_to_fetch_and_then_works(shallow: Path)
     git(*_command_in(result.err), cwd=shallow)
     result = diff("--against", "origin/main", cwd=shallow)
     assert (result.code, result.found) == (0, [])
+
+
+@pytest.mark.parametrize("ref", ["HEAD~1", "HEAD^", "HEAD~2"])
+def test_a_revision_before_the_beginning_of_a_shallow_clone(shallow: Path, ref: str) -> None:
+    """What lies before the first commit of a shallow clone is not called unknown: the message says how to fetch it."""
+    result = label_guard("diff", "--against", ref, cwd=shallow)
+    assert (result.code, f"does not reach back to {ref}; run: git fetch --unshallow origin" in result.err) == (2, True)
+    git(*_command_in(result.err), cwd=shallow)
+    assert diff("--against", ref, cwd=shallow).code == 0
 
 
 def test_a_branch_without_its_remote_is_reported_with_it(shallow: Path) -> None:

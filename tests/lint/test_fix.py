@@ -174,3 +174,25 @@ def test_shipped_schemas_need_no_fix(tmp_path):
     for config in _CONFIGS.glob("*.yaml"):
         copy = Path(shutil.copy(config, tmp_path))
         assert _unwritten(copy)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "labels:\n  a: {kind: class_label, num_classes: 2, class_names: [' <=50K', ' >50K'], dtype: string}\n",
+        "labels:\n  a: {kind: class_label, num_classes: 2, class_names: [' x', z], dtype: [string]}\n",
+        "labels:\n  a: {kind: multi_label, num_classes: 2, class_names: ['x ', z], encoding: ids, dtype: string}\n",
+        "labels:\n  a: {kind: class_label, num_classes: 2, class_names: ['x ', z]}\n"
+        "splits:\n  test: {num_examples: 1, labels: {a: {dtype: string}}}\n",
+        "labels:\n  a: {kind: class_label, num_classes: 2, class_names: [x, z], dtype: string}\n"
+        "splits:\n  test: {num_examples: 1, labels: {a: {class_names: ['x ', z]}}}\n",
+    ],
+)
+def test_names_that_the_data_hold_are_not_stripped(tmp_path, text):
+    """Where names are stored, a name without its blank is another legal value: only the author knows which."""
+    path = tmp_path / "x.yaml"
+    path.write_text("format: 1\nname: d\nversion: 1.0.0\n" + text)
+    before = path.read_text()
+    assert fix_file(path, RULES) == 0
+    assert path.read_text() == before
+    assert {found.rule for found in lint_file(path)} == {"LG219"}

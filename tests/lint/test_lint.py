@@ -58,14 +58,52 @@ def test_json_names_are_never_ambiguous():
         ("fire truck, fire  truck", ["LG210"]),
         ('fire truck, "fire  truck"', ["LG210"]),
         ("STRASSE, straße", ["LG210"]),
+        ("caf\u00e9, cafe\u0301", ["LG210"]),
+        ("cat, c\u0430t", ["LG210"]),  # a Cyrillic letter
+        ("cat, c\u200bat", ["LG210"]),
+        ("cat, \uff43at", ["LG210"]),
+        ("\u041a\u041e\u0422, \u043a\u043et", ["LG210"]),
+        ("cote, cot\u00e9", []),
         ('a, " a"', ["LG210", "LG219"]),
         ("a, b", []),
     ],
 )
-def test_names_that_differ_only_by_case_or_space(names, expected):
+def test_names_that_look_alike(names, expected):
     """Two names that people would take for one are reported at the second."""
     count = names.count(",") + 1
     assert _lint(_LABEL % (count, names)) == expected
+
+
+def test_names_that_look_the_same_are_shown_with_escapes():
+    """A message about two names shows how they differ."""
+    file = read_schema_bytes((_HEAD + _LABEL % (2, "caf\u00e9, cafe\u0301")).encode(), "x.yaml")
+    assert [found.message for found in lint_file(file)] == [r"class names 'caf\xe9' and 'cafe\u0301' look alike"]
+
+
+def test_a_name_that_does_not_print_is_empty():
+    """A name of characters without a picture is one that nobody can see."""
+    assert _lint(_LABEL % (2, '"\u200b", a')) == ["LG219"]
+
+
+def test_ids_that_no_dtype_holds():
+    """class_ids that end beyond 64 bits can never occur."""
+    for start, codes in ((2**64 - 2, []), (2**64 - 1, ["LG203"])):
+        label = f"labels:\n  label: {{kind: class_label, num_classes: 2, class_ids: {{start: {start}}}}}\n"
+        assert _lint(label) == codes
+
+
+@pytest.mark.parametrize("fields", ["num_classes: 3", "kind: class_label, num_classes: 3"])
+def test_merge_keys_are_named_as_such(fields):
+    """What a merge key would bring is not called missing: the key is what has to go."""
+    label = f"labels:\n  a: &a {{kind: class_label, num_classes: 2}}\n  b: {{<<: *a, {fields}}}\n"
+    found = lint_file(read_schema_bytes((_HEAD + label).encode(), "x.yaml"))
+    assert [(one.rule, one.line, "merge key" in one.message) for one in found] == [("LG206", 6, True)]
+
+
+@pytest.mark.parametrize(("text", "words"), [("a:\n\tb: 1\n", "indents this line"), ("a:\tb\n", "is in this line")])
+def test_tabs_are_said_to_be_where_they_are(text, words):
+    """Only a tab at the beginning of a line indents it."""
+    assert [words in found.message for found in lint_file(read_schema_bytes(text.encode(), "x.yaml"))] == [True]
 
 
 def test_names_in_overrides_are_looked_at_too():
