@@ -97,6 +97,9 @@ def _run(args: list[str] | None) -> int:
     except (LabelGuardError, OSError) as error:
         _say(f"error: {lines(str(error))}")
     except Exception as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # Python before 3.12 wraps what stops the making of a class
+            _say("interrupted")
+            return 2
         if sys.flags.dev_mode:
             raise
         _say(f"error: {unexpected(error)} (with a traceback: python -X dev -m label_guard)")

@@ -144,7 +144,7 @@ def _sum(parts: Iterable[tuple[Ids, Ids]]) -> tuple[Ids, Ids]:
 def exact_ids(values: NDArray[Any]) -> Ids:
     """Whole numbers as int64, or as Python integers where one is beyond it."""
     wide = values.dtype.kind in "Of" or values.dtype.newbyteorder("=") == np.uint64
-    if wide and values.size and values.max() >= _BEYOND:
+    if wide and values.size and int(values.max()) >= _BEYOND:  # float16 cannot hold the limit
         return np.array([int(value) for value in values.tolist()], np.object_)
     return values.astype(np.int64, copy=False)
 

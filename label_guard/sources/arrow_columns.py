@@ -14,6 +14,7 @@ from label_guard.sources.tfds_metadata import Feature
 
 _BYTES = "/bytes"
 _NUMPY_NAMES = {"halffloat": "float16", "float": "float32", "double": "float64"}  # by Arrow's name
+_TEXTS = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view", "fixed_size_binary")
 
 
 class Leaf(NamedTuple):
@@ -90,16 +91,22 @@ def _feature(schema: Any, leaf: Leaf, names: tuple[str, ...] | None) -> Feature:
     kind: Any = schema.field(schema.names.index(leaf.names[0])).type
     shape: list[int | None] = []
     steps = list(leaf.names[1:])
-    while types.is_nested(kind) and not types.is_map(kind):
+    while types.is_nested(kind) or types.is_run_end_encoded(kind):
         if types.is_struct(kind):
             kind = kind.field(kind.get_field_index(steps.pop(0))).type
+        elif types.is_map(kind):
+            shape.append(None)
+            kind = kind.key_type if steps.pop(0) == "key" else kind.item_type
+        elif types.is_run_end_encoded(kind):
+            kind = kind.value_type
         else:
             shape.append(kind.list_size if types.is_fixed_size_list(kind) else None)
             kind = kind.value_type
     kind = kind.value_type if types.is_dictionary(kind) else kind
     number = types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)
     # to_pandas_dtype() would need pandas.
-    dtype = _NUMPY_NAMES.get(str(kind), str(kind)) if number else "string"
+    name = str(kind)
+    dtype = _NUMPY_NAMES.get(name, name) if number else "string" if name.partition("[")[0] in _TEXTS else None
     if names is not None:
         return Feature("ClassLabel", len(names), names, dtype, tuple(shape))
     return Feature(str(kind), dtype=dtype, shape=tuple(shape))

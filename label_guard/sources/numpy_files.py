@@ -128,11 +128,12 @@ class NpzFormat:
 
     def fields(self, path: str) -> Sequence[str]:
         with _archive(path) as archive:
-            names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+            members = archive.namelist()
+        names = [name.removesuffix(".npy") for name in members]  # NumPy gives an array under a name without it, too
         doubled = next((name for name in names if names.count(name) > 1), None) if len({*names}) < len(names) else None
         if doubled is not None:
             raise SourceError(f"{path} has two arrays named {doubled!r}")
-        return names
+        return [name.removesuffix(".npy") for name in members if name.endswith(".npy")]
 
     def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         held = self.fields(path)

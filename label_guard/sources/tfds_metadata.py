@@ -208,7 +208,7 @@ def _reason(error: Exception) -> str:
 
 
 def _split(entry: Mapping[str, Any], dataset: str, file_format: str) -> SplitInfo:
-    lengths = tuple(int(length) for length in entry.get("shardLengths", ()))
+    lengths = tuple(_count(length) for length in _listed(entry, "shardLengths"))
     template = str(entry.get("filepathTemplate") or _TEMPLATE).split("%", maxsplit=1)[0]
     digits = max(5, len(str(len(lengths))))
     total = f"{len(lengths):0{digits}}"
@@ -228,7 +228,22 @@ def _num_examples(entry: Mapping[str, Any], lengths: tuple[int, ...]) -> int | N
     if lengths:
         return sum(lengths)
     declared = entry.get("statistics", {}).get("numExamples")  # folders of TFDS before 3.0
-    return None if declared is None else int(declared)
+    return None if declared is None else _count(declared)
+
+
+def _listed(entry: Mapping[str, Any], name: str) -> list[Any]:
+    found = entry.get(name, [])
+    if not isinstance(found, list):
+        raise ValueError(f"{name} is {found!r}, expected an array")
+    return cast("list[Any]", found)
+
+
+def _count(value: object) -> int:
+    """A number of records: a whole number, or the text of one, as Protobuf writes an int64."""
+    count = int(value) if isinstance(value, str) else value
+    if type(count) is not int or not 0 <= count < 1 << 63:
+        raise ValueError(f"a number of records is {value!r}")
+    return count
 
 
 def _features(

@@ -85,6 +85,20 @@ def test_an_exception_that_is_not_ours_is_one_line_and_exit_2(
     assert "please report this line" in err
 
 
+def test_an_interrupt_that_another_exception_wraps_is_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python before 3.12 makes a RuntimeError of Ctrl-C in ``__set_name__``, while a module is imported."""
+
+    def fail(**_: object) -> None:
+        raise RuntimeError("Error calling __set_name__") from KeyboardInterrupt()
+
+    monkeypatch.setattr(app.group, "main", fail)
+    with pytest.raises(SystemExit) as exit_:
+        app.main(["lint"])
+    assert (exit_.value.code, capsys.readouterr().err) == (2, "label-guard: interrupted\n")
+
+
 OUTPUTS = {
     "a source": ["--report", "json=a.csv"],
     "a link to a source": ["--report", "json=link.json"],

@@ -6,6 +6,7 @@ import pickle
 from collections import Counter
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +15,13 @@ from label_guard.diagnosis.class_counts import ClassCounts
 
 IDS = st.one_of(st.integers(-5, 20), st.integers(-(2**62), 2**62), st.integers(2**63 - 2, 2**63 + 2))
 PARTS = st.lists(st.dictionaries(IDS, st.integers(0, 1000), max_size=6), max_size=8)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "uint64", "int8", "object"])
+def test_whole_numbers_of_every_dtype_are_ids(dtype: str) -> None:
+    """Without a warning: 2**63, to which they are compared, is infinite in float16."""
+    found = class_counts.exact_ids(np.array([1, 77, 100], dtype))
+    assert (found.tolist(), found.dtype) == ([1, 77, 100], np.int64)
 
 
 @given(parts=PARTS, pending=st.sampled_from([0, 3, 4096]))

@@ -5,6 +5,7 @@ import gzip
 import io
 import pickle
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -233,6 +234,17 @@ def test_numpy_files_that_cannot_be_labels(tmp_path: Path, scheme: str, make: ob
         return
     with pytest.raises(SourceError, match=reported):
         chunks_of(f"{scheme}:{tmp_path}/file")
+
+
+@pytest.mark.parametrize("names", [("label", "label.npy"), ("label.npy", "label"), ("label.npy", "label.npy")])
+def test_two_arrays_of_one_name_are_an_error(tmp_path: Path, names: tuple[str, str]) -> None:
+    """NumPy gives the member ``label`` where ``label.npy`` is there too, which would be read here."""
+    with zipfile.ZipFile(tmp_path / "file", "w") as archive, warnings.catch_warnings(action="ignore"):
+        for name in names:
+            with archive.open(name, "w") as member:
+                np.save(member, np.arange(3))
+    with pytest.raises(SourceError, match="two arrays named 'label'"):
+        chunks_of(f"npz:{tmp_path}/file")
 
 
 def test_damaged_npz_member(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from label_guard.errors import SourceError
-from label_guard.sources import parquet
+from label_guard.sources import arrow_columns, parquet
 from label_guard.sources.open import list_fields, open_source
 from label_guard.sources.parquet import GroupStatistics, column_statistics
 
@@ -93,6 +93,27 @@ def test_nested_labels_are_found_by_path(tmp_path: Path) -> None:
     assert holes[1].dtype == np.int64
     ragged = values(tmp_path / "a", "ragged")
     assert [[list(ids) for ids in record] for record in ragged] == [[[1], [2, 3]], [], [[None, 4]]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "dtype", "shape"),
+    [
+        (pa.map_(pa.string(), pa.int64()), "a/value", "int64", (None,)),
+        (pa.map_(pa.string(), pa.int64()), "a/key", "string", (None,)),
+        (pa.list_(pa.map_(pa.string(), pa.list_(pa.int8(), 2))), "a/value", "int8", (None, None, 2)),
+        (pa.struct([("b", pa.map_(pa.string(), pa.float32()))]), "a/b/value", "float32", (None,)),
+        (pa.run_end_encoded(pa.int32(), pa.int16()), "a", "int16", ()),
+        (pa.list_(pa.dictionary(pa.int8(), pa.large_string())), "a", "string", (None,)),
+        (pa.binary(4), "a", "string", ()),
+        (pa.decimal128(5, 2), "a", None, ()),
+        (pa.timestamp("us"), "a", None, ()),
+        (pa.null(), "a", None, ()),
+    ],
+)
+def test_what_a_column_declares(kind: Any, path: str, dtype: str | None, shape: tuple[int | None, ...]) -> None:
+    """The values of a map are lists of their own type; neither a number nor a text is called a text."""
+    feature = arrow_columns.features(pa.schema([("a", kind)]))[path]
+    assert (feature.dtype, feature.shape) == (dtype, shape)
 
 
 @given(

@@ -155,6 +155,34 @@ def test_damaged_files_are_one_error(tmp_path: Path, name: str, content: bytes) 
     assert not error or name in error
 
 
+@pytest.mark.parametrize("where", ["shardLengths", "numExamples"])
+@pytest.mark.parametrize("count", [-7, "-7", 2.5, 1e400, "1e3", True, None, [], "9" * 30, 1 << 63])
+def test_a_number_of_records_that_is_none_is_an_error(tmp_path: Path, where: str, count: object) -> None:
+    """Of a file or of a split: what the report cannot hold is refused with the metadata, not found out at its end."""
+    path = prepared(tmp_path) / "dataset_info.json"
+    info = json.loads(path.read_text())
+    for split in info["splits"]:
+        lengths = [count] if where == "shardLengths" else []
+        split |= {"shardLengths": lengths, "statistics": {"numExamples": count}}
+    path.write_text(json.dumps(info))
+    if where == "numExamples" and count is None:
+        assert read_metadata(path.parent).splits["train"].num_examples is None
+        return
+    with pytest.raises(SourceError, match=r"dataset_info.json is not as TFDS writes it: "):
+        read_metadata(path.parent)
+
+
+@pytest.mark.parametrize("lengths", ["20", {"0": 20}, 20])
+def test_shard_lengths_that_are_no_array_are_an_error(tmp_path: Path, lengths: object) -> None:
+    """A text is not taken for an array of its digits: files of other names would be looked for."""
+    path = prepared(tmp_path) / "dataset_info.json"
+    info = json.loads(path.read_text())
+    info["splits"][0]["shardLengths"] = lengths
+    path.write_text(json.dumps(info))
+    with pytest.raises(SourceError, match="expected an array"):
+        read_metadata(path.parent)
+
+
 @given(data=st.data())
 def test_no_damage_makes_another_error(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """A value of another type anywhere in the metadata is read or refused, never a traceback."""
