@@ -200,8 +200,8 @@ def _as_array(value: Any) -> tuple[Array, bool]:
         return _sequence(value)
     if isinstance(value, UntypedIntegers):
         return value.array, False
-    if isinstance(value, BUFFERS) or hasattr(value, "__array__"):
-        items = items_with_nulls(value)
+    if isinstance(value, BUFFERS) or hasattr(value, "__array__") or hasattr(value, "nested_row_splits"):
+        items = column_items(value)
         array = np.asarray(value) if items is None else np.array(items, object)
         return _unbox(array) if array.dtype == object else (array, True)
     if isinstance(value, str | bytes):
@@ -209,16 +209,30 @@ def _as_array(value: Any) -> tuple[Array, bool]:
     return as_object(value if isinstance(value, Unreadable) else Unreadable(type(value).__name__)), True
 
 
-def items_with_nulls(value: Any) -> list[Any] | None:
-    """The items of an Arrow, pandas or polars column with nulls, which ``__array__`` would turn into NaN."""
+def object_column(items: Sequence[Any]) -> Array:
+    """An array of objects [n] that holds each item as it is."""
+    column = np.empty(len(items), object)
+    for position, item in enumerate(items):
+        column[position] = item
+    return column
+
+
+def column_items(value: Any) -> list[Any] | None:
+    """The items of a column that ``__array__`` does not give as they are; None for any other value.
+
+    Of Arrow, pandas or polars, a column with nulls (they would be NaN) or of lists; a ragged tensor of TensorFlow.
+    """
+    if hasattr(value, "nested_row_splits"):
+        return list(value.numpy() if hasattr(value, "numpy") else value.to_list())
     nulls = getattr(value, "null_count", 0)
     if callable(nulls):  # polars
         return value.to_list() if nulls() else None
     if hasattr(value, "to_pylist"):  # Arrow
         return value.to_pylist() if _holds_null(value) else None
-    if hasattr(getattr(value, "dtype", None), "na_value") and value.isna().any():  # pandas
+    dtype = getattr(value, "dtype", None)
+    if hasattr(dtype, "na_value") and value.isna().any():  # pandas
         return value.to_numpy(object, na_value=None).tolist()
-    return None
+    return value.to_list() if hasattr(value, "to_list") and dtype == np.dtype(object) else None
 
 
 def _holds_null(column: Any) -> bool:

@@ -17,9 +17,9 @@ from label_guard.check.columns import (
     all_rows,
     as_array,
     as_float,
+    column_items,
     gather,
     is_python_number,
-    items_with_nulls,
 )
 from label_guard.core import tree
 from label_guard.core.dtypes import FLOATING, is_integer
@@ -177,7 +177,7 @@ class LabelReader:
         if isinstance(value, np.ndarray) and cast(Array, value).dtype.hasobject and value.ndim:
             value = list(cast(Array, value))  # ragged batches: checked record by record
         elif not isinstance(value, np.ndarray):
-            value = items_with_nulls(value) or value
+            value = column_items(value) or value
         if isinstance(value, list | tuple | UntypedIntegers):
             values = cast("Sequence[Any]", value)
             return self.values(values) if len(values) == size else (None, _NO_ROWS)

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from label_guard.check.columns import as_array, items_with_nulls, spec_text
+from label_guard.check.columns import as_array, column_items, object_column, spec_text
 from label_guard.core import tree
 from label_guard.core.plural import counted
 from label_guard.core.similar import listed
@@ -186,13 +186,20 @@ def row(batch: Any, position: int, size: int, labels: Collection[str] = (), path
     if pairs is not None:
         return tree.rebuild(batch, [row(child, position, size, labels, _inside(path, name)) for name, child in pairs])
     try:
-        array: Any = np.asanyarray(batch)
+        array: Any = _as_feature(batch)
     except Exception:  # arrays of other libraries may refuse (JAX's PRNG keys); they have rows all the same
         array = batch
     try:
         return array[position] if array.shape[:1] == (size,) else None
     except Exception:  # or have no shape, or do not give one (a nested tensor)
         return None
+
+
+def _as_feature(leaf: Any) -> Array:
+    """A feature as an array; a ragged tensor as one of arrays."""
+    if hasattr(leaf, "nested_row_splits"):
+        return object_column(column_items(leaf) or [])
+    return np.asanyarray(leaf)
 
 
 def _contains_label(path: str, labels: Iterable[str]) -> bool:
@@ -263,7 +270,7 @@ def _all_rows(nodes: list[Any], parts: Sequence[BatchRows], path: str) -> bool:
 
 def _join_leaves(leaves: list[Any], parts: Sequence[BatchRows], path: str) -> Any:
     try:
-        arrays = [np.asarray(leaf) for leaf in leaves]
+        arrays = [np.asarray(_as_feature(leaf)) for leaf in leaves]
     except Exception as error:  # a foreign array may raise anything, such as a tensor that needs a gradient
         raise ValueError(f"feature {path!r} cannot be read as an array: {error}") from error
     whole = [belongs_to_batch(array, path, size) for array, (_, _, size) in zip(arrays, parts, strict=True)]
@@ -409,7 +416,7 @@ def smaller_batches(before: int, now: int) -> UsageError:
 def with_label_columns(batch: Any, path: str, size: int) -> Any:
     """``batch`` with its label at ``path``, if a list of ``size`` values, as an object array: a value, not structure.
 
-    So is a column with nulls, of Arrow or pandas.
+    So is a column with nulls or of lists, of Arrow or pandas, and a ragged tensor.
 
     Args:
         batch: the element.
@@ -418,13 +425,10 @@ def with_label_columns(batch: Any, path: str, size: int) -> Any:
     """
     value = tree.get(batch, path)
     if not isinstance(value, list | tuple | np.ndarray):
-        value = items_with_nulls(value)
+        value = column_items(value)
     if not isinstance(value, list | tuple) or len(cast("list[Any]", value)) != size:
         return batch
-    column = np.empty(size, object)
-    for position, item in enumerate(cast("list[Any]", value)):
-        column[position] = item
-    return tree.put(batch, path, column)
+    return tree.put(batch, path, object_column(cast("list[Any]", value)))
 
 
 def without_key(element: Any, key: str) -> Any:

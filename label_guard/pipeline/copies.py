@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from label_guard.check.columns import BUFFERS, items_with_nulls
+from label_guard.check.columns import BUFFERS, column_items
 from label_guard.core import tree
 
 _IMMUTABLE = (int, float, complex, str, bytes, bool, np.generic, type(None))
@@ -59,7 +59,7 @@ def _copied_foreign(value: Any) -> Any:
         return clone()
     if isinstance(value, _MUTABLE):
         return copy(value)
-    if hasattr(value, "take") and items_with_nulls(value) is not None:  # as an array, nulls would be NaN
+    if hasattr(value, "take") and column_items(value) is not None:  # as an array, nulls would be NaN
         return value.take(list(range(len(value))))
     if isinstance(value, BUFFERS) or hasattr(value, "__array__"):
         try:

@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from label_guard.check.columns import BUFFERS, Column, items_with_nulls, spec_text
+from label_guard.check.columns import BUFFERS, Column, column_items, spec_text
 from label_guard.check.counted_positions import counted_positions, where_array
 from label_guard.check.result import CheckResult, RuleViolations
 from label_guard.core import tree
@@ -183,7 +183,7 @@ def _is_list(value: Any) -> bool:
     if value is None or value is tree.MISSING or isinstance(value, (list, tuple, *BUFFERS)):
         return True
     of_arrow = hasattr(value, "to_pylist") and np.asarray(value).dtype.kind in "OUS"
-    return of_arrow or items_with_nulls(value) is not None
+    return of_arrow or column_items(value) is not None
 
 
 def as_stored(converter: LabelConverter, columns: list[Column], size: int) -> Array | None:

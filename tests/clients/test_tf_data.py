@@ -60,6 +60,37 @@ def test_a_resumed_run_is_equal(folder: str, policy: str) -> None:
     assert first.summary == again.summary
 
 
+@pytest.mark.parametrize("lengths", [(1, 3, 0, 2), (2, 2, 2, 2)])
+@pytest.mark.parametrize("policy", ["drop", "report", "raise"])
+def test_ragged_tensors(folder: str, policy: str, lengths: tuple[int, ...]) -> None:
+    """A ragged label is checked row by row, and a ragged feature keeps its records, as lists of arrays do."""
+    import tensorflow as tf
+
+    size, bad = 4, () if policy == "raise" else (1, 6)
+    rows = [np.full(lengths[k % size], 7 if k in bad else k % 3, np.int32) for k in range(3 * size)]
+    sources = {
+        "ragged": lambda some: tf.ragged.stack(some),
+        "list": list,
+    }
+    schema = {"label": ClassLabel(num_classes=3, shape=(None,))}
+    found: dict[str, Any] = {}
+    for form, make in sources.items():
+        batches = [
+            {"label": make(rows[at : at + size]), "text": make(rows[at : at + size]), "id": np.arange(at, at + size)}
+            for at in range(0, len(rows), size)
+        ]
+        guarded = guard_batches(batches, schema, batched=True, on_invalid=policy, quarantine=folder, **OPTIONS)
+        found[form] = [
+            (int(i), np.asarray(label).tolist(), np.asarray(text).tolist())
+            for batch in guarded
+            for i, label, text in zip(batch["id"], batch["label"], batch["text"], strict=True)
+        ]
+        found[form].append(str(guarded.summary))
+    assert found["ragged"] == found["list"]
+    expected = [(k, row.tolist(), row.tolist()) for k, row in enumerate(rows) if policy != "drop" or not {*row} & {7}]
+    assert sorted(found["list"][:-1]) == expected
+
+
 def test_an_iterator_has_one_epoch(folder: str) -> None:
     """as_numpy_iterator() can be iterated once: the second epoch is an error with what to give instead."""
     guarded = guard_batches(dataset().as_numpy_iterator(), SCHEMA, quarantine=folder, **OPTIONS)

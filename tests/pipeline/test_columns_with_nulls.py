@@ -27,6 +27,7 @@ COLUMNS: dict[str, Callable[[list[Any], pa.DataType], Any]] = {
     "Arrow": pa.array,
     "Arrow chunks": lambda items, kind: pa.chunked_array([items[:1], items[1:]], kind),
     "pandas": lambda items, kind: pd.Series(items, dtype=pd.ArrowDtype(kind)),
+    "pandas objects": lambda items, _: pd.Series(items, dtype=object),
 }
 
 
