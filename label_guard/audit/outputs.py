@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from label_guard.audit.shard import SplitJob
-from label_guard.core.files import place_of
+from label_guard.core.files import place_of, same_place
 from label_guard.errors import UsageError
+from label_guard.quarantine.options import QuarantineOptions
 from label_guard.sources.files import is_remote
 from label_guard.sources.source import Source
 
@@ -87,6 +88,26 @@ def refuse_inputs(
             raise UsageError(f"{there[found]} would overwrite {path}, which this command reads; choose another name")
         if not system and Path(name).is_dir():
             _refuse_inside(there.values(), name)
+
+
+def refuse_own_source(quarantine: QuarantineOptions | None, splits: Sequence[tuple[str | None, Source]]) -> None:
+    """Refuses to write invalid records into the quarantine that they are read from: each would be there twice.
+
+    Args:
+        quarantine: where they are written.
+        splits: the opened source of each split.
+
+    Raises:
+        UsageError: a source reads the folder.
+    """
+    if quarantine is None:
+        return
+    for _, source in splits:
+        if source.format.name == "quarantine" and any(same_place(shard.path, quarantine.url) for shard in source.files):
+            raise UsageError(
+                f"quarantine {quarantine.url}: the records are read from this folder, and would be in it twice; name "
+                "another one"
+            )
 
 
 def _refuse_inside(outputs: Iterable[str], folder: str) -> None:

@@ -16,6 +16,7 @@ from label_guard.audit.conclude import with_duplicates
 from label_guard.audit.duplicate_search import find_content, find_duplicates
 from label_guard.audit.fold import SplitFold
 from label_guard.audit.label_cache import open_label_cache, require_files
+from label_guard.audit.outputs import refuse_own_source
 from label_guard.audit.plan import AuditPlan, Folds, Item, Sources, merge_folds, plan_audit
 from label_guard.audit.quieted import with_comments
 from label_guard.audit.report import AuditReport, SchemaPlace
@@ -101,6 +102,7 @@ def prepare_audit(schema: DatasetSchema | str | Path, options: AuditOptions, cal
         limit, options_of(options.get("quarantine")), options.get("keep_bad", False),
         options.get("trust_statistics", False),
     )  # fmt: skip
+    refuse_own_source(reading.quarantine, opened)
     return loaded, with_comments(file, opened), reading, None if file is None else SchemaPlace.of(file)
 
 

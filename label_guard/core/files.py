@@ -96,6 +96,14 @@ def place_of(path: str) -> tuple[str, str]:
     return "" if protocol in ("file", "local") else kind.__name__, name
 
 
+def same_place(first: str, second: str) -> bool:
+    """Whether two paths or URLs name one folder, links followed on this machine."""
+    (system, name), (other, again) = place_of(first), place_of(second)
+    if system or other:
+        return (system, name.rstrip("/")) == (other, again.rstrip("/"))
+    return os.path.realpath(name) == os.path.realpath(again)
+
+
 def open_object(filesystem: Any, name: str) -> BinaryIO:
     """Opens a file of an fsspec file system for reading.
 

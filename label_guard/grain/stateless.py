@@ -185,6 +185,7 @@ def data_loader_operations(
                 f"data_loader_operations: source={type(source).__name__} has no record keys; pass the same "
                 "keyed(source) here and as data_source= of the DataLoader, or leave source= out"
             )
+        config.refuse_replay(source)
         names = RecordNames({source.tag: source})
         config = config.replace(names=names, source_id=config.source_id or source.source_id)
     if config.refills:

@@ -58,9 +58,12 @@ def with_names(ds: Any, config: GuardConfig, batched: bool | None) -> GuardConfi
         batched: whether its elements are batches; None decides by the first.
 
     Raises:
-        UsageError: two of them have one name, or one hands on unreadable records to a guard that cannot take them.
+        UsageError: two of them have one name, one replays the guard's own quarantine, or one hands on unreadable
+            records to a guard that cannot take them.
     """
     sources: dict[int, KeyedSource] = {}
+    for node in _private.nodes_before(ds):
+        config.refuse_replay(_private.source(node))
     for node in _private.nodes_before(ds, ends_at=_leaves_keys_out):
         transform = _private.transform_of(node)
         for found in (_private.source(node), transform.keyed if isinstance(transform, AddKey) else None):

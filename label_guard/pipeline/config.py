@@ -9,12 +9,14 @@ from typing import Any
 
 from label_guard.check.guard import Guard
 from label_guard.core.escape import terminal
+from label_guard.core.files import same_place
 from label_guard.errors import UsageError
 from label_guard.pipeline.convert import LabelConverter
 from label_guard.pipeline.events import OnEvent
 from label_guard.pipeline.masking import MaskOptions, OnInvalid, Remainder
-from label_guard.pipeline.record_keys import KEY, RecordNames
+from label_guard.pipeline.record_keys import KEY, KeyedSource, RecordNames
 from label_guard.quarantine.options import QuarantineOptions
+from label_guard.quarantine.replay_source import ReplaySource
 from label_guard.schema.labels import Label
 
 
@@ -123,6 +125,21 @@ class GuardConfig:
 
     def __str__(self) -> str:
         return terminal(", ".join(f"{name}={value}" for name, value in self.described()))
+
+    def refuse_replay(self, source: object) -> None:
+        """Refuses to write the invalid records of a replay into the quarantine that it reads.
+
+        Raises:
+            UsageError: ``source`` (keyed or not) is such a replay: each record would be in the folder twice.
+        """
+        replayed = source.source if isinstance(source, KeyedSource) else source
+        if self.quarantine is None or not isinstance(replayed, ReplaySource):
+            return
+        if same_place(replayed.url, self.quarantine.url):
+            raise UsageError(
+                f"{self.caller}: quarantine={self.quarantine.url!r} is the folder whose records the source replays; "
+                "those that are still bad would be in it twice; name another folder"
+            )
 
     def refuse_second_remap(self, before: GuardConfig) -> None:
         """Refuses this guard on stored labels after ``before``, where that mapped them to dense ids.

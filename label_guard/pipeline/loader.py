@@ -243,6 +243,7 @@ def guard_batches(iterable: Iterable[Any], schema: SchemaLike, **options: Unpack
     if "remainder" not in options and _drops_remainder(iterable, options):
         options["remainder"] = "drop"  # the loader promises full batches
     config = resolve_options(schema, "guard_batches", **options)
+    config.refuse_replay(iterable)
     upstream: Any = iterable
     if not (hasattr(iterable, "get_state") and hasattr(iterable, "set_state") and hasattr(iterable, "__next__")):
         upstream = _Counted(iterable, next(iter(config.guard.features)))

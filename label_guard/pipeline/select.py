@@ -99,6 +99,8 @@ def select_records(
 def _positions_of(source: Any, keys: Sequence[str]) -> list[int]:
     names = source if isinstance(source, KeyedSource) else KeyedSource(source)
     places = {names.record_key(position): position for position in range(len(source))}
+    # A file that passed through an editor of Windows: a mark at its start, a carriage return at the end of each line.
+    keys = [key if key in places else key.removeprefix("\ufeff").removesuffix("\r") for key in keys]
     unknown = [key for key in keys if key not in places]
     if unknown:
         begin = "" if names.name is None else f", which begin with '{names.name}/'"
@@ -113,7 +115,7 @@ def _positions_of(source: Any, keys: Sequence[str]) -> list[int]:
 def _read_index(path: str, size: int) -> Sequence[Any] | NDArray[Any]:
     try:
         if not path.endswith((".npy", ".npz")):
-            return [key for key in read_text(path).split("\n") if key]
+            return [key for key in read_text(path).split("\n") if key.strip("\r")]
         with open_regular(path):  # a pipe would block
             loaded: Any = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):

@@ -23,10 +23,12 @@ class ReplaySource:
 
     Attributes:
         entries: the entry of each record, in order.
+        url: the folder.
     """
 
-    def __init__(self, entries: Sequence[QuarantineEntry]) -> None:
+    def __init__(self, entries: Sequence[QuarantineEntry], url: str) -> None:
         self.entries = tuple(entries)
+        self.url = url
         # Positions are unique within just these records: another quarantine is another source.
         identities = to_json([entry.identity for entry in self.entries])
         self.source_id = f"replay-{hashlib.sha256(identities).hexdigest()[:16]}"
@@ -85,7 +87,7 @@ def replay(url: str | os.PathLike[str], *, split: str | None = None, dataset: st
             "replay of %s: %d of %d records are not kept whole and left out; %d damaged lines were skipped",
             contents.url, left_out, len(newest), contents.num_problems,
         )  # fmt: skip
-    return ReplaySource(whole)
+    return ReplaySource(whole, contents.url)
 
 
 def is_split(split: str | None, asked: str) -> bool:

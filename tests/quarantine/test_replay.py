@@ -11,12 +11,13 @@ import grain
 import numpy as np
 import pytest
 
-from label_guard import ClassLabel, QuarantineError, UsageError, guard_batches, read_quarantine
+from label_guard import ClassLabel, QuarantineError, UsageError, audit_dataset, guard_batches, read_quarantine
 from label_guard.cli import app as cli
-from label_guard.grain import guard_labels
+from label_guard.grain import data_loader_operations, guard_labels
 from label_guard.pipeline.record_keys import keyed
 from label_guard.pipeline.select import select_records
 from label_guard.quarantine import compact_quarantine, replay
+from tests.schemas import one_label
 
 RECORDS = [{"image": np.full(3, k, np.uint8), "label": np.int64(k)} for k in range(12)]
 
@@ -228,3 +229,55 @@ def test_an_audit_reads_a_quarantine(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert (code, "1 damaged line was skipped" in said) == (2, True)
     code, said = audited(capsys, tmp_path / "12.yaml", "--source", f"quarantine:{tmp_path / 'none'}")
     assert (code, "no such folder" in said) == (2, True)
+
+
+@pytest.mark.parametrize("how", ["", "link", "URL", "relative"])
+@pytest.mark.parametrize("form", ["keyed", "bare", "map", "DataLoader", "loader", "keyed loader"])
+def test_a_replay_is_not_written_into_its_own_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, how: str
+) -> None:
+    """Records that are still bad would be records of another source in it: twice there, and twice as many each time."""
+    guard(keyed(RECORDS), 8, tmp_path / "q")
+    (tmp_path / "link").symlink_to(tmp_path / "q")
+    monkeypatch.chdir(tmp_path)
+    folder = {"": str(tmp_path / "q"), "link": "link", "URL": f"file://{tmp_path}/q", "relative": "./q/"}[how]
+    source, labels = replay(tmp_path / "q"), {"label": ClassLabel(num_classes=8)}
+    named = keyed(source)
+    forms: dict[str, Any] = {
+        "keyed": lambda q: grain.MapDataset.source(named).pipe(guard_labels, labels, quarantine=q),
+        "bare": lambda q: grain.MapDataset.source(source).to_iter_dataset().pipe(guard_labels, labels, quarantine=q),
+        "map": lambda q: (
+            grain.MapDataset.source(named).shuffle(seed=0).map(dict).pipe(guard_labels, labels, quarantine=q)
+        ),
+        "DataLoader": lambda q: data_loader_operations(labels, source=named, quarantine=q),
+        "loader": lambda q: guard_batches(source, labels, quarantine=q),
+        "keyed loader": lambda q: guard_batches(named, labels, quarantine=q),
+    }
+    with pytest.raises(UsageError, match="name another folder"):
+        forms[form](folder)
+    forms[form](str(tmp_path / "again"))
+
+
+@pytest.mark.parametrize("how", ["", "link", "URL"])
+def test_an_audit_is_not_written_into_the_quarantine_that_it_reads(tmp_path: Path, how: str) -> None:
+    """``audit --source quarantine:Q --quarantine Q`` would double each record that is still bad."""
+    guard(keyed(RECORDS), 8, tmp_path / "q")
+    (tmp_path / "link").symlink_to(tmp_path / "q")
+    folder = {"": f"{tmp_path}/q/", "link": f"{tmp_path}/link", "URL": f"file://{tmp_path}/q"}[how]
+    with pytest.raises(UsageError, match="name another one"):
+        audit_dataset(one_label("label", 8), source=f"quarantine:{tmp_path}/q", quarantine=folder)
+    audit_dataset(one_label("label", 8), source=f"quarantine:{tmp_path}/q", quarantine=str(tmp_path / "again"))
+    assert len(read_quarantine(tmp_path / "q").records) == 4
+    assert len(read_quarantine(tmp_path / "again").records) == 4
+
+
+@pytest.mark.parametrize(("start", "end"), [("\ufeff", "\n"), ("", "\r\n"), ("\ufeff", "\r\n")])
+def test_keys_that_an_editor_of_windows_wrote(tmp_path: Path, start: str, end: str) -> None:
+    """A byte-order mark and carriage returns are not of the keys, unless a record has such a key."""
+    source = keyed(RECORDS, name="d")
+    keys = tmp_path / "again.txt"
+    keys.write_bytes((start + end.join(["d/3", "d/5", "", ""])).encode())
+    assert [int(record["label"]) for record in select_records(source, keys)] == [3, 5]
+    keys.write_bytes((start + end.join(["d/3", "d/55", ""])).encode())
+    with pytest.raises(UsageError, match="no record 'd/55'"):
+        select_records(source, keys)
