@@ -14,7 +14,7 @@ from label_guard.errors import SourceError
 from label_guard.sources.arrow_columns import features, leaf_column, leaf_names, pyarrow, wanted_leaves
 from label_guard.sources.base import CHUNK_BYTES, LabelShapes, Piece, Shard, did_you_mean, framework
 from label_guard.sources.encoded_labels import decode_pieces
-from label_guard.sources.files import find_shards, is_remote, opened
+from label_guard.sources.files import find_shards, is_remote, opened, require_length
 from label_guard.sources.tfds_metadata import Feature
 
 _MAX_JSON = 64 << 20
@@ -49,7 +49,7 @@ class ArrowFormat:
                         label: leaf_column(part.column(leaf.names[0]), leaf.names[1:]) for label, leaf in leaves.items()
                     }
                     yield from decode_pieces(Piece(range(row, row + part.num_rows), columns), wanted, {})
-                    _require_mapped(path, file)
+                    require_length(path, None if is_remote(path) else file.size())
                     row += part.num_rows
 
 
@@ -68,16 +68,6 @@ def _reader(path: str, chosen: Sequence[int] | None = None) -> Generator[tuple[A
                 yield reader, source
         except (arrow.ArrowException, ValueError) as error:
             raise SourceError(f"cannot read {path} as Arrow: {error}") from None
-
-
-def _require_mapped(path: str, file: Any) -> None:
-    """Checks that all that is mapped is still there: reading beyond the end of a file ends the process.
-
-    Raises:
-        SourceError: the file is shorter than when it was opened.
-    """
-    if not is_remote(path) and Path(path).stat().st_size < file.size():
-        raise SourceError(f"{path} got shorter while it was read; read it again once nothing writes to it")
 
 
 def _batches(reader: Any, file: Any) -> Iterator[Any]:

@@ -234,6 +234,21 @@ def identity_of(path: str) -> list[str] | None:
         return None
 
 
+def require_length(path: str, length: int | None) -> None:
+    """Checks that a mapped file still has ``length`` bytes: reading beyond the end of a file ends the process.
+
+    Args:
+        path: a local file; anything where ``length`` is None.
+        length: how many bytes are mapped; None where none are.
+
+    Raises:
+        SourceError: the file is shorter than when it was opened.
+    """
+    found = None if length is None else size_of(path)
+    if length is not None and (found is None or found < length):
+        raise SourceError(f"{path} got shorter while it was read; read it again once nothing writes to it")
+
+
 def sizes_in(folder: str) -> dict[str, int]:
     """Sizes by name of the objects under a URL, by one listing; empty for a local folder and where none are known."""
     if not is_remote(folder):

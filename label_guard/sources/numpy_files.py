@@ -31,8 +31,8 @@ from label_guard.sources.base import (
     Piece,
     require_fields,
 )
-from label_guard.sources.files import is_remote, opened
-from label_guard.sources.remote import RemoteRows
+from label_guard.sources.files import is_remote, opened, require_length
+from label_guard.sources.remote import RemoteRows, mapped_bytes
 
 # NumPy parses a header as Python: damage there may be any of these.
 _HEADER_ERRORS = (ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError)
@@ -65,6 +65,7 @@ class NpyFormat:
         step = max(1, CHUNK_BYTES // max(1, array.dtype.itemsize * math.prod(array.shape[1:])))
         rows = part.of(len(array))
         for start in range(rows.start, rows.stop, step):
+            require_length(path, mapped_bytes(array))
             block = array[start : min(rows.stop, start + step)]
             yield Piece(
                 range(start, start + len(block)),

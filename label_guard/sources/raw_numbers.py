@@ -15,9 +15,9 @@ from label_guard.core.plural import counted
 from label_guard.core.types import Array
 from label_guard.errors import SourceError
 from label_guard.sources.base import CHUNK_BYTES, MAX_LABEL_BYTES, WHOLE_FILE, FilePart, LabelShapes, Piece
-from label_guard.sources.files import is_remote, opened, size_of
+from label_guard.sources.files import is_remote, opened, require_length, size_of
 from label_guard.sources.pieces import blocks, records_piece
-from label_guard.sources.remote import RemoteRows, local_copy
+from label_guard.sources.remote import RemoteRows, local_copy, mapped_bytes
 
 _DTYPES = (
     "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float32", "float64",
@@ -68,6 +68,7 @@ class RawFormat:
         rows = part.of(records)
         for start in range(rows.start, rows.stop, step):
             stop = min(rows.stop, start + step)
+            require_length(path, mapped_bytes(numbers))
             block = numbers[start * width : stop * width]
             yield Piece(range(start, stop), {label: block.reshape(stop - start, *self.shape)})
         if len(numbers) % width and rows.stop == records:
@@ -145,4 +146,5 @@ def _sequences(path: str, label: str, part: FilePart) -> Iterator[Piece]:
         places = np.memmap(copy, "<i8", "r", len(head) + 4 * count, (count,))[mine.start : mine.stop]
         sequences = zip(mine, map(int, places), map(int, lengths), strict=True)
         for block in blocks(sequences, lambda one: max(1, one[2]) * width, CHUNK_BYTES):
+            require_length(path, mapped_bytes(numbers))
             yield records_piece(block[0][0], block, labels, [label])

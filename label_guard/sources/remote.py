@@ -56,15 +56,23 @@ class RemoteRows:
     def _read(self, start: int, size: int) -> bytes:
         if not self._start <= start <= start + size <= self._start + len(self._block):
             begin = self._offset + start
+            end = min(begin + max(size, _BLOCK), self._offset + self._row * len(self))
             try:
-                block = self._filesystem.cat_file(self._name, start=begin, end=begin + max(size, _BLOCK))
+                block = self._filesystem.cat_file(self._name, start=begin, end=end)
             except Exception as error:  # an fsspec backend may raise anything
                 raise SourceError(f"cannot read {self._path}: {error or type(error).__name__}") from None
+            if len(block) > end - begin:  # its first bytes would be taken for those that were asked for
+                raise SourceError(f"cannot read {self._path}: its server ignores ranges; download it first")
             self._start, self._block = start, block
         data = self._block[start - self._start : start - self._start + size]
         if len(data) < size:
             raise SourceError(f"{self._path} ends too early: it has changed while it was read")
         return data
+
+
+def mapped_bytes(rows: Array | RemoteRows) -> int | None:
+    """How long the file must be that the rows are mapped from; None where they are read by range."""
+    return rows.offset + rows.nbytes if isinstance(rows, np.memmap) else None
 
 
 @contextmanager

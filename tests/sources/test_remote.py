@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
+import http.server
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -141,6 +144,26 @@ def test_an_object_that_changes_is_an_error(bucket: str, tmp_path: Path) -> None
     with pytest.raises(SourceError, match="ends too early"):
         rows[0:1000]
     assert sum(map(len, source.read(source.shards()[0]))) == 100
+
+
+@pytest.mark.parametrize("uri", ["npy:{}/a.npy", "raw:{}/a.bin?dtype=int64&offset=8"])
+def test_a_server_that_ignores_ranges_is_an_error(uri: str, tmp_path: Path) -> None:
+    """Such as ``python -m http.server``: it answers with the whole file, whose first bytes are no labels."""
+    values = np.arange(1000)
+    np.save(tmp_path / "a.npy", values)
+    values.tofile(tmp_path / "a.bin")
+    handler = functools.partial(_QuietHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        source = open_source(uri.format(f"http://127.0.0.1:{server.server_port}"), labels=["label"])
+        with pytest.raises(SourceError, match="its server ignores ranges; download it first"):
+            list(source.read(source.shards()[0]))
+        server.shutdown()
+
+
+class _QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 @pytest.mark.parametrize(
