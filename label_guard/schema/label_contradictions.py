@@ -130,10 +130,12 @@ def _narrow_problems(label: ClassLabel) -> Iterator[Problem]:
                 message = "bool holds the class ids 0 and 1, which class_ids cannot rename"
             yield Problem("LG203", ("dtype",), message, "store integers")
     if not named or len(named) < len(label.dtype or ()):
-        beyond = next((v for v in label.id_range if not -(2**63) <= v < 2**64), None)
-        if beyond is not None:
-            message = f"the class id {beyond} is beyond the 64 bits of the widest dtype"
-            yield Problem("LG203", ("class_ids",), message, "declare smaller ids")
+        stored = () if label.stores_names else label.stored_dtypes
+        beyond = next((v for v in label.id_range if not any(dtypes.holds_value(name, v) for name in stored)), None)
+        if stored and beyond is not None:
+            field = "class_ids" if label.dtype is None else "dtype"
+            message = f"none of the dtypes {', '.join(label.dtype or ('integer',))} can hold the class id {beyond}"
+            yield Problem("LG203", (field,), message, "declare other ids or a wider dtype")
         return
     # A declared id needs one dtype that holds it: of [int8, uint8], int8 alone holds -1.
     out = [v for v in (*label.id_range, *label.sentinels) if not any(dtypes.holds_value(name, v) for name in named)]
@@ -167,14 +169,14 @@ def _length_problems(label: ClassLabel | MultiLabel) -> Iterator[Problem]:
     if label.unique and low is not None and low > label.num_classes:
         message = f"{counted(low, 'unique id')} cannot be drawn from {counted(label.num_classes, 'class')}"
         yield Problem("LG216", ("min_length",), message, "lower min_length")
-    is_list = label.rank == 1 if label.kind == "class_label" else label.encoding == "ids"
-    wanted = "set shape: [null]" if label.kind == "class_label" else "set encoding: ids"
+    is_list = label.rank == 1 if label.kind == "class_label" else label.encoding == "ids" and not label.shape
+    wanted = "set shape: [null]" if label.kind == "class_label" else "set encoding: ids, and leave shape out"
     for field in () if is_list else ("min_length", "max_length", "unique", "separator"):
         value = getattr(label, field)
         if value is not None and value is not False:
             yield Problem("LG216", (field,), f"{field} needs a list of ids", wanted)
             return
-    if label.kind == "class_label" and label.separator is None:
+    if label.kind == "class_label":
         yield from _fixed_length_problems(label)
     yield from _separator_problems(label)
 

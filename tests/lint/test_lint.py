@@ -87,8 +87,10 @@ def test_a_name_that_does_not_print_is_empty():
 
 def test_ids_that_no_dtype_holds():
     """class_ids that end beyond 64 bits can never occur."""
-    for start, codes in ((2**64 - 2, []), (2**64 - 1, ["LG203"])):
-        label = f"labels:\n  label: {{kind: class_label, num_classes: 2, class_ids: {{start: {start}}}}}\n"
+    cases = [("", 2**64 - 2, []), ("", 2**64 - 1, ["LG203"]), (", dtype: unsigned", -1, ["LG203"])]
+    cases += [(", dtype: signed", 2**63 - 2, []), (", dtype: signed", 2**63 - 1, ["LG203"])]
+    for dtype, start, codes in [*cases, (", dtype: [int8, unsigned]", -1, [])]:
+        label = f"labels:\n  label: {{kind: class_label, num_classes: 2, class_ids: {{start: {start}}}{dtype}}}\n"
         assert _lint(label) == codes
 
 
