@@ -128,11 +128,18 @@ def show(folder: str, rule: str | None, record: str | None, limit: int, pictures
     ]
     code = _damage(contents)
     if record is not None and not groups:
-        raise UsageError(f"no record {terminal(record)} in the quarantine {folder}; see: quarantine show {folder}")
+        raise UsageError(
+            f"no record {terminal(record)} in the quarantine {folder}; see: label-guard quarantine show {folder}"
+        )
+    written = 0
     for number, group in enumerate(groups[:limit], 1):
         _show(group)
         if pictures is not None:
-            _write_pictures(group[0], Path(pictures), number)
+            written += _write_pictures(group[0], Path(pictures), number)
+    if pictures is not None and not written:
+        _warn(
+            f"no picture is kept in {counted(len(groups[:limit]), 'shown record')}; nothing was written to {pictures}"
+        )
     if len(groups) > limit:
         _say(f"... and {len(groups) - limit} more; raise --limit, or narrow with --rule or --record")
     if not groups:
@@ -291,18 +298,22 @@ def _show(group: Sequence[QuarantineEntry]) -> None:
             _say(f"    {path}: {_in_short(value)}")
 
 
-def _write_pictures(entry: QuarantineEntry, folder: Path, number: int) -> None:
-    """Writes the features of a record that are pictures, each as a file."""
+def _write_pictures(entry: QuarantineEntry, folder: Path, number: int) -> int:
+    """Writes the features of a record that are pictures, each as a file; returns how many they are."""
     from label_guard.audit.thumbnails import thumbnail  # Pillow
 
+    written: set[str] = set()
     for path, value in entry.payload.items():
         picture = thumbnail(value)
         if picture is not None:
             folder.mkdir(parents=True, exist_ok=True)
-            name = re.sub(r"[^A-Za-z0-9_.-]", "_", f"{number}-{entry.name[-60:]}-{path[-60:]}.png")
+            stem = re.sub(r"[^A-Za-z0-9_.-]", "_", f"{number}-{entry.name[-60:]}-{path[-60:]}")
+            name = f"{stem}{f'-{len(written)}' if f'{stem}.png' in written else ''}.png"
+            written.add(name)
             with whole_file(str(folder / name)) as file:
                 file.write(base64.b64decode(picture.partition(",")[2]))
             _say(f"    {path}: picture in {folder / name}", "command")  # one line, to be copied
+    return len(written)
 
 
 def _position(label: Any, value: Value) -> str:

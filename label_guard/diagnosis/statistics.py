@@ -292,7 +292,8 @@ class LabelStatistics(BaseModel):
         """Counts class ids, sentinels and illegal integers where ``counted``; of k-hot rows the last two alone."""
         values = array.reshape(array.shape[0], -1)
         if array.dtype.kind == "f":
-            values = np.where(np.isfinite(values) & (np.floor(values) == values), values, np.nan)
+            finite = np.where(np.isfinite(values), values, 0.5)  # floor of some NaN bits gives a warning
+            values = np.where(np.floor(finite) == finite, values, np.nan)
         if values.dtype.kind == "b":
             values = values.astype(np.int8)
         low, high, known = _ids_of(label)

@@ -199,8 +199,13 @@ def require_random_access(source: Any, caller: str) -> None:
     """Refuses a source whose records cannot be read by position.
 
     Raises:
-        UsageError: it has no ``__len__`` or ``__getitem__``, or is a class in place of an instance.
+        UsageError: it has no ``__len__`` or ``__getitem__``, or is a class in place of an instance, a path or bytes.
     """
+    if isinstance(source, str | bytes):
+        raise UsageError(
+            f"{caller} takes a random-access source of records, not {type(source).__name__}; open the file, such as "
+            "with grain.sources.ArrayRecordDataSource(path)"
+        )
     if isinstance(source, type) or not hasattr(source, "__len__") or not hasattr(source, "__getitem__"):
         found = f"the class {source.__name__}" if isinstance(source, type) else type(source).__name__
         raise UsageError(f"{caller} takes a random-access source with __len__ and __getitem__, not {found}")

@@ -144,6 +144,10 @@ def folder_url(value: object) -> str:
     url = os.fspath(cast("os.PathLike[str]", value)) if isinstance(value, os.PathLike) else value
     if not isinstance(url, str) or not url:
         raise UsageError(f"quarantine url is {value!r}; give a folder or an fsspec URL")
+    if url.startswith("~") and os.path.expanduser(url) != url:  # noqa: PTH111  # the text is compared
+        raise UsageError(
+            f"quarantine url is {url!r}, where '~' would be a folder of that name; give {os.path.expanduser(url)}"  # noqa: PTH111
+        )
     return url
 
 

@@ -68,8 +68,11 @@ def parse_uri(uri: str) -> tuple[str, str, dict[str, str]]:
     place, mark, query = where.rpartition("?")
     if not mark or not place or not _QUERY.fullmatch(query):
         return scheme, where, {}
-    options = {name: unquote(value) for name, _, value in (part.partition("=") for part in query.split("&"))}
+    given = [(name, unquote(value)) for name, _, value in (part.partition("=") for part in query.split("&"))]
+    options = dict(given)
     wrong = next((name for name in options if name not in known), None)
+    if wrong is None and len(options) < len(given):
+        raise SourceError(f"{uri}: an option is given twice")
     if wrong is None:
         return scheme, place, options
     if place.startswith(("http://", "https://")):  # the query is the server's

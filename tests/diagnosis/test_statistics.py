@@ -43,6 +43,16 @@ VALUES = st.lists(
 )
 
 
+@pytest.mark.parametrize("bits", ["uint16", "uint32", "uint64"])
+def test_bits_of_every_float_are_counted_without_a_warning(bits: str) -> None:
+    """Bytes read as floats that were written as something else: NumPy warns about a floor of some NaN bits."""
+    width = 8 * np.dtype(bits).itemsize
+    top = np.arange(2**16, dtype=np.uint64) << np.uint64(width - 16)  # each sign and exponent, and NaN of both kinds
+    words = np.concatenate([top, top | np.uint64(1)]).astype(bits)
+    found = statistics_of(guard_of(shape=[None]), [words.view(f"float{width}")])
+    assert found.violations["LG103"][0] == 1
+
+
 @given(VALUES, VALUES, VALUES)
 def test_merging_is_commutative_and_associative(a: list[Any], b: list[Any], c: list[Any]) -> None:
     """The order and grouping of merges never shows, and empty statistics are the unit."""

@@ -148,6 +148,8 @@ def test_selected_records(tmp_path: Path) -> None:
         ([1, 2, 3], 2, "got 2 as records"),
         (iter([1, 2]), [0], "takes a random-access source .*, not list_iterator"),
         (list, [0], "not the class list"),
+        ("data.array_record", [0], "of records, not str; open the file"),
+        (b"abc", [0], "of records, not bytes; open the file"),
     ],
 )
 def test_what_does_not_select_records(source: Any, records: Any, says: str) -> None:
@@ -156,8 +158,10 @@ def test_what_does_not_select_records(source: Any, records: Any, says: str) -> N
         select_records(source, records)
 
 
-@pytest.mark.parametrize(("source", "options"), [(list, {}), ([], {"name": 3}), ([], {"name": ""})])
+@pytest.mark.parametrize(
+    ("source", "options"), [(list, {}), ([], {"name": 3}), ([], {"name": ""}), ("a", {}), (b"a", {})]
+)
 def test_what_cannot_be_keyed(source: Any, options: dict[str, Any]) -> None:
-    """A class in place of an instance and a name that is not text are errors of the call."""
-    with pytest.raises(UsageError, match=r"the class list|name is (3|''); it must be a string"):
+    """A class in place of an instance, a path in place of an open file, and a name that is not text are errors."""
+    with pytest.raises(UsageError, match=r"the class list|open the file|name is (3|''); it must be a string"):
         keyed(source, **options)

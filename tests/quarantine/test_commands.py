@@ -105,6 +105,22 @@ def test_show_writes_pictures(capsys: pytest.CaptureFixture[str], tmp_path: Path
     np.testing.assert_array_equal(np.asarray(Image.open(path)), image)
 
 
+def test_show_keeps_pictures_apart_and_says_where_none_is(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Names that differ in signs alone are two files; records without a picture are reported, not passed over."""
+    place, pictures = tmp_path / "q", tmp_path / "pictures"
+    images = {name: np.full((4, 6, 3), k, np.uint8) for k, name in enumerate(["a/b", "a_b", "a.b", "a b"])}
+    write(place, origin(), bad("f__1", np.int64(10), **images))
+    run(capsys, "show", str(place), "--pictures", str(pictures))
+    assert sorted(np.asarray(Image.open(path)).max() for path in pictures.iterdir()) == [0, 1, 2, 3]
+    write(tmp_path / "none", origin(), bad("f__1", np.int64(10)), bad("f__2", np.int64(10)))
+    code, _, messages = run(capsys, "show", str(tmp_path / "none"), "--pictures", str(tmp_path / "new"))
+    assert code == 0
+    assert (
+        messages == f"label-guard: no picture is kept in 2 shown records; nothing was written to {tmp_path / 'new'}\n"
+    )
+    assert not (tmp_path / "new").exists()
+
+
 def test_show_names_the_place_of_a_value(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The index of the first such value in an array, with when and by whom the record was written."""
     mask = np.zeros((20, 30), np.uint8)

@@ -408,6 +408,7 @@ def test_functions_that_cannot_be_read(user_module: str, where: str, labels: dic
         ("csv:a.csv?delimitr=;", "unknown option 'delimitr'; did you mean 'delimiter'"),
         ("jsonl:a.jsonl?header=none", "jsonl: has no options"),
         ("csv:a.csv?encoding=utf8", "did you mean 'utf-8'"),
+        ("raw:a.bin?dtype=uint16&dtype=uint32", "an option is given twice"),
         ("csv:a.csv?delimiter=ab", "expected one character"),
         ("csv:a.csv?header=no", "expected first or none"),
         ("raw:a.bin?dtype=int12", "expected one of"),
