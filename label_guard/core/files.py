@@ -9,8 +9,9 @@ import os
 import posixpath
 import re
 import stat
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from glob import has_magic
 from pathlib import Path
 from typing import IO, Any, BinaryIO
@@ -23,6 +24,7 @@ PROTOCOLS = (
     "file", "local", "http", "https", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf", "memory",
 )  # fmt: skip
 ALLOW_VARIABLE = "LABEL_GUARD_PROTOCOLS"
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _OBJECT_BUFFER = 64 << 10  # bytes: what is read is passed on by blocks of that, out of the larger ones of fsspec
 _IRREGULAR = (
     (stat.S_ISDIR, "a folder"),
@@ -131,31 +133,54 @@ def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
     return Path(path).open("rb")
 
 
-def closed_folders(folder: Path, pattern: str) -> list[Path]:
-    """The folders that a glob below ``folder`` looks into and may not read: ``Path.glob`` passes over them."""
-    parts = pattern.split("/")
+def local_glob(folder: Path, pattern: str) -> tuple[list[Path], list[Path]]:
+    """What a glob finds in and below a local folder; ``**`` does not follow links.
+
+    ``Path.glob`` passes over folders that may not be read, and Python 3.12 lists a folder where a name alone is asked
+    for, so that it finds less than 3.11.
+
+    Returns:
+        The files and folders, each once; and the folders that the glob looks into and may not read.
+    """
     closed: dict[Path, None] = {}
-    for k in range(len(parts)):
-        places = [folder] if not k else folder.glob("/".join(parts[:k]))
-        if any(map(has_magic, parts[: k + 1])):
-            closed |= dict.fromkeys(place for place in places if _is_closed(place, parts[k]))
-        if parts[k] == "**":  # looks into what it matches
-            closed |= dict.fromkeys(p for p in folder.glob("/".join(parts[: k + 1])) if _is_closed(p, "*"))
-    return list(closed)
+    places: dict[Path, None] = {folder: None}
+    for part in pattern.split("/"):
+        found: dict[Path, None] = {}
+        for place in places:
+            found |= dict.fromkeys(_folders_below(place, closed) if part == "**" else _entries(place, part, closed))
+        places = found
+    return list(places), list(closed)
 
 
-def _is_closed(folder: Path, part: str) -> bool:
-    """Whether a folder cannot be searched for what a part of a glob means."""
+def _entries(folder: Path, part: str, closed: dict[Path, None]) -> list[Path]:
+    """The entries of a folder that one part of a glob means; a folder that cannot be read is added to ``closed``."""
     try:
-        if has_magic(part):
-            os.scandir(folder).close()
-        else:
-            (folder / part).stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        return True
-    return False
+        if not has_magic(part):
+            (folder / part).lstat()
+            return [folder / part]
+        with os.scandir(folder) as entries:
+            return [folder / entry.name for entry in entries if fnmatch(entry.name, part)]
+    except ValueError:  # a NUL
+        return []
+    except OSError as error:
+        if error.errno not in _NOT_THERE:
+            closed[folder] = None
+        return []
+
+
+def _folders_below(top: Path, closed: dict[Path, None]) -> Iterator[Path]:
+    """A folder and all below it, links left out; one that cannot be read is added to ``closed``."""
+    waiting = [top]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(folder) as entries:
+                waiting += [folder / entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except OSError as error:
+            if error.errno in _NOT_THERE:
+                continue
+            closed[folder] = None
+        yield folder
 
 
 def read_text(path: str | os.PathLike[str]) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,7 +24,7 @@ def render(report: DiagnosticReport) -> str:
     """The whole report as one run of its own category, so that ``lint`` and ``diff`` do not replace each other."""
     codes = sorted({diagnostic.rule for diagnostic in report.diagnostics})
     rules = [_rule(code) for code in codes]
-    driver = {"name": "label-guard", "semanticVersion": version("label-guard"), "rules": rules}
+    driver = {"name": "label-guard", **_version(), "rules": rules}
     invocation: dict[str, Any] = {"executionSuccessful": report.complete}
     if report.not_checked:
         invocation["toolExecutionNotifications"] = [
@@ -39,6 +39,13 @@ def render(report: DiagnosticReport) -> str:
         "results": list(_results(report.diagnostics, codes)),
     }
     return json_text(json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2, ensure_ascii=True))
+
+
+def _version() -> dict[str, str]:
+    try:
+        return {"semanticVersion": metadata.version("label-guard")}
+    except metadata.PackageNotFoundError:  # a copy that is not installed
+        return {}
 
 
 def _rule(code: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from glob import has_magic
 from pathlib import Path
 from typing import Any, cast
 
-from label_guard.core.files import closed_folders
+from label_guard.core.files import local_glob
 from label_guard.errors import UsageError
 from label_guard.rules.diagnostic import Diagnostic
 
@@ -45,11 +45,8 @@ def _files_of(name: str) -> list[str]:
     if os.path.lexists(path) or not has_magic(name):
         return [name]
     root = Path(path.anchor)
-    try:
-        names = path.relative_to(root).as_posix()
-        matches = sorted([*root.glob(names), *closed_folders(root, names)])
-    except ValueError:  # ** next to other characters
-        return []
+    found, closed = local_glob(root, path.relative_to(root).as_posix())
+    matches = sorted([*found, *closed])
     return [file for match in matches for file in (_files_of(str(match)) if _is_folder(match) else [str(match)])]
 
 

@@ -15,7 +15,7 @@ from typing import IO, Any, cast
 
 from typing_extensions import override
 
-from label_guard.core.files import closed_folders, filesystem_of, is_url, open_object, open_regular, require_protocol
+from label_guard.core.files import filesystem_of, is_url, local_glob, open_object, open_regular, require_protocol
 from label_guard.errors import LabelGuardError, SourceError
 from label_guard.sources.base import Shard
 
@@ -94,10 +94,9 @@ def _local_files(pattern: str) -> list[str]:
     found: list[Path] = []
     if plain is not None:
         folder, names = Path(*path.parts[:plain]), "/".join(path.parts[plain:])
-        with contextlib.suppress(ValueError, OSError):  # "**.csv"; a name that is too long
-            found = list(folder.glob(names))
-            if closed := closed_folders(folder, names):
-                raise SourceError(f"cannot read the folder {closed[0]}, in which {pattern} may name files")
+        found, closed = local_glob(folder, names)
+        if closed:
+            raise SourceError(f"cannot read the folder {closed[0]}, in which {pattern} may name files")
     # A link to a file that is gone, a pipe and a device are named when they are read, not left out.
     paths = sorted(name.as_posix() for name in found if not name.is_dir() and not name.name.startswith("."))
     if not paths:

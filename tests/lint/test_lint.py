@@ -1,7 +1,7 @@
 """The lint of schema files: what loads and will still hurt, comments that quiet it, and which rules are reported."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
@@ -19,6 +19,8 @@ def _lint(text):
     return [d.rule for d in lint_file(read_schema_bytes((_HEAD + text).encode(), "pets.yaml"))]
 
 
+@example("._0")
+@example("-._1e3")
 @given(st.from_regex(r"\A[-+.:_=<0-9a-zA-Z]{1,12}\Z") | st.text("0123456789.:-+_eExXbBoOTZ ", min_size=1, max_size=20))
 def test_names_that_yaml_1_1_mangles_are_found(name):
     """Whatever a YAML 1.1 reader takes for no string is LG212 or LG213; and quoting ends it."""

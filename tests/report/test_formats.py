@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import label_guard
 from label_guard.errors import UsageError
 from label_guard.report import FORMATS, render_diagnostics
 from label_guard.rules.diagnostic import Diagnostic, DiagnosticReport
@@ -204,6 +205,20 @@ def test_sarif_is_valid_against_the_schema_of_the_standard(found: list[Diagnosti
     assert [rules[result["ruleIndex"]]["id"] for result in run["results"]] == [d.rule for d in found]
     prints = [result["partialFingerprints"]["labelGuard/v1"] for result in run["results"]]
     assert len(set(prints)) == len(prints)
+
+
+def test_sarif_of_a_copy_that_is_not_installed() -> None:
+    """Without the metadata of an installed package the report has no version of it, and is valid."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(label_guard.__file__).parents[1])!r})\n"
+        "from label_guard.report import render_diagnostics\n"
+        "from label_guard.rules.diagnostic import DiagnosticReport\n"
+        "print(render_diagnostics(DiagnosticReport([], 'lint'), 'sarif'))\n"
+    )
+    without_packages = [sys.executable, "-I", "-S", "-c", code]
+    shown = subprocess.run(without_packages, capture_output=True, text=True, check=True).stdout
+    assert _sarif_errors(shown) == []
+    assert "semanticVersion" not in shown
 
 
 def test_a_broken_sarif_is_seen_by_the_validator() -> None:
