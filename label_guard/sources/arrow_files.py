@@ -12,7 +12,7 @@ from typing import Any, cast
 from label_guard.core.files import read_bounded
 from label_guard.errors import SourceError
 from label_guard.sources.arrow_columns import features, leaf_column, leaf_names, pyarrow, wanted_leaves
-from label_guard.sources.base import CHUNK_BYTES, LabelShapes, Piece, Shard, did_you_mean, framework
+from label_guard.sources.base import CHUNK_BYTES, LabelShapes, Piece, Shard, did_you_mean, framework, require_distinct
 from label_guard.sources.encoded_labels import decode_pieces
 from label_guard.sources.files import find_shards, is_remote, opened, require_length
 from label_guard.sources.tfds_metadata import Feature
@@ -109,28 +109,42 @@ def arrow_shards(where: str, split: str | None) -> tuple[Shard, ...]:
     root = Path(where)
     if is_remote(where) or not root.is_dir():
         return find_shards(where)
-    splits = _read(root / _DICT).get("splits")
-    if isinstance(splits, list):
+    if splits := split_names(where):
         if split not in splits:
-            near = did_you_mean(split or "", map(str, cast("list[Any]", splits)))
-            raise SourceError(f"{where} has no split {split!r}{near}")
+            raise SourceError(f"{where} has no split {split!r}{did_you_mean(split or '', splits)}")
         root /= str(split)
     state = _read(root / _STATE)
     if state.get("_indices_data_files"):
         raise SourceError(f"{root} keeps a selection of rows; call flatten_indices() before save_to_disk()")
-    listed = [str(cast("dict[str, Any]", one).get("filename")) for one in state.get("_data_files", ())]
+    entries = _listed(state, "_data_files", root / _STATE)
+    listed = [
+        str(cast("dict[str, Any]", one).get("filename")) if isinstance(one, dict) else str(one) for one in entries
+    ]
     names = listed or sorted(path.name for path in root.glob("*.arrow"))
     if not names:
         raise SourceError(f"{root} holds no Arrow files")
     if any(Path(name).name != name for name in names):
         raise SourceError(f"{root / _STATE} names files outside its folder")
+    require_distinct(names, str(root / _STATE))
     return tuple(Shard(str(root / name), name, index) for index, name in enumerate(names))
 
 
 def split_names(where: str) -> list[str]:
     """The splits of a folder of ``DatasetDict.save_to_disk``; empty where it holds one dataset."""
-    found = None if is_remote(where) else _read(Path(where) / _DICT).get("splits")
-    return list(map(str, cast("list[Any]", found))) if isinstance(found, list) else []
+    place = Path(where) / _DICT
+    return [] if is_remote(where) else list(map(str, _listed(_read(place), "splits", place)))
+
+
+def _listed(found: Mapping[str, Any], name: str, place: Path) -> list[object]:
+    """An array of a JSON object; empty where it has none.
+
+    Raises:
+        SourceError: it is something else.
+    """
+    value = found.get(name)
+    if not isinstance(value, list | None):
+        raise SourceError(f"{place} is not as datasets writes it: {name!r} is not an array")
+    return cast("list[object]", value or [])
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -251,6 +251,20 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; there are {listed(names, quote=True)}" if names else ""
 
 
+def require_distinct(names: Sequence[str], where: str) -> None:
+    """Checks that no file is named twice: its records would be counted twice, under the same keys.
+
+    Args:
+        names: names of files.
+        where: what names them, for the message.
+
+    Raises:
+        SourceError: two are the same.
+    """
+    if len(set(names)) < len(names):
+        raise SourceError(f"{where} names {next(name for name in names if names.count(name) > 1)!r} twice")
+
+
 def require_fields(wanted: Iterable[str], known: Sequence[str], where: str) -> None:
     """Refuse a label path that no record has.
 

@@ -8,11 +8,11 @@ from typing import NamedTuple
 from label_guard.core.files import join
 from label_guard.errors import SourceError
 from label_guard.sources import array_record, tf_record
-from label_guard.sources.base import LabelShapes, Shape, Shard, did_you_mean, require_fields
+from label_guard.sources.base import LabelShapes, Shape, Shard, did_you_mean, require_distinct, require_fields
 from label_guard.sources.encoded_labels import Encoding
 from label_guard.sources.files import sizes_in
 from label_guard.sources.source import Source, peek_fields
-from label_guard.sources.tfds_metadata import Feature, SplitInfo, TfdsMetadata, flat_path, read_metadata
+from label_guard.sources.tfds_metadata import INFO, Feature, SplitInfo, TfdsMetadata, flat_path, read_metadata
 
 _FORMATS = {form.name: form for form in (array_record.FORMAT, tf_record.FORMAT)}
 
@@ -74,6 +74,7 @@ def _split(uri: str, metadata: TfdsMetadata, split: str | None) -> SplitInfo:
 def _shards(uri: str, folder: str, split: SplitInfo) -> tuple[Shard, ...]:
     if not split.filenames and split.num_examples != 0:
         raise SourceError(f"{uri}: its metadata name no files; give them as tfrecord:{folder}/NAME-SPLIT*")
+    require_distinct(split.filenames, join(folder, INFO))
     lengths = zip(split.filenames, split.shard_lengths, strict=True)
     sizes = sizes_in(folder)
     return tuple(

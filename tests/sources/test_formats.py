@@ -613,6 +613,34 @@ def test_arrow_that_keeps_a_selection_is_refused(tmp_path: Path) -> None:
         open_source(str(tmp_path), labels=["label"], split="train")
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("state.json", '{"_data_files": 5}', "'_data_files' is not an array"),
+        ("state.json", '{"_data_files": {"0": {}}}', "'_data_files' is not an array"),
+        ("state.json", '{"_data_files": [{"filename": "../a.arrow"}]}', "names files outside its folder"),
+        ("state.json", '{"_data_files": [{"filename": "a.arrow"}, {"filename": "a.arrow"}]}', "names 'a.arrow' twice"),
+        ("dataset_dict.json", '{"splits": "train"}', "'splits' is not an array"),
+        ("dataset_dict.json", '{"splits": {"train": 1}}', "'splits' is not an array"),
+        ("dataset_dict.json", '{"splits": ["test"]}', "no split 'train'"),
+    ],
+)
+def test_a_state_that_datasets_does_not_write_is_an_error(tmp_path: Path, name: str, text: str, message: str) -> None:
+    """Of another type, or with a file twice, whose records would be counted twice under the same keys."""
+    write_arrow(tmp_path / "d", pa.table({"label": [1]}))
+    (tmp_path / "d" / name).write_text(text)
+    with pytest.raises(SourceError, match=message):
+        open_source(f"arrow:{tmp_path}/d", labels=["label"], split="train")
+
+
+@pytest.mark.parametrize("text", ["{}", '{"_data_files": null}', '{"_data_files": []}'])
+def test_a_state_that_names_no_files_leaves_those_of_the_folder(tmp_path: Path, text: str) -> None:
+    """As that of an older version of datasets."""
+    write_arrow(tmp_path / "d", pa.table({"label": [1]}))
+    (tmp_path / "d" / "state.json").write_text(text)
+    assert read(open_source(f"arrow:{tmp_path}/d", labels=["label"]))[0] == [1]
+
+
 def test_csv_as_people_write_it(tmp_path: Path) -> None:
     """Delimiters, encodings and files without a header, by options; without these an error names the option."""
     (tmp_path / "a.csv").write_bytes("Länge;label\n5,1;3\n".encode("latin-1"))

@@ -56,6 +56,7 @@ def found(scheme: str, file: str, folder: Path, pool: Executor) -> dict[str, str
     uri = f"{scheme}:{uri.partition(':')[2]}"
     report = check_labels(uri)
     split = "train" if len(report.splits) > 1 else None
+    records = report.splits[split or next(iter(report.splits))][0]
     schema = schema_of(report, uri, split)
     opened = open_splits(schema)
     prepared = schema, opened, ReadOptions(keep_bad=True), None
@@ -63,7 +64,7 @@ def found(scheme: str, file: str, folder: Path, pool: Executor) -> dict[str, str
     shared = audit_prepared(prepared, executor=pool)
     assert alone.splits[0].invalid
     return {
-        "read": yes(alone.complete and alone.splits[0].records == next(iter(report.splits.values()))[0]),
+        "read": yes(alone.complete and alone.splits[0].records == records),
         "infer": yes(_drafts(uri)),
         "check": yes(report.ok and bool(report.labels)),
         "workers": yes(alone.to_json() == shared.to_json()),

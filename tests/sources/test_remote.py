@@ -148,7 +148,7 @@ def test_an_object_that_changes_is_an_error(bucket: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("uri", ["npy:{}/a.npy", "raw:{}/a.bin?dtype=int64&offset=8"])
 def test_a_server_that_ignores_ranges_is_an_error(uri: str, tmp_path: Path) -> None:
-    """Such as ``python -m http.server``: it answers with the whole file, whose first bytes are no labels."""
+    """Such as ``python -m http.server``: it answers with the whole file, whose first bytes are not labels."""
     values = np.arange(1000)
     np.save(tmp_path / "a.npy", values)
     values.tofile(tmp_path / "a.bin")

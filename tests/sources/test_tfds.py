@@ -234,6 +234,10 @@ def test_a_folder_without_features_is_read_by_its_records(folder: Path) -> None:
     [
         ({"fileFormat": "riegeli"}, "is stored as riegeli; read are array_record and tfrecord"),
         ({"splits": [{"name": "train", "shardLengths": []}]}, "its metadata name no files"),
+        (
+            {"splits": [{"name": "train", "shardLengths": ["1", "2"], "filepathTemplate": "{DATASET}-{SPLIT}.x"}]},
+            "dataset_info.json names '.*-train.x' twice",
+        ),
     ],
 )
 def test_folders_that_are_not_read(folder: Path, change: dict[str, object], reported: str) -> None:
