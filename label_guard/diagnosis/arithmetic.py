@@ -14,6 +14,7 @@ from label_guard.schema.labels import ClassLabel
 
 _DIGITS = range(48, 58)
 _CHARACTERS = {*_DIGITS, 9, 10, 13, 32, 43, 45, 46}
+_ROUND = 12  # so many ids are all round by chance once in thousands of times
 _APART = 8  # least distance of two grey levels
 _LEVELS = 256  # with more classes, values are not grey levels
 _LEVEL = 0.02  # share of a mask that a grey level has, and what is blended has not
@@ -28,7 +29,7 @@ def arithmetic_cause(label: ClassLabel, stats: LabelStatistics) -> LikelyCause |
     words = characters(stats)
     if words is not None and label.num_classes <= _DIGITS.stop:
         return LikelyCause("ascii", words)
-    for rule in (_swapped, _truncated, _wrapped, _lossy, _no_ids):
+    for rule in (_swapped, _rounded, _truncated, _wrapped, _lossy, _no_ids):
         cause = rule(label, stats, illegal)
         if cause is not None:
             return cause
@@ -59,6 +60,26 @@ def _bytes_swapped(value: int, bits: int) -> int:
     if not -(2 ** (bits - 1)) <= value < 2**bits:
         return -1
     return int.from_bytes((value % 2**bits).to_bytes(bits // 8, "big"), "little")
+
+
+def _rounded(label: ClassLabel, stats: LabelStatistics, illegal: dict[int, int]) -> LikelyCause | None:
+    """Ids that were stored in a float of few bits: the last one was rounded up to an illegal value."""
+    top, low = label.id_range[1], label.id_range[0]
+    if stats.illegal_overflow or low < 0 or min(illegal) < low:
+        return None
+    for bits, name in ((8, "bfloat16"), (11, "float16"), (24, "float32")):
+        step = 1 << max(0, top.bit_length() - bits)
+        large = [v for v in (*stats.class_counts, *illegal) if v > 2**bits]
+        if len(large) < _ROUND or max(illegal) >= top + step:
+            continue
+        if all((v // (v & -v)).bit_length() <= bits for v in large):
+            text = (
+                f"none of the {len(large):,} ids above {2**bits:,} that occur has more than {bits} significant bits: "
+                f"{name} rounded them, such as {top} to {max(illegal)}. Write the labels again as integers; the other "
+                "ids are legal but wrong"
+            )
+            return LikelyCause("rounded-ids", text)
+    return None
 
 
 def _truncated(label: ClassLabel, stats: LabelStatistics, illegal: dict[int, int]) -> LikelyCause | None:
@@ -175,14 +196,20 @@ def _no_ids(label: ClassLabel, stats: LabelStatistics, illegal: dict[int, int]) 
         return None
     if distinct <= label.num_classes and not stats.illegal_overflow:
         return None  # may be ids with gaps, or from another start
+    return LikelyCause("not-ids", not_ids(label, stats))
+
+
+def not_ids(label: ClassLabel, stats: LabelStatistics) -> str:
+    """The words for values most of which are not class ids in any reading."""
+    bad, distinct = stats.illegal_values.positions, stats.illegal_values.distinct
+    illegal, total = {int(v): n for v, n in stats.illegal.items()}, max(1, stats.positions)
     about = "about " if stats.illegal_overflow else ""
-    text = (
+    return (
         f"{bad:,} of {counted(total, 'value')} {agreed(bad, 'is not a declared id', 'are not declared ids')}, with "
         f"{about}{distinct:,} distinct values from {stats.low} to {stats.high}{stats.illegal_values.often_beyond()} "
         f"for {counted(label.num_classes, 'class')}: not class ids but something else, such as an image, a count, an "
         f"identifier{_packed(label, illegal)}. Check that the right column or file is read"
     )
-    return LikelyCause("not-ids", text)
 
 
 def _packed(label: ClassLabel, illegal: dict[int, int]) -> str:

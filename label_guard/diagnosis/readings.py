@@ -22,6 +22,7 @@ from label_guard.schema.labels import ClassLabel
 
 _VOIDS = {255: 0.3, -1: 0.3, -100: 0.3}  # how likely it is that each is used without being declared
 _RARE_VOID = 0.01
+_ODD_VOID = 0.003  # a number that is not well known for it
 _MOST_VOIDS = 3
 _MANY_VALUES = 20_000  # with more distinct values, fewer combinations of void values are tried
 WIDEST = 8  # classes of another set are looked for up to so many times the declared number
@@ -159,15 +160,26 @@ def _with_voids(observed: ObservedValues) -> Iterator[Reading]:
     most = 1 if len(observed.values) > _MANY_VALUES else _MOST_VOIDS
     usual = float(np.median(observed.counts)) if len(observed.counts) else 0.0  # an edited report may count no class
     known = [v for v in WELL_KNOWN if v in observed.illegal and observed.illegal[v] >= min(5.0, usual / 4)]
-    known = sorted(known, key=lambda v: -observed.illegal[v])[:most]
+    known = sorted(known, key=lambda v: -observed.illegal[v])[:most] + _lone_values(observed, usual)
     for reading in _class_sets(observed):
         if reading.cause != "stray" and not any(map(reading.holds, observed.illegal)):
             continue  # it explains nothing
         free = [value for value in known if not reading.holds(value) and value not in reading.voids]
         for chosen in chain.from_iterable(combinations(free, n) for n in range(len(free) + 1)):
-            prior = reading.prior * math.prod(_VOIDS.get(value, _RARE_VOID) for value in chosen)
+            prior = reading.prior * math.prod(_prior_of_void(value) for value in chosen)
             cause = "undeclared-ignore" if reading.cause == "stray" and chosen else reading.cause
             yield replace(reading, cause=cause, prior=prior, voids=(*reading.voids, *chosen))
+
+
+def _prior_of_void(value: int) -> float:
+    return _VOIDS.get(value, _RARE_VOID if value in WELL_KNOWN else _ODD_VOID)
+
+
+def _lone_values(observed: ObservedValues, usual: float) -> list[int]:
+    """The one illegal value that is not well known and is as frequent as a class, apart from the declared ids."""
+    low, high = observed.label.id_range
+    new = [v for v in observed.illegal if v not in WELL_KNOWN]
+    return [v for v in new if len(new) == 1 and not low - 1 <= v <= high + 1 and observed.illegal[v] * 30 >= usual]
 
 
 def _class_sets(observed: ObservedValues) -> Iterator[Reading]:
@@ -228,7 +240,8 @@ def _prior_of_void_zero(observed: ObservedValues) -> float:
     fills = observed.count(0) >= 3 * int(others.max(initial=0))
     if observed.label.rank == 1:
         return 0.1 if fills else 0.003
-    return 0.02 if fills else 0.002
+    least = int(observed.inside(1, observed.label.num_classes).min(initial=observed.total))
+    return 0.02 if fills or 1.5 * observed.count(0) < least else 0.002
 
 
 def _may_be_mixed(observed: ObservedValues, low: int, high: int) -> bool:

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from label_guard.diagnosis.arithmetic import not_ids
 from label_guard.diagnosis.cause import TO_CHANGE, LikelyCause, OtherCause, with_alternatives
+from label_guard.diagnosis.illegal import WELL_KNOWN
 from label_guard.diagnosis.places import LIKELY, clustered, whole_files
 from label_guard.diagnosis.readings import ObservedValues, Reading, ScoredReading, score
 from label_guard.diagnosis.statistics import LabelStatistics
@@ -48,6 +50,11 @@ def value_cause(
     scored = score(observed)
     ranked = [one for one, share in scored if share >= _PLAUSIBLE]
     best = ranked[0]
+    if best.reading.cause not in ("stray", "undeclared-ignore") and _leaves_most(observed, best):
+        if 2 * stats.illegal_values.positions > observed.total:
+            return LikelyCause("not-ids", not_ids(label, stats))
+        best = ScoredReading(_declared(observed), observed.illegal)
+        ranked = [best]
     voids = best.reading.voids and best.reading.cause != "undeclared-ignore"
     plain = ("stray", "undeclared-ignore") if voids else ("stray",)  # readings of the declared classes alone
     strays = sum(share for one, share in scored if one.reading.cause in plain)
@@ -63,6 +70,12 @@ def value_cause(
     finding = text_of(observed, best) + advice(observed, best)
     to_change = "" if best.reading.cause == "stray" else TO_CHANGE
     return LikelyCause(name_of(observed, best), finding, patch, to_change=to_change)
+
+
+def _leaves_most(observed: ObservedValues, scored: ScoredReading) -> bool:
+    """Whether a reading explains less than half of the illegal positions."""
+    rest = sum(n for value, n in scored.noise.items() if value in observed.illegal) + observed.far
+    return 2 * rest > observed.stats.illegal_values.positions
 
 
 def _no_label_at_all(path: str, observed: ObservedValues, split: str | None) -> LikelyCause | None:
@@ -102,6 +115,9 @@ def _twins(observed: ObservedValues, best: ScoredReading, strays: float, others:
     if reading.cause == "mixed" and observed.count(reading.low) >= _least_inside(observed, reading):
         extra = Reading("one-class-too-few", reading.low, reading.high, 1.0)
         return [*others, alternative(observed, ScoredReading(extra, {}))]
+    if reading.cause == "one-class-too-few" and observed.label.rank == 0 and _fills(observed, reading.high):
+        text = f"{reading.high} is far more frequent than every class, as what fills places that hold nothing"
+        return [*others, OtherCause("undeclared-ignore", text)]
     if reading.cause == "minus-one-shift" and reading.low == -1 and observed.label.num_classes <= _FEW_CLASSES:
         text = f"-1 marks what was not found in a list of classes, such as class {reading.high + 1}, never used"
         return [*others, OtherCause("lookup-failed", text)]
@@ -111,6 +127,11 @@ def _twins(observed: ObservedValues, best: ScoredReading, strays: float, others:
     if reading.cause == "undeclared-ignore":
         return [*others, *_twins_of_void(observed, reading, lookup)]
     return others
+
+
+def _fills(observed: ObservedValues, value: int) -> bool:
+    others = observed.counts[observed.values != value]
+    return observed.count(value) >= 2 * int(others.max(initial=0))
 
 
 def _declared(observed: ObservedValues) -> Reading:
@@ -126,6 +147,11 @@ def _least_inside(observed: ObservedValues, reading: Reading) -> float:
 
 def _twins_of_void(observed: ObservedValues, reading: Reading, lookup: OtherCause) -> list[OtherCause]:
     """What an undeclared void value may be as well: a failed lookup, class 0 less one, or one of two classes."""
+    odd = next((value for value in reading.voids if value not in WELL_KNOWN), None)
+    if odd is not None:
+        more = OtherCause("other-classes", f"{odd} is one of more classes, of which some never occur")
+        failed = OtherCause("lookup-failed", f"{odd} marks what was not found in a list of classes")
+        return [more if odd > reading.high else failed, OtherCause("stray", f"{odd} is corrupt wherever it occurs")]
     for bits in (8, 16):
         if 2**bits - 1 in reading.voids and f"uint{bits}" in observed.stats.dtypes and not observed.count(reading.high):
             text = f"ids less one in uint{bits}, where {2**bits - 1} is class 0; the last class is never used"
@@ -173,11 +199,12 @@ def _twins_of_gaps(observed: ObservedValues, reading: Reading) -> list[OtherCaus
     if len(set(steps)) == 1 and ids[0] in (0, steps[0]):
         return []
     new = [value for value in ids if value in observed.illegal]
-    if len(new) == 1 and new[0] > observed.label.num_classes and len(ids) > 2:
+    size, counts = observed.label.num_classes, [observed.count(value) for value in ids]
+    if len(new) == 1 and (new[0] > size or 3 * observed.count(new[0]) < np.median(counts)) and len(ids) > 2:
         return [OtherCause("other-classes", f"{new[0]} is one of more classes, of which some never occur")]
     if steps[-1] > ids[-2] - ids[0] + 8 and len(ids) > 2:
         return [OtherCause("undeclared-ignore", f"{ids[-1]} is far from the other ids and means that there is none")]
-    if ids[-1] > _WIDEST_IDS * observed.label.num_classes + 8:
+    if ids[-1] > _WIDEST_IDS * size + 8:
         return [OtherCause("not-ids", "numbers in another order than the classes, such as grey levels or hashes")]
     if not _all_seen(observed, reading):
         return [OtherCause("other-classes", "more classes than are declared, of which some never occur by chance")]

@@ -93,11 +93,12 @@ def _void(observed: ObservedValues, scored: ScoredReading) -> str:
         f"{observed.count(v):,} of {counted(observed.total, 'value')} {agreed(observed.count(v), 'is', 'are')} {v}"
         for v in scored.reading.voids
     )
-    kind = "an ignore value" if len(scored.reading.voids) == 1 else "ignore values"
+    one = len(scored.reading.voids) == 1
+    looks = "it looks like an ignore value that is" if one else "they look like ignore values that are"
     if observed.label.rank == 0 and scored.reading.voids == (-1,):
         return f"{counts}: records without a label, which would train the last class"
     wrap = " (in uint8, -1 or a raw 0 less one also becomes 255)" if "uint8" in observed.stats.dtypes else ""
-    return f"{counts}: it looks like {kind} that is not declared{wrap}{_converted_nan(scored.reading.voids)}"
+    return f"{counts}: {looks} not declared{wrap}{_converted_nan(scored.reading.voids)}"
 
 
 def _converted_nan(values: Iterable[int | float]) -> str:

@@ -15,6 +15,9 @@ from label_guard.diagnosis.cause import LikelyCause
 from label_guard.diagnosis.label import diagnose
 from label_guard.diagnosis.statistics import LabelStatistics
 
+RNG = np.random.default_rng(0)
+IDS = RNG.integers(0, 10, 4_000)
+
 
 def causes(files: Any, **label: Any) -> list[LikelyCause]:
     """The diagnosis of one label, stored in one file or several."""
@@ -156,3 +159,78 @@ def test_illegal_values_next_to_sound_ids_are_in_no_other_byte_order(classes: in
     values = np.random.default_rng(0).integers(0, classes, 4_000)
     values[::40], values[1::40] = -1, 256 * (classes % 256)
     assert "byte-order" not in readings(causes(values, num_classes=classes))
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.3])
+@pytest.mark.parametrize("value", [11, 12, 40, 100, 127, 200, 1_000, 12_345, -3, -9, -50])
+def test_one_frequent_number_of_no_fame(value: int, share: float) -> None:
+    """A number as frequent as a class is either of two things, and no change is suggested."""
+    rng = np.random.default_rng(0)
+    values = np.where(rng.random(8_000) < share, value, rng.integers(0, 10, 8_000))
+    found = causes(values)
+    names = readings(found)
+    assert "undeclared-ignore" in names
+    assert ("other-classes" if value > 0 else "lookup-failed") in names
+    assert not found[0].patch
+    assert "too few" not in found[0].text
+
+
+@pytest.mark.parametrize("missing", [1, 4, 9])
+def test_a_rare_id_more_in_place_of_a_class_is_no_gap(missing: int) -> None:
+    """Where one class does not occur and a rare id is new, the ids in between keep their meaning."""
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 10, 8_000)
+    values = values[values != missing]
+    found = causes(np.where(rng.random(len(values)) < 0.02, 10, values))
+    assert "other-classes" in readings(found)
+    assert not found[0].patch
+
+
+@pytest.mark.parametrize("classes", [3, 10, 50])
+def test_the_last_id_where_it_fills_what_holds_nothing(classes: int) -> None:
+    """An id next to the classes that is far more frequent than each of them may mean "nothing"."""
+    rng = np.random.default_rng(0)
+    values = np.where(rng.random(20_000) < 0.6, classes, rng.integers(0, classes, 20_000))
+    found = causes(values, num_classes=classes)
+    assert "undeclared-ignore" in readings(found)
+    assert not found[0].patch
+
+
+def test_a_rare_0_where_ids_count_from_1_may_mean_nothing() -> None:
+    """0 as rare as no class is may be "unknown" next to 1..N."""
+    rng = np.random.default_rng(0)
+    values = np.where(rng.random(8_000) < 0.05, 0, rng.integers(1, 11, 8_000))
+    assert "one-based" in readings(causes(values))
+
+
+NOT_IDS = {
+    "widths of pictures": RNG.choice([224, 256, 512, 640], 4_000),
+    "columns read as one": np.stack([RNG.integers(0, 640, 1_500), RNG.integers(0, 480, 1_500), IDS[:1_500]], 1).reshape(
+        -1
+    ),
+    "wrapped multiples": (IDS * 20).astype(np.int8),
+}
+
+
+@pytest.mark.parametrize("name", NOT_IDS)
+def test_a_reading_that_explains_little_is_not_the_cause(name: str) -> None:
+    """A few consecutive numbers among many others are not shifted ids."""
+    assert readings(causes(NOT_IDS[name])) == ["not-ids"]
+
+
+@pytest.mark.parametrize(("bits", "classes"), [(8, 300), (8, 600), (8, 1_000), (11, 2_500), (11, 3_000)])
+def test_ids_that_a_float_rounded(bits: int, classes: int) -> None:
+    """Greater ids that lost their last bits: the value beyond the last id is not one class more."""
+    values = np.random.default_rng(0).integers(0, classes, 40_000)
+    values[:2] = classes - 1
+    step = 2.0 ** np.maximum(0, np.floor(np.log2(np.maximum(values, 1))) + 1 - bits)
+    rounded = (np.round(values / step) * step).astype(np.int64)
+    (found,) = causes(rounded, num_classes=classes)
+    assert (found.cause, dict(found.patch)) == ("rounded-ids", {})
+
+
+@pytest.mark.parametrize("classes", [300, 1_000])
+def test_ids_of_all_kinds_are_not_rounded(classes: int) -> None:
+    """One class more is that, where odd ids occur as well."""
+    values = np.random.default_rng(0).integers(0, classes + 1, 40_000)
+    assert readings(causes(values, num_classes=classes)) == ["one-class-too-few"]
