@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -57,11 +58,17 @@ def entries(folder: str) -> tuple[list[str], list[str]]:
     """
     try:
         with os.scandir(folder) as found:
-            visible = [entry for entry in found if not entry.name.startswith(".")]
-            files = sorted(entry.name for entry in visible if not entry.is_dir())
-            return files, sorted(entry.name for entry in visible if entry.is_dir())
+            visible = {entry.name: _is_folder(entry) for entry in found if not entry.name.startswith(".")}
     except OSError as error:
         raise SourceError(f"cannot read the folder {folder}: {error.strerror or error}") from None
+    return sorted(n for n in visible if not visible[n]), sorted(n for n in visible if visible[n])
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a ring of links, which is named when it is read
+        return False
 
 
 def _shards(root: str, folders: Sequence[str], fits: Callable[[str], bool], pattern: str) -> tuple[Shard, ...]:
@@ -87,6 +94,31 @@ def _files_of(shard: str, fits: Callable[[str], bool]) -> tuple[str, list[str], 
 def _rows_of(shard: str, fits: Callable[[str], bool], keys: Iterable[str]) -> dict[int, str]:
     wanted = set(keys)
     return {row: key for row, key in _files_of(shard, fits)[2].items() if key in wanted}
+
+
+def _content(file: Path, limit: int, closed: list[str]) -> bytes:
+    """What a file of a record holds; one that cannot be opened or read is added to ``closed``.
+
+    Raises:
+        ValueError: it cannot be read, or is larger than ``limit``.
+    """
+    try:
+        return read_bounded(file, limit)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno != errno.EFBIG:  # which is a fault of the record, and nothing is left to read
+            closed.append(f"{file.name}: {reason}")
+        raise ValueError(reason) from None
+
+
+def _require_opened(folder: str, closed: Sequence[str]) -> None:
+    """Checks that all files could be opened: what is in the others is not known, whatever share of the records it is.
+
+    Raises:
+        SourceError: some could not.
+    """
+    if closed:
+        raise SourceError(f"cannot read {counted(len(closed), 'file')} of {folder}; first {closed[0]}")
 
 
 def chosen_files(where: str) -> tuple[str, str] | None:
@@ -271,9 +303,10 @@ class MaskFolder:
         masks: list[Any] = []
         unreadable: list[tuple[int, str]] = []
         rows: list[int] = []
+        closed: list[str] = []
         for row, name in enumerate(files):
             try:
-                mask = decode(read_bounded(Path(folder, name), MAX_LABEL_BYTES), Encoding("image"), shape)
+                mask = decode(_content(Path(folder, name), MAX_LABEL_BYTES, closed), Encoding("image"), shape)
                 if mask.ndim > 2 and shape is not None and len(shape) < 3:
                     raise ValueError(
                         f"{counted(mask.shape[-1], 'channel')}: colours, not class ids; convert it to one channel"
@@ -288,6 +321,7 @@ class MaskFolder:
                 names = {k: keys[k] for k in range(start, row + 1)}
                 yield Piece(rows, dict.fromkeys(wanted, values_column(masks)), unreadable, names)
                 rows, masks, unreadable, size, start = [], [], [], 0, row + 1
+        _require_opened(folder, closed)
 
 
 # YOLO -----------------------------------------------------------------------------------------------------------------
@@ -322,7 +356,11 @@ class YoloFolder:
     def read(self, path: str, wanted: LabelShapes) -> Iterator[Piece]:
         require_fields(wanted, self.fields(path), path)
         folder, files, names = _files_of(path, is_label_text)
-        yield records_piece(0, files, lambda name: _yolo_labels(Path(folder, name)), wanted)._replace(names=names)
+        closed: list[str] = []
+        yield records_piece(0, files, lambda name: _yolo_labels(Path(folder, name), closed), wanted)._replace(
+            names=names
+        )
+        _require_opened(folder, closed)
 
 
 def _pictures_folder(labels: Path) -> tuple[Path, Path]:
@@ -335,10 +373,10 @@ def _pictures_folder(labels: Path) -> tuple[Path, Path]:
     return root, Path(root, "images", *parts[places[-1] + 1 :])
 
 
-def _yolo_labels(file: Path) -> dict[str, Any]:
+def _yolo_labels(file: Path, closed: list[str]) -> dict[str, Any]:
     try:
-        ids, boxes = _boxes(read_bounded(file, MAX_TEXT))
-    except (OSError, ValueError) as error:
+        ids, boxes = _boxes(_content(file, MAX_TEXT, closed))
+    except ValueError as error:
         raise ValueError(f"{file.name}: {error}") from None
     return {"label": ids, "bbox": boxes}
 

@@ -9,8 +9,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from label_guard import DatasetSchema, audit_dataset
 from label_guard.cli import app
 from label_guard.errors import SourceError
 from label_guard.schema.discovery import find_files
@@ -92,3 +95,31 @@ def test_lint_names_them(closed: Path, pattern: str, named: set[str], capsys: py
     shut = [name for name in names if not name.startswith(("open", "dark/in"))]
     assert stopped.value.code == (2 if shut else 0)
     assert capsys.readouterr().out.count("Permission denied") == len(shut)
+
+
+@pytest.mark.parametrize("scheme", ["masks", "yolo"])
+@pytest.mark.parametrize("kind", ["broken link", "ring of links", "pipe"])
+def test_a_record_whose_file_cannot_be_opened_makes_the_audit_incomplete(
+    tmp_path: Path, scheme: str, kind: str
+) -> None:
+    """It keeps its place, the others are checked, and no limit of invalid records turns it into a warning."""
+    ending = "png" if scheme == "masks" else "txt"
+    for number in range(3):
+        if scheme == "masks":
+            Image.fromarray(np.full((2, 2), number, np.uint8)).save(tmp_path / f"{number}.png")
+        else:
+            (tmp_path / f"{number}.txt").write_text(f"{number} 0.5 0.5 0.1 0.1\n")
+    closed = tmp_path / f"1.{ending}"
+    closed.unlink()
+    if kind == "pipe":
+        os.mkfifo(closed)
+    else:
+        closed.symlink_to("gone" if kind == "broken link" else closed.name)
+    label = {"kind": "class_label", "num_classes": 2, "shape": [None, None] if scheme == "masks" else [None]}
+    content = {"format": 1, "name": "x", "version": "1.0.0", "labels": {"label": label}}
+    schema = DatasetSchema.model_validate({**content, "limits": {"max_invalid_ratio": 0.7}})
+    report = audit_dataset(schema, source=f"{scheme}:{tmp_path}")
+    (split,) = report.splits
+    assert (report.exit_code, report.complete) == (2, False)
+    assert (split.records, split.invalid, split.unreadable) == (3, 1, 1)
+    assert f"cannot read 1 file of {tmp_path}; first 1.{ending}: " in split.shards[0].error
