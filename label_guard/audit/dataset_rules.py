@@ -17,6 +17,7 @@ from label_guard.rules.diagnostic import Severity
 from label_guard.rules.registry import RULES
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.schema.labels import ClassLabel, Label, MultiLabel
+from label_guard.schema.split_spec import is_training
 
 # Total variation distance between two class distributions, 0 to 1: half the sum of absolute differences
 # (Levin, Peres and Wilmer, Markov Chains and Mixing Times, 4.1). A fifth of the mass elsewhere is worth a look.
@@ -172,7 +173,7 @@ def _empty_findings(split: SplitReport, labels: Mapping[str, Label]) -> Iterator
         if found.nothing_left == found.records:
             padding = 0  # a split of nothing but padding has nothing to learn either
         empty, records = found.nothing_left - padding, found.records - padding
-        trains = split.split in (None, "all") or split.split.startswith("train")  # those of others may be withheld
+        trains = split.split in (None, "all") or is_training(split.split)  # those of others may be withheld
         declared = getattr(label, "unlabeled", None) is not None and not (trains and empty == records)
         if empty and not declared:
             share = f"{empty:,} of {counted(records, 'record')} {agreed(empty, 'holds', 'hold')}"

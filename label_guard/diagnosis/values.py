@@ -17,6 +17,7 @@ from label_guard.diagnosis.readings import ObservedValues, Reading, ScoredReadin
 from label_guard.diagnosis.statistics import LabelStatistics
 from label_guard.diagnosis.wording import advice, alternative, name_of, named_by_number, text_of
 from label_guard.schema.labels import ClassLabel
+from label_guard.schema.split_spec import is_training
 
 _PLAUSIBLE = 0.02  # a cause that reaches this probability is named with the most likely one
 _CHANCE = 1e-5  # rare values may be strays although that is less probable than _PLAUSIBLE, above this
@@ -84,7 +85,7 @@ def _no_label_at_all(path: str, observed: ObservedValues, split: str | None) -> 
     where = f"the split {split}" if split else "the data"
     if value == -1 and observed.label.rank == 0:
         text = f"every label is -1: {where} looks unlabeled"
-        if split is None or split.startswith("train"):
+        if split is None or is_training(split):
             return LikelyCause("unlabeled-split", f"{text}; find its labels before you train on it")
         patch = {"splits": {split: {"labels": {path: {"unlabeled": -1}}}}}
         return LikelyCause("unlabeled-split", f"{text}; if it has labels elsewhere, read those, else: ", patch)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from label_guard.core.plural import times
 from label_guard.infer.classes import VOIDS, Drafted
+from label_guard.schema.split_spec import is_training
 
 _RARE = 20  # occurrences in one split below which a value is not taken for "no label" because it fills another
 _EXPECTED = 20.0  # occurrences in the training split, by its share in the others, whose absence chance does not explain
@@ -39,7 +40,7 @@ def without_unlabeled_splits(counts: Counter[int], by_split: Mapping[str, Counts
 
 def mark_other_classes(drafted: Drafted, by_split: Mapping[str, Counts]) -> None:
     """Marks classes that other splits hold and the training split never does, though chance would show them there."""
-    name = next((name for name in by_split if name.startswith("train")), None)
+    name = next(filter(is_training, by_split), None)
     if name is None:
         return
     train, absent = by_split[name], dict[int | str, str]()

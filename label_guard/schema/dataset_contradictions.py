@@ -19,6 +19,7 @@ from label_guard.schema.fields import Problem, SchemaPath
 from label_guard.schema.label_contradictions import label_problems
 from label_guard.schema.labels import ClassLabel, Label
 from label_guard.schema.messages import MAX_SUGGESTIONS, suggestion
+from label_guard.schema.split_spec import is_training
 
 MAX_WORK = 20_000_000  # values of all labels as each split and view resolves them; about two seconds
 _LABEL_WORK = 200  # what resolving a label costs, in values of its lists
@@ -142,7 +143,7 @@ def _limit_problems(schema: DatasetSchema) -> Iterator[Problem]:
 
 def _unlabeled_problems(schema: DatasetSchema, split: str) -> Iterator[Problem]:
     """A training split that declares ``unlabeled`` must say what happens to such records."""
-    if not split.startswith("train"):
+    if not is_training(split):
         return
     for path, label in schema.stored(split).items():
         if isinstance(label, ClassLabel) and label.unlabeled is not None and label.on_unlabeled is None:

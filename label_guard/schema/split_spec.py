@@ -10,6 +10,15 @@ _BOUND = r"-?[0-9][0-9_]*(\.[0-9]+)?(%|shard)?"
 _PART = re.compile(rf"([^][()+]+)(\[(({_BOUND})?:({_BOUND})?|{_BOUND})\](\((closest|pct1_dropremainder)\))?)?")
 
 
+def is_training(split: str) -> bool:
+    """Whether a model is trained on ``split``, by its name.
+
+    >>> is_training("train"), is_training("Training"), is_training("test")
+    (True, True, False)
+    """
+    return split.casefold().startswith("train")
+
+
 def split_bases(split: str) -> set[str]:
     """Names of the splits that ``split`` takes records from.
 

@@ -15,6 +15,7 @@ from label_guard.diagnosis.cause import LikelyCause
 from label_guard.diagnosis.label import diagnose
 from label_guard.diagnosis.statistics import LabelStatistics
 
+LABEL = {"kind": "class_label", "num_classes": 10}
 RNG = np.random.default_rng(0)
 IDS = RNG.integers(0, 10, 4_000)
 
@@ -234,3 +235,17 @@ def test_ids_of_all_kinds_are_not_rounded(classes: int) -> None:
     """One class more is that, where odd ids occur as well."""
     values = np.random.default_rng(0).integers(0, classes + 1, 40_000)
     assert readings(causes(values, num_classes=classes)) == ["one-class-too-few"]
+
+
+@pytest.mark.parametrize(
+    ("split", "trained"), [("train", True), ("Train", True), ("TRAINING", True), ("test", False), ("Test", False)]
+)
+def test_only_a_split_that_is_not_trained_on_may_be_without_labels(split: str, trained: bool) -> None:
+    """A training split is known by its name, however it is written."""
+    guard = Guard(DatasetSchema.model_validate({"format": 1, "name": "t", "version": "1.0.0", "labels": {"y": LABEL}}))
+    stats, values = LabelStatistics(), np.full(50, -1)
+    result = guard.check({"y": values}, batched=True)
+    columns = guard.batch_columns({"y": values}, 50)["y"]
+    stats.add(guard.labels["y"], columns, result.faults, 50, [str(i) for i in range(50)])
+    (found,) = diagnose("y", guard.labels["y"], stats, split)
+    assert (found.cause, bool(found.patch)) == ("unlabeled-split", not trained)

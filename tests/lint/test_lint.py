@@ -213,3 +213,11 @@ def test_a_label_with_the_name_of_a_mask_is_reported():
     text = "labels:\n  box: {kind: class_label, num_classes: 3}\n  box_valid: {kind: class_label, num_classes: 2}\n"
     found = lint_file(read_schema_bytes(f"format: 1\nname: x\nversion: 1.0.0\n{text}".encode(), "x.yaml"))
     assert [(diagnostic.rule, diagnostic.line) for diagnostic in found] == [("LG223", 6)]
+
+
+@pytest.mark.parametrize("split", ["train", "Train", "training", "TRAIN_2017"])
+def test_a_training_split_is_known_however_it_is_written(split):
+    """A training split must say what happens to records without a label."""
+    text = "labels:\n  y: {kind: class_label, num_classes: 3, unlabeled: 7}\n"
+    assert _lint(text + f"splits: {{{split}: {{num_examples: 5}}}}\n") == ["LG211"]
+    assert _lint(text + "splits: {Test: {num_examples: 5}}\n") == []
