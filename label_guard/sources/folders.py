@@ -79,15 +79,25 @@ def _shards(root: str, folders: Sequence[str], fits: Callable[[str], bool], patt
         count = sum(fits(name) and fnmatchcase(name, pattern) for name in entries(path)[0])
         for start in range(0, count, _FILES):
             name = (folder or Path(root).name) + (f"+{start}" if start else "")
-            shards.append(Shard(f"{path}#{pattern}#{start}", name, len(shards)))
+            shards.append(Shard(f"{path}#{pattern}#{start}/{count}", name, len(shards)))
     return tuple(shards)
 
 
 def _files_of(shard: str, fits: Callable[[str], bool]) -> tuple[str, list[str], dict[int, str]]:
-    """The folder, the names of the files, and the keys of their records by position: the folder and the name."""
-    folder, pattern, start = shard.rsplit("#", 2)
+    """The folder, the names of the files, and the keys of their records by position: the folder and the name.
+
+    Raises:
+        SourceError: the folder cannot be listed, or has gained or lost files: a unit of work would hold others.
+    """
+    folder, pattern, places = shard.rsplit("#", 2)
+    start, count = map(int, places.split("/"))
     files = [name for name in entries(folder)[0] if fits(name) and fnmatchcase(name, pattern)]
-    files = files[int(start) : int(start) + _FILES]
+    if len(files) != count:
+        raise SourceError(
+            f"{folder} has {counted(len(files), 'file')} of records and had {count:,}; read it again once nothing "
+            "writes to it"
+        )
+    files = files[start : start + _FILES]
     return folder, files, {row: f"{Path(folder).name}/{name}" for row, name in enumerate(files)}
 
 

@@ -14,6 +14,7 @@ from label_guard import DatasetSchema
 from label_guard.audit import AuditControl
 from label_guard.audit.runner import audit_dataset
 from label_guard.errors import SourceError
+from label_guard.sources import folders
 from label_guard.sources.open import open_source
 from tests.sources.test_formats import LABELS, WRITERS
 
@@ -57,6 +58,31 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path: Path, name: 
         os.utime(shard.path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
     with pytest.raises(SourceError):
         list(chunks)
+
+
+@pytest.mark.parametrize("scheme", ["masks", "yolo", "folder"])
+@pytest.mark.parametrize("change", ["added", "removed"])
+def test_a_folder_that_gains_or_loses_files_is_an_error(
+    tmp_path: Path, scheme: str, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Units of work are counted off: with one file more, those behind it would move, and the last would be in none."""
+    monkeypatch.setattr(folders, "_FILES", 2)
+    ending = "txt" if scheme == "yolo" else "png"
+    (tmp_path / "a").mkdir()
+    for number in (1, 2, 3, 4):
+        (tmp_path / "a" / f"{number}.{ending}").touch()
+    source = open_source(f"{scheme}:{tmp_path}", labels=["label"])
+    first, last = source.shards()
+    assert [sum(len(chunk) + len(chunk.unreadable) for chunk in source.read(one)) for one in (first, last)] == [2, 2]
+    (tmp_path / "a" / "note.md").touch()
+    assert list(source.read(last))
+    if change == "added":
+        (tmp_path / "a" / f"0.{ending}").touch()
+    else:
+        (tmp_path / "a" / f"2.{ending}").unlink()
+    for shard in (first, last):
+        with pytest.raises(SourceError, match=r"a has [35] files of records and had 4; read it again once nothing"):
+            list(source.read(shard))
 
 
 def test_an_audit_of_a_file_that_was_cut_meanwhile_is_incomplete(tmp_path: Path) -> None:
