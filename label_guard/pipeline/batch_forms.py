@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, time, timedelta
 from enum import Enum
 from numbers import Number
@@ -16,26 +17,54 @@ from label_guard.core.plural import counted
 from label_guard.core.types import Array
 
 _VALUES = (type(None), Number, str, bytes, Enum, date, time, timedelta, PurePath, type, FunctionType)
+_ARRAY = "array"
 
 
 def holds_rows(node: Any, size: int) -> bool | None:
     """Whether a list holds one value for each of ``size`` records: False where it is a container of batched features.
 
-    None where both fit: ``size`` arrays or tuples of length ``size``, alike in dtype and shape. Lists of Python values
-    are rows, as in JSON and Hugging Face datasets; containers hold arrays, as Grain and PyTorch make them, or tuples.
-    A tuple is a container as soon as one item is a feature; PyTorch makes one of the texts of a batch, too.
+    None where both fit: ``size`` features of ``size`` records that are alike in dtype and shape, or are lists of
+    arrays. Lists of Python values are rows, as in JSON and Hugging Face datasets; containers hold arrays, as Grain and
+    PyTorch make them, or tuples. A tuple is a container as soon as one item is a feature; PyTorch makes one of the
+    texts of a batch, too.
     """
-    if type(node) is tuple:
-        return len(cast("tuple[Any, ...]", node)) == size and _are_values(cast("tuple[Any, ...]", node), size)
-    if not isinstance(node, list) or len(cast("list[Any]", node)) != size:
+    if not isinstance(node, list) and type(node) is not tuple:
         return False
-    values = cast("list[Any]", node)
-    if not all(_shape(value)[:1] == (size,) for value in values):
+    values = cast("Sequence[Any]", node)
+    if len(values) != size:
+        return False
+    forms = [_form(value, size) for value in values]
+    lists = [isinstance(value, list | tuple) for value in values]
+    columns = [is_list and len(value) == size for is_list, value in zip(lists, values, strict=True)]
+    if isinstance(node, tuple):
+        return _are_values(values, forms, lists, columns)
+    fits = [form is not None or column for form, column in zip(forms, columns, strict=True)]
+    if not all(fits) or (not any(forms) and any(isinstance(value, list) for value in values)):
         return True
     if any(isinstance(value, list) for value in values):
-        return True
-    alike = {(_shape(value), str(getattr(value, "dtype", None))) for value in values}
-    return None if len(alike) == 1 else False
+        return None
+    alike = {form or str(_shape(value)) for form, value in zip(forms, values, strict=True)}
+    return None if len(alike) == 1 or not all(form and _ARRAY in form for form in forms) else False
+
+
+def _form(value: Any, size: int) -> str | None:
+    """What a value is as a feature of ``size`` records: its dtypes and shapes; None where it cannot be one.
+
+    A container is one if each item is an array of that length, or a list (of texts, say) inside of the container.
+    """
+    is_list = isinstance(value, list | tuple)
+    pairs = enumerate(cast("Sequence[Any]", value)) if is_list else tree.children(value)
+    if pairs is None:
+        shape = _shape(value)
+        return f"{_ARRAY} {getattr(value, 'dtype', None)}{shape}" if shape[:1] == (size,) else None
+    found: list[str] = []
+    for name, child in pairs:
+        column = isinstance(child, list | tuple) and len(cast("list[Any]", child)) == size
+        form = _form(child, size) or ("list" if column else None)
+        if form is None:
+            return None
+        found.append(f"{name}: {form}")
+    return f"{type(value).__name__}({', '.join(found)})" if found else None
 
 
 def _shape(value: Any) -> tuple[int, ...]:
@@ -46,14 +75,14 @@ def _shape(value: Any) -> tuple[int, ...]:
         return (len(cast("list[Any]", value)),) if isinstance(value, list | tuple) else ()
 
 
-def _are_values(items: tuple[Any, ...], size: int) -> bool | None:
-    """Whether no item of a tuple is a feature of ``size`` records, or holds features; None for lists of that length."""
-    lists = [isinstance(item, list | tuple) for item in items]
-    lengths = [len(i) if is_list else next(iter(_shape(i)), None) for i, is_list in zip(items, lists, strict=True)]
-    if all(lists) and set(lengths) == {size}:
-        return None
-    holds_features = any(not is_list and tree.children(i) is not None for i, is_list in zip(items, lists, strict=True))
-    return size not in lengths and not holds_features
+def _are_values(
+    items: Sequence[Any], forms: Sequence[str | None], lists: Sequence[bool], columns: Sequence[bool]
+) -> bool | None:
+    """Whether no item of a tuple is a feature, or holds features; None for lists that may be either."""
+    some = any(forms) or any(columns)
+    if all(lists):
+        return None if some else True
+    return not some and all(is_list or tree.children(i) is None for i, is_list in zip(items, lists, strict=True))
 
 
 def belongs_to_batch(array: Array, path: str, size: int) -> bool:

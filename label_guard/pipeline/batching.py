@@ -256,15 +256,16 @@ def _all_rows(nodes: list[Any], parts: Sequence[BatchRows], path: str) -> bool:
     if len(clear) == 1:
         return clear == {True}
     doubtful: Any = next(node for node, rows in zip(nodes, found, strict=True) if rows is None)
-    if all(len(node) == 1 for node, rows in zip(nodes, found, strict=True) if rows is None):
+    if len(doubtful) == 1 and sum(len(rows) for _, rows, _ in parts) <= 1:
         return True
     kind, item = type(doubtful).__name__, type(doubtful[0]).__name__
-    item = item if item in ("list", "tuple") else "array"
+    item = "array" if tree.children(doubtful[0]) is None else item
     remedy = "a dict of features" if "tuple" in (kind, item) else "a tuple or a dict of features"
+    size = len(doubtful)
     raise UsageError(
-        f"feature {path!r} is a {kind} of {len(doubtful)} {item}s of length {len(doubtful)} in a batch of as many "
-        f"records: it may hold one {item} for each record, or one for each of several features, so records cannot be "
-        f"taken out of it or added. Make it {remedy}, or an array with a leading axis of records"
+        f"feature {path!r} is a {kind} of {counted(size, item)} of length {size} in a batch of as many records: it may "
+        f"hold one {item} for each record, or one for each of several features, so records cannot be taken out of it "
+        f"or added. Make it {remedy}, or an array with a leading axis of records"
     )
 
 

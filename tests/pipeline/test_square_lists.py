@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import grain
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from label_guard import ClassLabel, UsageError, guard_batches
 from label_guard.core.types import Array
@@ -220,3 +224,86 @@ def test_a_square_of_python_values_is_refused(square: Any, named: str, tmp_path:
     guarded = guard_batches([batch], {"y": SCHEMA["label"]}, batched=True, quarantine=tmp_path, stop_above=None)
     with pytest.raises(UsageError, match=f"'x' is a {named} of length 2.*Make it a dict of features, or an array"):
         next(iter(guarded))
+
+
+class Point(NamedTuple):
+    """A feature of two parts."""
+
+    x: Any
+    y: Any
+
+
+LEAVES: list[Callable[[int], Any]] = [
+    lambda k: k * 3,
+    lambda k: f"s{k}",
+    lambda k: np.array([k, k]),
+    lambda k: np.full((2, 3), k, np.float32),
+    lambda k: np.zeros(0),
+]
+
+
+def _containers(parts: st.SearchStrategy[Callable[[int], Any]]) -> st.SearchStrategy[Callable[[int], Any]]:
+    """A dict, tuple, list or named tuple of what ``parts`` make of a record."""
+    several = st.lists(parts, min_size=1, max_size=4)
+    return st.one_of(
+        several.map(lambda made: lambda k: {f"c{i}": one(k) for i, one in enumerate(made)}),
+        several.map(lambda made: lambda k: tuple(one(k) for one in made)),
+        several.map(lambda made: lambda k: [one(k) for one in made]),
+        st.tuples(parts, parts).map(lambda made: lambda k: Point(made[0](k), made[1](k))),
+    )
+
+
+def _record(batch: Any, row: int, like: Any) -> Any:
+    """Record ``row`` of a batched feature, by what one record looks like."""
+    if isinstance(like, dict):
+        return {name: _record(batch[name], row, value) for name, value in like.items()}
+    if isinstance(like, list | tuple):
+        assert len(batch) == len(like)
+        return [_record(part, row, value) for part, value in zip(batch, like, strict=True)]
+    return batch[row]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return np.asarray(value).tolist()
+
+
+def _collate(values: Sequence[Any]) -> Any:
+    """A batch as PyTorch's ``default_collate`` makes it: lists in place of tuples, texts in a tuple inside of one."""
+    first = values[0]
+    if isinstance(first, dict):
+        return {name: _collate([value[name] for value in values]) for name in first}
+    if isinstance(first, Point):
+        return Point(*(_collate(parts) for parts in zip(*values, strict=True)))
+    if isinstance(first, list | tuple):
+        return [_collate(parts) for parts in zip(*values, strict=True)]
+    return values if isinstance(first, str) else np.stack(values)
+
+
+FEATURE = st.recursive(st.sampled_from(LEAVES), _containers, max_leaves=6)
+
+
+@given(FEATURE, st.integers(1, 4), st.sets(st.integers(0, 8)), st.sampled_from(["short", "pad"]), st.booleans())
+@settings(deadline=None, max_examples=150)
+def test_features_of_any_nesting_stay_with_their_records(
+    feature: Callable[[int], Any], size: int, invalid: set[int], remainder: str, torch: bool
+) -> None:
+    """Whatever containers a feature has and however many items: each record leaves with its own, or none leaves."""
+    records = [{"label": 77 if k in invalid else k % 10, "id": k, "x": feature(k)} for k in range(9)]
+    groups = [records[at : at + size] for at in range(0, len(records), size)]
+    batches = [_collate(group) for group in groups] if torch else list(grain.MapDataset.source(records).batch(size))
+    with tempfile.TemporaryDirectory() as folder:
+        options: dict[str, Any] = {"batch_size": size, "remainder": remainder, "quarantine": folder, "stop_above": None}
+        try:
+            delivered = list(guard_batches(batches, SCHEMA, batched=True, **options))
+        except UsageError:  # it may hold one array for each record, or one for each of several features
+            return
+    found: set[int] = set()
+    for batch in delivered:
+        for row, k in enumerate(np.asarray(batch["id"]).tolist()):
+            assert _plain(_record(batch["x"], row, records[k]["x"])) == _plain(records[k]["x"])
+            found.add(k)
+    assert found == {k for k in range(9) if k not in invalid}
