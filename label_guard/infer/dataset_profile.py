@@ -233,6 +233,8 @@ def _profile_files(dataset: DatasetProfile, labels: LabelShapes, split: str | No
         uri = dataset.data.uri
         dataset.splits += [SplitFiles(name, uri, tuple(paths))] if name is not None else split_files(uri, paths)
         for shard in opened.shards():
+            if shard.path in dataset.records:  # of another split, too, as COCO128 has one folder for both
+                continue
             several = names[1:] or dataset.splits[1:]
             before = {path: _values(one) for path, one in dataset.profiles.items()} if several else {}
             _profile_file(dataset, opened, shard)

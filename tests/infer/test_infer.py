@@ -373,6 +373,22 @@ def test_a_data_yaml_that_contradicts_itself_is_an_error(tmp_path: Path, names: 
             assert infer(f"{tmp_path}").schema["labels"]["label"]["num_classes"] == 2
 
 
+@pytest.mark.parametrize("val", ["images/a", "[images/a, images/b]"])
+def test_a_file_of_two_splits_is_counted_once_in_each(tmp_path: Path, val: str) -> None:
+    """COCO128 names one folder for training and validation; the draft says of each split what an audit finds."""
+    for folder, count in (("a", 30), ("b", 20)):
+        (tmp_path / "labels" / folder).mkdir(parents=True)
+        for number in range(count):
+            (tmp_path / "labels" / folder / f"{number}.txt").write_text(f"{number % 2} 0.5 0.5 0.1 0.1\n")
+    (tmp_path / "data.yaml").write_text(f"train: images/a\nval: {val}\nnames: [cat, dog]\n")
+    (tmp_path / "s.yaml").write_text(infer(f"yolo:{tmp_path}").to_yaml())
+    report = audit_dataset(tmp_path / "s.yaml")
+    assert {one.split: (one.declared, one.records) for one in report.splits} == {
+        "train": (30, 30), "val": (30, 30) if "b" not in val else (50, 50),
+    }  # fmt: skip
+    assert report.exit_code == 0
+
+
 def test_records_are_never_left_out_beside_another_label(tmp_path: Path) -> None:
     """-1 in one of two labels is replaced, not skipped."""
     np.savez(tmp_path / "train.npz", label=np.where(IDS == 3, -1, IDS), class_=IDS, target=IDS)
