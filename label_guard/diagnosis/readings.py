@@ -237,7 +237,7 @@ def _prior_of_void_zero(observed: ObservedValues) -> float:
     if observed.label.rank > 1:
         return 0.3
     others = observed.counts[observed.values != 0]
-    fills = observed.count(0) >= 3 * int(others.max(initial=0))
+    fills = observed.count(0) >= 2.5 * int(others.max(initial=0))
     if observed.label.rank == 1:
         return 0.1 if fills else 0.003
     least = int(observed.inside(1, observed.label.num_classes).min(initial=observed.total))

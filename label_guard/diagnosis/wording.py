@@ -75,9 +75,11 @@ def _stray(observed: ObservedValues, scored: ScoredReading) -> str:
     share = f"{count:,} of {counted(observed.total, 'value')}"
     if _isolated(observed, scored):
         named = f": {_values(scored.noise)}" if scored.noise else ""
+        is_rare = count < 20 or 30 * count < observed.usual_count
+        few = "too few to be a class or a shift" if is_rare else "next to none of the classes"
         return (
-            f"{share} {agreed(count, 'is', 'are')} illegal{named}: {agreed(count, 'a stray', 'strays')}, too few to be "
-            f"a class or a shift{_converted_nan(observed.stats.illegal)}"
+            f"{share} {agreed(count, 'is', 'are')} illegal{named}: {agreed(count, 'a stray', 'strays')}, {few}"
+            f"{_converted_nan(observed.stats.illegal)}"
         )
     illegal = observed.stats.illegal_values
     about = "about " if illegal.overflow.positions else ""

@@ -249,3 +249,39 @@ def test_only_a_split_that_is_not_trained_on_may_be_without_labels(split: str, t
     stats.add(guard.labels["y"], columns, result.faults, 50, [str(i) for i in range(50)])
     (found,) = diagnose("y", guard.labels["y"], stats, split)
     assert (found.cause, bool(found.patch)) == ("unlabeled-split", not trained)
+
+
+SURVEYS = {
+    "one code": ([9], 0, 5),
+    "two codes": ([8, 9], 1, 5),
+    "one code, ids from 1": ([9], 1, 5),
+    "three codes": ([77, 88, 99], 0, 10),
+    "neighbours far away": ([97, 98, 99], 1, 10),
+    "two classes": ([9], 1, 2),
+    "beyond all classes": ([1_000, 1_001], 0, 10),
+    "negative": ([-9, -8], 0, 10),
+}
+
+
+@pytest.mark.parametrize("name", SURVEYS)
+def test_codes_of_a_survey_are_not_just_more_classes(name: str) -> None:
+    """A few values apart from the ids may mean "refused" or "not known", also where the ids count from 1."""
+    codes, start, classes = SURVEYS[name]
+    rng = np.random.default_rng(0)
+    values = rng.integers(start, start + classes, 8_000)
+    for code in codes:
+        values[rng.random(8_000) < 0.04] = code
+    found = causes(values, num_classes=classes)
+    assert "undeclared-ignore" in readings(found)
+    assert not start or "one-based" in readings(found)
+    assert not found[0].patch
+    assert "too few to be a class" not in found[0].text
+
+
+@pytest.mark.parametrize(("classes", "stored"), [(2, 100), (10, 100), (10, 77)])
+def test_one_class_that_is_stored_as_another_number(classes: int, stored: int) -> None:
+    """Where one class never occurs and a far value does, it may be that class."""
+    values = np.random.default_rng(0).integers(0, classes, 8_000)
+    found = causes(np.where(values == 1, stored, values), num_classes=classes)
+    assert "ids-with-gaps" in readings(found)
+    assert not found[0].patch
