@@ -246,14 +246,10 @@ def class_shards(root: str) -> tuple[Shard, ...]:
         if not any(map(_is_image, files)):
             raise SourceError(f"{root}/{name} is a class folder without pictures; remove it, or restore its files")
         below = tree(str(Path(root, name))) if inner else ()
-        deeper = next((path for path in below if path and _has_image(root, name, path)), None)
+        deeper = next((path for path in below if path and holds(root, f"{name}/{path}", _is_image)), None)
         if deeper is not None:
             raise SourceError(f"{root}/{name} holds pictures, and {deeper} in it holds more; move them into one folder")
     return _shards(root, classes, _is_image, "*")
-
-
-def _has_image(*folder: str) -> bool:
-    return any(map(_is_image, entries(str(Path(*folder)))[0]))
 
 
 def class_splits(root: str) -> list[str]:
@@ -291,6 +287,18 @@ def mask_shards(where: str, split: str | None) -> tuple[Shard, ...]:
 def mask_splits(where: str) -> list[str]:
     """The sub-folders that are called as a split usually is."""
     return [name for name in entries(where)[1] if name in SPLITS] if Path(where).is_dir() else []
+
+
+def whole_mask_splits(where: str) -> list[str]:
+    """The splits, where they hold all masks; else none: a mask outside them would be left out."""
+    names = mask_splits(where)
+    folders = [folder for folder in tree(where) if holds(where, folder, is_png)] if names else []
+    return names if all(folder.partition("/")[0] in names for folder in folders) else []
+
+
+def holds(root: str, folder: str, fits: Callable[[str], bool]) -> bool:
+    """Whether a folder in ``root`` holds a file of such a name itself."""
+    return any(map(fits, entries(str(Path(root, folder)))[0]))
 
 
 @dataclass(frozen=True, slots=True)

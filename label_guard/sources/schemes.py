@@ -117,7 +117,7 @@ SCHEMES: dict[str, Scheme] = {
         suffixes=("png",),
         named=False,
         splits=True,
-        split_names=folders.mask_splits,
+        split_names=folders.whole_mask_splits,
     ),
 }
 NAMES = ("tfds", *SCHEMES, "quarantine", "python")

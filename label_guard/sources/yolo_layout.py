@@ -16,6 +16,7 @@ from label_guard.sources.folders import (
     SPLITS,
     chosen_files,
     entries,
+    holds,
     is_label_text,
     require_split,
     split_folder,
@@ -59,13 +60,19 @@ def label_folders(root: str, split: str | None) -> tuple[str, Sequence[str] | No
 
 
 def split_names(root: str) -> list[str]:
-    """The splits that ``root`` holds, by their usual names; empty where it does not divide its labels."""
+    """The splits that ``root`` holds, by their usual names.
+
+    Empty where they do not hold all labels below ``root``: those outside would be left out.
+    """
     found: list[str] = []
+    read: set[Path] = set()
     for name in () if chosen_files(root) is not None or not Path(root).is_dir() else _named_splits(root):
         with contextlib.suppress(SourceError):  # data.yaml may name more than is there
-            label_folders(root, name)
+            folder, inner = label_folders(root, name)
+            read |= {Path(folder, one) for one in (tree(folder) if inner is None else inner)}
             found.append(name)
-    return found
+    below = [one for one in tree(root) if one and holds(root, one, is_label_text)] if found else []
+    return found if all(Path(root, one) in read for one in below) else []
 
 
 def _named_splits(root: str) -> list[str]:

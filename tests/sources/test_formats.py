@@ -22,7 +22,7 @@ from label_guard.audit.runner import audit_dataset
 from label_guard.errors import SourceError
 from label_guard.schema.dataset import DatasetSchema
 from label_guard.sources import json_stream, jsonl, raw_numbers
-from label_guard.sources.open import list_fields, open_source
+from label_guard.sources.open import list_fields, list_splits, open_source
 from label_guard.sources.schemes import NAMES, SCHEMES
 from label_guard.sources.source import Source
 from label_guard.sources.uris import full_uri
@@ -354,6 +354,43 @@ def _write_yolo_split(root: Path, yaml: str, files: list[str]) -> None:
     for file in files:
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         (root / f"{file}.txt").write_text(f"{file[-1]} 0.5 0.5 0.1 0.1\n")
+
+
+@pytest.mark.parametrize(
+    ("yaml", "files", "found"),
+    [
+        ("train: images/train\nval: images/val\ntest:", ["labels/train/1", "labels/val/2"], ["train", "val"]),
+        ("train: images/train\nval: images/gone", ["labels/train/1"], ["train"]),
+        ("train: images/train\nval: images/val", ["labels/train/a/1", "labels/val/2"], ["train", "val"]),
+        ("train: images/train\nval: images/val", ["labels/train/1", "labels/val/2", "labels/more/3"], []),
+        ("train: images/train", ["labels/train/1", "labels/2"], []),
+        ("names: [a]", ["labels/train/1", "labels/val/2"], ["train", "val"]),
+        ("names: [a]", ["labels/train/1", "labels/val/2", "labels/more/3"], []),
+        ("names: [a]", ["train/labels/1", "valid/labels/2"], ["train", "valid"]),
+        ("names: [a]", ["labels/1"], []),
+        ("train: train.txt", ["labels/other/2"], ["train"]),
+    ],
+)
+def test_splits_of_yolo_are_listed_where_they_hold_all_labels(
+    tmp_path: Path, yaml: str, files: list[str], found: list[str]
+) -> None:
+    """What ``infer`` and ``check`` read split by split is all that is there; else they read the folder whole."""
+    _write_yolo_split(tmp_path, yaml, files)
+    (tmp_path / "README.roboflow.txt").write_text("no labels")
+    assert list_splits(f"yolo:{tmp_path}") == found
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [(["train/a", "val/b"], ["train", "val"]), (["train/a", "b"], []), (["train/a", "x/b"], []), (["a"], [])],
+)
+def test_splits_of_masks_are_listed_where_they_hold_all_masks(
+    tmp_path: Path, files: list[str], found: list[str]
+) -> None:
+    """A mask next to the folders of the splits is not left out."""
+    for file in files:
+        save(tmp_path / f"{file}.png", np.zeros((2, 2), np.uint8))
+    assert list_splits(f"masks:{tmp_path}") == found
 
 
 def test_masks_of_other_splits_are_not_taken_for_those_of_a_split(tmp_path: Path) -> None:
