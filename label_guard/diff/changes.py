@@ -22,7 +22,7 @@ from label_guard.schema.labels import ClassIdRange, ClassLabel, Label, MultiLabe
 
 Verdict = Literal["breaking", "compatible"]
 WithIgnore = ClassLabel | MultiLabel | RealLabel
-_SEPARATORS = re.compile(r"[\s_-]+")
+_SEPARATOR = re.compile(r"(?<=[^\W_])[_-](?=[^\W_])")  # between two letters or digits: elsewhere - is a sign
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +191,10 @@ def _renaming(rule: str, pairs: list[tuple[int, str, str]], model: Verdict, reas
 def spelled(name: str) -> str:
     """A class name without its case and separators.
 
-    >>> spelled("Traffic_Light") == spelled("traffic light"), spelled("c") == spelled("c++")
+    >>> spelled("Traffic_Light") == spelled("traffic light"), spelled("-1") == spelled("1")
     (True, False)
     """
-    return _SEPARATORS.sub(" ", name.casefold()).strip()
+    return _SEPARATOR.sub(" ", " ".join(name.casefold().split()))
 
 
 def _id_changes(old: ClassLabel, new: ClassLabel) -> Iterator[Change]:

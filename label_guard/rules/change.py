@@ -124,7 +124,7 @@ RULES = (
     _change(
         "LG308",
         "class-respelled",
-        "A class name differs by case, white space, - or _ only.",
+        "A class name differs by case, white space, or a - or _ between two letters or digits.",
         "The same class in another spelling: models and pipelines see no difference, a lookup by name does.",
         _label(_TWO),
         _label("kind: class_label, num_classes: 2, class_names: [Cat, dog]"),

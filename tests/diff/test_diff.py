@@ -144,6 +144,31 @@ def test_an_ignore_value_joins_others_under_replace() -> None:
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "rule"),
+    [
+        ("-1", "1", "LG307"),
+        ("A-", "A", "LG307"),
+        ("A-", "a", "LG307"),
+        ("-", "_", "LG307"),
+        ("a -1", "a 1", "LG307"),
+        ("_x", "x", "LG307"),
+        ("B-PER", "b_per", "LG308"),
+        ("T-Shirt", " t  shirt", "LG308"),
+        ("7_8", "7-8", "LG308"),
+    ],
+)
+def test_a_sign_separates_nothing(old: str, new: str, rule: str) -> None:
+    """Only between two letters or digits are - and _ a matter of spelling: without its sign a name is another class."""
+    before, after = ({"kind": "class_label", "num_classes": 2, "class_names": [name, "other"]} for name in (old, new))
+    schemas = [
+        DatasetSchema.model_validate({"format": 1, "name": "d", "version": "1.0.0", "labels": {"y": label}})
+        for label in (before, after)
+    ]
+    (change,) = diff_schemas(*schemas)
+    assert (change.rule, change.model) == (rule, "breaking" if rule == "LG307" else "compatible")
+
+
+@pytest.mark.parametrize(
     ("old", "new", "code"),
     [
         ("{}", "{train: {}}", "minor"),
