@@ -376,7 +376,7 @@ def test_a_data_yaml_that_contradicts_itself_is_an_error(tmp_path: Path, names: 
 @pytest.mark.parametrize("val", ["images/a", "[images/a, images/b]"])
 def test_a_file_of_two_splits_is_counted_once_in_each(tmp_path: Path, val: str) -> None:
     """COCO128 names one folder for training and validation; the draft says of each split what an audit finds."""
-    for folder, count in (("a", 30), ("b", 20)):
+    for folder, count in (("a", 30), ("b", 20)) if "b" in val else (("a", 30),):
         (tmp_path / "labels" / folder).mkdir(parents=True)
         for number in range(count):
             (tmp_path / "labels" / folder / f"{number}.txt").write_text(f"{number % 2} 0.5 0.5 0.1 0.1\n")
