@@ -70,9 +70,13 @@ class Counts:
         self.earlier_seen, self.earlier_invalid = self.seen, self.invalid
         self.window_seen = self.window_invalid = self.consecutive_rejected = 0
 
-    def copy(self) -> Counts:
-        """The counts as they are now."""
-        return Counts(*_numbers(self), by_rule=dict(self.by_rule))
+    def copy(self, delivered: int = 0) -> Counts:
+        """The counts as they are now, or before the last ``delivered`` records, which are valid."""
+        counts = Counts(*_numbers(self), by_rule=dict(self.by_rule))
+        counts.seen -= delivered
+        counts.window_seen -= delivered
+        counts.delivered -= delivered
+        return counts
 
     def to_state(self) -> dict[str, int]:
         """The counts by name, zeros included: frameworks want states of constant shape."""

@@ -88,27 +88,29 @@ class GuardStream:
         return self
 
     def __next__(self) -> Any:
+        plain, parent = False, None
         if self.checker.error is None:
             if self._refused is not None:
                 self.set_state(self.get_state(), retried=True)
-            parent = None if self._start else self._upstream.get_state()
-            if self._may_pass and (element := self._next_plain(parent)) is not None:
+            plain, parent = self._may_pass, None if self._start else self._upstream.get_state()
+            self._before = None if plain else self._snapshot(parent)
+        seen = self.checker.counts.seen
+        try:  # all that an interrupt may find half done
+            if plain and (element := self._next_plain()) is not None:
                 return element
-            self._before = self._snapshot(parent)
-        try:
+            self._before = self._before or self._snapshot(parent)
             batch = self._next()
+            self._start, self._may_pass = None, self.stop is None and self._passes_plain()
         except StopIteration:
             self._end()
             raise
         except BaseException as error:
-            if self._refused is None:
-                self._refused = self._read_since()
+            self._before = self._before or self._snapshot(parent, self.checker.counts.seen - seen)
+            self._refused = self._read_since() if self._refused is None else self._refused
             if not isinstance(error, LabelGuardError):
                 raise
             self.checker.fail(error)
-            batch = None
-        self._start = None
-        self._may_pass = self.stop is None and self._passes_plain()
+            batch = self._start = None
         return batch if self.checker.error is None else self._masked(self.checker.error)
 
     def _next(self) -> Any:
@@ -126,15 +128,12 @@ class GuardStream:
             return not self._size
         return self._size > 0 and not self._may_grow and (self.config.refills or not self._spare.pending)
 
-    def _next_plain(self, parent: Any) -> Any:
+    def _next_plain(self) -> Any:
         """The next record or full batch if it is plainly valid, at the least cost; else None, and it is read ahead."""
         try:
             element = next(self._upstream)
         except StopIteration:
             return None
-        except BaseException:
-            self._before, self._refused = self._snapshot(parent), 0
-            raise
         ready = self._passed(element, emit.finalize_batch)
         if ready is None:
             self._ahead.append(element)
@@ -395,8 +394,8 @@ class GuardStream:
             self._made = made
         return made
 
-    def _snapshot(self, parent: Any) -> Snapshot:
-        return Snapshot(parent, self._form, self._size, self._spare, self.checker.counts.copy())
+    def _snapshot(self, parent: Any, delivered: int = 0) -> Snapshot:
+        return Snapshot(parent, self._form, self._size, self._spare, self.checker.counts.copy(delivered))
 
     def _state_before(self) -> dict[str, Any]:
         """The state before the current batch."""

@@ -404,7 +404,7 @@ def test_an_error_upstream_after_a_coordinated_stop(tmp_path: Path) -> None:
 class _EveryCheck(GuardStream):
     """The same stream without its shorter way for what is plainly valid."""
 
-    def _next_plain(self, parent: Any) -> Any:
+    def _next_plain(self) -> Any:
         element = next(self._upstream, None)
         self._ahead += [] if element is None else [element]
 
