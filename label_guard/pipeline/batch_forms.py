@@ -64,7 +64,8 @@ def _form(value: Any, size: int) -> str | None:
         if form is None:
             return None
         found.append(f"{name}: {form}")
-    return f"{type(value).__name__}({', '.join(found)})" if found else None
+    form = f"{type(value).__name__}({', '.join(found)})"
+    return form if _ARRAY in form or (found and not is_list) else None  # lists of lists are values, as in JSON
 
 
 def _shape(value: Any) -> tuple[int, ...]:

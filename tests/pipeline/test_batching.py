@@ -81,6 +81,7 @@ def test_lists_of_the_length_of_the_batch() -> None:
     rows = np.array([1])
     assert batches.join([({"x": [[0, 1], [2, 3]]}, rows, 2)]) == {"x": [[2, 3]]}
     assert batches.row({"x": [[0, 1], [2, 3]]}, 1, 2) == {"x": [2, 3]}
+    assert batches.join([({"x": [[[], 0], [[0, 1]]]}, rows, 2)]) == {"x": [[[0, 1]]]}
     boxes = {"x": [np.arange(2), np.arange(2) + 5]}
     with pytest.raises(UsageError, match="feature 'x' is a list of 2 arrays of length 2 in a batch of as many"):
         batches.join([(boxes, rows, 2)])
