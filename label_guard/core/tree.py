@@ -44,8 +44,13 @@ def children(node: Any) -> list[tuple[str, Any]] | None:
         return [(str(position), value) for position, value in enumerate(node)]
     # What has a shape is an array or the spec of one, even as a dataclass (Grain's ShapeDtypeStruct).
     if dataclasses.is_dataclass(node) and not isinstance(node, type) and not hasattr(node, "shape"):
-        return [(field.name, getattr(node, field.name)) for field in dataclasses.fields(node)]
+        return [(name, getattr(node, name)) for name in _fields_set(node)]
     return None
+
+
+def _fields_set(node: Any) -> list[str]:
+    """Names of the fields of a dataclass that have a value: one of ``field(init=False)`` may come later."""
+    return [field.name for field in dataclasses.fields(node) if hasattr(node, field.name)]
 
 
 def rebuild(node: Any, values: Sequence[Any]) -> Any:
@@ -63,8 +68,8 @@ def rebuild(node: Any, values: Sequence[Any]) -> Any:
     if isinstance(node, list):
         made[:] = values
         return made
-    for field, value in zip(dataclasses.fields(node), values, strict=True):
-        object.__setattr__(made, field.name, value)  # also where the class is frozen
+    for name, value in zip(_fields_set(node), values, strict=True):
+        object.__setattr__(made, name, value)  # also where the class is frozen
     _forget_cached(made)
     return made
 
@@ -210,6 +215,10 @@ def put(node: Any, path: str, value: Any) -> Any:
         return mapping_like(node, {**node, name: added})
     if type(node) in (tuple, list):
         return rebuild(node, [*values, added])
+    if dataclasses.is_dataclass(node) and name in {field.name for field in dataclasses.fields(node)}:
+        made = copy.copy(node)  # a field that has no value yet
+        object.__setattr__(made, name, added)
+        return made
     raise TypeError(f"cannot add {name!r} to a {type(node).__name__}")
 
 

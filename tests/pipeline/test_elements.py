@@ -40,6 +40,26 @@ class WithField:
     label_valid: Any = None
 
 
+@dataclasses.dataclass(slots=True)
+class ToCome:
+    """A dataclass with fields that have no value yet, that of the mask among them."""
+
+    image: Any
+    label: Any
+    logits: Any = dataclasses.field(init=False)
+    label_valid: Any = dataclasses.field(init=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class FrozenToCome:
+    """The same, frozen and without slots."""
+
+    image: Any
+    label: Any
+    logits: Any = dataclasses.field(init=False)
+    label_valid: Any = dataclasses.field(init=False)
+
+
 class Named(NamedTuple):
     """A named tuple without a field for the mask."""
 
@@ -75,6 +95,9 @@ FORMS: dict[str, tuple[str, Callable[[Any, Any], Any], str | None]] = {
     "nested encoding": ("y/label", lambda image, label: {"y": Encoding(image=image, label=label)}, "y/label_valid"),
     "dataclass": ("label", Plain, None),
     "dataclass with a field": ("label", WithField, "label_valid"),
+    "fields to come": ("label", ToCome, "label_valid"),
+    "frozen fields to come": ("label", FrozenToCome, "label_valid"),
+    "nested fields to come": ("y/label", lambda image, label: {"y": ToCome(image, label)}, "y/label_valid"),
     "nested dataclass": ("y/label", lambda image, label: {"y": WithField(image, label)}, "y/label_valid"),
     "named tuple": ("label", Named, None),
     "named tuple with a field": ("label", NamedWithField, "label_valid"),
