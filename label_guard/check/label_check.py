@@ -20,7 +20,7 @@ from label_guard.check.reading import LabelReader, checked_label, is_encoded
 from label_guard.check.real_label import legal_dtypes
 from label_guard.check.result import RuleViolations, plain
 from label_guard.core import dtypes, plural, tree
-from label_guard.core.similar import closest, folded, quoted_apart
+from label_guard.core.similar import closest, look_alike, quoted_apart
 from label_guard.core.types import Array, Rows
 from label_guard.errors import UsageError
 from label_guard.rules.violation import Value
@@ -174,8 +174,7 @@ class LabelCheck:
         """An unknown name, and the class name that was probably meant."""
         if name not in self._near and len(self._near) < _MOST_NEAR:
             names: tuple[str, ...] = getattr(self.label, "class_names", None) or ()
-            key = folded(name)
-            self._near[name] = next((known for known in names if folded(known) == key), None) or closest(name, names)
+            self._near[name] = look_alike(name, names) or closest(name, names)
         near = self._near.get(name)
         return repr(name) if near is None else "{} (did you mean {}?)".format(*quoted_apart(name, near))
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 MAX_SHOWN = 10  # names that a message lists
 _MAX_LENGTH = 100  # characters of a name worth comparing: the cost grows with the square
 _MAX_CHOICES = 2_000
-# Cyrillic and Greek letters that look like Latin ones, typed by accident where both keyboards are in use.
-_LATIN = str.maketrans("авеіјкмнорстухѕԁһԛԝο", "abeijkmhopctyxsdhqwo")
+# Cyrillic and Greek letters that look like Latin ones, typed by accident where both keyboards are in use; variation
+# selectors choose how the character before them is drawn.
+_LATIN = str.maketrans("авеіјкмнорстухѕԁһԛԝο", "abeijkmhopctyxsdhqwo", "".join(map(chr, range(0xFE00, 0xFE10))))
 
 
 def near_name(name: str, choices: Sequence[str], synonyms: Mapping[str, str] | None = None) -> str | None:
@@ -64,9 +66,24 @@ def folded(name: str) -> str:
     (True, 'cat')
     """
     if not name.isascii():
-        name = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).translate(_LATIN)
-        name = "".join(c for c in name if unicodedata.category(c) != "Cf" and not "\ufe00" <= c <= "\ufe0f")
+        name = unicodedata.normalize("NFKC", name).casefold().translate(_LATIN)
+        if not name.isprintable():
+            name = "".join(c for c in name if unicodedata.category(c) != "Cf")
     return " ".join(name.split()).casefold()
+
+
+def look_alike(name: str, choices: tuple[str, ...]) -> str | None:
+    """Returns the first of ``choices`` that looks like ``name``; None if none does.
+
+    >>> look_alike("Label ", ("image", "label"))
+    'label'
+    """
+    return _by_fold(choices).get(folded(name))
+
+
+@functools.lru_cache(maxsize=4)  # asked for each unknown name; a label may have 100,000 classes
+def _by_fold(choices: tuple[str, ...]) -> dict[str, str]:
+    return {folded(choice): choice for choice in reversed(choices)}
 
 
 def quoted_apart(first: str, second: str) -> tuple[str, str]:
