@@ -33,18 +33,32 @@ def holds_rows(node: Any, size: int) -> bool | None:
     values = cast("Sequence[Any]", node)
     if len(values) != size:
         return False
-    forms = [_form(value, size) for value in values]
-    lists = [isinstance(value, list | tuple) for value in values]
-    columns = [is_list and len(value) == size for is_list, value in zip(lists, values, strict=True)]
-    if isinstance(node, tuple):
-        return _are_values(values, forms, lists, columns)
-    fits = [form is not None or column for form, column in zip(forms, columns, strict=True)]
-    if not all(fits) or (not any(forms) and any(isinstance(value, list) for value in values)):
-        return True
-    if any(isinstance(value, list) for value in values):
-        return None
-    alike = {form or str(_shape(value)) for form, value in zip(forms, values, strict=True)}
+    return _are_rows(values, size) if isinstance(node, list) else _are_values(values, size)
+
+
+def _are_rows(items: Sequence[Any], size: int) -> bool | None:
+    forms: list[str | None] = []
+    for item in items:
+        forms.append(_form(item, size))
+        if forms[-1] is None and not _is_column(item, size):
+            return True  # mostly the first
+    if any(isinstance(item, list) for item in items):
+        return None if any(forms) else True
+    alike = {form or str(_shape(item)) for form, item in zip(forms, items, strict=True)}
     return None if len(alike) == 1 or not all(form and _ARRAY in form for form in forms) else False
+
+
+def _are_values(items: Sequence[Any], size: int) -> bool | None:
+    """Whether no item of a tuple is a feature, or holds features; None for lists that may be either."""
+    lists = [isinstance(item, list | tuple) for item in items]
+    some = any(_is_column(item, size) or _form(item, size) for item in items)
+    if all(lists):
+        return None if some else True
+    return not some and all(is_list or tree.children(i) is None for i, is_list in zip(items, lists, strict=True))
+
+
+def _is_column(value: Any, size: int) -> bool:
+    return isinstance(value, list | tuple) and len(cast("list[Any]", value)) == size
 
 
 def _form(value: Any, size: int) -> str | None:
@@ -59,8 +73,7 @@ def _form(value: Any, size: int) -> str | None:
         return f"{_ARRAY} {getattr(value, 'dtype', None)}{shape}" if shape[:1] == (size,) else None
     found: list[str] = []
     for name, child in pairs:
-        column = isinstance(child, list | tuple) and len(cast("list[Any]", child)) == size
-        form = _form(child, size) or ("list" if column else None)
+        form = _form(child, size) or ("list" if _is_column(child, size) else None)
         if form is None:
             return None
         found.append(f"{name}: {form}")
@@ -74,16 +87,6 @@ def _shape(value: Any) -> tuple[int, ...]:
         return np.shape(value)
     except Exception:  # whatever a foreign array raises
         return (len(cast("list[Any]", value)),) if isinstance(value, list | tuple) else ()
-
-
-def _are_values(
-    items: Sequence[Any], forms: Sequence[str | None], lists: Sequence[bool], columns: Sequence[bool]
-) -> bool | None:
-    """Whether no item of a tuple is a feature, or holds features; None for lists that may be either."""
-    some = any(forms) or any(columns)
-    if all(lists):
-        return None if some else True
-    return not some and all(is_list or tree.children(i) is None for i, is_list in zip(items, lists, strict=True))
 
 
 def belongs_to_batch(array: Array, path: str, size: int) -> bool:
