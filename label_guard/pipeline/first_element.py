@@ -13,8 +13,10 @@ import numpy as np
 from label_guard.check.columns import as_array, spec_text
 from label_guard.check.counted_positions import where_array
 from label_guard.core import tree
+from label_guard.core.log import logger
 from label_guard.core.similar import closest, listed, near_name
 from label_guard.errors import UsageError
+from label_guard.pipeline.batching import join
 from label_guard.pipeline.config import GuardConfig
 from label_guard.pipeline.copies import copied
 from label_guard.pipeline.record_keys import KEY, UNREADABLE, key_in, reason_in
@@ -49,7 +51,25 @@ def check_first_elements(config: GuardConfig, elements: Sequence[Any], batched: 
     _check_form(config, readable)
     if batched:
         _check_lists(config, readable[0])
+        if config.refills:
+            _warn_of_whole_features(config, readable[0])
     return True
+
+
+def _warn_of_whole_features(config: GuardConfig, batch: Any) -> None:
+    """Warns of features out of which no record can be taken, before the first bad record, which may come after days."""
+    try:
+        size = len(tree.get(batch, next(iter(config.guard.features))))
+    except TypeError:  # a label without a length, which the check reports
+        return
+    try:
+        join([(batch, np.empty(0, np.intp), size)], config.guard.labels)
+    except Exception as error:  # a foreign feature may raise anything
+        logger.warning(
+            '%s: on_invalid="%s" takes bad records out of their batches, and out of these it cannot: the first bad '
+            "record will end the run. %s",
+            config.guard.schema.name, config.on_invalid, error,
+        )  # fmt: skip
 
 
 def require_key(config: GuardConfig, element: Any) -> None:

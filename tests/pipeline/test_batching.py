@@ -144,6 +144,24 @@ def test_objects_that_cannot_be_cut_by_record(tmp_path: Path, name: str, policy:
         assert [found["deep"]["x"] is OBJECTS[name] for found in guarded] == [True, True]
 
 
+ALSO_WHOLE: dict[str, Any] = {"key": np.zeros(2, np.uint32), "list": [np.arange(3), np.arange(3), np.arange(3)]}
+BY_RECORD: dict[str, Any] = {"texts": ["a", "b", "c"], "nested": {"z": np.zeros((3, 2))}, "split": "train", "step": 3}
+
+
+@pytest.mark.parametrize("name", [*OBJECTS, *ALSO_WHOLE, *BY_RECORD])
+@pytest.mark.parametrize("policy", ["drop", "mask"])
+def test_features_that_cannot_be_cut_are_named_at_the_first_batch(
+    tmp_path: Path, name: str, policy: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first batch, though clean, says that a bad record would end the run; once, and only where it is so."""
+    batch = {"label": np.array([1, 2, 3]), "x": {**OBJECTS, **ALSO_WHOLE, **BY_RECORD}[name]}
+    guarded = guard_batches([batch] * 3, one_label("label", 10), on_invalid=policy, quarantine=str(tmp_path))
+    assert len(list(guarded)) == 3
+    warned = [record.getMessage() for record in caplog.records if "first bad record" in record.getMessage()]
+    assert len(warned) == (policy == "drop" and name not in BY_RECORD)
+    assert all("feature 'x'" in message for message in warned)
+
+
 @pytest.mark.parametrize(
     "value",
     [None, 7, 0.5, "train", b"x", np.float32(3), np.array(3), Decimal(2), datetime(2026, 1, 1), Path("a"), lambda: 1],
