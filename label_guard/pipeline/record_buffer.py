@@ -123,7 +123,11 @@ class _Columns:
             try:
                 for name, kind, array, dtype, shape in arrays:
                     value = record[name]
-                    if type(value) is not kind or value.shape != shape or value.dtype != dtype:
+                    if (
+                        type(value) is not kind
+                        or value.shape != shape
+                        or (value.dtype is not dtype and value.dtype != dtype)
+                    ):
                         return place, record
                     array[place] = value
                 for name, kind, add in lists:
