@@ -13,6 +13,7 @@ import pickle
 import signal
 import threading
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
@@ -150,7 +151,8 @@ def _run_here(tasks: Sequence[T], work: Work[T, R], control: AuditControl) -> It
 # On an executor -------------------------------------------------------------------------------------------------------
 
 
-def _attempt_there(work: Work[T, R], task: T) -> tuple[R | str | LabelGuardError, int]:
+def _attempt_there(work: Work[T, R], task: T, call: str) -> tuple[R | str | LabelGuardError, int]:
+    del call  # Dask answers a call with what came of an equal one, also if that one was lost or the file has changed
     records = 0
 
     def go_on(count: int) -> bool:
@@ -163,7 +165,7 @@ def _attempt_there(work: Work[T, R], task: T) -> tuple[R | str | LabelGuardError
 
 def _submit(executor: Executor, work: Work[T, R], task: T) -> Future[tuple[R | str | LabelGuardError, int]]:
     try:
-        return executor.submit(_attempt_there, work, task)
+        return executor.submit(_attempt_there, work, task, uuid.uuid4().hex)
     except Exception as error:  # a pool of processes refuses every task once it has lost a process
         refused: Future[tuple[R | str | LabelGuardError, int]] = Future()
         refused.set_exception(error)

@@ -263,13 +263,20 @@ def test_a_mistake_of_the_user_ends_the_run(count: int) -> None:
 
 
 class LosesWorkers(Executor):
-    """An executor that loses the workers of its first tasks together, and later that of each task ending in ``bad``."""
+    """An executor that loses the workers of its first tasks together, and later that of each task ending in ``bad``.
+
+    As Dask's, it answers a call with what came of an equal one.
+    """
 
     def __init__(self, first: int = 0, bad: str = "-", refuses: bool = False) -> None:
         self.first, self.bad, self.refuses = first, bad, refuses
+        self.known: dict[bytes, Future[Any]] = {}
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Runs at once, fails, or refuses the task."""
+        call = pickle.dumps((fn, args, kwargs))
+        if call in self.known:
+            return self.known[call]
         future: Future[Any] = Future()
         self.first -= 1
         if self.first < 0 and not args[1][1].name.endswith(self.bad):
@@ -278,6 +285,7 @@ class LosesWorkers(Executor):
             raise RuntimeError("the pool is broken")
         else:
             future.set_exception(RuntimeError("KilledWorker"))
+        self.known[call] = future
         return future
 
 
@@ -296,6 +304,16 @@ def test_a_file_that_an_executor_loses_twice_is_named(tmp_path: Path, refuses: b
     found = audit_dataset(SCHEMA, source=write_tables(tmp_path, 5), executor=LosesWorkers(5, "3.csv", refuses))
     assert [bool(shard.error) for shard in found.splits[0].shards] == [False, False, False, True, False]
     assert (found.exit_code, found.complete) == (2, False)
+
+
+def test_an_executor_that_remembers_calls_reads_a_changed_file_again(tmp_path: Path) -> None:
+    """A second audit is one of the files as they are now."""
+    executor, uri = LosesWorkers(), write_tables(tmp_path, 2)
+    before = audit_dataset(SCHEMA, source=uri, executor=executor)
+    first = next(iter(sorted(tmp_path.glob("*.csv"))))
+    first.write_text(first.read_text().replace("\n1\n", "\n8\n"))
+    after = audit_dataset(SCHEMA, source=uri, executor=executor)
+    assert after.to_json() == audit_dataset(SCHEMA, source=uri).to_json() != before.to_json()
 
 
 def test_a_pool_that_lost_a_process_names_every_file_that_it_refuses(tmp_path: Path) -> None:
