@@ -130,7 +130,9 @@ def _narrow_problems(label: ClassLabel) -> Iterator[Problem]:
                 message = "bool holds the class ids 0 and 1, which class_ids cannot rename"
             yield Problem("LG203", ("dtype",), message, "store integers")
     if not named or len(named) < len(label.dtype or ()):
-        stored = () if label.stores_names else label.stored_dtypes
+        stored = (
+            () if label.stores_names or not all(map(dtypes.is_integer, label.stored_dtypes)) else label.stored_dtypes
+        )
         beyond = next((v for v in label.id_range if not any(dtypes.holds_value(name, v) for name in stored)), None)
         if stored and beyond is not None:
             field = "class_ids" if label.dtype is None else "dtype"

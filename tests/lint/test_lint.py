@@ -91,7 +91,7 @@ def test_ids_that_no_dtype_holds():
     """class_ids that end beyond 64 bits can never occur."""
     cases = [("", 2**64 - 2, []), ("", 2**64 - 1, ["LG203"]), (", dtype: unsigned", -1, ["LG203"])]
     cases += [(", dtype: signed", 2**63 - 2, []), (", dtype: signed", 2**63 - 1, ["LG203"])]
-    for dtype, start, codes in [*cases, (", dtype: [int8, unsigned]", -1, [])]:
+    for dtype, start, codes in [*cases, (", dtype: [int8, unsigned]", -1, []), (", dtype: floating", 2**53 + 1, [])]:
         label = f"labels:\n  label: {{kind: class_label, num_classes: 2, class_ids: {{start: {start}}}{dtype}}}\n"
         assert _lint(label) == codes
 
