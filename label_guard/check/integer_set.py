@@ -124,7 +124,7 @@ class IntegerSet:
             return self.all_legal
         dtype, last = self._most
 
-        def has_no_greater(array: Array, dtype: np.dtype[Any] = dtype, last: int = last) -> bool:
+        def has_no_greater(array: Array) -> bool:
             return not array.size or greatest(array.view(dtype)) <= last
 
         return has_no_greater
